@@ -1,0 +1,122 @@
+"""Factorization machine, CPU: partial (A, c), adjoint by sums per key.  See `ops.fm`.
+
+Columns of the state: A at column .. column + k, then c.  The gradient of v_j is sum(g x A) - v_j sum(g x^2): the
+backward pass adds g x A and g x^2 per key without reading a row; the update, which reads it anyway, subtracts.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of
+from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
+from deshpc.backend.record import CACHE_LINE, WEIGHTS
+from deshpc.jit import kernel
+
+AHEAD = 12  # occurrences between asking for a record and reading it
+
+
+@kernel
+def partial(lanes, number, zero, dim, offsets, local, values, addresses, state, width, column):
+    """A_i = sum v x and c_i = sum (w x - |v|^2 x^2 / 2) over sample i's own occurrences.
+
+    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values (nnz)
+    float32 or None, addresses (distinct) int64;  state : (B, width) of the compute type
+    """
+    last = len(local) - 1
+    embedding = WEIGHTS + size_of(number)
+    lines = (embedding + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    half = cast(0.5, zero)
+    row = address_of(state, 0) + column * size_of(zero)
+    for i in range(len(offsets) - 1):
+        total, squares, scalar = vsplat(lanes, zero), vsplat(lanes, zero), zero
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            soon = at(addresses, np.int64(at(local, min(j + AHEAD, last))))
+            for line in range(lines):
+                prefetch(soon + line * CACHE_LINE)
+            record = at(addresses, np.int64(at(local, j)))
+            v = vload(lanes, record + embedding)
+            weight = cast(load(record + WEIGHTS, number), zero)
+            if values is None:
+                total = total + v
+                scalar += weight
+            else:
+                x = cast(at(values, j), zero)
+                v = v * vsplat(lanes, x)
+                total = total + v
+                scalar += weight * x
+            squares = vfma(v, v, squares)
+        astore(row + i * width * size_of(zero), total)
+        put(state, i * width + column + dim, scalar - half * vsum(squares))
+
+
+@kernel
+def finish(lanes, zero, dim, state, width, column, dense, weights, factors, logit, begin, end):
+    """logit[i] += c + |A|^2 / 2 with the dense features' own terms added to A and c, samples begin .. end.
+
+    dense : (B, n_dense) float32;  weights (n_dense), factors (n_dense, k) of the compute type
+    A in `state` is completed by the dense features, as the adjoint needs it.
+    """
+    n_dense = len(weights)
+    half = cast(0.5, zero)
+    row = address_of(state, 0) + column * size_of(zero)
+    factor = address_of(factors, 0)
+    for i in range(begin, end):
+        place = row + i * width * size_of(zero)
+        total = aload(lanes, place)
+        scalar = at(state, i * width + column + dim)
+        squares = vsplat(lanes, zero)
+        for f in range(n_dense):
+            x = cast(at(dense, i * n_dense + f), zero)
+            v = aload(lanes, factor + f * dim * size_of(zero)) * vsplat(lanes, x)
+            total = total + v
+            squares = vfma(v, v, squares)
+            scalar += x * at(weights, f)
+        if n_dense:
+            astore(place, total)
+        put(logit, i, at(logit, i) + scalar + half * vsum(total * total - squares))
+
+
+@kernel
+def finish_adjoint(lanes, zero, dim, state, width, column, dense, gradient, weight_sums, factor_sums, self_sums, begin, end):
+    """Turn the state into its gradient (g A, g) and add up the dense features' sums, samples begin .. end.
+
+    weight_sums (n_dense) += g x;  factor_sums (n_dense, k) += g x A;  self_sums (n_dense) += g x^2
+    """
+    n_dense = len(weight_sums)
+    row = address_of(state, 0) + column * size_of(zero)
+    factor = address_of(factor_sums, 0)
+    for i in range(begin, end):
+        g = at(gradient, i)
+        place = row + i * width * size_of(zero)
+        upstream = aload(lanes, place) * vsplat(lanes, g)
+        astore(place, upstream)
+        put(state, i * width + column + dim, g)
+        for f in range(n_dense):
+            x = cast(at(dense, i * n_dense + f), zero)
+            sums = factor + f * dim * size_of(zero)
+            astore(sums, vfma(upstream, vsplat(lanes, x), aload(lanes, sums)))
+            put(weight_sums, f, at(weight_sums, f) + g * x)
+            put(self_sums, f, at(self_sums, f) + g * x * x)
+
+
+@kernel
+def partial_adjoint(lanes, zero, dim, offsets, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
+    """For every own occurrence of distinct key c: scalar_sums[c] += g x, vector_sums[c] += g x A, self_sums[c] += g x^2.
+
+    self_sums is None where values is None: it would equal scalar_sums.
+    """
+    row = address_of(state, 0) + column * size_of(zero)
+    sums = address_of(vector_sums, 0)
+    for i in range(len(offsets) - 1):
+        upstream = aload(lanes, row + i * width * size_of(zero))
+        g = at(state, i * width + column + dim)
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            c = np.int64(at(local, j))
+            place = sums + c * dim * size_of(zero)
+            if values is None:
+                astore(place, aload(lanes, place) + upstream)
+                put(scalar_sums, c, at(scalar_sums, c) + g)
+            else:
+                x = cast(at(values, j), zero)
+                astore(place, vfma(upstream, vsplat(lanes, x), aload(lanes, place)))
+                put(scalar_sums, c, at(scalar_sums, c) + g * x)
+                put(self_sums, c, at(self_sums, c) + g * x * x)

@@ -1,0 +1,190 @@
+"""How a batch's keys reach their owners: selection at the owner, or packing at home and unpacking at the owner.
+
+A message from a home rank to an owner rank, fixed here and nowhere else (sections follow each other):
+    unique keys uint64, grouped by field | occurrences int32: which unique key of the message each is, sample by
+    sample | values float32, if the batch is weighted | occurrences of each sample, uint16 | zeros up to 8 bytes
+and, ahead of it, its header: int32 number of unique keys of each field, then the number of occurrences.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.memory import address_of, at, load, put, store
+from deshpc.hashing.partition import owner_of
+from deshpc.jit import kernel
+
+MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of uint16
+
+
+@kernel
+def select(offsets, keys, fields, values, partition, owner, own_offsets, own_keys, own_fields, own_values):
+    """Keep the occurrences that `owner` owns, in order; returns their number.  All outputs as large as the inputs."""
+    count = 0
+    put(own_offsets, 0, np.int64(0))
+    for i in range(len(offsets) - 1):
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            key, field = at(keys, j), at(fields, j)
+            put(own_keys, count, key)  # always written, kept only if it is ours: no branch to mispredict
+            put(own_fields, count, field)
+            if values is not None:
+                put(own_values, count, at(values, j))
+            count += np.int64(owner_of(partition, key, np.int64(field)) == owner)
+        put(own_offsets, i + 1, np.int64(count))
+    return count
+
+
+@kernel
+def deduplicate(keys, fields, partition, scratch, home, unique_keys, unique_fields, unique_ranks, occurrences):
+    """Number the batch's distinct keys in order of first appearance; returns how many there are.
+
+    scratch : (2^p > nnz) int32, any contents;  home : (nnz) int64, place of each distinct key in scratch
+    unique_* : key, field and owner rank of each distinct key;  occurrences : (nnz) int32, each one's distinct key
+    A scratch entry c is live if and only if c < count and home[c] is its own place, so nothing is cleared.
+    """
+    count = 0
+    mask = len(scratch) - 1
+    for j in range(len(keys)):
+        key = at(keys, j)
+        place = np.int64(key) & mask
+        while True:
+            entry = np.int64(np.uint32(at(scratch, place)))
+            if entry >= count or at(home, entry) != place:
+                field = at(fields, j)
+                put(scratch, place, np.int32(count))
+                put(home, count, place)
+                put(unique_keys, count, key)
+                put(unique_fields, count, field)
+                put(unique_ranks, count, np.int32(owner_of(partition, key, np.int64(field)) // partition.shards))
+                entry = count
+                count += 1
+                break
+            if at(unique_keys, entry) == key:
+                break
+            place = (place + 1) & mask
+        put(occurrences, j, np.int32(entry))
+    return count
+
+
+@kernel
+def count_messages(unique_fields, unique_ranks, occurrences, header):
+    """Fill header (N, F + 1) int32: unique keys of each field and occurrences for every owner rank."""
+    header[:] = 0
+    last = header.shape[1] - 1
+    for u in range(len(unique_fields)):
+        header[unique_ranks[u], unique_fields[u]] += 1
+    for j in range(len(occurrences)):
+        header[at(unique_ranks, np.int64(at(occurrences, j))), last] += 1
+
+
+@kernel
+def section_bytes(header, samples, weighted, sections):
+    """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message.
+
+    samples : (N) int64, samples of the home rank of each message
+    """
+    last = header.shape[1] - 1
+    for r in range(len(header)):
+        sections[r, 0] = 8 * header[r, :last].sum()
+        sections[r, 1] = 4 * header[r, last] + 2 * samples[r]
+        sections[r, 2] = 4 * header[r, last] if weighted else 0
+        total = sections[r, 0] + sections[r, 1] + sections[r, 2]
+        sections[r, 3] = (total + 7) // 8 * 8
+
+
+@kernel
+def pack(offsets, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message):
+    """Write the messages to all owner ranks one after another.  Returns -1, or a sample with too many keys.
+
+    places : (unique) int32, scratch;  message : uint8, as long as all messages
+    """
+    ranks, fields = header.shape[0], header.shape[1] - 1
+    samples = len(offsets) - 1
+    begin = np.empty(ranks, np.int64)
+    next_place = np.empty((ranks, fields), np.int64)
+    address = address_of(message, 0)
+    for r in range(ranks):
+        begin[r] = address
+        address += sections[r, 3]
+        place = 0
+        for f in range(fields):
+            next_place[r, f] = place
+            place += header[r, f]
+    for u in range(len(unique_keys)):
+        r = unique_ranks[u]
+        place = next_place[r, unique_fields[u]]
+        next_place[r, unique_fields[u]] += 1
+        places[u] = place
+        store(begin[r] + 8 * place, unique_keys[u])
+    occurrence_at, value_at, count_at = begin + sections[:, 0], np.empty(ranks, np.int64), np.empty(ranks, np.int64)
+    for r in range(ranks):
+        value_at[r] = occurrence_at[r] + 4 * header[r, fields]
+        count_at[r] = value_at[r] + sections[r, 2]
+    in_sample = np.zeros(ranks, np.int64)
+    for i in range(samples):
+        in_sample[:] = 0
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            u = np.int64(at(occurrences, j))
+            r = np.int64(at(unique_ranks, u))
+            store(occurrence_at[r], at(places, u))
+            occurrence_at[r] += 4
+            if values is not None:
+                store(value_at[r], at(values, j))
+                value_at[r] += 4
+            in_sample[r] += 1
+        for r in range(ranks):
+            if in_sample[r] > MOST_IN_SAMPLE:
+                return i
+            store(count_at[r] + 2 * i, np.uint16(in_sample[r]))
+    return -1
+
+
+@kernel
+def unpack(
+    message, header, sections, samples, partition, owner, places, own_keys, own_fields, own_offsets, own_occurrences, own_values
+):
+    """Read the messages from all home ranks, keeping what shard `owner` owns; returns the number of keys kept.
+
+    places : int32, scratch, as long as the most unique keys of one message
+    own_keys, own_fields : a key may come from several home ranks;  own_occurrences : which of own_keys each is
+    own_offsets : (B + 1) int64, the occurrences of each sample of the global batch, in global order
+    """
+    fields = header.shape[1] - 1
+    keys, count, sample = 0, 0, 0
+    own_offsets[0] = 0
+    begin = address_of(message, 0)
+    for r in range(len(header)):
+        unique = 0
+        for f in range(fields):
+            for _ in range(header[r, f]):
+                key = load(begin + 8 * unique, np.uint64(0))
+                if owner_of(partition, key, np.int64(f)) == owner:
+                    own_keys[keys] = key
+                    own_fields[keys] = f
+                    put(places, unique, np.int32(keys))
+                    keys += 1
+                else:
+                    put(places, unique, np.int32(-1))
+                unique += 1
+        occurrence_at = begin + sections[r, 0]
+        value_at = occurrence_at + 4 * header[r, fields]
+        count_at = value_at + sections[r, 2]
+        for i in range(samples[r]):
+            for _ in range(np.int64(load(count_at + 2 * i, np.uint16(0)))):
+                place = at(places, np.int64(load(occurrence_at, np.int32(0))))
+                if place >= 0:
+                    put(own_occurrences, count, place)
+                    if own_values is not None:
+                        put(own_values, count, load(value_at, np.float32(0)))
+                    count += 1
+                occurrence_at += 4
+                value_at += 4
+            sample += 1
+            put(own_offsets, sample, np.int64(count))
+        begin += sections[r, 3]
+    return keys
+
+
+@kernel
+def through(occurrences, local):
+    """occurrences[j] = local[occurrences[j]]: from keys of the messages to distinct keys of the batch."""
+    for j in range(len(occurrences)):
+        put(occurrences, j, at(local, np.int64(at(occurrences, j))))

@@ -1,0 +1,213 @@
+"""The hash index of one shard: find, find or insert, grow, rebuild.
+
+A bucket is one cache line: four keys (uint64), four row numbers (int32), four marks (int32).  Key 0 means empty.
+Probing goes bucket by bucket; no key is ever deleted from an index (rows are removed by rebuilding it), so a
+bucket with an empty slot ends a search.  The load limit of 0.6 keeps that at 1.1 buckets a hit.
+
+A mark is the key's place among the distinct keys of the running batch.  It is valid if and only if it is below the
+number of distinct keys so far and that place holds this very row (the sparse set of Briggs and Torczon): nothing
+has to be cleared between batches, and duplicates cost no sort.
+
+Counters of a shard, int64: LIVE rows in the index, NEXT never-used row number, FREE length of the free list.
+Row content is a function of (seed, key, column) alone: never of slot, row number or order of arrival.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
+from deshpc.backend.cpu.simd import match4, trailing_zeros
+from deshpc.backend.record import CHUNK_ROWS_LOG2, COUNT, FIELD, KEY, STEP, WEIGHTS
+from deshpc.hashing.splitmix import fold, uniform24
+from deshpc.jit import kernel
+
+LIVE, NEXT, FREE = 0, 1, 2
+BUCKET_BYTES = 64
+SLOTS = 4
+ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
+AHEAD = 16  # keys between asking for a bucket and probing it: about a memory latency of work
+_CHUNK_MASK = (1 << CHUNK_ROWS_LOG2) - 1
+
+
+@kernel(inline=True)
+def record_address(chunks, record_bytes, row):
+    """Address of a row's record."""
+    return at(chunks, row >> CHUNK_ROWS_LOG2) + (row & _CHUNK_MASK) * record_bytes
+
+
+@kernel
+def write_new_record(address, key, field, step, zero, scalars, dim, state_numbers, seed, scale, state_start):
+    """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state `state_start`.
+
+    zero : a 0 of the storage type;  scale : float32, sqrt(3) times the standard deviation
+    """
+    store(address + KEY, key)
+    store(address + STEP, np.uint32(step))
+    store(address + COUNT, np.uint32(0))
+    store(address + FIELD, np.uint32(field))
+    size = size_of(zero)
+    place = address + WEIGHTS
+    for _ in range(scalars):
+        store(place, zero)
+        place += size
+    state = fold(seed, key)
+    for column in range(dim):
+        weight = uniform24(fold(state, np.uint64(column))) * scale
+        store(place, cast(weight, zero))
+        place += size
+    for _ in range(state_numbers):
+        store(place, cast(state_start, zero))
+        place += size
+
+
+@kernel
+def find_or_insert(
+    keys, fields, begin, buckets, mask, counters, limit, free, chunks, record_bytes, new, step, local, rows, addresses, distinct
+):
+    """For keys[begin:] write local[j], the place of key j among the batch's distinct keys; insert unseen keys.
+
+    rows, addresses : of each distinct key, in order of first appearance;  distinct : (1) int64, their number
+    limit : (2) int64, the number of live rows and of used row numbers at which to stop
+    new : arguments of `write_new_record` after `step`
+    Returns the number of keys done; fewer than len(keys) means: grow, then call again from there.
+    """
+    base = address_of(buckets, 0)
+    count = distinct[0]
+    n = len(keys)
+    live = counters[LIVE]
+    done = n
+    for j in range(begin, n):
+        prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
+        key = at(keys, j)
+        bucket = np.int64(key) & mask
+        line = base + bucket * BUCKET_BYTES
+        hit = match4(line, key)
+        while hit == 0:
+            empty = match4(line, np.uint64(0))
+            if empty == 0:
+                bucket = (bucket + 1) & mask
+                line = base + bucket * BUCKET_BYTES
+                hit = match4(line, key)
+                continue
+            if live >= limit[0] or (counters[FREE] == 0 and counters[NEXT] >= limit[1]):
+                break
+            if counters[FREE] > 0:
+                counters[FREE] -= 1
+                fresh = np.int64(free[counters[FREE]])
+            else:
+                fresh = counters[NEXT]
+                counters[NEXT] += 1
+            live += 1
+            slot = trailing_zeros(empty)
+            store(line + slot * 8, key)
+            store(line + (ROWS_AT + slot) * 4, np.int32(fresh))
+            store(line + (MARKS_AT + slot) * 4, np.int32(-1))
+            write_new_record(record_address(chunks, record_bytes, fresh), key, at(fields, j), step, *new)
+            hit = empty & -empty
+        if hit == 0:
+            done = j
+            break
+        slot = trailing_zeros(hit)
+        row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
+        mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
+        if mark >= count or at(rows, mark) != row:
+            mark = count
+            put(rows, count, row)
+            put(addresses, count, record_address(chunks, record_bytes, np.int64(row)))
+            store(line + (MARKS_AT + slot) * 4, np.int32(mark))
+            count += 1
+        put(local, j, np.int32(mark))
+    counters[LIVE] = live
+    distinct[0] = count
+    return done
+
+
+@kernel
+def find(keys, buckets, mask, chunks, record_bytes, local, rows, addresses, distinct):
+    """As `find_or_insert`, but an unseen key becomes place 0, which the caller has set to a record of zeros."""
+    base = address_of(buckets, 0)
+    count = distinct[0]
+    n = len(keys)
+    for j in range(n):
+        prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
+        key = at(keys, j)
+        bucket = np.int64(key) & mask
+        line = base + bucket * BUCKET_BYTES
+        hit = match4(line, key)
+        while hit == 0 and match4(line, np.uint64(0)) == 0:
+            bucket = (bucket + 1) & mask
+            line = base + bucket * BUCKET_BYTES
+            hit = match4(line, key)
+        if hit == 0:
+            put(local, j, np.int32(0))
+            continue
+        slot = trailing_zeros(hit)
+        row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
+        mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
+        if mark >= count or at(rows, mark) != row:
+            mark = count
+            put(rows, count, row)
+            put(addresses, count, record_address(chunks, record_bytes, np.int64(row)))
+            store(line + (MARKS_AT + slot) * 4, np.int32(mark))
+            count += 1
+        put(local, j, np.int32(mark))
+    distinct[0] = count
+
+
+@kernel
+def index_rows(keys, rows, marks, buckets, mask):
+    """Enter (key, row, mark) into an index that holds none of these keys and has room."""
+    base = address_of(buckets, 0)
+    for j in range(len(keys)):
+        bucket = np.int64(keys[j]) & mask
+        empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))
+        while empty == 0:
+            bucket = (bucket + 1) & mask
+            empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))
+        line = base + bucket * BUCKET_BYTES
+        slot = trailing_zeros(empty)
+        store(line + slot * 8, keys[j])
+        store(line + (ROWS_AT + slot) * 4, rows[j])
+        store(line + (MARKS_AT + slot) * 4, marks[j])
+
+
+@kernel
+def indexed_rows(buckets, keys, rows, marks):
+    """Write every (key, row, mark) of the index, in slot order; returns their number."""
+    base = address_of(buckets, 0)
+    count = 0
+    for bucket in range(len(buckets) // 8):
+        for slot in range(SLOTS):
+            key = buckets[bucket * 8 + slot]
+            if key != 0:
+                keys[count] = key
+                rows[count] = load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0))
+                marks[count] = load(base + bucket * BUCKET_BYTES + (MARKS_AT + slot) * 4, np.int32(0))
+                count += 1
+    return count
+
+
+@kernel
+def read_records(rows, chunks, record_bytes, zero, fields, counts, steps, numbers):
+    """Copy records out: fields, counts, last steps and numbers (n, weights and state) of `rows`."""
+    size = size_of(zero)
+    for j in range(len(rows)):
+        address = record_address(chunks, record_bytes, np.int64(rows[j]))
+        fields[j] = np.uint16(load(address + FIELD, np.uint32(0)))
+        counts[j] = load(address + COUNT, np.uint32(0))
+        steps[j] = load(address + STEP, np.uint32(0))
+        for i in range(numbers.shape[1]):
+            numbers[j, i] = load(address + WEIGHTS + i * size, zero)
+
+
+@kernel
+def write_records(rows, chunks, record_bytes, zero, keys, fields, counts, steps, numbers):
+    """Copy records in: the inverse of `read_records`."""
+    size = size_of(zero)
+    for j in range(len(rows)):
+        address = record_address(chunks, record_bytes, np.int64(rows[j]))
+        store(address + KEY, keys[j])
+        store(address + FIELD, np.uint32(fields[j]))
+        store(address + COUNT, counts[j])
+        store(address + STEP, steps[j])
+        for i in range(numbers.shape[1]):
+            store(address + WEIGHTS + i * size, numbers[j, i])

@@ -1,0 +1,159 @@
+"""The ranks of a run.  Every collective of deshpc goes through a Group: it counts the bytes and returns handles.
+
+Collectives are blind to the number type: they move and add whatever array they are given.  Each method is
+collective on the group's communicator, a duplicate of the caller's, so nothing here can match foreign messages.
+"""
+
+import numpy as np
+
+from deshpc.comm.ledger import Ledger, Traffic
+from deshpc.errors import RankError
+
+_CONTROL = Traffic("batch", "control", "setup")
+
+
+class Handle:
+    """A started exchange.  wait() completes it and returns its result; waiting twice is an error."""
+
+    def __init__(self, finish):
+        self._finish = finish
+
+    def wait(self):
+        """Block until the result is there; returns it."""
+        finish, self._finish = self._finish, None
+        return finish()
+
+
+def done(result):
+    """A handle whose result is already there."""
+    return Handle(lambda: result)
+
+
+def slice_of(total, size, rank):
+    """(begin, end) of rank's contiguous share of `total` things: shares differ by one at most, some may be empty."""
+    return total * rank // size, total * (rank + 1) // size
+
+
+def slices(total, size):
+    """Counts (size) int64 of all ranks' shares."""
+    edges = np.array([total * r // size for r in range(size + 1)], np.int64)
+    return np.diff(edges)
+
+
+class Group:
+    """Collective exchanges over a duplicate of `comm`, with a ledger.  Creating one is collective."""
+
+    def __init__(self, comm):
+        from mpi4py import MPI
+
+        self._in_place = MPI.IN_PLACE
+        self.comm = comm.Dup()
+        self.rank, self.size = comm.rank, comm.size
+        self.ledger = Ledger()
+        self._pieces = {}
+
+    def free(self):
+        """Give the duplicate back.  Collective."""
+        self.comm.Free()
+
+    def sum_samples(self, array, traffic):
+        """Add arrays (B, s) over all ranks, in place, complete on every rank; returns a Handle of the array.
+
+        Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes.
+        All ranks get the same bits.  MPI's all-reduce where N is a power of two, otherwise reduce-scatter and
+        all-gather by the ranks' shares of the samples, since all-reduces of uneven groups send twice as much.
+        Collective.
+        """
+        samples, width = array.shape
+        if self.size == 1:
+            return done(array)
+        counts = slices(samples, self.size) * width
+        own = int(counts[self.rank])
+        self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
+        if self.size & (self.size - 1) == 0:
+            request = self.comm.Iallreduce(self._in_place, array)
+            return Handle(lambda: (request.Wait(), array)[1])
+        piece = self._piece(own, array.dtype)
+        request = self.comm.Ireduce_scatter(array, piece, counts.tolist())
+
+        def finish():
+            request.Wait()
+            self.comm.Iallgatherv(piece, [array, (counts, _displacements(counts))]).Wait()
+            return array
+
+        return Handle(finish)
+
+    def gather_samples(self, own, array, traffic):
+        """All-gather the ranks' shares (b, ...) of samples into `array` (B, ...) on every rank; Handle of it.
+
+        Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
+        """
+        width = int(np.prod(array.shape[1:], dtype=np.int64))
+        counts = slices(len(array), self.size) * width
+        self.ledger.add(traffic, (self.size - 1) * own.nbytes)
+        request = self.comm.Iallgatherv(own, [array, (counts, _displacements(counts))])
+        return Handle(lambda: (request.Wait(), array)[1])
+
+    def exchange_counts(self, counts, traffic):
+        """Row r of `counts` (N, ...) goes to rank r; returns the rows received, row r from rank r.  Collective."""
+        received = np.empty_like(counts)
+        self.ledger.add(traffic, counts.nbytes // self.size * (self.size - 1))
+        self.comm.Alltoall(counts, received)
+        return received
+
+    def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic):
+        """All-to-all-v of bytes: `send` holds the ranks' messages one after another; returns a Handle of `receive`.
+
+        send, receive : (..) uint8;  send_bytes, receive_bytes : (N) int64, both sides known.
+        traffic : list of (Traffic, (N) int64 bytes per destination), what the messages consist of.
+        Forward i -> j; the adjoint sends j -> i.  Collective.
+        """
+        for entry, parts in traffic:
+            self.ledger.add(entry, int(parts.sum() - parts[self.rank]))
+        request = self.comm.Ialltoallv(
+            [send, (send_bytes, _displacements(send_bytes))], [receive, (receive_bytes, _displacements(receive_bytes))]
+        )
+        return Handle(lambda: (request.Wait(), receive)[1])
+
+    def sum(self, numbers, traffic=_CONTROL):
+        """Sums over ranks of a few float64 or int64 numbers, as an array.  Collective."""
+        numbers = np.atleast_1d(np.asarray(numbers))
+        result = np.empty_like(numbers)
+        self.ledger.add(traffic, 2 * numbers.nbytes * (self.size - 1) // self.size)
+        self.comm.Allreduce(numbers, result)
+        return result
+
+    def gather(self, thing):
+        """[thing of rank 0, thing of rank 1, ...] on every rank, pickled: for set-up and reports only.  Collective."""
+        return self.comm.allgather(thing)
+
+    def from_first(self, thing):
+        """Rank 0's thing on every rank, pickled: for set-up only.  Collective."""
+        return self.comm.bcast(thing)
+
+    def agree(self, error):
+        """Raise on every rank if any rank brings an error (None: all is well).  Collective.
+
+        Errors of one kind are raised as that kind, once, naming the ranks that met it.
+        """
+        errors = self.gather(error)
+        bad = [rank for rank, one in enumerate(errors) if one is not None]
+        if not bad:
+            return
+        first = errors[bad[0]]
+        if len(bad) == self.size and len({str(one) for one in errors}) == 1:
+            raise first
+        where = f"rank {bad[0]}" if len(bad) == 1 else f"ranks {', '.join(map(str, bad))}"
+        if hasattr(first, "exit_code"):
+            raise type(first)(f"{first} ({where})")
+        raise RankError(f"{where}: {type(first).__name__}: {first}")
+
+    def _piece(self, count, dtype):
+        held = self._pieces.get(dtype)
+        if held is None or len(held) < count:
+            held = self._pieces[dtype] = np.empty(count + count // 2, dtype)
+        return held[:count]
+
+
+def _displacements(counts):
+    return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)

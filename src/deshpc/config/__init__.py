@@ -1,0 +1,29 @@
+"""The run's configuration: documented frozen dataclasses, filled from TOML, errors that name the nearest option."""
+
+from deshpc.config.load import load, override, resolved
+from deshpc.config.schema import (
+    ComputeConfig,
+    Config,
+    DataConfig,
+    FieldConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "ComputeConfig",
+    "Config",
+    "DataConfig",
+    "FieldConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "SyntheticConfig",
+    "TrainConfig",
+    "load",
+    "override",
+    "resolved",
+]

@@ -1,0 +1,168 @@
+"""TOML to dataclasses and back.  Every problem is a ConfigError that names the option and what would be right."""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from pathlib import Path
+
+from deshpc.config.schema import Config, FieldConfig
+from deshpc.errors import ConfigError
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+
+def load(path, overrides=()):
+    """Read a TOML file, apply `section.key=value` overrides, and return a checked Config.
+
+    Relative data paths and the run's directory are resolved: data against the file's folder, the run's
+    directory against the working directory.
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for text in overrides:
+        _apply(tree, text)
+    return build(tree, base=path.parent, source=str(path))
+
+
+def build(tree, base=Path("."), source="config"):
+    """A checked Config from nested dictionaries; relative data paths are taken from `base`."""
+    config = _dataclass(Config, tree, source, ())
+    _check(config, source)
+    absolute = {
+        part: tuple(str((base / name).resolve()) for name in getattr(config.data, part))
+        for part in ("train", "valid", "test")
+    }
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+
+
+def override(config, *texts):
+    """The same Config with `section.key=value` texts applied and checked."""
+    tree = resolved(config)
+    for text in texts:
+        _apply(tree, text)
+    return build(tree, source="override")
+
+
+def resolved(config):
+    """Every option with its value as nested dictionaries of plain JSON and TOML types."""
+
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+    return plain(config)
+
+
+def _apply(tree, text):
+    name, equals, value = text.partition("=")
+    parts = [part.strip() for part in name.split(".")]
+    if not equals or len(parts) < 2 or not all(parts):
+        raise ConfigError(f"--set {text}: expected section.key=value, such as train.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = value.strip()  # a bare word is a string: --set model.name=lr
+    for part in parts[:-1]:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {text}: {part} is not a section")
+    tree[parts[-1]] = value
+
+
+def _dataclass(kind, tree, source, path):
+    where = ".".join(path) or "the top level"
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: {where} is a section, not the value {tree!r}")
+    types_by_name = typing.get_type_hints(kind)
+    for name in tree:
+        if name not in types_by_name:
+            near = difflib.get_close_matches(name, types_by_name, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
+                f"({where} has: {', '.join(types_by_name)})"
+            )
+    values = {
+        field.name: _value(types_by_name[field.name], tree[field.name], source, (*path, field.name), field.metadata)
+        for field in dataclasses.fields(kind)
+        if field.name in tree
+    }
+    return kind(**values)
+
+
+def _value(kind, value, source, path, metadata):
+    name = ".".join(path)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, source, path)
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, str) and item is str:
+            value = [value]  # one file needs no brackets
+        if not isinstance(value, list):
+            raise ConfigError(f"{source}: {name} must be a list, not {value!r}")
+        return tuple(_value(item, one, source, (*path[:-1], f"{path[-1]}[{i}]"), {}) for i, one in enumerate(value))
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        words = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+        raise ConfigError(f"{source}: {name} must be {words[kind]}, not {value!r}")
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(f"{source}: {name} must be finite, not {value!r}")
+    _valid(value, source, name, types.MappingProxyType(dict(metadata)))
+    return value
+
+
+def _valid(value, source, name, metadata):
+    choices = metadata.get("choices")
+    if choices and value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{source}: {name} = {value!r} is not one of {', '.join(map(repr, choices))}{hint}")
+    if metadata.get("minimum") is not None and value < metadata["minimum"]:
+        raise ConfigError(f"{source}: {name} = {value!r} is too small: at least {metadata['minimum']}")
+    if metadata.get("above") is not None and not value > metadata["above"]:
+        raise ConfigError(f"{source}: {name} = {value!r} is too small: it must be above {metadata['above']}")
+
+
+def _check(config, source):
+    """What no single option shows."""
+    data = config.data
+    if data.format != "synthetic":
+        if not data.train and not data.test and not data.valid:
+            raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
+        if not data.fields:
+            raise ConfigError(f"{source}: data.fields is empty; add a [[data.fields]] section with name and kind per column")
+    seen = set()
+    for i, one in enumerate(data.fields):
+        _check_field(one, f"{source}: data.fields[{i}]", seen | {data.label})
+        seen.add(one.name)
+    if len(data.fields) > 65_535:
+        raise ConfigError(f"{source}: data.fields has {len(data.fields)} entries; at most 65535 are possible")
+    optimizer = config.optimizer
+    if optimizer.name == "adagrad" and optimizer.initial_accumulator == 0 and optimizer.epsilon == 0:
+        raise ConfigError(f"{source}: optimizer.initial_accumulator and optimizer.epsilon are both 0: a zero gradient divides 0 by 0")
+    if config.train.precision == "float64" and config.train.accumulate == "float32":
+        raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
+
+
+def _check_field(one: FieldConfig, where, taken):
+    if not one.name:
+        raise ConfigError(f"{where}.name is missing: the column's name in the header")
+    if one.name in taken:
+        raise ConfigError(f"{where}.name = {one.name!r} is used twice (the label counts too)")
+    if one.kind == "multi" and (len(one.separator.encode()) != 1 or one.separator in '"\r\n'):
+        raise ConfigError(f"{where}.separator = {one.separator!r} must be one ASCII character other than a quote or line end")
+    if list(one.boundaries) != sorted(set(one.boundaries)):
+        raise ConfigError(f"{where}.boundaries must increase strictly")

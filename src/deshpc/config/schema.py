@@ -1,0 +1,137 @@
+"""Every option of a run, its default and its meaning.  A TOML section is a dataclass, a key is a field.
+
+`option(default, text, ...)` declares a field with its help text and, where there is one, the set of valid
+choices or the smallest valid value; `load` checks them, `deshpc info --options` prints them.
+"""
+
+from dataclasses import dataclass, field
+
+
+def option(default, text, choices=(), minimum=None, above=None):
+    """A dataclass field with a default, its documentation and what values are valid.
+
+    minimum : the smallest valid value;  above : the value must be greater than this.
+    """
+    metadata = {"text": text, "choices": choices, "minimum": minimum, "above": above}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """One input column, `[[data.fields]]`."""
+
+    name: str = option("", "name in the header; also part of every key's hash")
+    kind: str = option(
+        "categorical",
+        "categorical: one key; multi: several keys in one cell; dense: a number, sign(x) log(1 + |x|), "
+        "standardised on the training rows; bucket: a number that becomes a categorical bucket",
+        choices=("categorical", "multi", "dense", "bucket"),
+    )
+    separator: str = option("|", "multi: the character between values of one cell")
+    pooling: str = option(
+        "sum", "multi: sum gives every value weight 1, mean gives it 1 / (values in the cell)", choices=("sum", "mean")
+    )
+    buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2)
+    boundaries: tuple[float, ...] = option((), "bucket: increasing boundaries to use instead of fitted quantiles")
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Generated data with a known true model, `[data.synthetic]`."""
+
+    profile: str = option(
+        "small",
+        "small: 12 one-hot fields, learnt in a minute; criteo, industrial, history: the three profiles of docs/data.md",
+        choices=("small", "criteo", "industrial", "history"),
+    )
+    train_rows: int = option(1_000_000, "number of training samples", minimum=1)
+    valid_rows: int = option(0, "number of validation samples", minimum=0)
+    test_rows: int = option(100_000, "number of test samples", minimum=0)
+    seed: int = option(1, "seed of the true model and of the samples", minimum=0)
+    numeric: str = option(
+        "dense", "criteo: the 13 numeric features as dense features or as 13 bucket fields", choices=("dense", "bucket")
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where samples come from, `[data]`.  Relative paths are relative to the configuration file."""
+
+    format: str = option("csv", "csv, tsv (both gzip too) or synthetic", choices=("csv", "tsv", "synthetic"))
+    train: tuple[str, ...] = option((), "training files")
+    valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
+    test: tuple[str, ...] = option((), "test files, evaluated once at the end")
+    label: str = option("label", "column of the label, 0 or 1")
+    fields: tuple[FieldConfig, ...] = option((), "the input columns, in order")
+    synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model, `[model]`."""
+
+    name: str = option("fm", "lr: linear; fm: factorization machine", choices=("lr", "fm"))
+    dim: int = option(16, "embedding dimension k of fm", minimum=1)
+    init_std: float = option(0.01, "standard deviation of a new embedding's uniform initial weights", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The update rule of table rows and dense parameters, `[optimizer]`."""
+
+    name: str = option("adagrad", "sgd or adagrad (one accumulator per weight)", choices=("sgd", "adagrad"))
+    learning_rate: float = option(0.05, "step size; the gradient is that of the mean loss of the batch", above=0.0)
+    initial_accumulator: float = option(0.1, "adagrad: start of each sum of squared gradients", minimum=0.0)
+    epsilon: float = option(1e-8, "adagrad: added to the square root", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training loop, `[train]`."""
+
+    global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1)
+    epochs: int = option(1, "passes over the training rows", minimum=0)
+    seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
+    shuffle: bool = option(True, "new order every epoch: blocks permuted, rows permuted inside their block")
+    shuffle_block_rows: int = option(65_536, "rows of one shuffle block", minimum=1)
+    exchange: str = option("allreduce", "how partials become complete results", choices=("allreduce",))
+    routing: str = option(
+        "routed",
+        "routed: a sample's home rank sends each key to its owner; broadcast: every rank reads the whole batch",
+        choices=("routed", "broadcast"),
+    )
+    precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))
+    accumulate: str = option(
+        "", "type of partial sums and gradient sums; empty: as precision", choices=("", "float32", "float64")
+    )
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """What computes, `[compute]`."""
+
+    backend: str = option("auto", "auto or cpu", choices=("auto", "cpu"))
+    threads_per_rank: int = option(0, "0: the cores of this node divided by its ranks", minimum=0)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where results go, `[run]`."""
+
+    directory: str = option("runs/latest", "folder of the record (record.jsonl) and the model")
+    report_interval_s: float = option(5.0, "seconds between progress reports", above=0.0)
+    save_model: bool = option(True, "write the trained model to the run's folder")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = option(DataConfig, "samples")
+    model: ModelConfig = option(ModelConfig, "model")
+    optimizer: OptimizerConfig = option(OptimizerConfig, "update rule")
+    train: TrainConfig = option(TrainConfig, "loop")
+    compute: ComputeConfig = option(ComputeConfig, "backend and threads")
+    run: RunConfig = option(RunConfig, "results")

@@ -1,0 +1,97 @@
+"""XXH64 and the key of a feature as kernels over bytes in memory; `hashing.key` has the definition.
+
+Everything is uint64: Numba turns a mixture of uint64 and int64 into float64.
+"""
+
+import numpy as np
+
+from deshpc.hashing import key
+from deshpc.jit import kernel
+
+_PRIME_1, _PRIME_2, _PRIME_3 = np.uint64(key.PRIME_1), np.uint64(key.PRIME_2), np.uint64(key.PRIME_3)
+_PRIME_4, _PRIME_5 = np.uint64(key.PRIME_4), np.uint64(key.PRIME_5)
+_RESERVED_ZERO = np.uint64(key.RESERVED_ZERO)
+_ZERO, _64 = np.uint64(0), np.uint64(64)
+_1, _7, _11, _12, _18 = np.uint64(1), np.uint64(7), np.uint64(11), np.uint64(12), np.uint64(18)
+_23, _27, _29, _31 = np.uint64(23), np.uint64(27), np.uint64(29), np.uint64(31)
+_32, _33 = np.uint64(32), np.uint64(33)
+
+
+@kernel
+def hash_key(data, start, stop, seed):
+    """Key of the raw value data[start:stop] in the field whose `key.field_seed` is `seed`; never 0.
+
+    data : (any) uint8;  start, stop : int64;  seed : uint64  ->  uint64
+    """
+    state = xxh64(data, start, stop, seed)
+    return state if state != _ZERO else _RESERVED_ZERO
+
+
+@kernel
+def xxh64(data, start, stop, seed):
+    """XXH64 of data[start:stop].
+
+    data : (any) uint8;  start, stop : int64;  seed : uint64  ->  uint64
+    """
+    position = start
+    if stop - start >= 32:
+        lane_1 = seed + _PRIME_1 + _PRIME_2
+        lane_2 = seed + _PRIME_2
+        lane_3 = seed
+        lane_4 = seed - _PRIME_1
+        while position + 32 <= stop:
+            lane_1 = _round(lane_1, _word64(data, position))
+            lane_2 = _round(lane_2, _word64(data, position + 8))
+            lane_3 = _round(lane_3, _word64(data, position + 16))
+            lane_4 = _round(lane_4, _word64(data, position + 24))
+            position += 32
+        state = _rotate(lane_1, _1) + _rotate(lane_2, _7) + _rotate(lane_3, _12) + _rotate(lane_4, _18)
+        state = _merge(state, lane_1)
+        state = _merge(state, lane_2)
+        state = _merge(state, lane_3)
+        state = _merge(state, lane_4)
+    else:
+        state = seed + _PRIME_5
+    state += np.uint64(stop - start)
+    while position + 8 <= stop:
+        state = _rotate(state ^ _round(_ZERO, _word64(data, position)), _27) * _PRIME_1 + _PRIME_4
+        position += 8
+    if position + 4 <= stop:
+        state = _rotate(state ^ (_word32(data, position) * _PRIME_1), _23) * _PRIME_2 + _PRIME_3
+        position += 4
+    while position < stop:
+        state = _rotate(state ^ (np.uint64(data[position]) * _PRIME_5), _11) * _PRIME_1
+        position += 1
+    state = (state ^ (state >> _33)) * _PRIME_2
+    state = (state ^ (state >> _29)) * _PRIME_3
+    return state ^ (state >> _32)
+
+
+@kernel(inline=True)
+def _round(lane, word):
+    return _rotate(lane + word * _PRIME_2, _31) * _PRIME_1
+
+
+@kernel(inline=True)
+def _merge(state, lane):
+    return (state ^ _round(_ZERO, lane)) * _PRIME_1 + _PRIME_4
+
+
+@kernel(inline=True)
+def _rotate(x, bits):
+    return (x << bits) | (x >> (_64 - bits))
+
+
+@kernel(inline=True)
+def _word64(data, position):
+    return _word32(data, position) | (_word32(data, position + 4) << _32)
+
+
+@kernel(inline=True)
+def _word32(data, position):
+    """Four bytes, lowest first, whatever the alignment and the machine's byte order."""
+    word = np.uint64(data[position])
+    word |= np.uint64(data[position + 1]) << np.uint64(8)
+    word |= np.uint64(data[position + 2]) << np.uint64(16)
+    word |= np.uint64(data[position + 3]) << np.uint64(24)
+    return word

@@ -1,0 +1,55 @@
+"""One way to compile a hot loop: `@kernel`, a Numba function cached on disk.
+
+Numba's own on-disk cache notices an edit of the file that holds a function, but not of a function that it
+calls in another file: the old machine code would run.  So the cache folder is named by a digest of every
+module of the package that holds kernels; an edit of any of them starts a new folder.
+
+Kernels release the GIL (threads of one rank run them side by side) and divide as NumPy does.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba
+
+_PACKAGE = Path(__file__).parent
+
+
+def kernel_sources():
+    """Every module of the package that defines kernels, in a fixed order."""
+    return [path for path in sorted(_PACKAGE.rglob("*.py")) if b"deshpc.jit import" in path.read_bytes()]
+
+
+def source_digest():
+    """Hexadecimal digest of the kernel sources and of this file."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in kernel_sources():
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_directory():
+    """Folder of the compiled kernels: in the user's cache (XDG_CACHE_HOME, else ~/.cache)."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "deshpc" / f"kernels-{_DIGEST}"
+
+
+_DIGEST = source_digest()
+
+
+def kernel(function=None, *, inline=False):
+    """Compile `function` at its first call for each set of argument types, and keep it on disk."""
+
+    def decorate(python_function):
+        if inline:  # the caller's cache holds it
+            return numba.njit(nogil=True, error_model="numpy", inline="always")(python_function)
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_directory())  # read by Numba when the decorator runs
+        try:
+            return numba.njit(cache=True, nogil=True, error_model="numpy")(python_function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,1 @@
+"""What every rank holds whole: dense parameters, and the loss."""

@@ -1,0 +1,20 @@
+"""Log-loss of logits, and its gradient."""
+
+from deshpc.nn.parts import part, parts_of
+
+
+def log_loss(backend, zero, logit, labels, gradient):
+    """Sum of the log-losses (float64); fills gradient (B) = (p - y) / B, that of the mean loss of the batch.
+
+    logit, gradient : (B) of the compute type;  labels : (B) float32
+    The sum is taken over fixed parts of the batch in a fixed order: it does not depend on the number of threads.
+    """
+    samples = len(logit)
+    scale = type(zero)(1.0 / max(1, samples))
+
+    def of_parts(first, last):
+        return [
+            backend.loss.log_loss(zero, logit, labels, scale, gradient, *part(samples, p)) for p in range(first, last)
+        ]
+
+    return sum(loss for losses in backend.each(of_parts, parts_of(backend.threads)) for loss in losses)

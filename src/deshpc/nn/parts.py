@@ -1,0 +1,17 @@
+"""The fixed parts of a batch over which threads share work on samples.
+
+Sums over a batch are taken part by part and the parts' sums in order, so they have the same bits for any number of
+threads, and dense parameters stay equal on all ranks.
+"""
+
+PARTS = 16
+
+
+def part(samples, p):
+    """(begin, end) of the samples of part p."""
+    return samples * p // PARTS, samples * (p + 1) // PARTS
+
+
+def parts_of(threads):
+    """[(first part, last part) of each thread]."""
+    return [(PARTS * t // threads, PARTS * (t + 1) // threads) for t in range(threads)]

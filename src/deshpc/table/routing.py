@@ -1,0 +1,175 @@
+"""How a batch's keys reach the shards that own them.
+
+    broadcast   every rank reads the whole global batch; each shard keeps what it owns.  No key travels.
+    routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
+                labels and dense features are all-gathered, since every rank computes the top for all samples
+
+            home rank 0          home rank 1                shard 0 (keys a)        shard 1 (keys b)
+            s0: a1 b1            s2: b1                 ->  s0: a1  s1: a1          s0: b1  s1: b2
+            s1: a1 b2            s3: a2                     s2: -   s3: a2          s2: b1  s3: -
+
+Either way a shard sees its occurrences sample by sample in global order, so sums per key are added in the same
+order for any number of ranks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deshpc.comm.group import slices
+from deshpc.comm.ledger import Traffic
+from deshpc.errors import DataError
+
+
+@dataclass(frozen=True)
+class OwnedKeys:
+    """What one shard owns of a global batch.
+
+    offsets : (B + 1) int64, occurrences of each sample;  keys (n) uint64, fields (n) uint16
+    occurrences : (nnz) int32, which of `keys` each occurrence is; None: keys are listed occurrence by occurrence
+    values : (nnz) float32 or None (all 1)
+    """
+
+    offsets: np.ndarray
+    keys: np.ndarray
+    fields: np.ndarray
+    occurrences: np.ndarray | None
+    values: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class RoutedBatch:
+    """A global batch at this rank: what each of its shards owns, and the labels (B) and dense features (B, n_dense)
+    of all samples."""
+
+    step: int
+    samples: int
+    shards: list
+    labels: np.ndarray
+    dense: np.ndarray
+
+
+class Broadcast:
+    """Every rank holds the whole global batch.  Not collective."""
+
+    reads_whole_batch = True
+
+    def __init__(self, backend, group, partition, n_fields):
+        self._backend, self._partition = backend, partition
+        self._first_owner = group.rank * partition.shards
+        self._buffers = [backend.buffers() for _ in range(partition.shards)]
+
+    def route(self, batch, direction):
+        """RoutedBatch of a batch of all B samples.  Valid until the next call."""
+        if self._partition.owners == 1:
+            shards = [OwnedKeys(batch.offsets, batch.keys, batch.fields, None, batch.values)]
+        else:
+            shards = self._backend.each(
+                self._select, [(batch, self._first_owner + s, self._buffers[s]) for s in range(self._partition.shards)]
+            )
+        return RoutedBatch(batch.step, len(batch), shards, batch.labels, batch.dense)
+
+    def _select(self, batch, owner, buffers):
+        n = len(batch.keys)
+        offsets = buffers.array("offsets", len(batch) + 1, np.int64)
+        keys, fields = buffers.array("keys", n, np.uint64), buffers.array("fields", n, np.uint16)
+        values = None if batch.values is None else buffers.array("values", n, np.float32)
+        count = self._backend.routing.select(
+            batch.offsets, batch.keys, batch.fields, batch.values, self._partition, owner, offsets, keys, fields, values
+        )
+        return OwnedKeys(offsets, keys[:count], fields[:count], None, None if values is None else values[:count])
+
+
+class Routed:
+    """Every rank holds its share of the global batch; keys travel to their owners."""
+
+    reads_whole_batch = False
+
+    def __init__(self, backend, group, partition, n_fields):
+        self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
+        self._home = backend.buffers()
+        self._buffers = [backend.buffers() for _ in range(partition.shards)]
+
+    def route(self, batch, direction):
+        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the next call.
+
+        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  Collective.
+        """
+        samples = slices(batch.global_samples, self._group.size)
+        labels, dense = self._gather_top(batch, direction)
+        header, sections, message, weighted = self._travel(batch, samples, direction)
+        first = self._group.rank * self._partition.shards
+        shards = self._backend.each(
+            self._unpack,
+            [
+                (message, header, sections, samples, weighted, first + s, self._buffers[s])
+                for s in range(self._partition.shards)
+            ],
+        )
+        return RoutedBatch(batch.step, batch.global_samples, shards, labels.wait(), dense.wait())
+
+    def _gather_top(self, batch, direction):
+        """Start the all-gathers of labels and dense features."""
+        traffic = Traffic("batch", "labels", direction)
+        labels = self._home.array("labels", batch.global_samples, np.float32)
+        started = self._group.gather_samples(np.ascontiguousarray(batch.labels), labels, traffic)
+        dense = self._home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
+        return started, self._group.gather_samples(np.ascontiguousarray(batch.dense), dense, traffic)
+
+    def _travel(self, batch, samples, direction):
+        """Send each owner rank its message; returns header, sections, message received, and whether it is weighted."""
+        kernels, group, home, nnz = self._backend.routing, self._group, self._home, len(batch.keys)
+        weighted = batch.values is not None
+        scratch = home.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32)
+        place = home.array("place", nnz, np.int64)
+        keys, fields = home.array("unique keys", nnz, np.uint64), home.array("unique fields", nnz, np.uint16)
+        ranks, occurrences = home.array("unique ranks", nnz, np.int32), home.array("occurrences", nnz, np.int32)
+        unique = kernels.deduplicate(
+            batch.keys, batch.fields, self._partition, scratch, place, keys, fields, ranks, occurrences
+        )
+        keys, fields, ranks = keys[:unique], fields[:unique], ranks[:unique]
+        header = np.empty((group.size, self._n_fields + 1), np.int32)
+        sections = np.empty((group.size, 4), np.int64)
+        kernels.count_messages(fields, ranks, occurrences, header)
+        kernels.section_bytes(header, np.full(group.size, len(batch), np.int64), weighted, sections)
+        message = home.zeros("send", int(sections[:, 3].sum()), np.uint8)
+        places = home.array("places", unique, np.int32)
+        too_many = kernels.pack(
+            batch.offsets, batch.values, keys, fields, ranks, occurrences, header, sections, places, message
+        )
+        if too_many >= 0:
+            raise DataError(
+                f"sample {batch.samples[too_many]} has more than {kernels.MOST_IN_SAMPLE} keys at one owner; "
+                "train it with train.routing = 'broadcast'"
+            )
+        headers = group.exchange_counts(header, Traffic("batch", "keys", direction))
+        received = np.empty((group.size, 4), np.int64)
+        kernels.section_bytes(headers, samples, weighted, received)
+        incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
+        group.exchange_bytes(
+            message, sections[:, 3].copy(), incoming, received[:, 3].copy(),
+            [(Traffic("batch", "keys", direction), sections[:, 3])],
+        ).wait()  # fmt: skip
+        return headers, received, incoming, weighted
+
+    def _unpack(self, message, header, sections, samples, weighted, owner, buffers):
+        n_keys, n_occurrences = int(header[:, :-1].sum()), int(header[:, -1].sum())
+        keys, fields = buffers.array("keys", n_keys, np.uint64), buffers.array("fields", n_keys, np.uint16)
+        offsets = buffers.array("offsets", int(samples.sum()) + 1, np.int64)
+        occurrences = buffers.array("occurrences", n_occurrences, np.int32)
+        values = buffers.array("values", n_occurrences, np.float32) if weighted else None
+        places = buffers.array("places", int(header[:, :-1].sum(axis=1).max()), np.int32)
+        kept = self._backend.routing.unpack(
+            message, header, sections, samples, self._partition, owner, places,
+            keys, fields, offsets, occurrences, values,
+        )  # fmt: skip
+        count = int(offsets[-1])
+        return OwnedKeys(
+            offsets, keys[:kept], fields[:kept], occurrences[:count], None if values is None else values[:count]
+        )
+
+
+def open_routing(name, backend, group, partition, n_fields):
+    """The routing that a configuration names.  One rank needs none: it reads every batch whole."""
+    kind = Broadcast if group.size == 1 or name == "broadcast" else Routed
+    return kind(backend, group, partition, n_fields)

@@ -1,0 +1,187 @@
+"""One shard: the rows that one owner holds, as a dynamic hash table.
+
+Rows are numbered; a row's record (`backend.record`) lies in a chunk of 2^16 records and never moves.  The index
+maps key to row number and doubles when it is six tenths full; removed rows go to a free list and are used again.
+Nothing that can be read out depends on slots, row numbers or the order in which keys arrived.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from deshpc.backend.record import CHUNK_ROWS
+from deshpc.errors import DeshpcError
+
+_SMALLEST_INDEX = 64  # buckets
+_LOAD_LIMIT = 0.6
+_SLOTS_PER_BUCKET = 4
+_MOST_ROWS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """What a new row holds: embeddings uniform with mean 0 and standard deviation `std`, scalar weight 0."""
+
+    seed: int
+    std: float
+    state_start: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows read out in key order.  keys (n) uint64, fields (n) uint16, counts and last steps (n) uint32, numbers
+    (n, weights + state) of the table's precision."""
+
+    keys: np.ndarray
+    fields: np.ndarray
+    counts: np.ndarray
+    steps: np.ndarray
+    numbers: np.ndarray
+
+    def __len__(self):
+        return len(self.keys)
+
+    @staticmethod
+    def concatenate(parts):
+        """All rows of `parts` (not empty), in key order."""
+        joined = [np.concatenate([getattr(p, name) for p in parts]) for name in ("keys", "fields", "counts", "steps", "numbers")]
+        order = np.argsort(joined[0])
+        return Rows(*(array[order] for array in joined))
+
+
+class Lookup:
+    """Where a batch's keys are.  local (n) int32: each key's place among the distinct keys; addresses (distinct)
+    int64: the records of the distinct keys.  In evaluation place 0 is a record of zeros that stands for unseen keys."""
+
+    def __init__(self, local, addresses):
+        self.local, self.addresses = local, addresses
+
+    @property
+    def distinct(self):
+        return len(self.addresses)
+
+
+class Shard:
+    """A table of rows of one `RecordLayout`, owned by one thread at a time."""
+
+    def __init__(self, backend, layout, initialisation):
+        self.layout, self._table = layout, backend.table
+        self._buffers, self._aligned = backend.buffers(), backend.aligned
+        scale = np.float32(math.sqrt(3.0) * initialisation.std)
+        self._new = (
+            layout.number, layout.scalars, layout.dim, layout.state, np.uint64(initialisation.seed), scale,
+            initialisation.state_start,
+        )  # fmt: skip
+        self._chunks, self._chunk_addresses = [], np.zeros(0, np.int64)
+        self._counters = np.zeros(3, np.int64)
+        self._free = np.zeros(0, np.int32)
+        self._zero_record = self._aligned(layout.record_bytes, np.uint8)
+        self._zero_record.fill(0)
+        self._new_index(_SMALLEST_INDEX)
+
+    def __len__(self):
+        return int(self._counters[self._table.LIVE])
+
+    @property
+    def nbytes(self):
+        """Bytes of records (rows in use) and index."""
+        return int(self._counters[self._table.NEXT]) * self.layout.record_bytes + self._buckets.nbytes
+
+    def find_or_insert(self, keys, fields, step):
+        """Look up keys (n) uint64 of fields (n) uint16 and insert the unseen ones at `step`; returns a Lookup.
+
+        Valid until the next call.
+        """
+        local, rows, addresses, distinct = self._lookup_buffers(len(keys))
+        done = 0
+        while True:
+            done = self._table.find_or_insert(
+                keys, fields, done, self._buckets, self._mask, self._counters, self._limits(), self._free,
+                self._chunk_addresses, self.layout.record_bytes, self._new, step, local, rows, addresses, distinct,
+            )  # fmt: skip
+            if done == len(keys):
+                return Lookup(local, addresses[: distinct[0]])
+            self._grow()
+
+    def find(self, keys):
+        """Look up keys (n) uint64 without inserting; unseen keys get a record of zeros.  Valid until the next call."""
+        local, rows, addresses, distinct = self._lookup_buffers(len(keys) + 1)
+        rows[0], addresses[0], distinct[0] = -1, self._zero_record.ctypes.data, 1
+        self._table.find(
+            keys, self._buckets, self._mask, self._chunk_addresses, self.layout.record_bytes, local, rows, addresses, distinct
+        )
+        return Lookup(local[: len(keys)], addresses[: distinct[0]])
+
+    def export(self):
+        """All rows, in key order."""
+        keys, rows, _ = self._indexed()
+        order = np.argsort(keys)
+        keys, rows = keys[order], rows[order]
+        n, layout = len(keys), self.layout
+        fields, counts, steps = np.empty(n, np.uint16), np.empty(n, np.uint32), np.empty(n, np.uint32)
+        numbers = np.empty((n, layout.numbers), layout.precision)
+        self._table.read_records(
+            rows, self._chunk_addresses, layout.record_bytes, layout.number, fields, counts, steps, numbers
+        )
+        return Rows(keys, fields, counts, steps, numbers)
+
+    def load(self, rows):
+        """Set these rows (`Rows`, distinct keys) to the given content, inserting keys that are not there."""
+        if rows.numbers.shape[1] != self.layout.numbers:
+            raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
+        self.find_or_insert(rows.keys, rows.fields, 0)
+        places = self._buffers.array("rows", len(rows), np.int32)
+        numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
+        self._table.write_records(
+            places, self._chunk_addresses, self.layout.record_bytes, self.layout.number,
+            rows.keys, rows.fields, rows.counts, rows.steps, numbers,
+        )  # fmt: skip
+
+    def remove(self, keys):
+        """Remove the rows of these keys (those that are there); returns how many.  Rebuilds the index."""
+        held, rows, marks = self._indexed()
+        leaving = np.isin(held, keys)
+        free = self._counters[self._table.FREE]
+        self._free = np.concatenate([self._free[:free], np.sort(rows[leaving])[::-1]]).astype(np.int32)
+        self._counters[self._table.FREE] = len(self._free)
+        self._counters[self._table.LIVE] -= int(leaving.sum())
+        self._buckets.fill(0)
+        staying = ~leaving
+        self._table.index_rows(held[staying], rows[staying], marks[staying], self._buckets, self._mask)
+        return int(leaving.sum())
+
+    def _lookup_buffers(self, n):
+        array = self._buffers.array
+        distinct = array("distinct", 1, np.int64)
+        distinct[0] = 0
+        return array("local", n, np.int32), array("rows", n, np.int32), array("addresses", n, np.int64), distinct
+
+    def _limits(self):
+        by_index = int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * (self._mask + 1))
+        return np.array([by_index, len(self._chunks) * CHUNK_ROWS], np.int64)
+
+    def _grow(self):
+        """Make room for at least one more row: more buckets, or one more chunk."""
+        by_index, by_chunks = self._limits()
+        if len(self) >= by_index:
+            keys, rows, marks = self._indexed()  # the running batch's marks stay valid
+            self._new_index(2 * (self._mask + 1))
+            self._table.index_rows(keys, rows, marks, self._buckets, self._mask)
+        if self._counters[self._table.FREE] == 0 and self._counters[self._table.NEXT] >= by_chunks:
+            if by_chunks + CHUNK_ROWS > _MOST_ROWS:
+                raise DeshpcError(f"a shard holds at most {_MOST_ROWS} rows; use more ranks")
+            chunk = self._aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8)
+            self._chunks.append(chunk)
+            self._chunk_addresses = np.append(self._chunk_addresses, chunk.ctypes.data)
+
+    def _new_index(self, buckets):
+        self._mask = buckets - 1
+        self._buckets = self._aligned(buckets * 8, np.uint64)
+        self._buckets.fill(0)
+
+    def _indexed(self):
+        n = len(self)
+        keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.int32)
+        self._table.indexed_rows(self._buckets, keys, rows, marks)
+        return keys, rows, marks
