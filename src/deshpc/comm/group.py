@@ -7,7 +7,7 @@ collective on the group's communicator, a duplicate of the caller's, so nothing 
 import numpy as np
 
 from deshpc.comm.ledger import Ledger, Traffic
-from deshpc.errors import RankError
+from deshpc.errors import DeshpcError, RankError
 
 _CONTROL = Traffic("batch", "control", "setup")
 
@@ -141,12 +141,13 @@ class Group:
         if not bad:
             return
         first = errors[bad[0]]
-        if len(bad) == self.size and len({str(one) for one in errors}) == 1:
-            raise first
         where = f"rank {bad[0]}" if len(bad) == 1 else f"ranks {', '.join(map(str, bad))}"
-        if hasattr(first, "exit_code"):
-            raise type(first)(f"{first} ({where})")
-        raise RankError(f"{where}: {type(first).__name__}: {first}")
+        if not isinstance(first, DeshpcError):
+            first = RankError(f"{where}: {type(first).__name__}: {first}")
+        elif len(bad) < self.size:
+            first = type(first)(f"{first} ({where})")
+        first.agreed = True  # every rank raises it: one of them reports
+        raise first
 
     def _piece(self, count, dtype):
         held = self._pieces.get(dtype)

@@ -34,15 +34,16 @@ def world():
 def run(main, comm):
     """Call main(comm) and return the exit code.  If this rank fails alone, the whole job ends with its message.
 
-    Errors that every rank raises together (DeshpcError from agreed checks) should be caught inside `main`;
-    whatever reaches this point is printed once, with the rank, and aborts the job.
+    An error on which all ranks agreed (`Group.agree`) is reported by rank 0 and every rank returns its exit code;
+    any other is reported by its rank, and MPI's abort ends all the others.
     """
     try:
         return main(comm)
     except BaseException as error:
         code = _exit_code(error)
-        if comm.size == 1:
-            _report(error, "")
+        if comm.size == 1 or getattr(error, "agreed", False):
+            if comm.rank == 0:
+                _report(error, "")
             return code
         _report(error, f"rank {comm.rank} of {comm.size}: ")
         comm.Abort(code)

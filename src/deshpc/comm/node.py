@@ -32,11 +32,12 @@ class Node:
         """
         if self.rank == 0:
             task()
-        self._sleep_until_all_are_here()
+        self.sleep_until_all_are_here()
         if self.rank != 0:
             task()
 
-    def _sleep_until_all_are_here(self):
+    def sleep_until_all_are_here(self):
+        """A barrier in which the early ranks sleep and leave their cores to the late ones.  Collective on the node."""
         request = self.comm.Ibarrier()
         while not request.Test():
             time.sleep(0.005)
@@ -58,7 +59,7 @@ class Node:
         result = np.frombuffer(memory, np.uint8, nbytes).view(dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
         if self.rank == 0 and nbytes:
             result[...] = array
-        self._sleep_until_all_are_here()
+        self.sleep_until_all_are_here()
         return result
 
     def free(self):

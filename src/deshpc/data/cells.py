@@ -1,12 +1,13 @@
 """Cells to columns: a parser for each kind of column, which takes one block of rows after another.
 
-A block is the text `data` with the `starts` and `stops` of one column's cells (see `tokens`).  Parsers keep what
-they made of each block and join the pieces once, so that a column needs no more memory than twice its size.
+A block is the text `data` with the `starts` and `stops` of one column's cells (see `tokens`).  `column` is everything that a parser has taken.
 """
 
 import numpy as np
 
+from deshpc.data.byte import byte
 from deshpc.data.columns import Bucket, Categorical, Multi
+from deshpc.data.growing import GrowingArray
 from deshpc.data.number import MALFORMED, number
 from deshpc.hashing.key import field_seed
 from deshpc.hashing.xxh64 import hash_key
@@ -39,21 +40,21 @@ class NumberParser:
     """Numbers: an empty cell is missing, NaN."""
 
     def __init__(self):
-        self._pieces = []
+        self._numbers = GrowingArray(np.float64)
 
     def take(self, data, starts, stops):
         """Parse one block; BadCell names its first cell that is not a finite number."""
-        numbers = _numbers(data, starts, stops)
-        _require(numbers != MALFORMED, "a finite number, or nothing where it is missing")
-        self._pieces.append(numbers)
+        numbers = self._numbers.extend(len(starts))
+        _parse_numbers(data, starts, stops, numbers)
+        _require(numbers != MALFORMED, "a finite number, or empty where it is missing")
 
     def column(self):
         """(n) float64"""
-        return _join(self._pieces, np.float64)
+        return self._numbers.array()
 
 
 class BucketParser(NumberParser):
-    """Numbers that become keys later."""
+    """Numbers that will become keys."""
 
     def column(self):
         return Bucket(super().column())
@@ -63,17 +64,17 @@ class LabelParser:
     """Labels: the number 0 or 1."""
 
     def __init__(self):
-        self._pieces = []
+        self._labels = GrowingArray(np.float32)
 
     def take(self, data, starts, stops):
         """Parse one block; BadCell names its first cell that is not a label."""
-        numbers = _numbers(data, starts, stops)
-        _require((numbers == 0) | (numbers == 1), "0 or 1")
-        self._pieces.append(numbers.astype(np.float32))
+        labels = self._labels.extend(len(starts))
+        _parse_numbers(data, starts, stops, labels)
+        _require((labels == 0) | (labels == 1), "0 or 1")
 
     def column(self):
         """(n) float32"""
-        return _join(self._pieces, np.float32)
+        return self._labels.array()
 
 
 class CategoricalParser:
@@ -81,59 +82,43 @@ class CategoricalParser:
 
     def __init__(self, name):
         self._seed = np.uint64(field_seed(name))
-        self._pieces = []
+        self._keys = GrowingArray(np.uint64)
 
     def take(self, data, starts, stops):
         """Hash one block."""
-        keys = np.empty(len(starts), np.uint64)
-        _hash_cells(data, starts, stops, self._seed, keys)
-        self._pieces.append(keys)
+        _hash_cells(data, starts, stops, self._seed, self._keys.extend(len(starts)))
 
     def column(self):
-        return Categorical(_join(self._pieces, np.uint64))
+        return Categorical(self._keys.array())
 
 
 class MultiParser:
-    """A key for each value of a cell; nothing between two separators, or in the cell, is no value."""
+    """A key for each value of a cell; where there is nothing between separators, or in the cell, there is no value."""
 
     def __init__(self, name, separator, pooling):
         self._seed = np.uint64(field_seed(name))
         self._separator = ord(separator)
         self._pooling = pooling
-        self._counts, self._keys = [], []
+        self._counts = GrowingArray(np.int64)
+        self._keys = GrowingArray(np.uint64)
 
     def take(self, data, starts, stops):
         """Hash one block."""
-        counts = np.empty(len(starts), np.int64)
         most = int((stops - starts + 1).sum()) // 2  # a value takes at least one byte and a separator
-        keys = np.empty(most, np.uint64)
+        counts, keys = self._counts.extend(len(starts)), self._keys.extend(most)
         found = _hash_values(data, starts, stops, self._separator, self._seed, counts, keys)
-        self._counts.append(counts)
-        self._keys.append(keys[:found].copy())
+        self._keys.shorten(most - found)
 
     def column(self):
-        counts = _join(self._counts, np.int64)
+        counts = self._counts.array()
         offsets = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
-        return Multi(offsets, _join(self._keys, np.uint64), self._pooling)
-
-
-def _numbers(data, starts, stops):
-    numbers = np.empty(len(starts), np.float64)
-    _parse_numbers(data, starts, stops, numbers)
-    return numbers
+        return Multi(offsets, self._keys.array(), self._pooling)
 
 
 def _require(good, expected):
     if not good.all():
         raise BadCell(int(np.argmin(good)), expected)
-
-
-def _join(pieces, dtype):
-    """All pieces as one array; lets go of them."""
-    column = np.concatenate(pieces) if pieces else np.empty(0, dtype)
-    pieces.clear()
-    return column
 
 
 @kernel
@@ -158,7 +143,7 @@ def _hash_values(data, starts, stops, separator, seed, counts, keys):
         stop = np.int64(stops[row])
         while first < stop:
             last = first
-            while last < stop and data[last] != separator:
+            while last < stop and byte(data, last) != separator:
                 last += 1
             if last > first:
                 keys[found] = hash_key(data, first, last, seed)

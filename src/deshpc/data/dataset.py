@@ -37,3 +37,16 @@ class Dataset:
     def keys_per_sample(self):
         """m, the mean number of key occurrences a sample."""
         return len(self.keys) / max(1, len(self))
+
+    def head(self, rows):
+        """The first `rows` samples, as views."""
+        last = self.offsets[rows]
+        return Dataset(
+            self.offsets[: rows + 1],
+            self.keys[:last],
+            self.fields[:last],
+            None if self.values is None else self.values[:last],
+            self.dense[:rows],
+            self.labels[:rows],
+            None if self.truth is None else self.truth[:rows],
+        )

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from deshpc.data.byte import byte
 from deshpc.jit import kernel
 
 MALFORMED = math.inf
@@ -48,49 +49,49 @@ def number(data, start, stop):
 
     data : (any) uint8;  start, stop : int64  ->  float64
     """
-    while start < stop and data[start] == _SPACE:
+    while start < stop and byte(data, start) == _SPACE:
         start += 1
-    while start < stop and data[stop - 1] == _SPACE:
+    while start < stop and byte(data, stop - 1) == _SPACE:
         stop -= 1
     if start == stop:
         return np.nan
     i = start
-    negative = data[i] == _MINUS
-    if negative or data[i] == _PLUS:
+    negative = byte(data, i) == _MINUS
+    if negative or byte(data, i) == _PLUS:
         i += 1
 
     w = 0
     e = 0
     digits = 0
-    while i < stop and 0 <= data[i] - _ZERO <= 9:
+    while i < stop and 0 <= byte(data, i) - _ZERO <= 9:
         if w < _W_LIMIT:
-            w = 10 * w + (data[i] - _ZERO)
+            w = 10 * w + (byte(data, i) - _ZERO)
         else:
             e += 1
         digits += 1
         i += 1
-    if i < stop and data[i] == _POINT:
+    if i < stop and byte(data, i) == _POINT:
         i += 1
-        while i < stop and 0 <= data[i] - _ZERO <= 9:
+        while i < stop and 0 <= byte(data, i) - _ZERO <= 9:
             if w < _W_LIMIT:
-                w = 10 * w + (data[i] - _ZERO)
+                w = 10 * w + (byte(data, i) - _ZERO)
                 e -= 1
             digits += 1
             i += 1
     if digits == 0:
         return MALFORMED
 
-    if i < stop and (data[i] == _LOWER_E or data[i] == _UPPER_E):
+    if i < stop and (byte(data, i) == _LOWER_E or byte(data, i) == _UPPER_E):
         i += 1
         sign = 1
-        if i < stop and (data[i] == _MINUS or data[i] == _PLUS):
-            sign = -1 if data[i] == _MINUS else 1
+        if i < stop and (byte(data, i) == _MINUS or byte(data, i) == _PLUS):
+            sign = -1 if byte(data, i) == _MINUS else 1
             i += 1
         if i == stop:
             return MALFORMED
         exponent = 0
-        while i < stop and 0 <= data[i] - _ZERO <= 9:
-            exponent = min(10 * exponent + (data[i] - _ZERO), _EXPONENT_LIMIT)
+        while i < stop and 0 <= byte(data, i) - _ZERO <= 9:
+            exponent = min(10 * exponent + (byte(data, i) - _ZERO), _EXPONENT_LIMIT)
             i += 1
         e += sign * exponent
     if i < stop:

@@ -3,52 +3,61 @@
 Nothing here draws a number; `docs/synthetic.md` has the profiles in words and their measured figures.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PARTS = ("train", "valid", "test")
 
-# Distinct values of the 26 categorical columns of the Criteo Kaggle Display Advertising Challenge (33.8 M in all),
-# as DLRM's scripts for that data set list them.
-CRITEO_CARDINALITIES = (
-    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652,
-    2173, 4, 7046547, 18, 15, 286181, 105, 142572,
-)  # fmt: skip
-CRITEO_NUMERIC = 13
-CRITEO_BUCKETS = 32
+
+@dataclass(frozen=True)
+class Bag:
+    """How many values a multi-hot field holds: geometric, cut to low .. high, with this mean.
+
+    The value at position j of the bag (0 = newest) has weight recency^j.
+    """
+
+    low: int
+    high: int
+    mean: float
+    recency: float = 1.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Cardinalities of the one-hot fields and, after them, of the multi-hot fields; number of dense features."""
+
+    one_hot: tuple[int, ...] = ()
+    multi_hot: tuple[int, ...] = ()
+    bag: Bag | None = None
+    n_dense: int = 0
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a synthetic sample looks like.
+    """What the samples of a configuration look like; field and dense names are in the order of their indices."""
 
-    A one-hot field holds one value a sample; a multi-hot field a bag of them, whose size is geometric, cut to
-    bag_low .. bag_high, with mean bag_mean.  Position j of a bag (0 = newest) has weight recency^j.
-    """
-
-    field_names: tuple[str, ...]
-    cardinalities: tuple[int, ...]
-    multi_hot: tuple[bool, ...]
-    dense_names: tuple[str, ...]
+    profile: Profile
     train_rows: int
     valid_rows: int
     test_rows: int
-    interaction: float
-    """Size of the hidden model's pairwise part relative to its linear part (`hidden_model`)."""
-    bag_low: int = 1
-    bag_high: int = 1
-    bag_mean: float = 1.0
-    recency: float = 1.0
 
     @property
-    def weighted(self):
-        """Whether occurrences have weights other than 1."""
-        return self.recency != 1.0
+    def field_names(self):
+        return tuple(f"c{i}" for i in range(len(self.cardinalities)))
+
+    @property
+    def dense_names(self):
+        return tuple(f"d{i}" for i in range(self.profile.n_dense))
+
+    @property
+    def cardinalities(self):
+        """Number of distinct values of each field."""
+        return self.profile.one_hot + self.profile.multi_hot
 
     @property
     def keys_per_sample(self):
-        """m, expected."""
-        bags = sum(self.multi_hot)
-        return len(self.multi_hot) - bags + bags * self.bag_mean
+        """m, in expectation."""
+        bag = self.profile.bag
+        return len(self.profile.one_hot) + (len(self.profile.multi_hot) * bag.mean if bag else 0)
 
     def rows(self, part):
         """Number of samples of `part`, one of PARTS."""
@@ -57,62 +66,32 @@ class Description:
 
 def describe(config):
     """The Description of a `SyntheticConfig`."""
-    shape = _SHAPES[config.profile](config.numeric)
-    cardinalities = shape.pop("cardinalities")
-    buckets = shape.pop("buckets", 0)
-    dense = shape.pop("dense", 0)
-    names = [f"c{i}" for i in range(len(cardinalities))] + [f"i{i}" for i in range(buckets)]
-    return Description(
-        field_names=tuple(names),
-        cardinalities=cardinalities + (CRITEO_BUCKETS,) * buckets,
-        multi_hot=shape.pop("multi_hot", (False,) * len(names)),
-        dense_names=tuple(f"i{i}" for i in range(dense)),
-        train_rows=config.train_rows,
-        valid_rows=config.valid_rows,
-        test_rows=config.test_rows,
-        **shape,
-    )
-
-
-def _small(numeric):
-    return {"cardinalities": _log_spaced(5, 3000, 12), "dense": 2, "interaction": 1.0}
-
-
-def _criteo(numeric):
-    return {
-        "cardinalities": CRITEO_CARDINALITIES,
-        "dense": CRITEO_NUMERIC if numeric == "dense" else 0,
-        "buckets": CRITEO_NUMERIC if numeric == "bucket" else 0,
-        "interaction": 0.3,
-    }
-
-
-def _industrial(numeric):
-    return {
-        "cardinalities": (10**6,) * 20 + _log_spaced(10, 10**5, 100),
-        "multi_hot": (True,) * 120,
-        "bag_low": 1,
-        "bag_high": 20,
-        "bag_mean": 3.6,
-        "interaction": 0.1,
-    }
-
-
-def _history(numeric):
-    return {
-        "cardinalities": _log_spaced(10, 10**6, 8) + (10**6,) * 12,
-        "multi_hot": (False,) * 8 + (True,) * 12,
-        "bag_low": 0,
-        "bag_high": 200,
-        "bag_mean": 83.0,
-        "recency": 0.97,
-        "interaction": 0.1,
-    }
-
-
-_SHAPES = {"small": _small, "criteo": _criteo, "industrial": _industrial, "history": _history}
+    profile = _PROFILES[config.profile]
+    if config.profile == "criteo" and config.numeric == "bucket":
+        profile = replace(profile, one_hot=profile.one_hot + (_BUCKETS,) * profile.n_dense, n_dense=0)
+    return Description(profile, config.train_rows, config.valid_rows, config.test_rows)
 
 
 def _log_spaced(first, last, count):
     ratio = last / first
     return tuple(round(first * ratio ** (i / (count - 1))) for i in range(count))
+
+
+# Distinct values of the 26 categorical columns of the Criteo Kaggle Display Advertising Challenge (33.8 M in all),
+# as published with DLRM's settings for that data set.
+_CRITEO = (
+    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652,
+    2173, 4, 7046547, 18, 15, 286181, 105, 142572,
+)  # fmt: skip
+_BUCKETS = 32  # of a numeric feature, the default of `data.fields.buckets`
+
+_PROFILES = {
+    "small": Profile(one_hot=(5, 8, 12, 20, 30, 50, 80, 120, 200, 400, 1000, 3000), n_dense=2),
+    "criteo": Profile(one_hot=_CRITEO, n_dense=13),
+    "industrial": Profile(multi_hot=(10**6,) * 20 + _log_spaced(10, 10**5, 100), bag=Bag(low=1, high=20, mean=3.6)),
+    "history": Profile(
+        one_hot=_log_spaced(10, 10**6, 8),
+        multi_hot=(10**6,) * 12,
+        bag=Bag(low=0, high=200, mean=83.0, recency=0.97),
+    ),
+}

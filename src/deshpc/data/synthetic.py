@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 
 from deshpc.data.dataset import Dataset
-from deshpc.data.hidden_model import calibrate, raw_logits
-from deshpc.data.profiles import PARTS, describe
+from deshpc.data.hidden_model import calibrate, logit_parts
+from deshpc.data.profiles import PARTS, Bag, describe
 from deshpc.data.variates import bell, geometric_cdf, last_y, uniform53, zipf
 from deshpc.hashing.key import field_seed
 from deshpc.hashing.splitmix import fold
@@ -47,13 +47,13 @@ def generate(config, part, start, stop):
     """Rows start .. stop of `part` ("train", "valid" or "test") as a Dataset with `truth`.
 
     config : SyntheticConfig.  The key of value id i of field f is `hashing.key.key(f, str(i))`, so the same rows
-    written as text have the same keys.  The first call of a seed also draws 8192 rows to calibrate the truth.
+    written as text have the same keys.  The first call also draws 8192 other rows to calibrate the truth.
     """
     description = describe(config)
     seed = _seed(config)
     raw = draw(config, part, start, stop)
     seeds = np.array([field_seed(name) for name in description.field_names], np.uint64)
-    truth = _calibrated(description, seed).probabilities(_raw_logits(description, seed, raw))
+    truth = _hidden_model(description.profile, seed).probabilities(*_logit_parts(seed, raw))
     return Dataset(
         offsets=raw.offsets,
         keys=_keys(raw.ids, raw.fields, seeds),
@@ -71,8 +71,8 @@ def draw(config, part, start, stop):
     if part not in PARTS:
         raise ValueError(f"part = {part!r} is not one of {', '.join(PARTS)}")
     if not 0 <= start <= stop <= description.rows(part):
-        raise ValueError(f"rows {start} .. {stop} of {part}, which has {description.rows(part)} rows")
-    return _draw(description, _seed(config), PARTS.index(part), start, stop)
+        raise ValueError(f"rows {start} .. {stop} of the {description.rows(part)} rows of {part}")
+    return _draw(description.profile, _seed(config), PARTS.index(part), start, stop)
 
 
 def _seed(config):
@@ -80,32 +80,31 @@ def _seed(config):
 
 
 @cache
-def _calibrated(description, seed):
-    blocks = range(0, _PILOT_ROWS, _PILOT_BLOCK)
-    pilots = [_draw(description, seed, _PILOT, start, start + _PILOT_BLOCK) for start in blocks]
-    return calibrate(np.concatenate([_raw_logits(description, seed, raw) for raw in pilots]))
+def _hidden_model(profile, seed):
+    starts = range(0, _PILOT_ROWS, _PILOT_BLOCK)
+    blocks = [_logit_parts(seed, _draw(profile, seed, _PILOT, start, start + _PILOT_BLOCK)) for start in starts]
+    return calibrate(*np.concatenate(blocks, axis=1))
 
 
-def _raw_logits(description, seed, raw):
-    return raw_logits(seed, description.interaction, raw.offsets, raw.fields, raw.ids, raw.values, raw.dense)
+def _logit_parts(seed, raw):
+    return logit_parts(seed, raw.offsets, raw.fields, raw.ids, raw.values, raw.dense)
 
 
-def _draw(description, seed, part, start, stop):
-    multi_hot = np.array(description.multi_hot)
-    cardinalities = np.array(description.cardinalities, np.int64)
-    ends = np.array([last_y(n) for n in description.cardinalities])
-    if any(description.multi_hot):
-        bag_cdf = geometric_cdf(description.bag_low, description.bag_high, description.bag_mean)
-    else:
-        bag_cdf = np.ones(1)
-    offsets = _offsets(seed, part, start, stop, multi_hot, description.bag_low, bag_cdf)
-    values = np.empty(offsets[-1], np.float32) if description.weighted else None
-    dense = np.empty((stop - start, len(description.dense_names)), np.float32)
-    ids, fields = _occurrences(
-        seed, part, start, offsets, multi_hot, description.bag_low, bag_cdf, cardinalities, ends, values,
-        description.recency,
-    )  # fmt: skip
-    _fill_dense(seed, part, start, dense)
+def _draw(profile, seed, part, start, stop):
+    bag = profile.bag or Bag(low=1, high=1, mean=1.0)
+    bag_cdf = geometric_cdf(bag.low, bag.high, bag.mean)
+    cardinalities = np.array(profile.one_hot + profile.multi_hot, np.int64)
+    multi_hot = np.arange(len(cardinalities)) >= len(profile.one_hot)
+    ends = np.array([last_y(n) for n in cardinalities.tolist()])
+
+    offsets = _offsets(seed, part, start, stop, multi_hot, bag.low, bag_cdf)
+    ids, fields = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.uint16)
+    values = np.empty(offsets[-1], np.float32) if bag.recency != 1 else None
+    _fill_occurrences(
+        ids, fields, values, seed, part, start, offsets, multi_hot, bag.low, bag_cdf, bag.recency, cardinalities, ends
+    )
+    dense = np.empty((stop - start, profile.n_dense), np.float32)
+    _fill_dense(dense, seed, part, start)
     return RawSamples(offsets, ids, fields, values, dense)
 
 
@@ -133,12 +132,12 @@ def _offsets(seed, part, start, stop, multi_hot, bag_low, bag_cdf):
 
 
 @kernel
-def _occurrences(seed, part, start, offsets, multi_hot, bag_low, bag_cdf, cardinalities, ends, values, recency):
-    ids = np.empty(offsets[-1], np.int64)
-    fields = np.empty(offsets[-1], np.uint16)
-    entry = 0
+def _fill_occurrences(
+    ids, fields, values, seed, part, start, offsets, multi_hot, bag_low, bag_cdf, recency, cardinalities, ends
+):
     for i in range(len(offsets) - 1):
         row = _row_state(seed, part, start + i)
+        entry = offsets[i]
         for f in range(len(multi_hot)):
             field_state = fold(row, np.uint64(f))
             size = _bag_size(field_state, bag_low, bag_cdf) if multi_hot[f] else 1
@@ -150,11 +149,10 @@ def _occurrences(seed, part, start, offsets, multi_hot, bag_low, bag_cdf, cardin
                     values[entry] = weight
                     weight *= recency
                 entry += 1
-    return ids, fields
 
 
 @kernel
-def _fill_dense(seed, part, start, dense):
+def _fill_dense(dense, seed, part, start):
     for i in range(dense.shape[0]):
         row = _row_state(seed, part, start + i)
         for d in range(dense.shape[1]):

@@ -4,6 +4,7 @@ Rows end in LF or CRLF.  With quoting (RFC 4180) a cell that begins with a quote
 doubled, and may hold separators, line ends and doubled quotes; a quote inside any other cell is an ordinary byte.
 """
 
+from deshpc.data.byte import byte
 from deshpc.jit import kernel
 
 # Why the kernel stopped.
@@ -33,7 +34,7 @@ def tokenise(data, position, stop, line, separator, quoting, slots, starts, stop
     """
     for row in range(len(lines)):
         i = position
-        while i < stop and (data[i] == _LF or data[i] == _CR):
+        while i < stop and (byte(data, i) == _LF or byte(data, i) == _CR):
             i += 1
         if i > position:
             return row, position, line, TEXT_ENDS if i == stop else BLANK_LINE, 0, position
@@ -43,25 +44,25 @@ def tokenise(data, position, stop, line, separator, quoting, slots, starts, stop
         row_ended = False
         while not row_ended:
             cell = i
-            if quoting and i < stop and data[i] == _QUOTE:
+            if quoting and i < stop and byte(data, i) == _QUOTE:
                 first = i + 1
                 last, breaks, pairs = _closing_quote(data, first, stop)
                 inner_lines += breaks
                 doubled |= pairs > 0
                 i = last + 1
-                if i + 1 < stop and data[i] == _CR and data[i + 1] == _LF:
+                if i + 1 < stop and byte(data, i) == _CR and byte(data, i + 1) == _LF:
                     i += 1
             else:
                 first = i
-                while i < stop and data[i] != separator and data[i] != _LF:
+                while i < stop and byte(data, i) != separator and byte(data, i) != _LF:
                     i += 1
                 last = i
-                if i < stop and data[i] == _LF and last > first and data[last - 1] == _CR:
+                if i < stop and byte(data, i) == _LF and last > first and byte(data, last - 1) == _CR:
                     last -= 1
-            if i >= stop or (data[i] == _CR and i + 1 == stop):
+            if i >= stop or (byte(data, i) == _CR and i + 1 == stop):
                 return row, position, line, TEXT_ENDS, cells, cell
-            row_ended = data[i] == _LF
-            if not row_ended and data[i] != separator:
+            row_ended = byte(data, i) == _LF
+            if not row_ended and byte(data, i) != separator:
                 return row, position, line, AFTER_QUOTE, cells, cell
             if cells < len(slots) and slots[cells] >= 0:
                 starts[slots[cells], row] = first
@@ -84,10 +85,10 @@ def _closing_quote(data, i, stop):
     breaks = 0
     pairs = 0
     while i < stop:
-        if data[i] == _LF:
+        if byte(data, i) == _LF:
             breaks += 1
-        elif data[i] == _QUOTE:
-            if i + 1 == stop or data[i + 1] != _QUOTE:
+        elif byte(data, i) == _QUOTE:
+            if i + 1 == stop or byte(data, i + 1) != _QUOTE:
                 break
             pairs += 1
             i += 1
@@ -100,12 +101,12 @@ def _undouble_quotes(data, starts, stops):
     """Make each doubled quote of a row's quoted cells one quote."""
     for slot in range(len(starts)):
         start, stop = starts[slot], stops[slot]
-        if start == 0 or data[start - 1] != _QUOTE:
+        if start == 0 or byte(data, start - 1) != _QUOTE:
             continue
         end = start
         i = start
         while i < stop:
-            data[end] = data[i]
+            data[end] = byte(data, i)
             end += 1
-            i += 2 if data[i] == _QUOTE else 1
+            i += 2 if byte(data, i) == _QUOTE else 1
         stops[slot] = end

@@ -49,7 +49,7 @@ def bell(word):
 def zipf(state, cardinality, end):
     """k in 1 .. cardinality with P(k) proportional to k^-1.05, exactly; `end` = last_y(cardinality).
 
-    Uses about 1.02 words of the SplitMix64 stream that starts at `state`.
+    Uses 1.01 words, on average, of the SplitMix64 stream that starts at `state`.
     """
     while True:
         state += GOLDEN
@@ -66,17 +66,17 @@ def zipf(state, cardinality, end):
 def geometric_cdf(low, high, mean):
     """P(length <= low + i) for i = 0 .. high - low of the geometric distribution cut to low .. high, by its mean.
 
-    mean : strictly between low and (low + high) / 2  ->  (high - low + 1) float64, ending in 1
+    mean : from low to (low + high) / 2  ->  (high - low + 1) float64, ending in 1
     """
     length = np.arange(low, high + 1)
-    shrinking, level = 0.0, 1.0  # the ratio of a probability to the one before, by bisection
+    small, large = 0.0, 1.0  # bisection for the ratio of a probability to the one before
     for _ in range(60):
-        ratio = (shrinking + level) / 2
+        ratio = (small + large) / 2
         weight = ratio ** (length - low)
         if (weight * length).sum() < mean * weight.sum():
-            shrinking = ratio
+            small = ratio
         else:
-            level = ratio
+            large = ratio
     cdf = np.cumsum(weight) / weight.sum()
     cdf[-1] = 1.0
     return cdf

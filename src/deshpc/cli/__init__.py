@@ -1,0 +1,1 @@
+"""The command line: `deshpc train | eval | info`."""

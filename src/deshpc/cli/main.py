@@ -1,0 +1,100 @@
+"""Parse the command line and hand over.  Nothing heavy is imported before a command needs it.
+
+Exit codes: 0 success; 1 a failure while running; 2 bad command line or configuration; 3 bad data; 4 a launch that
+does not fit; 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+
+import deshpc
+from deshpc.errors import DeshpcError
+
+_RANK_VARIABLES = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
+
+
+def main(argv=None):
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        return options.command(options)
+    except DeshpcError as error:
+        if _launched_rank() == 0:  # before MPI starts, every rank meets the same error
+            print(f"deshpc: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="deshpc",
+        description="Train click-through-rate models on sharded hash tables.  For N ranks: mpiexec -n N deshpc ...",
+    )
+    parser.add_argument("--version", action="version", version=f"deshpc {deshpc.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a model by a TOML configuration")
+    train.add_argument("config", metavar="CONFIG.toml")
+    _add_set(train)
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("eval", help="metrics of a trained model")
+    evaluate.add_argument("directory", metavar="RUN", help="the run's directory")
+    evaluate.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
+    _add_set(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
+    info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
+    info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
+    _add_set(info)
+    info.set_defaults(command=_info)
+    return parser
+
+
+def _add_set(parser):
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
+        help="override an option; may be repeated",
+    )  # fmt: skip
+
+
+def _launched_rank():
+    return next((int(os.environ[name]) for name in _RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+
+
+def _train(options):
+    from deshpc.config import load
+
+    config = load(options.config, options.overrides)
+    from deshpc.cli.tables import training_table
+    from deshpc.comm import launch
+    from deshpc.train.api import train
+
+    return launch.run(lambda comm: _show(comm, training_table, train(config, comm)), launch.world())
+
+
+def _evaluate(options):
+    from deshpc.cli.tables import metrics_table
+    from deshpc.comm import launch
+    from deshpc.train.api import evaluate
+
+    return launch.run(
+        lambda comm: _show(
+            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part)
+        ),
+        launch.world(),
+    )
+
+
+def _show(comm, table, result):
+    if comm.rank == 0:
+        print(table(result), flush=True)
+    return 0
+
+
+def _info(options):
+    from deshpc.cli.info import describe
+
+    print(describe(options.target, options.overrides, options.options))
+    return 0

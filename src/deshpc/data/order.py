@@ -1,0 +1,48 @@
+"""In which order an epoch visits the rows: a function of seed and epoch alone, the same for any number of ranks.
+
+Rows lie in blocks; an epoch permutes the blocks, and the rows inside each block.  Only the blocks that the asked
+positions touch are ever permuted, so the order of a huge data set costs the memory of one or two blocks.
+"""
+
+import numpy as np
+
+_BLOCKS, _ROWS = 0, 1  # separate random streams
+
+
+class EpochOrder:
+    """The order of `rows` rows in `epoch`; shuffle = False: as they lie."""
+
+    def __init__(self, rows, block_rows, seed, epoch, shuffle):
+        self._rows, self._block_rows, self._shuffle = rows, block_rows, shuffle
+        self._seed, self._epoch = seed, epoch
+        blocks = -(-rows // block_rows)
+        self._blocks = self._generator(_BLOCKS, 0).permutation(blocks) if shuffle else np.arange(blocks)
+        sizes = np.minimum(block_rows, rows - self._blocks * block_rows)
+        self._begins = np.concatenate([[0], np.cumsum(sizes)])
+        self._held = (None, None)
+
+    def rows(self, begin, end):
+        """Row numbers (end - begin) int64 at positions begin .. end of the epoch."""
+        if not self._shuffle:
+            return np.arange(begin, end, dtype=np.int64)
+        parts = []
+        place = int(np.searchsorted(self._begins, begin, side="right")) - 1
+        while begin < end:
+            stop = min(end, int(self._begins[place + 1]))
+            first = int(self._begins[place])
+            parts.append(self._block(place)[begin - first : stop - first])
+            begin, place = stop, place + 1
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _block(self, place):
+        held_place, held = self._held
+        if held_place != place:
+            block = int(self._blocks[place])
+            first = block * self._block_rows
+            count = min(self._block_rows, self._rows - first)
+            held = first + self._generator(_ROWS, block).permutation(count).astype(np.int64)
+            self._held = (place, held)
+        return held
+
+    def _generator(self, stream, number):
+        return np.random.Generator(np.random.Philox(key=[self._seed, (self._epoch << 1) | stream], counter=[0, 0, 0, number]))

@@ -1,0 +1,72 @@
+"""A data set as global batches: every rank sees the same batches and takes its contiguous share of each."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from deshpc.data.batch import Batch
+from deshpc.data.gather import gather_rows, gathered_offsets
+from deshpc.data.order import EpochOrder
+
+
+class Reader:
+    """Reads `dataset` for one rank.
+
+    share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
+    buffers : makes a set of reusable arrays (`backend.buffers`)
+    The next batch is gathered in a thread of its own while the caller works on the current one.
+    """
+
+    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
+        self._dataset, self._batch_samples, self._share = dataset, batch_samples, share
+        self._seed, self._shuffle, self._block_rows = seed, shuffle, block_rows
+        self._buffers = [buffers(), buffers()]
+
+    @property
+    def batches(self):
+        """Batches of an epoch; the last one may be smaller."""
+        return -(-len(self._dataset) // self._batch_samples)
+
+    def epoch(self, epoch, first_step=0):
+        """Yield the Batches of an epoch.  Each is valid until the next one is asked for."""
+        order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
+        with ThreadPoolExecutor(1, thread_name_prefix="deshpc-reader") as pool:
+            ready = pool.submit(self._batch, order, 0, first_step) if self.batches else None
+            for number in range(self.batches):
+                batch = ready.result()
+                if number + 1 < self.batches:
+                    ready = pool.submit(self._batch, order, number + 1, first_step)
+                yield batch
+
+    def _batch(self, order, number, first_step):
+        begin = number * self._batch_samples
+        total = min(self._batch_samples, len(self._dataset) - begin)
+        first, last = self._share(total)
+        step = first_step + number
+        if not self._shuffle:
+            return self._view(step, total, begin + first, begin + last)
+        return self._gather(step, total, order.rows(begin + first, begin + last), self._buffers[number % 2])
+
+    def _view(self, step, total, begin, end):
+        data = self._dataset
+        first, last = data.offsets[begin], data.offsets[end]
+        return Batch(
+            step, total, np.arange(begin, end, dtype=np.int64), data.offsets[begin : end + 1] - first,
+            data.keys[first:last], data.fields[first:last], None if data.values is None else data.values[first:last],
+            data.dense[begin:end], data.labels[begin:end], None if data.truth is None else data.truth[begin:end],
+        )  # fmt: skip
+
+    def _gather(self, step, total, rows, buffers):
+        data, n = self._dataset, len(rows)
+        offsets = buffers.array("offsets", n + 1, np.int64)
+        nnz = gathered_offsets(rows, data.offsets, offsets)
+        keys, fields = buffers.array("keys", nnz, np.uint64), buffers.array("fields", nnz, np.uint16)
+        values = None if data.values is None else buffers.array("values", nnz, np.float32)
+        dense = buffers.array("dense", (n, data.n_dense), np.float32)
+        labels = buffers.array("labels", n, np.float32)
+        truth = None if data.truth is None else buffers.array("truth", n, np.float32)
+        gather_rows(
+            rows, data.offsets, data.keys, data.fields, data.values, data.dense, data.labels, data.truth,
+            offsets, keys, fields, values, dense, labels, truth,
+        )  # fmt: skip
+        return Batch(step, total, rows, offsets, keys, fields, values, dense, labels, truth)

@@ -1,0 +1,124 @@
+"""The Python API: what `deshpc train` and `deshpc eval` call."""
+
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+
+import deshpc
+from deshpc.config import Config, load, override, resolved
+from deshpc.config.load import build
+from deshpc.data.input import require
+from deshpc.errors import ConfigError
+from deshpc.train.evaluation import evaluate_model
+from deshpc.train.loop import bytes_per_sample, train_epochs
+from deshpc.train.metrics import Metrics
+from deshpc.train.record import NoRecord, Record
+from deshpc.train.saved import load_model, read_manifest, save_model
+from deshpc.train.session import Session
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run gives back, the same on every rank.
+
+    valid, test : metrics of the trained model, None where the data has no such part
+    samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
+    bytes_per_sample : {kind: bytes sent by an average rank's training steps, per sample of the global batch}
+    ledger : this run's byte ledger of rank 0, over all operators, kinds, passes and levels
+    rows : rows of all tables;  rows_per_rank : of each rank;  setup_s, compile_s : seconds before training
+    """
+
+    ranks: int
+    threads_per_rank: int
+    steps: int
+    samples: int
+    samples_per_s: float
+    setup_s: float
+    compile_s: float
+    rows: int
+    rows_per_rank: list
+    bytes_per_sample: dict
+    ledger: list = field(repr=False)
+    valid: Metrics | None
+    test: Metrics | None
+
+
+def train(config, comm):
+    """Train by a Config (or the path of a TOML file) on the ranks of `comm`; returns a TrainResult.
+
+    Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`.
+    """
+    begin = time.perf_counter()
+    config = config if isinstance(config, Config) else load(config)
+    session = Session(config, comm)
+    group = session.group
+    require(session.input, "train", "training")
+    record = _open_record(group, config.run.directory, "record.jsonl")
+    record.write("start", version=deshpc.__version__, config=resolved(config), **_environment(session))
+    train_set, valid_set, test_set = (
+        session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
+    )
+    loaded = time.perf_counter()
+    model = session.build(train_set)
+    compiled = time.perf_counter()
+    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
+
+    steps, samples, seconds = train_epochs(session, train_set, valid_set, record)
+    moved = bytes_per_sample(group.ledger, samples)
+    moved = {kind: sum(rank[kind] for rank in ranks) / len(ranks) for ranks in [group.gather(moved)] for kind in moved}
+    metrics = [
+        None if part is None else evaluate_model(model, part, config.train.global_batch_samples)
+        for part in (valid_set, test_set)
+    ]
+    rows = group.gather(len(model.table))
+    result = TrainResult(
+        group.size, session.backend.threads, steps, samples, samples / max(1e-9, seconds), loaded - begin,
+        compiled - loaded, sum(rows), rows, moved, group.ledger.entries(), *metrics,
+    )  # fmt: skip
+    if config.run.save_model:
+        save_model(model, config.run.directory, resolved(config), session.input_state(), steps)
+    record.write("result", **asdict(result))
+    record.close()
+    session.close()
+    return result
+
+
+def evaluate(directory, comm, overrides=(), part="test"):
+    """Metrics of the model saved in the run's `directory` on a part of its data, on any number of ranks.
+
+    overrides : `section.key=value` texts, such as data.test=["other.csv"].  Collective on `comm`.
+    """
+    manifest = read_manifest(directory)
+    config = override(build(manifest["config"], source=str(directory)), *overrides)
+    session = Session(config, comm)
+    session.input.restore(manifest["source"])
+    require(session.input, part, f"evaluating the {part} part")
+    dataset = session.load(part)
+    model = session.build(dataset)
+    load_model(model, directory, manifest)
+    metrics = evaluate_model(model, dataset, config.train.global_batch_samples)
+    record = _open_record(session.group, config.run.directory, f"eval-{part}.jsonl")
+    record.write("eval", directory=str(directory), part=part, ranks=session.group.size, **asdict(metrics))
+    record.close()
+    session.close()
+    return metrics
+
+
+def _open_record(group, directory, name):
+    """Rank 0's record; an unwritable directory is an error on every rank.  Collective."""
+    record, error = NoRecord(), None
+    if group.rank == 0:
+        try:
+            record = Record(directory, name)
+        except OSError as problem:
+            error = ConfigError(f"run.directory = {directory!r} cannot be written: {problem}")
+    group.agree(error)
+    return record
+
+
+def _environment(session):
+    return {
+        "ranks": session.group.size, "ranks_per_node": session.node.size, "threads_per_rank": session.backend.threads,
+        "backend": session.backend.name, "python": platform.python_version(), "machine": platform.machine(),
+        "fields": session.input.n_fields, "dense": session.input.n_dense,
+    }  # fmt: skip

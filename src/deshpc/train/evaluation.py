@@ -1,0 +1,34 @@
+"""Metrics of a model on a data set; nothing is inserted, unseen keys contribute zero."""
+
+import numpy as np
+
+from deshpc.comm.group import slice_of
+from deshpc.data.reader import Reader
+from deshpc.train.metrics import evaluate_scores
+
+
+def reads_of(model):
+    """Function B -> (begin, end) of the samples that this rank reads of a batch of B."""
+    if model.routing.reads_whole_batch:
+        return lambda total: (0, total)
+    return lambda total: slice_of(total, model.group.size, model.group.rank)
+
+
+def evaluate_model(model, dataset, batch_samples):
+    """Metrics over all rows.  Each rank scores its share of every batch's samples.  Collective."""
+    reader = Reader(dataset, batch_samples, reads_of(model), model.backend.buffers)
+    logits, labels, truths = [], [], []
+    for batch in reader.epoch(0):
+        forward = model.forward(batch, train=False)
+        begin, end = slice_of(batch.global_samples, model.group.size, model.group.rank)
+        logits.append(forward.logit[begin:end].copy())
+        labels.append(forward.routed.labels[begin:end].copy())
+        if batch.truth is not None:
+            shift = begin if model.routing.reads_whole_batch else 0
+            truths.append(batch.truth[shift : shift + end - begin].copy())
+    return evaluate_scores(
+        model.group,
+        np.concatenate(logits) if logits else np.zeros(0),
+        np.concatenate(labels) if labels else np.zeros(0, np.float32),
+        np.concatenate(truths) if truths else None if dataset.truth is None else np.zeros(0),
+    )

@@ -1,0 +1,65 @@
+"""What a person sees while a run trains: a bar on a terminal, otherwise a line per interval.  Rank 0 only."""
+
+import sys
+import time
+
+
+class Progress:
+    """Counts steps and samples of an epoch; shows rate, mean loss and time left, at most every `interval_s`.
+
+    show(samples per second, mean loss, done, total samples) is called at each interval, for the record.
+    """
+
+    def __init__(self, title, total_samples, interval_s, report, stream=None):
+        self._title, self._total, self._interval_s, self._report = title, total_samples, interval_s, report
+        self._stream = stream or sys.stderr
+        self._bar = self._stream.isatty()
+        self._begin = self._last = time.perf_counter()
+        self._done, self._loss = 0, 0.0
+        self._last_done, self._last_loss = 0, 0.0
+
+    def advance(self, samples, loss):
+        """Count a step of `samples` samples with a summed loss of `loss`."""
+        self._done += samples
+        self._loss += loss
+        now = time.perf_counter()
+        interval = min(self._interval_s, 0.2) if self._bar else self._interval_s
+        if now - self._last >= interval:
+            self._show(now)
+
+    def finish(self):
+        """Show the last state and leave the line."""
+        if self._done > self._last_done or self._bar:
+            self._show(time.perf_counter())
+        if self._bar:
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def _show(self, now):
+        samples = self._done - self._last_done
+        rate = samples / max(1e-9, now - self._last)
+        loss = (self._loss - self._last_loss) / max(1, samples)
+        left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done)
+        text = (
+            f"{self._title}  {100 * self._done / max(1, self._total):3.0f} %  {rate / 1000:,.0f} k samples/s  "
+            f"loss {loss:.4f}  {left_s:.0f} s left"
+        )
+        if self._bar:
+            width = 24
+            filled = width * self._done // max(1, self._total)
+            self._stream.write(f"\r[{'#' * filled}{'.' * (width - filled)}] {text} ")
+        else:
+            self._stream.write(text + "\n")
+        self._stream.flush()
+        self._report(samples_per_s=round(rate), loss=loss, samples=self._done, total_samples=self._total)
+        self._last, self._last_done, self._last_loss = now, self._done, self._loss
+
+
+class NoProgress:
+    """What the other ranks hold."""
+
+    def advance(self, samples, loss):
+        """Nothing."""
+
+    def finish(self):
+        """Nothing."""

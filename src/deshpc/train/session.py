@@ -1,0 +1,96 @@
+"""What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
+
+from deshpc.backend.open import open_backend
+from deshpc.comm.group import Group
+from deshpc.comm.node import Node
+from deshpc.config import resolved
+from deshpc.data.dataset import Dataset
+from deshpc.data.input import open_input
+from deshpc.data.reader import Reader
+from deshpc.errors import DeshpcError, LaunchError
+from deshpc.hashing.partition import KeyPartition
+from deshpc.model.build import build_model
+from deshpc.table.routing import Broadcast, Routed
+from deshpc.train.step import step
+
+_ARRAYS = ("offsets", "keys", "fields", "values", "dense", "labels", "truth")
+
+
+class Session:
+    """Ranks, threads, input and model of one configuration.  Creating one is collective on `comm`."""
+
+    def __init__(self, config, comm):
+        self.config = config
+        self.group, self.node = Group(comm), Node(comm)
+        self._same_on_all_ranks()
+        self.backend = open_backend(config.compute.backend, self._threads())
+        self.input = open_input(config.data)
+        self.model = None
+
+    def load(self, part):
+        """The Dataset of a part, read by each node's first rank and shared inside the node.  Collective."""
+        dataset, error = None, None
+        if self.node.rank == 0:
+            try:
+                dataset = self.input.load(part)
+            except (DeshpcError, MemoryError) as problem:
+                error = problem
+        self.node.sleep_until_all_are_here()
+        self.group.agree(error)
+        arrays = {name: getattr(dataset, name, None) for name in _ARRAYS}
+        present = self.node.comm.bcast([name for name in _ARRAYS if arrays[name] is not None])
+        return Dataset(**{name: self.node.share(arrays[name]) if name in present else None for name in _ARRAYS})
+
+    def build(self, sample):
+        """Make the model, and compile every kernel that it needs on rows of `sample`.  Collective.
+
+        Each node's first rank compiles and fills the cache on disk; the others then load from it.
+        """
+        self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend.threads, self.input))
+        self.model = build_model(self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense)
+        return self.model
+
+    def input_state(self):
+        """What the input has to store, from rank 0, which has read the text.  Collective."""
+        return self.group.from_first(self.input.state() if self.group.rank == 0 else None)
+
+    def close(self):
+        """Give back threads, shared memory and communicators.  Collective."""
+        self.backend.close()
+        self.node.free()
+        self.group.free()
+
+    def _threads(self):
+        wanted = self.config.compute.threads_per_rank or self.node.threads_per_rank()
+        return min(self.group.gather(wanted))  # owners are numbered alike on all ranks
+
+    def _same_on_all_ranks(self):
+        trees = self.group.gather(resolved(self.config))
+        odd = [rank for rank, tree in enumerate(trees) if tree != trees[0]]
+        if odd:
+            self.group.agree(LaunchError(f"ranks {odd} were started with another configuration than rank 0"))
+
+
+def warm_up(config, sample, threads, source):
+    """Run one tiny step and evaluation with either routing on this rank alone, so that every kernel is compiled."""
+    from mpi4py import MPI
+
+    rows = min(len(sample), 64)
+    if rows == 0:
+        return
+    backend, group = open_backend(config.compute.backend, threads), Group(MPI.COMM_SELF)
+    model = build_model(config, backend, group, source.n_fields, source.n_dense)
+    half_of_the_keys = KeyPartition(2, threads)
+    routings = (
+        Broadcast(backend, group, half_of_the_keys, source.n_fields),
+        Routed(backend, group, KeyPartition(1, threads), source.n_fields),
+    )
+    few = sample.head(rows)
+    for shuffle in (True, False):
+        reader = Reader(few, rows, lambda total: (0, total), backend.buffers, shuffle=shuffle)
+        for model.routing in routings:
+            for batch in reader.epoch(0):
+                step(model, batch)
+                model.forward(batch, train=False)
+    backend.close()
+    group.free()
