@@ -35,6 +35,7 @@ class Node:
         self.sleep_until_all_are_here()
         if self.rank != 0:
             task()
+        self.sleep_until_all_are_here()
 
     def sleep_until_all_are_here(self):
         """A barrier in which the early ranks sleep and leave their cores to the late ones.  Collective on the node."""

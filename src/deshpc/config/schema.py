@@ -82,7 +82,13 @@ class OptimizerConfig:
     """The update rule of table rows and dense parameters, `[optimizer]`."""
 
     name: str = option("adagrad", "sgd or adagrad (one accumulator per weight)", choices=("sgd", "adagrad"))
-    learning_rate: float = option(0.05, "step size; the gradient is that of the mean loss of the batch", above=0.0)
+    learning_rate: float = option(0.05, "step size", above=0.0)
+    reduction: str = option(
+        "auto",
+        "gradient of the batch's mean or summed loss; auto: sum for adagrad, whose steps then hardly depend on the "
+        "batch size, mean for sgd",
+        choices=("auto", "mean", "sum"),
+    )
     initial_accumulator: float = option(0.1, "adagrad: start of each sum of squared gradients", minimum=0.0)
     epsilon: float = option(1e-8, "adagrad: added to the square root", minimum=0.0)
 

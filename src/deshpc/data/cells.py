@@ -1,6 +1,7 @@
 """Cells to columns: a parser for each kind of column, which takes one block of rows after another.
 
-A block is the text `data` with the `starts` and `stops` of one column's cells (see `tokens`).  `column` is everything that a parser has taken.
+A block is the text `data` with the `starts` and `stops` of one column's cells (see `tokens`); `column` returns
+what became of all blocks.
 """
 
 import numpy as np
@@ -68,9 +69,10 @@ class LabelParser:
 
     def take(self, data, starts, stops):
         """Parse one block; BadCell names its first cell that is not a label."""
-        labels = self._labels.extend(len(starts))
-        _parse_numbers(data, starts, stops, labels)
-        _require((labels == 0) | (labels == 1), "0 or 1")
+        numbers = np.empty(len(starts), np.float64)
+        _parse_numbers(data, starts, stops, numbers)
+        _require((numbers == 0) | (numbers == 1), "0 or 1")
+        self._labels.extend(len(starts))[:] = numbers
 
     def column(self):
         """(n) float32"""

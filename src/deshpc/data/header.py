@@ -17,12 +17,11 @@ def column_names(line, separator, quoting, path):
     """
     try:
         text = line.decode()
-        names = next(csv.reader([text], delimiter=separator, strict=True)) if text and quoting else text.split(separator)
+        if not text.strip():
+            raise DataError(f"{path}, line 1: the line is blank; expected a header line with the columns' names")
+        return next(csv.reader([text], delimiter=separator, strict=True)) if quoting else text.split(separator)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}, line 1: the header cannot be read: {error}") from None
-    if not text.strip():
-        raise DataError(f"{path}, line 1: the line is blank; expected a header line with the columns' names")
-    return names
 
 
 def slots(names, wanted, path):
@@ -32,7 +31,7 @@ def slots(names, wanted, path):
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
             shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
             raise DataError(
-                f"{path}, line 1, field {name!r}: no such column in the header; did you mean {near!r}? (it has: {shown})"
+                f"{path}, line 1, field {name!r}: no such column; did you mean {near!r}? (the header has: {shown})"
             )
         if names.count(name) > 1:
             raise DataError(f"{path}, line 1, field {name!r}: the header names this column {names.count(name)} times")

@@ -38,9 +38,7 @@ def _power_of_ten(e):
     return float(scaled), float(scaled - Fraction(float(scaled))), two
 
 
-_HIGH, _LOW, _TWO = (
-    np.array(column) for column in zip(*(_power_of_ten(e) for e in range(_MIN_POWER, _MAX_POWER + 1)))
-)
+_HIGH, _LOW, _TWO = map(np.array, zip(*map(_power_of_ten, range(_MIN_POWER, _MAX_POWER + 1)), strict=True))
 
 
 @kernel

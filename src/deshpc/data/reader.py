@@ -1,7 +1,5 @@
 """A data set as global batches: every rank sees the same batches and takes its contiguous share of each."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from deshpc.data.batch import Batch
@@ -14,13 +12,14 @@ class Reader:
 
     share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
     buffers : makes a set of reusable arrays (`backend.buffers`)
-    The next batch is gathered in a thread of its own while the caller works on the current one.
+    Batches are gathered when they are asked for, by the calling thread: a thread of its own would compete with ranks
+    that wait for each other, and a preempted rank holds up all others for a scheduler's time slice.
     """
 
     def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
         self._dataset, self._batch_samples, self._share = dataset, batch_samples, share
         self._seed, self._shuffle, self._block_rows = seed, shuffle, block_rows
-        self._buffers = [buffers(), buffers()]
+        self._buffers = buffers()
 
     @property
     def batches(self):
@@ -30,13 +29,8 @@ class Reader:
     def epoch(self, epoch, first_step=0):
         """Yield the Batches of an epoch.  Each is valid until the next one is asked for."""
         order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
-        with ThreadPoolExecutor(1, thread_name_prefix="deshpc-reader") as pool:
-            ready = pool.submit(self._batch, order, 0, first_step) if self.batches else None
-            for number in range(self.batches):
-                batch = ready.result()
-                if number + 1 < self.batches:
-                    ready = pool.submit(self._batch, order, number + 1, first_step)
-                yield batch
+        for number in range(self.batches):
+            yield self._batch(order, number, first_step)
 
     def _batch(self, order, number, first_step):
         begin = number * self._batch_samples
@@ -45,7 +39,7 @@ class Reader:
         step = first_step + number
         if not self._shuffle:
             return self._view(step, total, begin + first, begin + last)
-        return self._gather(step, total, order.rows(begin + first, begin + last), self._buffers[number % 2])
+        return self._gather(step, total, order.rows(begin + first, begin + last))
 
     def _view(self, step, total, begin, end):
         data = self._dataset
@@ -56,8 +50,8 @@ class Reader:
             data.dense[begin:end], data.labels[begin:end], None if data.truth is None else data.truth[begin:end],
         )  # fmt: skip
 
-    def _gather(self, step, total, rows, buffers):
-        data, n = self._dataset, len(rows)
+    def _gather(self, step, total, rows):
+        data, buffers, n = self._dataset, self._buffers, len(rows)
         offsets = buffers.array("offsets", n + 1, np.int64)
         nnz = gathered_offsets(rows, data.offsets, offsets)
         keys, fields = buffers.array("keys", nnz, np.uint64), buffers.array("fields", nnz, np.uint16)

@@ -10,8 +10,10 @@ from deshpc.data.schema import Schema
 from deshpc.data.source import Window
 from deshpc.errors import DataError
 
-CHUNK_BYTES = 4 << 20
-_BLOCK_ROWS = 10_000  # not a power of two, so that the rows of `starts` do not compete for the same cache lines
+CHUNK_BYTES = 1 << 20
+"""Text held in memory at a time; with the cells of a block it stays in a core's cache."""
+
+_BLOCK_ROWS = 4000  # not a power of two: the cells of all columns would compete for the same cache lines
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _BYTES_SHOWN = 40
 
@@ -47,12 +49,12 @@ def _read_file(window, file_format, names, parsers):
     starts, stops = np.empty((2, len(names), _BLOCK_ROWS), np.int32)
     lines = np.empty(_BLOCK_ROWS, np.int64)
     line = 2
-    more = True
-    while more:
+    why = tokens.BLOCK_FULL
+    while why == tokens.BLOCK_FULL or (why == tokens.TEXT_ENDS and window.fill(line)):
         rows, window.start, line, why, cells, cell = tokens.tokenise(
             window.data, window.start, window.stop, line, ord(separator), quoting, slots, starts, stops, lines
         )
-        for name, parser, start, stop in zip(names, parsers, starts[:, :rows], stops[:, :rows]):
+        for name, parser, start, stop in zip(names, parsers, starts[:, :rows], stops[:, :rows], strict=True):
             try:
                 parser.take(window.data, start, stop)
             except BadCell as bad:
@@ -60,16 +62,14 @@ def _read_file(window, file_format, names, parsers):
                 raise DataError(
                     f"{window.path}, line {lines[bad.row]}, field {name!r}: {_shown(text)} is not {bad.expected}"
                 ) from None
-        if why == tokens.TEXT_ENDS:
-            more = window.fill(line)
-        elif why != tokens.BLOCK_FULL:
-            raise DataError(f"{window.path}, line {line}{_complaint(why, columns, cells, window.data[cell:window.stop])}")
-    if window.data[window.start : window.stop].tobytes().strip(b"\r\n"):  # only a quote keeps a row from its end
-        raise DataError(f"{window.path}, line {line}{_complaint(None, columns, cells, window.data[cell:window.stop])}")
+    rest = window.data[window.start : window.stop]
+    if rest.tobytes().strip(b"\r\n"):
+        complaint = _complaint(why, columns, cells, window.data[cell : window.stop])
+        raise DataError(f"{window.path}, line {line}{complaint}")
 
 
 def _complaint(why, columns, cells, text):
-    """What is wrong with a row after its first `cells` cells, where `text` starts."""
+    """Why a row of a file with these `columns` cannot be read on after its first `cells` cells, where `text` begins."""
     if why == tokens.BLANK_LINE:
         return ": the line is blank; expected a row, as there are rows below it"
     if why == tokens.CELL_COUNT:

@@ -1,7 +1,6 @@
 """Random variates, each a pure function of a 64-bit state: uniform, bell-shaped, Zipf and truncated geometric.
 
-Apart from `zipf`'s rare second test they use only exactly rounded arithmetic (no library exp or log), so that
-machines agree on every bit.
+What is done for every draw is exactly rounded arithmetic, without a library's exp or log: machines agree on it.
 """
 
 from functools import cache
@@ -12,7 +11,7 @@ from deshpc.hashing.splitmix import GOLDEN, mix64
 from deshpc.jit import kernel
 
 EXPONENT = 1.05
-"""P(k) is proportional to k^-1.05."""
+"""P(k) is proportional to k^-1.05; fixed, because 1 / (1.05 - 1) = 20 makes the inverse of its integral a power."""
 
 _S11, _S16 = np.uint64(11), np.uint64(16)
 _LOW16 = np.uint64(0xFFFF)

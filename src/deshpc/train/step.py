@@ -16,7 +16,9 @@ def step(model, batch):
     """
     forward = model.forward(batch, train=True)
     gradient = forward.logit.copy()
-    loss = log_loss(model.backend, model.zero, forward.logit, forward.routed.labels, gradient)
+    loss = log_loss(
+        model.backend, model.zero, forward.logit, forward.routed.labels, gradient, model.table.optimizer.reduction
+    )
     model.backward(forward, gradient)
     model.update(forward)
     return loss

@@ -1,0 +1,59 @@
+"""Tests run serially (those marked `mpi` on one rank), or on every rank under `mpiexec -n N python -m pytest` (tests marked `mpi` only).
+
+Under MPI the first failure on any rank is printed with its rank and aborts the job: a rank that has left a test
+would otherwise leave the others waiting in a collective for ever.  Rank 0 alone prints the usual report.
+"""
+
+import sys
+
+import pytest
+
+from deshpc.comm.launch import launched_ranks
+
+UNDER_MPI = launched_ranks() > 1
+
+
+def pytest_cmdline_main(config):
+    config.option.with_mpi = True  # pytest-mpi's switch: tests marked mpi run on one rank too
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    if UNDER_MPI and _world().rank != 0:
+        config.pluginmanager.unregister(config.pluginmanager.getplugin("terminalreporter"))
+
+
+def pytest_collection_modifyitems(config, items):
+    if UNDER_MPI:
+        serial = [item for item in items if item.get_closest_marker("mpi") is None]
+        config.hook.pytest_deselected(items=serial)
+        items[:] = [item for item in items if item.get_closest_marker("mpi") is not None]
+
+
+def pytest_runtest_logreport(report):
+    if UNDER_MPI and report.failed:
+        _abort(f"{report.nodeid} ({report.when})", report.longreprtext)
+
+
+def pytest_collectreport(report):
+    if UNDER_MPI and report.failed:
+        _abort(f"collecting {report.nodeid}", report.longreprtext)
+
+
+@pytest.fixture
+def world():
+    """COMM_WORLD: one rank in a serial run."""
+    return _world()
+
+
+def _world():
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
+def _abort(what, text):
+    comm = _world()
+    sys.__stderr__.write(f"\nrank {comm.rank} of {comm.size} failed: {what}\n{text}\n")
+    sys.__stderr__.flush()
+    comm.Abort(1)
