@@ -1,8 +1,8 @@
 """One way to compile a hot loop: `@kernel`, a Numba function cached on disk.
 
-Numba's own on-disk cache notices an edit of the file that holds a function, but not of a function that it
-calls in another file: the old machine code would run.  So the cache folder is named by a digest of every
-module of the package that holds kernels; an edit of any of them starts a new folder.
+Numba's own on-disk cache notices an edit of the file that holds a function, but not of a function or a constant that
+it takes from another file: the old machine code would run.  So the cache folder is named by a digest of all modules
+of every folder that holds kernels; an edit of any of them starts a new folder.
 
 Kernels release the GIL (threads of one rank run them side by side) and divide as NumPy does.
 """
@@ -17,8 +17,10 @@ _PACKAGE = Path(__file__).parent
 
 
 def kernel_sources():
-    """Every module of the package that defines kernels, in a fixed order."""
-    return [path for path in sorted(_PACKAGE.rglob("*.py")) if b"deshpc.jit import" in path.read_bytes()]
+    """Every module beside one that defines kernels, in a fixed order."""
+    paths = sorted(_PACKAGE.rglob("*.py"))
+    folders = {path.parent for path in paths if b"deshpc.jit import" in path.read_bytes()}
+    return [path for path in paths if path.parent in folders]
 
 
 def source_digest():

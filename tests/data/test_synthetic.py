@@ -90,7 +90,7 @@ def test_bag_sizes_are_geometric(profile, one_hot, low, high, mean):
 def test_history_values_fall_with_age():
     raw = draw(config("history"), "train", 0, 20)
     begins = np.flatnonzero(np.diff(raw.fields, prepend=np.uint16(65535)) != 0)  # no two bags of a field are adjacent
-    for begin, end in zip(begins, [*begins[1:], len(raw.fields)]):
+    for begin, end in zip(begins, [*begins[1:], len(raw.fields)], strict=True):
         np.testing.assert_allclose(raw.values[begin:end], 0.97 ** np.arange(end - begin), rtol=1e-6)
 
 
@@ -162,7 +162,7 @@ def test_keys_are_those_of_the_values_as_text(profile, numeric):
     one = config(profile, numeric)
     raw, samples = draw(one, "test", 0, 20), generate(one, "test", 0, 20)
     names = describe(one).field_names
-    assert samples.keys.tolist() == [key(names[f], str(i)) for f, i in zip(raw.fields, raw.ids)]
+    assert samples.keys.tolist() == [key(names[f], str(i)) for f, i in zip(raw.fields, raw.ids, strict=True)]
     assert len(str(raw.ids.max())) >= 3  # several digits, and one digit
     assert (raw.ids < 10).any()
 
@@ -189,7 +189,7 @@ def test_truth_against_the_explicit_pairwise_sum(profile, numeric):
     for i in range(rows):
         here = slice(raw.offsets[i], raw.offsets[i + 1])
         x = np.ones(len(raw.ids[here])) if raw.values is None else raw.values[here].astype(np.float64)
-        words = [plain_fold(3, 1, int(f), int(value)) for f, value in zip(raw.fields[here], raw.ids[here])]
+        words = [plain_fold(3, 1, int(f), int(value)) for f, value in zip(raw.fields[here], raw.ids[here], strict=True)]
         w = np.array([plain_weight(word) for word in words])
         v = np.array([[plain_weight(plain_fold(word, c)) for c in range(4)] for word in words])
         beta = np.array([plain_weight(plain_fold(3, 2, d)) for d in range(raw.dense.shape[1])])

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deshpc.config import DataConfig, FieldConfig
@@ -76,12 +76,12 @@ def error(tmp_path, data, config=CSV, **options):
 
 
 AWKWARD = (
-    'age,city,größe,click,extra,price,tags\r\n'
+    "age,city,größe,click,extra,price,tags\r\n"
     '31,Köln,XL,1,"a,b",2.5,a|b\r\n'
     '"31","K""öln""","",0.0,"""", -1e3 ,"a,b|c""d||"\r\n'
     ",,,1.0,,,\r\n"
     '4.5,"two\nlines","three\r\nlines\n",0,"","+.5",|\n'
-    'a"b'.replace("a", "7,x") + ',q"uote,1,"\n\n",1,solo\n'
+    '7,x"b,q""uote,1,"\n""\n",1,solo\n'
     '0,日本語,"🂡",0,,"1",日|本\n'
     '-1,"","""",1,x,0,"""|"""'
 ).encode()
@@ -154,9 +154,14 @@ def test_more_rows_than_the_first_room_of_a_column(tmp_path):
 
 
 CELLS = st.text(st.sampled_from('ab"|,\t\r\n é'), max_size=6)
-NUMBERS = st.one_of(st.just(""), st.floats(allow_nan=False, allow_infinity=False).map(repr), st.integers(0, 99).map(str))
+NUMBERS = st.one_of(
+    st.just(""),
+    st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False).map(repr),
+    st.integers(0, 99).map(str),
+)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(
     rows=st.lists(st.tuples(st.sampled_from(["0", "1"]), CELLS, CELLS, NUMBERS), max_size=6),
     line_end=st.sampled_from(["\n", "\r\n"]),
@@ -201,7 +206,7 @@ GOOD = "a,1,b|c,2,d,1\n"
         ("\r\n\n\r\n" + GOOD, ", line 3: the line is blank; expected a row"),
         ('"two\nlines"\n', ", line 3: the row has 1 cells"),
         ('"\n\r\n",1,"\n",2,d,1\na,1,b,2,d,7\n', ", line 7, field 'click': '7' is not 0 or 1"),
-        ('a,1,b,"\n2\n",d,7\n', ", line 3, field 'age': '\\n2\\n' is not a finite number"),
+        ('a,1,b,"\n2\n",d,1\n', ", line 3, field 'age': '\\n2\\n' is not a finite number"),
         ('"a"b,1,b,2,d,1\n', ", line 3, field 'city': in '\"a\"b"),
         ('a,1,"b" ,2,d,1\n', ", line 3, field 'tags': in '\"b\" "),
         ('a,1,"b"\r,2,d,1\n', ", line 3, field 'tags': in '\"b\"\\r"),
@@ -211,11 +216,7 @@ GOOD = "a,1,b|c,2,d,1\n"
     ],
 )
 def test_bad_rows_name_line_field_and_text(tmp_path, rows, expected, chunk_bytes):
-    message = error(tmp_path, (HEAD + GOOD + rows).encode(), chunk_bytes=chunk_bytes)
-    if "'... is" not in expected and "in '" not in expected and "opens" not in expected:
-        assert message.startswith(expected)
-    else:  # how much of the text is shown depends on how much was read
-        assert message.startswith(expected[: expected.index("'", 25)])
+    assert error(tmp_path, (HEAD + GOOD + rows).encode(), chunk_bytes=chunk_bytes).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +227,14 @@ def test_bad_rows_name_line_field_and_text(tmp_path, rows, expected, chunk_bytes
         (b"\n1,2\n", ", line 1: the line is blank; expected a header line"),
         (b"\xff\xfec\x00i\x00", ", line 1: the header cannot be read: 'utf-8' codec can't decode"),
         (b'city,"price\nx\n', ", line 1: the header cannot be read: unexpected end of data"),
-        (b"city,prize,tags,age,x,click\n", ", line 1, field 'price': no such column; did you mean 'prize'?"),
-        (b"city,price,tags,age,x,clicks\n", ", line 1, field 'click': no such column; did you mean 'clicks'?"),
+        (
+            "city,prize,tags,age,größe,click\n".encode(),
+            ", line 1, field 'price': no such column; did you mean 'prize'?",
+        ),
+        (
+            "city,price,tags,age,größe,clicks\n".encode(),
+            ", line 1, field 'click': no such column; did you mean 'clicks'?",
+        ),
         (HEAD.replace(",", "\t").encode(), ", line 1, field 'click': no such column; did you mean"),
         (("city," + HEAD).encode(), ", line 1, field 'city': the header names this column 2 times"),
     ],
@@ -248,6 +255,11 @@ def test_the_line_number_counts_on_over_chunks_and_blocks(tmp_path):
 
 def test_the_first_bad_row_counts_even_where_the_next_one_cannot_be_split(tmp_path):
     assert error(tmp_path, (HEAD + "a,1,b,2,d,x\na\n").encode()).startswith(", line 2, field 'click'")
+
+
+def test_the_first_bad_row_counts_whichever_its_field(tmp_path):
+    rows = GOOD + "a,1,b,x,d,1\n" + "a,x,b,2,d,x\n"
+    assert error(tmp_path, (HEAD + rows).encode()).startswith(", line 3, field 'age'")
 
 
 def test_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ class SyntheticConfig:
 
     profile: str = option(
         "small",
-        "small: 12 one-hot fields, learnt in a minute; criteo, industrial, history: the three profiles of docs/data.md",
+        "small: 12 one-hot fields, learnt in a minute; criteo, industrial, history: the profiles of docs/synthetic.md",
         choices=("small", "criteo", "industrial", "history"),
     )
     train_rows: int = option(1_000_000, "number of training samples", minimum=1)

@@ -15,19 +15,6 @@ from deshpc.hashing.xxh64 import hash_key
 from deshpc.jit import kernel
 
 
-class BadCell(Exception):
-    """A cell cannot be parsed.
-
-    row      : int   the cell's row in its block
-    expected : str   what it should have been
-    """
-
-    def __init__(self, row, expected):
-        super().__init__(row, expected)
-        self.row = row
-        self.expected = expected
-
-
 def parser_of(field):
     """A new parser for the cells of `field`, a FieldConfig."""
     if field.kind == "categorical":
@@ -40,14 +27,16 @@ def parser_of(field):
 class NumberParser:
     """Numbers: an empty cell is missing, NaN."""
 
+    expected = "a finite number, or empty where it is missing"
+
     def __init__(self):
         self._numbers = GrowingArray(np.float64)
 
     def take(self, data, starts, stops):
-        """Parse one block; BadCell names its first cell that is not a finite number."""
+        """Parse one block; returns the first row whose cell is not `expected`, or None."""
         numbers = self._numbers.extend(len(starts))
         _parse_numbers(data, starts, stops, numbers)
-        _require(numbers != MALFORMED, "a finite number, or empty where it is missing")
+        return _first(numbers == MALFORMED)
 
     def column(self):
         """(n) float64"""
@@ -64,15 +53,17 @@ class BucketParser(NumberParser):
 class LabelParser:
     """Labels: the number 0 or 1."""
 
+    expected = "0 or 1"
+
     def __init__(self):
         self._labels = GrowingArray(np.float32)
 
     def take(self, data, starts, stops):
-        """Parse one block; BadCell names its first cell that is not a label."""
+        """Parse one block; returns the first row whose cell is not `expected`, or None."""
         numbers = np.empty(len(starts), np.float64)
         _parse_numbers(data, starts, stops, numbers)
-        _require((numbers == 0) | (numbers == 1), "0 or 1")
         self._labels.extend(len(starts))[:] = numbers
+        return _first((numbers != 0) & (numbers != 1))
 
     def column(self):
         """(n) float32"""
@@ -87,7 +78,7 @@ class CategoricalParser:
         self._keys = GrowingArray(np.uint64)
 
     def take(self, data, starts, stops):
-        """Hash one block."""
+        """Hash one block; any text will do."""
         _hash_cells(data, starts, stops, self._seed, self._keys.extend(len(starts)))
 
     def column(self):
@@ -105,7 +96,7 @@ class MultiParser:
         self._keys = GrowingArray(np.uint64)
 
     def take(self, data, starts, stops):
-        """Hash one block."""
+        """Hash one block; any text will do."""
         most = int((stops - starts + 1).sum()) // 2  # a value takes at least one byte and a separator
         counts, keys = self._counts.extend(len(starts)), self._keys.extend(most)
         found = _hash_values(data, starts, stops, self._separator, self._seed, counts, keys)
@@ -118,9 +109,9 @@ class MultiParser:
         return Multi(offsets, self._keys.array(), self._pooling)
 
 
-def _require(good, expected):
-    if not good.all():
-        raise BadCell(int(np.argmin(good)), expected)
+def _first(rows):
+    """The first row that is true in (n) bool, or None."""
+    return int(np.argmax(rows)) if rows.any() else None
 
 
 @kernel

@@ -4,7 +4,7 @@ import numpy as np
 
 from deshpc.config import DataConfig
 from deshpc.data import header, tokens
-from deshpc.data.cells import BadCell, LabelParser, parser_of
+from deshpc.data.cells import LabelParser, parser_of
 from deshpc.data.columns import Columns
 from deshpc.data.schema import Schema
 from deshpc.data.source import Window
@@ -54,14 +54,16 @@ def _read_file(window, file_format, names, parsers):
         rows, window.start, line, why, cells, cell = tokens.tokenise(
             window.data, window.start, window.stop, line, ord(separator), quoting, slots, starts, stops, lines
         )
-        for name, parser, start, stop in zip(names, parsers, starts[:, :rows], stops[:, :rows], strict=True):
-            try:
-                parser.take(window.data, start, stop)
-            except BadCell as bad:
-                text = window.data[start[bad.row] : stop[bad.row]]
-                raise DataError(
-                    f"{window.path}, line {lines[bad.row]}, field {name!r}: {_shown(text)} is not {bad.expected}"
-                ) from None
+        bad = []
+        for slot, parser in enumerate(parsers):
+            row = parser.take(window.data, starts[slot, :rows], stops[slot, :rows])
+            if row is not None:
+                bad.append((row, slot))
+        if bad:
+            row, slot = min(bad)
+            cell = _shown(window.data[starts[slot, row] : stops[slot, row]])
+            where = f"{window.path}, line {lines[row]}, field {names[slot]!r}"
+            raise DataError(f"{where}: {cell} is not {parsers[slot].expected}")
     rest = window.data[window.start : window.stop]
     if rest.tobytes().strip(b"\r\n"):
         complaint = _complaint(why, columns, cells, window.data[cell : window.stop])

@@ -45,7 +45,7 @@ def xxh64_python(data: bytes, seed: int) -> int:
         while position + 32 <= end:
             lanes = [_round(lane, _word(data, position + 8 * i, 8)) for i, lane in enumerate(lanes)]
             position += 32
-        state = sum(_rotate(lane, turn) for lane, turn in zip(lanes, (1, 7, 12, 18)))
+        state = sum(_rotate(lane, turn) for lane, turn in zip(lanes, (1, 7, 12, 18), strict=True))
         for lane in lanes:
             state = ((state ^ _round(0, lane)) * PRIME_1 + PRIME_4) & _MASK
     else:

@@ -25,7 +25,8 @@ def touch(addresses, c, lines, step):
         prefetch(soon + line * CACHE_LINE)
     record = at(addresses, c)
     store(record + STEP, np.uint32(step))
-    store(record + COUNT, load(record + COUNT, np.uint32(0)) + np.uint32(1))
+    count = load(record + COUNT, np.uint32(0)) + np.uint32(1)  # Numba adds two uint32 as a uint64
+    store(record + COUNT, np.uint32(count))
     return record
 
 

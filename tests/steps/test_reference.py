@@ -1,0 +1,115 @@
+"""Training computes what the definitions of LR, FM, SGD and Adagrad say.
+
+Twenty steps on awkward batches agree with `plain_model` (dictionaries, explicit pairs, one sample at a time, its own
+random numbers) in losses, rows and dense parameters; evaluation inserts nothing and reads unseen keys as zero.
+"""
+
+import numpy as np
+import pytest
+from plain_model import PlainModel
+from small_training import DIM, INIT_STD, all_rows, reads, small_config, small_model
+from synthetic_batches import awkward_batches
+
+from deshpc.train.step import step
+
+SEED = 1  # of new rows: the default of train.seed
+# Over 20 steps both sides round each of some 1e4 operations to 1.1e-16, in different orders: measured 2e-14 at most.
+TOLERANCE = 1e-11
+RULES = {  # optimizer, reduction: a rate at which weights move by about their own size and nothing diverges
+    ("adagrad", "sum"): 0.05,
+    ("adagrad", "mean"): 0.3,
+    ("sgd", "mean"): 0.3,
+    ("sgd", "sum"): 0.01,
+}
+
+
+@pytest.fixture
+def comm():
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF
+
+
+def dense_parts(name, values, n_dense):
+    """Bias, and weights (n_dense, 1 + dim) of the dense features, of flat dense parameters."""
+    factors = values[1 + n_dense :].reshape(n_dense, DIM if name == "fm" else 0)
+    return values[0], np.column_stack([values[1 : 1 + n_dense], factors])
+
+
+def assert_close(actual, expected):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    if expected.size:
+        assert np.abs(actual - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+def trained_pair(model, name, optimizer, reduction, rate, batches):
+    """The plain model trained beside `model`; asserts equal losses."""
+    dim, n_dense = DIM if name == "fm" else 0, batches[0].dense.shape[1]
+    bias, dense = dense_parts(name, model.parameters.values, n_dense)
+    assert bias == 0 and not dense[:, 0].any()  # weights start at zero, factors uniform
+    assert np.abs(dense[:, 1:]).max(initial=0) <= np.sqrt(3) * INIT_STD
+    plain = PlainModel(dim, optimizer, rate, reduction, SEED, INIT_STD, dense)
+    assert_close([step(model, reads(model, batch)) for batch in batches], [plain.step(batch) for batch in batches])
+    return plain
+
+
+@pytest.mark.parametrize("weighted, n_dense", [(True, 2), (False, 0), (False, 2)])
+@pytest.mark.parametrize("optimizer, reduction", RULES)
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_twenty_steps_agree_with_the_definitions(comm, name, optimizer, reduction, weighted, n_dense):
+    rate, batches = RULES[optimizer, reduction], awkward_batches(7, weighted=weighted, n_dense=n_dense)
+    with small_model(comm, small_config(name, optimizer, rate, reduction=reduction), n_dense=n_dense) as model:
+        plain = trained_pair(model, name, optimizer, reduction, rate, batches)
+        rows, width = all_rows(model), 1 + plain.dim
+        keys = sorted(plain.weights)
+        assert rows.keys.tolist() == keys and len(keys) > 500  # the index has grown twice on the way
+        assert rows.fields.tolist() == [plain.fields[key] for key in keys]
+        assert rows.counts.tolist() == [plain.counts[key] for key in keys]
+        assert rows.steps.tolist() == [plain.steps[key] for key in keys]
+        weights = np.array([plain.weights[key] for key in keys])
+        assert_close(rows.numbers[:, 0], weights[:, 0])
+        assert_close(rows.numbers[:, 1:width], weights[:, 1:])
+        if optimizer == "adagrad":
+            accumulators = np.array([plain.accumulators[key] for key in keys])
+            assert_close(rows.numbers[:, width], accumulators[:, 0])
+            assert_close(rows.numbers[:, width + 1 :], accumulators[:, 1:])
+        else:
+            assert rows.numbers.shape[1] == width
+        bias, dense = dense_parts(name, model.parameters.values, n_dense)
+        assert_close(bias, plain.bias[0])
+        assert_close(dense, plain.dense)
+        if optimizer == "adagrad":
+            bias, dense = dense_parts(name, model.parameters.state, n_dense)
+            assert_close(bias, plain.bias_accumulator[0])
+            assert_close(dense, plain.dense_accumulators)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_evaluation_inserts_nothing_and_reads_unseen_keys_as_zero(comm, name, weighted):
+    batches = awkward_batches(8, steps=16, weighted=weighted)
+    seen, later = batches[:10], batches[10:]
+    with small_model(comm, small_config(name)) as model:
+        empty = model.forward(reads(model, later[0]), train=False)  # nothing is there yet
+        plain = trained_pair(model, name, "adagrad", "sum", 0.05, seen)
+        assert len(empty.logit) == len(later[0])
+        before, dense = all_rows(model), model.parameters.values.copy()
+        for batch in later + seen:
+            logits = model.forward(reads(model, batch), train=False).logit
+            assert_close(logits, plain.logits(batch))
+        known = np.array(sorted(plain.weights), np.uint64)
+        assert 0 < np.isin(later[0].keys, known).sum() < len(later[0].keys)  # seen and unseen keys side by side
+        after = all_rows(model)
+        for part in ("keys", "fields", "counts", "steps", "numbers"):
+            assert np.array_equal(getattr(after, part), getattr(before, part))
+        assert np.array_equal(model.parameters.values, dense)
+
+
+def test_first_evaluation_of_an_empty_table_is_the_bias_and_the_dense_features(comm):
+    batch = awkward_batches(9, steps=1)[0]
+    with small_model(comm, small_config("lr")) as model:
+        model.parameters.values[:] = [0.5, -2.0, 0.25]  # bias, weights of two dense features
+        logits = model.forward(reads(model, batch), train=False).logit
+        assert_close(logits, 0.5 + batch.dense.astype(np.float64) @ [-2.0, 0.25])
+        assert len(model.table) == 0
