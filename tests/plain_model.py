@@ -91,7 +91,8 @@ class PlainModel:
         keys = batch.keys[begin:end].tolist()
         x = np.ones(end - begin) if batch.values is None else batch.values[begin:end].astype(np.float64)
         rows = [self.weights.get(key, unseen) for key in keys]
-        return keys, np.concatenate([x, batch.dense[i].astype(np.float64)]), np.array([*rows, *self.dense]).reshape(-1, 1 + self.dim)
+        weights = np.array([*rows, *self.dense]).reshape(-1, 1 + self.dim)
+        return keys, np.concatenate([x, batch.dense[i].astype(np.float64)]), weights
 
     def _logit(self, x, weights):
         return float(self.bias[0] + pairwise_logit(x, weights))

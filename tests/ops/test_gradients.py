@@ -8,6 +8,7 @@ float64 are closer to the exact ones than those taken in float32.
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from plain_model import pairwise_logit
 from small_training import DIM, all_rows, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
@@ -15,17 +16,11 @@ from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 from deshpc.table.shard import Rows
 from deshpc.train.step import step
 
-# Central difference in one direction u of length 1, of a loss L of about 50 with third derivatives of about 100:
-# rounding 50 * 1.1e-16 / 1e-4 = 5e-11, truncation 1e-8 / 6 * 100 = 2e-7; measured 3e-9 |g| at most, where |g| is
-# about 10.  An error of 0.1 % shows as 1e-3 |<g, u>|, in these directions 1e-5 |g| at least.
-STEP, TOLERANCE = 1e-4, 1e-7
-
-
-@pytest.fixture
-def comm():
-    from mpi4py import MPI
-
-    return MPI.COMM_SELF
+# The slope along a direction of length 1, by a central difference of step h, relative to the gradient's length |g|
+# (6 to 76 here): rounding 1.1e-16 L / h = 6e-11 for losses L of about 50; truncation h^2 / 6 times the third
+# derivative.  Measured 1.3e-9 |g| at most.  A gradient wrong by 0.1 % is off by 1e-3 |<g, u>|: measured 3e-6 |g| at
+# least, since u is random in up to 1300 dimensions.
+STEP, TOLERANCE = 1e-4, 1e-8
 
 
 def loss_of(model, batch):
@@ -40,74 +35,67 @@ def set_weights(model, rows, numbers, dense):
     model.parameters.values[:] = dense
 
 
-def slope_errors(model, rows, dense, batch, name, wrong=1.0):
-    """{part of the weights: |slope - <gradient, direction>| / |gradient|, several directions}; `wrong` scales the gradient."""
+def slopes(model, rows, dense, batch, rng):
+    """Yield (part of the weights, slope of the loss, what the gradient predicts for it, the gradient's length) for
+    several random directions in each part."""
     set_weights(model, rows, rows.numbers, dense)
     step(model, batch)
-    gradients = wrong * (rows.numbers - all_rows(model).numbers), wrong * (dense - model.parameters.values)
+    gradients = rows.numbers - all_rows(model).numbers, dense - model.parameters.values
     n_dense = batch.dense.shape[1]
-    row_parts = {"linear": np.s_[:, :1], "embedding": np.s_[:, 1:]}
-    dense_parts = {"bias": np.s_[:1], "dense linear": np.s_[1 : 1 + n_dense], "dense factors": np.s_[1 + n_dense :]}
-    rng, errors = np.random.default_rng(5), {}
-    for which, parts in enumerate((row_parts, dense_parts)):
-        for part, place in parts.items():
-            gradient = gradients[which][place]
-            if gradient.size == 0:
-                assert name == "lr" and part in ("embedding", "dense factors")
-                continue
-            length = np.linalg.norm(gradient)
-            assert length > 0.1
-            errors[part] = []
-            for _ in range(3):
-                direction = [np.zeros_like(rows.numbers), np.zeros_like(dense)]
-                direction[which][place] = rng.standard_normal(gradient.shape)
-                direction[which] /= np.linalg.norm(direction[which])
-                ends = []
-                for h in (STEP, -STEP):
-                    set_weights(model, rows, rows.numbers + h * direction[0], dense + h * direction[1])
-                    ends.append(loss_of(model, batch))
-                slope = (ends[0] - ends[1]) / (2 * STEP)
-                errors[part].append(abs(slope - np.sum(gradient * direction[which][place])) / length)
-    return errors
+    parts = [
+        ("linear", 0, np.s_[:, :1]), ("embedding", 0, np.s_[:, 1:]), ("bias", 1, np.s_[:1]),
+        ("dense linear", 1, np.s_[1 : 1 + n_dense]), ("dense factors", 1, np.s_[1 + n_dense :]),
+    ]  # fmt: skip
+    for part, which, place in parts:
+        gradient = gradients[which][place]
+        for _ in range(3 if gradient.size else 0):
+            direction = [np.zeros_like(rows.numbers), np.zeros_like(dense)]
+            direction[which][place] = rng.standard_normal(gradient.shape)
+            direction[which] /= np.linalg.norm(direction[which])
+            ends = []
+            for h in (STEP, -STEP):
+                set_weights(model, rows, rows.numbers + h * direction[0], dense + h * direction[1])
+                ends.append(loss_of(model, batch))
+            predicted = np.sum(gradient * direction[which][place])
+            yield part, (ends[0] - ends[1]) / (2 * STEP), predicted, np.linalg.norm(gradient)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("name", ["lr", "fm"])
-def test_gradients_are_the_slopes_of_the_loss(comm, name, weighted):
+def test_gradients_are_the_slopes_of_the_loss(name, weighted):
     first, batch = awkward_batches(11, steps=2, weighted=weighted)
-    config = small_config(name, "sgd", rate=1.0, reduction="sum")
-    with small_model(comm, config) as model:
+    with small_model(MPI.COMM_SELF, small_config(name, "sgd", rate=1.0, reduction="sum")) as model:
         for known in (first, batch):
-            model.forward(known, train=True)  # inserts the keys
+            model.forward(known, train=True)  # inserts the keys; those of `first` alone have no gradient
         rows, rng = all_rows(model), np.random.default_rng(3)
         rows.numbers[:, 0] = 0.3 * rng.standard_normal(len(rows))  # linear weights start at zero
         dense = 0.3 * rng.standard_normal(len(model.parameters.values))
-        right = slope_errors(model, rows, dense, batch, name)
-        assert len(right) == (5 if name == "fm" else 3)
-        for part, errors in right.items():
-            assert max(errors) < TOLERANCE, part
-        for part, errors in slope_errors(model, rows, dense, batch, name, wrong=1.001).items():
-            assert max(errors) > TOLERANCE, f"a wrong gradient of {part} would pass"
+        parts = set()
+        for part, slope, predicted, length in slopes(model, rows, dense, batch, rng):
+            assert abs(slope - predicted) < TOLERANCE * length, part
+            assert abs(slope - 1.001 * predicted) > TOLERANCE * length, f"a wrong gradient of {part} would pass"
+            parts.add(part)
+        assert len(parts) == (5 if name == "fm" else 3)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_fm_is_the_sum_over_pairs(comm, weighted):
-    with small_model(comm, small_config("fm")) as model:
+def test_fm_is_the_sum_over_pairs(weighted):
+    with small_model(MPI.COMM_SELF, small_config("fm")) as model:
         for batch in awkward_batches(12, steps=5, weighted=weighted):
             logits = model.forward(batch, train=True).logit
             rows, parameters = all_rows(model), model.parameters
             weights = rows.numbers[np.searchsorted(rows.keys, batch.keys), : 1 + DIM]
             dense = np.column_stack([parameters["fm.weights"], parameters["fm.factors"]])
-            x = np.ones(len(batch.keys)) if weighted is False else batch.values.astype(np.float64)
+            x = batch.values.astype(np.float64) if weighted else np.ones(len(batch.keys))
             for i, logit in enumerate(logits):
                 own = slice(batch.offsets[i], batch.offsets[i + 1])
-                all_x = np.concatenate([x[own], batch.dense[i]])
-                # some 20 features of about 0.3 in 5 columns: 100 terms of 0.1, rounded to 1.1e-16 each
-                assert abs(logit - pairwise_logit(all_x, np.vstack([weights[own], dense]))) < 1e-13
+                expected = pairwise_logit(np.concatenate([x[own], batch.dense[i]]), np.vstack([weights[own], dense]))
+                # |A|^2 of up to 20 features of about 0.5 in 5 columns: sums of up to 100 are rounded to 1.1e-16 each
+                assert abs(logit - expected) < 1e-13
 
 
-def test_sums_in_float64_over_float32_rows_are_closer(comm):
-    """Few keys, each thousands of times: float32 sums lose digits that float64 sums keep."""
+def test_sums_in_float64_over_float32_rows_are_closer():
+    """Samples of 97 keys, and each key in 570 places: float32 sums lose digits that float64 sums keep."""
     rng, samples, in_sample = np.random.default_rng(13), 701, 97
     total = samples * in_sample
     fields = rng.integers(0, N_FIELDS, total)
@@ -115,32 +103,28 @@ def test_sums_in_float64_over_float32_rows_are_closer(comm):
         0, np.full(samples, in_sample), keys_of(fields, rng.integers(0, 20, total)), fields, rng.random(total) - 0.2,
         np.zeros((samples, 0)), rng.random(samples) < 0.4,
     )  # fmt: skip
-    sample, x = np.repeat(np.arange(samples), in_sample), batch.values.astype(np.float64)
-    state_errors, row_errors = [], []
+    sample, x = np.repeat(np.arange(samples), in_sample), batch.values.astype(np.float64)[:, None]
+    state_errors, gradient_errors = [], []
     for accumulate in ("float32", "float64"):
-        config = small_config("fm", "sgd", 1.0, "float32", accumulate=accumulate, reduction="sum")
-        with small_model(comm, config, n_dense=0) as model:
+        with small_model(MPI.COMM_SELF, small_config("fm", precision="float32", accumulate=accumulate), n_dense=0) as model:
             forward = model.forward(batch, train=True)
             rows = all_rows(model)
             assert rows.numbers.dtype == np.float32 and forward.state.dtype == accumulate
-            place = np.searchsorted(rows.keys, batch.keys)
-            v, w = rows.numbers[place, 1:].astype(np.float64), rows.numbers[place, 0].astype(np.float64)
+            row = np.searchsorted(rows.keys, batch.keys)
+            w, v = rows.numbers[row, :1].astype(np.float64), rows.numbers[row, 1 : 1 + DIM].astype(np.float64)
             state = np.zeros((samples, DIM + 1))
-            np.add.at(state, sample, np.column_stack([v * x[:, None], w * x - 0.5 * (v**2).sum(axis=1) * x**2]))
-            state_errors.append(np.abs(forward.state - state).max())
-            upstream = np.ones(samples, accumulate)  # the gradient of the sum of all logits
-            model.backward(forward, upstream)
+            np.add.at(state, sample, np.hstack([v * x, w * x - 0.5 * (v**2).sum(axis=1, keepdims=True) * x**2]))
+            state_errors.append(np.abs(forward.state - state).max() / np.abs(state).max())
+
+            model.backward(forward, np.ones(samples, accumulate))  # of the sum of all logits
             gradient = np.zeros((len(rows), DIM))
-            np.add.at(gradient, place, x[:, None] * (state[sample, :DIM] - v * x[:, None]))
+            np.add.at(gradient, row, x * (state[sample, :DIM] - v * x))
             (shard,) = forward.shards
-            order = np.empty(len(rows), np.int64)
-            order[shard.local] = place  # distinct key of the batch -> row in key order
-            sums = np.empty((len(rows), DIM))
-            own = shard.self_sums[:, None] * rows.numbers[order, 1:].astype(accumulate)
-            sums[order] = shard.vector_sums.astype(np.float64) - own
-            row_errors.append(np.abs(sums - gradient).max() / np.abs(gradient).max())
-            shard.scalar_sums[:], shard.vector_sums[:], shard.self_sums[:] = 0, 0, 0
-    # float32 sums of 97 terms and of some 570 per key are off by 1e-7 to 1e-5; float64 over the same float32 numbers
-    # by 1e-15 (measured 1.1e-15 and 4e-16)
-    assert state_errors[0] > 1e-7 and row_errors[0] > 1e-7
-    assert state_errors[1] < 1e-13 and row_errors[1] < 1e-13
+            row_of_distinct = np.empty(len(rows), np.int64)
+            row_of_distinct[shard.local] = row
+            weights = rows.numbers[row_of_distinct, 1 : 1 + DIM].astype(accumulate)
+            sums = shard.vector_sums - shard.self_sums[:, None] * weights
+            gradient_errors.append(np.abs(sums - gradient[row_of_distinct]).max() / np.abs(gradient).max())
+    # unit roundoff 6e-8 and 1.1e-16, grown by the sums: measured 4e-7 and 8e-7 against 8e-16 and 2e-15
+    assert min(state_errors[0], gradient_errors[0]) > 6e-8
+    assert max(state_errors[1], gradient_errors[1]) < 1e-14

@@ -6,6 +6,7 @@ random numbers) in losses, rows and dense parameters; evaluation inserts nothing
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from plain_model import PlainModel
 from small_training import DIM, INIT_STD, all_rows, reads, small_config, small_model
 from synthetic_batches import awkward_batches
@@ -21,13 +22,6 @@ RULES = {  # optimizer, reduction: a rate at which weights move by about their o
     ("sgd", "mean"): 0.3,
     ("sgd", "sum"): 0.01,
 }
-
-
-@pytest.fixture
-def comm():
-    from mpi4py import MPI
-
-    return MPI.COMM_SELF
 
 
 def dense_parts(name, values, n_dense):
@@ -57,9 +51,9 @@ def trained_pair(model, name, optimizer, reduction, rate, batches):
 @pytest.mark.parametrize("weighted, n_dense", [(True, 2), (False, 0), (False, 2)])
 @pytest.mark.parametrize("optimizer, reduction", RULES)
 @pytest.mark.parametrize("name", ["lr", "fm"])
-def test_twenty_steps_agree_with_the_definitions(comm, name, optimizer, reduction, weighted, n_dense):
+def test_twenty_steps_agree_with_the_definitions(name, optimizer, reduction, weighted, n_dense):
     rate, batches = RULES[optimizer, reduction], awkward_batches(7, weighted=weighted, n_dense=n_dense)
-    with small_model(comm, small_config(name, optimizer, rate, reduction=reduction), n_dense=n_dense) as model:
+    with small_model(MPI.COMM_SELF, small_config(name, optimizer, rate, reduction=reduction), n_dense=n_dense) as model:
         plain = trained_pair(model, name, optimizer, reduction, rate, batches)
         rows, width = all_rows(model), 1 + plain.dim
         keys = sorted(plain.weights)
@@ -87,10 +81,10 @@ def test_twenty_steps_agree_with_the_definitions(comm, name, optimizer, reductio
 
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("name", ["lr", "fm"])
-def test_evaluation_inserts_nothing_and_reads_unseen_keys_as_zero(comm, name, weighted):
+def test_evaluation_inserts_nothing_and_reads_unseen_keys_as_zero(name, weighted):
     batches = awkward_batches(8, steps=16, weighted=weighted)
     seen, later = batches[:10], batches[10:]
-    with small_model(comm, small_config(name)) as model:
+    with small_model(MPI.COMM_SELF, small_config(name)) as model:
         empty = model.forward(reads(model, later[0]), train=False)  # nothing is there yet
         plain = trained_pair(model, name, "adagrad", "sum", 0.05, seen)
         assert len(empty.logit) == len(later[0])
@@ -106,9 +100,9 @@ def test_evaluation_inserts_nothing_and_reads_unseen_keys_as_zero(comm, name, we
         assert np.array_equal(model.parameters.values, dense)
 
 
-def test_first_evaluation_of_an_empty_table_is_the_bias_and_the_dense_features(comm):
+def test_first_evaluation_of_an_empty_table_is_the_bias_and_the_dense_features():
     batch = awkward_batches(9, steps=1)[0]
-    with small_model(comm, small_config("lr")) as model:
+    with small_model(MPI.COMM_SELF, small_config("lr")) as model:
         model.parameters.values[:] = [0.5, -2.0, 0.25]  # bias, weights of two dense features
         logits = model.forward(reads(model, batch), train=False).logit
         assert_close(logits, 0.5 + batch.dense.astype(np.float64) @ [-2.0, 0.25])

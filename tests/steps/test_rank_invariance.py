@@ -1,0 +1,221 @@
+"""N ranks compute what one computes, whatever the routing and the number of threads.
+
+Each rank also trains alone (COMM_SELF) on the same awkward global batches.  After twenty steps keys, fields, counts
+and last steps are equal, losses, rows and dense parameters close: max|delta| / max|reference| of each array.  Routed
+and broadcast give the same bits, and all ranks hold the same bits of the dense parameters.  In float32, one step
+from equal rows gives partials and key gradients whose error is a small multiple of the sum of |terms|, which
+NumPy computes in float64.
+"""
+
+import ctypes
+from functools import cache
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from small_training import DIM, all_rows, reads, small_config, small_model, train_on
+from synthetic_batches import awkward_batches, one_key_batches
+
+from deshpc.backend.record import KEY
+from deshpc.nn.loss import log_loss
+from deshpc.train.step import step
+
+pytestmark = pytest.mark.mpi
+
+EPSILON = 2.0**-23  # of float32
+TOLERANCE = {  # (rows and dense parameters, losses) after twenty steps
+    "float64": (1e-11, 1e-11),  # measured 1.3e-15 at most: rounding to 1.1e-16, in another order
+    "float32": (2e-5, 1e-6),  # measured 4.8e-7 and 5.5e-8: rounding to 6e-8
+}
+RATES = {"adagrad": 0.05, "sgd": 0.3}
+
+
+@cache
+def alone(name, optimizer, weighted, precision="float64"):
+    """(batches, what one rank with one thread makes of them)."""
+    batches = awkward_batches(21, weighted=weighted)
+    return batches, train_on(MPI.COMM_SELF, batches, small_config(name, optimizer, RATES[optimizer], precision))
+
+
+def arrays(name, trained):
+    """The arrays of a Trained that are compared, each by its own largest number."""
+    numbers, width = trained.rows.numbers, 1 + (DIM if name == "fm" else 0)
+    return {
+        "linear weights": numbers[:, 0],
+        "embeddings": numbers[:, 1:width],
+        "linear state": numbers[:, width : width + 1],
+        "embedding state": numbers[:, width + 1 :],
+        "dense parameters": trained.parameters,
+    }
+
+
+def assert_close(actual, expected, tolerance, what):
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype, what
+    if expected.size:
+        error = np.abs(actual.astype(np.float64) - expected).max() / np.abs(expected).max()
+        assert error <= tolerance, f"{what}: {error:.1e}"
+
+
+def assert_same_history(rows, expected):
+    for part in ("keys", "fields", "counts", "steps"):
+        assert np.array_equal(getattr(rows, part), getattr(expected, part)), part
+
+
+def check_invariance(world, name, optimizer, weighted, precision):
+    """Every routing and number of threads on all ranks against one rank.  Collective."""
+    batches, expected = alone(name, optimizer, weighted, precision)
+    of_rows, of_losses = TOLERANCE[precision]
+    for threads in (1, 2):
+        results = []
+        for routing in ("routed", "broadcast"):
+            config = small_config(name, optimizer, RATES[optimizer], precision, routing=routing)
+            trained = train_on(world, batches, config, threads)
+            assert_same_history(trained.rows, expected.rows)
+            assert_close(trained.losses, expected.losses, of_losses, "losses")
+            for what, array in arrays(name, trained).items():
+                assert_close(array, arrays(name, expected)[what], of_rows, f"{routing}, {threads} threads: {what}")
+            for other in world.allgather(trained.parameters):
+                assert np.array_equal(other, trained.parameters)
+            results.append(trained)
+        routed, broadcast = results
+        assert np.array_equal(routed.losses, broadcast.losses)
+        assert np.array_equal(routed.rows.numbers, broadcast.rows.numbers)
+        assert np.array_equal(routed.parameters, broadcast.parameters)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("optimizer", ["adagrad", "sgd"])
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_twenty_steps_in_float64(world, name, optimizer, weighted):
+    check_invariance(world, name, optimizer, weighted, "float64")
+
+
+@pytest.mark.parametrize("optimizer, weighted", [("adagrad", True), ("sgd", False)])
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_twenty_steps_in_float32(world, name, optimizer, weighted):
+    check_invariance(world, name, optimizer, weighted, "float32")
+
+
+@pytest.mark.parametrize("routing", ["routed", "broadcast"])
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_evaluation_with_unseen_keys(world, name, routing):
+    batches, logits = awkward_batches(24), {}
+    for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
+        with small_model(comm, small_config(name, routing=routing), threads) as model:
+            for batch in batches[:8]:
+                step(model, reads(model, batch))
+            before = all_rows(model)
+            logits[threads] = [model.forward(reads(model, batch), train=False).logit.copy() for batch in batches]
+            assert np.array_equal(all_rows(model).numbers, before.numbers)  # nothing was inserted or updated
+            assert not np.isin(batches[-6].keys, before.keys).all()
+    for expected, actual in zip(logits[1], logits[2], strict=True):
+        assert_close(actual, expected, 1e-11, "logits")
+
+
+@pytest.mark.parametrize("routing", ["routed", "broadcast"])
+def test_owners_of_nothing(world, routing):
+    """One key in all the data: every other shard stays empty, in training and in evaluation."""
+    batches = one_key_batches(22, steps=3)
+    config = small_config("fm", routing=routing)
+    expected = train_on(MPI.COMM_SELF, batches, config)
+    trained = train_on(world, batches, config, threads=2)
+    assert len(trained.rows) == 1
+    assert_same_history(trained.rows, expected.rows)
+    assert_close(trained.losses, expected.losses, 1e-11, "losses")
+    assert_close(trained.rows.numbers, expected.rows.numbers, 1e-11, "rows")
+    with small_model(world, config, threads=2, n_dense=0) as model:  # all shards are empty
+        for batch in batches:
+            assert not model.forward(reads(model, batch), train=False).logit.any()
+
+
+def one_step(comm, config, threads, start, batch):
+    """From rows `start`: complete states (B, s), and gradients (n, 1 + k) of the batch's distinct keys in key order,
+    with these keys (n).  Collective."""
+    rows, dense = start
+    with small_model(comm, config, threads) as model:
+        model.table.load(rows)
+        model.parameters.values[:] = dense
+        forward = model.forward(reads(model, batch), train=True)
+        gradient, state = np.empty_like(forward.logit), forward.state.copy()
+        log_loss(model.backend, model.zero, forward.logit, forward.routed.labels, gradient, "sum")
+        model.backward(forward, gradient)
+        found = [gradients_of(shard, rows) for shard in forward.shards]
+        keys, gradients = (np.concatenate(parts) for parts in zip(*sum(model.group.gather(found), []), strict=True))
+        order = np.argsort(keys)
+        return state, keys[order], gradients[order]
+
+
+def gradients_of(shard, rows):
+    """Keys (n) of a shard's distinct rows, read from their records, and their gradients (n, 1 + k), as an update
+    takes them."""
+    keys = np.array([ctypes.c_uint64.from_address(int(address) + KEY).value for address in shard.addresses], np.uint64)
+    linear = shard.scalar_sums[:, None]
+    if shard.vector_sums is None:
+        return keys, linear.copy()
+    shrink = shard.scalar_sums if shard.self_sums is None else shard.self_sums
+    embeddings = rows.numbers[np.searchsorted(rows.keys, keys), 1 : 1 + DIM]
+    return keys, np.hstack([linear, shard.vector_sums - shrink[:, None] * embeddings])
+
+
+def exact_step(name, start, batch):
+    """What `one_step` returns in float64, each number with the sum of its |terms|, and the keys: (state, terms, keys,
+    gradients, terms)."""
+    rows, dense = start
+    dim, samples, n_dense = DIM if name == "fm" else 0, len(batch), batch.dense.shape[1]
+    dense, dense_x, y = dense.astype(np.float64), batch.dense.astype(np.float64), batch.labels.astype(np.float64)
+    bias, linear, factors = dense[0], dense[1 : 1 + n_dense], dense[1 + n_dense :].reshape(n_dense, dim)
+    weights = rows.numbers[np.searchsorted(rows.keys, batch.keys), : 1 + dim].astype(np.float64)
+    x = (np.ones(len(batch.keys)) if batch.values is None else batch.values.astype(np.float64))[:, None]
+    sample = np.repeat(np.arange(samples), np.diff(batch.offsets))
+    keys, place = np.unique(batch.keys, return_inverse=True)
+    vx, wx = weights[:, 1:] * x, weights[:, :1] * x
+    squares, dense_squares = 0.5 * (vx**2).sum(axis=1, keepdims=True), 0.5 * dense_x**2 @ (factors**2).sum(axis=1)
+
+    state = sums(np.hstack([vx, wx - squares]), sample, samples)
+    state[:, :dim] += dense_x @ factors  # A is completed by the dense features
+    state_terms = sums(np.hstack([abs(vx), abs(wx) + squares]), sample, samples)
+    state_terms[:, :dim] += abs(dense_x) @ abs(factors)
+    logit = bias + state[:, dim] + dense_x @ linear + 0.5 * (state[:, :dim] ** 2).sum(axis=1) - dense_squares
+    logit_terms = abs(bias) + state_terms[:, dim] + abs(dense_x) @ abs(linear) + dense_squares
+    logit_terms += 0.5 * (state_terms[:, :dim] ** 2).sum(axis=1)
+    p = 1 / (1 + np.exp(-logit))
+    g = (p - y)[sample, None]
+    g_terms = (p + y + p * (1 - p) * logit_terms)[sample, None]  # p (1 - p): the slope by which p follows the logit
+    gradients = sums(np.hstack([g * x, g * x * (state[sample, :dim] - vx)]), place, len(keys))
+    size = g_terms * abs(x)
+    gradient_terms = sums(np.hstack([size, size * (state_terms[sample, :dim] + abs(vx))]), place, len(keys))
+    return state, state_terms, keys, gradients, gradient_terms
+
+
+def sums(terms, places, count):
+    """Sums (count, s) of terms (n, s) by place (n)."""
+    result = np.zeros((count, terms.shape[1]))
+    np.add.at(result, places, terms)
+    return result
+
+
+def rounding(actual, expected, terms):
+    """The largest |actual - expected| in units of float32's epsilon times the sum of |terms|."""
+    error = np.abs(actual.astype(np.float64) - expected)
+    assert not error[terms == 0].any()  # no terms, no rounding
+    return (error[terms > 0] / terms[terms > 0]).max(initial=0.0) / EPSILON
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_one_step_in_float32_is_exact_but_for_rounding(world, name, weighted):
+    batches = awkward_batches(23, steps=8, weighted=weighted)
+    with small_model(MPI.COMM_SELF, small_config(name, precision="float32")) as model:
+        for batch in batches:
+            step(model, batch)
+        start = all_rows(model), model.parameters.values.copy()
+    for batch in batches:
+        state, state_terms, keys, gradients, gradient_terms = exact_step(name, start, batch)
+        one = one_step(MPI.COMM_SELF, small_config(name, precision="float32"), 1, start, batch)
+        for routing, threads in (("routed", 1), ("broadcast", 2)):
+            many = one_step(world, small_config(name, precision="float32", routing=routing), threads, start, batch)
+            for result, reference in ((many, (state, keys, gradients)), (many, one), (one, (state, keys, gradients))):
+                assert np.array_equal(result[1], keys)
+                # each addition rounds to half of epsilon of the running sum, which |terms| bound: measured 1.8 at most
+                assert rounding(result[0], reference[0], state_terms) <= 4
+                assert rounding(result[2], reference[2], gradient_terms) <= 4
