@@ -55,7 +55,7 @@ def check_update(rule, scalars, dim, storage, compute, weighted):
         _, first = np.unique(keys, return_index=True)
         distinct = keys[np.sort(first)].tolist()  # places are numbered by first appearance
         values = generator.random(len(keys)).astype(np.float32) if weighted else None
-        owned = OwnedKeys(np.array([0, len(keys)]), keys, np.zeros(len(keys), np.uint16), None, values)
+        owned = OwnedKeys(np.array([0, len(keys)]), keys, (keys % 65_521).astype(np.uint16), None, values)
         (shard,) = table.lookup(SimpleNamespace(shards=[owned], step=step), insert=True)
         n, before = len(distinct), by_key(table)
 
@@ -98,6 +98,7 @@ def check_update(rule, scalars, dim, storage, compute, weighted):
     assert rows.numbers.shape[1] == (scalars + dim) * (2 if rule is ADAGRAD else 1)
     assert rows.counts.tolist() == [counts[key] for key in rows.keys.tolist()]
     assert rows.steps.tolist() == [steps[key] for key in rows.keys.tolist()]
+    assert rows.fields.tolist() == [key % 65_521 for key in rows.keys.tolist()]  # an update leaves the rest alone
 
 
 def by_key(table):

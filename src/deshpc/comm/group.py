@@ -72,7 +72,7 @@ class Group:
         self.comm = comm.Dup()
         self.rank, self.size = comm.rank, comm.size
         self.ledger = Ledger()
-        self._pieces = {}
+        self._held = {}
 
     def free(self):
         """Give the duplicate back.  Collective."""
@@ -82,9 +82,9 @@ class Group:
         """Add arrays (B, s) over all ranks, in place, complete on every rank; returns a Handle of the array.
 
         Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes.
-        All ranks get the same bits.  MPI's all-reduce where N is a power of two, otherwise reduce-scatter and
-        all-gather by the ranks' shares of the samples, since all-reduces of uneven groups send twice as much.
-        Collective.
+        All ranks get the same bits.  MPI's all-reduce where N is a power of two.  Otherwise MPI libraries send more
+        than that, so each rank gets its share of the samples from all, adds up in rank order, and shares are
+        all-gathered.  Collective.
         """
         samples, width = array.shape
         if self.size == 1:
@@ -94,12 +94,16 @@ class Group:
         self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
         if self.size & (self.size - 1) == 0:
             return _started(self.comm.Iallreduce(self._in_place, array), array)
-        piece = self._piece(own, array.dtype)
-        request = self.comm.Ireduce_scatter(array, piece, counts.tolist())
+        parts = self._parts(own, array.dtype)
+        own_counts = np.full(self.size, own, np.int64)
+        request = self.comm.Ialltoallv(
+            [array, (counts, _displacements(counts))], [parts, (own_counts, _displacements(own_counts))]
+        )
 
         def finish():
             complete(request)
-            complete(self.comm.Iallgatherv(piece, [array, (counts, _displacements(counts))]))
+            share = np.add.reduce(parts.reshape(self.size, own), axis=0)
+            complete(self.comm.Iallgatherv(share, [array, (counts, _displacements(counts))]))
             return array
 
         return Handle(finish)
@@ -169,11 +173,13 @@ class Group:
         first.agreed = True  # every rank raises it: one of them reports
         raise first
 
-    def _piece(self, count, dtype):
-        held = self._pieces.get(dtype)
-        if held is None or len(held) < count:
-            held = self._pieces[dtype] = np.empty(count + count // 2, dtype)
-        return held[:count]
+    def _parts(self, count, dtype):
+        """Reused room for `count` numbers from every rank."""
+        total = self.size * count
+        held = self._held.get(dtype)
+        if held is None or len(held) < total:
+            held = self._held[dtype] = np.empty(total + total // 2, dtype)
+        return held[:total]
 
 
 def _displacements(counts):

@@ -11,7 +11,7 @@ from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.record import CACHE_LINE, WEIGHTS
 from deshpc.jit import kernel
 
-AHEAD = 12  # occurrences between asking for a record and reading it
+AHEAD = 32  # occurrences between asking for a record and reading it
 
 
 @kernel

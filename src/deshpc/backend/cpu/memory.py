@@ -2,7 +2,7 @@
 
 `load(address, like)` reads a value of the type of `like`; `store(address, value)` writes one.  `at` and `put`
 are array[index] without Numba's test for negative indices, which costs a compare and a select in each access.
-The caller guarantees that addresses and indices are valid; nothing is checked here.
+The caller guarantees that addresses and indices are valid; only an array with gaps is refused, when it is compiled.
 """
 
 from llvmlite import ir
@@ -14,13 +14,23 @@ def _pointer(builder, address, llvm_type):
     return builder.inttoptr(address, llvm_type.as_pointer())
 
 
+def _alignment(context, llvm_type):
+    """Records and messages promise 4 bytes, their 16-bit numbers 2."""
+    return min(4, context.get_abi_sizeof(llvm_type))
+
+
+def _check_contiguous(array):
+    if array.layout != "C":
+        raise TypeError(f"flat access needs a C-contiguous array, not {array}")
+
+
 @intrinsic
 def load(typing_context, address, like):
     """The value of the type of `like` at `address` (int64)."""
 
     def generate(context, builder, signature, arguments):
         llvm_type = context.get_value_type(signature.args[1])
-        return builder.load(_pointer(builder, arguments[0], llvm_type), align=4)
+        return builder.load(_pointer(builder, arguments[0], llvm_type), align=_alignment(context, llvm_type))
 
     return like(types.int64, like), generate
 
@@ -31,7 +41,7 @@ def store(typing_context, address, value):
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(builder, arguments[0], arguments[1].type)
-        builder.store(arguments[1], pointer, align=4)
+        builder.store(arguments[1], pointer, align=_alignment(context, arguments[1].type))
         return context.get_dummy_value()
 
     return types.void(types.int64, value), generate
@@ -40,6 +50,7 @@ def store(typing_context, address, value):
 @intrinsic
 def address_of(typing_context, array, index):
     """Address (int64) of array[index] of a C-contiguous array seen as flat."""
+    _check_contiguous(array)
 
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -51,6 +62,7 @@ def address_of(typing_context, array, index):
 @intrinsic
 def at(typing_context, array, index):
     """array[index] of a flat C-contiguous array."""
+    _check_contiguous(array)
 
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -62,6 +74,7 @@ def at(typing_context, array, index):
 @intrinsic
 def put(typing_context, array, index, value):
     """array[index] = value of a flat C-contiguous array; `value` must have the array's type."""
+    _check_contiguous(array)
     if value != array.dtype:
         raise TypeError(f"put: an array of {array.dtype} cannot take {value}")
 

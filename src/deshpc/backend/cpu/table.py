@@ -24,7 +24,7 @@ LIVE, NEXT, FREE = 0, 1, 2
 BUCKET_BYTES = 64
 SLOTS = 4
 ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
-AHEAD = 16  # keys between asking for a bucket and probing it: about a memory latency of work
+AHEAD = 40  # keys between asking for a bucket and probing it; measured: 16 is a quarter slower, 64 no faster
 _CHUNK_MASK = (1 << CHUNK_ROWS_LOG2) - 1
 
 

@@ -14,7 +14,7 @@ from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsqrt, v
 from deshpc.backend.record import CACHE_LINE, COUNT, STEP, WEIGHTS
 from deshpc.jit import kernel
 
-AHEAD = 8  # rows between asking for a record and updating it
+AHEAD = 16  # rows between asking for a record and updating it
 
 
 @kernel(inline=True)
