@@ -102,22 +102,22 @@ def test_bytes_of_routed_keys_labels_and_dense_features(world, shards, weighted,
 def test_bytes_of_a_step(world, name, operator, width, precision, routing):
     """Partials are all that a step sends beside keys and labels; their bytes do not depend on the keys."""
     size, rank, itemsize = world.size, world.rank, np.dtype(precision).itemsize
-    for batch in awkward_batches(33, steps=20):
-        samples = len(batch)
-        with small_model(world, small_config(name, precision=precision, routing=routing)) as model:
-            share = reads(model, batch)
+    partials = others = 0
+    with small_model(world, small_config(name, precision=precision, routing=routing)) as model:
+        ledger = model.group.ledger
+        for batch in awkward_batches(33):
+            samples, share = len(batch), reads(model, batch)
             step(model, share)
-            ledger = model.group.ledger
             # reduce-scatter: all but the own samples leave; all-gather: the own samples go to every other rank
             own = samples * (rank + 1) // size - samples * rank // size
-            expected = (samples - own + (size - 1) * own) * width * itemsize
+            sent = (samples - own + (size - 1) * own) * width * itemsize
             if samples % size == 0:
-                assert expected == 2 * (size - 1) * samples // size * width * itemsize
-            assert ledger.of(operator=operator, kind="partials", direction="forward") == expected
-            others = 0
+                assert sent == 2 * (size - 1) * samples // size * width * itemsize
+            partials += sent
             if size > 1 and routing == "routed":
-                others = message_bytes(share, size, rank) + 4 * (size - 1) * len(share) * (1 + batch.dense.shape[1])
-            assert ledger.of() == expected + others  # nothing travels backward
+                others += message_bytes(share, size, rank) + 4 * (size - 1) * len(share) * (1 + batch.dense.shape[1])
+            assert ledger.of(operator=operator, kind="partials", direction="forward") == partials
+            assert ledger.of() == partials + others  # nothing travels backward
 
 
 def crowded(world, count):

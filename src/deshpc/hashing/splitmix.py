@@ -1,6 +1,6 @@
 """Counter-based random numbers: a pure function of 64-bit words, the same on every rank and device.
 
-`mix64` is the output function of SplitMix64 [Steele, Lea, Flood 2014]: mix64(0x9e3779b97f4a7c15 * n) is the
+`mix64` is the output function of SplitMix64 (docs/references.md): mix64(0x9e3779b97f4a7c15 * n) is the
 n-th output of the published generator with seed 0.  `draw64` folds several words, such as
 (seed, step, sample, unit), into one such number.
 """

@@ -1,4 +1,4 @@
-"""Factorization machine [Rendle 2010, eq. 1]: logit = sum_j w_j x_j + sum_{i<j} <v_i, v_j> x_i x_j.
+"""Factorization machine (Rendle's): logit = sum_j w_j x_j + sum_{i<j} <v_i, v_j> x_i x_j.
 
 partial  A = sum v_j x_j (k numbers), c = sum (w_j x_j - |v_j|^2 x_j^2 / 2): s = k + 1 numbers whatever m is
 finish   c + |A|^2 / 2, with the dense features' terms added to A and c

@@ -2,7 +2,6 @@
 
     sgd       w -= rate g
     adagrad   s += g^2;  w -= rate g / (sqrt(s) + epsilon), one s per weight, from `initial_accumulator`
-              [Duchi, Hazan, Singer 2011, the diagonal form]
 
 A rule knows how much state a row needs and which kernel applies it to rows; the same rule updates the replicated
 dense parameters (`nn.parameters`).
