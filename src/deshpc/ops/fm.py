@@ -34,7 +34,7 @@ class FM:
     def partial(self, table, shard, state, column):
         """Write columns column .. column + k of `state` (B, width): the partial of one shard's rows."""
         self._backend.fm.partial(
-            self._lanes, table.layout.number, self.zero, self.dim, shard.offsets, shard.local, shard.values,
+            self._lanes, table.layout.number, self.zero, 1.0, self.dim, shard.offsets, shard.local, shard.values,
             shard.addresses, state, state.shape[1], column,
         )  # fmt: skip
 
@@ -71,6 +71,6 @@ class FM:
     def partial_adjoint(self, table, shard, state, column):
         """Add the gradients of one shard's rows to its sums."""
         self._backend.fm.partial_adjoint(
-            self._lanes, self.zero, self.dim, shard.offsets, shard.local, shard.values, state, state.shape[1], column,
+            self._lanes, self.zero, 1.0, self.dim, shard.offsets, shard.local, shard.values, state, state.shape[1], column,
             shard.scalar_sums, shard.vector_sums, shard.self_sums,
         )  # fmt: skip

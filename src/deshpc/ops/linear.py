@@ -25,7 +25,7 @@ class Linear:
     def partial(self, table, shard, state, column):
         """Write column `column` of `state` (B, width): the partial of one shard's rows."""
         self._backend.linear.partial(
-            table.layout.number, self.zero, shard.offsets, shard.local, shard.values, shard.addresses,
+            table.layout.number, self.zero, 1.0, shard.offsets, shard.local, shard.values, shard.addresses,
             state, state.shape[1], column,
         )  # fmt: skip
 
@@ -57,5 +57,5 @@ class Linear:
     def partial_adjoint(self, table, shard, state, column):
         """Add the gradients of one shard's rows to its sums."""
         self._backend.linear.partial_adjoint(
-            self.zero, shard.offsets, shard.local, shard.values, state, state.shape[1], column, shard.scalar_sums
+            self.zero, 1.0, shard.offsets, shard.local, shard.values, state, state.shape[1], column, shard.scalar_sums
         )

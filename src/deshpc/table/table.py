@@ -93,7 +93,7 @@ class Table:
         own = shard.scalar_sums if shard.self_sums is None else shard.self_sums
         self.optimizer.update_rows(
             self._backend.update,
-            (self.lanes, layout.number, self.zero, layout.dim, lines, shard.addresses),
+            (self.lanes, layout.number, self.zero, layout.dim, lines, shard.addresses, 1.0),
             (shard.scalar_sums, shard.vector_sums, own if layout.dim else None),
             np.uint32(step),
             self.zero,

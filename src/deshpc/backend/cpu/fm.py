@@ -7,7 +7,18 @@ backward pass adds g x A and g x^2 per key without reading a row; the update, wh
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of
-from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
+from deshpc.backend.cpu.simd import (
+    accumulate,
+    accumulate_product,
+    aload,
+    astore,
+    sload,
+    szero,
+    vfma,
+    vload,
+    vsplat,
+    vsum,
+)
 from deshpc.backend.record import CACHE_LINE, WEIGHTS
 from deshpc.jit import kernel
 
@@ -15,19 +26,22 @@ AHEAD = 32  # occurrences between asking for a record and reading it
 
 
 @kernel
-def partial(lanes, number, zero, dim, offsets, local, values, addresses, state, width, column):
+def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, state, width, column):
     """A_i = sum v x and c_i = sum (w x - |v|^2 x^2 / 2) over sample i's own occurrences.
 
     number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values (nnz)
-    float32 or None, addresses (distinct) int64;  state : (B, width) of the compute type
+    float32 or None, addresses (distinct) int64;  state : (B, width) of the accumulation type
+    scale : float64, of fixed-point sums
     """
     last = len(local) - 1
     embedding = WEIGHTS + size_of(number)
     lines = (embedding + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     half = cast(0.5, zero)
-    row = address_of(state, 0) + column * size_of(zero)
+    halves = vsplat(lanes, half)
+    nothing = cast(0, at(state, 0))
+    row, size = address_of(state, 0) + column * size_of(nothing), size_of(nothing)
     for i in range(len(offsets) - 1):
-        total, squares, scalar = vsplat(lanes, zero), vsplat(lanes, zero), zero
+        total, squares, scalar = szero(lanes), szero(lanes), nothing
         for j in range(at(offsets, i), at(offsets, i + 1)):
             soon = at(addresses, np.int64(at(local, min(j + AHEAD, last))))
             for line in range(lines):
@@ -36,16 +50,15 @@ def partial(lanes, number, zero, dim, offsets, local, values, addresses, state, 
             v = vload(lanes, record + embedding)
             weight = cast(load(record + WEIGHTS, number), zero)
             if values is None:
-                total = total + v
-                scalar += weight
+                scalar = accumulate(scalar, weight, scale)
             else:
                 x = cast(at(values, j), zero)
                 v = v * vsplat(lanes, x)
-                total = total + v
-                scalar += weight * x
-            squares = vfma(v, v, squares)
-        astore(row + i * width * size_of(zero), total)
-        put(state, i * width + column + dim, scalar - half * vsum(squares))
+                scalar = accumulate_product(scalar, weight, x, scale)
+            total = accumulate(total, v, scale)
+            squares = accumulate_product(squares, v, v * halves, scale)
+        astore(row + i * width * size, total)
+        put(state, i * width + column + dim, scalar - vsum(squares))
 
 
 @kernel
@@ -99,24 +112,25 @@ def finish_adjoint(lanes, zero, dim, state, width, column, dense, gradient, weig
 
 
 @kernel
-def partial_adjoint(lanes, zero, dim, offsets, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
+def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
     """For every own occurrence of distinct key c: scalar_sums[c] += g x, vector_sums[c] += g x A, self_sums[c] += g x^2.
 
+    state : (B, width) of the compute type holds (g A, g);  the sums : of the accumulation type
     self_sums is None where values is None: it would equal scalar_sums.
     """
     row = address_of(state, 0) + column * size_of(zero)
-    sums = address_of(vector_sums, 0)
+    sums, size = address_of(vector_sums, 0), dim * size_of(cast(0, at(scalar_sums, 0)))
     for i in range(len(offsets) - 1):
         upstream = aload(lanes, row + i * width * size_of(zero))
         g = at(state, i * width + column + dim)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
-            place = sums + c * dim * size_of(zero)
+            place = sums + c * size
             if values is None:
-                astore(place, aload(lanes, place) + upstream)
-                put(scalar_sums, c, at(scalar_sums, c) + g)
+                astore(place, accumulate(sload(lanes, place), upstream, scale))
+                put(scalar_sums, c, accumulate(at(scalar_sums, c), g, scale))
             else:
                 x = cast(at(values, j), zero)
-                astore(place, vfma(upstream, vsplat(lanes, x), aload(lanes, place)))
-                put(scalar_sums, c, at(scalar_sums, c) + g * x)
-                put(self_sums, c, at(self_sums, c) + g * x * x)
+                astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
+                put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, x, scale))
+                put(self_sums, c, accumulate_product(at(self_sums, c), g * x, x, scale))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from deshpc.backend.cpu.memory import at, cast, load, prefetch, put
+from deshpc.backend.cpu.simd import accumulate, accumulate_product
 from deshpc.backend.record import WEIGHTS
 from deshpc.jit import kernel
 
@@ -10,22 +11,23 @@ AHEAD = 16  # occurrences between asking for a record and reading it
 
 
 @kernel
-def partial(number, zero, offsets, local, values, addresses, state, width, column):
+def partial(number, zero, scale, offsets, local, values, addresses, state, width, column):
     """state[i, column] = sum over sample i's own occurrences of w x.
 
     number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values (nnz)
-    float32 or None, addresses (distinct) int64;  state : (B, width) of the compute type
+    float32 or None, addresses (distinct) int64;  state : (B, width) of the accumulation type
+    scale : float64, of fixed-point sums
     """
     last = len(local) - 1
     for i in range(len(offsets) - 1):
-        total = zero
+        total = cast(0, at(state, 0))
         for j in range(at(offsets, i), at(offsets, i + 1)):
             prefetch(at(addresses, np.int64(at(local, min(j + AHEAD, last)))))
             weight = cast(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number), zero)
             if values is None:
-                total += weight
+                total = accumulate(total, weight, scale)
             else:
-                total += weight * cast(at(values, j), zero)
+                total = accumulate_product(total, weight, cast(at(values, j), zero), scale)
         put(state, i * width + column, total)
 
 
@@ -52,13 +54,17 @@ def finish_adjoint(zero, state, width, column, dense, gradient, weight_sums, beg
 
 
 @kernel
-def partial_adjoint(zero, offsets, local, values, state, width, column, scalar_sums):
-    """scalar_sums[c] += x g for every own occurrence of distinct key c.  state : (B, width) holds g at `column`."""
+def partial_adjoint(zero, scale, offsets, local, values, state, width, column, scalar_sums):
+    """scalar_sums[c] += x g for every own occurrence of distinct key c.
+
+    state : (B, width) of the compute type holds g at `column`;  scalar_sums : of the accumulation type
+    """
     for i in range(len(offsets) - 1):
         g = at(state, i * width + column)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
             if values is None:
-                put(scalar_sums, c, at(scalar_sums, c) + g)
+                put(scalar_sums, c, accumulate(at(scalar_sums, c), g, scale))
             else:
-                put(scalar_sums, c, at(scalar_sums, c) + g * cast(at(values, j), zero))
+                x = cast(at(values, j), zero)
+                put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, x, scale))

@@ -134,6 +134,9 @@ def pack(offsets, values, unique_keys, unique_fields, unique_ranks, occurrences,
             if in_sample[r] > MOST_IN_SAMPLE:
                 return i
             store(count_at[r] + 2 * i, np.uint16(in_sample[r]))
+    for r in range(ranks):
+        for place in range(count_at[r] + 2 * samples, begin[r] + sections[r, 3]):
+            store(place, np.uint8(0))
     return -1
 
 

@@ -1,11 +1,16 @@
 """Vectors of k numbers as values inside kernels: one embedding in registers, for any k.
 
-`Lanes(k, storage, compute)` is passed to a kernel as an argument; its *type* carries k and the two number types,
-so that Numba compiles one machine code for each and the on-disk cache tells them apart.  `vload` reads k numbers
-of the storage type (a table's precision) and widens them to the compute type (the accumulation type); `vstore`
-narrows them back.  `aload` / `astore` do so for buffers of the compute type.  Arithmetic is by `+ - * /`, `vfma`
-and `vsqrt`; `vsum` adds the lanes in a fixed tree, so its result does not depend on how wide the machine is.
-Nothing is contracted or reordered that is not written so.
+`Lanes(k, storage, compute, sums)` is passed to a kernel as an argument; its *type* carries k and the number types,
+so that Numba compiles one machine code for each and the on-disk cache tells them apart.
+
+    storage   a table's precision: `vload` widens it to the compute type, `vstore` narrows back
+    compute   the type of arithmetic, by `+ - * /`, `vfma`, `vsqrt`; `aload` / `astore` for buffers of this type
+    sums      the accumulation type: the compute type, or int64 for fixed point.  `accumulate(total, term, scale)` and
+              `accumulate_product` add to a total of one number or of k; in fixed point each term is first rounded to
+              a multiple of 1 / scale, so that the order of additions cannot matter; `total_value` converts back
+
+`vsum` adds the lanes in a fixed tree, so its result does not depend on how wide the machine is.  Nothing is contracted
+or reordered that is not written so.
 """
 
 import operator
@@ -23,27 +28,31 @@ from numba.extending import (
     unbox,
 )
 
-_LLVM = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
-_NUMBA = {"float32": types.float32, "float64": types.float64}
-_I32 = ir.IntType(32)
+from deshpc.backend.cpu.memory import cast
+
+_I32, _I64, _F64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
+_LLVM = {"float32": ir.FloatType(), "float64": _F64, "int64": _I64}
+_NUMBA = {"float32": types.float32, "float64": types.float64, "int64": types.int64}
 
 
 class Lanes:
-    """k lanes, stored as `storage` and computed as `compute` ("float32" or "float64")."""
+    """k lanes, stored as `storage`, computed as `compute` ("float32" or "float64"), added up as `sums` (or "int64")."""
 
-    def __init__(self, count, storage, compute):
+    def __init__(self, count, storage, compute, sums=None):
         if np.dtype(compute).itemsize < np.dtype(storage).itemsize:
             raise ValueError(f"cannot accumulate {storage} in {compute}")
-        self.numba_type = LanesType(count, storage, compute)
+        if sums not in (None, compute, "int64"):
+            raise ValueError(f"sums of {compute} are {compute} or int64, not {sums}")
+        self.numba_type = LanesType(count, storage, compute, sums or compute)
 
 
 class LanesType(types.Type):
     """Type of a Lanes argument."""
 
-    def __init__(self, count, storage, compute):
-        self.count, self.storage, self.compute = count, storage, compute
+    def __init__(self, count, storage, compute, sums):
+        self.count, self.storage, self.compute, self.sums = count, storage, compute, sums
         self.scalar = _NUMBA[compute]
-        super().__init__(name=f"Lanes({count}, {storage}, {compute})")
+        super().__init__(name=f"Lanes({count}, {storage}, {compute}, {sums})")
 
 
 class VectorType(types.Type):
@@ -146,6 +155,24 @@ def vsplat(typing_context, lanes, number):
     return result(lanes, lanes.scalar), generate
 
 
+@intrinsic
+def sload(typing_context, lanes, address):
+    """k numbers of the accumulation type at `address`; `astore` writes them back."""
+    result = VectorType(lanes.count, lanes.sums)
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(_pointer(builder, arguments[1], result.llvm), align=4)
+
+    return result(lanes, types.int64), generate
+
+
+@intrinsic
+def szero(typing_context, lanes):
+    """k zeros of the accumulation type."""
+    result = VectorType(lanes.count, lanes.sums)
+    return result(lanes), lambda context, builder, signature, arguments: ir.Constant(result.llvm, None)
+
+
 def _arithmetic(symbol, instruction):
     @intrinsic
     def apply(typing_context, a, b):
@@ -156,7 +183,7 @@ def _arithmetic(symbol, instruction):
 
     @overload(symbol, inline="always")
     def _overload(a, b):
-        if isinstance(a, VectorType) and a == b:
+        if isinstance(a, VectorType) and a == b and a.dtype != "int64":
             return lambda a, b: apply(a, b)
 
 
@@ -193,6 +220,7 @@ def vsum(typing_context, a):
 
     def generate(context, builder, signature, arguments):
         value, count, carried = arguments[0], a.count, []
+        add = builder.add if a.dtype == "int64" else builder.fadd
         while count > 1:
             if count % 2:
                 carried.append(builder.extract_element(value, _I32(count - 1)))
@@ -204,13 +232,91 @@ def vsum(typing_context, a):
                 )
                 for start in (0, count)
             )
-            value = builder.fadd(low, high)
+            value = add(low, high)
         total = builder.extract_element(value, _I32(0))
         for lane in carried:
-            total = builder.fadd(total, lane)
+            total = add(total, lane)
         return total
 
     return a.scalar(a), generate
+
+
+@intrinsic
+def _fixed_point(typing_context, a, scale):
+    """Every lane times `scale`, rounded to the nearest int64 (ties to even)."""
+    wide, result = VectorType(a.count, "float64"), VectorType(a.count, "int64")
+
+    def generate(context, builder, signature, arguments):
+        value = arguments[0] if a.dtype == "float64" else builder.fpext(arguments[0], wide.llvm)
+        undefined = ir.Constant(wide.llvm, ir.Undefined)
+        first = builder.insert_element(undefined, arguments[1], _I32(0))
+        scales = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, a.count), None))
+        return builder.fptosi(_call(builder, "rint", wide, [builder.fmul(value, scales)]), result.llvm)
+
+    return result(a, types.float64), generate
+
+
+@intrinsic
+def _add_integers(typing_context, a, b):
+    return a(a, a), lambda context, builder, signature, arguments: builder.add(*arguments)
+
+
+@intrinsic
+def vector_value(typing_context, lanes, total, inverse_scale):
+    """A total of k numbers as a vector of the compute type."""
+    result = _vector(lanes)
+
+    def generate(context, builder, signature, arguments):
+        if total.dtype != "int64":
+            return arguments[1]
+        wide = ir.VectorType(_F64, lanes.count)
+        undefined = ir.Constant(wide, ir.Undefined)
+        first = builder.insert_element(undefined, arguments[2], _I32(0))
+        scales = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes.count), None))
+        value = builder.fmul(builder.sitofp(arguments[1], wide), scales)
+        return value if lanes.compute == "float64" else builder.fptrunc(value, result.llvm)
+
+    return result(lanes, total, types.float64), generate
+
+
+def accumulate(total, term, scale):
+    """total + term, the term (compute type) rounded to 1 / scale (float64) first where the total is fixed point."""
+    raise TypeError("accumulate works inside kernels")
+
+
+def accumulate_product(total, a, b, scale):
+    """total + a b: one fused operation for vectors of floating-point numbers, rounded as in `accumulate` otherwise."""
+    raise TypeError("accumulate_product works inside kernels")
+
+
+def total_value(total, zero, inverse_scale):
+    """A total of one number as the compute type of `zero`."""
+    raise TypeError("total_value works inside kernels")
+
+
+@overload(accumulate, inline="always")
+def _accumulate(total, term, scale):
+    if isinstance(total, VectorType):
+        if total.dtype == "int64":
+            return lambda total, term, scale: _add_integers(total, _fixed_point(term, scale))
+        return lambda total, term, scale: total + term
+    if isinstance(total, types.Integer):
+        return lambda total, term, scale: total + np.int64(np.rint(np.float64(term) * scale))
+    return lambda total, term, scale: total + term
+
+
+@overload(accumulate_product, inline="always")
+def _accumulate_product(total, a, b, scale):
+    if isinstance(total, VectorType) and total.dtype != "int64":
+        return lambda total, a, b, scale: vfma(a, b, total)
+    return lambda total, a, b, scale: accumulate(total, a * b, scale)
+
+
+@overload(total_value, inline="always")
+def _total_value(total, zero, inverse_scale):
+    if isinstance(total, types.Integer):
+        return lambda total, zero, inverse_scale: cast(np.float64(total) * inverse_scale, zero)
+    return lambda total, zero, inverse_scale: total
 
 
 @intrinsic

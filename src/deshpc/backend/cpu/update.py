@@ -1,7 +1,8 @@
 """One update of every distinct key's row, CPU.  The rules are those of `table.optimizer`.
 
 A row's gradient is  scalar_sums[c]  for its linear weight and  vector_sums[c] - self_sums[c] v  for its embedding v
-(self_sums None: nothing to subtract; it may be scalar_sums itself).  The sums are left zero for the next batch.  lanes is None for a table without
+(self_sums None: nothing to subtract; it may be scalar_sums itself).  The sums have the accumulation type, fixed-point
+ones a scale of 1 / inverse_scale; they are left zero for the next batch.  lanes is None for a table without
 embeddings, scalar_sums for one without linear weights.
 """
 
@@ -10,7 +11,18 @@ import math
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
-from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsqrt, vstore
+from deshpc.backend.cpu.simd import (
+    astore,
+    sload,
+    szero,
+    total_value,
+    vector_value,
+    vfma,
+    vload,
+    vsplat,
+    vsqrt,
+    vstore,
+)
 from deshpc.backend.record import CACHE_LINE, COUNT, STEP, WEIGHTS
 from deshpc.jit import kernel
 
@@ -31,31 +43,31 @@ def touch(addresses, c, lines, step):
 
 
 @kernel
-def sgd(lanes, number, zero, dim, lines, addresses, scalar_sums, vector_sums, self_sums, step, rate):
+def sgd(lanes, number, zero, dim, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, step, rate):
     """weight -= rate * gradient, for every distinct key."""
     minus_rate = cast(-rate, zero)
     for c in range(len(addresses)):
         place = touch(addresses, c, lines, step) + WEIGHTS
         shrink = zero
         if self_sums is not None:
-            shrink = at(self_sums, c)
+            shrink = total_value(at(self_sums, c), zero, inverse_scale)
         if scalar_sums is not None:
-            weight = cast(load(place, number), zero) + minus_rate * at(scalar_sums, c)
+            weight = cast(load(place, number), zero) + minus_rate * total_value(at(scalar_sums, c), zero, inverse_scale)
             store(place, cast(weight, number))
-            put(scalar_sums, c, zero)
+            put(scalar_sums, c, cast(0, at(scalar_sums, c)))
             place += size_of(number)
         if self_sums is not None:
-            put(self_sums, c, zero)
+            put(self_sums, c, cast(0, at(self_sums, c)))
         if lanes is not None:
-            sums = address_of(vector_sums, 0) + c * dim * size_of(zero)
+            sums = address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0))
             v = vload(lanes, place)
-            gradient = vfma(v, vsplat(lanes, -shrink), aload(lanes, sums))
+            gradient = vfma(v, vsplat(lanes, -shrink), vector_value(lanes, sload(lanes, sums), inverse_scale))
             vstore(lanes, place, vfma(gradient, vsplat(lanes, minus_rate), v))
-            astore(sums, vsplat(lanes, zero))
+            astore(sums, szero(lanes))
 
 
 @kernel
-def adagrad(lanes, number, zero, dim, lines, addresses, scalar_sums, vector_sums, self_sums, step, rate, epsilon):
+def adagrad(lanes, number, zero, dim, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, step, rate, epsilon):
     """s += gradient^2; weight -= rate * gradient / (sqrt(s) + epsilon), for every distinct key.
 
     The state follows the weights: s of the linear weight, then of each embedding weight.
@@ -67,25 +79,25 @@ def adagrad(lanes, number, zero, dim, lines, addresses, scalar_sums, vector_sums
         state = place + dim * size
         shrink = zero
         if self_sums is not None:
-            shrink = at(self_sums, c)
+            shrink = total_value(at(self_sums, c), zero, inverse_scale)
         if scalar_sums is not None:
             state += size
-            g = at(scalar_sums, c)
+            g = total_value(at(scalar_sums, c), zero, inverse_scale)
             total = cast(load(state, number), zero) + g * g
             weight = cast(load(place, number), zero) - rate * g / (math.sqrt(total) + epsilon)
             store(state, cast(total, number))
             store(place, cast(weight, number))
-            put(scalar_sums, c, zero)
+            put(scalar_sums, c, cast(0, at(scalar_sums, c)))
             place += size
             state += size
         if self_sums is not None:
-            put(self_sums, c, zero)
+            put(self_sums, c, cast(0, at(self_sums, c)))
         if lanes is not None:
-            sums = address_of(vector_sums, 0) + c * dim * size_of(zero)
+            sums = address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0))
             v = vload(lanes, place)
-            gradient = vfma(v, vsplat(lanes, -shrink), aload(lanes, sums))
+            gradient = vfma(v, vsplat(lanes, -shrink), vector_value(lanes, sload(lanes, sums), inverse_scale))
             totals = vfma(gradient, gradient, vload(lanes, state))
             vstore(lanes, state, totals)
             move = gradient * vsplat(lanes, rate) / (vsqrt(totals) + vsplat(lanes, epsilon))
             vstore(lanes, place, v - move)
-            astore(sums, vsplat(lanes, zero))
+            astore(sums, szero(lanes))
