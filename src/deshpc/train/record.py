@@ -11,7 +11,7 @@ class Record:
     def __init__(self, directory, name="record.jsonl"):
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
-        self._file = open(path / name, "w", encoding="utf-8")
+        self._file = open(path / name, "w", encoding="utf-8")  # noqa: SIM115  open as long as the run
         self._start = time.perf_counter()
 
     def write(self, event, **entries):

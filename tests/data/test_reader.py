@@ -1,0 +1,94 @@
+"""Global batches: the same samples in the same order for any number of ranks, each row once an epoch."""
+
+import numpy as np
+import pytest
+
+from deshpc.backend.cpu.buffers import Buffers
+from deshpc.comm.group import slice_of
+from deshpc.data.dataset import Dataset
+from deshpc.data.order import EpochOrder
+from deshpc.data.reader import Reader
+
+ROWS, FIELDS = 103, 4
+
+
+def dataset(weighted=True, rows=ROWS):
+    """Rows of 0 to 5 occurrences whose contents name their row."""
+    rng = np.random.default_rng(5)
+    offsets = np.concatenate([[0], rng.integers(0, 6, rows).cumsum()]).astype(np.int64)
+    nnz = int(offsets[-1])
+    row_of = np.repeat(np.arange(rows), np.diff(offsets))
+    return Dataset(
+        offsets,
+        (row_of * 1000 + np.arange(nnz) + 1).astype(np.uint64),
+        (np.arange(nnz) % FIELDS).astype(np.uint16),
+        rng.random(nnz).astype(np.float32) if weighted else None,
+        rng.random((rows, 2)).astype(np.float32),
+        (np.arange(rows) % 2).astype(np.float32),
+        rng.random(rows).astype(np.float32),
+    )
+
+
+def occurrences(batch, i):
+    """Sample i of a batch as plain tuples."""
+    part = slice(batch.offsets[i], batch.offsets[i + 1])
+    values = None if batch.values is None else batch.values[part].tolist()
+    return (batch.keys[part].tolist(), batch.fields[part].tolist(), values, batch.dense[i].tolist(), float(batch.labels[i]))
+
+
+def read(data, ranks, rank, batch_samples, epoch=0, shuffle=True, block_rows=16, seed=3):
+    """[(step, B, [(row, sample)])] of one rank's epoch."""
+    reader = Reader(data, batch_samples, lambda total: slice_of(total, ranks, rank), Buffers, seed, shuffle, block_rows)
+    return [
+        (b.step, b.global_samples, [(int(b.samples[i]), occurrences(b, i)) for i in range(len(b))])
+        for b in reader.epoch(epoch, first_step=7)
+    ]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch_samples", [1, 10, 50, 200])
+def test_ranks_shares_together_are_the_batches_of_one_rank(shuffle, weighted, batch_samples):
+    data = dataset(weighted)
+    whole = read(data, 1, 0, batch_samples, shuffle=shuffle)
+    assert [step for step, _, _ in whole] == list(range(7, 7 + -(-ROWS // batch_samples)))
+    assert sum(total for _, total, _ in whole) == ROWS
+    for ranks in (2, 3, 4):
+        parts = [read(data, ranks, rank, batch_samples, shuffle=shuffle) for rank in range(ranks)]
+        for number, (step, total, samples) in enumerate(whole):
+            assert {(part[number][0], part[number][1]) for part in parts} == {(step, total)}
+            assert [sample for part in parts for sample in part[number][2]] == samples
+
+
+def test_every_row_once_an_epoch_with_its_own_contents():
+    data = dataset()
+    for shuffle in (False, True):
+        samples = [sample for _, _, part in read(data, 1, 0, 10, shuffle=shuffle) for sample in part]
+        assert sorted(row for row, _ in samples) == list(range(ROWS))
+        for row, contents in samples:
+            assert contents == occurrences(data, row)
+
+
+def test_shuffle_permutes_blocks_and_rows_inside_them_by_seed_and_epoch():
+    block_rows = 16
+
+    def order(seed, epoch):
+        return EpochOrder(ROWS, block_rows, seed, epoch, True).rows(0, ROWS).tolist()
+
+    rows = order(3, 0)
+    assert rows == order(3, 0) and len({tuple(order(s, e)) for s in (3, 4) for e in (0, 1)}) == 4
+    blocks = [row // block_rows for row in rows]
+    changes = [b for i, b in enumerate(blocks) if i == 0 or blocks[i - 1] != b]
+    assert len(changes) == -(-ROWS // block_rows)  # a block is finished before the next begins
+    assert changes != sorted(changes) and rows[:block_rows] != sorted(rows[:block_rows])
+
+
+def test_any_positions_of_an_epoch_can_be_asked_for():
+    order = EpochOrder(ROWS, 16, 3, 2, True)
+    rows = EpochOrder(ROWS, 16, 3, 2, True).rows(0, ROWS)
+    for begin, end in ((90, 103), (0, 1), (15, 17), (40, 40), (3, 99), (103, 103)):
+        assert np.array_equal(order.rows(begin, end), rows[begin:end])
+
+
+def test_an_empty_data_set_has_no_batches():
+    assert read(dataset(rows=0), 1, 0, 10) == []
