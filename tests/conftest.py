@@ -5,6 +5,7 @@ would otherwise leave the others waiting in a collective for ever.  Rank 0 alone
 """
 
 import sys
+import time
 
 import pytest
 
@@ -56,4 +57,5 @@ def _abort(what, text):
     comm = _world()
     sys.__stderr__.write(f"\nrank {comm.rank} of {comm.size} failed: {what}\n{text}\n")
     sys.__stderr__.flush()
+    time.sleep(0.2)  # the launcher passes the message on before it ends the job
     comm.Abort(1)

@@ -136,9 +136,9 @@ def one_step(comm, config, threads, start, batch):
         model.table.load(rows)
         model.parameters.values[:] = dense
         forward = model.forward(reads(model, batch), train=True)
-        gradient, state = np.empty_like(forward.logit), forward.state.copy()
-        log_loss(model.backend, model.zero, forward.logit, forward.routed.labels, gradient, "sum")
-        model.backward(forward, gradient)
+        state = forward.state.copy()
+        log_loss(model.backend, model.zero, forward.logit, forward.routed.labels, forward.gradient, "sum")
+        model.backward(forward)
         found = [gradients_of(shard, rows) for shard in forward.shards]
         keys, gradients = (np.concatenate(parts) for parts in zip(*sum(model.group.gather(found), []), strict=True))
         order = np.argsort(keys)

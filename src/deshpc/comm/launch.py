@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 
 from deshpc.errors import DeshpcError, LaunchError
@@ -46,6 +47,7 @@ def run(main, comm):
                 _report(error, "")
             return code
         _report(error, f"rank {comm.rank} of {comm.size}: ")
+        time.sleep(0.2)  # the launcher passes the message on before it ends the job
         comm.Abort(code)
         raise  # not reached: Abort ends the process
 

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.comm.ledger import Traffic
+from deshpc.table.routing import RoutedBatch
+from deshpc.table.table import ShardRows
 
 
 @dataclass(frozen=True)
 class Forward:
-    """What the way back needs: the routed batch, each shard's rows, the complete states (B, s), logits (B)."""
+    """What the way back needs: the routed batch, each shard's rows, the complete states (B, s), logits (B), and room
+    for the gradient of the loss by the logits (B)."""
 
-    routed: object
-    shards: list
+    routed: RoutedBatch
+    shards: list[ShardRows]
     state: np.ndarray
     logit: np.ndarray
+    gradient: np.ndarray
 
 
 class Model:
@@ -51,10 +55,12 @@ class Model:
         logit[:] = self.parameters["bias"]
         for operator, column in zip(self.operators, self.columns[:-1], strict=True):
             operator.finish(state, int(column), routed.dense, self.parameters, logit)
-        return Forward(routed, shards, state, logit)
+        gradient = self._scratch.array("gradient", routed.samples, self.zero.dtype)
+        return Forward(routed, shards, state, logit, gradient)
 
-    def backward(self, forward, gradient):
-        """Sum the gradients of all rows and dense parameters, from that of the logits (B).  Collective."""
+    def backward(self, forward):
+        """Sum the gradients of all rows and dense parameters, from `forward.gradient`.  Collective."""
+        gradient = forward.gradient
         for operator, column in zip(self.operators, self.columns[:-1], strict=True):
             operator.finish_adjoint(forward.state, int(column), forward.routed.dense, self.parameters, gradient)
         self.parameters.gradient_of("bias")[...] = gradient.sum()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deshpc.comm.group import slices
+from deshpc.comm.group import done, slices
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DataError
 
@@ -114,6 +114,8 @@ class Routed:
         labels = self._home.array("labels", batch.global_samples, np.float32)
         started = self._group.gather_samples(np.ascontiguousarray(batch.labels), labels, traffic)
         dense = self._home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
+        if dense.size == 0:
+            return started, done(dense)
         return started, self._group.gather_samples(np.ascontiguousarray(batch.dense), dense, traffic)
 
     def _travel(self, batch, samples, direction):

@@ -1,13 +1,17 @@
 """The training loop: epochs of steps, reports on the way, metrics after each epoch and at the end."""
 
+import math
 import time
 from dataclasses import asdict
 
 from deshpc.comm.ledger import Ledger
 from deshpc.data.reader import Reader
+from deshpc.errors import DeshpcError
 from deshpc.train.evaluation import evaluate_model, reads_of
 from deshpc.train.progress import NoProgress, Progress
 from deshpc.train.step import step
+
+_DIVERGED = "the loss is not finite at step {step}: training diverged; lower optimizer.learning_rate"
 
 
 def train_epochs(session, train_set, valid_set, record):
@@ -22,7 +26,10 @@ def train_epochs(session, train_set, valid_set, record):
         progress = _progress(session, epoch, len(train_set), record)
         begin = time.perf_counter()
         for batch in reader.epoch(epoch, steps):
-            progress.advance(batch.global_samples, step(model, batch))
+            loss = step(model, batch)
+            if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
+                session.group.agree(DeshpcError(_DIVERGED.format(step=batch.step)))
+            progress.advance(batch.global_samples, loss)
         session.group.sum(0.0)  # the slowest rank's time counts
         seconds += time.perf_counter() - begin
         steps += reader.batches

@@ -15,10 +15,9 @@ def step(model, batch):
         update    owners: touched rows; everyone: dense parameters
     """
     forward = model.forward(batch, train=True)
-    gradient = forward.logit.copy()
     loss = log_loss(
-        model.backend, model.zero, forward.logit, forward.routed.labels, gradient, model.table.optimizer.reduction
+        model.backend, model.zero, forward.logit, forward.routed.labels, forward.gradient, model.table.optimizer.reduction
     )
-    model.backward(forward, gradient)
+    model.backward(forward)
     model.update(forward)
     return loss
