@@ -87,7 +87,7 @@ class PlainModel:
 
     def _features(self, batch, i, unseen=None):
         """Keys of sample i, and x (m + n_dense), weights (m + n_dense, 1 + dim) of its keys and dense features."""
-        begin, end = int(batch.offsets[i]), int(batch.offsets[i + 1])
+        begin, end = int(batch.begins[i]), int(batch.ends[i])
         keys = batch.keys[begin:end].tolist()
         x = np.ones(end - begin) if batch.values is None else batch.values[begin:end].astype(np.float64)
         rows = [self.weights.get(key, unseen) for key in keys]

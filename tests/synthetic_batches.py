@@ -47,7 +47,7 @@ def plain_batch(step, counts, keys, fields, values, dense, labels):
     """A global Batch from the number of keys of each sample and the keys of all samples."""
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Batch(
-        step, len(labels), np.arange(len(labels)) + 1000 * step, offsets, keys.astype(np.uint64),
+        step, len(labels), np.arange(len(labels)) + 1000 * step, offsets[:-1], offsets[1:], keys.astype(np.uint64),
         fields.astype(np.uint16), None if values is None else values.astype(np.float32), dense.astype(np.float32),
         labels.astype(np.float32),
     )  # fmt: skip

@@ -29,9 +29,8 @@ def dataset(weighted=True, rows=ROWS):
     )
 
 
-def occurrences(batch, i):
-    """Sample i of a batch as plain tuples."""
-    part = slice(batch.offsets[i], batch.offsets[i + 1])
+def occurrences(batch, i, part):
+    """Sample i of a batch or data set, whose occurrences are `part`, as plain tuples."""
     values = None if batch.values is None else batch.values[part].tolist()
     return (batch.keys[part].tolist(), batch.fields[part].tolist(), values, batch.dense[i].tolist(), float(batch.labels[i]))
 
@@ -40,7 +39,7 @@ def read(data, ranks, rank, batch_samples, epoch=0, shuffle=True, block_rows=16,
     """[(step, B, [(row, sample)])] of one rank's epoch."""
     reader = Reader(data, batch_samples, lambda total: slice_of(total, ranks, rank), Buffers, seed, shuffle, block_rows)
     return [
-        (b.step, b.global_samples, [(int(b.samples[i]), occurrences(b, i)) for i in range(len(b))])
+        (b.step, b.global_samples, [(int(b.samples[i]), occurrences(b, i, slice(b.begins[i], b.ends[i]))) for i in range(len(b))])
         for b in reader.epoch(epoch, first_step=7)
     ]
 
@@ -66,7 +65,7 @@ def test_every_row_once_an_epoch_with_its_own_contents():
         samples = [sample for _, _, part in read(data, 1, 0, 10, shuffle=shuffle) for sample in part]
         assert sorted(row for row, _ in samples) == list(range(ROWS))
         for row, contents in samples:
-            assert contents == occurrences(data, row)
+            assert contents == occurrences(data, row, slice(data.offsets[row], data.offsets[row + 1]))
 
 
 def test_shuffle_permutes_blocks_and_rows_inside_them_by_seed_and_epoch():

@@ -88,7 +88,7 @@ def test_fm_is_the_sum_over_pairs(weighted):
             dense = np.column_stack([parameters["fm.weights"], parameters["fm.factors"]])
             x = batch.values.astype(np.float64) if weighted else np.ones(len(batch.keys))
             for i, logit in enumerate(logits):
-                own = slice(batch.offsets[i], batch.offsets[i + 1])
+                own = slice(batch.begins[i], batch.ends[i])
                 expected = pairwise_logit(np.concatenate([x[own], batch.dense[i]]), np.vstack([weights[own], dense]))
                 # |A|^2 of up to 20 features of about 0.5 in 5 columns: sums of up to 100 are rounded to 1.1e-16 each
                 assert abs(logit - expected) < 1e-13

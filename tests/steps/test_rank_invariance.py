@@ -166,7 +166,7 @@ def exact_step(name, start, batch):
     bias, linear, factors = dense[0], dense[1 : 1 + n_dense], dense[1 + n_dense :].reshape(n_dense, dim)
     weights = rows.numbers[np.searchsorted(rows.keys, batch.keys), : 1 + dim].astype(np.float64)
     x = (np.ones(len(batch.keys)) if batch.values is None else batch.values.astype(np.float64))[:, None]
-    sample = np.repeat(np.arange(samples), np.diff(batch.offsets))
+    sample = np.repeat(np.arange(samples), batch.ends - batch.begins)
     keys, place = np.unique(batch.keys, return_inverse=True)
     vx, wx = weights[:, 1:] * x, weights[:, :1] * x
     squares, dense_squares = 0.5 * (vx**2).sum(axis=1, keepdims=True), 0.5 * dense_x**2 @ (factors**2).sum(axis=1)

@@ -51,7 +51,7 @@ def test_a_shard_gets_what_it_owns(world, kind, shards, weighted, n_dense):
         assert np.array_equal(routed.labels, batch.labels) and np.array_equal(routed.dense, batch.dense)
         assert len(routed.shards) == shards
         owner = np.array([owner_of(key, group.size * shards) for key in batch.keys], np.int64)
-        sample = np.repeat(np.arange(len(batch)), np.diff(batch.offsets))
+        sample = np.repeat(np.arange(len(batch)), batch.ends - batch.begins)
         for s, owned in enumerate(routed.shards):
             mine = owner == group.rank * shards + s
             place = slice(None) if owned.occurrences is None else owned.occurrences
@@ -71,8 +71,9 @@ def test_a_shard_gets_what_it_owns(world, kind, shards, weighted, n_dense):
 def message_bytes(share, ranks, rank):
     """What a rank sends of its share to all others, by the wire format."""
     total = 0
+    own = [key for i in range(len(share)) for key in share.keys[share.begins[i] : share.ends[i]]]
     for other in set(range(ranks)) - {rank}:
-        keys = [int(key) for key in share.keys if owner_of(key, ranks) == other]
+        keys = [int(key) for key in own if owner_of(key, ranks) == other]
         sent = 8 * len(set(keys)) + 4 * len(keys) + 2 * len(share) + (4 * len(keys) if share.values is not None else 0)
         total += -(-sent // 8) * 8 + 4 * (N_FIELDS + 1)
     return total

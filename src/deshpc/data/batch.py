@@ -7,20 +7,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Batch:
-    """n samples: rows of compressed sparse keys, as in `Dataset`.
+    """n samples, whose occurrences lie anywhere in shared arrays: usually those of the data set, nothing is copied.
 
     step           : number of the step, from 0, the same for any number of ranks
     global_samples : B, the samples of the whole step
-    samples        : (n) int64      global sample ids: row numbers in the data set
-    offsets        : (n + 1) int64  sample i holds occurrences offsets[i] .. offsets[i + 1]
-    keys           : (nnz) uint64;  fields : (nnz) uint16;  values : (nnz) float32 or None (all 1)
-    dense          : (n, n_dense) float32;  labels : (n) float32
+    samples        : (n) int64   global sample ids: row numbers in the data set
+    begins, ends   : (n) int64   sample i holds occurrences begins[i] .. ends[i] of keys, fields and values
+    keys           : uint64;  fields : uint16;  values : float32 or None (all 1)
+    dense          : (n, n_dense) float32;  labels : (n) float32;  truth : (n) float32 or None
     """
 
     step: int
     global_samples: int
     samples: np.ndarray
-    offsets: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
     keys: np.ndarray
     fields: np.ndarray
     values: np.ndarray | None
@@ -31,17 +32,22 @@ class Batch:
     def __len__(self):
         return len(self.labels)
 
+    @property
+    def occurrences(self):
+        """Number of key occurrences of all samples."""
+        return int((self.ends - self.begins).sum())
+
     def share(self, begin, end):
         """Samples begin .. end of this batch, as views."""
-        first, last = self.offsets[begin], self.offsets[end]
         return Batch(
             self.step,
             self.global_samples,
             self.samples[begin:end],
-            self.offsets[begin : end + 1] - first,
-            self.keys[first:last],
-            self.fields[first:last],
-            None if self.values is None else self.values[first:last],
+            self.begins[begin:end],
+            self.ends[begin:end],
+            self.keys,
+            self.fields,
+            self.values,
             self.dense[begin:end],
             self.labels[begin:end],
             None if self.truth is None else self.truth[begin:end],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deshpc.data.batch import Batch
-from deshpc.data.gather import gather_rows, gathered_offsets
+from deshpc.data.gather import gather_rows
 from deshpc.data.order import EpochOrder
 
 
@@ -12,8 +12,7 @@ class Reader:
 
     share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
     buffers : makes a set of reusable arrays (`backend.buffers`)
-    Batches are gathered when they are asked for, by the calling thread: a thread of its own would compete with ranks
-    that wait for each other, and a preempted rank holds up all others for a scheduler's time slice.
+    A batch points into the data set's keys; only dense features and labels are copied, and only in shuffled order.
     """
 
     def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
@@ -43,24 +42,17 @@ class Reader:
 
     def _view(self, step, total, begin, end):
         data = self._dataset
-        first, last = data.offsets[begin], data.offsets[end]
         return Batch(
-            step, total, np.arange(begin, end, dtype=np.int64), data.offsets[begin : end + 1] - first,
-            data.keys[first:last], data.fields[first:last], None if data.values is None else data.values[first:last],
-            data.dense[begin:end], data.labels[begin:end], None if data.truth is None else data.truth[begin:end],
+            step, total, np.arange(begin, end, dtype=np.int64), data.offsets[begin:end], data.offsets[begin + 1 : end + 1],
+            data.keys, data.fields, data.values, data.dense[begin:end], data.labels[begin:end],
+            None if data.truth is None else data.truth[begin:end],
         )  # fmt: skip
 
     def _gather(self, step, total, rows):
         data, buffers, n = self._dataset, self._buffers, len(rows)
-        offsets = buffers.array("offsets", n + 1, np.int64)
-        nnz = gathered_offsets(rows, data.offsets, offsets)
-        keys, fields = buffers.array("keys", nnz, np.uint64), buffers.array("fields", nnz, np.uint16)
-        values = None if data.values is None else buffers.array("values", nnz, np.float32)
+        begins, ends = buffers.array("begins", n, np.int64), buffers.array("ends", n, np.int64)
         dense = buffers.array("dense", (n, data.n_dense), np.float32)
         labels = buffers.array("labels", n, np.float32)
         truth = None if data.truth is None else buffers.array("truth", n, np.float32)
-        gather_rows(
-            rows, data.offsets, data.keys, data.fields, data.values, data.dense, data.labels, data.truth,
-            offsets, keys, fields, values, dense, labels, truth,
-        )  # fmt: skip
-        return Batch(step, total, rows, offsets, keys, fields, values, dense, labels, truth)
+        gather_rows(rows, data.offsets, data.dense, data.labels, data.truth, begins, ends, dense, labels, truth)
+        return Batch(step, total, rows, begins, ends, data.keys, data.fields, data.values, dense, labels, truth)

@@ -61,21 +61,18 @@ class Broadcast:
 
     def route(self, batch, direction):
         """RoutedBatch of a batch of all B samples.  Valid until the next call."""
-        if self._partition.owners == 1:
-            shards = [OwnedKeys(batch.offsets, batch.keys, batch.fields, None, batch.values)]
-        else:
-            shards = self._backend.each(
-                self._select, [(batch, self._first_owner + s, self._buffers[s]) for s in range(self._partition.shards)]
-            )
+        shards = self._backend.each(
+            self._select, [(batch, self._first_owner + s, self._buffers[s]) for s in range(self._partition.shards)]
+        )
         return RoutedBatch(batch.step, len(batch), shards, batch.labels, batch.dense)
 
     def _select(self, batch, owner, buffers):
-        n = len(batch.keys)
+        n = batch.occurrences
         offsets = buffers.array("offsets", len(batch) + 1, np.int64)
         keys, fields = buffers.array("keys", n, np.uint64), buffers.array("fields", n, np.uint16)
         values = None if batch.values is None else buffers.array("values", n, np.float32)
         count = self._backend.routing.select(
-            batch.offsets, batch.keys, batch.fields, batch.values, self._partition, owner, offsets, keys, fields, values
+            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, owner, offsets, keys, fields, values
         )
         return OwnedKeys(offsets, keys[:count], fields[:count], None, None if values is None else values[:count])
 
@@ -120,15 +117,16 @@ class Routed:
 
     def _travel(self, batch, samples, direction):
         """Send each owner rank its message; returns header, sections, message received, and whether it is weighted."""
-        kernels, group, home, nnz = self._backend.routing, self._group, self._home, len(batch.keys)
+        kernels, group, home, nnz = self._backend.routing, self._group, self._home, batch.occurrences
         weighted = batch.values is not None
         scratch = home.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32)
         place = home.array("place", nnz, np.int64)
         keys, fields = home.array("unique keys", nnz, np.uint64), home.array("unique fields", nnz, np.uint16)
         ranks, occurrences = home.array("unique ranks", nnz, np.int32), home.array("occurrences", nnz, np.int32)
         unique = kernels.deduplicate(
-            batch.keys, batch.fields, self._partition, scratch, place, keys, fields, ranks, occurrences
-        )
+            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, scratch, place,
+            keys, fields, ranks, occurrences,
+        )  # fmt: skip
         keys, fields, ranks = keys[:unique], fields[:unique], ranks[:unique]
         header = np.empty((group.size, self._n_fields + 1), np.int32)
         sections = np.empty((group.size, 4), np.int64)
@@ -137,7 +135,7 @@ class Routed:
         message = home.zeros("send", int(sections[:, 3].sum()), np.uint8)
         places = home.array("places", unique, np.int32)
         too_many = kernels.pack(
-            batch.offsets, batch.values, keys, fields, ranks, occurrences, header, sections, places, message
+            batch.begins, batch.ends, batch.values, keys, fields, ranks, occurrences, header, sections, places, message
         )
         if too_many >= 0:
             raise DataError(

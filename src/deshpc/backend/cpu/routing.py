@@ -8,20 +8,40 @@ and, ahead of it, its header: int32 number of unique keys of each field, then th
 
 import numpy as np
 
-from deshpc.backend.cpu.memory import address_of, at, load, put, store
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, store
+from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
 
+AHEAD = 8  # samples between asking for a sample's occurrences and reading them
 MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of uint16
 
 
+@kernel(inline=True)
+def ask_for(begins, ends, keys, fields, values, i):
+    """Prefetch the occurrences of a sample soon after sample i."""
+    soon = min(i + AHEAD, len(begins) - 1)
+    begin, end = at(begins, soon), at(ends, soon)
+    for line in range(address_of(keys, begin), address_of(keys, end), CACHE_LINE):
+        prefetch(line)
+    for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
+        prefetch(line)
+    if values is not None:
+        for line in range(address_of(values, begin), address_of(values, end), CACHE_LINE):
+            prefetch(line)
+
+
 @kernel
-def select(offsets, keys, fields, values, partition, owner, own_offsets, own_keys, own_fields, own_values):
-    """Keep the occurrences that `owner` owns, in order; returns their number.  All outputs as large as the inputs."""
+def select(begins, ends, keys, fields, values, partition, owner, own_offsets, own_keys, own_fields, own_values):
+    """Keep the occurrences that `owner` owns, in order; returns their number.
+
+    own_offsets : (n + 1) int64;  own_keys, own_fields, own_values : room for all occurrences of the batch
+    """
     count = 0
     put(own_offsets, 0, np.int64(0))
-    for i in range(len(offsets) - 1):
-        for j in range(at(offsets, i), at(offsets, i + 1)):
+    for i in range(len(begins)):
+        ask_for(begins, ends, keys, fields, values, i)
+        for j in range(at(begins, i), at(ends, i)):
             key, field = at(keys, j), at(fields, j)
             put(own_keys, count, key)  # always written, kept only if it is ours: no branch to mispredict
             put(own_fields, count, field)
@@ -33,34 +53,39 @@ def select(offsets, keys, fields, values, partition, owner, own_offsets, own_key
 
 
 @kernel
-def deduplicate(keys, fields, partition, scratch, home, unique_keys, unique_fields, unique_ranks, occurrences):
+def deduplicate(
+    begins, ends, keys, fields, values, partition, scratch, home, unique_keys, unique_fields, unique_ranks, occurrences
+):
     """Number the batch's distinct keys in order of first appearance; returns how many there are.
 
     scratch : (2^p > nnz) int32, any contents;  home : (nnz) int64, place of each distinct key in scratch
     unique_* : key, field and owner rank of each distinct key;  occurrences : (nnz) int32, each one's distinct key
     A scratch entry c is live if and only if c < count and home[c] is its own place, so nothing is cleared.
     """
-    count = 0
+    count, occurrence = 0, 0
     mask = len(scratch) - 1
-    for j in range(len(keys)):
-        key = at(keys, j)
-        place = np.int64(key) & mask
-        while True:
-            entry = np.int64(np.uint32(at(scratch, place)))
-            if entry >= count or at(home, entry) != place:
-                field = at(fields, j)
-                put(scratch, place, np.int32(count))
-                put(home, count, place)
-                put(unique_keys, count, key)
-                put(unique_fields, count, field)
-                put(unique_ranks, count, np.int32(owner_of(partition, key, np.int64(field)) // partition.shards))
-                entry = count
-                count += 1
-                break
-            if at(unique_keys, entry) == key:
-                break
-            place = (place + 1) & mask
-        put(occurrences, j, np.int32(entry))
+    for i in range(len(begins)):
+        ask_for(begins, ends, keys, fields, values, i)
+        for j in range(at(begins, i), at(ends, i)):
+            key = at(keys, j)
+            place = np.int64(key) & mask
+            while True:
+                entry = np.int64(np.uint32(at(scratch, place)))
+                if entry >= count or at(home, entry) != place:
+                    field = at(fields, j)
+                    put(scratch, place, np.int32(count))
+                    put(home, count, place)
+                    put(unique_keys, count, key)
+                    put(unique_fields, count, field)
+                    put(unique_ranks, count, np.int32(owner_of(partition, key, np.int64(field)) // partition.shards))
+                    entry = count
+                    count += 1
+                    break
+                if at(unique_keys, entry) == key:
+                    break
+                place = (place + 1) & mask
+            put(occurrences, occurrence, np.int32(entry))
+            occurrence += 1
     return count
 
 
@@ -91,13 +116,13 @@ def section_bytes(header, samples, weighted, sections):
 
 
 @kernel
-def pack(offsets, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message):
+def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message):
     """Write the messages to all owner ranks one after another.  Returns -1, or a sample with too many keys.
 
     places : (unique) int32, scratch;  message : uint8, as long as all messages
     """
     ranks, fields = header.shape[0], header.shape[1] - 1
-    samples = len(offsets) - 1
+    samples = len(begins)
     begin = np.empty(ranks, np.int64)
     next_place = np.empty((ranks, fields), np.int64)
     address = address_of(message, 0)
@@ -119,10 +144,12 @@ def pack(offsets, values, unique_keys, unique_fields, unique_ranks, occurrences,
         value_at[r] = occurrence_at[r] + 4 * header[r, fields]
         count_at[r] = value_at[r] + sections[r, 2]
     in_sample = np.zeros(ranks, np.int64)
+    occurrence = 0
     for i in range(samples):
         in_sample[:] = 0
-        for j in range(at(offsets, i), at(offsets, i + 1)):
-            u = np.int64(at(occurrences, j))
+        for j in range(at(begins, i), at(ends, i)):
+            u = np.int64(at(occurrences, occurrence))
+            occurrence += 1
             r = np.int64(at(unique_ranks, u))
             store(occurrence_at[r], at(places, u))
             occurrence_at[r] += 4
