@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
-TIMEOUT_S = 240  # generous: a rank that waits for ever is what it catches
+TIMEOUT_S = 120  # generous: a rank that waits for ever is what it catches
 
 _LAUNCHER = ("PMI_", "PMIX_", "HYDI_", "OMPI_", "MPI_LOCAL", "SLURM_")
+_FOR_OPEN_MPI = {  # more ranks than cores, and as root
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
 
 
 def run(*arguments, ranks=1, env=(), cwd=None):
@@ -24,11 +29,23 @@ def run(*arguments, ranks=1, env=(), cwd=None):
             pytest.skip(f"no mpiexec beside {sys.executable}")
         command = [str(MPIEXEC), "-n", str(ranks), *command]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=cwd, env={**clean, **dict(env)}, stdin=subprocess.DEVNULL
-    )
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        env={**clean, **_FOR_OPEN_MPI, **dict(env)},
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # mpiexec takes its ranks with it
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def deshpc(*arguments, **how):
     """The finished process of `deshpc ARGUMENTS`; see `run`."""
     return run("-m", "deshpc", *arguments, **how)
+
+
+def errors(done):
+    """What deshpc itself wrote to standard error: the lines that begin with its name."""
+    return [line for line in done.stderr.splitlines() if line.startswith("deshpc: ")]

@@ -5,8 +5,10 @@ __version__ = "0.1.0"
 
 def __getattr__(name):
     """`deshpc.train` and `deshpc.evaluate` load the engine at first use; importing deshpc does nothing."""
-    if name in ("train", "evaluate"):
-        from deshpc.train import api
+    from importlib import import_module
 
-        return getattr(api, name)
+    if name == "train":
+        return import_module("deshpc.train")  # a package that can be called
+    if name == "evaluate":
+        return import_module("deshpc.train.api").evaluate
     raise AttributeError(f"module 'deshpc' has no attribute {name!r}")

@@ -65,7 +65,9 @@ def tree_sum(numbers):
     return total
 
 
-@pytest.mark.parametrize(("storage", "compute"), [("float32", "float32"), ("float32", "float64"), ("float64", "float64")])
+@pytest.mark.parametrize(
+    ("storage", "compute"), [("float32", "float32"), ("float32", "float64"), ("float64", "float64")]
+)
 @pytest.mark.parametrize("k", [1, 3, 16, 33, 300])
 def test_vectors(k, storage, compute):
     generator = np.random.default_rng(k)
@@ -77,7 +79,9 @@ def test_vectors(k, storage, compute):
     every_operation(Lanes(k, storage, compute), np.dtype(compute).type(0), stored, narrowed, inputs, outputs, total)
     a, b, c = inputs[:, 1:]
     # float64 rounds the exact fraction correctly; a second rounding to float32 differs only at its exact ties
-    fused = [float(Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))) for x, y, z in zip(a, b, c, strict=True)]
+    fused = [
+        float(Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))) for x, y, z in zip(a, b, c, strict=True)
+    ]
     wanted = {
         "load": stored[1:].astype(compute), "add": a + b, "subtract": a - b, "multiply": a * b, "divide": a / b,
         "fma": np.array(fused).astype(compute), "sqrt": np.sqrt(c), "splat": np.full(k, a[0]),

@@ -66,11 +66,13 @@ def test_every_option_is_documented_and_listed():
         assert f"\n{'.'.join(path)} = " in "\n" + text and f"    {field.metadata['text']}" in text
     for path, _, field in FIELD_LEAVES:
         assert len(field.metadata["text"]) > 5 and f"data.fields[].{path[0]} = " in text
-    assert 'train.global_batch_samples = 8192\n' in text and 'model.name = "fm"\n' in text
+    assert "train.global_batch_samples = 8192\n" in text and 'model.name = "fm"\n' in text
 
 
 def test_defaults_are_valid_and_frozen():
-    assert build(SYNTHETIC) == dataclasses.replace(Config(), data=dataclasses.replace(Config().data, format="synthetic"))
+    assert build(SYNTHETIC) == dataclasses.replace(
+        Config(), data=dataclasses.replace(Config().data, format="synthetic")
+    )
     for path, hint, field in LEAVES:
         if hint in (int, float, bool, str):
             assert type(field.default) is hint
@@ -234,7 +236,8 @@ def test_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in (file, str(file), "configs/a.toml"):
         config = load(path)
-        assert config.data.train == (str(folder / "x.csv"), "/y/z.csv") and config.data.valid == (str(tmp_path / "v.csv"),)
+        assert config.data.train == (str(folder / "x.csv"), "/y/z.csv")
+        assert config.data.valid == (str(tmp_path / "v.csv"),)
         assert config.data.test == () and config.run.directory == "out"
     monkeypatch.chdir(folder)
     assert override(config, "data.test=t.csv").data.test == (str(folder / "t.csv"),)
@@ -276,7 +279,9 @@ def valid_value(hint, metadata):
         above = metadata["above"]
         low = metadata["minimum"] if above is None else above
         return st.floats(low, allow_nan=False, allow_infinity=False, exclude_min=above is not None)
-    return st.text() if hint is str else st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+    if hint is str:
+        return st.text()
+    return st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 
 
 def valid_sections():
@@ -297,7 +302,7 @@ def valid_sections():
 
 @quick
 @given(tree=st.fixed_dictionaries({}, optional=valid_sections()))
-@example({"data": {"format": "synthetic", "label": "\U0001f600 \x7f \x00 \" \\ é", "synthetic": {"seed": 2**62}}})
+@example({"data": {"format": "synthetic", "label": '\U0001f600 \x7f \x00 " \\ é', "synthetic": {"seed": 2**62}}})
 @example({**SYNTHETIC, "optimizer": {"learning_rate": 1e16, "epsilon": 5e-324}})
 @example({"data": {**CSV, "fields": [{"name": "'", "kind": "bucket", "boundaries": [-1e300, 0.1]}, {"name": "b"}]}})
 def test_what_info_prints_is_the_same_configuration(tmp_path_factory, tree):
@@ -342,7 +347,9 @@ def test_odd_values_anywhere_are_a_config_or_a_config_error():
 NAMES = sorted({name for path, _, _ in LEAVES + FIELD_LEAVES for name in path} | {"fields"})
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(ODD)
 KEYS = st.sampled_from(NAMES) | st.text(max_size=5)
-TREES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25)
+TREES = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25
+)
 
 
 @quick
@@ -353,7 +360,9 @@ def test_any_tree_is_a_config_or_a_config_error(tree):
     only_config_errors(build, {"data": {**CSV, "fields": [tree]}})
 
 
-WORDS = st.sampled_from([".", "=", "train", "epochs", "data", "fields", "[", "]", "{", "1", "-", "e", '"', "'", "\n", " ", "#"])
+WORDS = st.sampled_from(
+    [".", "=", "train", "epochs", "data", "fields", "[", "]", "{", "1", "-", "e", '"', "'", "\n", " ", "#"]
+)
 
 
 @quick

@@ -111,7 +111,9 @@ rules = pytest.mark.parametrize("rule", [SGD, ADAGRAD], ids=["sgd", "adagrad"])
 
 @rules
 @pytest.mark.parametrize("weighted", [False, True], ids=["ones", "values"])
-@pytest.mark.parametrize(("storage", "compute"), [("float32", "float32"), ("float32", "float64"), ("float64", "float64")])
+@pytest.mark.parametrize(
+    ("storage", "compute"), [("float32", "float32"), ("float32", "float64"), ("float64", "float64")]
+)
 def test_rows_with_linear_weight_and_embedding(rule, storage, compute, weighted):
     check_update(rule, 1, 5, storage, compute, weighted)
 

@@ -88,4 +88,5 @@ def _is_section(value):
 
 
 def _value(value):
-    return json.dumps(value)  # strings, numbers, booleans and lists look alike in JSON and TOML
+    """Strings, numbers, booleans and lists look alike in JSON and TOML; but TOML has no pairs of surrogates, no DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

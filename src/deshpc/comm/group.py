@@ -72,7 +72,7 @@ class Group:
         self.comm = comm.Dup()
         self.rank, self.size = comm.rank, comm.size
         self.ledger = Ledger()
-        self._held = {}
+        self._room = {}
 
     def free(self):
         """Give the duplicate back.  Collective."""
@@ -94,7 +94,8 @@ class Group:
         self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
         if self.size & (self.size - 1) == 0:
             return _started(self.comm.Iallreduce(self._in_place, array), array)
-        parts = self._parts(own, array.dtype)
+        room = self._take_room(self.size * own, array.dtype)
+        parts = room[: self.size * own]
         own_counts = np.full(self.size, own, np.int64)
         request = self.comm.Ialltoallv(
             [array, (counts, _displacements(counts))], [parts, (own_counts, _displacements(own_counts))]
@@ -103,6 +104,7 @@ class Group:
         def finish():
             complete(request)
             share = np.add.reduce(parts.reshape(self.size, own), axis=0)
+            self._room[array.dtype] = room
             complete(self.comm.Iallgatherv(share, [array, (counts, _displacements(counts))]))
             return array
 
@@ -173,13 +175,20 @@ class Group:
         first.agreed = True  # every rank raises it: one of them reports
         raise first
 
-    def _parts(self, count, dtype):
-        """Reused room for `count` numbers from every rank."""
-        total = self.size * count
-        held = self._held.get(dtype)
-        if held is None or len(held) < total:
-            held = self._held[dtype] = np.empty(total + total // 2, dtype)
-        return held[:total]
+    def together(self, task):
+        """Return task(); a DeshpcError of any rank's task is raised on every rank (see `agree`).  Collective."""
+        result, error = None, None
+        try:
+            result = task()
+        except DeshpcError as problem:
+            error = problem
+        self.agree(error)
+        return result
+
+    def _take_room(self, count, dtype):
+        """Room for `count` numbers, until it is put back: other exchanges may be under way."""
+        room = self._room.pop(dtype, None)
+        return np.empty(count + count // 2, dtype) if room is None or len(room) < count else room
 
 
 def _displacements(counts):

@@ -49,7 +49,7 @@ def run(main, comm):
         _report(error, f"rank {comm.rank} of {comm.size}: ")
         time.sleep(0.2)  # the launcher passes the message on before it ends the job
         comm.Abort(code)
-        raise  # not reached: Abort ends the process
+        return code  # Abort may return before it ends this process
 
 
 def _exit_code(error):

@@ -43,6 +43,10 @@ class Node:
         while not request.Test():
             time.sleep(0.005)
 
+    def from_first(self, thing):
+        """The node's first rank's thing on every rank of the node, pickled: for set-up only.  Collective on the node."""
+        return self.comm.bcast(thing)
+
     def share(self, array):
         """The node's first rank's array, on every rank of the node, held once in shared memory.
 
@@ -52,7 +56,7 @@ class Node:
             return array
         from mpi4py import MPI
 
-        shape, dtype = self.comm.bcast((array.shape, array.dtype.str) if self.rank == 0 else None)
+        shape, dtype = self.from_first((array.shape, array.dtype.str) if self.rank == 0 else None)
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         window = MPI.Win.Allocate_shared(nbytes if self.rank == 0 else 0, 1, comm=self.comm)
         self._windows.append(window)

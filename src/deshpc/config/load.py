@@ -29,7 +29,7 @@ def load(path, overrides=()):
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for text in overrides:
         _apply(tree, text)
@@ -41,10 +41,17 @@ def build(tree, base=Path("."), source="config"):
     config = _dataclass(Config, tree, source, ())
     _check(config, source)
     absolute = {
-        part: tuple(str((base / name).resolve()) for name in getattr(config.data, part))
+        part: tuple(_absolute(base, name, f"{source}: data.{part}") for name in getattr(config.data, part))
         for part in ("train", "valid", "test")
     }
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+
+
+def _absolute(base, name, where):
+    try:
+        return str((base / name).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a null character, a loop of links
+        raise ConfigError(f"{where}: {name!r} is not a path: {error}") from None
 
 
 def override(config, *texts):
@@ -73,7 +80,7 @@ def _apply(tree, text):
         raise ConfigError(f"--set {text}: expected section.key=value, such as train.epochs=3")
     try:
         value = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = value.strip()  # a bare word is a string: --set model.name=lr
     for part in parts[:-1]:
         tree = tree.setdefault(part, {})
@@ -104,6 +111,8 @@ def _dataclass(kind, tree, source, path):
 
 def _value(kind, value, source, path, metadata):
     name = ".".join(path)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{source}: {name} does not fit into 64 bits")
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, source, path)
     if typing.get_origin(kind) is tuple:
@@ -144,12 +153,12 @@ def _check(config, source):
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         if not data.fields:
             raise ConfigError(f"{source}: data.fields is empty; add a [[data.fields]] section with name and kind per column")
-    seen = set()
-    for i, one in enumerate(data.fields):
-        _check_field(one, f"{source}: data.fields[{i}]", seen | {data.label})
-        seen.add(one.name)
     if len(data.fields) > 65_535:
         raise ConfigError(f"{source}: data.fields has {len(data.fields)} entries; at most 65535 are possible")
+    taken = {data.label}
+    for i, one in enumerate(data.fields):
+        _check_field(one, f"{source}: data.fields[{i}]", taken)
+        taken.add(one.name)
     optimizer = config.optimizer
     if optimizer.name == "adagrad" and optimizer.initial_accumulator == 0 and optimizer.epsilon == 0:
         raise ConfigError(f"{source}: optimizer.initial_accumulator and optimizer.epsilon are both 0: a zero gradient divides 0 by 0")
@@ -162,7 +171,7 @@ def _check_field(one: FieldConfig, where, taken):
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
         raise ConfigError(f"{where}.name = {one.name!r} is used twice (the label counts too)")
-    if one.kind == "multi" and (len(one.separator.encode()) != 1 or one.separator in '"\r\n'):
+    if one.kind == "multi" and (len(one.separator) != 1 or not one.separator.isascii() or one.separator in '"\r\n'):
         raise ConfigError(f"{where}.separator = {one.separator!r} must be one ASCII character other than a quote or line end")
     if list(one.boundaries) != sorted(set(one.boundaries)):
         raise ConfigError(f"{where}.boundaries must increase strictly")

@@ -14,6 +14,7 @@ def gather_rows(rows, offsets, dense, labels, truth, begins, ends, out_dense, ou
         soon = at(rows, min(i + AHEAD, n - 1))
         prefetch(address_of(offsets, soon))
         prefetch(address_of(dense, soon * n_dense))
+        prefetch(address_of(dense, soon * n_dense + n_dense - 1))
         prefetch(address_of(labels, soon))
         row = at(rows, i)
         put(begins, i, at(offsets, row))

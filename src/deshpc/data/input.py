@@ -1,7 +1,7 @@
 """The samples that a configuration names, as data sets: generated or read from text."""
 
 from deshpc.data.schema import Schema
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, DataError
 
 PARTS = ("train", "valid", "test")
 
@@ -64,7 +64,10 @@ class TextInput:
         """Take stored transforms instead of fitting them."""
         from deshpc.data.transform import Transforms
 
-        self._transforms = Transforms.from_json(state)
+        try:
+            self._transforms = Transforms.from_json(state)
+        except (KeyError, TypeError) as error:
+            raise DataError(f"the stored transforms are damaged: {error!r}") from None
 
 
 def open_input(config):

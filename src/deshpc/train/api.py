@@ -2,9 +2,10 @@
 
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import deshpc
+from deshpc.comm.group import Group
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
@@ -52,7 +53,7 @@ def train(config, comm):
     config = config if isinstance(config, Config) else load(config)
     session = Session(config, comm)
     group = session.group
-    require(session.input, "train", "training")
+    group.together(lambda: require(session.input, "train", "training"))
     record = _open_record(group, config.run.directory, "record.jsonl")
     record.write("start", version=deshpc.__version__, config=resolved(config), **_environment(session))
     train_set, valid_set, test_set = (
@@ -64,8 +65,9 @@ def train(config, comm):
     record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
 
     steps, samples, seconds = train_epochs(session, train_set, valid_set, record)
-    moved = bytes_per_sample(group.ledger, samples)
-    moved = {kind: sum(rank[kind] for rank in ranks) / len(ranks) for ranks in [group.gather(moved)] for kind in moved}
+    moved = group.gather(bytes_per_sample(group.ledger, samples))
+    kinds = sorted({kind for rank in moved for kind in rank})  # a rank without samples sends no labels
+    moved = {kind: sum(rank.get(kind, 0) for rank in moved) / len(moved) for kind in kinds}
     metrics = [
         None if part is None else evaluate_model(model, part, config.train.global_batch_samples)
         for part in (valid_set, test_set)
@@ -86,13 +88,17 @@ def train(config, comm):
 def evaluate(directory, comm, overrides=(), part="test"):
     """Metrics of the model saved in the run's `directory` on a part of its data, on any number of ranks.
 
-    overrides : `section.key=value` texts, such as data.test=["other.csv"].  Collective on `comm`.
+    overrides : `section.key=value` texts, such as data.test=["other.csv"]
+    Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`.
     """
-    manifest = read_manifest(directory)
-    config = override(build(manifest["config"], source=str(directory)), *overrides)
+    group = Group(comm)
+    try:
+        manifest, config = group.together(lambda: _saved_run(directory, overrides))
+    finally:
+        group.free()
     session = Session(config, comm)
-    session.input.restore(manifest["source"])
-    require(session.input, part, f"evaluating the {part} part")
+    session.group.together(lambda: session.input.restore(manifest["source"]))
+    session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
     dataset = session.load(part)
     model = session.build(dataset)
     load_model(model, directory, manifest)
@@ -102,6 +108,14 @@ def evaluate(directory, comm, overrides=(), part="test"):
     record.close()
     session.close()
     return metrics
+
+
+def _saved_run(directory, overrides):
+    """(manifest, its configuration with `overrides`); the run may lie elsewhere by now than when it was trained."""
+    manifest = read_manifest(directory)
+    config = build(manifest["config"], source=str(directory))
+    moved = replace(config, run=replace(config.run, directory=str(directory)))
+    return manifest, override(moved, *overrides)
 
 
 def _open_record(group, directory, name):

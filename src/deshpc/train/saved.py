@@ -20,6 +20,7 @@ from deshpc.hashing.key import HASH_ID
 from deshpc.table.shard import Rows
 
 FORMAT = 1
+_MANIFEST = {"hash": str, "ranks": int, "steps": int, "config": dict, "source": dict, "dense": list}
 _ROW_ARRAYS = ("keys", "fields", "counts", "steps", "numbers")
 
 
@@ -66,6 +67,9 @@ def read_manifest(directory):
         raise DataError(f"{path}: cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path}: not a saved model of format {FORMAT}")
+    for name, kind in _MANIFEST.items():
+        if type(manifest.get(name)) is not kind:
+            raise DataError(f"{path}: damaged: {name!r} is {manifest.get(name)!r}")
     if manifest["hash"] != HASH_ID:
         raise DataError(f"{path}: keys were hashed by {manifest['hash']!r}, this version hashes by {HASH_ID!r}")
     return manifest
@@ -73,18 +77,18 @@ def read_manifest(directory):
 
 def load_model(model, directory, manifest):
     """Fill `model` from `directory`/model; each rank takes the rows that it owns now.  Collective."""
-    folder, error = Path(directory) / "model", None
-    try:
+    folder = Path(directory) / "model"
+
+    def load():
         dense = _arrays(folder / "dense.npz", ("values", "state"))
-        if dense["values"].shape != model.parameters.values.shape:
-            raise DataError(f"{folder / 'dense.npz'}: {dense['values'].size} dense parameters, expected {model.parameters.values.size}")
-        model.parameters.values[:] = dense["values"]
-        model.parameters.state[:] = dense["state"]
+        for name, held in model.parameters.arrays().items():
+            if dense[name].shape != held.shape:
+                raise DataError(f"{folder / 'dense.npz'}: {dense[name].size} dense {name}, expected {held.size}")
+            held[:] = dense[name]
         for rank in range(manifest["ranks"]):
             model.table.load(Rows(**_arrays(_rows_file(folder, rank, manifest["ranks"]), _ROW_ARRAYS)))
-    except DataError as problem:
-        error = problem
-    model.group.agree(error)
+
+    model.group.together(load)
 
 
 def _rows_file(folder, rank, ranks):
@@ -95,5 +99,5 @@ def _arrays(path, names):
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: damaged or not a part of a saved model: {error}") from None

@@ -38,7 +38,7 @@ class Session:
         self.node.sleep_until_all_are_here()
         self.group.agree(error)
         arrays = {name: getattr(dataset, name, None) for name in _ARRAYS}
-        present = self.node.comm.bcast([name for name in _ARRAYS if arrays[name] is not None])
+        present = self.node.from_first([name for name in _ARRAYS if arrays[name] is not None])
         return Dataset(**{name: self.node.share(arrays[name]) if name in present else None for name in _ARRAYS})
 
     def build(self, sample):

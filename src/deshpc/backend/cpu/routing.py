@@ -13,7 +13,7 @@ from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
 
-AHEAD = 8  # samples between asking for a sample's occurrences and reading them
+AHEAD = 4  # samples between asking for a sample's occurrences and reading them
 MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of uint16
 
 

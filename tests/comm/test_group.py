@@ -1,0 +1,281 @@
+"""Every collective of a Group and of a Node against NumPy, on one to four ranks, in ranks' order and in reverse.
+
+What a rank contributes is a function of its number, so every rank knows what must come out.  Proves contents, equal
+bits on all ranks, empty and uneven shares, exchanges that overlap, and the ledger's bytes by closed formulas.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from deshpc.comm.group import Group, slice_of, slices
+from deshpc.comm.ledger import Ledger, Traffic
+from deshpc.comm.node import Node
+from deshpc.errors import DataError, DeshpcError, LaunchError, RankError
+
+TRAFFIC = Traffic("fm", "partials", "forward")
+SAMPLES = (0, 1, 2, 3, 4, 7, 64, 1009)
+
+
+@pytest.fixture(params=["world", "reversed"])
+def group(request, world):
+    """A Group of all ranks, in the order of COMM_WORLD or in the opposite one."""
+    comm = world if request.param == "world" else world.Split(0, -world.rank)
+    made = Group(comm)
+    yield made
+    made.free()
+    if comm is not world:
+        comm.Free()
+
+
+@pytest.fixture
+def node(world):
+    made = Node(world)
+    yield made
+    made.free()
+
+
+def contribution(rank, shape, dtype, seed=0):
+    """What `rank` brings."""
+    generator = np.random.default_rng([seed, rank, *shape])
+    if np.dtype(dtype).kind == "i":
+        most = np.iinfo(dtype).max // 8  # no sum overflows
+        return generator.integers(-most, most, shape, dtype=dtype)
+    return (generator.standard_normal(shape) * np.exp(generator.standard_normal(shape) * 3)).astype(dtype)
+
+
+def same_bits(group, array):
+    return len(set(group.gather(array.tobytes()))) == 1
+
+
+def sent(group):
+    """Bytes in every rank's ledger."""
+    return group.gather(group.ledger.of())
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_sum_samples(group, dtype):
+    for samples in SAMPLES:
+        for width in (1, 17):
+            shape, before = (samples, width), sent(group)
+            array = contribution(group.rank, shape, dtype)
+            summed = group.sum_samples(array, TRAFFIC).wait()
+            assert summed is array and same_bits(group, summed)
+            terms = np.array([contribution(rank, shape, dtype) for rank in range(group.size)])
+            if dtype == "int64":
+                assert np.array_equal(summed, terms.sum(axis=0))
+            else:  # N terms, N - 1 roundings
+                bound = (group.size - 1) * np.finfo(dtype).eps / 2 * abs(terms.astype(np.longdouble)).sum(axis=0)
+                assert (abs(summed - terms.astype(np.longdouble).sum(axis=0)) <= bound).all()
+            moved = np.array(sent(group)) - before
+            assert moved.sum() == 2 * (group.size - 1) * array.nbytes
+            if samples % group.size == 0:
+                assert (moved * group.size == 2 * (group.size - 1) * array.nbytes).all()
+
+
+@pytest.mark.mpi
+def test_exchanges_may_overlap(group):
+    arrays = [contribution(group.rank, (37, 3), "float64", seed) for seed in range(3)]
+    own = arrays[0][slice(*slice_of(37, group.size, group.rank))].copy()
+    gathered = np.empty((37, 3))
+    handles = [group.sum_samples(array, TRAFFIC) for array in arrays]
+    handles.append(group.gather_samples(own, gathered, TRAFFIC))
+    for handle in handles:
+        handle.wait()
+    for seed, array in enumerate(arrays):
+        wanted = sum(contribution(rank, (37, 3), "float64", seed) for rank in range(group.size))
+        assert np.allclose(array, wanted, rtol=1e-13, atol=1e-12)
+    for rank in range(group.size):
+        share = slice(*slice_of(37, group.size, rank))
+        assert np.array_equal(gathered[share], contribution(rank, (37, 3), "float64", 0)[share])
+    with pytest.raises(TypeError):
+        handles[0].wait()  # its result was handed out
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", ["float32", "uint64"])
+def test_gather_samples(group, dtype):
+    for samples in SAMPLES:
+        for inner in ((), (5,), (0,), (2, 3)):
+            whole = (np.random.default_rng(samples).random((samples, *inner)) * 1000).astype(dtype)
+            own = whole[slice(*slice_of(samples, group.size, group.rank))].copy()
+            gathered, before = np.zeros_like(whole), group.ledger.of()
+            assert group.gather_samples(own, gathered, TRAFFIC).wait() is gathered
+            assert np.array_equal(gathered, whole)
+            assert group.ledger.of() - before == (group.size - 1) * own.nbytes
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_exchange_counts(group, dtype):
+    for columns in ((), (1,), (7,)):
+        of_ranks = np.array([contribution(rank, (group.size, *columns), dtype) for rank in range(group.size)])
+        counts, before = of_ranks[group.rank].copy(), group.ledger.of()
+        received = group.exchange_counts(counts, TRAFFIC)
+        assert received.dtype == dtype and np.array_equal(received, of_ranks[:, group.rank])
+        assert group.ledger.of() - before == counts.nbytes * (group.size - 1) // group.size
+
+
+@pytest.mark.mpi
+def test_exchange_bytes(group):
+    n = group.size
+
+    def message(seed, i, j):
+        generator = np.random.default_rng([seed, i, j])
+        size = 0 if generator.random() < 0.3 else generator.integers(0, 1000)
+        return generator.integers(0, 256, size, dtype=np.uint8)
+
+    for seed in range(5):
+        out = [message(seed, group.rank, j) for j in range(n)]
+        into = [message(seed, i, group.rank) for i in range(n)]
+        send_bytes, receive_bytes = (np.array([len(one) for one in side], np.int64) for side in (out, into))
+        receive = np.zeros(receive_bytes.sum(), np.uint8)
+        keys, values = send_bytes // 3, send_bytes - send_bytes // 3
+        kinds = [Traffic("batch", "keys", "eval"), Traffic("batch", "rows", "eval")]
+        before = [group.ledger.of(kind=one.kind) for one in kinds]
+        handle = group.exchange_bytes(
+            np.concatenate(out), send_bytes, receive, receive_bytes, list(zip(kinds, (keys, values), strict=True))
+        )
+        assert handle.wait() is receive and np.array_equal(receive, np.concatenate(into))
+        for kind, parts, bytes_before in zip(kinds, (keys, values), before, strict=True):
+            assert group.ledger.of(kind=kind.kind) - bytes_before == sum(np.delete(parts, group.rank))
+
+
+@pytest.mark.mpi
+def test_small_sums_and_things(group):
+    n, others = group.size, group.size - 1
+    assert group.sum(group.rank + 1).tolist() == [n * (n + 1) // 2]
+    assert group.ledger.of(kind="control") == 2 * 8 * others // n
+    total = group.sum(np.array([0.5, -1.0, group.rank]))
+    assert total.dtype == np.float64 and total.tolist() == [n / 2, -n, n * others / 2]
+    group.sum(np.arange(5), TRAFFIC)
+    assert group.ledger.of(kind="partials") == 2 * 40 * others // n
+    assert group.gather(("rank", group.rank)) == [("rank", rank) for rank in range(n)]
+    assert group.from_first([group.rank]) == [0]
+
+
+@pytest.mark.mpi
+def test_a_group_is_apart_from_its_communicator(world):
+    from mpi4py import MPI
+
+    group = Group(world)
+    assert MPI.Comm.Compare(group.comm, world) == MPI.CONGRUENT
+    assert (group.rank, group.size) == (world.rank, world.size)
+    group.free()
+    alone = Group(MPI.COMM_SELF)  # not collective over the world
+    array = np.ones((3, 2), np.float32)
+    assert alone.size == 1 and alone.sum_samples(array, TRAFFIC).wait() is array and (array == 1).all()
+    assert alone.ledger.entries() == []
+    alone.free()
+
+
+def check_agreement(group, error, kind, text):
+    """Every rank raises this kind of error with this text."""
+    with pytest.raises(DeshpcError) as caught:
+        group.agree(error)
+    assert type(caught.value) is kind and str(caught.value) == text and caught.value.agreed
+    assert len(set(group.gather(str(caught.value)))) == 1
+
+
+@pytest.mark.mpi
+def test_agree(group):
+    n, last = group.size, group.size - 1
+    assert group.agree(None) is None
+    check_agreement(group, DataError("no file"), DataError, "no file")  # all of them: no rank needs a name
+    where = f" (rank {last})" if n > 1 else ""
+    check_agreement(group, LaunchError("odd") if group.rank == last else None, LaunchError, f"odd{where}")
+    check_agreement(group, KeyError("x") if group.rank == last else None, RankError, f"rank {last}: KeyError: 'x'")
+    different = [DataError("first"), None, LaunchError("second"), DataError("third")]
+    bad = [rank for rank in range(n) if different[rank % 4]]
+    where = "" if len(bad) == n else f" (rank{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad))})"
+    check_agreement(group, different[group.rank % 4], DataError, f"first{where}")
+    assert group.agree(None) is None  # and the group goes on working
+
+
+@pytest.mark.mpi
+def test_together(group):
+    assert group.together(lambda: group.rank) == group.rank
+
+    def only_the_first_fails():
+        if group.rank == 0:
+            raise DataError("bad")
+
+    with pytest.raises(DataError, match="bad"):
+        group.together(only_the_first_fails)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("dtype", ["float32", "uint16", "int64"])
+def test_a_node_holds_an_array_once(node, dtype):
+    for shape in ((7,), (3, 5), (0,), (0, 4), (1,)):
+        wanted = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+        shared = node.share(wanted if node.rank == 0 else None)
+        assert shared.dtype == dtype and shared.shape == shape and np.array_equal(shared, wanted)
+        node.comm.Barrier()
+        if node.rank == 0 and shared.size:
+            shared.flat[0] = 99  # one memory: every rank sees it
+        node.comm.Barrier()
+        assert not shared.size or shared.flat[0] == 99
+        node.comm.Barrier()
+
+
+@pytest.mark.mpi
+def test_cores_are_divided(node, monkeypatch):
+    def with_cores(cores):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
+        return node.threads_per_rank()
+
+    assert with_cores({2 * node.rank, 2 * node.rank + 1}) == 2  # bound to cores of its own
+    assert with_cores(set(range(13))) == 13 // node.size
+    assert with_cores({5}) == 1  # more ranks than cores
+    if node.size > 1:  # the first has four cores to itself, the others share eight
+        cores, wanted = ({0, 1, 2, 3}, 4) if node.rank == 0 else (set(range(4, 12)), 8 // (node.size - 1))
+        assert with_cores(cores) == wanted
+    monkeypatch.undo()
+    assert node.threads_per_rank() >= 1
+
+
+@pytest.mark.mpi
+def test_the_first_rank_of_a_node_goes_first(node):
+    done = node.share(np.zeros(node.size, np.int64) if node.rank == 0 else None)
+    seen = []
+
+    def task():
+        seen.append(int(done[0]))
+        done[node.rank] = 1
+
+    node.first_then_others(task)
+    assert seen == [0 if node.rank == 0 else 1] and done.all()
+    assert node.from_first(node.rank) == 0
+
+
+def test_slices_are_contiguous_and_even():
+    for size in (1, 2, 3, 4, 7, 16):
+        for total in (*range(20), 1009, 10**15):
+            edges = [slice_of(total, size, rank) for rank in range(size)]
+            assert edges[0][0] == 0 and edges[-1][1] == total
+            assert all(left[1] == right[0] for left, right in zip(edges, edges[1:], strict=False))
+            counts = [end - begin for begin, end in edges]
+            assert max(counts) - min(counts) <= 1
+            assert slices(total, size).dtype == np.int64 and slices(total, size).tolist() == counts
+
+
+def test_ledger():
+    ledger = Ledger()
+    assert ledger.of() == 0 and ledger.entries() == [] and ledger.by_kind() == {}
+    for traffic, count in (
+        (Traffic("fm", "partials", "forward"), 5),
+        (Traffic("fm", "partials", "eval"), np.int64(7)),
+        (Traffic("batch", "keys", "forward"), 11),
+        (Traffic("fm", "partials", "forward"), 2**62),
+        (Traffic("fm", "partials", "forward", "node"), 0),
+    ):
+        ledger.add(traffic, count)
+    assert ledger.of() == 2**62 + 23 and ledger.of(kind="partials", direction="forward") == 2**62 + 5
+    assert ledger.of(operator="batch") == 11 and ledger.of(operator="lr") == 0
+    assert ledger.by_kind(direction="forward") == {"keys": 11, "partials": 2**62 + 5}
+    assert list(ledger.by_kind()) == ["keys", "partials"]
+    first = {"operator": "batch", "kind": "keys", "direction": "forward", "level": "flat", "sent_bytes": 11}
+    assert len(ledger.entries()) == 4 and ledger.entries()[0] == first
