@@ -32,9 +32,9 @@ def worker(model_name, routing):
 
     from deshpc.config.load import build
     from deshpc.data.reader import Reader
-    from deshpc.train.evaluation import reads_of
-    from deshpc.train.session import Session
-    from deshpc.train.step import step
+    from deshpc.training.evaluation import reads_of
+    from deshpc.training.session import Session
+    from deshpc.training.step import step
 
     comm = MPI.COMM_WORLD
     config = build({

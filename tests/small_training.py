@@ -11,7 +11,7 @@ from deshpc.comm.group import Group
 from deshpc.config.load import build
 from deshpc.model.build import build_model
 from deshpc.table.shard import Rows
-from deshpc.train.step import step
+from deshpc.training.step import step
 
 DIM, INIT_STD = 5, 0.3  # embeddings so large that the pairwise terms of an FM matter as much as the linear ones
 

@@ -107,7 +107,7 @@ def test_only_the_launcher_knows_the_world():
 
 def test_the_rules_see_what_they_forbid():
     tree = ast.parse(
-        "def f():\n    import deshpc.train.api\n    from deshpc import cli\n    from deshpc.data import batch"
+        "def f():\n    import deshpc.training.api\n    from deshpc import cli\n    from deshpc.data import batch"
     )
     assert len(list(upward_imports(tree, "table", layers()))) == 2
     tree = ast.parse("self.node.comm.gather(1)\ncomm.Ibcast(x)\ngroup.gather(1)\nnp.add.reduce(x)\ng._comm.reduce(x)")
@@ -145,7 +145,7 @@ sys.meta_path.insert(0, Blocked)
 
 def test_every_module_can_be_imported_without_gpu_or_mpi():
     names = python(BLOCK + IMPORT_ALL)
-    assert len(names) > 50 and {"deshpc.comm.launch", "deshpc.backend.cpu.fm", "deshpc.train.api"} <= set(names)
+    assert len(names) > 50 and {"deshpc.comm.launch", "deshpc.backend.cpu.fm", "deshpc.training.api"} <= set(names)
 
 
 def test_importing_every_module_does_not_start_mpi():

@@ -14,9 +14,9 @@ from mpi4py import MPI
 from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.data.reader import Reader
-from deshpc.train.evaluation import reads_of
-from deshpc.train.session import Session
-from deshpc.train.step import step
+from deshpc.training.evaluation import reads_of
+from deshpc.training.session import Session
+from deshpc.training.step import step
 
 
 class Stages:

@@ -5,10 +5,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name):
     """`deshpc.train` and `deshpc.evaluate` load the engine at first use; importing deshpc does nothing."""
-    from importlib import import_module
+    if name in ("train", "evaluate"):
+        from deshpc.training import api
 
-    if name == "train":
-        return import_module("deshpc.train")  # a package that can be called
-    if name == "evaluate":
-        return import_module("deshpc.train.api").evaluate
+        return getattr(api, name)
     raise AttributeError(f"module 'deshpc' has no attribute {name!r}")

@@ -18,7 +18,7 @@ from launching import MPIEXEC, deshpc, errors, run
 import deshpc as package
 from deshpc.config import load, resolved
 from deshpc.errors import ConfigError, DataError, DeshpcError
-from deshpc.train.saved import load_model
+from deshpc.training.saved import load_model
 
 ROWS = {"train": 301, "valid": 53, "test": 97}
 SITES, TAGS, BUCKETS, EPOCHS, BATCH = 23, 7, 4, 2, 64
@@ -397,7 +397,7 @@ def test_python_module_is_the_command():
 
 
 def test_train_is_a_function_whatever_was_imported_before():
-    imports = ["import deshpc; deshpc.train", "import deshpc, deshpc.train.session"]
+    imports = ["import deshpc; deshpc.train", "import deshpc, deshpc.training.session"]
     for first in imports:
         done = run("-c", f"{first}\nprint(callable(deshpc.train), callable(deshpc.evaluate), callable(deshpc.train))")
         assert done.stdout.split() == ["True", "True", "True"], first

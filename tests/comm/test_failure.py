@@ -31,7 +31,7 @@ save_model = false
 IN_A_STEP = """
 import sys
 import time
-import deshpc.train.loop as loop
+import deshpc.training.loop as loop
 from deshpc.cli.main import main
 
 whole_step = loop.step

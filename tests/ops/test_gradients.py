@@ -14,7 +14,7 @@ from small_training import DIM, all_rows, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.table.shard import Rows
-from deshpc.train.step import step
+from deshpc.training.step import step
 
 # The slope along a direction of length 1, by a central difference of step h, relative to the gradient's length |g|
 # (6 to 76 here): rounding 1.1e-16 L / h = 6e-11 for losses L of about 50; truncation h^2 / 6 times the third

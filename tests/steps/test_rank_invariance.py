@@ -18,7 +18,7 @@ from synthetic_batches import awkward_batches, one_key_batches
 
 from deshpc.backend.record import KEY
 from deshpc.nn.loss import log_loss
-from deshpc.train.step import step
+from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
 

@@ -11,7 +11,7 @@ from plain_model import PlainModel
 from small_training import DIM, INIT_STD, all_rows, reads, small_config, small_model
 from synthetic_batches import awkward_batches
 
-from deshpc.train.step import step
+from deshpc.training.step import step
 
 SEED = 1  # of new rows: the default of train.seed
 # Over 20 steps both sides round each of some 1e4 operations to 1.1e-16, in different orders: measured 2e-14 at most.

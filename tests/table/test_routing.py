@@ -16,7 +16,7 @@ from deshpc.comm.group import Group
 from deshpc.errors import DataError
 from deshpc.hashing.partition import KeyPartition
 from deshpc.table.routing import Broadcast, Routed
-from deshpc.train.step import step
+from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
 

@@ -69,7 +69,7 @@ def _train(options):
     config = load(options.config, options.overrides)
     from deshpc.cli.tables import training_table
     from deshpc.comm import launch
-    from deshpc.train.api import train
+    from deshpc.training.api import train
 
     return launch.run(lambda comm: _show(comm, training_table, train(config, comm)), launch.world())
 
@@ -77,7 +77,7 @@ def _train(options):
 def _evaluate(options):
     from deshpc.cli.tables import metrics_table
     from deshpc.comm import launch
-    from deshpc.train.api import evaluate
+    from deshpc.training.api import evaluate
 
     return launch.run(
         lambda comm: _show(

@@ -48,15 +48,15 @@ def run(main, comm):
             return code
         _report(error, f"rank {comm.rank} of {comm.size}: ")
         time.sleep(0.2)  # the launcher passes the message on before it ends the job
-        comm.Abort(code)
-        return code  # Abort may return before it ends this process
+        comm.Abort(code or 1)  # a rank that leaves alone has failed, whatever it says
+        return code or 1  # Abort may return before it ends this process
 
 
 def _exit_code(error):
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+        return 0 if error.code is None else error.code if isinstance(error.code, int) else 1
     return getattr(error, "exit_code", 1)
 
 

@@ -1,6 +1,6 @@
 """The threads of one rank.  Each takes one shard (or one part of the samples); kernels release the GIL."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 
 class Team:
@@ -11,13 +11,19 @@ class Team:
         self._pool = ThreadPoolExecutor(size - 1, thread_name_prefix="deshpc-shard") if size > 1 else None
 
     def each(self, function, arguments):
-        """[function(*arguments[0]), function(*arguments[1]), ...], side by side; the first error is raised."""
-        arguments = list(arguments)
-        waiting = [self._pool.submit(function, *one) for one in arguments[1:]] if self._pool else []
-        results = [function(*arguments[0])]
-        if self._pool:
-            return results + [future.result() for future in waiting]
-        return results + [function(*one) for one in arguments[1:]]
+        """[function(*arguments[0]), function(*arguments[1]), ...], side by side.
+
+        The first error is raised, when all threads have come to rest.
+        """
+        first, *others = arguments
+        if self._pool is None:
+            return [function(*one) for one in (first, *others)]
+        waiting = [self._pool.submit(function, *one) for one in others]
+        try:
+            result = function(*first)
+        finally:
+            wait(waiting)
+        return [result, *(future.result() for future in waiting)]
 
     def close(self):
         """Let the threads go."""

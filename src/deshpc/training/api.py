@@ -10,12 +10,12 @@ from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
-from deshpc.train.evaluation import evaluate_model
-from deshpc.train.loop import bytes_per_sample, train_epochs
-from deshpc.train.metrics import Metrics
-from deshpc.train.record import NoRecord, Record
-from deshpc.train.saved import load_model, read_manifest, save_model
-from deshpc.train.session import Session
+from deshpc.training.evaluation import evaluate_model
+from deshpc.training.loop import bytes_per_sample, train_epochs
+from deshpc.training.metrics import Metrics
+from deshpc.training.record import NoRecord, Record
+from deshpc.training.saved import load_model, read_manifest, save_model
+from deshpc.training.session import Session
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from deshpc.errors import DeshpcError, LaunchError
 from deshpc.hashing.partition import KeyPartition
 from deshpc.model.build import build_model
 from deshpc.table.routing import Broadcast, Routed
-from deshpc.train.step import step
+from deshpc.training.step import step
 
 _ARRAYS = ("offsets", "keys", "fields", "values", "dense", "labels", "truth")
 

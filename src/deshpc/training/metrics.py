@@ -40,7 +40,7 @@ def evaluate_scores(group, logits, labels, truth=None):
     e = np.exp(-np.abs(z))
     loss = (np.log1p(e) + np.maximum(z, 0) - y * z).sum()
     predicted = (np.where(z >= 0, 1, e) / (1 + e)).sum()
-    loss, predicted, positives, rows = group.sum(np.array([loss, predicted, y.sum(), len(y)]), _SCORES)
+    loss, predicted, positives, rows = group.sum(np.array([loss, predicted, y.sum(), len(y)]), _SCORES).tolist()
     rows, positives = int(rows), int(positives)
     log_loss = loss / rows if rows else None
     mixed = 0 < positives < rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deshpc.comm.group import Group, slice_of
-from deshpc.train.metrics import area_under_curve, evaluate_scores
+from deshpc.training.metrics import area_under_curve, evaluate_scores
 
 
 def count_pairs(scores, labels):

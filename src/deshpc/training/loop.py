@@ -7,9 +7,9 @@ from dataclasses import asdict
 from deshpc.comm.ledger import Ledger
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
-from deshpc.train.evaluation import evaluate_model, reads_of
-from deshpc.train.progress import NoProgress, Progress
-from deshpc.train.step import step
+from deshpc.training.evaluation import evaluate_model, reads_of
+from deshpc.training.progress import NoProgress, Progress
+from deshpc.training.step import step
 
 _DIVERGED = "the loss is not finite at step {step}: training diverged; lower optimizer.learning_rate"
 

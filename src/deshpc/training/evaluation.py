@@ -4,7 +4,7 @@ import numpy as np
 
 from deshpc.comm.group import slice_of
 from deshpc.data.reader import Reader
-from deshpc.train.metrics import evaluate_scores
+from deshpc.training.metrics import evaluate_scores
 
 
 def reads_of(model):

@@ -1,0 +1,1 @@
+"""Training: the step, the loop, metrics, the run's record, and the Python API."""
