@@ -10,21 +10,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.buffers import Buffers, aligned
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
-from deshpc.backend.cpu.simd import (
-    Lanes,
-    aload,
-    astore,
-    match4,
-    trailing_zeros,
-    vfma,
-    vload,
-    vsplat,
-    vsqrt,
-    vstore,
-    vsum,
-)
+from deshpc.backend.cpu.simd import Lanes, aload, astore, vfma, vload, vsplat, vsqrt, vstore, vsum
 from deshpc.backend.cpu.team import Team
 from deshpc.jit import kernel
 

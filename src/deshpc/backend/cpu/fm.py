@@ -7,18 +7,8 @@ backward pass adds g x A and g x^2 per key without reading a row; the update, wh
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of
-from deshpc.backend.cpu.simd import (
-    accumulate,
-    accumulate_product,
-    aload,
-    astore,
-    sload,
-    szero,
-    vfma,
-    vload,
-    vsplat,
-    vsum,
-)
+from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
+from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload, szero
 from deshpc.backend.record import CACHE_LINE, WEIGHTS
 from deshpc.jit import kernel
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deshpc.backend.cpu.memory import at, cast, load, prefetch, put
-from deshpc.backend.cpu.simd import accumulate, accumulate_product
+from deshpc.backend.cpu.sums import accumulate, accumulate_product
 from deshpc.backend.record import WEIGHTS
 from deshpc.jit import kernel
 

@@ -5,9 +5,7 @@ so that Numba compiles one machine code for each and the on-disk cache tells the
 
     storage   a table's precision: `vload` widens it to the compute type, `vstore` narrows back
     compute   the type of arithmetic, by `+ - * /`, `vfma`, `vsqrt`; `aload` / `astore` for buffers of this type
-    sums      the accumulation type: the compute type, or int64 for fixed point.  `accumulate(total, term, scale)` and
-              `accumulate_product` add to a total of one number or of k; in fixed point each term is first rounded to
-              a multiple of 1 / scale, so that the order of additions cannot matter; `total_value` converts back
+    sums      the accumulation type: the compute type, or int64 for fixed point; see `sums.py`
 
 `vsum` adds the lanes in a fixed tree, so its result does not depend on how wide the machine is.  Nothing is contracted
 or reordered that is not written so.
@@ -27,8 +25,6 @@ from numba.extending import (
     typeof_impl,
     unbox,
 )
-
-from deshpc.backend.cpu.memory import cast
 
 _I32, _I64, _F64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
 _LLVM = {"float32": ir.FloatType(), "float64": _F64, "int64": _I64}
@@ -90,7 +86,15 @@ def _vector(lanes):
     return VectorType(lanes.count, lanes.compute)
 
 
-def _pointer(builder, address, llvm_type):
+def splat(builder, number, llvm_vector):
+    """An LLVM vector with `number` in every lane."""
+    undefined = ir.Constant(llvm_vector, ir.Undefined)
+    first = builder.insert_element(undefined, number, _I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, llvm_vector.count), None))
+
+
+def pointer(builder, address, llvm_type):
+    """`address` (int64) as a pointer to the LLVM type."""
     return builder.inttoptr(address, llvm_type.as_pointer())
 
 
@@ -101,7 +105,7 @@ def vload(typing_context, lanes, address):
 
     def generate(context, builder, signature, arguments):
         stored = ir.VectorType(_LLVM[lanes.storage], lanes.count)
-        value = builder.load(_pointer(builder, arguments[1], stored), align=4)
+        value = builder.load(pointer(builder, arguments[1], stored), align=4)
         return value if lanes.storage == lanes.compute else builder.fpext(value, result.llvm)
 
     return result(lanes, types.int64), generate
@@ -114,7 +118,7 @@ def vstore(typing_context, lanes, address, vector):
     def generate(context, builder, signature, arguments):
         stored = ir.VectorType(_LLVM[lanes.storage], lanes.count)
         value = arguments[2] if lanes.storage == lanes.compute else builder.fptrunc(arguments[2], stored)
-        builder.store(value, _pointer(builder, arguments[1], stored), align=4)
+        builder.store(value, pointer(builder, arguments[1], stored), align=4)
         return context.get_dummy_value()
 
     return types.void(lanes, types.int64, vector), generate
@@ -126,7 +130,7 @@ def aload(typing_context, lanes, address):
     result = _vector(lanes)
 
     def generate(context, builder, signature, arguments):
-        return builder.load(_pointer(builder, arguments[1], result.llvm), align=4)
+        return builder.load(pointer(builder, arguments[1], result.llvm), align=4)
 
     return result(lanes, types.int64), generate
 
@@ -136,7 +140,7 @@ def astore(typing_context, address, vector):
     """Write k numbers of the compute type at `address`."""
 
     def generate(context, builder, signature, arguments):
-        builder.store(arguments[1], _pointer(builder, arguments[0], vector.llvm), align=4)
+        builder.store(arguments[1], pointer(builder, arguments[0], vector.llvm), align=4)
         return context.get_dummy_value()
 
     return types.void(types.int64, vector), generate
@@ -148,29 +152,9 @@ def vsplat(typing_context, lanes, number):
     result = _vector(lanes)
 
     def generate(context, builder, signature, arguments):
-        undefined = ir.Constant(result.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[1], _I32(0))
-        return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes.count), None))
+        return splat(builder, arguments[1], result.llvm)
 
     return result(lanes, lanes.scalar), generate
-
-
-@intrinsic
-def sload(typing_context, lanes, address):
-    """k numbers of the accumulation type at `address`; `astore` writes them back."""
-    result = VectorType(lanes.count, lanes.sums)
-
-    def generate(context, builder, signature, arguments):
-        return builder.load(_pointer(builder, arguments[1], result.llvm), align=4)
-
-    return result(lanes, types.int64), generate
-
-
-@intrinsic
-def szero(typing_context, lanes):
-    """k zeros of the accumulation type."""
-    result = VectorType(lanes.count, lanes.sums)
-    return result(lanes), lambda context, builder, signature, arguments: ir.Constant(result.llvm, None)
 
 
 def _arithmetic(symbol, instruction):
@@ -196,7 +180,8 @@ for _symbol, _instruction in (
     _arithmetic(_symbol, _instruction)
 
 
-def _call(builder, name, vector, arguments):
+def call(builder, name, vector, arguments):
+    """Call LLVM's intrinsic `name` on vectors."""
     suffix = f"v{vector.count}f{32 if vector.dtype == 'float32' else 64}"
     function_type = ir.FunctionType(vector.llvm, [vector.llvm] * len(arguments))
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}.{suffix}"), arguments)
@@ -205,13 +190,13 @@ def _call(builder, name, vector, arguments):
 @intrinsic
 def vfma(typing_context, a, b, c):
     """a * b + c, rounded once."""
-    return a(a, a, a), lambda context, builder, signature, arguments: _call(builder, "fma", a, arguments)
+    return a(a, a, a), lambda context, builder, signature, arguments: call(builder, "fma", a, arguments)
 
 
 @intrinsic
 def vsqrt(typing_context, a):
     """Square root of every lane."""
-    return a(a), lambda context, builder, signature, arguments: _call(builder, "sqrt", a, arguments)
+    return a(a), lambda context, builder, signature, arguments: call(builder, "sqrt", a, arguments)
 
 
 @intrinsic
@@ -239,107 +224,3 @@ def vsum(typing_context, a):
         return total
 
     return a.scalar(a), generate
-
-
-@intrinsic
-def _fixed_point(typing_context, a, scale):
-    """Every lane times `scale`, rounded to the nearest int64 (ties to even)."""
-    wide, result = VectorType(a.count, "float64"), VectorType(a.count, "int64")
-
-    def generate(context, builder, signature, arguments):
-        value = arguments[0] if a.dtype == "float64" else builder.fpext(arguments[0], wide.llvm)
-        undefined = ir.Constant(wide.llvm, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[1], _I32(0))
-        scales = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, a.count), None))
-        return builder.fptosi(_call(builder, "rint", wide, [builder.fmul(value, scales)]), result.llvm)
-
-    return result(a, types.float64), generate
-
-
-@intrinsic
-def _add_integers(typing_context, a, b):
-    return a(a, a), lambda context, builder, signature, arguments: builder.add(*arguments)
-
-
-@intrinsic
-def vector_value(typing_context, lanes, total, inverse_scale):
-    """A total of k numbers as a vector of the compute type."""
-    result = _vector(lanes)
-
-    def generate(context, builder, signature, arguments):
-        if total.dtype != "int64":
-            return arguments[1]
-        wide = ir.VectorType(_F64, lanes.count)
-        undefined = ir.Constant(wide, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[2], _I32(0))
-        scales = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes.count), None))
-        value = builder.fmul(builder.sitofp(arguments[1], wide), scales)
-        return value if lanes.compute == "float64" else builder.fptrunc(value, result.llvm)
-
-    return result(lanes, total, types.float64), generate
-
-
-def accumulate(total, term, scale):
-    """total + term, the term (compute type) rounded to 1 / scale (float64) first where the total is fixed point."""
-    raise TypeError("accumulate works inside kernels")
-
-
-def accumulate_product(total, a, b, scale):
-    """total + a b: one fused operation for vectors of floating-point numbers, rounded as in `accumulate` otherwise."""
-    raise TypeError("accumulate_product works inside kernels")
-
-
-def total_value(total, zero, inverse_scale):
-    """A total of one number as the compute type of `zero`."""
-    raise TypeError("total_value works inside kernels")
-
-
-@overload(accumulate, inline="always")
-def _accumulate(total, term, scale):
-    if isinstance(total, VectorType):
-        if total.dtype == "int64":
-            return lambda total, term, scale: _add_integers(total, _fixed_point(term, scale))
-        return lambda total, term, scale: total + term
-    if isinstance(total, types.Integer):
-        return lambda total, term, scale: total + np.int64(np.rint(np.float64(term) * scale))
-    return lambda total, term, scale: total + term
-
-
-@overload(accumulate_product, inline="always")
-def _accumulate_product(total, a, b, scale):
-    if isinstance(total, VectorType) and total.dtype != "int64":
-        return lambda total, a, b, scale: vfma(a, b, total)
-    return lambda total, a, b, scale: accumulate(total, a * b, scale)
-
-
-@overload(total_value, inline="always")
-def _total_value(total, zero, inverse_scale):
-    if isinstance(total, types.Integer):
-        return lambda total, zero, inverse_scale: cast(np.float64(total) * inverse_scale, zero)
-    return lambda total, zero, inverse_scale: total
-
-
-@intrinsic
-def match4(typing_context, address, key):
-    """Bit i is set where the i-th of the four uint64 at `address` equals `key`."""
-
-    def generate(context, builder, signature, arguments):
-        four = ir.VectorType(ir.IntType(64), 4)
-        found = builder.load(_pointer(builder, arguments[0], four), align=8)
-        undefined = ir.Constant(four, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[1], _I32(0))
-        wanted = builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, 4), None))
-        bits = builder.bitcast(builder.icmp_unsigned("==", found, wanted), ir.IntType(4))
-        return builder.zext(bits, ir.IntType(64))
-
-    return types.int64(types.int64, types.uint64), generate
-
-
-@intrinsic
-def trailing_zeros(typing_context, bits):
-    """Number of zero bits below the lowest set bit; `bits` (int64) must not be 0."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), generate

@@ -11,18 +11,8 @@ import math
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
-from deshpc.backend.cpu.simd import (
-    astore,
-    sload,
-    szero,
-    total_value,
-    vector_value,
-    vfma,
-    vload,
-    vsplat,
-    vsqrt,
-    vstore,
-)
+from deshpc.backend.cpu.simd import astore, vfma, vload, vsplat, vsqrt, vstore
+from deshpc.backend.cpu.sums import sload, szero, total_value, vector_value
 from deshpc.backend.record import CACHE_LINE, COUNT, STEP, WEIGHTS
 from deshpc.jit import kernel
 
