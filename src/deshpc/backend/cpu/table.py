@@ -159,7 +159,9 @@ def find(keys, buckets, mask, chunks, record_bytes, local, rows, addresses, dist
 def index_rows(keys, rows, marks, buckets, mask):
     """Enter (key, row, mark) into an index that holds none of these keys and has room."""
     base = address_of(buckets, 0)
-    for j in range(len(keys)):
+    n = len(keys)
+    for j in range(n):
+        prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
         bucket = np.int64(keys[j]) & mask
         empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))
         while empty == 0:
