@@ -2,7 +2,7 @@
 
 Numba's own on-disk cache notices an edit of the file that holds a function, but not of a function or a constant that
 it takes from another file: the old machine code would run.  So the cache folder is named by a digest of all modules
-of every folder that holds kernels; an edit of any of them starts a new folder.
+of every layer that holds kernels; an edit of any of them starts a new folder.
 
 Kernels release the GIL (threads of one rank run them side by side) and divide as NumPy does.
 """
@@ -17,10 +17,14 @@ _PACKAGE = Path(__file__).parent
 
 
 def kernel_sources():
-    """Every module beside one that defines kernels, in a fixed order."""
+    """Every module of the layers (top-level folders) that define kernels, in a fixed order."""
     paths = sorted(_PACKAGE.rglob("*.py"))
-    folders = {path.parent for path in paths if b"deshpc.jit import" in path.read_bytes()}
-    return [path for path in paths if path.parent in folders]
+    layers = {_layer(path) for path in paths if b"deshpc.jit import" in path.read_bytes()}
+    return [path for path in paths if _layer(path) in layers]
+
+
+def _layer(path):
+    return path.relative_to(_PACKAGE).parts[0]
 
 
 def source_digest():
