@@ -169,7 +169,7 @@ def test_info_needs_no_engine(csv_folder, trained, tmp_path):
     again = tmp_path / "again.toml"
     again.write_text(done.stdout, encoding="utf-8")
     assert load(again) == load(csv_folder / "csv.toml")
-    check_error(blocked("info", tmp_path), 2, tmp_path, "no readable model")
+    check_error(blocked("info", tmp_path), 3, tmp_path, "no readable model")
 
 
 @pytest.mark.parametrize(
@@ -401,3 +401,17 @@ def test_train_is_a_function_whatever_was_imported_before():
     for first in imports:
         done = run("-c", f"{first}\nprint(callable(deshpc.train), callable(deshpc.evaluate), callable(deshpc.train))")
         assert done.stdout.split() == ["True", "True", "True"], first
+
+
+def test_training_again_replaces_the_model(tmp_path):
+    config = tmp_path / "again.toml"
+    config.write_text(
+        '[data]\nformat = "synthetic"\nsynthetic = { train_rows = 500, test_rows = 0 }\n[model]\ndim = 5\n'
+        f'[run]\ndirectory = "{tmp_path / "run"}"\n',
+        encoding="utf-8",
+    )
+    for epochs in (1, 2):
+        assert run("-m", "deshpc", "train", config, "--set", f"train.epochs={epochs}").returncode == 0
+        manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["steps"] == epochs
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["model", "record.jsonl"]

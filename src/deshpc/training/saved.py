@@ -4,7 +4,8 @@
     model/dense.npz             dense parameters and their optimizer state
     model/rows-00002-of-00004.npz   one file a rank: keys, fields, counts, steps, numbers
 
-Everything is written to model.new, which takes the name `model` when it is complete.  Nothing is pickled; the zip
+Everything is written to model.new, which takes the name `model` when it is complete; a model that was there is
+model.old until then.  Nothing is pickled; the zip
 members' checksums are verified when they are read.
 """
 
@@ -27,6 +28,7 @@ _ROW_ARRAYS = ("keys", "fields", "counts", "steps", "numbers")
 def save_model(model, directory, config_tree, source_state, steps):
     """Write the model to `directory`/model.  Collective; a failure on any rank is raised on all."""
     group, final, new = model.group, Path(directory) / "model", Path(directory) / "model.new"
+    replaced = Path(directory) / "model.old"
 
     def first():
         shutil.rmtree(new, ignore_errors=True)
@@ -43,8 +45,11 @@ def save_model(model, directory, config_tree, source_state, steps):
             "source": source_state, "dense": [[name, list(shape)] for name, shape in model.parameters.names()],
         }  # fmt: skip
         (new / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        shutil.rmtree(final, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if final.exists():
+            final.rename(replaced)  # a model is on disk at every moment, under one of the names
         new.rename(final)
+        shutil.rmtree(replaced, ignore_errors=True)
 
     for task, ranks in ((first, [0]), (rows, range(group.size)), (last, [0])):
         error = None
