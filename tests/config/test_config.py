@@ -132,7 +132,10 @@ def test_every_choice_and_range_is_checked():
         if metadata["above"] is not None:
             seen.add("above")
             refused(tree_with(path, metadata["above"]), name, f"above {metadata['above']}")
-    assert seen == {"choices", "minimum", "above"}
+        if metadata["below"] is not None:
+            seen.add("below")
+            refused(tree_with(path, metadata["below"]), name, f"below {metadata['below']}")
+    assert seen == {"choices", "minimum", "above", "below"}
     refused({"data": {**CSV, "fields": [{"name": "a", "buckets": 1}]}}, "data.fields[0].buckets", "at least 2")
     refused(tree_with(("train", "exchange"), "all_reduce"), "did you mean 'allreduce'?")
     for value in (float("nan"), float("inf"), -float("inf")):
@@ -159,6 +162,40 @@ def test_options_that_do_not_fit_together():
         refused({**SYNTHETIC, "optimizer": {"epsilon": epsilon, "initial_accumulator": start}}, "both 0")
     assert build({**SYNTHETIC, "optimizer": {"name": "sgd", "epsilon": 0, "initial_accumulator": 0}})
     refused({**SYNTHETIC, "train": {"precision": "float64", "accumulate": "float32"}}, "coarser")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "rowwise_adagrad", "initial_accumulator": 0, "epsilon": 0}, ("initial_accumulator", "epsilon", "both 0")),
+        ({"name": "adam", "epsilon": 0}, ("optimizer.epsilon = 0", "1e-8")),
+        ({"name": "ftrl", "initial_accumulator": 0, "beta": 0}, ("initial_accumulator", "optimizer.beta", "both 0")),
+        ({"name": "ftrl", "warmup_steps": 1}, ("warmup_steps", "ftrl")),
+        ({"name": "ftrl", "decay": "linear"}, ("decay", "ftrl")),
+        *(({"name": name, "l1": 0.1}, ("optimizer.l1 = 0.1", name, "'ftrl'")) for name in ("sgd", "adagrad", "adam")),
+        ({"decay_steps": 5}, ("decay_steps", "'linear'")),
+        ({"final_rate_fraction": 0.5}, ("final_rate_fraction", "'linear'")),
+        ({"decay": "inverse_sqrt"}, ("decay_steps = 0", "no end")),
+        ({"decay": "inverse_sqrt", "decay_steps": 5, "final_rate_fraction": 0.5}, ("final_rate_fraction = 0.5", "no end")),
+    ],
+)
+def test_options_that_the_update_rule_cannot_use(options, words):
+    refused({**SYNTHETIC, "optimizer": options}, *words)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "ftrl", "l1": 1, "l2": 2, "initial_accumulator": 0},
+        {"name": "ftrl", "beta": 0, "clip_norm": 3},
+        {"name": "adam", "beta1": 0, "beta2": 0, "warmup_steps": 5, "decay": "cosine", "final_rate_fraction": 0.1},
+        {"name": "rowwise_adagrad", "epsilon": 0, "decay": "inverse_sqrt", "decay_steps": 10, "l2": 1e-3},
+        {"name": "sgd", "decay": "linear", "decay_steps": 10},
+    ],
+)
+def test_options_of_the_update_rules(options):
+    built = build({**SYNTHETIC, "optimizer": options}).optimizer
+    assert all(getattr(built, name) == value for name, value in options.items())
 
 
 @pytest.mark.parametrize(
@@ -278,7 +315,10 @@ def valid_value(hint, metadata):
     if hint is float:
         above = metadata["above"]
         low = metadata["minimum"] if above is None else above
-        return st.floats(low, allow_nan=False, allow_infinity=False, exclude_min=above is not None)
+        return st.floats(
+            low, metadata["below"], allow_nan=False, allow_infinity=False, exclude_min=above is not None,
+            exclude_max=metadata["below"] is not None,
+        )  # fmt: skip
     if hint is str:
         return st.text()
     return st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))

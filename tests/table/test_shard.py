@@ -13,6 +13,7 @@ import pytest
 
 from deshpc.backend.open import open_backend
 from deshpc.backend.record import RecordLayout
+from deshpc.backend.rules import StateStart
 from deshpc.errors import DeshpcError
 from deshpc.table.shard import Initialisation, Rows, Shard
 
@@ -24,7 +25,7 @@ MASK = 2**64 - 1
 def new_shard(dim=5, precision="float32", seed=7, std=0.01, scalars=1, state_start=0.1):
     """A shard with one Adagrad accumulator a weight."""
     layout = RecordLayout(scalars, dim, precision, scalars, dim)
-    return Shard(open_backend("cpu", 1), layout, Initialisation(seed, std, state_start))
+    return Shard(open_backend("cpu", 1), layout, Initialisation(seed, std, StateStart(1, state_start)))
 
 
 def field_of(key):

@@ -1,10 +1,11 @@
 """The record of one row, byte for byte the same on every backend.
 
     0 key uint64 | 8 last step uint32 | 12 count uint32 | 16 field uint32 | 20 unused |
-    24 weights [w, v_1 .. v_k] | optimizer state of w, then of v_1 .. v_k | padding to whole cache lines
+    24 weights [w, v_1 .. v_k] | optimizer state of w, then of the embedding | padding to whole cache lines
 
 `count` is the number of batches that updated the row, `last step` the step of the latest (or of the insertion).
-Weights and state are numbers of the table's precision.  A forward pass reads key..weights: one cache line up to
+Weights and state are numbers of the table's precision; an embedding's state lies plane by plane, each of k numbers (of
+one for row-wise rules).  A forward pass reads key..weights: one cache line up to
 k = 9 in float32, two up to k = 25.  Rows lie in chunks of 2^16 records; growth adds chunks and moves no row.
 """
 

@@ -15,15 +15,27 @@ _CONTROL = Traffic("batch", "control", "setup")
 
 
 class Handle:
-    """A started exchange.  wait() completes it and returns its result; waiting twice is an error."""
+    """A started exchange.  wait() completes it and returns its result; waiting twice is an error.
 
-    def __init__(self, finish):
-        self._finish = finish
+    finish : completes the exchange and returns its result;  request : what is under way, if anything
+    """
+
+    def __init__(self, finish, request=None):
+        self._finish, self._request = finish, request
 
     def wait(self):
         """Block until the result is there; returns it."""
         finish, self._finish = self._finish, None
         return finish()
+
+    def then(self, work):
+        """A handle whose result is work(the result of this one), done when it is waited for."""
+        return Handle(lambda: work(self.wait()), self._request)
+
+    def poke(self):
+        """Let the exchange make progress between pieces of other work: MPI hardly moves data outside its own calls."""
+        if self._request is not None:
+            self._request.Test()
 
 
 def done(result):
@@ -48,7 +60,7 @@ def _started(request, result):
         complete(request)
         return result
 
-    return Handle(finish)
+    return Handle(finish, request)
 
 
 def slice_of(total, size, rank):
@@ -79,21 +91,36 @@ class Group:
         self.comm.Free()
 
     def sum_samples(self, array, traffic):
-        """Add arrays (B, s) over all ranks, in place, complete on every rank; returns a Handle of the array.
+        """Add arrays (n, ...) over all ranks, in place, complete on every rank; returns a Handle of the array.
 
         Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes.
         All ranks get the same bits.  MPI's all-reduce where N is a power of two.  Otherwise MPI libraries send more
-        than that, so each rank gets its share of the samples from all, adds up in rank order, and shares are
-        all-gathered.  Collective.
+        than that, so it is `reduce_samples` and an all-gather of the shares.  Collective.
         """
-        samples, width = array.shape
         if self.size == 1:
             return done(array)
-        counts = slices(samples, self.size) * width
-        own = int(counts[self.rank])
-        self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
         if self.size & (self.size - 1) == 0:
+            own = int(self._counts(array)[self.rank])
+            self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
             return _started(self.comm.Iallreduce(self._in_place, array), array)
+        return self.reduce_samples(array, traffic).then(lambda share: self.gather_samples(share, array, traffic).wait())
+
+    def reduce_samples(self, array, traffic):
+        """Add arrays (n, ...) over all ranks; each rank gets its share (`slice_of`); returns a Handle of the share.
+
+        Forward reduce-scatter over samples; backward all-gather (`gather_samples`).  Sent: array minus own share.
+        Every rank gets its share of all ranks' arrays and adds up in rank order, so the bits do not depend on the MPI
+        library, and every N sends the same.  Collective.
+
+                rank 0   rank 1            rank 0   rank 1
+            s0  a        b            ->   a + b
+            s1  c        d                          c + d
+        """
+        if self.size == 1:
+            return done(array)
+        counts = self._counts(array)
+        own = int(counts[self.rank])
+        self.ledger.add(traffic, (array.size - own) * array.itemsize)
         room = self._take_room(self.size * own, array.dtype)
         parts = room[: self.size * own]
         own_counts = np.full(self.size, own, np.int64)
@@ -103,20 +130,19 @@ class Group:
 
         def finish():
             complete(request)
-            share = np.add.reduce(parts.reshape(self.size, own), axis=0)
+            begin, end = slice_of(len(array), self.size, self.rank)
+            share = np.add.reduce(parts.reshape(self.size, own), axis=0).reshape(end - begin, *array.shape[1:])
             self._room[array.dtype] = room
-            complete(self.comm.Iallgatherv(share, [array, (counts, _displacements(counts))]))
-            return array
+            return share
 
-        return Handle(finish)
+        return Handle(finish, request)
 
     def gather_samples(self, own, array, traffic):
         """All-gather the ranks' shares (b, ...) of samples into `array` (B, ...) on every rank; Handle of it.
 
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
-        width = int(np.prod(array.shape[1:], dtype=np.int64))
-        counts = slices(len(array), self.size) * width
+        counts = self._counts(array)
         self.ledger.add(traffic, (self.size - 1) * own.nbytes)
         return _started(self.comm.Iallgatherv(own, [array, (counts, _displacements(counts))]), array)
 
@@ -142,12 +168,15 @@ class Group:
         return _started(request, receive)
 
     def sum(self, numbers, traffic=_CONTROL):
-        """Sums over ranks of a few float64 or int64 numbers, as an array.  Collective."""
+        """Sums over ranks, in rank order, of a few float64 or int64 numbers, as an array.  Collective."""
+        return self.gather_numbers(numbers, traffic).wait().sum(axis=0)
+
+    def gather_numbers(self, numbers, traffic=_CONTROL):
+        """Handle of (N, k): the k float64 or int64 numbers of every rank.  Sent: (N - 1) times them.  Collective."""
         numbers = np.atleast_1d(np.asarray(numbers))
-        result = np.empty_like(numbers)
-        self.ledger.add(traffic, 2 * numbers.nbytes * (self.size - 1) // self.size)
-        complete(self.comm.Iallreduce(numbers, result))
-        return result
+        result = np.empty((self.size, len(numbers)), numbers.dtype)
+        self.ledger.add(traffic, (self.size - 1) * numbers.nbytes)
+        return _started(self.comm.Iallgather(numbers, result), result)
 
     def gather(self, thing):
         """[thing of rank 0, thing of rank 1, ...] on every rank, pickled: for set-up and reports only.  Collective."""
@@ -184,6 +213,10 @@ class Group:
             error = problem
         self.agree(error)
         return result
+
+    def _counts(self, array):
+        """Numbers of every rank's share of an array (n, ...)."""
+        return slices(len(array), self.size) * int(np.prod(array.shape[1:], dtype=np.int64))
 
     def _take_room(self, count, dtype):
         """Room for `count` numbers, until it is put back: other exchanges may be under way."""

@@ -7,7 +7,7 @@ import types
 import typing
 from pathlib import Path
 
-from deshpc.config.schema import Config, FieldConfig
+from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError
 
 try:
@@ -143,6 +143,8 @@ def _valid(value, source, name, metadata):
         raise ConfigError(f"{source}: {name} = {value!r} is too small: at least {metadata['minimum']}")
     if metadata.get("above") is not None and not value > metadata["above"]:
         raise ConfigError(f"{source}: {name} = {value!r} is too small: it must be above {metadata['above']}")
+    if metadata.get("below") is not None and not value < metadata["below"]:
+        raise ConfigError(f"{source}: {name} = {value!r} is too large: it must be below {metadata['below']}")
 
 
 def _check(config, source):
@@ -159,11 +161,38 @@ def _check(config, source):
     for i, one in enumerate(data.fields):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
-    optimizer = config.optimizer
-    if optimizer.name == "adagrad" and optimizer.initial_accumulator == 0 and optimizer.epsilon == 0:
-        raise ConfigError(f"{source}: optimizer.initial_accumulator and optimizer.epsilon are both 0: a zero gradient divides 0 by 0")
+    _check_optimizer(config.optimizer, f"{source}: optimizer")
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
+
+
+def _check_optimizer(one: OptimizerConfig, where):
+    """Refuse options that the rule or the decay gives no meaning, and divisions of 0 by 0."""
+    accumulates = one.name in ("adagrad", "rowwise_adagrad")
+    if accumulates and one.initial_accumulator == 0 and one.epsilon == 0:
+        raise ConfigError(f"{where}.initial_accumulator and {where}.epsilon are both 0: a zero gradient divides 0 by 0")
+    if one.name == "adam" and one.epsilon == 0:
+        raise ConfigError(f"{where}.epsilon = 0: a zero gradient divides 0 by 0; adam needs a small number, such as 1e-8")
+    if one.name == "ftrl" and one.initial_accumulator == 0 and one.beta == 0:
+        raise ConfigError(f"{where}.initial_accumulator and {where}.beta are both 0: a zero gradient divides 0 by 0")
+    if one.name != "ftrl" and one.l1 > 0:
+        raise ConfigError(
+            f"{where}.l1 = {one.l1}, but {one.name} cannot use it: a gradient step makes no weight exactly 0; "
+            f"choose {where}.name = 'ftrl'"
+        )
+    if one.name == "ftrl" and (one.warmup_steps or one.decay != "none"):
+        raise ConfigError(
+            f"{where}.warmup_steps and {where}.decay do not go with ftrl: it computes weights anew from all its gradients, "
+            "of which each was weighted by the learning rate; its rate falls by itself"
+        )
+    if one.decay == "none" and (one.decay_steps or one.final_rate_fraction):
+        raise ConfigError(
+            f"{where}.decay_steps and {where}.final_rate_fraction belong to a decay; choose {where}.decay = 'linear' or 'cosine'"
+        )
+    if one.decay == "inverse_sqrt" and not one.decay_steps:
+        raise ConfigError(f"{where}.decay_steps = 0: inverse_sqrt has no end; give the steps after which the rate is 0.71 of itself")
+    if one.decay == "inverse_sqrt" and one.final_rate_fraction:
+        raise ConfigError(f"{where}.final_rate_fraction = {one.final_rate_fraction}: inverse_sqrt has no end; use linear or cosine")
 
 
 def _check_field(one: FieldConfig, where, taken):

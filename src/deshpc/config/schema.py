@@ -7,12 +7,12 @@ choices or the smallest valid value; `load` checks them, `deshpc info --options`
 from dataclasses import dataclass, field
 
 
-def option(default, text, choices=(), minimum=None, above=None):
+def option(default, text, choices=(), minimum=None, above=None, below=None):
     """A dataclass field with a default, its documentation and what values are valid.
 
-    minimum : the smallest valid value;  above : the value must be greater than this.
+    minimum : the smallest valid value;  above, below : the value must be greater, or less, than this.
     """
-    metadata = {"text": text, "choices": choices, "minimum": minimum, "above": above}
+    metadata = {"text": text, "choices": choices, "minimum": minimum, "above": above, "below": below}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -79,18 +79,46 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The update rule of table rows and dense parameters, `[optimizer]`."""
+    """The update rule of table rows and dense parameters, `[optimizer]`.  See docs/optimizers.md."""
 
-    name: str = option("adagrad", "sgd or adagrad (one accumulator per weight)", choices=("sgd", "adagrad"))
-    learning_rate: float = option(0.05, "step size", above=0.0)
+    name: str = option(
+        "adagrad",
+        "sgd; adagrad: one accumulator per weight; rowwise_adagrad: one for a row's linear weight, one for its "
+        "embedding; adam: lazy, moments of the keys present only; ftrl: FTRL-proximal",
+        choices=("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"),
+    )
+    learning_rate: float = option(0.05, "step size; alpha of ftrl", above=0.0)
     reduction: str = option(
         "auto",
-        "gradient of the batch's mean or summed loss; auto: sum for adagrad, whose steps then hardly depend on the "
-        "batch size, mean for sgd",
+        "gradient of the batch's mean or summed loss; auto: sum for adagrad, rowwise_adagrad and ftrl, whose steps "
+        "then hardly depend on the batch size, mean for sgd and adam",
         choices=("auto", "mean", "sum"),
     )
-    initial_accumulator: float = option(0.1, "adagrad: start of each sum of squared gradients", minimum=0.0)
-    epsilon: float = option(1e-8, "adagrad: added to the square root", minimum=0.0)
+    initial_accumulator: float = option(
+        0.1, "adagrad, rowwise_adagrad, ftrl: start of each sum of squared gradients", minimum=0.0
+    )
+    epsilon: float = option(1e-8, "adagrad, rowwise_adagrad, adam: added to the square root", minimum=0.0)
+    beta1: float = option(0.9, "adam: what the mean of gradients keeps each step", minimum=0.0, below=1.0)
+    beta2: float = option(0.999, "adam: what the mean of squared gradients keeps each step", minimum=0.0, below=1.0)
+    beta: float = option(1.0, "ftrl: added to the square root of the sum of squared gradients", minimum=0.0)
+    l1: float = option(0.0, "ftrl: L1 of rows; weights become exactly 0", minimum=0.0)
+    l2: float = option(
+        0.0, "L2 of rows: l2 times the weight is added to the gradient of each key of a batch; ftrl: see docs", minimum=0.0
+    )
+    clip_norm: float = option(
+        0.0, "largest norm of a step's gradient over all rows and dense parameters, L2 not counted; 0: any", minimum=0.0
+    )
+    warmup_steps: int = option(0, "steps in which the learning rate grows linearly from 0 to its value", minimum=0)
+    decay: str = option(
+        "none",
+        "how the learning rate falls after the warm-up: none, linear, cosine, or inverse_sqrt: "
+        "1 / sqrt(1 + step / decay_steps)",
+        choices=("none", "linear", "cosine", "inverse_sqrt"),
+    )
+    decay_steps: int = option(0, "length of the decay in steps; 0: the rest of the run", minimum=0)
+    final_rate_fraction: float = option(
+        0.0, "linear, cosine: what is left of the learning rate after the decay", minimum=0.0, below=1.0
+    )
 
 
 @dataclass(frozen=True)
@@ -102,7 +130,12 @@ class TrainConfig:
     seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
     shuffle: bool = option(True, "new order every epoch: blocks permuted, rows permuted inside their block")
     shuffle_block_rows: int = option(65_536, "rows of one shuffle block", minimum=1)
-    exchange: str = option("allreduce", "how partials become complete results", choices=("allreduce",))
+    exchange: str = option(
+        "allreduce",
+        "allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
+        "samples' sums, gradients are all-gathered; rows: rows travel to the samples, gradients back",
+        choices=("allreduce", "reduce_scatter", "rows"),
+    )
     routing: str = option(
         "routed",
         "routed: a sample's home rank sends each key to its owner; broadcast: every rank reads the whole batch",
@@ -110,7 +143,10 @@ class TrainConfig:
     )
     precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))
     accumulate: str = option(
-        "", "type of partial sums and gradient sums; empty: as precision", choices=("", "float32", "float64")
+        "",
+        "type of partial sums and gradient sums; empty: as precision; int64: fixed point, the same bits on any number "
+        "of ranks, at twice the bytes",
+        choices=("", "float32", "float64", "int64"),
     )
 
 

@@ -1,5 +1,7 @@
 """A data set as global batches: every rank sees the same batches and takes its contiguous share of each."""
 
+from itertools import cycle
+
 import numpy as np
 
 from deshpc.data.batch import Batch
@@ -18,7 +20,7 @@ class Reader:
     def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
         self._dataset, self._batch_samples, self._share = dataset, batch_samples, share
         self._seed, self._shuffle, self._block_rows = seed, shuffle, block_rows
-        self._buffers = buffers()
+        self._sets = cycle([buffers(), buffers()])
 
     @property
     def batches(self):
@@ -26,7 +28,7 @@ class Reader:
         return -(-len(self._dataset) // self._batch_samples)
 
     def epoch(self, epoch, first_step=0):
-        """Yield the Batches of an epoch.  Each is valid until the next one is asked for."""
+        """Yield the Batches of an epoch.  Each is valid until the one after the next is asked for."""
         order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
         for number in range(self.batches):
             yield self._batch(order, number, first_step)
@@ -49,7 +51,7 @@ class Reader:
         )  # fmt: skip
 
     def _gather(self, step, total, rows):
-        data, buffers, n = self._dataset, self._buffers, len(rows)
+        data, buffers, n = self._dataset, next(self._sets), len(rows)
         begins, ends = buffers.array("begins", n, np.int64), buffers.array("ends", n, np.int64)
         dense = buffers.array("dense", (n, data.n_dense), np.float32)
         labels = buffers.array("labels", n, np.float32)

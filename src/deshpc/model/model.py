@@ -1,24 +1,61 @@
 """A model's state and the stages of a step: route, look up, partial, exchange, finish, and the same walked back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from deshpc.comm.group import Handle, done, slice_of
 from deshpc.comm.ledger import Traffic
-from deshpc.table.routing import RoutedBatch
+from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
+from deshpc.nn.loss import log_loss
+from deshpc.nn.parts import part, parts_of
+from deshpc.table.routed import RoutedBatch
 from deshpc.table.table import ShardRows
 
 
 @dataclass(frozen=True)
-class Forward:
-    """What the way back needs: the routed batch, each shard's rows, the complete states (B, s), logits (B), and room
-    for the gradient of the loss by the logits (B)."""
+class Prepared:
+    """A batch whose keys are at their owners and whose rows are found: all that may be done before the rows are read.
+
+    shards : ShardRows of this rank's shards;  train : unseen keys have been inserted
+    """
 
     routed: RoutedBatch
     shards: list[ShardRows]
-    state: np.ndarray
-    logit: np.ndarray
-    gradient: np.ndarray
+    train: bool
+
+    @property
+    def direction(self):
+        return "forward" if self.train else "eval"
+
+
+@dataclass
+class Forward:
+    """A step under way.
+
+    prepared : the batch;  travelling : Handle of the exchange;  partial_shards : ShardRows of this rank's partials
+    state (n, s), logit (n), gradient (n) : of the samples that this rank's top works on; gradient is that of the loss
+    by the logits;  loss, dense : Handles of the batch's summed loss, and of the dense gradients' sums
+    gradient_scale : of fixed-point sums of gradients
+    """
+
+    prepared: Prepared
+    travelling: Handle
+    partial_shards: list = field(default_factory=list)
+    state: np.ndarray | None = None
+    logit: np.ndarray | None = None
+    gradient: np.ndarray | None = None
+    loss: Handle | None = None
+    dense: Handle | None = None
+    gradient_scale: float = 1.0
+
+    @property
+    def routed(self):
+        return self.prepared.routed
+
+    @property
+    def shards(self):
+        return self.prepared.shards
 
 
 class Model:
@@ -32,60 +69,132 @@ class Model:
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
         self.table, self.operators, self.parameters = table, operators, parameters
         self.zero = table.zero
-        self.columns = np.cumsum([0] + [operator.width for operator in operators])
+        self.enter = _nowhere
         self._scratch = backend.buffers()
-        self._traffic_name = "+".join(operator.name for operator in operators)
+        self._fixed = FixedPoint(group) if table.sums_type.kind == "i" else None
 
     @property
     def width(self):
         """s, numbers of a sample's state."""
-        return int(self.columns[-1])
+        return self.operators.width
+
+    def prepare(self, batch, train, poke=lambda: None):
+        """Route a global batch, of which `batch` is what this rank's routing reads, and look its keys up.
+
+        Reads no row, so it may run while the step before is under way.  train : insert unseen keys; otherwise they
+        read as zeros.  poke : called between pieces of work.  Valid until the call after the next one.  Collective.
+        """
+        self.enter("route")
+        routed = self.routing.route(batch, "forward" if train else "eval")
+        poke()
+        self.enter("look up")
+        shards = self.table.lookup(routed, insert=train)
+        poke()
+        return Prepared(routed, shards, train)
+
+    def begin(self, prepared):
+        """Compute partials and start their exchange; returns a Forward.  Collective."""
+        self.enter("partial")
+        return Forward(prepared, self.exchange.start(prepared, PARTIAL_SCALE, prepared.direction))
+
+    def complete(self, forward):
+        """Wait for the exchange and fill in state and logits.  Collective."""
+        routed = forward.routed
+        self.enter("exchange")
+        forward.state, forward.partial_shards = forward.travelling.wait()
+        self.enter("finish")
+        if self._fixed:
+            forward.state = self._fixed.value(forward.state)
+            if not forward.prepared.train:
+                self._fixed.check_partials(routed.step, self._magnitude(forward))
+        samples = len(routed.labels)
+        forward.logit = self._scratch.array("logit", samples, self.zero.dtype)
+        forward.gradient = self._scratch.array("gradient", samples, self.zero.dtype)
+        self.operators.finish(forward.state, routed.dense, self.parameters, forward.logit)
+        return forward
 
     def forward(self, batch, train):
-        """Logits of a global batch, of which `batch` is what this rank's routing reads.  Collective.
+        """Logits of a global batch: prepare, begin, complete.  Valid until the next call.  Collective."""
+        return self.complete(self.begin(self.prepare(batch, train)))
 
-        train : insert unseen keys; otherwise they read as zeros.  Valid until the next call.
-        """
-        direction = "forward" if train else "eval"
-        routed = self.routing.route(batch, direction)
-        shards = self.table.lookup(routed, insert=train)
-        state = self._partial(shards, routed.samples)
-        state = self.exchange.complete(state, Traffic(self._traffic_name, "partials", direction)).wait()
-        logit = self._scratch.array("logit", routed.samples, self.zero.dtype)
-        logit[:] = self.parameters["bias"]
-        for operator, column in zip(self.operators, self.columns[:-1], strict=True):
-            operator.finish(state, int(column), routed.dense, self.parameters, logit)
-        gradient = self._scratch.array("gradient", routed.samples, self.zero.dtype)
-        return Forward(routed, shards, state, logit, gradient)
+    def lose(self, forward):
+        """Set the gradient of the loss by the logits, and start adding up the loss over ranks.  Collective."""
+        routed = forward.routed
+        loss = log_loss(
+            self.backend, self.zero, forward.logit, routed.labels, forward.gradient, routed.samples,
+            self.table.optimizer.reduction,
+        )  # fmt: skip
+        if self.exchange.whole_top:
+            forward.loss = done(float(loss))
+        else:
+            traffic = Traffic("batch", "control", "forward")
+            forward.loss = self.group.gather_numbers(loss, traffic).then(lambda parts: float(parts.sum()))
 
     def backward(self, forward):
         """Sum the gradients of all rows and dense parameters, from `forward.gradient`.  Collective."""
-        gradient = forward.gradient
-        for operator, column in zip(self.operators, self.columns[:-1], strict=True):
-            operator.finish_adjoint(forward.state, int(column), forward.routed.dense, self.parameters, gradient)
-        self.parameters.gradient_of("bias")[...] = gradient.sum()
-        state = self.exchange.distribute(forward.state, Traffic(self._traffic_name, "gradients", "backward")).wait()
-        self.backend.each(self._partial_adjoint, [(shard, state) for shard in forward.shards])
+        self.enter("backward")
+        if self._fixed:
+            forward.gradient_scale = self._agree_scale(forward)
+        scale, gradient = forward.gradient_scale, forward.gradient
+        self._sum_bias_gradient(gradient, scale)
+        self.operators.finish_adjoint(forward.state, forward.routed.dense, self.parameters, gradient, scale)
+        sums = self.parameters.take_sums()
+        if self.exchange.whole_top:
+            forward.dense = done(sums)
+        else:
+            forward.dense = self.group.sum_samples(sums, Traffic("dense", "dense", "backward"))
+        self.exchange.backward(forward.prepared, forward.partial_shards, forward.state, scale)
 
     def update(self, forward):
-        """Apply the update rule to the rows that the batch touched and to the dense parameters.  Not collective."""
-        self.table.update(forward.shards, forward.routed.step)
-        self.parameters.update()
+        """Apply the update rule to the rows that the batch touched and to the dense parameters.  Collective."""
+        self.enter("update")
+        step, inverse_scale = forward.routed.step, 1.0 / forward.gradient_scale
+        self.parameters.set_gradient(forward.dense.wait(), inverse_scale)
+        clip = self._clip(forward, inverse_scale)
+        self.table.update(forward.shards, step, clip, inverse_scale)
+        self.parameters.update(step, clip)
 
-    def _partial(self, shards, samples):
-        """This rank's partials (B, s): those of its shards added up."""
-        states = [
-            self._scratch.array(f"state {i}", (samples, self.width), self.zero.dtype) for i in range(len(shards))
-        ]
-        self.backend.each(self._partial_of_shard, list(zip(shards, states, strict=True)))
-        for other in states[1:]:
-            states[0] += other
-        return states[0]
+    def _sum_bias_gradient(self, gradient, scale):
+        def of_parts(first, last):
+            for p in range(first, last):
+                sums = self.parameters.sums_of("bias", p).reshape(1)
+                self.backend.loss.sum_gradient(gradient, scale, sums, 0, *part(len(gradient), p))
 
-    def _partial_of_shard(self, shard, state):
-        for operator, column in zip(self.operators, self.columns[:-1], strict=True):
-            operator.partial(self.table, shard, state, int(column))
+        self.backend.each(of_parts, parts_of(self.backend.threads))
 
-    def _partial_adjoint(self, shard, state):
-        for operator, column in zip(self.operators, self.columns[:-1], strict=True):
-            operator.partial_adjoint(self.table, shard, state, int(column))
+    def _clip(self, forward, inverse_scale):
+        """Factor of all gradients: at most 1, so that their global norm is at most the optimizer's clip_norm."""
+        if not self.table.optimizer.clip_norm:
+            return 1.0
+        norms = np.concatenate(self.table.square_norms(forward.shards, inverse_scale))
+        if self._fixed:
+            of_rows = self._fixed.sum(norms)
+        else:
+            of_rows = float(self.group.sum(norms.sum(), Traffic("batch", "control", "backward"))[0])
+        return self.table.optimizer.clip(of_rows + self.parameters.square_norm())
+
+    def _agree_scale(self, forward):
+        """The scale of this step's gradients in fixed point, from every rank's own share of the batch."""
+        routed, home = forward.routed, forward.routed.home
+        first, last = self._home_samples(routed)
+        begin, end = (first, last) if self.exchange.whole_top else (0, last - first)
+        largest = self._scratch.array("largest values", len(home), np.float64)
+        self.backend.loss.largest_values(home.begins, home.ends, home.values, home.dense, largest)
+        term, sample = self.operators.largest_term(
+            forward.state, forward.gradient, self.parameters, largest, begin, end
+        )
+        return self._fixed.gradient_scale(
+            routed.step, self._magnitude(forward), (term, sample - begin + first), home.occurrences + len(home)
+        )
+
+    def _magnitude(self, forward):
+        """(largest sum of |terms| of a partial at this rank, its sample in the batch)."""
+        magnitude, sample = self.operators.magnitude(forward.partial_shards)
+        return magnitude, sample + (self._home_samples(forward.routed)[0] if self.exchange.moves_rows else 0)
+
+    def _home_samples(self, routed):
+        return slice_of(routed.samples, self.group.size, self.group.rank)
+
+
+def _nowhere(stage):
+    """What `Model.enter` does where nobody watches."""

@@ -3,14 +3,14 @@
 from deshpc.nn.parts import part, parts_of
 
 
-def log_loss(backend, zero, logit, labels, gradient, reduction):
-    """Sum of the log-losses (float64); fills gradient (B) = p - y, divided by B if reduction is "mean".
+def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
+    """Sum of the log-losses (float64); fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
 
-    logit, gradient : (B) of the compute type;  labels : (B) float32
-    The sum is taken over fixed parts of the batch in a fixed order: it does not depend on the number of threads.
+    logit, gradient : (n) of the compute type;  labels : (n) float32;  batch_samples : B, samples of the global batch
+    The sum is taken over fixed parts of the samples in a fixed order: it does not depend on the number of threads.
     """
     samples = len(logit)
-    scale = type(zero)(1.0 / max(1, samples) if reduction == "mean" else 1.0)
+    scale = type(zero)(1.0 / max(1, batch_samples) if reduction == "mean" else 1.0)
 
     def of_parts(first, last):
         return [

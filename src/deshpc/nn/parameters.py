@@ -2,30 +2,68 @@
 
 import numpy as np
 
+from deshpc.nn.parts import PARTS
+
 
 class Parameters:
     """Named arrays inside one flat array of `dtype`, so that one fused exchange or update serves them all."""
 
-    def __init__(self, shapes, dtype, optimizer):
-        """shapes : {name: shape}, in order; everything starts at zero, optimizer state at its own start."""
+    def __init__(self, backend, shapes, dtype, optimizer, sums=None):
+        """shapes : {name: shape}, in order; everything starts at zero, optimizer state to fit.
+
+        sums : type in which gradients are added up, if not `dtype`
+        """
         sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
         total = sum(sizes.values())
-        self._optimizer, self._shapes, self._sizes = optimizer, dict(shapes), sizes
+        self._backend, self._optimizer, self._shapes, self._sizes = backend, optimizer, dict(shapes), sizes
         self.values, self.gradient = np.zeros(total, dtype), np.zeros(total, dtype)
-        self.state = np.full(optimizer.state_numbers(total), optimizer.state_start, dtype)
+        self.state = np.empty(optimizer.dense_state_start.planes * total, dtype)
+        self._part_sums = np.zeros((PARTS, total), sums or dtype)
         self._views, self._gradients = self._split(self.values), self._split(self.gradient)
+        self._sum_views = [self._split(one) for one in self._part_sums]
+        self.begin_state()
 
     def __getitem__(self, name):
         """The parameter, a view."""
         return self._views[name]
 
     def gradient_of(self, name):
-        """The parameter's gradient, a view to be filled before `update`."""
+        """The parameter's gradient, a view."""
         return self._gradients[name]
 
-    def update(self):
-        """Apply the optimizer once."""
-        self._optimizer.update_dense(self.values, self.state, self.gradient)
+    def sums_of(self, name, p):
+        """The sums of the parameter's gradient over part p of the samples, a view to be added to; see `nn.parts`."""
+        return self._sum_views[p][name]
+
+    def take_sums(self):
+        """The gradient's sums over all parts (n), added in order; the parts' sums become zero."""
+        total = self._part_sums.sum(axis=0)
+        self._part_sums[...] = 0
+        return total
+
+    def set_gradient(self, sums, inverse_scale):
+        """Set the gradient from its sums (n) over all samples; inverse_scale : value of a 1 in fixed-point sums."""
+        if sums.dtype == self.gradient.dtype:
+            self.gradient[:] = sums
+        else:
+            self.gradient[:] = sums * inverse_scale
+
+    def begin_state(self):
+        """Start the optimizer state from the values: to be called when first values have been set.
+
+        FTRL computes weights from its state, so a state that does not know them would undo them.
+        """
+        self.state[:] = self._optimizer.dense_state_start.of(self.values).ravel()
+
+    def update(self, step, clip=1.0):
+        """Apply the optimizer once, to `clip` times the gradient.  L1 and L2 do not apply to dense parameters."""
+        zero = self.values.dtype.type(0)
+        rule = self._optimizer.dense_rule(step, type(zero))
+        self._backend.update.dense(rule, zero, self.values, self.state, self.gradient, type(zero)(clip))
+
+    def square_norm(self):
+        """Squared norm of the gradient, float64."""
+        return np.square(self.gradient, dtype=np.float64).sum()
 
     def arrays(self):
         """{"values": ..., "state": ...}: what a saved model holds."""

@@ -1,28 +1,185 @@
-"""How partial results become complete: the exchange between an operator's partial and its finish."""
+"""How partial results become complete, and gradients reach the rows: forward and adjoint of every exchange.
 
-from deshpc.comm.group import done
+    name             forward                                        top on       backward
+    allreduce        all-reduce of partials (B, s)                  all samples  nothing travels
+    reduce_scatter   reduce-scatter of partials (B, s) to home      own share    all-gather of the states' gradients (b, s)
+    rows             rows of unique keys travel to home             own share    their gradients travel back, summed per key
+
+Bytes sent by a rank in a step, both directions, N ranks, b samples a rank, numbers of 4 or 8 bytes: the first two
+2 (N - 1) b s; rows 2 b u w (N - 1) / N for u distinct keys a sample in a local batch and rows of w weights.  Where the
+top works on a rank's own share, dense gradients are all-reduced besides (`model.model`).
+
+`start` returns a Handle of (state, shards): the complete states of the top's samples, and the ShardRows from which
+this rank computed partials.  `backward` adds the rows' gradients to the sums of `prepared.shards`, at the owners.
+"""
+
+import numpy as np
+
+from deshpc.backend.record import CACHE_LINE, WEIGHTS
+from deshpc.comm.ledger import Traffic
+from deshpc.table.table import ShardRows
 
 
 class AllReduce:
     """Every rank gets all B complete states and repeats the cheap top.
 
-    Forward: all-reduce, 2 (N - 1) b s numbers sent per rank.  Backward: identity, since every rank has computed the
-    gradient of all B states itself; nothing travels.
+    Forward: all-reduce, consumer replicated.  Backward: identity, since every rank has computed the gradient of all B
+    states itself.
 
             rank 0        rank 1                rank 0          rank 1
         s0  a             b            ->   s0  a + b           a + b
         s1  c             d                 s1  c + d           c + d
     """
 
-    name = "allreduce"
+    whole_top, moves_rows = True, False
 
-    def __init__(self, group):
-        self._group = group
+    def __init__(self, backend, group, operators):
+        self._group, self._operators = group, operators
 
-    def complete(self, state, traffic):
-        """Handle of the complete states (B, s) of the samples that this rank's top works on: all.  Collective."""
-        return self._group.sum_samples(state, traffic)
+    def start(self, prepared, scale, direction):
+        """Start the all-reduce of partials.  Collective."""
+        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale)
+        traffic = Traffic(self._operators.name, "partials", direction)
+        return self._group.sum_samples(state, traffic).then(lambda whole: (whole, prepared.shards))
 
-    def distribute(self, gradient, traffic):
-        """Handle of the states' gradients (B, s) of all samples at every rank.  Nothing to do.  Not collective."""
-        return done(gradient)
+    def backward(self, prepared, shards, state, scale):
+        """Add the gradients of own rows, from the gradients (B, s) of all states.  Not collective."""
+        self._operators.partial_adjoint(prepared.shards, state, scale)
+
+
+class ReduceScatter:
+    """Every rank gets the complete states of its own samples; the top is data-parallel.
+
+    Forward: reduce-scatter over samples.  Backward: all-gather of the states' gradients.
+
+            rank 0        rank 1                rank 0          rank 1             rank 0     rank 1
+        s0  a             b            ->   s0  a + b                      ->  s0  ds0        ds0
+        s1  c             d                 s1                  c + d          s1  ds1        ds1
+    """
+
+    whole_top, moves_rows = False, False
+
+    def __init__(self, backend, group, operators):
+        self._group, self._operators, self._scratch = group, operators, backend.buffers()
+
+    def start(self, prepared, scale, direction):
+        """Start the reduce-scatter of partials.  Collective."""
+        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale)
+        traffic = Traffic(self._operators.name, "partials", direction)
+        return self._group.reduce_samples(state, traffic).then(lambda share: (share, prepared.shards))
+
+    def backward(self, prepared, shards, state, scale):
+        """Add the gradients of own rows, from the gradients (b, s) of this rank's samples' states.  Collective."""
+        whole = self._scratch.array("gradient", (prepared.routed.samples, state.shape[1]), state.dtype)
+        traffic = Traffic(self._operators.name, "gradients", "backward")
+        self._operators.partial_adjoint(prepared.shards, self._group.gather_samples(state, whole, traffic).wait(), scale)
+
+
+class RowExchange:
+    """The rows of the share's unique keys travel home, where whole samples are computed; row gradients travel back.
+
+    Forward: owner -> home, the weights of each requested key.  Backward: home -> owner, the gradient sums of the same
+    keys in the same order; the owner adds them up in home-rank order.
+
+            rank 0 (rows a)      rank 1 (rows b)         home 0            home 1
+            asked: a1 | a2       asked: b1 b2 | b1   ->  a1  b1 b2         a2  b1
+            da1 | da2            db1 db2 | db1       <-  da1 db1 db2       da2 db1
+
+    A gradient is that of w, then of v; in fixed point, where values weight the keys, sum(g x A) and sum(g x^2) travel
+    instead of dv, since only integers add up to the same bits in any order.
+    """
+
+    whole_top, moves_rows = False, True
+
+    def __init__(self, backend, group, operators):
+        self._backend, self._group, self._operators = backend, group, operators
+        self._table, self._layout = operators.table, operators.table.layout
+        self._scratch = backend.buffers()
+        self._threads = [backend.buffers() for _ in range(backend.threads)]
+
+    def start(self, prepared, scale, direction):
+        """Start sending rows; partials of whole samples are computed when they are there.  Collective."""
+        requests, layout = prepared.routed.requests, self._layout
+        row_bytes = layout.weights * np.dtype(layout.precision).itemsize
+        lines = -(-(WEIGHTS + row_bytes) // CACHE_LINE)
+        message = self._message("rows out", requests.asked, row_bytes)
+
+        def send(s, shard):
+            targets = self._addresses("targets", s, message, requests.asked, row_bytes)
+            self._backend.rows.send_rows(layout.number, layout.weights, lines, shard.local, shard.addresses, targets)
+
+        self._backend.each(send, list(enumerate(prepared.shards)))
+        incoming = self._message("rows in", requests.asking, row_bytes)
+        traffic = Traffic(self._operators.name, "rows", direction)
+        travelling = self._exchange(message, requests.asked, incoming, requests.asking, row_bytes, traffic)
+
+        def compute(received):
+            shards = self._backend.each(
+                lambda s, keys: self._home_rows(s, keys, received, requests.asking, row_bytes), list(enumerate(requests.home))
+            )
+            return self._operators.partial(shards, len(prepared.routed.home), scale), shards
+
+        return travelling.then(compute)
+
+    def backward(self, prepared, shards, state, scale):
+        """Sum the gradients of the share's unique rows at home and send them to the owners.  Collective."""
+        self._operators.partial_adjoint(shards, state, scale)
+        requests, layout, kernels = prepared.routed.requests, self._layout, self._backend.rows
+        integers = self._table.sums_type.kind == "i"
+        weighted = shards[0].self_sums is not None
+        send_self = weighted and integers
+        gradient_bytes = (layout.weights + send_self) * self._table.sums_type.itemsize
+        message = self._message("gradients out", requests.asking, gradient_bytes)
+
+        def send(s, shard):
+            if weighted and not integers:
+                kernels.subtract_own(
+                    self._table.lanes, layout.number, self._table.zero, layout.dim, shard.addresses,
+                    shard.vector_sums, shard.self_sums,
+                )  # fmt: skip
+            targets = self._addresses("targets", s, message, requests.asking, gradient_bytes)
+            kernels.send_gradients(
+                layout.dim, shard.scalar_sums, shard.vector_sums, shard.self_sums, send_self, targets
+            )
+
+        self._backend.each(send, list(enumerate(shards)))
+        incoming = self._message("gradients in", requests.asked, gradient_bytes)
+        traffic = Traffic(self._operators.name, "gradients", "backward")
+        received = self._exchange(message, requests.asking, incoming, requests.asked, gradient_bytes, traffic).wait()
+
+        def add(s, shard):
+            sources = self._addresses("sources", s, received, requests.asked, gradient_bytes)
+            own = shard.self_sums if send_self else None
+            kernels.add_gradients(sources, layout.dim, shard.local, shard.scalar_sums, shard.vector_sums, own)
+
+        self._backend.each(add, list(enumerate(prepared.shards)))
+
+    def _home_rows(self, s, keys, received, asking, row_bytes):
+        """ShardRows of thread s at home: the received rows stand for records."""
+        addresses = self._addresses("addresses", s, received, asking, row_bytes, -WEIGHTS)
+        sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
+        return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, *sums)
+
+    def _message(self, name, counts, size):
+        return self._scratch.array(name, int(counts.sum()) * size, np.uint8)
+
+    def _addresses(self, name, s, message, counts, size, shift=0):
+        """Where the elements of `size` bytes of thread s lie in a message: rank by rank, inside a rank shard by shard."""
+        ends = np.cumsum(counts.ravel())
+        begins = size * (ends - counts.ravel()).reshape(counts.shape)[:, s]
+        mine = np.ascontiguousarray(counts[:, s])
+        result = self._threads[s].array(name, int(mine.sum()), np.int64)
+        self._backend.rows.segment_addresses(message, np.ascontiguousarray(begins), mine, size, shift, result)
+        return result
+
+    def _exchange(self, send, sending, receive, receiving, size, traffic):
+        out, into = size * sending.sum(axis=1), size * receiving.sum(axis=1)
+        return self._group.exchange_bytes(send, out, receive, into, [(traffic, out)])
+
+
+EXCHANGES = {"allreduce": AllReduce, "reduce_scatter": ReduceScatter, "rows": RowExchange}
+
+
+def open_exchange(name, backend, group, operators):
+    """The exchange that a configuration names.  One rank has all rows and all samples: nothing to exchange."""
+    return EXCHANGES["allreduce" if group.size == 1 else name](backend, group, operators)

@@ -7,7 +7,7 @@ adjoint  dA = g A, dc = g at the top;  dw_j = g x_j, dv_j = g x_j (A - v_j x_j) 
 
 import numpy as np
 
-from deshpc.nn.parts import PARTS, part, parts_of
+from deshpc.nn.parts import part, parts_of
 
 
 class FM:
@@ -16,14 +16,10 @@ class FM:
     name = "fm"
     scalars = 1
 
-    def __init__(self, backend, n_dense, compute, precision, dim, seed, init_std):
+    def __init__(self, backend, n_dense, compute, lanes, dim, seed, init_std):
         self._backend, self.zero, self.dim, self.width = backend, np.dtype(compute).type(0), dim, dim + 1
-        self._lanes = backend.lanes(dim, precision, compute)
-        self._seed, self._init_std = seed, init_std
+        self._lanes, self._seed, self._init_std = lanes, seed, init_std
         self.parameters = {"fm.weights": (n_dense,), "fm.factors": (n_dense, dim)}
-        self._weight_sums = np.zeros((PARTS, n_dense), compute)
-        self._factor_sums = np.zeros((PARTS, n_dense, dim), compute)
-        self._self_sums = np.zeros((PARTS, n_dense), compute)
 
     def begin(self, parameters):
         """Set the dense parameters' first values: factors as a table would start rows, weights at zero."""
@@ -31,15 +27,15 @@ class FM:
         generator = np.random.Generator(np.random.Philox(self._seed))
         factors[...] = (generator.random(factors.shape) * 2 - 1) * (3**0.5 * self._init_std)
 
-    def partial(self, table, shard, state, column):
+    def partial(self, table, shard, state, column, scale):
         """Write columns column .. column + k of `state` (B, width): the partial of one shard's rows."""
         self._backend.fm.partial(
-            self._lanes, table.layout.number, self.zero, 1.0, self.dim, shard.offsets, shard.local, shard.values,
+            self._lanes, table.layout.number, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values,
             shard.addresses, state, state.shape[1], column,
         )  # fmt: skip
 
     def finish(self, state, column, dense, parameters, logit):
-        """Add this operator's share to logit (B); completes A in `state` by the dense features."""
+        """Add this operator's share to logit (n); completes A in `state` by the dense features."""
         weights, factors = parameters["fm.weights"], parameters["fm.factors"]
         threads, samples = self._backend.threads, len(logit)
         self._backend.each(
@@ -51,26 +47,35 @@ class FM:
             ],
         )  # fmt: skip
 
-    def finish_adjoint(self, state, column, dense, parameters, gradient):
-        """Turn `state` into the gradient of the loss by the state, from that by the logit (B); fill dense gradients."""
-        for sums in (self._weight_sums, self._factor_sums, self._self_sums):
-            sums[...] = 0
+    def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
+        """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
+        factors = parameters["fm.factors"]
 
         def of_parts(first, last):
             for p in range(first, last):
                 self._backend.fm.finish_adjoint(
-                    self._lanes, self.zero, self.dim, state, state.shape[1], column, dense, gradient,
-                    self._weight_sums[p], self._factor_sums[p], self._self_sums[p], *part(len(gradient), p),
+                    self._lanes, self.zero, scale, self.dim, state, state.shape[1], column, dense, factors, gradient,
+                    parameters.sums_of("fm.weights", p), parameters.sums_of("fm.factors", p), *part(len(gradient), p),
                 )  # fmt: skip
 
         self._backend.each(of_parts, parts_of(self._backend.threads))
-        parameters.gradient_of("fm.weights")[:] = self._weight_sums.sum(axis=0)
-        own = self._self_sums.sum(axis=0)[:, None] * parameters["fm.factors"]
-        parameters.gradient_of("fm.factors")[:] = self._factor_sums.sum(axis=0) - own
 
-    def partial_adjoint(self, table, shard, state, column):
+    def partial_adjoint(self, table, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""
         self._backend.fm.partial_adjoint(
-            self._lanes, self.zero, 1.0, self.dim, shard.offsets, shard.local, shard.values, state, state.shape[1], column,
-            shard.scalar_sums, shard.vector_sums, shard.self_sums,
+            self._lanes, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values, state, state.shape[1],
+            column, shard.scalar_sums, shard.vector_sums, shard.self_sums,
+        )  # fmt: skip
+
+    def magnitude(self, table, shard):
+        """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
+        return self._backend.fm.magnitude(
+            self._lanes, table.layout.number, self.zero, self.dim, shard.offsets, shard.local, shard.values, shard.addresses
+        )
+
+    def largest_term(self, state, column, gradient, parameters, largest_values, begin, end):
+        """(bound of all |terms| of gradient sums of samples begin .. end, its sample)."""
+        return self._backend.fm.largest_term(
+            self._lanes, self.zero, self.dim, state, state.shape[1], column, gradient, parameters["fm.factors"],
+            largest_values, begin, end,
         )  # fmt: skip

@@ -5,7 +5,7 @@ partial z = sum of w x over a rank's own keys, s = 1;  finish: z plus the dense 
 
 import numpy as np
 
-from deshpc.nn.parts import PARTS, part, parts_of
+from deshpc.nn.parts import part, parts_of
 
 
 class Linear:
@@ -17,20 +17,19 @@ class Linear:
     def __init__(self, backend, n_dense, compute):
         self._backend, self.zero = backend, np.dtype(compute).type(0)
         self.parameters = {"linear.weights": (n_dense,)}
-        self._weight_sums = np.zeros((PARTS, n_dense), compute)
 
     def begin(self, parameters):
         """Set the dense parameters' first values: weights start at zero."""
 
-    def partial(self, table, shard, state, column):
+    def partial(self, table, shard, state, column, scale):
         """Write column `column` of `state` (B, width): the partial of one shard's rows."""
         self._backend.linear.partial(
-            table.layout.number, self.zero, 1.0, shard.offsets, shard.local, shard.values, shard.addresses,
+            table.layout.number, self.zero, scale, shard.offsets, shard.local, shard.values, shard.addresses,
             state, state.shape[1], column,
         )  # fmt: skip
 
     def finish(self, state, column, dense, parameters, logit):
-        """Add this operator's share to logit (B)."""
+        """Add this operator's share to logit (n)."""
         weights = parameters["linear.weights"]
         threads, samples = self._backend.threads, len(logit)
         self._backend.each(
@@ -41,21 +40,30 @@ class Linear:
             ],
         )
 
-    def finish_adjoint(self, state, column, dense, parameters, gradient):
-        """Turn `state` into the gradient of the loss by the state, from that by the logit (B); fill dense gradients."""
-        self._weight_sums[:] = 0
+    def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
+        """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
 
         def of_parts(first, last):
             for p in range(first, last):
                 self._backend.linear.finish_adjoint(
-                    self.zero, state, state.shape[1], column, dense, gradient, self._weight_sums[p], *part(len(gradient), p)
-                )
+                    self.zero, scale, state, state.shape[1], column, dense, gradient,
+                    parameters.sums_of("linear.weights", p), *part(len(gradient), p),
+                )  # fmt: skip
 
         self._backend.each(of_parts, parts_of(self._backend.threads))
-        parameters.gradient_of("linear.weights")[:] = self._weight_sums.sum(axis=0)
 
-    def partial_adjoint(self, table, shard, state, column):
+    def partial_adjoint(self, table, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""
         self._backend.linear.partial_adjoint(
-            self.zero, 1.0, shard.offsets, shard.local, shard.values, state, state.shape[1], column, shard.scalar_sums
+            self.zero, scale, shard.offsets, shard.local, shard.values, state, state.shape[1], column, shard.scalar_sums
         )
+
+    def magnitude(self, table, shard):
+        """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
+        return self._backend.linear.magnitude(
+            table.layout.number, shard.offsets, shard.local, shard.values, shard.addresses
+        )
+
+    def largest_term(self, state, column, gradient, parameters, largest_values, begin, end):
+        """(largest |term| of gradient sums of samples begin .. end, its sample)."""
+        return self._backend.linear.largest_term(gradient, largest_values, begin, end)

@@ -2,51 +2,23 @@
 
     broadcast   every rank reads the whole global batch; each shard keeps what it owns.  No key travels.
     routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
-                labels and dense features are all-gathered, since every rank computes the top for all samples
+                labels and dense features are all-gathered where every rank computes the top for all samples
 
             home rank 0          home rank 1                shard 0 (keys a)        shard 1 (keys b)
             s0: a1 b1            s2: b1                 ->  s0: a1  s1: a1          s0: b1  s1: b2
             s1: a1 b2            s3: a2                     s2: -   s3: a2          s2: b1  s3: -
 
 Either way a shard sees its occurrences sample by sample in global order, so sums per key are added in the same
-order for any number of ranks.
+order for any number of ranks.  Where rows travel instead of partials, see `table.requests`.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
-from deshpc.comm.group import done, slices
+from deshpc.comm.group import done, slice_of, slices
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DataError
-
-
-@dataclass(frozen=True)
-class OwnedKeys:
-    """What one shard owns of a global batch.
-
-    offsets : (B + 1) int64, occurrences of each sample;  keys (n) uint64, fields (n) uint16
-    occurrences : (nnz) int32, which of `keys` each occurrence is; None: keys are listed occurrence by occurrence
-    values : (nnz) float32 or None (all 1)
-    """
-
-    offsets: np.ndarray
-    keys: np.ndarray
-    fields: np.ndarray
-    occurrences: np.ndarray | None
-    values: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class RoutedBatch:
-    """A global batch at this rank: what each of its shards owns, and the labels (B) and dense features (B, n_dense)
-    of all samples."""
-
-    step: int
-    samples: int
-    shards: list
-    labels: np.ndarray
-    dense: np.ndarray
+from deshpc.table.requests import BroadcastRequests, RoutedRequests
+from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, two_sets
 
 
 class Broadcast:
@@ -54,17 +26,21 @@ class Broadcast:
 
     reads_whole_batch = True
 
-    def __init__(self, backend, group, partition, n_fields):
-        self._backend, self._partition = backend, partition
+    def __init__(self, backend, group, partition, n_fields, exchange):
+        self._backend, self._group, self._partition, self._whole_top = backend, group, partition, exchange.whole_top
         self._first_owner = group.rank * partition.shards
-        self._buffers = [backend.buffers() for _ in range(partition.shards)]
+        self._sets = two_sets(backend, partition.shards)
+        self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of a batch of all B samples.  Valid until the next call."""
+        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        buffers = next(self._sets)
         shards = self._backend.each(
-            self._select, [(batch, self._first_owner + s, self._buffers[s]) for s in range(self._partition.shards)]
+            self._select, [(batch, self._first_owner + s, buffers[s]) for s in range(self._partition.shards)]
         )
-        return RoutedBatch(batch.step, len(batch), shards, batch.labels, batch.dense)
+        home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
+        top = batch if self._whole_top else home
+        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, shards)
 
     def _select(self, batch, owner, buffers):
         n = batch.occurrences
@@ -74,7 +50,8 @@ class Broadcast:
         count = self._backend.routing.select(
             batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, owner, offsets, keys, fields, values
         )
-        return OwnedKeys(offsets, keys[:count], fields[:count], None, None if values is None else values[:count])
+        weighted = values is not None
+        return OwnedKeys(keys[:count], fields[:count], weighted, offsets, None, values[:count] if weighted else None)
 
 
 class Routed:
@@ -82,67 +59,69 @@ class Routed:
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields):
+    def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
-        self._home = backend.buffers()
-        self._buffers = [backend.buffers() for _ in range(partition.shards)]
+        self._whole_top = exchange.whole_top
+        self._sets = two_sets(backend, 1 + partition.shards)
+        self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the next call.
+        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
 
         direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  Collective.
         """
+        home, *buffers = next(self._sets)
         samples = slices(batch.global_samples, self._group.size)
-        labels, dense = self._gather_top(batch, direction)
-        header, sections, message, weighted = self._travel(batch, samples, direction)
+        labels, dense = self._gather_top(batch, home, direction)
+        header, sections, message, weighted = self._travel(batch, home, samples, direction)
         first = self._group.rank * self._partition.shards
         shards = self._backend.each(
             self._unpack,
-            [
-                (message, header, sections, samples, weighted, first + s, self._buffers[s])
-                for s in range(self._partition.shards)
-            ],
+            [(message, header, sections, samples, weighted, first + s, buffers[s]) for s in range(self._partition.shards)],
         )
-        return RoutedBatch(batch.step, batch.global_samples, shards, labels.wait(), dense.wait())
+        return RoutedBatch(batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards)
 
-    def _gather_top(self, batch, direction):
-        """Start the all-gathers of labels and dense features."""
+    def _gather_top(self, batch, home, direction):
+        """Start the all-gathers of labels and dense features, where the top works on all samples."""
+        if not self._whole_top:
+            return done(batch.labels), done(batch.dense)
         traffic = Traffic("batch", "labels", direction)
-        labels = self._home.array("labels", batch.global_samples, np.float32)
+        labels = home.array("labels", batch.global_samples, np.float32)
         started = self._group.gather_samples(np.ascontiguousarray(batch.labels), labels, traffic)
-        dense = self._home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
+        dense = home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
         if dense.size == 0:
             return started, done(dense)
         return started, self._group.gather_samples(np.ascontiguousarray(batch.dense), dense, traffic)
 
-    def _travel(self, batch, samples, direction):
+    def _travel(self, batch, home, samples, direction):
         """Send each owner rank its message; returns header, sections, message received, and whether it is weighted."""
-        kernels, group, home, nnz = self._backend.routing, self._group, self._home, batch.occurrences
+        kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
         weighted = batch.values is not None
         scratch = home.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32)
         place = home.array("place", nnz, np.int64)
         keys, fields = home.array("unique keys", nnz, np.uint64), home.array("unique fields", nnz, np.uint16)
         ranks, occurrences = home.array("unique ranks", nnz, np.int32), home.array("occurrences", nnz, np.int32)
         unique = kernels.deduplicate(
-            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, scratch, place,
-            keys, fields, ranks, occurrences,
+            batch.begins, batch.ends, batch.keys, batch.fields, None, self._partition, 1, 0, scratch, place,
+            keys, fields, ranks, home.array("offsets", len(batch) + 1, np.int64), occurrences, None,
         )  # fmt: skip
         keys, fields, ranks = keys[:unique], fields[:unique], ranks[:unique]
         header = np.empty((group.size, self._n_fields + 1), np.int32)
         sections = np.empty((group.size, 4), np.int64)
         kernels.count_messages(fields, ranks, occurrences, header)
         kernels.section_bytes(header, np.full(group.size, len(batch), np.int64), weighted, sections)
+        own = header[group.rank]
+        self.counts.add(direction, unique, unique - int(own[:-1].sum()), nnz, nnz - int(own[-1]))
         message = home.zeros("send", int(sections[:, 3].sum()), np.uint8)
-        places = home.array("places", unique, np.int32)
         too_many = kernels.pack(
-            batch.begins, batch.ends, batch.values, keys, fields, ranks, occurrences, header, sections, places, message
-        )
+            batch.begins, batch.ends, batch.values, keys, fields, ranks, occurrences, header, sections,
+            home.array("places", unique, np.int32), message,
+        )  # fmt: skip
         if too_many >= 0:
-            raise DataError(
-                f"sample {batch.samples[too_many]} has more than {kernels.MOST_IN_SAMPLE} keys at one owner; "
-                "train it with train.routing = 'broadcast'"
-            )
+            header[:, -1] = -1  # tells all ranks
         headers = group.exchange_counts(header, Traffic("batch", "keys", direction))
+        if (headers[:, -1] < 0).any():
+            group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
         received = np.empty((group.size, 4), np.int64)
         kernels.section_bytes(headers, samples, weighted, received)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
@@ -165,11 +144,23 @@ class Routed:
         )  # fmt: skip
         count = int(offsets[-1])
         return OwnedKeys(
-            offsets, keys[:kept], fields[:kept], occurrences[:count], None if values is None else values[:count]
+            keys[:kept], fields[:kept], weighted, offsets, occurrences[:count], values[:count] if weighted else None
         )
 
 
-def open_routing(name, backend, group, partition, n_fields):
+def _too_many(sample, most):
+    return DataError(
+        f"sample {sample} has more than {most} keys at one owner; train it with train.routing = 'broadcast'"
+    )
+
+
+def routings(exchange):
+    """(routing that reads whole batches, routing that sends keys), as the exchange needs them."""
+    return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
+
+
+def open_routing(name, backend, group, partition, n_fields, exchange):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole."""
-    kind = Broadcast if group.size == 1 or name == "broadcast" else Routed
-    return kind(backend, group, partition, n_fields)
+    whole, sends_keys = routings(exchange)
+    kind = whole if group.size == 1 or name == "broadcast" else sends_keys
+    return kind(backend, group, partition, n_fields, exchange)

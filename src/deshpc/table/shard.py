@@ -7,10 +7,12 @@ Nothing that can be read out depends on slots, row numbers or the order in which
 
 import math
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 
 from deshpc.backend.record import CHUNK_ROWS
+from deshpc.backend.rules import StateStart
 from deshpc.errors import DeshpcError
 
 _SMALLEST_INDEX = 64  # buckets
@@ -21,11 +23,12 @@ _MOST_ROWS = 2**31 - 1
 
 @dataclass(frozen=True)
 class Initialisation:
-    """What a new row holds: embeddings uniform with mean 0 and standard deviation `std`, scalar weight 0."""
+    """What a new row holds: embeddings uniform with mean 0 and standard deviation `std`, scalar weight 0, optimizer
+    state as `state_start` says."""
 
     seed: int
     std: float
-    state_start: float
+    state_start: StateStart
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ class Shard:
 
     def __init__(self, backend, layout, initialisation):
         self.layout, self._table = layout, backend.table
-        self._buffers, self._aligned = backend.buffers(), backend.aligned
+        self._aligned = backend.aligned
+        self._sets = cycle([backend.buffers(), backend.buffers()])
         scale = np.float32(math.sqrt(3.0) * initialisation.std)
-        self._new = (
-            layout.number, layout.scalars, layout.dim, layout.state, np.uint64(initialisation.seed), scale,
-            initialisation.state_start,
-        )  # fmt: skip
+        start = initialisation.state_start
+        width = layout.vector_state // max(1, start.planes)
+        self._new = (layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start)
         self._chunks, self._chunk_addresses = [], np.zeros(0, np.int64)
         self._counters = np.zeros(3, np.int64)
         self._free = np.zeros(0, np.int32)
@@ -91,8 +94,12 @@ class Shard:
     def find_or_insert(self, keys, fields, step):
         """Look up keys (n) uint64 of fields (n) uint16 and insert the unseen ones at `step`; returns a Lookup.
 
-        Valid until the next call.
+        Valid until the call after the next one.
         """
+        return self._find_or_insert(keys, fields, step)[0]
+
+    def _find_or_insert(self, keys, fields, step):
+        """(Lookup, rows (distinct) int32: row number of each distinct key)."""
         local, rows, addresses, distinct = self._lookup_buffers(len(keys))
         done = 0
         while True:
@@ -101,11 +108,11 @@ class Shard:
                 self._chunk_addresses, self.layout.record_bytes, self._new, step, local, rows, addresses, distinct,
             )  # fmt: skip
             if done == len(keys):
-                return Lookup(local, addresses[: distinct[0]])
+                return Lookup(local, addresses[: distinct[0]]), rows[: distinct[0]]
             self._grow()
 
     def find(self, keys):
-        """Look up keys (n) uint64 without inserting; unseen keys get a record of zeros.  Valid until the next call."""
+        """Look up keys (n) uint64 without inserting; unseen keys get a record of zeros.  Valid until the call after the next one."""
         local, rows, addresses, distinct = self._lookup_buffers(len(keys) + 1)
         rows[0], addresses[0], distinct[0] = -1, self._zero_record.ctypes.data, 1
         self._table.find(
@@ -130,8 +137,7 @@ class Shard:
         """Set these rows (`Rows`, distinct keys) to the given content, inserting keys that are not there."""
         if rows.numbers.shape[1] != self.layout.numbers:
             raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
-        self.find_or_insert(rows.keys, rows.fields, 0)
-        places = self._buffers.array("rows", len(rows), np.int32)
+        _, places = self._find_or_insert(rows.keys, rows.fields, 0)
         numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
         self._table.write_records(
             places, self._chunk_addresses, self.layout.record_bytes, self.layout.number,
@@ -152,7 +158,7 @@ class Shard:
         return int(leaving.sum())
 
     def _lookup_buffers(self, n):
-        array = self._buffers.array
+        array = next(self._sets).array
         distinct = array("distinct", 1, np.int64)
         distinct[0] = 0
         return array("local", n, np.int32), array("rows", n, np.int32), array("addresses", n, np.int64), distinct

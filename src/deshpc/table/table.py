@@ -1,6 +1,7 @@
 """A table: this rank's shards of the rows of one dimension and optimizer, and the gradient sums of a batch."""
 
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 
@@ -14,11 +15,11 @@ class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values (nnz) float32 or None,
-    addresses (distinct) int64
-    scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the compute type
+    addresses (distinct) int64.  Where rows travel, an occurrence is a requested key, and there are no offsets.
+    scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
     """
 
-    offsets: np.ndarray
+    offsets: np.ndarray | None
     local: np.ndarray
     values: np.ndarray | None
     addresses: np.ndarray
@@ -30,15 +31,16 @@ class ShardRows:
 class Table:
     """Rows `[w, v_1 .. v_dim]` (w only if `scalars` = 1) split by `partition`; this rank holds its shards."""
 
-    def __init__(self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std):
+    def __init__(self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None):
+        """precision : type of weights and state;  compute : of arithmetic;  sums : of sums, if not as compute."""
         self._backend, self._group, self._partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
-        self.zero = np.dtype(compute).type(0)
-        self.lanes = backend.lanes(dim, precision, compute) if dim else None
+        self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
+        self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
         start = Initialisation(seed, init_std, optimizer.state_start)
         self._shards = [Shard(backend, self.layout, start) for _ in range(partition.shards)]
-        self._sums = [backend.buffers() for _ in self._shards]
+        self._sums = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
 
     def __len__(self):
         """Rows at this rank."""
@@ -52,13 +54,27 @@ class Table:
     def lookup(self, routed, insert):
         """[ShardRows of each shard] of a RoutedBatch; unseen keys are inserted, or read as zeros.
 
-        Valid until the next call.  Not collective.
+        Valid until the call after the next one: a batch is looked up while the one before is worked on.
+        Not collective.
         """
         return self._backend.each(self._lookup, [(s, routed, insert) for s in range(len(self._shards))])
 
-    def update(self, shards, step):
-        """Apply the optimizer to the rows that the batch touched.  Not collective."""
-        self._backend.each(self._update, [(shard, step) for shard in shards])
+    def update(self, shards, step, clip=1.0, inverse_scale=1.0):
+        """Apply the optimizer to the rows that the batch touched, with `clip` times their gradients.
+
+        The sums become zero again.  inverse_scale : value of a 1 in fixed-point sums.  Not collective.
+        """
+        number = self.zero.dtype.type
+        rule, l2 = self.optimizer.rule(step, number), number(self.optimizer.l2)
+        arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale)
+        self._backend.each(self._update, [(shard, *arguments) for shard in shards])
+
+    def square_norms(self, shards, inverse_scale=1.0):
+        """[squared norms (distinct) float64 of the gradients of the rows that the batch touched, of each shard].
+
+        Before clipping and l2; to be asked for before `update`.  Not collective.
+        """
+        return self._backend.each(self._square_norms, [(shard, inverse_scale) for shard in shards])
 
     def export(self):
         """All rows of this rank, in key order (`Rows`)."""
@@ -81,20 +97,35 @@ class Table:
         if owned.occurrences is not None:
             self._backend.routing.through(owned.occurrences, found.local)
             local = owned.occurrences
-        zeros, n, dim, compute = self._sums[s].zeros, found.distinct, self.layout.dim, self.zero.dtype
-        scalar = zeros("scalar", n, compute) if self.layout.scalars else None
-        vector = zeros("vector", (n, dim), compute) if dim else None
-        own = None if owned.values is None or not dim else zeros("self", n, compute)
-        return ShardRows(owned.offsets, local, owned.values, found.addresses, scalar, vector, own)
+        sums = self.zero_sums(next(self._sums[s]), found.distinct, owned.weighted)
+        return ShardRows(owned.offsets, local, owned.values, found.addresses, *sums)
 
-    def _update(self, shard, step):
+    def zero_sums(self, buffers, rows, weighted):
+        """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""
+        dim, kind = self.layout.dim, self.sums_type
+        return (
+            buffers.zeros("scalar", rows, kind) if self.layout.scalars else None,
+            buffers.zeros("vector", (rows, dim), kind) if dim else None,
+            buffers.zeros("self", rows, kind) if dim and weighted else None,
+        )
+
+    def _update(self, shard, rule, step, clip, l2, inverse_scale):
         layout, size = self.layout, np.dtype(self.layout.precision).itemsize
         lines = -(-(WEIGHTS + layout.numbers * size) // CACHE_LINE)
+        self._backend.update.rows(
+            rule, self.lanes, layout.number, self.zero, layout.dim, layout.scalar_state, lines, shard.addresses,
+            inverse_scale, *self._sums_of(shard), step, clip, l2,
+        )  # fmt: skip
+
+    def _square_norms(self, shard, inverse_scale):
+        norms = np.empty(len(shard.addresses))
+        self._backend.update.square_norms(
+            self.lanes, self.layout.number, self.zero, self.layout.dim, shard.addresses, inverse_scale,
+            *self._sums_of(shard), norms,
+        )  # fmt: skip
+        return norms
+
+    def _sums_of(self, shard):
+        """Scalar, vector and self sums as kernels take them: where all values are 1, sums of g x^2 are those of g x."""
         own = shard.scalar_sums if shard.self_sums is None else shard.self_sums
-        self.optimizer.update_rows(
-            self._backend.update,
-            (self.lanes, layout.number, self.zero, layout.dim, lines, shard.addresses, 1.0),
-            (shard.scalar_sums, shard.vector_sums, own if layout.dim else None),
-            np.uint32(step),
-            self.zero,
-        )
+        return shard.scalar_sums, shard.vector_sums, own if self.layout.dim else None

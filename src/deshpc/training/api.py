@@ -60,7 +60,7 @@ def train(config, comm):
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
     )
     loaded = time.perf_counter()
-    model = session.build(train_set)
+    model = session.build(train_set, config.train.epochs * -(-len(train_set) // config.train.global_batch_samples))
     compiled = time.perf_counter()
     record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
 

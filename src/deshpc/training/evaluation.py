@@ -20,12 +20,13 @@ def evaluate_model(model, dataset, batch_samples):
     logits, labels, truths = [], [], []
     for batch in reader.epoch(0):
         forward = model.forward(batch, train=False)
-        begin, end = slice_of(batch.global_samples, model.group.size, model.group.rank)
-        logits.append(forward.logit[begin:end].copy())
-        labels.append(forward.routed.labels[begin:end].copy())
-        if batch.truth is not None:
-            shift = begin if model.routing.reads_whole_batch else 0
-            truths.append(batch.truth[shift : shift + end - begin].copy())
+        home, begin = forward.routed.home, 0
+        if model.exchange.whole_top:
+            begin, _ = slice_of(batch.global_samples, model.group.size, model.group.rank)
+        logits.append(forward.logit[begin : begin + len(home)].copy())
+        labels.append(home.labels.copy())
+        if home.truth is not None:
+            truths.append(home.truth.copy())
     return evaluate_scores(
         model.group,
         np.concatenate(logits) if logits else np.zeros(0),

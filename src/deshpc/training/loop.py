@@ -9,7 +9,7 @@ from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
 from deshpc.training.evaluation import evaluate_model, reads_of
 from deshpc.training.progress import NoProgress, Progress
-from deshpc.training.step import step
+from deshpc.training.step import steps
 
 _DIVERGED = "the loss is not finite at step {step}: training diverged; lower optimizer.learning_rate"
 
@@ -21,23 +21,22 @@ def train_epochs(session, train_set, valid_set, record):
         train_set, config.global_batch_samples, reads_of(model), model.backend.buffers,
         config.seed, config.shuffle, config.shuffle_block_rows,
     )  # fmt: skip
-    steps, seconds = 0, 0.0
+    first, seconds = 0, 0.0
     for epoch in range(config.epochs):
         progress = _progress(session, epoch, len(train_set), record)
         begin = time.perf_counter()
-        for batch in reader.epoch(epoch, steps):
-            loss = step(model, batch)
+        for batch, loss in steps(model, reader.epoch(epoch, first)):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 session.group.agree(DeshpcError(_DIVERGED.format(step=batch.step)))
-            progress.advance(batch.global_samples, loss)
+            progress.advance(batch.samples, loss)
         session.group.sum(0.0)  # the slowest rank's time counts
         seconds += time.perf_counter() - begin
-        steps += reader.batches
+        first += reader.batches
         progress.finish()
         if valid_set is not None:
             metrics = evaluate_model(model, valid_set, config.global_batch_samples)
             record.write("valid", epoch=epoch, **asdict(metrics))
-    return steps, len(train_set) * config.epochs, seconds
+    return first, len(train_set) * config.epochs, seconds
 
 
 def bytes_per_sample(ledger: Ledger, samples):

@@ -10,7 +10,8 @@ from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.hashing.partition import KeyPartition
 from deshpc.model.build import build_model
-from deshpc.table.routing import Broadcast, Routed
+from deshpc.ops.exchange import EXCHANGES
+from deshpc.table.routing import routings
 from deshpc.training.step import step
 
 _ARRAYS = ("offsets", "keys", "fields", "values", "dense", "labels", "truth")
@@ -41,13 +42,17 @@ class Session:
         present = self.node.from_first([name for name in _ARRAYS if arrays[name] is not None])
         return Dataset(**{name: self.node.share(arrays[name]) if name in present else None for name in _ARRAYS})
 
-    def build(self, sample):
+    def build(self, sample, total_steps=None):
         """Make the model, and compile every kernel that it needs on rows of `sample`.  Collective.
+
+        total_steps : of the run, for a learning rate that falls until its end
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
         self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend.threads, self.input))
-        self.model = build_model(self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense)
+        self.model = build_model(
+            self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps
+        )
         return self.model
 
     def input_state(self):
@@ -72,7 +77,7 @@ class Session:
 
 
 def warm_up(config, sample, threads, source):
-    """Run one tiny step and evaluation with either routing on this rank alone, so that every kernel is compiled."""
+    """Run tiny steps and evaluations with either routing on this rank alone, so that every kernel is compiled."""
     from mpi4py import MPI
 
     rows = min(len(sample), 64)
@@ -80,15 +85,12 @@ def warm_up(config, sample, threads, source):
         return
     backend, group = open_backend(config.compute.backend, threads), Group(MPI.COMM_SELF)
     model = build_model(config, backend, group, source.n_fields, source.n_dense)
-    half_of_the_keys = KeyPartition(2, threads)
-    routings = (
-        Broadcast(backend, group, half_of_the_keys, source.n_fields),
-        Routed(backend, group, KeyPartition(1, threads), source.n_fields),
-    )
-    few = sample.head(rows)
-    for shuffle in (True, False):
-        reader = Reader(few, rows, lambda total: (0, total), backend.buffers, shuffle=shuffle)
-        for model.routing in routings:
+    model.exchange = EXCHANGES[config.train.exchange](backend, group, model.operators)
+    few, partition = sample.head(rows), KeyPartition(1, threads)
+    for kind in routings(model.exchange):
+        model.routing = kind(backend, group, partition, source.n_fields, model.exchange)
+        for shuffle in (True, False):
+            reader = Reader(few, rows, lambda total: (0, total), backend.buffers, shuffle=shuffle)
             for batch in reader.epoch(0):
                 step(model, batch)
                 model.forward(batch, train=False)

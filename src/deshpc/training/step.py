@@ -1,23 +1,41 @@
-"""One synchronous update."""
-
-from deshpc.nn.loss import log_loss
+"""Synchronous updates, one after another."""
 
 
 def step(model, batch):
-    """Update `model` by one global batch; returns the batch's summed log-loss (float64).  Collective.
+    """Update `model` by one global batch; returns the batch's summed log-loss.  Collective."""
+    return next(steps(model, [batch]))[1]
 
-        route     samples' keys -> their owners                       (keys travel, or every rank reads all)
+
+def steps(model, batches):
+    """Yield (batch, summed log-loss) of one update by each global batch.  Collective.
+
+        route     samples' keys -> their owners                   (keys travel, or every rank reads all)
         look up   local hash tables, inserting unseen keys
-        partial   (B, s) at each owner from its own rows
-        exchange  one collective: complete states on every rank
-        finish    logits of all B samples, loss, gradient             (the same on every rank)
+        partial   (B, s) at each owner from its own rows          (rows travel first, where the exchange moves rows)
+        exchange  one collective: complete states of all samples, or of each rank's own
+        finish    logits, loss, gradient
         adjoint   gradients of the owner's rows, summed per key
         update    owners: touched rows; everyone: dense parameters
+
+    While the partials of a batch travel, the next batch is read, routed and looked up: that reads no row, and rows are
+    read only after their update.  So a batch must stay valid until the one after the next is asked for.
     """
-    forward = model.forward(batch, train=True)
-    loss = log_loss(
-        model.backend, model.zero, forward.logit, forward.routed.labels, forward.gradient, model.table.optimizer.reduction
-    )
-    model.backward(forward)
-    model.update(forward)
-    return loss
+    batches = iter(batches)
+    prepared = _prepare(model, batches)
+    while prepared is not None:
+        forward = model.begin(prepared)
+        following = _prepare(model, batches, forward.travelling.poke)
+        model.complete(forward)
+        model.lose(forward)
+        model.backward(forward)
+        model.update(forward)
+        yield prepared.routed, forward.loss.wait()
+        prepared = following
+
+
+def _prepare(model, batches, poke=lambda: None):
+    """The next batch, routed and looked up; None after the last."""
+    model.enter("read")
+    batch = next(batches, None)
+    poke()
+    return None if batch is None else model.prepare(batch, train=True, poke=poke)

@@ -4,6 +4,8 @@ Columns of the state: A at column .. column + k, then c.  The gradient of v_j is
 backward pass adds g x A and g x^2 per key without reading a row; the update, which reads it anyway, subtracts.
 """
 
+import math
+
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of
@@ -79,26 +81,30 @@ def finish(lanes, zero, dim, state, width, column, dense, weights, factors, logi
 
 
 @kernel
-def finish_adjoint(lanes, zero, dim, state, width, column, dense, gradient, weight_sums, factor_sums, self_sums, begin, end):
-    """Turn the state into its gradient (g A, g) and add up the dense features' sums, samples begin .. end.
+def finish_adjoint(
+    lanes, zero, scale, dim, state, width, column, dense, factors, gradient, weight_sums, factor_sums, begin, end
+):  # fmt: skip
+    """Turn the state into its gradient (g A, g) and add up the dense features' gradients, samples begin .. end.
 
-    weight_sums (n_dense) += g x;  factor_sums (n_dense, k) += g x A;  self_sums (n_dense) += g x^2
+    weight_sums (n_dense) += g x;  factor_sums (n_dense, k) += g x (A - v x), v : factors (n_dense, k)
+    The sums have the accumulation type, with `scale` in fixed point.
     """
     n_dense = len(weight_sums)
     row = address_of(state, 0) + column * size_of(zero)
-    factor = address_of(factor_sums, 0)
+    factor, sums = address_of(factors, 0), address_of(factor_sums, 0)
+    sum_bytes = dim * size_of(at(factor_sums, 0))
     for i in range(begin, end):
         g = at(gradient, i)
         place = row + i * width * size_of(zero)
-        upstream = aload(lanes, place) * vsplat(lanes, g)
-        astore(place, upstream)
+        total = aload(lanes, place)
+        astore(place, total * vsplat(lanes, g))
         put(state, i * width + column + dim, g)
         for f in range(n_dense):
             x = cast(at(dense, i * n_dense + f), zero)
-            sums = factor + f * dim * size_of(zero)
-            astore(sums, vfma(upstream, vsplat(lanes, x), aload(lanes, sums)))
-            put(weight_sums, f, at(weight_sums, f) + g * x)
-            put(self_sums, f, at(self_sums, f) + g * x * x)
+            others = vfma(aload(lanes, factor + f * dim * size_of(zero)), vsplat(lanes, -x), total)
+            slot = sums + f * sum_bytes
+            astore(slot, accumulate_product(sload(lanes, slot), others, vsplat(lanes, g * x), scale))
+            put(weight_sums, f, accumulate_product(at(weight_sums, f), g, x, scale))
 
 
 @kernel
@@ -124,3 +130,52 @@ def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, state, widt
                 astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
                 put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, x, scale))
                 put(self_sums, c, accumulate_product(at(self_sums, c), g * x, x, scale))
+
+
+@kernel
+def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
+    """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
+
+    Of the k + 1 sums of a sample: |w x| + |v|^2 x^2 / 2 and, as a bound of all of A, the root of |v|^2 x^2.
+    """
+    worst, where = 0.0, 0
+    for i in range(len(offsets) - 1):
+        total, scalar = 0.0, 0.0
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            record = at(addresses, np.int64(at(local, j)))
+            v = vload(lanes, record + WEIGHTS + size_of(number))
+            x = 1.0 if values is None else float(at(values, j))
+            square = float(vsum(v * v)) * x * x
+            total += math.sqrt(square)
+            scalar += abs(float(load(record + WEIGHTS, number)) * x) + 0.5 * square
+        size = max(total, scalar)
+        if scalar != scalar or not size <= worst:
+            worst, where = scalar if scalar != scalar else size, i
+            if worst != worst:
+                break
+    return worst, where
+
+
+@kernel
+def largest_term(lanes, zero, dim, state, width, column, gradient, factors, largest_values, begin, end):
+    """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
+
+    Terms are g x, g x A, g x^2 of keys, g x (A - v x) of dense features.  state : (B, width) holds A, of which this is
+    read;  gradient : (B);  largest_values : (end - begin) float64, the largest |x| of each sample
+    """
+    largest_factor = 0.0
+    for f in range(len(factors)):
+        for c in range(dim):
+            largest_factor = max(largest_factor, abs(float(factors[f, c])))
+    worst, where = 0.0, begin
+    for i in range(begin, end):
+        x = max(1.0, at(largest_values, i - begin))
+        total = x
+        for c in range(dim):
+            total = max(total, abs(float(at(state, i * width + column + c))))
+        term = abs(float(at(gradient, i))) * x * (total + x * largest_factor)
+        if not term <= worst:
+            worst, where = term, i
+            if worst != worst:
+                break
+    return worst, where

@@ -43,14 +43,18 @@ def finish(zero, state, width, column, dense, weights, logit, begin, end):
 
 
 @kernel
-def finish_adjoint(zero, state, width, column, dense, gradient, weight_sums, begin, end):
-    """state[i, column] = gradient[i]; weight_sums (n_dense) += sum of gradient[i] dense_i, samples begin .. end."""
+def finish_adjoint(zero, scale, state, width, column, dense, gradient, weight_sums, begin, end):
+    """state[i, column] = gradient[i]; weight_sums (n_dense) += sum of gradient[i] dense_i, samples begin .. end.
+
+    weight_sums : of the accumulation type, with `scale` in fixed point
+    """
     n_dense = len(weight_sums)
     for i in range(begin, end):
         g = at(gradient, i)
         put(state, i * width + column, g)
         for f in range(n_dense):
-            put(weight_sums, f, at(weight_sums, f) + g * cast(at(dense, i * n_dense + f), zero))
+            x = cast(at(dense, i * n_dense + f), zero)
+            put(weight_sums, f, accumulate_product(at(weight_sums, f), g, x, scale))
 
 
 @kernel
@@ -68,3 +72,35 @@ def partial_adjoint(zero, scale, offsets, local, values, state, width, column, s
             else:
                 x = cast(at(values, j), zero)
                 put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, x, scale))
+
+
+@kernel
+def magnitude(number, offsets, local, values, addresses):
+    """(largest sum of |w x| over the own occurrences of a sample, that sample); the first NaN wins."""
+    worst, where = 0.0, 0
+    for i in range(len(offsets) - 1):
+        total = 0.0
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            weight = float(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number))
+            total += abs(weight) if values is None else abs(weight * at(values, j))
+        if not total <= worst:
+            worst, where = total, i
+            if worst != worst:
+                break
+    return worst, where
+
+
+@kernel
+def largest_term(gradient, largest_values, begin, end):
+    """(largest |term| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
+
+    gradient : (B);  largest_values : (end - begin) float64, the largest |x| of each sample
+    """
+    worst, where = 0.0, begin
+    for i in range(begin, end):
+        term = abs(float(at(gradient, i))) * max(1.0, at(largest_values, i - begin))
+        if not term <= worst:
+            worst, where = term, i
+            if worst != worst:
+                break
+    return worst, where

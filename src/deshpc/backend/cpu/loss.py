@@ -3,6 +3,7 @@
 import math
 
 from deshpc.backend.cpu.memory import at, cast, put
+from deshpc.backend.cpu.sums import accumulate
 from deshpc.jit import kernel
 
 
@@ -23,3 +24,28 @@ def log_loss(zero, logit, labels, scale, gradient, begin, end):
         put(gradient, i, (p - y) * scale)
         total += math.log1p(e) + max(z, zero) - y * z
     return total
+
+
+@kernel
+def sum_gradient(gradient, scale, sums, p, begin, end):
+    """sums[p] = sum of gradient[begin .. end], in order: the bias's.  sums : of the accumulation type."""
+    total = cast(0, at(sums, p))
+    for i in range(begin, end):
+        total = accumulate(total, at(gradient, i), scale)
+    put(sums, p, total)
+
+
+@kernel
+def largest_values(begins, ends, values, dense, largest):
+    """largest[i] = the largest |x| of sample i over its occurrences (1 each where values is None) and dense features."""
+    n_dense = dense.shape[1]
+    for i in range(len(begins)):
+        x = 0.0
+        if values is None:
+            x = 1.0
+        else:
+            for j in range(at(begins, i), at(ends, i)):
+                x = max(x, abs(float(at(values, j))))
+        for f in range(n_dense):
+            x = max(x, abs(float(dense[i, f])))
+        largest[i] = x

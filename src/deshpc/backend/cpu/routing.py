@@ -54,20 +54,27 @@ def select(begins, ends, keys, fields, values, partition, owner, own_offsets, ow
 
 @kernel
 def deduplicate(
-    begins, ends, keys, fields, values, partition, scratch, home, unique_keys, unique_fields, unique_ranks, occurrences
-):
-    """Number the batch's distinct keys in order of first appearance; returns how many there are.
+    begins, ends, keys, fields, values, partition, modulus, residue, scratch, home, unique_keys, unique_fields, unique_ranks,
+    own_offsets, occurrences, own_values,
+):  # fmt: skip
+    """Number the distinct keys whose owner is `residue` modulo `modulus`, in order of first appearance.
 
+    Returns how many there are.  Modulus 1 takes all keys, `shards` those of one shard of every rank, `owners` one owner's.
     scratch : (2^p > nnz) int32, any contents;  home : (nnz) int64, place of each distinct key in scratch
-    unique_* : key, field and owner rank of each distinct key;  occurrences : (nnz) int32, each one's distinct key
+    unique_* : key, field and owner rank of each distinct key
+    own_offsets : (n + 1) int64, the occurrences taken of each sample;  occurrences : int32, each one's distinct key
+    own_values : their values, None where values is None
     A scratch entry c is live if and only if c < count and home[c] is its own place, so nothing is cleared.
     """
     count, occurrence = 0, 0
     mask = len(scratch) - 1
+    put(own_offsets, 0, np.int64(0))
     for i in range(len(begins)):
         ask_for(begins, ends, keys, fields, values, i)
         for j in range(at(begins, i), at(ends, i)):
             key = at(keys, j)
+            if modulus > 1 and owner_of(partition, key, np.int64(at(fields, j))) % modulus != residue:
+                continue
             place = np.int64(key) & mask
             while True:
                 entry = np.int64(np.uint32(at(scratch, place)))
@@ -85,7 +92,10 @@ def deduplicate(
                     break
                 place = (place + 1) & mask
             put(occurrences, occurrence, np.int32(entry))
+            if values is not None:
+                put(own_values, occurrence, at(values, j))
             occurrence += 1
+        put(own_offsets, i + 1, np.int64(occurrence))
     return count
 
 

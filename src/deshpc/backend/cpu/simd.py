@@ -4,7 +4,7 @@
 so that Numba compiles one machine code for each and the on-disk cache tells them apart.
 
     storage   a table's precision: `vload` widens it to the compute type, `vstore` narrows back
-    compute   the type of arithmetic, by `+ - * /`, `vfma`, `vsqrt`; `aload` / `astore` for buffers of this type
+    compute   the type of arithmetic, by `+ - * /`, `vfma`, `vsqrt`, `vmin`, `vmax`; `aload` / `astore` for buffers of this type
     sums      the accumulation type: the compute type, or int64 for fixed point; see `sums.py`
 
 `vsum` adds the lanes in a fixed tree, so its result does not depend on how wide the machine is.  Nothing is contracted
@@ -197,6 +197,29 @@ def vfma(typing_context, a, b, c):
 def vsqrt(typing_context, a):
     """Square root of every lane."""
     return a(a), lambda context, builder, signature, arguments: call(builder, "sqrt", a, arguments)
+
+
+@intrinsic
+def vmin(typing_context, a, b):
+    """The smaller of every lane; of zeros of either sign any, of a number and a NaN the number."""
+    return a(a, a), lambda context, builder, signature, arguments: call(builder, "minnum", a, arguments)
+
+
+@intrinsic
+def vmax(typing_context, a, b):
+    """The larger of every lane; of zeros of either sign any, of a number and a NaN the number."""
+    return a(a, a), lambda context, builder, signature, arguments: call(builder, "maxnum", a, arguments)
+
+
+@intrinsic
+def vwide(typing_context, a):
+    """Every lane as float64."""
+    result = VectorType(a.count, "float64")
+
+    def generate(context, builder, signature, arguments):
+        return arguments[0] if a.dtype == "float64" else builder.fpext(arguments[0], result.llvm)
+
+    return result(a), generate
 
 
 @intrinsic

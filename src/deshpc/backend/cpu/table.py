@@ -37,10 +37,11 @@ def record_address(chunks, record_bytes, row):
 
 
 @kernel
-def write_new_record(address, key, field, step, zero, scalars, dim, state_numbers, seed, scale, state_start):
-    """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state `state_start`.
+def write_new_record(address, key, field, step, zero, scalars, dim, width, seed, scale, start):
+    """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state as `start` says.
 
-    zero : a 0 of the storage type;  scale : float32, sqrt(3) times the standard deviation
+    zero : a 0 of the storage type;  width : numbers of each of the embedding's state planes
+    scale : float32, sqrt(3) times the standard deviation;  start : `backend.rules.StateStart`
     """
     store(address + KEY, key)
     store(address + STEP, np.uint32(step))
@@ -51,14 +52,23 @@ def write_new_record(address, key, field, step, zero, scalars, dim, state_number
     for _ in range(scalars):
         store(place, zero)
         place += size
+    embedding = place
     state = fold(seed, key)
     for column in range(dim):
         weight = uniform24(fold(state, np.uint64(column))) * scale
         store(place, cast(weight, zero))
         place += size
-    for _ in range(state_numbers):
-        store(place, cast(state_start, zero))
+    for plane in range(scalars * start.planes):
+        store(place, cast(start.first if plane == 0 else start.second, zero))
         place += size
+    for plane in range(start.planes):
+        for column in range(width):
+            value = start.second
+            if plane == 0:
+                stored = np.float64(load(embedding + column * size, zero))
+                value = start.first + start.slope * stored + start.jump * np.sign(stored)
+            store(place, cast(value, zero))
+            place += size
 
 
 @kernel

@@ -1,17 +1,17 @@
-"""One update of every distinct key's row, CPU.  The rules are those of `table.optimizer`.
+"""One update of every distinct key's row and of dense parameters, CPU.  The rules' formulas are those of `rules.py`.
 
 A row's gradient is  scalar_sums[c]  for its linear weight and  vector_sums[c] - self_sums[c] v  for its embedding v
 (self_sums None: nothing to subtract; it may be scalar_sums itself).  The sums have the accumulation type, fixed-point
-ones a scale of 1 / inverse_scale; they are left zero for the next batch.  lanes is None for a table without
-embeddings, scalar_sums for one without linear weights.
+ones a scale of 1 / inverse_scale (float64).  lanes is None for a table without embeddings, scalar_sums for one without
+linear weights.  number and zero are zeros of the storage and of the compute type.
 """
-
-import math
 
 import numpy as np
 
+from deshpc.backend.cpu.generic import multiply_add, read, spread, write
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
-from deshpc.backend.cpu.simd import astore, vfma, vload, vsplat, vsqrt, vstore
+from deshpc.backend.cpu.rules import new_weight
+from deshpc.backend.cpu.simd import astore, vfma, vsplat, vsum, vwide
 from deshpc.backend.cpu.sums import sload, szero, total_value, vector_value
 from deshpc.backend.record import CACHE_LINE, COUNT, STEP, WEIGHTS
 from deshpc.jit import kernel
@@ -20,51 +20,49 @@ AHEAD = 16  # rows between asking for a record and updating it
 
 
 @kernel(inline=True)
-def touch(addresses, c, lines, step):
-    """Ask for a later record; note the update in this one; returns its address."""
+def ask(addresses, c, lines):
+    """Ask for a later record; returns the address of this one."""
     soon = at(addresses, min(c + AHEAD, len(addresses) - 1))
     for line in range(lines):
         prefetch(soon + line * CACHE_LINE)
-    record = at(addresses, c)
+    return at(addresses, c)
+
+
+@kernel(inline=True)
+def note_update(record, step):
+    """Write last step and count of a record."""
     store(record + STEP, np.uint32(step))
     count = load(record + COUNT, np.uint32(0)) + np.uint32(1)  # Numba adds two uint32 as a uint64
     store(record + COUNT, np.uint32(count))
-    return record
+
+
+@kernel(inline=True)
+def embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v):
+    """vector_sums[c] - shrink v."""
+    sums = sload(lanes, address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0)))
+    return vfma(v, vsplat(lanes, -shrink), vector_value(lanes, sums, inverse_scale))
+
+
+@kernel(inline=True)
+def renew(rule, lanes, number, zero, place, weight, gradient, state, plane, clip, l2):
+    """Apply the rule to the weight (read from `place`) with gradient  clip gradient + l2 weight."""
+    whole = multiply_add(spread(lanes, l2), weight, spread(lanes, clip) * gradient)
+    write(lanes, number, place, new_weight(rule, lanes, number, zero, weight, whole, state, plane))
 
 
 @kernel
-def sgd(lanes, number, zero, dim, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, step, rate):
-    """weight -= rate * gradient, for every distinct key."""
-    minus_rate = cast(-rate, zero)
-    for c in range(len(addresses)):
-        place = touch(addresses, c, lines, step) + WEIGHTS
-        shrink = zero
-        if self_sums is not None:
-            shrink = total_value(at(self_sums, c), zero, inverse_scale)
-        if scalar_sums is not None:
-            weight = cast(load(place, number), zero) + minus_rate * total_value(at(scalar_sums, c), zero, inverse_scale)
-            store(place, cast(weight, number))
-            put(scalar_sums, c, cast(0, at(scalar_sums, c)))
-            place += size_of(number)
-        if self_sums is not None:
-            put(self_sums, c, cast(0, at(self_sums, c)))
-        if lanes is not None:
-            sums = address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0))
-            v = vload(lanes, place)
-            gradient = vfma(v, vsplat(lanes, -shrink), vector_value(lanes, sload(lanes, sums), inverse_scale))
-            vstore(lanes, place, vfma(gradient, vsplat(lanes, minus_rate), v))
-            astore(sums, szero(lanes))
+def rows(
+    rule, lanes, number, zero, dim, planes, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, step, clip, l2
+):
+    """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
-
-@kernel
-def adagrad(lanes, number, zero, dim, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, step, rate, epsilon):
-    """s += gradient^2; weight -= rate * gradient / (sqrt(s) + epsilon), for every distinct key.
-
-    The state follows the weights: s of the linear weight, then of each embedding weight.
+    rule : a class of `backend.rules`;  planes : state numbers of a linear weight;  lines : cache lines of a record
+    clip, l2 : of the compute type.  The state follows the weights: that of the linear weight, then of the embedding.
     """
     size = size_of(number)
     for c in range(len(addresses)):
-        record = touch(addresses, c, lines, step)
+        record = ask(addresses, c, lines)
+        note_update(record, step)
         place = record + WEIGHTS
         state = place + dim * size
         shrink = zero
@@ -72,22 +70,49 @@ def adagrad(lanes, number, zero, dim, lines, addresses, inverse_scale, scalar_su
             shrink = total_value(at(self_sums, c), zero, inverse_scale)
         if scalar_sums is not None:
             state += size
-            g = total_value(at(scalar_sums, c), zero, inverse_scale)
-            total = cast(load(state, number), zero) + g * g
-            weight = cast(load(place, number), zero) - rate * g / (math.sqrt(total) + epsilon)
-            store(state, cast(total, number))
-            store(place, cast(weight, number))
+            gradient = total_value(at(scalar_sums, c), zero, inverse_scale)
+            weight = read(None, number, zero, place)
+            renew(rule, None, number, zero, place, weight, gradient, state, size, clip, l2)
             put(scalar_sums, c, cast(0, at(scalar_sums, c)))
             place += size
-            state += size
+            state += planes * size
         if self_sums is not None:
             put(self_sums, c, cast(0, at(self_sums, c)))
         if lanes is not None:
-            sums = address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0))
-            v = vload(lanes, place)
-            gradient = vfma(v, vsplat(lanes, -shrink), vector_value(lanes, sload(lanes, sums), inverse_scale))
-            totals = vfma(gradient, gradient, vload(lanes, state))
-            vstore(lanes, state, totals)
-            move = gradient * vsplat(lanes, rate) / (vsqrt(totals) + vsplat(lanes, epsilon))
-            vstore(lanes, place, v - move)
-            astore(sums, szero(lanes))
+            v = read(lanes, number, zero, place)
+            slope = embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v)
+            renew(rule, lanes, number, zero, place, v, slope, state, dim * size, clip, l2)
+            astore(address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0)), szero(lanes))
+
+
+@kernel
+def square_norms(lanes, number, zero, dim, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, norms):
+    """norms (distinct) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
+    lines = 0 if self_sums is None else 1 + (WEIGHTS + dim * size_of(number)) // CACHE_LINE
+    for c in range(len(addresses)):
+        place = ask(addresses, c, lines) + WEIGHTS
+        norm = 0.0
+        shrink = zero
+        if self_sums is not None:
+            shrink = total_value(at(self_sums, c), zero, inverse_scale)
+        if scalar_sums is not None:
+            norm = np.float64(total_value(at(scalar_sums, c), zero, inverse_scale)) ** 2
+            place += size_of(number)
+        if lanes is not None:
+            v = read(lanes, number, zero, place)
+            wide = vwide(embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v))
+            norm += vsum(wide * wide)
+        norms[c] = norm
+
+
+@kernel
+def dense(rule, zero, values, state, gradient, clip):
+    """Apply `rule` to flat dense parameters, with gradient  clip gradient.
+
+    values, gradient (n), state (planes n), plane after plane: of the compute type
+    """
+    size = size_of(zero)
+    for i in range(len(values)):
+        place = address_of(state, 0) + i * size
+        whole = clip * at(gradient, i)
+        put(values, i, new_weight(rule, None, zero, zero, at(values, i), whole, place, len(values) * size))

@@ -1,0 +1,85 @@
+"""The MPI library that mpi4py has loaded: whose it is, what it can join, whether it takes GPU memory.
+
+Loading it does not initialise MPI.
+"""
+
+import ctypes
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from deshpc.errors import LaunchError
+
+_CUDA = 0  # MPIX_GPU_SUPPORT_CUDA
+
+
+@dataclass(frozen=True)
+class Library:
+    """name : vendor;  version : (major, minor, micro);  text : what it says of itself, with its build options."""
+
+    name: str
+    version: tuple
+    text: str
+
+    def __str__(self):
+        return f"{self.name} {'.'.join(map(str, self.version))}"
+
+    def joins(self, launcher):
+        """False where it is known that ranks started by `launcher` cannot find each other; True: not known to fail."""
+        if self.name == "MPICH" and launcher.wireup == ("pmix",):
+            return "pmix" in self.text.lower()  # only if it was built for it; else MPI's start-up kills the process
+        if self.name == "Open MPI" and self.version >= (5,) and launcher.ranks > 1:
+            return "pmix" in launcher.wireup
+        return True
+
+    def srun_option(self):
+        """The --mpi option that srun needs for it."""
+        return {"Open MPI": "--mpi=pmix", "MPICH": "--mpi=pmi2", "Intel MPI": "--mpi=pmi2"}.get(self.name)
+
+
+def load_library():
+    """Load the MPI library; a LaunchError says what to install where there is none."""
+    try:
+        import mpi4py
+
+        mpi4py.rc(initialize=False, finalize=True)  # launch.start() initialises, when all is known to fit
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # mpi4py's own suspicion, on every rank
+            from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise LaunchError(
+            f"no MPI library could be loaded ({error}); use your site's MPI, or: pip install 'deshpc[mpich]'"
+        ) from None
+    return Library(*MPI.get_vendor(), MPI.Get_library_version())
+
+
+def cuda_aware(environment=os.environ):
+    """(True, False or None where it cannot be known, how that is known): may GPU memory be handed to the library?
+
+    Call it after MPI is initialised.
+    """
+    for switch, off in (("MPIR_CVAR_ENABLE_GPU", "0"), ("MPICH_GPU_SUPPORT_ENABLED", "0")):
+        if environment.get(switch) == off:
+            return False, f"{switch}={off}"
+    path = _path()
+    if path is None:
+        return None, "the library's file was not found"
+    library = ctypes.CDLL(path)  # already loaded: the same instance
+    if hasattr(library, "MPIX_Query_cuda_support"):
+        return bool(library.MPIX_Query_cuda_support()), "MPIX_Query_cuda_support"
+    if hasattr(library, "MPIX_GPU_query_support"):
+        supported = ctypes.c_int(0)
+        if library.MPIX_GPU_query_support(_CUDA, ctypes.byref(supported)) == 0:
+            return bool(supported.value), "MPIX_GPU_query_support"
+    return None, "the library offers no query"
+
+
+def _path():
+    """File of the loaded MPI library."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    paths = [line.split(maxsplit=5)[5] for line in lines if "/libmpi" in line and ".so" in line]
+    return next(iter(sorted(paths, key=len)), None)

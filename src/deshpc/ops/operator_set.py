@@ -1,0 +1,79 @@
+"""The operators of a model side by side: their states are columns of one array, so one exchange serves them all."""
+
+import numpy as np
+
+
+class OperatorSet:
+    """Operators on one table.
+
+    Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
+    """
+
+    def __init__(self, backend, table, operators):
+        self._backend, self.table, self._operators = backend, table, operators
+        self._columns = [int(c) for c in np.cumsum([0] + [operator.width for operator in operators])]
+        self._scratch = backend.buffers()
+        self.name = "+".join(operator.name for operator in operators)
+
+    @property
+    def width(self):
+        """s, numbers of a sample's state."""
+        return self._columns[-1]
+
+    def partial(self, shards, samples, scale):
+        """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call."""
+        states = [
+            self._scratch.array(f"state {i}", (samples, self.width), self.table.sums_type) for i in range(len(shards))
+        ]
+
+        def of_shard(shard, state):
+            for operator, column in self._placed():
+                operator.partial(self.table, shard, state, column, scale)
+
+        self._backend.each(of_shard, list(zip(shards, states, strict=True)))
+        for other in states[1:]:
+            states[0] += other
+        return states[0]
+
+    def finish(self, state, dense, parameters, logit):
+        """Set logit (n) from complete states (n, s), which the adjoint needs as this leaves them."""
+        logit[:] = parameters["bias"]
+        for operator, column in self._placed():
+            operator.finish(state, column, dense, parameters, logit)
+
+    def finish_adjoint(self, state, dense, parameters, gradient, scale):
+        """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up dense gradients."""
+        for operator, column in self._placed():
+            operator.finish_adjoint(state, column, dense, parameters, gradient, scale)
+
+    def partial_adjoint(self, shards, state, scale):
+        """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""
+
+        def of_shard(shard):
+            for operator, column in self._placed():
+                operator.partial_adjoint(self.table, shard, state, column, scale)
+
+        self._backend.each(of_shard, [(shard,) for shard in shards])
+
+    def magnitude(self, shards):
+        """(largest sum of |terms| of any partial, its sample) over shards and operators; NaN counts as largest."""
+        found = self._backend.each(
+            lambda shard: [operator.magnitude(self.table, shard) for operator, _ in self._placed()],
+            [(shard,) for shard in shards],
+        )
+        return worst(one for of_shard in found for one in of_shard)
+
+    def largest_term(self, state, gradient, parameters, largest_values, begin, end):
+        """(bound of all |terms| of gradient sums of samples begin .. end, its sample); NaN counts as largest."""
+        return worst(
+            operator.largest_term(state, column, gradient, parameters, largest_values, begin, end)
+            for operator, column in self._placed()
+        )
+
+    def _placed(self):
+        return zip(self._operators, self._columns[:-1], strict=True)
+
+
+def worst(found):
+    """The (number, sample) of the largest number, NaN before all."""
+    return max(found, key=lambda one: (one[0] != one[0], one[0]))

@@ -1,0 +1,153 @@
+"""Routing where rows travel: each home rank asks the owners for the rows of its share's unique keys.
+
+            home rank 0          home rank 1                shard 0 (keys a)         shard 1 (keys b)
+            s0: a1 b1            s2: b1                 ->  rank 0 asks a1           rank 0 asks b1 b2
+            s1: a1 b2            s3: a2                     rank 1 asks a2           rank 1 asks b1
+
+Occurrences, values and labels stay at home.  Routed: the keys travel, 8 bytes each, beside the number of keys of each
+shard and field.  Broadcast: every rank reads the whole batch, so an owner knows what each home rank will ask.
+
+A rank's T threads share its samples by key: thread s takes the occurrences whose owner is shard s of any rank.
+"""
+
+import numpy as np
+
+from deshpc.comm.group import slice_of
+from deshpc.comm.ledger import Traffic
+from deshpc.table.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
+
+
+class _Requests:
+    """What both ways have in common: the unique keys of this rank's share, grouped into requests."""
+
+    def __init__(self, backend, group, partition, n_fields, exchange):
+        self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
+        self._sets = two_sets(backend, 1 + 2 * partition.shards)
+        self.counts = KeyCounts()
+
+    def _unique(self, batch, modulus, residue, buffers):
+        """Unique keys of the batch's occurrences whose owner is `residue` modulo `modulus`: (counts (N, F) int32,
+        function of (begins (N), message) that writes the requests, HomeKeys)."""
+        nnz, array = batch.occurrences, buffers.array
+        keys, fields = array("unique keys", nnz, np.uint64), array("unique fields", nnz, np.uint16)
+        ranks, occurrences = array("unique ranks", nnz, np.int32), array("occurrences", nnz, np.int32)
+        offsets = array("offsets", len(batch) + 1, np.int64)
+        values = None if batch.values is None else array("values", nnz, np.float32)
+        unique = self._backend.routing.deduplicate(
+            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, modulus, residue,
+            buffers.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32), array("place", nnz, np.int64),
+            keys, fields, ranks, offsets, occurrences, values,
+        )  # fmt: skip
+        keys, fields, ranks, taken = keys[:unique], fields[:unique], ranks[:unique], int(offsets[-1])
+        counts = np.empty((self._group.size, self._n_fields), np.int32)
+        self._backend.rows.count_requests(fields, ranks, counts)
+        places, occurrences = array("places", unique, np.int32), occurrences[:taken]
+
+        def write(begins, message):
+            self._backend.rows.group_requests(keys, fields, ranks, counts, places, begins, message)
+            self._backend.routing.through(occurrences, places)
+
+        return counts, write, HomeKeys(offsets, occurrences, None if values is None else values[:taken], unique)
+
+    def _count(self, home, asking, direction):
+        """Note how many keys this rank asks for, and of whom."""
+        unique, own = int(asking.sum()), int(asking[self._group.rank].sum())
+        self.counts.add(direction, unique, unique - own, home.occurrences, 0)
+
+    def _owned(self, message, begins, counts, buffers):
+        """Step two at the owner: one shard's keys of all requests, home rank by home rank."""
+        n = int(counts.sum())
+        keys, fields = buffers.array("asked keys", n, np.uint64), buffers.array("asked fields", n, np.uint16)
+        self._backend.rows.read_requests(message, begins, np.ascontiguousarray(counts), keys, fields)
+        return keys, fields
+
+
+class RoutedRequests(_Requests):
+    """Every rank holds its share of the batch and sends its unique keys to their owners."""
+
+    reads_whole_batch = False
+
+    def route(self, batch, direction):
+        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
+
+        Sent: 8 bytes a unique key of another rank's, 4 T F bytes to every other rank.  Collective.
+        """
+        group, shards = self._group, self._partition.shards
+        buffers = next(self._sets)
+        found = self._backend.each(self._unique, [(batch, shards, s, buffers[1 + s]) for s in range(shards)])
+        counts = np.stack([one[0] for one in found], axis=1)  # (N, shards, F)
+        asking = counts.sum(axis=2, dtype=np.int64)
+        self._count(batch, asking, direction)
+        traffic = Traffic("batch", "keys", direction)
+        message = buffers[0].array("send", 8 * int(asking.sum()), np.uint8)
+        begins = _begins(8 * asking)
+        self._backend.each(lambda s: found[s][1](begins[:, s].copy(), message), [(s,) for s in range(shards)])
+        headers = group.exchange_counts(counts, traffic)
+        asked = headers.sum(axis=2, dtype=np.int64)
+        incoming = buffers[0].array("receive", 8 * int(asked.sum()), np.uint8)
+        sent = 8 * asking.sum(axis=1)
+        group.exchange_bytes(message, sent, incoming, 8 * asked.sum(axis=1), [(traffic, sent)]).wait()
+        places = _begins(8 * asked)
+
+        def owned(s):
+            keys, fields = self._owned(incoming, places[:, s].copy(), headers[:, s], buffers[1 + shards + s])
+            return OwnedKeys(keys, fields, batch.values is not None)
+
+        requests = Requests([one[2] for one in found], asked, asking)
+        return RoutedBatch(
+            batch.step, batch.global_samples, batch, batch.labels, batch.dense,
+            self._backend.each(owned, [(s,) for s in range(shards)]), requests,
+        )  # fmt: skip
+
+
+class BroadcastRequests(_Requests):
+    """Every rank holds the whole batch: an owner works out itself what each home rank asks for.  Not collective."""
+
+    reads_whole_batch = True
+
+    def route(self, batch, direction):
+        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        group, shards = self._group, self._partition.shards
+        buffers = next(self._sets)
+        home = batch.share(*slice_of(len(batch), group.size, group.rank))
+        asking = np.zeros((group.size, shards), np.int64)
+        asked = np.zeros((group.size, shards), np.int64)
+
+        def of_home(s):
+            counts, write, keys = self._unique(home, shards, s, buffers[1 + s])
+            asking[:, s] = counts.sum(axis=1)
+            write(_begins(8 * asking[:, s : s + 1])[:, 0], buffers[1 + s].array("request", 8 * keys.unique, np.uint8))
+            return keys
+
+        def of_owner(s):
+            return self._asked_of(batch, s, asked, buffers[1 + shards + s])
+
+        home_keys = self._backend.each(of_home, [(s,) for s in range(shards)])
+        owned = self._backend.each(of_owner, [(s,) for s in range(shards)])
+        self._count(home, asking, direction)
+        return RoutedBatch(
+            batch.step, len(batch), home, home.labels, home.dense, owned, Requests(home_keys, asked, asking)
+        )
+
+    def _asked_of(self, batch, s, asked, buffers):
+        """The keys that all home ranks ask of this rank's shard s, home rank by home rank; fills asked (N, shards)."""
+        group, owner = self._group, self._group.rank * self._partition.shards + s
+        n = 0
+        keys = buffers.array("asked keys", batch.occurrences, np.uint64)
+        fields = buffers.array("asked fields", batch.occurrences, np.uint16)
+        request = buffers.array("request", 8 * batch.occurrences, np.uint8)
+        for home_rank in range(group.size):
+            share = batch.share(*slice_of(len(batch), group.size, home_rank))
+            counts, write, found = self._unique(share, self._partition.owners, owner, buffers)
+            write(np.zeros(group.size, np.int64), request)
+            end = n + found.unique
+            mine = counts[group.rank : group.rank + 1]
+            self._backend.rows.read_requests(request, np.zeros(1, np.int64), mine, keys[n:end], fields[n:end])
+            asked[home_rank, s], n = found.unique, end
+        return OwnedKeys(keys[:n], fields[:n], batch.values is not None)
+
+
+def _begins(byte_counts):
+    """(N, shards) int64: where each stretch begins, rank by rank, inside a rank shard by shard."""
+    ends = np.cumsum(byte_counts.ravel())
+    return (ends - byte_counts.ravel()).reshape(byte_counts.shape)

@@ -1,0 +1,98 @@
+"""What routing a global batch gives a rank, whatever the way the keys took."""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+
+from deshpc.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class OwnedKeys:
+    """What one shard owns of a global batch.
+
+    keys (n) uint64, fields (n) uint16;  weighted : whether the batch's occurrences have values of their own
+    offsets : (B + 1) int64, occurrences of each sample, or None: occurrences stay with their samples (`Requests`)
+    occurrences : (nnz) int32, which of `keys` each occurrence is; None: keys are listed occurrence by occurrence
+    values : (nnz) float32 or None (all 1)
+    """
+
+    keys: np.ndarray
+    fields: np.ndarray
+    weighted: bool
+    offsets: np.ndarray | None = None
+    occurrences: np.ndarray | None = None
+    values: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class HomeKeys:
+    """This rank's samples as one of its threads sees them: the occurrences whose owner is shard s of any rank.
+
+    offsets : (b + 1) int64;  occurrences : (nnz) int32, place in the list of unique keys;  values : (nnz) or None
+    unique : length of that list, which is grouped by owner rank, inside a rank as the request lists them
+    """
+
+    offsets: np.ndarray
+    occurrences: np.ndarray
+    values: np.ndarray | None
+    unique: int
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Who asks whom for how many rows.  home : HomeKeys of each thread
+    asked : (N, shards) int64, keys that each home rank asks of this rank's shards
+    asking : (N, shards) int64, keys that this rank asks of each rank's shards
+    """
+
+    home: list
+    asked: np.ndarray
+    asking: np.ndarray
+
+
+@dataclass(frozen=True)
+class RoutedBatch:
+    """A global batch of `samples` samples at this rank.
+
+    home : the rank's share of the batch;  shards : OwnedKeys of each of its shards
+    labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
+    requests : where rows travel, else None
+    """
+
+    step: int
+    samples: int
+    home: Batch
+    labels: np.ndarray
+    dense: np.ndarray
+    shards: list
+    requests: Requests | None = None
+
+
+class KeyCounts:
+    """How many keys home ranks have met: what bytes of routing depend on.  Kept by direction, "forward" or "eval".
+
+    steps;  unique : distinct keys of this rank's shares, of which unique_away have another owner rank
+    occurrences, occurrences_away : alike
+    """
+
+    NAMES = ("steps", "unique", "unique_away", "occurrences", "occurrences_away")
+
+    def __init__(self):
+        self._counts = {}
+
+    def add(self, direction, *numbers):
+        """Count one batch: numbers as NAMES, without steps."""
+        self._counts.setdefault(direction, Counter()).update(dict(zip(self.NAMES, (1, *map(int, numbers)), strict=True)))
+
+    def of(self, direction):
+        """(5) int64, in the order of NAMES."""
+        counts = self._counts.get(direction, Counter())
+        return np.array([counts[name] for name in self.NAMES], np.int64)
+
+
+def two_sets(backend, count):
+    """Endless turns of two lists of `count` sets of buffers: a batch is routed while the one before is worked on."""
+    return cycle([[backend.buffers() for _ in range(count)] for _ in range(2)])
