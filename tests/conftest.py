@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from deshpc.comm.launch import launched_ranks
+from deshpc.comm.launcher import launcher
 
-UNDER_MPI = launched_ranks() > 1
+UNDER_MPI = launcher().ranks > 1
 
 
 def pytest_cmdline_main(config):

@@ -2,7 +2,8 @@
 
     logit = bias + sum_j w_j x_j + sum_{i<j} <v_i, v_j> x_i x_j       over all keys and all dense features of a sample
     dw_j = g x_j,  dv_j = g x_j (sum_i v_i x_i - v_j x_j)             g = p - y, divided by B for the mean
-    sgd: w -= rate g;  adagrad: s += g^2, w -= rate g / (sqrt(s) + epsilon)
+    clipping: all gradients of a step, of rows and dense weights, times min(1, clip_norm / their norm)
+    rows only: g += l2 w, but for ftrl;  dense weights have neither l1 nor l2, and a sum of their own each
 
 LR is the case of embeddings of no numbers.  Shares no code with deshpc.
 """
@@ -39,16 +40,24 @@ def pairwise_logit(x, weights):
     return weights[:, 0] @ x + products[np.triu_indices(len(x), 1)].sum()
 
 
-class PlainModel:
-    """Rows in dictionaries by key: fields, counts, steps, and weights and accumulators (1 + dim)."""
+DEFAULTS = {
+    "l1": 0.0, "l2": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "initial_accumulator": 0.1, "epsilon": 1e-8, "beta": 1.0,
+    "beta1": 0.9, "beta2": 0.999,
+}  # fmt: skip
 
-    def __init__(self, dim, optimizer, rate, reduction, seed, std, dense, accumulator=0.1, epsilon=1e-8):
-        """dense : (n_dense, 1 + dim), the first weights of the dense features, which are features like any key."""
-        self.dim, self.optimizer, self.rate, self.reduction = dim, optimizer, rate, reduction
-        self.seed, self.std, self.accumulator, self.epsilon = seed, std, accumulator, epsilon
-        self.fields, self.counts, self.steps, self.weights, self.accumulators = {}, {}, {}, {}, {}
+
+class PlainModel:
+    """Rows in dictionaries by key: fields, counts, steps, weights (1 + dim), and states: one such array for each number
+    that the rule keeps for a weight, for rowwise_adagrad one of two numbers, of w and of v."""
+
+    def __init__(self, dim, optimizer, reduction, seed, std, dense):
+        """optimizer : options of [optimizer];  dense : (n_dense, 1 + dim), the first weights of the dense features,
+        which are features like any key."""
+        self.dim, self.reduction, self.seed, self.std = dim, reduction, seed, std
+        self.options = {**DEFAULTS, **optimizer}
+        self.fields, self.counts, self.steps, self.weights, self.states = {}, {}, {}, {}, {}
         self.dense, self.bias = dense.astype(np.float64), np.zeros(1)
-        self.dense_accumulators, self.bias_accumulator = np.full(dense.shape, accumulator), np.full(1, accumulator)
+        self.dense_states, self.bias_states = self._first_states(self.dense, False), self._first_states(self.bias, False)
 
     def logits(self, batch):
         """Logits (B); keys without a row contribute nothing."""
@@ -61,7 +70,7 @@ class PlainModel:
             if key not in self.weights:
                 self.fields[key], self.counts[key] = field, 0
                 self.weights[key] = first_weights(self.seed, key, self.dim, self.std)
-                self.accumulators[key] = np.full(1 + self.dim, self.accumulator)
+                self.states[key] = self._first_states(self.weights[key], True)
         loss, gradients = 0.0, {}
         dense_gradient, bias_gradient = np.zeros_like(self.dense), np.zeros(1)
         for i in range(len(batch)):
@@ -77,12 +86,13 @@ class PlainModel:
                 gradients[key] = gradients.get(key, 0.0) + one
             dense_gradient += own[len(keys) :]
             bias_gradient += g
+        clip = self._clip([*gradients.values(), dense_gradient, bias_gradient])
         for key, gradient in gradients.items():
-            self._update(self.weights[key], self.accumulators[key], gradient)
+            self._update(self.weights[key], self.states[key], clip * gradient, batch.step, True)
             self.counts[key] += 1
             self.steps[key] = batch.step
-        self._update(self.dense, self.dense_accumulators, dense_gradient)
-        self._update(self.bias, self.bias_accumulator, bias_gradient)
+        self._update(self.dense, self.dense_states, clip * dense_gradient, batch.step, False)
+        self._update(self.bias, self.bias_states, clip * bias_gradient, batch.step, False)
         return loss
 
     def _features(self, batch, i, unseen=None):
@@ -97,9 +107,43 @@ class PlainModel:
     def _logit(self, x, weights):
         return float(self.bias[0] + pairwise_logit(x, weights))
 
-    def _update(self, weights, accumulators, gradient):
-        if self.optimizer == "sgd":
-            weights -= self.rate * gradient
+    def _clip(self, gradients):
+        norm, limit = math.sqrt(sum((one**2).sum() for one in gradients)), self.options["clip_norm"]
+        return limit / norm if limit and norm > limit else 1.0
+
+    def _first_states(self, weights, of_row):
+        o = self.options
+        start = np.full(weights.shape, o["initial_accumulator"])
+        if o["name"] == "rowwise_adagrad" and of_row:
+            start = np.full(2, o["initial_accumulator"])
+        if o["name"] == "ftrl":  # the z of which the closed form makes these weights
+            l1, l2 = (o["l1"], o["l2"]) if of_row else (0.0, 0.0)
+            return [-weights * ((o["beta"] + np.sqrt(start)) / o["learning_rate"] + l2) - np.sign(weights) * l1, start]
+        return {"sgd": [], "adam": [np.zeros(weights.shape), np.zeros(weights.shape)]}.get(o["name"], [start])
+
+    def _update(self, weights, states, gradient, step, of_row):
+        o = self.options
+        l1, l2 = (o["l1"], o["l2"]) if of_row else (0.0, 0.0)
+        rate = o["learning_rate"] * min(1.0, (step + 1) / max(1, o["warmup_steps"]))
+        if o["name"] != "ftrl":
+            gradient = gradient + l2 * weights
+        if o["name"] == "sgd":
+            weights -= rate * gradient
+        elif o["name"] == "rowwise_adagrad" and of_row:
+            states[0] += [gradient[0] ** 2, (gradient[1:] ** 2).mean() if self.dim else 0.0]
+            weights -= rate * gradient / (np.sqrt(states[0][np.minimum(1, np.arange(len(weights)))]) + o["epsilon"])
+        elif o["name"] in ("adagrad", "rowwise_adagrad"):
+            states[0] += gradient**2
+            weights -= rate * gradient / (np.sqrt(states[0]) + o["epsilon"])
+        elif o["name"] == "adam":
+            for state, beta, power in zip(states, (o["beta1"], o["beta2"]), (1, 2), strict=True):
+                state *= beta
+                state += (1 - beta) * gradient**power
+            mean, square = (state / (1 - o[beta] ** (step + 1)) for state, beta in zip(states, ("beta1", "beta2"), strict=True))
+            weights -= rate * mean / (np.sqrt(square) + o["epsilon"])
         else:
-            accumulators += gradient**2
-            weights -= self.rate * gradient / (np.sqrt(accumulators) + self.epsilon)
+            z, total = states
+            z += gradient - (np.sqrt(total + gradient**2) - np.sqrt(total)) / rate * weights
+            total += gradient**2
+            weights[...] = -(z - np.sign(z) * l1) / ((o["beta"] + np.sqrt(total)) / rate + l2)
+            weights[np.abs(z) <= l1] = 0

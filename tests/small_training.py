@@ -27,8 +27,8 @@ class Trained:
 
 
 def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64", **train):
-    """A Config; further options are those of [train] and `reduction` of [optimizer]."""
-    rule = {"name": optimizer, "learning_rate": rate, "reduction": train.pop("reduction", "auto")}
+    """A Config; `rule`: further options of [optimizer], and `reduction` of it; others are those of [train]."""
+    rule = {"name": optimizer, "learning_rate": rate, "reduction": train.pop("reduction", "auto"), **train.pop("rule", {})}
     return build(
         {
             "data": {"format": "synthetic"},

@@ -8,7 +8,6 @@ import resource
 import sys
 import time
 
-import numpy as np
 from mpi4py import MPI
 
 from deshpc.config import override
@@ -16,43 +15,30 @@ from deshpc.config.load import build
 from deshpc.data.reader import Reader
 from deshpc.training.evaluation import reads_of
 from deshpc.training.session import Session
-from deshpc.training.step import step
+from deshpc.training.step import steps
 
 
 class Stages:
-    """Seconds spent in chosen methods, one list of times a stage."""
+    """Seconds spent in each stage of training: stands in for `Model.enter`."""
 
     def __init__(self):
-        self.times = {}
+        self._times, self._current, self._since = {}, None, 0.0
 
-    def wrap(self, owner, method, stage):
-        """Time every call of owner.method as `stage`."""
-        inner = getattr(owner, method)
+    def enter(self, stage):
+        """Leave the stage before and enter this one."""
+        now = time.perf_counter()
+        if self._current is not None:
+            self._times[self._current] = self._times.get(self._current, 0.0) + now - self._since
+        self._current, self._since = stage, now
 
-        def timed(*arguments, **options):
-            begin = time.perf_counter()
-            try:
-                return inner(*arguments, **options)
-            finally:
-                self.times.setdefault(stage, []).append(time.perf_counter() - begin)
+    def clear(self):
+        """Forget everything."""
+        self._times.clear()
+        self._current = None
 
-        setattr(owner, method, timed)
-
-    def medians_ms(self):
-        """{stage: median milliseconds a batch}, slowest rank not considered."""
-        return {stage: round(1e3 * float(np.median(times)), 3) for stage, times in self.times.items()}
-
-
-def wrap_exchange(stages, exchange):
-    """Time an exchange from its start to the end of its wait."""
-    start = exchange.complete
-
-    def complete(*arguments):
-        handle = start(*arguments)
-        stages.wrap(handle, "wait", "exchange")
-        return handle
-
-    exchange.complete = complete
+    def means_ms(self, steps):
+        """{stage: mean milliseconds a step} on this rank."""
+        return {stage: round(1e3 * seconds / steps, 3) for stage, seconds in self._times.items()}
 
 
 def main(job):
@@ -69,28 +55,16 @@ def main(job):
         dataset, config.train.global_batch_samples, reads_of(model), model.backend.buffers,
         config.train.seed, config.train.shuffle, config.train.shuffle_block_rows,
     )  # fmt: skip
-    operator = model.operators[0]
-    for owner, method, stage in (
-        (reader, "_batch", "read"),
-        (model.routing, "route", "route"),
-        (model.table, "lookup", "look up"),
-        (model, "_partial", "partial"),
-        (operator, "finish", "finish"),
-        (operator, "finish_adjoint", "finish adjoint"),
-        (model, "backward", "backward, whole"),
-        (model.table, "update", "update"),
-    ):
-        stages.wrap(owner, method, stage)
-    wrap_exchange(stages, model.exchange)
+    model.enter = stages.enter
     passes = []
     for epoch in range(job["passes"]):
-        stages.times.clear()
+        stages.clear()
         comm.Barrier()
         begin = time.perf_counter()
-        for batch in reader.epoch(epoch, epoch * reader.batches):
-            step(model, batch)
+        for _ in steps(model, reader.epoch(epoch, epoch * reader.batches)):
+            pass
         seconds = comm.allreduce(time.perf_counter() - begin, MPI.MAX)
-        passes.append({"samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.medians_ms()})
+        passes.append({"samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches)})
     peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     rows, table_bytes = comm.gather(len(model.table)), comm.gather(model.table.nbytes)
     if comm.rank == 0:

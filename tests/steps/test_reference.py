@@ -1,4 +1,4 @@
-"""Training computes what the definitions of LR, FM, SGD and Adagrad say.
+"""Training computes what the definitions of LR, FM and every update rule say.
 
 Twenty steps on awkward batches agree with `plain_model` (dictionaries, explicit pairs, one sample at a time, its own
 random numbers) in losses, rows and dense parameters; evaluation inserts nothing and reads unseen keys as zero.
@@ -16,12 +16,27 @@ from deshpc.training.step import step
 SEED = 1  # of new rows: the default of train.seed
 # Over 20 steps both sides round each of some 1e4 operations to 1.1e-16, in different orders: measured 2e-14 at most.
 TOLERANCE = 1e-11
-RULES = {  # optimizer, reduction: a rate at which weights move by about their own size and nothing diverges
-    ("adagrad", "sum"): 0.05,
-    ("adagrad", "mean"): 0.3,
-    ("sgd", "mean"): 0.3,
-    ("sgd", "sum"): 0.01,
-}
+RULES = {  # options of [optimizer]: rates at which weights move by about their own size and nothing diverges
+    "adagrad": {"name": "adagrad", "learning_rate": 0.05},
+    "adagrad of the mean": {"name": "adagrad", "learning_rate": 0.3, "reduction": "mean"},
+    "adagrad with everything": {"name": "adagrad", "learning_rate": 0.05, "l2": 0.05, "clip_norm": 3.0, "warmup_steps": 6},
+    "sgd": {"name": "sgd", "learning_rate": 0.3},
+    "sgd of the sum": {"name": "sgd", "learning_rate": 0.01, "reduction": "sum"},
+    "sgd with everything": {"name": "sgd", "learning_rate": 0.3, "l2": 0.02, "clip_norm": 0.1, "warmup_steps": 30},
+    "rowwise_adagrad": {"name": "rowwise_adagrad", "learning_rate": 0.05},
+    "rowwise_adagrad with everything":
+        {"name": "rowwise_adagrad", "learning_rate": 0.05, "l2": 0.05, "clip_norm": 3.0, "warmup_steps": 6},
+    # FM's gradient of the only feature of a sample is a difference of equal numbers: its rounding, over epsilon, moves weights
+    "adam": {"name": "adam", "learning_rate": 0.02, "epsilon": 1e-3},
+    "adam with everything": {
+        "name": "adam", "learning_rate": 0.02, "epsilon": 1e-3, "beta1": 0.7, "beta2": 0.9, "l2": 0.01, "clip_norm": 0.1,
+        "warmup_steps": 6,
+    },
+    "ftrl": {"name": "ftrl", "learning_rate": 0.1},
+    "ftrl with everything": {
+        "name": "ftrl", "learning_rate": 0.1, "beta": 0.5, "l1": 0.5, "l2": 0.2, "clip_norm": 3.0, "initial_accumulator": 0.3,
+    },
+}  # fmt: skip
 
 
 def dense_parts(name, values, n_dense):
@@ -37,46 +52,54 @@ def assert_close(actual, expected):
         assert np.abs(actual - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
-def trained_pair(model, name, optimizer, reduction, rate, batches):
+def rows_state(plain, keys):
+    """State of rows as a table holds it: of the linear weights, then of the embeddings, plane by plane."""
+    states = [np.array([plain.states[key][plane] for key in keys]) for plane in range(len(plain.bias_states))]
+    linear, embeddings = [state[:, :1] for state in states], [state[:, 1:] for state in states if plain.dim]
+    return np.hstack([np.empty((len(keys), 0)), *linear, *embeddings])
+
+
+def trained_pair(model, name, options, batches):
     """The plain model trained beside `model`; asserts equal losses."""
     dim, n_dense = DIM if name == "fm" else 0, batches[0].dense.shape[1]
     bias, dense = dense_parts(name, model.parameters.values, n_dense)
     assert bias == 0 and not dense[:, 0].any()  # weights start at zero, factors uniform
     assert np.abs(dense[:, 1:]).max(initial=0) <= np.sqrt(3) * INIT_STD
-    plain = PlainModel(dim, optimizer, rate, reduction, SEED, INIT_STD, dense)
+    plain = PlainModel(dim, options, model.table.optimizer.reduction, SEED, INIT_STD, dense)
     assert_close([step(model, reads(model, batch)) for batch in batches], [plain.step(batch) for batch in batches])
     return plain
 
 
 @pytest.mark.parametrize("weighted, n_dense", [(True, 2), (False, 0), (False, 2)])
-@pytest.mark.parametrize("optimizer, reduction", RULES)
+@pytest.mark.parametrize("options", RULES.values(), ids=RULES.keys())
 @pytest.mark.parametrize("name", ["lr", "fm"])
-def test_twenty_steps_agree_with_the_definitions(name, optimizer, reduction, weighted, n_dense):
-    rate, batches = RULES[optimizer, reduction], awkward_batches(7, weighted=weighted, n_dense=n_dense)
-    with small_model(MPI.COMM_SELF, small_config(name, optimizer, rate, reduction=reduction), n_dense=n_dense) as model:
-        plain = trained_pair(model, name, optimizer, reduction, rate, batches)
+def test_twenty_steps_agree_with_the_definitions(name, options, weighted, n_dense):
+    batches = awkward_batches(7, weighted=weighted, n_dense=n_dense)
+    with small_model(MPI.COMM_SELF, small_config(name, rule=options), n_dense=n_dense) as model:
+        plain = trained_pair(model, name, options, batches)
         rows, width = all_rows(model), 1 + plain.dim
         keys = sorted(plain.weights)
         assert rows.keys.tolist() == keys and len(keys) > 500  # the index has grown twice on the way
         assert rows.fields.tolist() == [plain.fields[key] for key in keys]
         assert rows.counts.tolist() == [plain.counts[key] for key in keys]
         assert rows.steps.tolist() == [plain.steps[key] for key in keys]
-        weights = np.array([plain.weights[key] for key in keys])
+        weights, state = np.array([plain.weights[key] for key in keys]), rows_state(plain, keys)
         assert_close(rows.numbers[:, 0], weights[:, 0])
         assert_close(rows.numbers[:, 1:width], weights[:, 1:])
-        if optimizer == "adagrad":
-            accumulators = np.array([plain.accumulators[key] for key in keys])
-            assert_close(rows.numbers[:, width], accumulators[:, 0])
-            assert_close(rows.numbers[:, width + 1 :], accumulators[:, 1:])
-        else:
-            assert rows.numbers.shape[1] == width
+        assert rows.numbers.shape[1] == width + state.shape[1]
+        for column in range(state.shape[1]):
+            assert_close(rows.numbers[:, width + column], state[:, column])
+        if "l1" in options:
+            assert np.array_equal(rows.numbers[:, :width] == 0, weights == 0)
+            assert 0.1 < (weights == 0).mean() < 0.9
         bias, dense = dense_parts(name, model.parameters.values, n_dense)
         assert_close(bias, plain.bias[0])
         assert_close(dense, plain.dense)
-        if optimizer == "adagrad":
-            bias, dense = dense_parts(name, model.parameters.state, n_dense)
-            assert_close(bias, plain.bias_accumulator[0])
-            assert_close(dense, plain.dense_accumulators)
+        planes = model.parameters.state.reshape(len(plain.bias_states), len(model.parameters.values))
+        for plane, of_bias, of_dense in zip(planes, plain.bias_states, plain.dense_states, strict=True):
+            bias, dense = dense_parts(name, plane, n_dense)
+            assert_close(bias, of_bias[0])
+            assert_close(dense, of_dense)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -86,7 +109,7 @@ def test_evaluation_inserts_nothing_and_reads_unseen_keys_as_zero(name, weighted
     seen, later = batches[:10], batches[10:]
     with small_model(MPI.COMM_SELF, small_config(name)) as model:
         empty = model.forward(reads(model, later[0]), train=False)  # nothing is there yet
-        plain = trained_pair(model, name, "adagrad", "sum", 0.05, seen)
+        plain = trained_pair(model, name, RULES["adagrad"], seen)
         assert len(empty.logit) == len(later[0])
         before, dense = all_rows(model), model.parameters.values.copy()
         for batch in later + seen:

@@ -253,7 +253,7 @@ def test_dense_parameters(config, dtype):
     """The same formulas without l1 and l2, and with one accumulator per weight."""
     generator, unit, clip = np.random.default_rng(4), UNIT[dtype], 0.5
     shapes = {"bias": (), "weights": (3,), "none": (0,), "factors": (3, 5)}
-    parameters = Parameters(open_backend("cpu", 1), shapes, dtype, open_optimizer(replace(config, l1=config.l1, l2=0.5)))
+    parameters = Parameters(open_backend("cpu", 1), shapes, dtype, open_optimizer(replace(config, l2=0.5)))
     assert parameters.names() == list(shapes.items())
     planes = PLANES[config.name]
     assert not parameters.values.any() and parameters.state.shape == (19 * planes,) and parameters.state.dtype == dtype

@@ -1,32 +1,36 @@
 """Parse the command line and hand over.  Nothing heavy is imported before a command needs it.
 
 Exit codes: 0 success; 1 a failure while running; 2 bad command line or configuration; 3 bad data; 4 a launch that
-does not fit; 130 interrupted.
+does not fit; 130 interrupted; 143 terminated.
 """
 
 import argparse
-import os
-import sys
 
 import deshpc
-from deshpc.errors import DeshpcError
+from deshpc.comm import launch
+from deshpc.comm.failure import Terminated, sigterm_raises
+from deshpc.comm.launcher import launcher
+from deshpc.comm.parent import under_a_parent
+from deshpc.errors import ConfigError
 
-_RANK_VARIABLES = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ConfigError(f"{message}\n{self.format_usage().rstrip()}")
 
 
 def main(argv=None):
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(argv)
     try:
-        return options.command(options)
-    except DeshpcError as error:
-        if _launched_rank() == 0:  # before MPI starts, every rank meets the same error
-            print(f"deshpc: {error}", file=sys.stderr)
-        return error.exit_code
+        with sigterm_raises():
+            options = _parser().parse_args(argv)
+            return options.command(options)
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, launch.run has the last word
+        return launch.leave(error)
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="deshpc",
         description="Train click-through-rate models on sharded hash tables.  For N ranks: mpiexec -n N deshpc ...",
     )
@@ -59,24 +63,23 @@ def _add_set(parser):
     )  # fmt: skip
 
 
-def _launched_rank():
-    return next((int(os.environ[name]) for name in _RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
-
-
 def _train(options):
     from deshpc.config import load
 
-    config = load(options.config, options.overrides)
+    under_a_parent()
+    if launcher().ranks == 1:
+        load(options.config, options.overrides)  # a mistake needs no engine to be found; several ranks agree on it
     from deshpc.cli.tables import training_table
-    from deshpc.comm import launch
     from deshpc.training.api import train
 
-    return launch.run(lambda comm: _show(comm, training_table, train(config, comm)), launch.world())
+    return launch.run(
+        lambda comm: _show(comm, training_table, train(options.config, comm, options.overrides)), launch.world()
+    )
 
 
 def _evaluate(options):
+    under_a_parent()
     from deshpc.cli.tables import metrics_table
-    from deshpc.comm import launch
     from deshpc.training.api import evaluate
 
     return launch.run(

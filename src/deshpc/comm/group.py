@@ -201,7 +201,7 @@ class Group:
             first = RankError(f"{where}: {type(first).__name__}: {first}")
         elif len(bad) < self.size:
             first = type(first)(f"{first} ({where})")
-        first.agreed = True  # every rank raises it: one of them reports
+        first.agreed = self.size  # so many ranks raise it: one of them reports
         raise first
 
     def together(self, task):

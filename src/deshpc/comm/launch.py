@@ -1,72 +1,124 @@
 """Start-up and the end of a rank: the only place that knows COMM_WORLD, and that turns an exception into an abort."""
 
 import os
-import sys
 import time
-import traceback
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
-from deshpc.errors import DeshpcError, LaunchError
+from deshpc.comm.failure import Terminated, exit_code, failing_together, report, whole_process
+from deshpc.comm.launcher import Launcher, launcher
+from deshpc.comm.library import Library, load_library
+from deshpc.errors import LaunchError
 
-_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+_FIRST_SPEAKS_S = 2.0  # launchers end the job with the first process that fails, and rank 0 has the message
 
 
-def launched_ranks():
-    """Number of ranks that the launcher's environment announces; 1 where there is no launcher."""
-    return max((int(os.environ[name]) for name in _SIZE_VARIABLES if os.environ.get(name, "").isdigit()), default=1)
+@dataclass(frozen=True)
+class Start:
+    """How this process was started.
+
+    library : None where none could be loaded;  comm : COMM_WORLD, None where MPI was not initialised
+    problem : why the ranks cannot work together and what to do, or None
+    """
+
+    launcher: Launcher
+    library: Library | None
+    comm: object
+    problem: str | None
+
+
+def start():
+    """Initialise MPI, unless it is known that this would end the process; returns the Start."""
+    found = launcher()
+    try:
+        library = load_library()
+    except LaunchError as error:
+        return Start(found, None, None, str(error))
+    from mpi4py import MPI
+
+    if not MPI.Is_initialized():
+        if not library.joins(found):
+            return Start(found, library, None, _mismatch(found, library))
+        MPI.Init_thread()
+    comm = MPI.COMM_WORLD
+    return Start(found, library, comm, _mismatch(found, library, comm.size) if comm.size < found.ranks else None)
 
 
 def world():
-    """COMM_WORLD.  Initialises MPI; a LaunchError says what to install where there is none."""
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        raise LaunchError(
-            f"no MPI library could be loaded ({error}); use your site's MPI, or: pip install 'deshpc[mpich]'"
-        ) from None
-    comm = MPI.COMM_WORLD
-    if launched_ranks() != comm.size and comm.size == 1:
-        raise LaunchError(
-            f"the launcher started {launched_ranks()} processes but MPI sees one rank each: mpiexec and the MPI library "
-            "belong to different MPIs; use the mpiexec of the environment that deshpc is installed in"
-        )
-    return comm
+    """COMM_WORLD.  Initialises MPI; a LaunchError on every process if N processes would be N runs of one rank."""
+    started = start()
+    if started.problem:
+        error = LaunchError(started.problem)
+        if started.library:
+            error.agreed = started.launcher.ranks  # every process sees the same launcher and the same library
+        raise error
+    return started.comm
+
+
+def _mismatch(found, library, size=1):
+    """What is wrong where each of the launched processes sees a run of `size` ranks, and how to start it instead."""
+    ranks = "rank" if size == 1 else "ranks"
+    what = f"{found.ranks} processes would be runs of {size} {ranks} each" if found.ranks > 1 else "MPI cannot start"
+    mpiexec, option = f"{library.mpiexec()} -n {found.ranks} ...", library.srun_option()
+    if option is None or option in found.name:
+        way = mpiexec
+    elif found.name.startswith("srun"):
+        way = f"srun -K {option} -n {found.ranks} ...  or  {mpiexec}"
+    else:
+        way = f"{mpiexec}  or, in a Slurm job,  srun -K {option} -n {found.ranks} ..."
+    return f"{found.name} and the MPI library, {library}, do not fit: {what}; start it by  {way}"
 
 
 def run(main, comm):
     """Call main(comm) and return the exit code.  If this rank fails alone, the whole job ends with its message.
 
     An error on which all ranks agreed (`Group.agree`) is reported by rank 0 and every rank returns its exit code;
-    any other is reported by its rank, and MPI's abort ends all the others.
+    any other is reported by its rank, and MPI's abort ends all the others.  Collective.
     """
     try:
-        return main(comm)
+        with failing_together(comm) as line, whole_process(line):
+            return main(comm)
     except BaseException as error:
-        code = _exit_code(error)
-        if comm.size == 1 or getattr(error, "agreed", False):
-            if comm.rank == 0:
-                _report(error, "")
-            return code
-        _report(error, f"rank {comm.rank} of {comm.size}: ")
-        time.sleep(0.2)  # the launcher passes the message on before it ends the job
-        comm.Abort(code or 1)  # a rank that leaves alone has failed, whatever it says
-        return code or 1  # Abort may return before it ends this process
+        if comm.rank == 0:
+            report(error)
+        return exit_code(error)
 
 
-def _exit_code(error):
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    if isinstance(error, SystemExit):
-        return 0 if error.code is None else error.code if isinstance(error.code, int) else 1
-    return getattr(error, "exit_code", 1)
+@contextmanager
+def ranks():
+    """COMM_WORLD for a script that runs under mpiexec: `with deshpc.ranks() as comm: ...`
+
+    As for the command line, an error of one rank ends the whole job with its message, and one that all ranks share
+    is said once and becomes the exit code.  A script that runs alone sees its exceptions as always.  Collective.
+    """
+    try:
+        comm = world()
+    except LaunchError as error:
+        raise SystemExit(leave(error)) from None
+    try:
+        with failing_together(comm) as line, whole_process(line):
+            yield comm
+    except BaseException as error:
+        if comm.size == 1 and not isinstance(error, Terminated):
+            raise
+        if comm.rank == 0:
+            report(error)
+        raise SystemExit(exit_code(error)) from None
 
 
-def _report(error, prefix):
-    sys.stdout.flush()
-    if isinstance(error, DeshpcError):
-        text = f"deshpc: {prefix}{error}\n"
-    elif isinstance(error, KeyboardInterrupt):
-        text = f"deshpc: {prefix}interrupted\n"
-    else:
-        text = f"deshpc: {prefix}failed\n" + "".join(traceback.format_exception(error))
-    sys.stderr.write(text)  # one write, so that ranks do not mix their lines
-    sys.stderr.flush()
+def leave(error):
+    """Report an error that this rank has met before MPI runs; returns the exit code.  Not collective.
+
+    What every rank meets is said by the first.  The other ranks, which may wait for this one in MPI's start, are ended
+    by the launcher.
+    """
+    code, found = exit_code(error), launcher()
+    if found.rank > 0:
+        time.sleep(_FIRST_SPEAKS_S)
+    if found.rank == 0 or not hasattr(error, "agreed"):
+        report(error, f"rank {found.rank} of {found.ranks}: " if found.rank else "")
+    if found.ranks > 1 and "HYDI_CONTROL_FD" in os.environ:  # MPICH's launcher has to be told
+        time.sleep(0.2)  # it passes the message on before it ends the job
+        with suppress(OSError, ValueError, KeyError):
+            os.write(int(os.environ["PMI_FD"]), f"cmd=abort exitcode={code}\n".encode())
+    return code

@@ -33,6 +33,12 @@ class Library:
             return "pmix" in launcher.wireup
         return True
 
+    def mpiexec(self):
+        """The mpiexec that belongs to it: its path, or in words."""
+        path = _path()
+        beside = path and Path(path).parent.with_name("bin") / "mpiexec"
+        return str(beside) if beside and beside.exists() else f"the mpiexec of {self.name}"
+
     def srun_option(self):
         """The --mpi option that srun needs for it."""
         return {"Open MPI": "--mpi=pmix", "MPICH": "--mpi=pmi2", "Intel MPI": "--mpi=pmi2"}.get(self.name)

@@ -164,6 +164,7 @@ def _check(config, source):
     _check_optimizer(config.optimizer, f"{source}: optimizer")
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
+    _check_stopping(config, f"{source}: train")
 
 
 def _check_optimizer(one: OptimizerConfig, where):
@@ -193,6 +194,23 @@ def _check_optimizer(one: OptimizerConfig, where):
         raise ConfigError(f"{where}.decay_steps = 0: inverse_sqrt has no end; give the steps after which the rate is 0.71 of itself")
     if one.decay == "inverse_sqrt" and one.final_rate_fraction:
         raise ConfigError(f"{where}.final_rate_fraction = {one.final_rate_fraction}: inverse_sqrt has no end; use linear or cosine")
+
+
+def _check_stopping(config, where):
+    """Refuse evaluations on the way without a validation part, and a best model that nobody keeps."""
+    train, data = config.train, config.data
+    valid = data.synthetic.valid_rows > 0 if data.format == "synthetic" else bool(data.valid)
+    source = "data.synthetic.valid_rows" if data.format == "synthetic" else "data.valid"
+    if train.evaluate_every_steps and not valid:
+        raise ConfigError(f"{where}.evaluate_every_steps = {train.evaluate_every_steps} needs a validation part: {source}")
+    if train.stop_metric == "none":
+        return
+    if not valid:
+        raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
+    if not config.run.save_model:
+        raise ConfigError(
+            f"{where}.stop_metric = {train.stop_metric!r} keeps the best model in the run's folder: run.save_model must be true"
+        )
 
 
 def _check_field(one: FieldConfig, where, taken):

@@ -103,7 +103,7 @@ class OptimizerConfig:
     beta: float = option(1.0, "ftrl: added to the square root of the sum of squared gradients", minimum=0.0)
     l1: float = option(0.0, "ftrl: L1 of rows; weights become exactly 0", minimum=0.0)
     l2: float = option(
-        0.0, "L2 of rows: l2 times the weight is added to the gradient of each key of a batch; ftrl: see docs", minimum=0.0
+        0.0, "L2 of rows: l2 times the weight is added to the gradient of each key of a batch; ftrl: in its formula", minimum=0.0
     )
     clip_norm: float = option(
         0.0, "largest norm of a step's gradient over all rows and dense parameters, L2 not counted; 0: any", minimum=0.0
@@ -147,6 +147,19 @@ class TrainConfig:
         "type of partial sums and gradient sums; empty: as precision; int64: fixed point, the same bits on any number "
         "of ranks, at twice the bytes",
         choices=("", "float32", "float64", "int64"),
+    )
+    evaluate_every_steps: int = option(
+        0, "steps between evaluations of the validation part; 0: after every epoch", minimum=0
+    )
+    stop_metric: str = option(
+        "none",
+        "auc, log_loss: stop early by this metric of the validation part, and keep the best model; none: train to the end",
+        choices=("none", "auc", "log_loss"),
+    )
+    stop_patience: int = option(3, "evaluations in a row without a gain after which training stops", minimum=1)
+    stop_minimum_gain: float = option(0.0, "what an evaluation has to gain on the best before it by more than", minimum=0.0)
+    watchdog_s: float = option(
+        600.0, "seconds without progress on any rank after which the run is ended, naming ranks and stages; 0: never", minimum=0.0
     )
 
 

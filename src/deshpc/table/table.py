@@ -38,8 +38,8 @@ class Table:
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
         self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
         self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
-        start = Initialisation(seed, init_std, optimizer.state_start)
-        self._shards = [Shard(backend, self.layout, start) for _ in range(partition.shards)]
+        self._start = Initialisation(seed, init_std, optimizer.state_start)
+        self._shards = [Shard(backend, self.layout, self._start) for _ in range(partition.shards)]
         self._sums = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
 
     def __len__(self):
@@ -75,6 +75,10 @@ class Table:
         Before clipping and l2; to be asked for before `update`.  Not collective.
         """
         return self._backend.each(self._square_norms, [(shard, inverse_scale) for shard in shards])
+
+    def clear(self):
+        """Forget all rows."""
+        self._shards = [Shard(self._backend, self.layout, self._start) for _ in self._shards]
 
     def export(self):
         """All rows of this rank, in key order (`Rows`)."""

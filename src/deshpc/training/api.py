@@ -23,6 +23,7 @@ class TrainResult:
     """What a training run gives back, the same on every rank.
 
     valid, test : metrics of the trained model, None where the data has no such part
+    steps : that training made;  best_step : those of the model, fewer where early stopping has kept an earlier one
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
     bytes_per_sample : {kind: bytes sent by an average rank's training steps, per sample of the global batch}
     ledger : this run's byte ledger of rank 0, over all operators, kinds, passes and levels
@@ -32,6 +33,7 @@ class TrainResult:
     ranks: int
     threads_per_rank: int
     steps: int
+    best_step: int
     samples: int
     samples_per_s: float
     setup_s: float
@@ -64,21 +66,30 @@ def train(config, comm):
     compiled = time.perf_counter()
     record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
 
-    steps, samples, seconds = train_epochs(session, train_set, valid_set, record)
+    def keep(steps):
+        save_model(model, config.run.directory, resolved(config), session.input_state(), steps)
+
+    trained = train_epochs(session, train_set, valid_set, record, keep)
+    valid = trained.valid
+    if trained.best_step not in (None, trained.steps):
+        model.table.clear()
+        load_model(model, config.run.directory, group.together(lambda: read_manifest(config.run.directory)))
+        valid = None
+    steps, samples, seconds = trained.steps, trained.samples, trained.seconds
     moved = group.gather(bytes_per_sample(group.ledger, samples))
     kinds = sorted({kind for rank in moved for kind in rank})  # a rank without samples sends no labels
     moved = {kind: sum(rank.get(kind, 0) for rank in moved) / len(moved) for kind in kinds}
     metrics = [
-        None if part is None else evaluate_model(model, part, config.train.global_batch_samples)
-        for part in (valid_set, test_set)
+        known if known or part is None else evaluate_model(model, part, config.train.global_batch_samples)
+        for known, part in ((valid, valid_set), (None, test_set))
     ]
     rows = group.gather(len(model.table))
     result = TrainResult(
-        group.size, session.backend.threads, steps, samples, samples / max(1e-9, seconds), loaded - begin,
-        compiled - loaded, sum(rows), rows, moved, group.ledger.entries(), *metrics,
+        group.size, session.backend.threads, steps, trained.best_step or steps, samples, samples / max(1e-9, seconds),
+        loaded - begin, compiled - loaded, sum(rows), rows, moved, group.ledger.entries(), *metrics,
     )  # fmt: skip
-    if config.run.save_model:
-        save_model(model, config.run.directory, resolved(config), session.input_state(), steps)
+    if config.run.save_model and trained.best_step is None:
+        keep(steps)
     record.write("result", **asdict(result))
     record.close()
     session.close()

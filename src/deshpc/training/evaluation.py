@@ -5,6 +5,7 @@ import numpy as np
 from deshpc.comm.group import slice_of
 from deshpc.data.reader import Reader
 from deshpc.training.metrics import evaluate_scores
+from deshpc.training.step import forwards
 
 
 def reads_of(model):
@@ -18,11 +19,10 @@ def evaluate_model(model, dataset, batch_samples):
     """Metrics over all rows.  Each rank scores its share of every batch's samples.  Collective."""
     reader = Reader(dataset, batch_samples, reads_of(model), model.backend.buffers)
     logits, labels, truths = [], [], []
-    for batch in reader.epoch(0):
-        forward = model.forward(batch, train=False)
+    for forward in forwards(model, reader.epoch(0), train=False):
         home, begin = forward.routed.home, 0
         if model.exchange.whole_top:
-            begin, _ = slice_of(batch.global_samples, model.group.size, model.group.rank)
+            begin, _ = slice_of(forward.routed.samples, model.group.size, model.group.rank)
         logits.append(forward.logit[begin : begin + len(home)].copy())
         labels.append(home.labels.copy())
         if home.truth is not None:

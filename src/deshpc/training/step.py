@@ -7,7 +7,7 @@ def step(model, batch):
 
 
 def steps(model, batches):
-    """Yield (batch, summed log-loss) of one update by each global batch.  Collective.
+    """Yield (RoutedBatch, summed log-loss) of one update by each global batch.  Collective.
 
         route     samples' keys -> their owners                   (keys travel, or every rank reads all)
         look up   local hash tables, inserting unseen keys
@@ -16,26 +16,32 @@ def steps(model, batches):
         finish    logits, loss, gradient
         adjoint   gradients of the owner's rows, summed per key
         update    owners: touched rows; everyone: dense parameters
-
-    While the partials of a batch travel, the next batch is read, routed and looked up: that reads no row, and rows are
-    read only after their update.  So a batch must stay valid until the one after the next is asked for.
     """
-    batches = iter(batches)
-    prepared = _prepare(model, batches)
-    while prepared is not None:
-        forward = model.begin(prepared)
-        following = _prepare(model, batches, forward.travelling.poke)
-        model.complete(forward)
+    for forward in forwards(model, batches, train=True):
         model.lose(forward)
         model.backward(forward)
         model.update(forward)
-        yield prepared.routed, forward.loss.wait()
-        prepared = following
+        yield forward.routed, forward.loss.wait()
 
 
-def _prepare(model, batches, poke=lambda: None):
+def forwards(model, batches, train):
+    """Yield a completed Forward of each batch, down to the logits.  Collective.
+
+    While the partials of a batch travel, the next batch is read, routed and looked up: that reads no row, and rows are
+    read only after the update that is made before the next Forward is asked for.  So a batch must stay valid until
+    the one after the next is asked for.
+    """
+    batches = iter(batches)
+    prepared = _prepare(model, batches, train)
+    while prepared is not None:
+        forward = model.begin(prepared)
+        prepared = _prepare(model, batches, train, forward.travelling.poke)
+        yield model.complete(forward)
+
+
+def _prepare(model, batches, train, poke=lambda: None):
     """The next batch, routed and looked up; None after the last."""
     model.enter("read")
     batch = next(batches, None)
     poke()
-    return None if batch is None else model.prepare(batch, train=True, poke=poke)
+    return None if batch is None else model.prepare(batch, train, poke)

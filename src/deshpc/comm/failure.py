@@ -1,0 +1,182 @@
+"""How a run ends that fails: one rank says why, and the whole job is aborted, so that nobody waits for ever.
+
+An error that all ranks share (`Group.agree`) is an ordinary exception.  Any other leaves the other ranks in a
+collective that will never complete, and MPI has no way to call them out of it: `fail` ends them.
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+
+from deshpc.errors import DeshpcError
+
+_FLUSH_S = 0.2  # the launcher passes a message on before it ends the job
+_TURNS_S = 2.0  # ranks that fail together speak in rank order within this time; the first silences the others
+_SIGTERM_S = 1.5  # Open MPI's launcher sends SIGTERM to the ranks that are left over, and SIGKILL a second later
+_SILENCE_S = 5.0  # a silent rank is ended by the one that speaks; if not, it ends the job itself
+_FAILED = 7  # tag of "I speak"
+
+_ending = threading.Lock()
+
+
+class Terminated(BaseException):
+    """SIGTERM has arrived.  Like KeyboardInterrupt, no handler of ordinary errors catches it."""
+
+    exit_code = 143
+
+
+def exit_code(error):
+    """The exit code that an exception means."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, SystemExit):
+        return 0 if error.code is None else error.code if isinstance(error.code, int) else 1
+    return getattr(error, "exit_code", 1)
+
+
+def report(error, prefix=""):
+    """Write what happened to standard error, in one piece: a line, or "failed" and the traceback."""
+    try:
+        text = f"deshpc: {prefix}{_description(error)}\n"
+    except BaseException:  # no memory, or an exception that cannot be printed
+        text = f"deshpc: {prefix}failed: {type(error).__name__}\n"
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(text)  # one write, so that ranks do not mix their lines
+        sys.stderr.flush()
+    except (OSError, ValueError):  # nobody listens any more: the job has to end all the same
+        pass
+
+
+def _description(error):
+    if isinstance(error, DeshpcError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, Terminated):
+        return "terminated by SIGTERM"
+    return "failed\n" + "".join(traceback.format_exception(error)).rstrip("\n")
+
+
+@contextmanager
+def failing_together(comm):
+    """Run a block as all ranks of `comm` do: an exception on one of them ends the whole job, with its message once.
+
+    Exceptions on which all ranks agreed, and those of a single rank, pass.  Gives a duplicate of `comm`, for `fail`.
+    Entering is collective, and so is leaving without an error.
+    """
+    line = comm.Dup() if comm.size > 1 else comm
+    try:
+        yield line
+    except BaseException as error:
+        if comm.size > 1 and getattr(error, "agreed", 0) < comm.size:
+            fail(line, error)
+        raise
+    finally:  # all ranks are here
+        if comm.size > 1:
+            line.Free()
+
+
+def fail(comm, error, prefix=None):
+    """End the job because of an error that this rank has met alone.  Does not return.  Not collective.
+
+    Where several ranks fail, the first one speaks; in 10 s the job is over in any case.  May be called from any
+    thread.  comm : one that carries no other messages with our tag
+    """
+    _ending.acquire()  # for good: another thread that fails has nothing to add
+    code = exit_code(error) or 1  # a rank that leaves alone has failed, whatever it says
+    try:
+        _ignore_signals()
+        if _speaks(comm, _SIGTERM_S if isinstance(error, Terminated) else 0.0):
+            report(error, f"rank {comm.rank} of {comm.size}: " if prefix is None and comm.size > 1 else prefix or "")
+            _progress(comm, _FLUSH_S)
+        else:
+            time.sleep(_SILENCE_S)
+    finally:
+        try:
+            comm.Abort(code)
+        finally:
+            os._exit(code)  # Abort may return before it ends this process
+
+
+def _speaks(comm, wait_s):
+    """Whether this rank is the one that reports.  Waits for its turn; the first to have it tells the others."""
+    if comm.size == 1 or not may_call_mpi():
+        return True
+    from mpi4py import MPI
+
+    until = time.monotonic() + wait_s + _TURNS_S * comm.rank / comm.size
+    try:
+        while True:
+            if comm.Iprobe(MPI.ANY_SOURCE, _FAILED):
+                return False
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.01)
+        for rank in range(comm.size):
+            if rank != comm.rank:
+                comm.Isend(b"", rank, _FAILED)
+    except MPI.Exception:  # MPI itself is what failed
+        pass
+    return True
+
+
+def _progress(comm, seconds):
+    """Sleep, and let MPI deliver what was sent."""
+    from mpi4py import MPI
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if comm.size > 1 and may_call_mpi():
+            comm.Iprobe(MPI.ANY_SOURCE, _FAILED)
+        time.sleep(0.01)
+
+
+def may_call_mpi():
+    """Whether this thread may call MPI while another thread of the process is inside MPI."""
+    from mpi4py import MPI
+
+    return MPI.Query_thread() == MPI.THREAD_MULTIPLE or MPI.Is_thread_main()
+
+
+def _ignore_signals():
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def sigterm_raises():
+    """Turn SIGTERM into Terminated in the main thread, unless the program has a handler of its own."""
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Terminated
+
+
+@contextmanager
+def whole_process(comm):
+    """Let SIGTERM, an exception in any thread, and a crash end the job of `comm` too, with a message."""
+    before = threading.excepthook
+    threading.excepthook = lambda what: what.exc_type is SystemExit or fail(comm, what.exc_value)
+    if not faulthandler.is_enabled():
+        faulthandler.enable(2)  # where Python was at a segmentation fault
+    try:
+        with sigterm_raises():
+            yield
+    finally:
+        threading.excepthook = before

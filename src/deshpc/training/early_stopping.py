@@ -1,0 +1,38 @@
+"""When to stop: a validation metric has not gained for some evaluations in a row."""
+
+import math
+
+_SIGN = {"auc": 1.0, "log_loss": -1.0}  # what is better: larger, smaller
+
+
+class EarlyStopping:
+    """Judges the evaluations of a run one after another.  Pure: the same metrics give the same verdicts on every rank.
+
+    metric : "auc" (larger is better) or "log_loss" (smaller is better)
+    patience : evaluations in a row without a gain after which to stop, at least 1
+    minimum_gain : an evaluation gains if it is better than the best before it by more than this
+
+    The first defined value is a gain.  A value that is undefined (None: one class only, or no rows) or not finite is
+    an evaluation without a gain; if none is ever defined, no evaluation is the best, and `best` stays None.
+    """
+
+    def __init__(self, metric, patience, minimum_gain=0.0):
+        self.metric, self._patience, self._minimum_gain = metric, patience, minimum_gain
+        self._sign = _SIGN[metric]
+        self.best = None
+        self._without_gain = 0
+
+    def observe(self, metrics):
+        """Judge one evaluation's Metrics: "best" (keep this model), "worse" (go on), or "stop".
+
+        After "stop", the model to use is the one of the last "best".
+        """
+        value = getattr(metrics, self.metric)
+        if value is not None and math.isfinite(value) and self._gains(value):
+            self.best, self._without_gain = value, 0
+            return "best"
+        self._without_gain += 1
+        return "stop" if self._without_gain >= self._patience else "worse"
+
+    def _gains(self, value):
+        return self.best is None or self._sign * (value - self.best) > self._minimum_gain
