@@ -84,7 +84,7 @@ def warm_up(config, sample, threads, source):
     if rows == 0:
         return
     backend, group = open_backend(config.compute.backend, threads), Group(MPI.COMM_SELF)
-    model = build_model(config, backend, group, source.n_fields, source.n_dense)
+    model = build_model(config, backend, group, source.n_fields, source.n_dense, total_steps=1)
     model.exchange = EXCHANGES[config.train.exchange](backend, group, model.operators)
     few, partition = sample.head(rows), KeyPartition(1, threads)
     for kind in routings(model.exchange):
