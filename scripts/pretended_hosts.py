@@ -35,10 +35,10 @@ def missing():
 
 
 class PretendedHosts:
-    """`count` hosts, up inside a `with` block."""
+    """`count` hosts, up inside a `with` block; rate_mbit: cap of each link, both ways (None: as fast as the CPU)."""
 
-    def __init__(self, count):
-        self.count = count
+    def __init__(self, count, rate_mbit=None):
+        self.count, self._rate_mbit = count, rate_mbit
 
     def __enter__(self):
         self._remove()
@@ -57,6 +57,9 @@ class PretendedHosts:
             self._ip("-n", name, "link", "set", "eth0", "up")
             self._ip(*switch, "link", "set", f"p{k}", "master", "br0")
             self._ip(*switch, "link", "set", f"p{k}", "up")
+            if self._rate_mbit:
+                self._cap(name, "eth0")
+                self._cap(f"{TAG}switch", f"p{k}")
         return self
 
     def __exit__(self, *problem):
@@ -79,6 +82,12 @@ class PretendedHosts:
 
     def _names(self):
         return [f"{TAG}{k}" for k in range(1, self.count + 1)]
+
+    def _cap(self, host, device):
+        """Limit what a device sends; the burst is a millisecond's worth, at least one large segment and a bit."""
+        burst = max(131_072, self._rate_mbit * 125)
+        limit = ["tbf", "rate", f"{self._rate_mbit}mbit", "burst", str(burst), "latency", "20ms"]
+        self._ip("netns", "exec", host, "tc", "qdisc", "add", "dev", device, "root", *limit)
 
     def _ip(self, *arguments):
         subprocess.run(["ip", *arguments], check=True)

@@ -11,6 +11,7 @@ name, processes and /dev/shm, and claims the machine's first cores.  GPUs are pr
 import argparse
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -43,6 +44,7 @@ KillWait=5
 ReturnToService=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
+TmpFS={folder}/tmp.%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -80,7 +82,8 @@ class SlurmCluster:
     @property
     def environment(self):
         outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        return {**outside, "PATH": _PATH, "SLURM_CONF": str(self.folder / "slurm.conf")}
+        here = {"SLURM_CONF": str(self.folder / "slurm.conf"), "TMPDIR": str(self.folder)}
+        return {**outside, "PATH": _PATH, **here}
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
@@ -140,13 +143,15 @@ class SlurmCluster:
         return [f"--{option}={self.folder / name}" for option, name in names.items()]
 
     def _start_node(self, name):
-        (self.folder / f"spool.{name}").mkdir()
+        for part in ("spool", "tmp"):  # PMIx keeps files there, which must not collide
+            (self.folder / f"{part}.{name}").mkdir()
         inside = (
-            'hostname "$0" && mount -t tmpfs -o size=1g tmpfs /dev/shm && mount --bind "$1" /etc/hosts && '
+            'echo "$2" > /proc/sys/kernel/ns_last_pid; hostname "$0" && mount -t tmpfs -o size=1g tmpfs /dev/shm && mount --bind "$1" /etc/hosts && '
             'exec slurmd -D -N "$0"'
         )
         namespaces = ("--uts", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
-        self._start("unshare", *namespaces, "/bin/sh", "-c", inside, name, self.folder / "hosts")
+        first_process = str(1000 * len(self._daemons))  # other numbers on every node: they name files of PMIx, too
+        self._start("unshare", *namespaces, "/bin/sh", "-c", inside, name, str(self.folder / "hosts"), first_process)
 
     def _start(self, *command):
         """Start a daemon; it dies with this process, and a node's processes die with the node's daemon."""
@@ -193,6 +198,7 @@ def main():
     options = parser.parse_args()
     if missing():
         sys.exit(f"slurm_cluster: {missing()}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # take it down, whatever ends this
     with SlurmCluster(options.nodes, options.cores, options.gpus) as cluster:
         command = options.command or [os.environ.get("SHELL", "/bin/sh")]
         sys.exit(subprocess.run(command, env=cluster.environment).returncode)

@@ -1,6 +1,9 @@
-"""One timed training under mpiexec; started by step.py.  Rank 0 prints one JSON line.
+"""One timed training under mpiexec; started by step.py and exchange.py.  Rank 0 prints one JSON line.
 
-    mpiexec -n 2 python scripts/bench/step_worker.py '{"rows": 1000000, "overrides": ["model.name=fm"]}'
+    mpiexec -n 2 python scripts/bench/step_worker.py '{"rows": 1000000, "passes": 2, "overrides": ["model.name=fm"]}'
+
+Further entries of the job: "profile" of the synthetic data (criteo); "ahead": false does without preparing the next
+batch while one is under way.
 """
 
 import json
@@ -15,7 +18,7 @@ from deshpc.config.load import build
 from deshpc.data.reader import Reader
 from deshpc.training.evaluation import reads_of
 from deshpc.training.session import Session
-from deshpc.training.step import steps
+from deshpc.training.step import step, steps
 
 
 class Stages:
@@ -44,7 +47,7 @@ class Stages:
 def main(job):
     comm = MPI.COMM_WORLD
     config = override(
-        build({"data": {"format": "synthetic", "synthetic": {"profile": "criteo", "train_rows": job["rows"]}}}),
+        build({"data": {"format": "synthetic", "synthetic": {"profile": job.get("profile", "criteo"), "train_rows": job["rows"]}}}),
         "train.global_batch_samples=8192", "model.dim=16", *job["overrides"],
     )  # fmt: skip
     session = Session(config, comm)
@@ -56,15 +59,20 @@ def main(job):
         config.train.seed, config.train.shuffle, config.train.shuffle_block_rows,
     )  # fmt: skip
     model.enter = stages.enter
-    passes = []
+    passes, ledger = [], session.group.ledger
     for epoch in range(job["passes"]):
         stages.clear()
         comm.Barrier()
         begin = time.perf_counter()
-        for _ in steps(model, reader.epoch(epoch, epoch * reader.batches)):
+        batches = reader.epoch(epoch, epoch * reader.batches)
+        for _ in steps(model, batches) if job.get("ahead", True) else (step(model, batch) for batch in batches):
             pass
         seconds = comm.allreduce(time.perf_counter() - begin, MPI.MAX)
-        passes.append({"samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches)})
+        sent = [comm.allreduce(ledger.of(direction=direction)) for direction in ("forward", "backward")]
+        passes.append({
+            "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
+            "sent_bytes_per_sample": round(sum(sent) / (epoch + 1) / len(dataset), 1),
+        })  # fmt: skip
     peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     rows, table_bytes = comm.gather(len(model.table)), comm.gather(model.table.nbytes)
     if comm.rank == 0:

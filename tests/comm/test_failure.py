@@ -1,103 +1,240 @@
-"""How a job ends that goes wrong: real processes under mpiexec, and the launcher's own functions.
+"""How a job ends that goes wrong: real processes under mpiexec.
 
-Proves that a rank that fails alone takes the whole job with it, at once, with one traceback that names the rank; that
-what all ranks agree on is said once; and that a launch that does not fit is refused instead of run N times.
+Proves that a rank that fails alone takes the whole job with it, at once, with one message that names the rank, wherever
+it fails; that what all ranks meet or agree on is said once; that signals end the job and are named; and that ranks
+that were started differently are refused before they wait for each other.
 """
 
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
-from launching import errors, run
+from launching import MPIEXEC, errors, run
 
 from deshpc.comm import launch
-from deshpc.errors import ConfigError, DataError, LaunchError
+from deshpc.errors import LaunchError
+
+ENDS_WITHIN_S = 10
+OPEN_MPI = MPIEXEC.with_name("prterun").exists()
 
 CONFIG = """
 [data]
 format = "synthetic"
-synthetic = { train_rows = 2_000, test_rows = 0 }
+synthetic = { train_rows = 2_000, test_rows = 300 }
 [model]
 dim = 5
 [train]
 global_batch_samples = 256
 precision = "float64"
 [compute]
-threads_per_rank = 1
+threads_per_rank = 2
 [run]
 save_model = false
 """
 
-IN_A_STEP = """
+BREAK = """
+import importlib
+import os
+import signal
 import sys
 import time
-import deshpc.training.loop as loop
+
+import deshpc
 from deshpc.cli.main import main
+from deshpc.comm.launcher import launcher
 
-whole_step = loop.step
+def broken_on_purpose():
+    with open(sys.argv[2], "w") as file:
+        file.write(str(time.time()))
+    {what}
 
-def step(model, batch):
-    if batch.step == 3 and model.group.rank == 1:
-        with open(sys.argv[2] + ".failed", "w") as file:
-            file.write(str(time.time()))
-        raise ValueError("broken on purpose")
-    return whole_step(model, batch)
+module, name, calls = "{where}".split(":")
+holder = importlib.import_module(module)
+*path, name = name.split(".")
+for part in path:
+    holder = getattr(holder, part)
+original = getattr(holder, name)
+left = [int(calls)]
 
-loop.step = step
-sys.exit(main(["train", sys.argv[1], "--set", f"run.directory={sys.argv[2]}"]))
+def replacement(*arguments, **named):
+    left[0] -= 1
+    if left[0] == 0 and launcher().rank in {ranks}:
+        broken_on_purpose()
+    return original(*arguments, **named)
+
+setattr(holder, name, replacement)
+"""
+"""Raise or die on some ranks at a call of a function: where = "module:function:call"."""
+
+COMMAND_LINE = BREAK + """
+sys.exit(main(["train", sys.argv[1]]))
 """
 
-ALONE = """
+A_STEP = "deshpc.model.model:Model.update:12"  # later than those of the warm-up
+
+MAIN = """
+import os
+import signal
 import sys
-from deshpc.comm import launch
-from deshpc.errors import DataError
+import threading
+import time
 
-def main(comm):
-    if comm.rank == 1:
-        raise {error}
-    comm.Barrier()  # never complete: only an abort ends the others
-    return 0
+import numpy as np
 
-sys.exit(launch.run(main, launch.world()))
-"""
-
-TOGETHER = """
-import sys
 from deshpc.comm import launch
 from deshpc.comm.group import Group
 from deshpc.errors import DataError
 
 def main(comm):
-    Group(comm).agree({error})
+    pids, launcher = comm.allgather(os.getpid()), os.getppid()
+    {body}
+    comm.Barrier()  # never complete: only an abort ends the others
+    return 0
 
-sys.exit(launch.run(main, launch.world()))
+if __name__ == "__main__":
+    sys.exit(launch.run(main, launch.world()))
 """
 
 
-def test_an_error_inside_a_step_ends_all_ranks(tmp_path):
-    config = tmp_path / "a.toml"
-    config.write_text(CONFIG, encoding="utf-8")
-    done = run("-c", IN_A_STEP, config, tmp_path / "run", ranks=3)
-    assert done.returncode == 1
-    assert done.stderr.count("Traceback (most recent call last)") == 1
-    assert done.stderr.count("ValueError: broken on purpose") == 1
-    assert errors(done) == ["deshpc: rank 1 of 3: failed"] and done.stdout == ""
-    assert time.time() - float((tmp_path / "run.failed").read_text()) < 30  # seconds; it takes less than one
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def broken(script, config, **how):
+    """Run a script that breaks; it has broken, and the job ended soon after."""
+    moment = config.with_name("moment")
+    done = run("-c", script, config, moment, cwd=config.parent, **how)
+    assert time.time() - float(moment.read_text()) < ENDS_WITHIN_S
+    return done
+
+
+def a_main(body, ranks=3):
+    """Run ranks whose main has the line `body`; returns the finished process and the seconds."""
+    begin = time.monotonic()
+    done = run("-c", MAIN.format(body=body), ranks=ranks)
+    assert time.monotonic() - begin < ENDS_WITHIN_S
+    return done
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "text"),
+    ("where", "rank"),
     [
-        ("DataError('a.csv, line 3: bad')", 3, "deshpc: rank 1 of 3: a.csv, line 3: bad"),
-        ("SystemExit(7)", 7, "deshpc: rank 1 of 3: failed"),
-        ("KeyboardInterrupt", 130, "deshpc: rank 1 of 3: interrupted"),
+        (A_STEP, 1),
+        ("deshpc.training.metrics:area_under_curve:1", 2),
+        ("deshpc.data.input:SyntheticInput.load:1", 0),  # the node's first rank reads, the others wait for it
+        ("deshpc.training.session:warm_up:1", 0),
+        ("deshpc.comm.launch:world:1", 1),  # before the others come out of MPI's start
     ],
 )
-def test_a_rank_that_fails_alone(error, code, text):
-    done = run("-c", ALONE.format(error=error), ranks=3)
+def test_an_exception_anywhere_ends_all_ranks(config, where, rank):
+    done = broken(COMMAND_LINE.format(what="raise ValueError('on purpose')", where=where, ranks=[rank]), config, ranks=3)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback (most recent call last)") == 1
+    assert done.stderr.count("ValueError: on purpose") == 1
+    name = f"rank {rank} of 3: " if rank or "world" not in where else ""
+    assert errors(done) == [f"deshpc: {name}failed"] and done.stdout == ""
+
+
+def test_an_exception_in_a_thread_of_the_backend_ends_all_ranks(config):
+    what = "import threading; assert threading.current_thread() is threading.main_thread(), 'in a thread'"
+    script = COMMAND_LINE.format(what=what, where="deshpc.table.table:Table._lookup:1", ranks=[])
+    every_call_of_rank_1 = script.replace("left[0] == 0 and launcher().rank in []", "launcher().rank == 1")
+    done = broken(every_call_of_rank_1, config, ranks=3)
+    assert done.returncode == 1 and done.stderr.count("AssertionError: in a thread") == 1
+    assert errors(done) == ["deshpc: rank 1 of 3: failed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        ("raise DataError('a.csv, line 3: bad')", 3, "a.csv, line 3: bad"),
+        ("raise SystemExit(7)", 7, "failed"),
+        ("sys.exit(0)", 1, "failed"),
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+        ("np.empty(1 << 60)", 1, "failed"),  # a MemoryError
+        ("threading.Thread(target=lambda: 1 / 0).start(); time.sleep(9)", 1, "failed"),
+        ("threading.Thread(target=lambda: 1 / 0).start(); time.sleep(0.3); return 0", 1, "failed"),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 143, "terminated by SIGTERM"),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", 130, "interrupted"),
+    ],
+)
+def test_a_rank_that_fails_alone(body, code, text):
+    done = a_main(f"if comm.rank == 1: {body}")
     assert done.returncode == code
-    assert errors(done) == [text]
-    assert done.stderr.count("Traceback") == (1 if "failed" in text else 0)
+    assert errors(done) == [f"deshpc: rank 1 of 3: {text}"]
+    assert done.stderr.count("Traceback") == (1 if text == "failed" else 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "rank"),
+    [
+        ("raise ValueError('the same for all')", 0),
+        ("time.sleep(0.3 * (3 - comm.rank)); raise ValueError('the same for all')", 0),
+        ("time.sleep(comm.rank); raise ValueError('the same for all')", 0),
+        ("if comm.rank: raise ValueError('the same for all')", 1),
+    ],
+)
+def test_the_same_exception_on_many_ranks_is_said_once(body, rank):
+    done = a_main(body, ranks=4)
+    assert done.returncode == 1 and done.stderr.count("ValueError: the same for all") == 1
+    assert errors(done) == [f"deshpc: rank {rank} of 4: failed"]
+
+
+@pytest.mark.parametrize(("name", "code", "text"), [("SIGTERM", 143, "terminated by SIGTERM"), ("SIGINT", 130, "interrupted")])
+@pytest.mark.parametrize("to", ["every rank", "the launcher"])
+def test_a_signal_to_the_whole_job_is_one_line(name, code, text, to):
+    if to == "the launcher":
+        if OPEN_MPI:
+            pytest.skip("Open MPI's mpiexec passes on neither SIGTERM nor what ranks then say: it ends them with code 1")
+        kill = "os.kill(int(open(f'/proc/{launcher}/stat').read().split(')')[1].split()[1]), signal.{name})"
+    else:
+        kill = "[os.kill(pid, signal.{name}) for pid in pids]"
+    done = a_main(f"if comm.rank == 2: {kill.replace('{name}', name)}\n    time.sleep(9)")
+    assert (done.returncode, errors(done)) == (code, [f"deshpc: rank 0 of 3: {text}"])
+
+
+def test_sigterm_of_a_run_without_a_launcher():
+    done = a_main("os.kill(os.getpid(), signal.SIGTERM)", ranks=1)
+    assert (done.returncode, errors(done)) == (143, ["deshpc: terminated by SIGTERM"])
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
+def test_a_rank_that_is_killed_is_named(config, name):
+    done = broken(
+        COMMAND_LINE.format(what=f"os.kill(os.getpid(), signal.{name})", where=A_STEP, ranks=[1]), config, ranks=3
+    )
+    number = {"SIGKILL": 9, "SIGSEGV": 11}[name]
+    assert done.returncode == 128 + number
+    if OPEN_MPI:
+        assert "process rank 1 with PID" in done.stderr and f"signal {number}" in done.stderr and errors(done) == []
+    else:
+        (line,) = errors(done)
+        assert line.startswith(f"deshpc: rank 1 of 3: killed by signal {number} ({name})")
+    assert ("Fatal Python error: Segmentation fault" in done.stderr) == (name == "SIGSEGV")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_one_process_of_the_command_line(config, name):
+    """The process that the launcher knows may be the rank's parent: it passes signals on."""
+    who = "os.getpid()" if OPEN_MPI else "os.getppid()"
+    what = f"os.kill({who}, signal.{name}); time.sleep(9)"
+    done = broken(COMMAND_LINE.format(what=what, where=A_STEP, ranks=[1]), config, ranks=3)
+    text = {"SIGTERM": "terminated by SIGTERM", "SIGINT": "interrupted"}[name]
+    assert errors(done) == [f"deshpc: rank 1 of 3: {text}"]
+    assert done.returncode == {"SIGTERM": 143, "SIGINT": 130}[name]
+
+
+def test_nobody_outlives_a_parent_that_is_killed(config):
+    if OPEN_MPI:
+        pytest.skip("ranks have a parent process only where the launcher does not name who was killed")
+    what = "print(os.getpid(), flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+    done = broken(COMMAND_LINE.format(what=what, where=A_STEP, ranks=[1]), config, ranks=3)
+    assert done.returncode == 9
+    status = Path(f"/proc/{int(done.stdout.split()[0])}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -109,28 +246,106 @@ def test_a_rank_that_fails_alone(error, code, text):
     ],
 )
 def test_an_error_that_all_ranks_share_is_said_once(error, code, text):
-    done = run("-c", TOGETHER.format(error=error), ranks=3)
+    done = a_main(f"Group(comm).agree({error})")
     assert (done.returncode, errors(done)) == (code, [text])
 
 
-def test_ranks_with_different_configurations_are_refused(tmp_path):
-    config = tmp_path / "a.toml"
-    config.write_text(CONFIG, encoding="utf-8")
-    script = """
+def test_an_error_that_only_some_ranks_share_ends_the_others():
+    """What the ranks of a part of the job agreed on is news to the rest of it."""
+    done = a_main("if comm.rank > 0: Group(comm.Create_group(comm.group.Excl([0]))).agree(DataError('odd'))\n    1", 3)
+    assert (done.returncode, errors(done)) == (3, ["deshpc: rank 1 of 3: odd"])
+
+
+APART = """
+import os
 import sys
 import deshpc
-from deshpc.comm import launch
-from deshpc.config import load
+from deshpc.comm.launcher import launcher
+from deshpc.cli.main import main
 
-def main(comm):
-    deshpc.train(load(sys.argv[1], [f"train.seed={max(1, comm.rank)}"]), comm)
-
-sys.exit(launch.run(main, launch.world()))
+rank, arguments = launcher().rank, ["train", "a.toml"]
+{difference}
+sys.exit(main(arguments))
 """
-    done = run("-c", script, config, ranks=3, cwd=tmp_path)
-    text = "deshpc: ranks [2] were started with another configuration than rank 0"
-    assert (done.returncode, errors(done), done.stdout) == (LaunchError.exit_code, [text], "")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.toml"]  # refused before anything was written
+
+
+@pytest.mark.parametrize(
+    ("difference", "code", "text"),
+    [
+        ("arguments[1] = 'b.toml' if rank else 'a.toml'", 2, "b.toml: no such configuration file (ranks 1, 2)"),
+        ("os.chdir('/' if rank == 0 else '.')", 2, "a.toml: no such configuration file (rank 0)"),
+        ("arguments += ['--set', 'train.sed=2'] * (rank == 1)", 2, "unknown option train.sed; did you mean train.seed?"),
+        ("arguments += ['--set', 'train.seed=2'] * rank", 4, "the ranks differ: train.seed is 2, on rank 0 it is 1 (ranks 1, 2)"),
+        ("arguments += ['--set', 'data.fields=[{name=\"x\"}]'] * (rank == 2)", 4, "data.fields.0.name is 'x', on rank 0 it is missing (rank 2)"),
+        ("arguments += ['--bogus'] * (rank == 1)", 2, "rank 1 of 3: unrecognized arguments: --bogus"),
+        ("arguments += ['--bogus']", 2, "deshpc: unrecognized arguments: --bogus"),
+        ("deshpc.__version__ = f'9.{rank // 2}'", 4, "deshpc is '9.1', on rank 0 it is '9.0' (rank 2)"),
+        ("arguments[1] = os.path.abspath('a.toml'); os.chdir('/tmp' if rank == 1 else '.')", 4, "run folder is '/tmp/runs/latest', on rank 0"),
+        ("arguments[:] = ['eval', 'saved'] if rank else arguments", 3, "no saved model there; give the run's directory ([run] directory of its config) (ranks 1, 2)"),
+    ],
+)  # fmt: skip
+def test_ranks_that_were_started_differently_are_refused(config, difference, code, text):
+    begin = time.monotonic()
+    done = run("-c", APART.format(difference=difference), ranks=3, cwd=config.parent)
+    assert time.monotonic() - begin < ENDS_WITHIN_S
+    assert done.returncode == code and done.stdout == "" and len(errors(done)) == 1
+    assert text in errors(done)[0], done.stderr
+    assert [path.name for path in config.parent.iterdir()] == ["a.toml"]  # refused before anything was written
+
+
+PLAIN = BREAK + """
+from mpi4py import MPI
+
+deshpc.train(sys.argv[1], MPI.COMM_WORLD)
+"""
+
+WITH_RANKS = """
+with deshpc.ranks() as comm:
+    {body}
+"""
+
+
+def test_training_from_a_script_fails_together_by_itself(config):
+    done = broken(PLAIN.format(what="raise ValueError('on purpose')", where=A_STEP, ranks=[2]), config, ranks=3)
+    assert (done.returncode, errors(done)) == (1, ["deshpc: rank 2 of 3: failed"])
+    assert done.stderr.count("ValueError: on purpose") == done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "line", "ranks"),
+    [
+        ("print(deshpc.train(sys.argv[1], comm).steps)", 0, None, 3),
+        ("deshpc.train(sys.argv[1], comm, ['train.sed=1'])", 2, "unknown option train.sed", 3),  # once, by rank 0
+        ("if comm.rank == 1: raise ValueError('mine')\n    comm.Barrier()", 1, "rank 1 of 3: failed", 3),
+        ("if comm.rank == 1: sys.exit(5)\n    comm.Barrier()", 5, "rank 1 of 3: failed", 3),
+        ("raise ValueError('mine')", 1, None, 1),
+    ],
+)
+def test_a_script_fails_together_in_a_block(config, body, code, line, ranks):
+    begin = time.monotonic()
+    done = run("-c", "import sys\nimport deshpc\n" + WITH_RANKS.format(body=body), config, ranks=ranks, cwd=config.parent)
+    assert time.monotonic() - begin < ENDS_WITHIN_S + 20 * (code == 0) and done.returncode == code, done.stderr
+    assert len(errors(done)) == (line is not None) and (line is None or line in errors(done)[0])
+    assert done.stdout.split() == (["8"] * 3 if code == 0 else [])
+    assert done.stderr.count("Traceback") == (1 if "ValueError" in body or "exit" in body else 0)
+
+
+def test_a_script_fails_together_under_mpi4pys_runner(tmp_path):
+    """What needs nothing of ours: an exception outside of deshpc's functions."""
+    script = tmp_path / "script.py"
+    script.write_text("from mpi4py import MPI\nc = MPI.COMM_WORLD\nassert c.rank != 1, 'mine'\nc.Barrier()\n", encoding="utf-8")
+    begin = time.monotonic()
+    done = run("-m", "mpi4py", script, ranks=3)
+    assert time.monotonic() - begin < ENDS_WITHIN_S
+    assert done.returncode == 1 and done.stderr.count("AssertionError: mine") == 1
+
+
+@pytest.mark.parametrize("how", ["-c", "alone"])
+def test_what_cannot_be_printed_still_ends_the_run(how):
+    odd = "class Odd(Exception):\n        def __str__(self): raise MemoryError\n    raise Odd"
+    body = f"if comm.rank > 0: time.sleep(9)\n    {odd}" if how == "-c" else odd
+    done = a_main(body, ranks=3 if how == "-c" else 1)
+    assert done.returncode == 1 and len(errors(done)) == 1 and "failed" in errors(done)[0]
 
 
 @pytest.mark.parametrize(
@@ -180,35 +395,3 @@ def test_the_launchers_size(monkeypatch):
     assert launch.launched_ranks() == 6
     monkeypatch.setenv("MPI_LOCALNRANKS", "8")
     assert launch.launched_ranks() == 8
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "text"),
-    [
-        (ConfigError("bad option"), 2, "deshpc: bad option\n"),
-        (DataError("bad file"), 3, "deshpc: bad file\n"),
-        (KeyboardInterrupt(), 130, "deshpc: interrupted\n"),
-        (SystemExit(5), 5, "deshpc: failed\n"),
-        (RuntimeError("odd"), 1, "deshpc: failed\n"),
-    ],
-)
-def test_one_rank_alone_returns_its_exit_code(capsys, error, code, text):
-    def main(comm):
-        raise error
-
-    assert launch.run(main, SimpleNamespace(rank=0, size=1)) == code
-    written = capsys.readouterr()
-    assert written.out == "" and written.err.startswith(text)
-    assert ("RuntimeError: odd" in written.err) == isinstance(error, RuntimeError)
-
-
-def test_a_rank_that_fails_alone_aborts_with_its_code(capsys):
-    codes = []
-    comm = SimpleNamespace(rank=2, size=3, Abort=codes.append)
-
-    def main(comm):
-        raise DataError("bad file")
-
-    assert launch.run(main, comm) == 3  # Abort may return before the process ends
-    assert codes == [3] and capsys.readouterr().err == "deshpc: rank 2 of 3: bad file\n"
-    assert launch.run(lambda comm: 0, comm) == 0 and codes == [3]

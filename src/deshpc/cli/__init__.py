@@ -1,1 +1,1 @@
-"""The command line: `deshpc train | eval | info`."""
+"""The command line: `deshpc train | eval | info | doctor`."""

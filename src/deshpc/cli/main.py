@@ -10,7 +10,7 @@ import deshpc
 from deshpc.comm import launch
 from deshpc.comm.failure import Terminated, sigterm_raises
 from deshpc.comm.launcher import launcher
-from deshpc.comm.parent import under_a_parent
+from deshpc.comm.mpich import under_a_parent
 from deshpc.errors import ConfigError
 
 
@@ -39,6 +39,9 @@ def _parser():
 
     train = commands.add_parser("train", help="train a model by a TOML configuration")
     train.add_argument("config", metavar="CONFIG.toml")
+    train.add_argument(
+        "--check-bytes", action="store_true", help="fail if the bytes sent differ from the formula; the model is saved first"
+    )
     _add_set(train)
     train.set_defaults(command=_train)
 
@@ -53,6 +56,10 @@ def _parser():
     info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
     _add_set(info)
     info.set_defaults(command=_info)
+
+    doctor = commands.add_parser("doctor", help="launch, machine, speed of messages, and known traps with their remedies")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -73,7 +80,10 @@ def _train(options):
     from deshpc.training.api import train
 
     return launch.run(
-        lambda comm: _show(comm, training_table, train(options.config, comm, options.overrides)), launch.world()
+        lambda comm: _show(
+            comm, training_table, train(options.config, comm, options.overrides, options.check_bytes)
+        ),
+        launch.world(),
     )
 
 
@@ -101,3 +111,9 @@ def _info(options):
 
     print(describe(options.target, options.overrides, options.options))
     return 0
+
+
+def _doctor(options):
+    from deshpc.cli.doctor import examine
+
+    return examine(options.json)

@@ -9,18 +9,34 @@ def training_table(result):
         ("table rows", f"{result.rows:,} ({', '.join(f'{n:,}' for n in result.rows_per_rank)})"),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
         ("samples/s", f"{result.samples_per_s:,.0f}"),
+        ("keys a sample", f"m = {result.keys_per_sample:.2f}{_unique(result.unique_keys_per_sample)}"),
     ]
     for name, metrics in (("valid", result.valid), ("test", result.test)):
         if metrics is not None:
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
-    for kind, count in result.bytes_per_sample.items():
-        lines.append((f"bytes/sample, {kind}", f"{count:.1f} sent per rank"))
-    return _aligned(lines)
+    return "\n".join([aligned(lines), *_traffic(result)])
+
+
+def _unique(u):
+    return "" if u is None else f", u = {u:.2f} distinct in a local batch"
+
+
+def _traffic(result):
+    """Lines of the bytes that training has sent, by the ledger and by the formula; none where nothing has travelled."""
+    rows = [("bytes/sample and rank", "ledger", "formula")] if result.traffic else []
+    for row in result.traffic:
+        ledger, *bounds = (
+            f"{count / result.ranks / result.samples:,.2f}" for count in (row.sent_bytes, row.low_bytes, row.high_bytes)
+        )
+        formula = " to ".join(dict.fromkeys(bounds)) + ("" if row.agrees else "  DIFFERENT")
+        rows.append((f"{row.operator} {row.kind}, {row.direction}", ledger, formula))
+    title_width, ledger_width = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
+    return [f"{title:<{title_width}}  {ledger:>{ledger_width}} | {formula}" for title, ledger, formula in rows]
 
 
 def metrics_table(metrics):
     """Metrics as lines of `name  value`."""
-    return _aligned(_metrics(metrics))
+    return aligned(_metrics(metrics))
 
 
 def _metrics(metrics):
@@ -38,6 +54,6 @@ def _number(value, digits):
     return "undefined (one class only)" if value is None else f"{value:.{digits}f}"
 
 
-def _aligned(lines):
+def aligned(lines):
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)

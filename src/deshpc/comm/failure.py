@@ -5,14 +5,16 @@ collective that will never complete, and MPI has no way to call them out of it: 
 """
 
 import faulthandler
+import inspect
 import os
-import signal
 import sys
 import threading
 import time
 import traceback
 from contextlib import contextmanager
+from functools import wraps
 
+from deshpc.comm.signals import Terminated, ignore_signals, sigterm_raises
 from deshpc.errors import DeshpcError
 
 _FLUSH_S = 0.2  # the launcher passes a message on before it ends the job
@@ -22,12 +24,6 @@ _SILENCE_S = 5.0  # a silent rank is ended by the one that speaks; if not, it en
 _FAILED = 7  # tag of "I speak"
 
 _ending = threading.Lock()
-
-
-class Terminated(BaseException):
-    """SIGTERM has arrived.  Like KeyboardInterrupt, no handler of ordinary errors catches it."""
-
-    exit_code = 143
 
 
 def exit_code(error):
@@ -82,6 +78,18 @@ def failing_together(comm):
             line.Free()
 
 
+def fails_together(function):
+    """Decorate a collective function that has an argument `comm`: `failing_together` on it from begin to end."""
+    parameters = inspect.signature(function)
+
+    @wraps(function)
+    def guarded(*arguments, **named):
+        with failing_together(parameters.bind(*arguments, **named).arguments["comm"]):
+            return function(*arguments, **named)
+
+    return guarded
+
+
 def fail(comm, error, prefix=None):
     """End the job because of an error that this rank has met alone.  Does not return.  Not collective.
 
@@ -91,7 +99,7 @@ def fail(comm, error, prefix=None):
     _ending.acquire()  # for good: another thread that fails has nothing to add
     code = exit_code(error) or 1  # a rank that leaves alone has failed, whatever it says
     try:
-        _ignore_signals()
+        ignore_signals()
         if _speaks(comm, _SIGTERM_S if isinstance(error, Terminated) else 0.0):
             report(error, f"rank {comm.rank} of {comm.size}: " if prefix is None and comm.size > 1 else prefix or "")
             _progress(comm, _FLUSH_S)
@@ -99,7 +107,7 @@ def fail(comm, error, prefix=None):
             time.sleep(_SILENCE_S)
     finally:
         try:
-            comm.Abort(code)
+            _abort(code)
         finally:
             os._exit(code)  # Abort may return before it ends this process
 
@@ -137,35 +145,17 @@ def _progress(comm, seconds):
         time.sleep(0.01)
 
 
+def _abort(code):
+    from mpi4py import MPI
+
+    MPI.COMM_WORLD.Abort(code)  # of a duplicate, MPICH's launcher learns only that a process has ended, not the code
+
+
 def may_call_mpi():
     """Whether this thread may call MPI while another thread of the process is inside MPI."""
     from mpi4py import MPI
 
     return MPI.Query_thread() == MPI.THREAD_MULTIPLE or MPI.Is_thread_main()
-
-
-def _ignore_signals():
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def sigterm_raises():
-    """Turn SIGTERM into Terminated in the main thread, unless the program has a handler of its own."""
-    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if mine:
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        if mine:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(number, frame):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    raise Terminated
 
 
 @contextmanager
@@ -178,5 +168,7 @@ def whole_process(comm):
     try:
         with sigterm_raises():
             yield
+            with _ending:  # a thread that is failing does not give it back: it ends the process
+                pass
     finally:
         threading.excepthook = before

@@ -1,16 +1,17 @@
-"""Start-up and the end of a rank: the only place that knows COMM_WORLD, and that turns an exception into an abort."""
+"""Start-up and the end of a rank: where COMM_WORLD comes from, and where an exception becomes an exit code."""
 
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from deshpc.comm.failure import Terminated, exit_code, failing_together, report, whole_process
 from deshpc.comm.launcher import Launcher, launcher
 from deshpc.comm.library import Library, load_library
+from deshpc.comm.mpich import end_job_of_mpich, under_mpich
 from deshpc.errors import LaunchError
 
-_FIRST_SPEAKS_S = 2.0  # launchers end the job with the first process that fails, and rank 0 has the message
+FIRST_SPEAKS_S = 2.0  # launchers end the job with the first process that fails, and rank 0 has the message
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def start():
     if not MPI.Is_initialized():
         if not library.joins(found):
             return Start(found, library, None, _mismatch(found, library))
+        if library.name == "Open MPI":  # its one-sided UCX part complains on every rank; windows stay inside nodes here
+            os.environ.setdefault("OMPI_MCA_osc", "^ucx")
         MPI.Init_thread()
     comm = MPI.COMM_WORLD
     return Start(found, library, comm, _mismatch(found, library, comm.size) if comm.size < found.ranks else None)
@@ -114,11 +117,9 @@ def leave(error):
     """
     code, found = exit_code(error), launcher()
     if found.rank > 0:
-        time.sleep(_FIRST_SPEAKS_S)
+        time.sleep(FIRST_SPEAKS_S)
     if found.rank == 0 or not hasattr(error, "agreed"):
         report(error, f"rank {found.rank} of {found.ranks}: " if found.rank else "")
-    if found.ranks > 1 and "HYDI_CONTROL_FD" in os.environ:  # MPICH's launcher has to be told
-        time.sleep(0.2)  # it passes the message on before it ends the job
-        with suppress(OSError, ValueError, KeyError):
-            os.write(int(os.environ["PMI_FD"]), f"cmd=abort exitcode={code}\n".encode())
+    if found.ranks > 1 and under_mpich():
+        end_job_of_mpich(code)
     return code

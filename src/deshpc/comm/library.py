@@ -81,6 +81,15 @@ def cuda_aware(environment=os.environ):
     return None, "the library offers no query"
 
 
+def thread_level():
+    """The level of thread support that MPI was initialised with, such as "multiple"."""
+    from mpi4py import MPI
+
+    names = ("single", "funneled", "serialized", "multiple")
+    levels = (MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE)
+    return dict(zip(levels, names, strict=True))[MPI.Query_thread()]
+
+
 def _path():
     """File of the loaded MPI library."""
     try:

@@ -1,9 +1,10 @@
 """The ranks that share a node's memory: cores for each, one turn for the first, arrays held once."""
 
-import os
 import time
 
 import numpy as np
+
+from deshpc.comm.cores import allocated_cores, cores_for, own_cores
 
 
 class Node:
@@ -17,13 +18,8 @@ class Node:
         self._windows = []
 
     def threads_per_rank(self):
-        """Cores for each rank of the node.  Collective on the node.
-
-        Where every rank was given cores of its own, their number; where ranks share the same cores, an equal part.
-        """
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count()))
-        sharing = sum(other == cores for other in self.comm.allgather(cores))
-        return max(1, len(cores) // sharing)
+        """Cores for this rank: its own, an equal part of those that it shares; see cores.py.  Collective on the node."""
+        return cores_for(self.rank, self.comm.allgather(own_cores()), allocated_cores(self.size))
 
     def first_then_others(self, task):
         """Run task() on the node's first rank, then on the others.  Those that wait sleep instead of spinning.

@@ -5,17 +5,19 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 
 import deshpc
-from deshpc.comm.group import Group
+from deshpc.comm.agreement import agreed, run_facts
+from deshpc.comm.failure import fails_together
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
 from deshpc.training.evaluation import evaluate_model
-from deshpc.training.loop import bytes_per_sample, train_epochs
+from deshpc.training.loop import train_epochs
 from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.saved import load_model, read_manifest, save_model
 from deshpc.training.session import Session
+from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class TrainResult:
     steps : that training made;  best_step : those of the model, fewer where early stopping has kept an earlier one
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
     bytes_per_sample : {kind: bytes sent by an average rank's training steps, per sample of the global batch}
+    traffic : [TrafficRow]: bytes sent by training steps, all ranks together, beside the formula of `deshpc.plan.cost`
+    keys_per_sample, unique_keys_per_sample : m and u, see `training.traffic.KeysMet`
     ledger : this run's byte ledger of rank 0, over all operators, kinds, passes and levels
     rows : rows of all tables;  rows_per_rank : of each rank;  setup_s, compile_s : seconds before training
     """
@@ -41,18 +45,26 @@ class TrainResult:
     rows: int
     rows_per_rank: list
     bytes_per_sample: dict
+    traffic: list = field(repr=False)
+    keys_per_sample: float
+    unique_keys_per_sample: float | None
     ledger: list = field(repr=False)
     valid: Metrics | None
     test: Metrics | None
 
 
-def train(config, comm):
+@fails_together
+def train(config, comm, overrides=(), check_bytes=False):
     """Train by a Config (or the path of a TOML file) on the ranks of `comm`; returns a TrainResult.
 
-    Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`.
+    overrides : `section.key=value` texts, such as train.epochs=3
+    check_bytes : a ledger that differs from the formula is an error; model and record are complete before it is raised
+    Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`: an
+    error that all ranks share is raised on all; any other error of one rank ends the job with its message.
     """
     begin = time.perf_counter()
-    config = config if isinstance(config, Config) else load(config)
+    command = "train --check-bytes" if check_bytes else "train"
+    config = agreed(comm, lambda: _config(config, overrides), lambda config: run_facts(command, config))
     session = Session(config, comm)
     group = session.group
     group.together(lambda: require(session.input, "train", "training"))
@@ -76,9 +88,7 @@ def train(config, comm):
         load_model(model, config.run.directory, group.together(lambda: read_manifest(config.run.directory)))
         valid = None
     steps, samples, seconds = trained.steps, trained.samples, trained.seconds
-    moved = group.gather(bytes_per_sample(group.ledger, samples))
-    kinds = sorted({kind for rank in moved for kind in rank})  # a rank without samples sends no labels
-    moved = {kind: sum(rank.get(kind, 0) for rank in moved) / len(moved) for kind in kinds}
+    traffic, keys = training_traffic(session, train_set, steps, samples)
     metrics = [
         known if known or part is None else evaluate_model(model, part, config.train.global_batch_samples)
         for known, part in ((valid, valid_set), (None, test_set))
@@ -86,27 +96,34 @@ def train(config, comm):
     rows = group.gather(len(model.table))
     result = TrainResult(
         group.size, session.backend.threads, steps, trained.best_step or steps, samples, samples / max(1e-9, seconds),
-        loaded - begin, compiled - loaded, sum(rows), rows, moved, group.ledger.entries(), *metrics,
+        loaded - begin, compiled - loaded, sum(rows), rows, bytes_per_sample(traffic, group.size, samples),
+        traffic, keys.m, keys.u, group.ledger.entries(), *metrics,
     )  # fmt: skip
     if config.run.save_model and trained.best_step is None:
         keep(steps)
     record.write("result", **asdict(result))
     record.close()
+    if check_bytes:
+        require_agreement(group, traffic)
     session.close()
     return result
 
 
+def _config(config, overrides):
+    return override(config, *overrides) if isinstance(config, Config) else load(config, overrides)
+
+
+@fails_together
 def evaluate(directory, comm, overrides=(), part="test"):
     """Metrics of the model saved in the run's `directory` on a part of its data, on any number of ranks.
 
     overrides : `section.key=value` texts, such as data.test=["other.csv"]
-    Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`.
+    Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`; errors as
+    in `train`.
     """
-    group = Group(comm)
-    try:
-        manifest, config = group.together(lambda: _saved_run(directory, overrides))
-    finally:
-        group.free()
+    manifest, config = agreed(
+        comm, lambda: _saved_run(directory, overrides), lambda saved: run_facts(f"eval of the {part} part", saved[1])
+    )
     session = Session(config, comm)
     session.group.together(lambda: session.input.restore(manifest["source"]))
     session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))

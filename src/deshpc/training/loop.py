@@ -5,7 +5,6 @@ import time
 from dataclasses import asdict, dataclass
 from itertools import islice
 
-from deshpc.comm.ledger import Ledger
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
 from deshpc.training.early_stopping import EarlyStopping
@@ -97,13 +96,6 @@ class _Loop:
             self._model.enter("save")
             self._keep(self._steps)
         self._stopped = verdict == "stop"
-
-
-def bytes_per_sample(ledger: Ledger, samples):
-    """{kind: bytes sent by this rank in training steps, per sample of the whole run}."""
-    parts = [ledger.by_kind(direction=direction) for direction in ("forward", "backward")]
-    kinds = {kind for part in parts for kind in part}
-    return {kind: sum(part.get(kind, 0) for part in parts) / max(1, samples) for kind in sorted(kinds)}
 
 
 def _progress(session, epoch, rows, record):
