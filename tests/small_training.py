@@ -1,5 +1,6 @@
 """Train a small model on any communicator, as `deshpc train` does, and read everything out that training changed."""
 
+import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,6 +16,23 @@ from deshpc.training.step import step
 
 DIM, INIT_STD = 5, 0.3  # embeddings so large that the pairwise terms of an FM matter as much as the linear ones
 
+EXCHANGES, ROUTINGS = ("allreduce", "reduce_scatter", "rows"), ("broadcast", "routed")
+
+# Options of [optimizer] that make runs comparable: rates at which weights move by about their own size, and starts that
+# do not blow rounding up.  A step of g / (sqrt(s) + epsilon) with s near g^2 is sign(g): where g is a rounding error (FM's
+# gradient of the only feature of a sample is a difference of equal numbers) so is the sign, and equivalence ends
+# there whatever the number of ranks.  So adam gets an epsilon far above rounding and below gradients; the sums of
+# squares of the others start at 0.1, ftrl's beta is 1: no gradient near rounding moves anything by more than itself.
+RULES = {
+    "sgd": {"name": "sgd", "learning_rate": 0.3},
+    "sgd, clipped": {"name": "sgd", "learning_rate": 0.3, "l2": 0.02, "clip_norm": 0.1, "warmup_steps": 30},
+    "adagrad": {"name": "adagrad", "learning_rate": 0.05},
+    "adagrad, clipped": {"name": "adagrad", "learning_rate": 0.05, "l2": 0.05, "clip_norm": 3.0, "warmup_steps": 6},
+    "rowwise_adagrad": {"name": "rowwise_adagrad", "learning_rate": 0.05, "l2": 0.05, "warmup_steps": 6},
+    "adam": {"name": "adam", "learning_rate": 0.02, "epsilon": 1e-3, "l2": 0.01, "clip_norm": 0.1},
+    "ftrl": {"name": "ftrl", "learning_rate": 0.1, "l1": 0.5, "l2": 0.2, "clip_norm": 3.0},
+}
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -24,6 +42,13 @@ class Trained:
     rows: Rows
     parameters: np.ndarray
     ledger: list
+
+    def digest(self):
+        """SHA-256 of rows and dense parameters."""
+        rows, digest = self.rows, hashlib.sha256()
+        for array in (rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers, self.parameters):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64", **train):
@@ -51,6 +76,11 @@ def small_model(comm, config, threads=1, n_dense=2):
 def reads(model, batch):
     """What this rank reads of a global batch."""
     return share_of(batch, model.group.rank, model.group.size, model.routing.reads_whole_batch)
+
+
+def all_samples(model, array):
+    """An array (n, ...) over the samples of this rank's top, over all samples of the batch on every rank.  Collective."""
+    return array.copy() if model.exchange.whole_top else np.concatenate(model.group.gather(array))
 
 
 def all_rows(model):

@@ -4,7 +4,6 @@ Alone, under mpiexec or under srun; also where training refuses to start.
 """
 
 import json
-import time
 from collections import Counter
 from dataclasses import asdict
 
@@ -24,7 +23,7 @@ def examine(as_json):
     first = start.launcher.rank == 0
     code = _report(start, None, first, as_json)
     if not first:
-        time.sleep(launch.FIRST_SPEAKS_S)
+        launch.let_the_first_speak(code)
     return code
 
 

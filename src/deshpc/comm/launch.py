@@ -1,6 +1,7 @@
 """Start-up and the end of a rank: where COMM_WORLD comes from, and where an exception becomes an exit code."""
 
 import os
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from deshpc.comm.library import Library, load_library
 from deshpc.comm.mpich import end_job_of_mpich, under_mpich
 from deshpc.errors import LaunchError
 
-FIRST_SPEAKS_S = 2.0  # launchers end the job with the first process that fails, and rank 0 has the message
+_FIRST_SPEAKS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,15 @@ def ranks():
         raise SystemExit(exit_code(error)) from None
 
 
+def let_the_first_speak(code):
+    """Give rank 0 the time to say what is wrong: launchers end the job with the first process that leaves.
+
+    A rank that is ended meanwhile leaves with `code`, too, and says nothing.  From the main thread only.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
+    time.sleep(_FIRST_SPEAKS_S)
+
+
 def leave(error):
     """Report an error that this rank has met before MPI runs; returns the exit code.  Not collective.
 
@@ -117,7 +127,7 @@ def leave(error):
     """
     code, found = exit_code(error), launcher()
     if found.rank > 0:
-        time.sleep(FIRST_SPEAKS_S)
+        let_the_first_speak(code)
     if found.rank == 0 or not hasattr(error, "agreed"):
         report(error, f"rank {found.rank} of {found.ranks}: " if found.rank else "")
     if found.ranks > 1 and under_mpich():

@@ -18,7 +18,7 @@ _BUDGET_S, _MOST = 0.15, 1000  # seconds and rounds of one measurement
 class Speed:
     """What messages cost among some ranks; medians over rounds, each as long as its slowest rank takes.
 
-    ping_s : one way, 8 bytes, between two neighbours;  ping_bytes_per_s : one way, 4 MiB
+    ping_s : one way, 8 bytes, between the first and the last;  ping_bytes_per_s : one way, 4 MiB
     allreduce_s : 8 bytes;  allreduce_bytes_per_s : of the array (4 MiB), not of what travels
     alltoall_bytes_per_s : sent by each rank to the others, 4 MiB shared among all ranks
     """
@@ -104,12 +104,12 @@ def _speed(comm):
 
 
 def _ping(comm, array, received):
-    """`array` from the first rank to the second and back; the others have nothing to do."""
-    received = received[: len(array)]
+    """`array` from the first rank to the last and back; the others have nothing to do."""
+    received, last = received[: len(array)], comm.size - 1
     if comm.rank == 0:
-        complete(comm.Isend(array, 1))
-        complete(comm.Irecv(received, 1))
-    elif comm.rank == 1:
+        complete(comm.Isend(array, last))
+        complete(comm.Irecv(received, last))
+    elif comm.rank == last:
         complete(comm.Irecv(received, 0))
         complete(comm.Isend(array, 0))
 

@@ -20,10 +20,10 @@ _CURE = "the model diverges, or values are too large: lower optimizer.learning_r
 
 
 class FixedPoint:
-    """The scales of a run's sums, agreed on by all ranks of `group`."""
+    """The scales of a run's sums, agreed on by all ranks of `group`; partials are those of `owners` shards."""
 
-    def __init__(self, group):
-        self._group = group
+    def __init__(self, group, owners):
+        self._group, self._limit = group, MOST / owners  # then no sum over owners can pass MOST
 
     def value(self, state):
         """Complete states in fixed point as float64."""
@@ -59,12 +59,11 @@ class FixedPoint:
 
     def _require_range(self, step, found):
         """found : (N, 2), the largest sum of |terms| of a partial at each rank, and its sample."""
-        limit = MOST / self._group.size  # then no sum over ranks can pass MOST
         for rank, (magnitude, sample) in enumerate(found):
-            if not magnitude < limit:
+            if not magnitude < self._limit:
                 self._fail(
                     f"step {step}: the terms of sample {int(sample)} of the batch add up to {magnitude:.3g} on rank {rank}; "
-                    f"fixed point holds less than {limit:.3g}"
+                    f"fixed point holds less than {self._limit:.3g} there"
                 )
 
     def _fail(self, text):

@@ -71,7 +71,7 @@ class Model:
         self.zero = table.zero
         self.enter = _nowhere
         self._scratch = backend.buffers()
-        self._fixed = FixedPoint(group) if table.sums_type.kind == "i" else None
+        self._fixed = FixedPoint(group, group.size * backend.threads) if table.sums_type.kind == "i" else None
 
     @property
     def width(self):
@@ -167,6 +167,7 @@ class Model:
         if not self.table.optimizer.clip_norm:
             return 1.0
         norms = np.concatenate(self.table.square_norms(forward.shards, inverse_scale))
+        norms.sort()  # rows are numbered as their keys came, which the routing decides: the sum's rounding must not follow it
         if self._fixed:
             of_rows = self._fixed.sum(norms)
         else:
