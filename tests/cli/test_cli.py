@@ -142,7 +142,10 @@ def blocked(*arguments, cwd=None):
 def test_help_needs_no_engine(arguments):
     done = blocked(*arguments)
     assert done.returncode == 0 and done.stderr == ""
-    wanted = {"--version": [package.__version__], "--help": ["train", "eval", "info"]}
+    wanted = {
+        "--version": [package.__version__], "--help": ["train", "eval", "info"],
+        "train": ["usage: deshpc train", "--set", "--check-bytes"],
+    }  # fmt: skip
     for word in wanted.get(arguments[0], ["usage: deshpc " + arguments[0], "--set"]):
         assert word in done.stdout
 
@@ -215,6 +218,27 @@ def test_train_writes_record_and_model(csv_folder, trained):
     files = {path.name for path in (directory / "model").iterdir()}
     assert files == {"manifest.json", "dense.npz"} | {f"rows-{r:05d}-of-{ranks:05d}.npz" for r in range(ranks)}
     assert {path.name for path in directory.iterdir()} == {"record.jsonl", "model"}
+
+
+def test_train_shows_the_bytes_by_ledger_and_formula(trained):
+    done, directory = trained
+    result = events(directory / "record.jsonl")[-1]
+    lines = done.stdout.splitlines()
+    (keys,) = [line for line in lines if line.startswith("keys a sample  ")]
+    assert f"m = {result['keys_per_sample']:.2f}" in keys
+    if result["ranks"] == 1:  # no launcher here: nothing travels
+        assert result["traffic"] == [] and "u = " not in keys
+        return
+    assert f"u = {result['unique_keys_per_sample']:.2f} " in keys
+    title, *table = lines[-1 - len(result["traffic"]) :]
+    assert title.startswith("bytes/sample and rank  ") and title.endswith(" | formula")
+    for line, row in zip(table, result["traffic"], strict=True):
+        name, ledger, *formula = line.replace("|", " ").replace(" to ", " ").rsplit(None, 3 if row["kind"] == "keys" else 2)
+        assert name == f"{row['operator']} {row['kind']}, {row['direction']}"
+        shown = [float(text) for text in (ledger, formula[0], formula[-1])]
+        wanted = [row[which] / 2 / result["samples"] for which in ("sent_bytes", "low_bytes", "high_bytes")]
+        assert shown == pytest.approx(wanted, abs=0.0051)
+    assert {row["kind"] for row in result["traffic"]} == {"keys", "labels", "partials"}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

@@ -117,6 +117,7 @@ def test_a_wrong_ledger_is_an_error_that_loses_nothing(config):
     assert done.stdout == ""
 
 
+@pytest.mark.mpi
 def test_what_only_the_ledger_or_only_the_formula_has_is_an_error(world):
     group = Group(world)
     fits = TrafficRow("batch", "keys", "forward", "flat", 105, 100, 112)

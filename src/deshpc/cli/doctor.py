@@ -20,10 +20,9 @@ def examine(as_json):
     start = launch.start()
     if start.problem is None:
         return launch.run(lambda comm: _report(start, comm, comm.rank == 0, as_json), start.comm)
-    first = start.launcher.rank == 0
-    code = _report(start, None, first, as_json)
-    if not first:
-        launch.let_the_first_speak(code)
+    code = _report(start, None, start.launcher.rank == 0, as_json)
+    if start.launcher.ranks > 1:
+        launch.leave_together(code)
     return code
 
 

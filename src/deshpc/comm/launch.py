@@ -12,7 +12,7 @@ from deshpc.comm.library import Library, load_library
 from deshpc.comm.mpich import end_job_of_mpich, under_mpich
 from deshpc.errors import LaunchError
 
-_FIRST_SPEAKS_S = 2.0
+_ALL_ARRIVE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,14 @@ def ranks():
         raise SystemExit(exit_code(error)) from None
 
 
-def let_the_first_speak(code):
-    """Give rank 0 the time to say what is wrong: launchers end the job with the first process that leaves.
+def leave_together(code):
+    """Wait for the other ranks to meet the error that all meet before MPI runs; then leave with `code`.
 
-    A rank that is ended meanwhile leaves with `code`, too, and says nothing.  From the main thread only.
+    Launchers end the job with the first process that leaves: rank 0 has spoken by then, and a rank that is ended while
+    it waits leaves with `code`, too.  From the main thread only.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
-    time.sleep(_FIRST_SPEAKS_S)
+    time.sleep(_ALL_ARRIVE_S)
 
 
 def leave(error):
@@ -126,10 +127,12 @@ def leave(error):
     by the launcher.
     """
     code, found = exit_code(error), launcher()
-    if found.rank > 0:
-        let_the_first_speak(code)
-    if found.rank == 0 or not hasattr(error, "agreed"):
-        report(error, f"rank {found.rank} of {found.ranks}: " if found.rank else "")
+    if found.rank == 0:
+        report(error)
+    if found.ranks > 1:
+        leave_together(code)
+    if found.rank > 0 and not hasattr(error, "agreed"):
+        report(error, f"rank {found.rank} of {found.ranks}: ")
     if found.ranks > 1 and under_mpich():
         end_job_of_mpich(code)
     return code

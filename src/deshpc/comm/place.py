@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """Where a rank is: its step and stage, for how long already, and the line of Python that its main thread runs."""
+    """Where a rank is: after how many moves, in which step and stage, for how long, and at which line of Python."""
 
+    moves: int
     step: int
     stage: str
     idle_s: float
@@ -14,13 +15,12 @@ class Place:
 
 
 def describe(places, silent, limit_s):
-    """One line of text about {rank: Place}, those idle longest first, after the ranks that are silent."""
+    """One line of text about {rank: Place}: ranks that are silent first, then those that are behind the others."""
     groups = {}
     for rank, place in sorted(places.items()):
         groups.setdefault((place.step, place.stage), []).append(rank)
     parts = [f"{_names(sorted(silent))} {'does' if len(silent) == 1 else 'do'} not answer"] if silent else []
-    by_age = sorted(groups.items(), key=lambda group: -max(places[rank].idle_s for rank in group[1]))
-    for (step, stage), ranks in by_age:
+    for (step, stage), ranks in sorted(groups.items(), key=lambda group: places[group[1][0]].moves):
         place = max((places[rank] for rank in ranks), key=lambda place: place.idle_s)
         line = f" ({place.line})" if place.line else ""
         parts.append(f"{_names(ranks)} in {stage!r} of step {step} for {place.idle_s:.0f} s{line}")

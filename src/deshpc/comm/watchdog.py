@@ -1,8 +1,8 @@
 """A run never hangs: a thread of every rank notices that nothing moves any more, and ends the run, naming who and where.
 
 A rank that has stayed at one place for longer than the limit asks all the others where they are.  If any of them has
-moved since, all is well.  If none has, the one that asks says which ranks are where, and for how long: those that came
-there first hold up the others.  A rank that does not answer is stopped, dead, or holds Python's lock for ever.
+moved since, all is well.  If none has, the one that asks says which ranks are where, and for how long: those that have
+made the fewest moves hold up the others.  A rank that does not answer is stopped, dead, or holds Python's lock.
 """
 
 import sys
@@ -37,9 +37,9 @@ class Watchdog:
 
     def __init__(self, comm, limit_s):
         self.step = 0
-        self._place = (0, "start")
+        self._moves, self._place = 0, (0, 0, "start")
         self._limit_s, self._nap_s = limit_s, min(limit_s / 10, _LONGEST_NAP_S)
-        self._answers_within_s = 5.0 + 2 * self._nap_s
+        self._answers_within_s = 3.0 + 2 * self._nap_s
         self._comm = self._thread = None
         if limit_s > 0:
             self._comm = comm.Dup()
@@ -53,7 +53,8 @@ class Watchdog:
 
     def enter(self, stage):
         """This rank's main thread begins `stage` of the present step: it moves.  Takes some 100 ns."""
-        self._place = (self.step, stage)
+        self._moves += 1
+        self._place = (self._moves, self.step, stage)
 
     def stop(self):
         """Watch no more.  Not collective; the other ranks get no answer from this one."""

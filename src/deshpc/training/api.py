@@ -81,32 +81,40 @@ def train(config, comm, overrides=(), check_bytes=False):
     def keep(steps):
         save_model(model, config.run.directory, resolved(config), session.input_state(), steps)
 
-    trained = train_epochs(session, train_set, valid_set, record, keep)
-    valid = trained.valid
-    if trained.best_step not in (None, trained.steps):
-        model.table.clear()
-        load_model(model, config.run.directory, group.together(lambda: read_manifest(config.run.directory)))
-        valid = None
+    with session.watched() as watchdog:
+        trained = train_epochs(session, train_set, valid_set, record, watchdog, keep)
+        known = trained.valid
+        if trained.best_step not in (None, trained.steps):
+            model.table.clear()
+            load_model(model, config.run.directory, group.together(lambda: read_manifest(config.run.directory)))
+            known = None
+        valid = known or _measure(session, valid_set)
+        test = _measure(session, test_set)
+        if config.run.save_model and trained.best_step is None:
+            model.enter("save")
+            keep(trained.steps)
     steps, samples, seconds = trained.steps, trained.samples, trained.seconds
     traffic, keys = training_traffic(session, train_set, steps, samples)
-    metrics = [
-        known if known or part is None else evaluate_model(model, part, config.train.global_batch_samples)
-        for known, part in ((valid, valid_set), (None, test_set))
-    ]
     rows = group.gather(len(model.table))
     result = TrainResult(
         group.size, session.backend.threads, steps, trained.best_step or steps, samples, samples / max(1e-9, seconds),
         loaded - begin, compiled - loaded, sum(rows), rows, bytes_per_sample(traffic, group.size, samples),
-        traffic, keys.m, keys.u, group.ledger.entries(), *metrics,
+        traffic, keys.m, keys.u, group.ledger.entries(), valid, test,
     )  # fmt: skip
-    if config.run.save_model and trained.best_step is None:
-        keep(steps)
     record.write("result", **asdict(result))
     record.close()
     if check_bytes:
         require_agreement(group, traffic)
     session.close()
     return result
+
+
+def _measure(session, dataset):
+    """Metrics of the session's model, None without data.  Collective."""
+    if dataset is None:
+        return None
+    session.model.enter("evaluate")
+    return evaluate_model(session.model, dataset, session.config.train.global_batch_samples)
 
 
 def _config(config, overrides):
@@ -130,7 +138,8 @@ def evaluate(directory, comm, overrides=(), part="test"):
     dataset = session.load(part)
     model = session.build(dataset)
     load_model(model, directory, manifest)
-    metrics = evaluate_model(model, dataset, config.train.global_batch_samples)
+    with session.watched():
+        metrics = _measure(session, dataset)
     record = _open_record(session.group, config.run.directory, f"eval-{part}.jsonl")
     record.write("eval", directory=str(directory), part=part, ranks=session.group.size, **asdict(metrics))
     record.close()

@@ -32,19 +32,21 @@ class Trained:
     stopped: bool
 
 
-def train_epochs(session, train_set, valid_set, record, keep):
+def train_epochs(session, train_set, valid_set, record, watchdog, keep):
     """Train the session's model; returns a Trained.  Collective.
 
+    watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
     """
-    return _Loop(session, train_set, valid_set, record, keep).run()
+    return _Loop(session, train_set, valid_set, record, watchdog, keep).run()
 
 
 class _Loop:
-    def __init__(self, session, train_set, valid_set, record, keep):
+    def __init__(self, session, train_set, valid_set, record, watchdog, keep):
         self._session, self._config, self._model = session, session.config.train, session.model
-        self._train_set, self._valid_set, self._record, self._keep = train_set, valid_set, record, keep
+        self._train_set, self._valid_set, self._record = train_set, valid_set, record
+        self._watchdog, self._keep = watchdog, keep
         config = self._config
         self._reader = Reader(
             train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.buffers,
@@ -81,6 +83,7 @@ class _Loop:
         for batch, loss in steps(self._model, batches):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(_DIVERGED.format(step=batch.step)))
+            self._watchdog.step = batch.step + 1
             self._samples += batch.samples
             progress.advance(batch.samples, loss)
         self._session.group.sum(0.0)  # the slowest rank's time counts

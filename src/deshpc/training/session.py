@@ -1,8 +1,11 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
+from contextlib import contextmanager
+
 from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
+from deshpc.comm.watchdog import Watchdog
 from deshpc.config import resolved
 from deshpc.data.dataset import Dataset
 from deshpc.data.input import open_input
@@ -54,6 +57,13 @@ class Session:
             self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps
         )
         return self.model
+
+    @contextmanager
+    def watched(self):
+        """Run a block under the Watchdog of train.watchdog_s, which learns of the model's stages; gives it.  Collective."""
+        with Watchdog(self.group.comm, self.config.train.watchdog_s) as watchdog:
+            self.model.enter = watchdog.enter
+            yield watchdog
 
     def input_state(self):
         """What the input has to store, from rank 0, which has read the text.  Collective."""
