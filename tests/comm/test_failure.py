@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 from launching import MPIEXEC, errors, run
 
-from deshpc.comm import launch
-from deshpc.errors import LaunchError
-
 ENDS_WITHIN_S = 10
 OPEN_MPI = MPIEXEC.with_name("prterun").exists()
 
@@ -81,7 +78,6 @@ import time
 
 import numpy as np
 
-from deshpc.comm import launch
 from deshpc.comm.group import Group
 from deshpc.errors import DataError
 
@@ -346,52 +342,3 @@ def test_what_cannot_be_printed_still_ends_the_run(how):
     body = f"if comm.rank > 0: time.sleep(9)\n    {odd}" if how == "-c" else odd
     done = a_main(body, ranks=3 if how == "-c" else 1)
     assert done.returncode == 1 and len(errors(done)) == 1 and "failed" in errors(done)[0]
-
-
-@pytest.mark.parametrize(
-    ("env", "lines"),
-    [
-        ({"PMI_SIZE": "2"}, 1),
-        ({"OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": "0"}, 1),
-        ({"OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_RANK": "2"}, 0),  # the first process says it for all
-    ],
-)
-def test_a_launcher_of_another_mpi_is_refused(tmp_path, env, lines):
-    config = tmp_path / "a.toml"
-    config.write_text(CONFIG, encoding="utf-8")
-    done = run("-m", "deshpc", "train", config, env=env, cwd=tmp_path)
-    assert done.returncode == LaunchError.exit_code and done.stdout == ""
-    assert done.stderr.count("MPI sees one rank each: mpiexec and the MPI library belong to different MPIs") == lines
-    assert len(errors(done)) == lines  # mpi4py may add a warning of its own
-
-
-def test_no_mpi_library_is_a_clear_error(tmp_path):
-    blocked = """
-import sys
-
-class Blocked:
-    def find_spec(name, path=None, target=None):
-        if name == "mpi4py.MPI":
-            raise RuntimeError("cannot load MPI library")
-
-sys.meta_path.insert(0, Blocked)
-from deshpc.cli.main import main
-sys.exit(main(["train", sys.argv[1]]))
-"""
-    config = tmp_path / "a.toml"
-    config.write_text(CONFIG, encoding="utf-8")
-    done = run("-c", blocked, config, cwd=tmp_path)
-    assert done.returncode == LaunchError.exit_code and "Traceback" not in done.stderr
-    assert "no MPI library could be loaded (cannot load MPI library)" in done.stderr and "deshpc[mpich]" in done.stderr
-
-
-def test_the_launchers_size(monkeypatch):
-    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"):
-        monkeypatch.delenv(name, raising=False)
-    assert launch.launched_ranks() == 1
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "6")
-    assert launch.launched_ranks() == 6
-    monkeypatch.setenv("PMI_SIZE", "nonsense")
-    assert launch.launched_ranks() == 6
-    monkeypatch.setenv("MPI_LOCALNRANKS", "8")
-    assert launch.launched_ranks() == 8

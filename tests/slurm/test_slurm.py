@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import deshpc
+from launching import deshpc, python_with
 
 ROOT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 10
@@ -56,7 +56,7 @@ def config(tmp_path):
     return path
 
 
-def environments():
+def process_variables():
     """The variables of all other processes, as far as they can be read."""
     for path in Path("/proc").glob("[0-9]*/environ"):
         if path.parent.name != str(os.getpid()):
@@ -94,13 +94,11 @@ def test_the_cpu_script_trains_on_two_nodes(cluster, mpi, python, launcher, conf
 
 
 @pytest.mark.parametrize(("script", "nodes"), [("gpu-node", 1), ("gpu-nodes", 2)])
-def test_the_gpu_scripts_show_a_device_for_each_rank(cluster, pythons, config, tmp_path, script, nodes):
-    if "mpich" not in pythons:
-        pytest.skip("no environment with mpich")
+def test_the_gpu_scripts_show_a_device_for_each_rank(cluster, config, tmp_path, script, nodes):
     code, text = cluster.batch(
         f"slurm/{script}.sbatch", config, "--set", f"run.directory={tmp_path / 'run'}", output=tmp_path / "job.out",
         options=[f"--nodes={nodes}", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1"],
-        VENV=os.path.relpath(pythons["mpich"].parent.parent, ROOT),
+        VENV=os.path.relpath(python_with("mpich").parent.parent, ROOT),
     )  # fmt: skip
     assert code == 0, text
     shown = dict(line.split("  ", 1) for line in text.splitlines() if "  " in line)
@@ -141,13 +139,11 @@ def test_a_script_that_starts_no_ranks_is_one_process(cluster, mpi, python, tmp_
         (["-N1", "-n1", "--cpu-bind=none"], [1]),  # it may run on every core, but was given one
     ],
 )
-def test_threads_follow_the_allocation(cluster, pythons, options, threads):
-    if "mpich" not in pythons:
-        pytest.skip("no environment with mpich")
+def test_threads_follow_the_allocation(cluster, options, threads):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")
     done = cluster.srun(
-        pythons["mpich"], "-m", "deshpc", "doctor", "--json", options=["--mpi=pmi2", *options], SLURM_KILL_BAD_EXIT="1"
+        python_with("mpich"), "-m", "deshpc", "doctor", "--json", options=["--mpi=pmi2", *options], SLURM_KILL_BAD_EXIT="1"
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -175,4 +171,4 @@ def test_the_cluster_leaves_nothing_behind(cluster, tmp_path):
         [sys.executable, script, "--nodes", "1", "sh", "-c", inside], timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)}
     )
     assert done.returncode == 7 and list(tmp_path.iterdir()) == []
-    assert not any(str(tmp_path).encode() in text for text in environments())
+    assert not any(str(tmp_path).encode() in text for text in process_variables())

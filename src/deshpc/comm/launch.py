@@ -111,10 +111,10 @@ def ranks():
 
 
 def leave_together(code):
-    """Wait for the other ranks to meet the error that all meet before MPI runs; then leave with `code`.
+    """Wait until rank 0 has said what is wrong, and all ranks have met it, before MPI runs.
 
-    Launchers end the job with the first process that leaves: rank 0 has spoken by then, and a rank that is ended while
-    it waits leaves with `code`, too.  From the main thread only.
+    Launchers end the job with the first process that leaves.  A rank that is ended while it waits says nothing and
+    leaves with `code`, too.  From the main thread only.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
     time.sleep(_ALL_ARRIVE_S)
@@ -126,12 +126,12 @@ def leave(error):
     What every rank meets is said by the first.  The other ranks, which may wait for this one in MPI's start, are ended
     by the launcher.
     """
-    code, found = exit_code(error), launcher()
+    code, found, agreed = exit_code(error), launcher(), hasattr(error, "agreed")
     if found.rank == 0:
         report(error)
-    if found.ranks > 1:
+    if found.rank > 0 or (found.ranks > 1 and agreed):
         leave_together(code)
-    if found.rank > 0 and not hasattr(error, "agreed"):
+    if found.rank > 0 and not agreed:
         report(error, f"rank {found.rank} of {found.ranks}: ")
     if found.ranks > 1 and under_mpich():
         end_job_of_mpich(code)

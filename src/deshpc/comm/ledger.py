@@ -3,13 +3,12 @@
 from collections import Counter
 from typing import NamedTuple
 
-KINDS = ("keys", "partials", "rows", "gradients", "dense", "labels", "control")
-
 
 class Traffic(NamedTuple):
     """What a collective carries.
 
-    operator : the operator's name, or "batch" for what belongs to none;  kind : one of KINDS
+    operator : the operator's name, or "batch" for what belongs to none;  kind : keys, partials, rows, gradients, dense, labels or
+    control
     direction : "forward", "backward", "eval" or "setup";  level : "flat" (one level over all ranks)
     """
 
@@ -36,8 +35,3 @@ class Ledger:
     def entries(self):
         """[{operator, kind, direction, level, sent_bytes}, ...] in a fixed order."""
         return [{**t._asdict(), "sent_bytes": n} for t, n in sorted(self._bytes.items())]
-
-    def by_kind(self, **wanted):
-        """{kind: bytes} of the matching entries, in the order of KINDS."""
-        totals = {kind: self.of(kind=kind, **wanted) for kind in KINDS}
-        return {kind: n for kind, n in totals.items() if n}

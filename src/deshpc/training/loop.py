@@ -73,9 +73,12 @@ class _Loop:
             self._segment(islice(batches, length), progress)
             left -= length
             self._steps += length
+            if not left:
+                progress.finish()
             if self._valid_set is not None:
                 self._evaluate(epoch)
-        progress.finish()
+        if left:
+            progress.finish()
 
     def _segment(self, batches, progress):
         """Train on some batches.  No batch is under way at its end, so an evaluation disturbs none."""
