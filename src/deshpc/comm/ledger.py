@@ -7,8 +7,8 @@ from typing import NamedTuple
 class Traffic(NamedTuple):
     """What a collective carries.
 
-    operator : the operator's name, or "batch" for what belongs to none;  kind : keys, partials, rows, gradients, dense, labels or
-    control
+    operator : the operator's name, or "batch" for what belongs to none
+    kind : "keys", "partials", "rows", "gradients", "dense", "labels" or "control"
     direction : "forward", "backward", "eval" or "setup";  level : "flat" (one level over all ranks)
     """
 
