@@ -40,7 +40,7 @@ SchedulerParameters=sched_interval=1,bf_interval=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
-KillWait=5
+KillWait=2
 ReturnToService=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
@@ -82,8 +82,13 @@ class SlurmCluster:
     @property
     def environment(self):
         outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        here = {"SLURM_CONF": str(self.folder / "slurm.conf"), "TMPDIR": str(self.folder)}
-        return {**outside, "PATH": _PATH, **here}
+        here = {
+            "PATH": _PATH,
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "TMPDIR": str(self.folder),  # launchers leave folders there
+            "MPIR_CVAR_CH4_NETMOD": "ofi",  # MPICH's UCX now and then fails to start between pretended nodes
+        }
+        return {**outside, **here}
 
     def __enter__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
@@ -119,7 +124,7 @@ class SlurmCluster:
     def _configure(self):
         ports, gpus = _free_ports(self.nodes + 1), f" Gres=gpu:{self.gpus}" if self.gpus else ""
         nodes = [
-            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=1000{gpus}"
+            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=1000" + gpus
             for name, port in zip(self._names(), ports[1:], strict=True)
         ]
         text = _SLURM_CONF.format(
@@ -146,8 +151,8 @@ class SlurmCluster:
         for part in ("spool", "tmp"):  # PMIx keeps files there, which must not collide
             (self.folder / f"{part}.{name}").mkdir()
         inside = (
-            'echo "$2" > /proc/sys/kernel/ns_last_pid; hostname "$0" && mount -t tmpfs -o size=1g tmpfs /dev/shm && mount --bind "$1" /etc/hosts && '
-            'exec slurmd -D -N "$0"'
+            'echo "$2" > /proc/sys/kernel/ns_last_pid; hostname "$0" && mount -t tmpfs -o size=1g tmpfs /dev/shm && '
+            'mount --bind "$1" /etc/hosts && exec slurmd -D -N "$0"'
         )
         namespaces = ("--uts", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
         first_process = str(1000 * len(self._daemons))  # other numbers on every node: they name files of PMIx, too

@@ -38,6 +38,11 @@ def one_key_batches(seed, steps, weighted=True, n_dense=0):
     return [_batch(rng, ONE_KEY, 13, weighted, n_dense, step) for step in range(steps)]
 
 
+def owner_of(key, owners):
+    """Owner of a key: the upper half of its bits, scaled from 2^32 to the number of owners."""
+    return (int(key) >> 32) * owners >> 32
+
+
 def share_of(batch, rank, size, whole=False):
     """What `rank` of `size` reads of a global batch: its contiguous share, or the whole batch."""
     return batch if whole else batch.share(*slice_of(len(batch), size, rank))

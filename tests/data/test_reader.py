@@ -89,5 +89,26 @@ def test_any_positions_of_an_epoch_can_be_asked_for():
         assert np.array_equal(order.rows(begin, end), rows[begin:end])
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_batch_is_valid_until_the_one_after_the_next_is_asked_for(shuffle):
+    """Also over the end of an epoch; one set of buffers for all would not do, where rows are gathered."""
+
+    def contents(batch):
+        arrays = (batch.samples, batch.begins, batch.ends, batch.dense, batch.labels, batch.truth)
+        return [array.copy() for array in arrays]
+
+    def kept(buffers):
+        reader = Reader(dataset(), 10, lambda total: (0, total), buffers, 3, shuffle, 16)
+        before, same = None, True
+        for batch in (batch for epoch in range(3) for batch in reader.epoch(epoch)):
+            if before is not None:
+                same &= all(np.array_equal(*pair) for pair in zip(contents(before[0]), before[1], strict=True))
+            before = batch, contents(batch)
+        return same
+
+    one = Buffers()
+    assert kept(Buffers) and kept(lambda: one) != shuffle
+
+
 def test_an_empty_data_set_has_no_batches():
     assert read(dataset(rows=0), 1, 0, 10) == []

@@ -1,20 +1,22 @@
 """What each shard is given of a batch, and what that costs in bytes.
 
 For awkward batches both routings give every shard the occurrences that a brute-force selection by the partition's
-formula gives, sample by sample in global order, and every rank all labels and dense features.  The ledger holds what
-the wire format says, from Python sets: per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 a value,
-filled up to 8, after a header of 4 (F + 1); and what the formulas of labels, dense features and partials say.
+formula gives, sample by sample in global order, and every rank the labels and dense features of the samples that its
+top works on; all that while the next batch is routed.  The ledger holds what the wire format says, from Python sets:
+per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 a value, filled up to 8, after a header of
+4 (F + 1); and what the formulas of every exchange say.  (Where rows travel, see `test_requests`.)
 """
 
 import numpy as np
 import pytest
-from small_training import DIM, reads, small_config, small_model
-from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch, share_of
+from small_training import DIM, EXCHANGES, ROUTINGS, reads, small_config, small_model
+from synthetic_batches import N_FIELDS, awkward_batches, keys_of, owner_of, plain_batch, share_of
 
 from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
 from deshpc.errors import DataError
 from deshpc.hashing.partition import KeyPartition
+from deshpc.ops.exchange import AllReduce, ReduceScatter
 from deshpc.table.routing import Broadcast, Routed
 from deshpc.training.step import step
 
@@ -23,15 +25,10 @@ pytestmark = pytest.mark.mpi
 KINDS = {"weighted": (True, 2), "unweighted": (False, 0)}  # with or without values, number of dense features
 
 
-def owner_of(key, owners):
-    """Owner of a key: the upper half of its bits, scaled from 2^32 to the number of owners."""
-    return (int(key) >> 32) * owners >> 32
-
-
-def open_on(comm, kind, shards):
+def open_on(comm, kind, shards, exchange=AllReduce):
     """(group, backend, routing) on `comm`.  Collective."""
     group, backend = Group(comm), open_backend("cpu", shards)
-    return group, backend, kind(backend, group, KeyPartition(group.size, shards), N_FIELDS)
+    return group, backend, kind(backend, group, KeyPartition(group.size, shards), N_FIELDS, exchange)
 
 
 def close(group, backend):
@@ -39,31 +36,44 @@ def close(group, backend):
     group.free()
 
 
+def check_shards(routed, batch, group, shards, top):
+    """Every shard of this rank has its occurrences of the batch, and `top` the labels; returns how many it has."""
+    assert (routed.step, routed.samples, routed.requests) == (batch.step, len(batch), None)
+    assert np.array_equal(routed.labels, top.labels) and np.array_equal(routed.dense, top.dense)
+    assert len(routed.shards) == shards
+    owner = np.array([owner_of(key, group.size * shards) for key in batch.keys], np.int64)
+    sample = np.repeat(np.arange(len(batch)), batch.ends - batch.begins)
+    for s, owned in enumerate(routed.shards):
+        mine = owner == group.rank * shards + s
+        place = slice(None) if owned.occurrences is None else owned.occurrences
+        assert np.array_equal(owned.keys[place], batch.keys[mine])
+        assert np.array_equal(owned.fields[place], batch.fields[mine])
+        counts = np.bincount(sample[mine], minlength=len(batch))
+        assert owned.offsets.tolist() == [0, *np.cumsum(counts)]
+        assert owned.weighted == (batch.values is not None)
+        if owned.weighted:
+            assert np.array_equal(owned.values, batch.values[mine])
+        else:
+            assert owned.values is None
+    return int((owner // shards == group.rank).sum())
+
+
 @pytest.mark.parametrize("weighted, n_dense", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("exchange", [AllReduce, ReduceScatter])
 @pytest.mark.parametrize("kind", [Broadcast, Routed])
-def test_a_shard_gets_what_it_owns(world, kind, shards, weighted, n_dense):
-    group, backend, routing = open_on(world, kind, shards)
-    batches, owned_in_all = awkward_batches(31, weighted=weighted, n_dense=n_dense), 0
+def test_a_shard_gets_what_it_owns(world, kind, exchange, shards, weighted, n_dense):
+    group, backend, routing = open_on(world, kind, shards, exchange)
+    batches, owned_in_all, before = awkward_batches(31, weighted=weighted, n_dense=n_dense), 0, None
     for batch in batches:
-        routed = routing.route(share_of(batch, group.rank, group.size, routing.reads_whole_batch), "forward")
-        assert (routed.step, routed.samples) == (batch.step, len(batch))
-        assert np.array_equal(routed.labels, batch.labels) and np.array_equal(routed.dense, batch.dense)
-        assert len(routed.shards) == shards
-        owner = np.array([owner_of(key, group.size * shards) for key in batch.keys], np.int64)
-        sample = np.repeat(np.arange(len(batch)), batch.ends - batch.begins)
-        for s, owned in enumerate(routed.shards):
-            mine = owner == group.rank * shards + s
-            place = slice(None) if owned.occurrences is None else owned.occurrences
-            assert np.array_equal(owned.keys[place], batch.keys[mine])
-            assert np.array_equal(owned.fields[place], batch.fields[mine])
-            counts = np.bincount(sample[mine], minlength=len(batch))
-            assert owned.offsets.tolist() == [0, *np.cumsum(counts)]
-            if weighted:
-                assert np.array_equal(owned.values, batch.values[mine])
-            else:
-                assert owned.values is None
-            owned_in_all += int(mine.sum())
+        share = share_of(batch, group.rank, group.size)
+        routed = routing.route(batch if routing.reads_whole_batch else share, "forward")
+        assert np.array_equal(routed.home.samples, share.samples)
+        now = (routed, batch, group, shards, batch if exchange.whole_top else share)
+        owned_in_all += check_shards(*now)
+        if before is not None:
+            check_shards(*before)  # the batch before is still there
+        before = now
     assert sum(world.allgather(owned_in_all)) == sum(len(batch.keys) for batch in batches)
     close(group, backend)
 
@@ -81,14 +91,15 @@ def message_bytes(share, ranks, rank):
 
 @pytest.mark.parametrize("weighted, n_dense", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("shards", [1, 3])
-def test_bytes_of_routed_keys_labels_and_dense_features(world, shards, weighted, n_dense):
-    group, backend, routing = open_on(world, Routed, shards)
+@pytest.mark.parametrize("exchange", [AllReduce, ReduceScatter])
+def test_bytes_of_routed_keys_labels_and_dense_features(world, exchange, shards, weighted, n_dense):
+    group, backend, routing = open_on(world, Routed, shards, exchange)
     keys = labels = 0
     for batch in awkward_batches(32, weighted=weighted, n_dense=n_dense):
         share = share_of(batch, group.rank, group.size)
         routing.route(share, "forward")
         keys += message_bytes(share, group.size, group.rank)
-        labels += 4 * (group.size - 1) * len(share) * (1 + n_dense)
+        labels += exchange.whole_top * 4 * (group.size - 1) * len(share) * (1 + n_dense)
         assert group.ledger.of(operator="batch", kind="keys", direction="forward") == keys
         assert group.ledger.of(operator="batch", kind="labels", direction="forward") == labels
     assert group.ledger.of() == keys + labels  # and nothing else has travelled
@@ -97,52 +108,96 @@ def test_bytes_of_routed_keys_labels_and_dense_features(world, shards, weighted,
     close(group, backend)
 
 
-@pytest.mark.parametrize("routing", ["routed", "broadcast"])
+def shares_sent(count, ranks, rank):
+    """Things of `count` that a rank sends: in a reduce-scatter all but its own share, in an all-gather its share to all others."""
+    own = count * (rank + 1) // ranks - count * rank // ranks
+    return count - own, (ranks - 1) * own
+
+
+def keys_away(batch, ranks, rank):
+    """Distinct (home, key) of a global batch: keys that this rank's share has of other owners, and keys of this rank
+    that other shares have."""
+    asked = asking = 0
+    for home in range(ranks):
+        share = share_of(batch, home, ranks)
+        own = [share.keys[share.begins[i] : share.ends[i]] for i in range(len(share))]
+        owners = [owner_of(key, ranks) for key in {int(key) for part in own for key in part}]
+        if home == rank:
+            asking += sum(owner != rank for owner in owners)
+        else:
+            asked += owners.count(rank)
+    return asking, asked
+
+
+def expected_bytes(batch, ranks, rank, exchange, routing, operator, width, dense_numbers, itemsize):
+    """{(operator, kind, direction): bytes} that a rank sends in a step of one thread a rank."""
+    others, share, state = ranks - 1, share_of(batch, rank, ranks), width * itemsize
+    reduced, gathered = shares_sent(len(batch), ranks, rank)
+    expected = {}
+    if routing == "routed" and exchange != "rows":
+        expected["batch", "keys", "forward"] = message_bytes(share, ranks, rank)
+    if exchange == "allreduce":
+        if routing == "routed":
+            expected["batch", "labels", "forward"] = 4 * others * len(share) * (1 + batch.dense.shape[1])
+        return expected | {(operator, "partials", "forward"): (reduced + gathered) * state}
+    expected["batch", "control", "forward"] = 8 * others  # the loss
+    expected["dense", "dense", "backward"] = sum(shares_sent(dense_numbers, ranks, rank)) * itemsize
+    if exchange == "reduce_scatter":
+        expected[operator, "partials", "forward"] = reduced * state
+        expected[operator, "gradients", "backward"] = gathered * state
+        return expected
+    asking, asked = keys_away(batch, ranks, rank)
+    if routing == "routed":
+        expected["batch", "keys", "forward"] = 8 * asking + 4 * N_FIELDS * others
+    expected[operator, "rows", "forward"] = asked * state
+    expected[operator, "gradients", "backward"] = asking * state
+    return expected
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("name, operator, width", [("lr", "linear", 1), ("fm", "fm", DIM + 1)])
-def test_bytes_of_a_step(world, name, operator, width, precision, routing):
-    """Partials are all that a step sends beside keys and labels; their bytes do not depend on the keys."""
-    size, rank, itemsize = world.size, world.rank, np.dtype(precision).itemsize
-    partials = others = 0
-    with small_model(world, small_config(name, precision=precision, routing=routing)) as model:
-        ledger = model.group.ledger
+def test_bytes_of_a_step(world, name, operator, width, precision, exchange, routing):
+    """Here a row has as many weights as a state has numbers: 1, or 1 + k."""
+    size, rank, itemsize, total = world.size, world.rank, np.dtype(precision).itemsize, {}
+    with small_model(world, small_config(name, precision=precision, exchange=exchange, routing=routing)) as model:
         for batch in awkward_batches(33):
-            samples, share = len(batch), reads(model, batch)
-            step(model, share)
-            # reduce-scatter: all but the own samples leave; all-gather: the own samples go to every other rank
-            own = samples * (rank + 1) // size - samples * rank // size
-            sent = (samples - own + (size - 1) * own) * width * itemsize
-            if samples % size == 0:
-                assert sent == 2 * (size - 1) * samples // size * width * itemsize
-            partials += sent
-            if size > 1 and routing == "routed":
-                others += message_bytes(share, size, rank) + 4 * (size - 1) * len(share) * (1 + batch.dense.shape[1])
-            assert ledger.of(operator=operator, kind="partials", direction="forward") == partials
-            assert ledger.of() == partials + others  # nothing travels backward
+            step(model, reads(model, batch))
+            if size > 1:
+                dense_numbers = 1 + batch.dense.shape[1] * width
+                for entry, sent in expected_bytes(
+                    batch, size, rank, exchange, routing, operator, width, dense_numbers, itemsize
+                ).items():
+                    total[entry] = total.get(entry, 0) + sent
+            entries = model.group.ledger.entries()
+            ledger = {(one["operator"], one["kind"], one["direction"]): one["sent_bytes"] for one in entries}
+            assert {entry: sent for entry, sent in ledger.items() if sent} == {e: sent for e, sent in total.items() if sent}
 
 
-def crowded(world, count):
-    """A global batch of one sample a rank, each of `count` times the same key."""
-    fields = np.full(world.size * count, 2)
+def crowded(counts):
+    """A global batch of samples of so many times the same key."""
+    fields = np.full(sum(counts), 2)
     return plain_batch(
-        0, np.full(world.size, count), keys_of(fields, np.ones(len(fields), np.int64)), fields, None,
-        np.zeros((world.size, 0)), np.zeros(world.size),
-    )  # fmt: skip
+        0, counts, keys_of(fields, np.ones(len(fields), np.int64)), fields, None, np.zeros((len(counts), 0)), np.zeros(len(counts))
+    )
 
 
 def test_a_sample_of_65_535_keys_at_one_owner_travels(world):
     group, backend, routing = open_on(world, Routed, 1)
-    batch = crowded(world, 65_535)
+    batch = crowded([65_535] * group.size)
     (owned,) = routing.route(share_of(batch, group.rank, group.size), "forward").shards
     mine = owner_of(batch.keys[0], group.size) == group.rank
     assert np.diff(owned.offsets).tolist() == [65_535 if mine else 0] * group.size
     close(group, backend)
 
 
-def test_a_sample_of_more_keys_at_one_owner_is_an_error(world):
+def test_a_sample_of_more_keys_at_one_owner_is_an_error_on_every_rank(world):
     group, backend, routing = open_on(world, Routed, 1)
-    share = share_of(crowded(world, 65_536), group.rank, group.size)
-    with pytest.raises(DataError, match=rf"sample {group.rank} has more than 65535 keys .*broadcast"):
+    last = group.size - 1
+    share = share_of(crowded([1] * last + [65_536]), group.rank, group.size)
+    with pytest.raises(DataError, match=rf"sample {last} has more than 65535 keys .*broadcast") as caught:
         routing.route(share, "forward")
+    assert str(caught.value).endswith(f"(rank {last})") == (last > 0)
     world.Barrier()  # lets the gathers of labels and dense features that were under way come to their end
     close(group, backend)

@@ -1,4 +1,4 @@
-"""`deshpc doctor`: how the ranks were started, what they have, how fast they talk, and every known trap with its remedy.
+"""`deshpc doctor`: how the ranks were started, what they have, how fast they talk; every known trap with its remedy.
 
 Alone, under mpiexec or under srun; also where training refuses to start.
 """
@@ -75,7 +75,7 @@ def _machine(facts):
     device = facts[0].device
     return [
         ("ranks", f"{len(facts)} on {_count(len(nodes), 'node')} ({shown}), {_range(nodes.values())} on each"),
-        ("cores a rank", f"{_range(one.threads for one in facts)} of a node's {_range(one.node_cores for one in facts)}"),
+        ("cores a rank", f"{_range(one.threads for one in facts)} of {_range(one.node_cores for one in facts)} on its node"),
         ("devices a rank sees", f"{_range(len(one.devices) for one in facts)}"),
         ("device of rank 0", f"{device.number}: {device.name}, {device.identity}" if device else "none"),
         ("versions", facts[0].versions),

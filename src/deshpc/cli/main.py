@@ -57,7 +57,7 @@ def _parser():
     _add_set(info)
     info.set_defaults(command=_info)
 
-    doctor = commands.add_parser("doctor", help="launch, machine, speed of messages, and known traps with their remedies")
+    doctor = commands.add_parser("doctor", help="launch, machine, speed of messages, known traps and their remedies")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.set_defaults(command=_doctor)
     return parser

@@ -16,7 +16,7 @@ from deshpc.comm.devices import Device, device_of_rank, visible_devices
 _SHARED_MEMORY = Path("/dev/shm")
 _SEGMENTS = ("mpich_shm_*", "sm_segment.*", "vader_segment.*")
 _STARTING_S = 60  # a file so young may belong to a job that is about to map it
-_VARIABLES = ("SLURM_KILL_BAD_EXIT", "SLURM_JOB_NUM_NODES", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_VARIABLES = ("SLURM_JOB_NUM_NODES", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)

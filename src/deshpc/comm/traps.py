@@ -99,7 +99,7 @@ def _devices(nodes):
     for ranks in nodes:
         taken = [one.device.identity for one in ranks if one.device]
         if taken and ranks[0].device.name == NO_DRIVER:
-            return f"{ranks[0].host} grants CUDA devices, but libcuda.so.1 is not there: ask your site, or use other nodes"
+            return f"{ranks[0].host} grants CUDA devices, but libcuda.so.1 is not there: ask your site"
         if len(set(taken)) < len(taken):
             return f"{len(ranks)} ranks share {len(set(taken))} devices of {ranks[0].host}: one rank for each device"
 

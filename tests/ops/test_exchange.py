@@ -1,0 +1,185 @@
+"""Every exchange as a linear map, and its backward as the adjoint of that map.
+
+A probe stands for the operators: it hands out partials that the test knows and keeps the gradients that it is given.
+On N ranks, in float64, <complete(partials), y> = <partials, distribute(y)> for random y; with a factor of N, the
+classic mistake, it is not.  Complete states are NumPy's sums.  Where rows travel, a home rank gets every row that it
+has asked for as its owner exports it, and the owner the sums that all home ranks have sent.
+"""
+
+import ctypes
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_training import all_rows, small_config, small_model
+from synthetic_batches import N_FIELDS, awkward_batches, owner_of, share_of
+
+from deshpc.backend.record import KEY, WEIGHTS
+from deshpc.comm.group import slice_of
+from deshpc.hashing.partition import KeyPartition
+from deshpc.ops.exchange import EXCHANGES, AllReduce, ReduceScatter, RowExchange, open_exchange
+from deshpc.table.routing import routings
+from deshpc.table.shard import Rows
+
+pytestmark = pytest.mark.mpi
+
+WIDTH = 3
+ROUNDING = 1e-13  # of inner products of up to 1e3 terms of one sign
+
+
+class Probe:
+    """In the place of an OperatorSet."""
+
+    name = "probe"
+
+    def __init__(self, table=None, partials=None):
+        self.table, self._partials = table, partials
+
+    def partial(self, shards, samples, scale):
+        self.samples = samples
+        return np.zeros((samples, WIDTH)) if self._partials is None else self._partials
+
+    def partial_adjoint(self, shards, state, scale):
+        self.shards, self.gradient = shards, state.copy()
+
+
+def assert_adjoint(world, forward, backward):
+    """This rank's parts of two inner products: equal in sum, and not if one is counted N times.  Collective."""
+    forward, backward = world.allreduce(forward), world.allreduce(backward)
+    assert forward > 1 and abs(forward - backward) <= ROUNDING * forward
+    assert world.size == 1 or abs(forward - world.size * backward) > forward / 2
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 64])
+@pytest.mark.parametrize("exchange", [AllReduce, ReduceScatter])
+def test_partials_are_added_up_and_gradients_come_back(world, exchange, samples):
+    rng = np.random.default_rng(51)
+    partials = rng.standard_normal((world.size, samples, WIDTH))
+    whole = partials.sum(axis=0)
+    y = (1 + rng.random(whole.shape)) * np.sign(whole)  # no term of the product cancels another
+    y /= np.abs(whole).sum() / 10
+    with small_model(world, small_config("lr")) as model:
+        probe = Probe(partials=partials[world.rank].copy())
+        prepared = SimpleNamespace(shards=["own"], routed=SimpleNamespace(samples=samples))
+        travelling = exchange(model.backend, model.group, probe)
+        state, shards = travelling.start(prepared, 1.0, "forward").wait()
+        assert shards is prepared.shards and probe.samples == samples
+        top = slice(0, samples) if exchange.whole_top else slice(*slice_of(samples, world.size, world.rank))
+        assert np.allclose(state, whole[top], rtol=1e-15, atol=1e-15)
+        state = state.copy()
+        travelling.backward(prepared, shards, y[top].copy(), 1.0)
+        assert probe.shards is prepared.shards and np.array_equal(probe.gradient, y)
+        counted = not exchange.whole_top or world.rank == 0  # a state that all ranks hold counts once
+        assert_adjoint(world, counted * float((state * y[top]).sum()), float((partials[world.rank] * probe.gradient).sum()))
+
+
+def prepare(model, batch, whole):
+    """A batch routed for travelling rows and looked up, and random weights in all rows; also on one rank.  Collective."""
+    kind = routings(RowExchange)[0 if whole else 1]
+    partition = KeyPartition(model.group.size, model.backend.threads)
+    routing = kind(model.backend, model.group, partition, N_FIELDS, RowExchange)
+    routed = routing.route(share_of(batch, model.group.rank, model.group.size, whole), "forward")
+    shards = model.table.lookup(routed, insert=True)
+    rows = all_rows(model)
+    numbers = np.random.default_rng(batch.step).standard_normal(rows.numbers.shape)
+    model.table.load(Rows(rows.keys, rows.fields, rows.counts, rows.steps, numbers))
+    return SimpleNamespace(routed=routed, shards=shards)
+
+
+def keys_at_home(model, batch, home, s):
+    """Keys (unique) that thread s of this rank asks for, read off the occurrences, in the order of its list."""
+    group, threads = model.group, model.backend.threads
+    share = share_of(batch, group.rank, group.size)
+    own = [key for i in range(len(share)) for key in share.keys[share.begins[i] : share.ends[i]]]
+    keys = np.zeros(home.unique, np.uint64)
+    keys[home.occurrences] = [key for key in own if owner_of(key, group.size * threads) % threads == s]
+    return keys
+
+
+def weights_at(addresses, layout):
+    """(n, weights) of the records at these addresses, or of the received rows that stand for records."""
+    size = layout.weights * np.dtype(layout.precision).itemsize
+    found = [np.frombuffer(ctypes.string_at(int(a) + WEIGHTS, size), layout.precision) for a in addresses]
+    return np.array(found, layout.precision).reshape(-1, layout.weights)
+
+
+def keys_at(addresses):
+    return np.array([ctypes.c_uint64.from_address(int(a) + KEY).value for a in addresses], np.uint64)
+
+
+def sums_of(shard):
+    """(distinct, n) sums side by side: of the linear weight, of the embedding, self sums."""
+    columns = [shard.scalar_sums, shard.vector_sums, shard.self_sums]
+    return np.hstack([one if one.ndim == 2 else one[:, None] for one in columns if one is not None])
+
+
+def give_sums(rng, shard, weights):
+    """Fill a home shard's sums at random, signed as the weights are, self sums small; returns a copy, side by side."""
+    least = 2**40 if shard.scalar_sums.dtype.kind == "i" else 1.0
+    shard.scalar_sums[:] = np.sign(weights[:, 0]) * least * (1 + rng.random(len(weights)))
+    if shard.vector_sums is not None:
+        shard.vector_sums[:] = np.sign(weights[:, 1:]) * least * (1 + rng.random(shard.vector_sums.shape))
+    if shard.self_sums is not None:
+        shard.self_sums[:] = least / 100 * rng.random(len(weights))
+    return sums_of(shard).copy()
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["broadcast", "routed"])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name, weighted, precision, accumulate", [
+    ("lr", True, "float64", ""), ("lr", True, "float32", "int64"), ("fm", False, "float64", ""), ("fm", True, "float64", ""),
+    ("fm", True, "float32", ""), ("fm", False, "float32", "int64"), ("fm", True, "float32", "int64"),
+])  # fmt: skip
+def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, precision, accumulate, threads, whole):
+    rng, tolerance = np.random.default_rng([52, world.rank]), 0 if accumulate else {"float32": 1e-6, "float64": 1e-14}[precision]
+    config = small_config(name, exchange="rows", precision=precision, accumulate=accumulate)
+    with small_model(world, config, threads) as model:
+        layout, group = model.table.layout, model.group
+        exchange = RowExchange(model.backend, group, Probe(model.table))
+        for batch in awkward_batches(53, steps=6, weighted=weighted):
+            prepared = prepare(model, batch, whole)
+            rows, requests, home_samples = all_rows(model), prepared.routed.requests, len(prepared.routed.home)
+            ledger, before = group.ledger, group.ledger.of(operator="probe")
+            _, shards = exchange.start(prepared, 1.0, "forward").wait()
+            sent, forward = [], 0.0
+            for s, (shard, home) in enumerate(zip(shards, requests.home, strict=True)):
+                keys = keys_at_home(model, batch, home, s)
+                weights = rows.numbers[np.searchsorted(rows.keys, keys), : layout.weights]
+                assert np.array_equal(weights_at(shard.addresses, layout), weights)
+                assert not sums_of(shard).any()
+                given = give_sums(rng, shard, weights)
+                if weighted and layout.dim and not accumulate:  # the gradient of v is made at home
+                    given[:, 1:-1] -= weights[:, 1:] * given[:, -1:]
+                    given[:, -1] = 0
+                forward += float((weights * given[:, : layout.weights]).sum())
+                sent += zip(keys.tolist(), given, strict=True)
+            exchange.backward(prepared, shards, np.zeros((home_samples, WIDTH)), 1.0)
+            assert not any(sums_of(shard).any() for shard in shards)  # zero again, for the next batch
+
+            others = np.arange(world.size) != world.rank
+            of_gradient = (layout.weights + bool(accumulate and weighted and layout.dim)) * model.table.sums_type.itemsize
+            moved = int(requests.asked[others].sum()) * layout.weights * np.dtype(precision).itemsize
+            assert ledger.of(operator="probe") - before == moved + int(requests.asking[others].sum()) * of_gradient
+
+            expected, backward = {}, 0.0
+            for key, given in sum(group.gather(sent), []):  # in the order of home ranks
+                expected[key] = expected[key] + given if key in expected else given
+            for shard in prepared.shards:
+                keys, sums = keys_at(shard.addresses), sums_of(shard)
+                wanted = np.array([expected.pop(int(key)) for key in keys]).reshape(sums.shape)
+                assert np.allclose(sums, wanted, rtol=tolerance, atol=tolerance)
+                weights = rows.numbers[np.searchsorted(rows.keys, keys), : layout.weights]
+                backward += float((weights * sums[:, : layout.weights]).sum())
+                for one in (shard.scalar_sums, shard.vector_sums, shard.self_sums):
+                    if one is not None:
+                        one[...] = 0
+            assert not set.intersection(*map(set, group.gather(list(expected))))  # every key has met its owner
+            if precision == "float64" and len(batch.keys):
+                assert_adjoint(world, forward, backward)
+
+
+def test_one_rank_exchanges_nothing(world):
+    with small_model(world, small_config("lr")) as model:
+        for name, kind in EXCHANGES.items():
+            opened = open_exchange(name, model.backend, model.group, model.operators)
+            assert type(opened) is (AllReduce if world.size == 1 else kind)

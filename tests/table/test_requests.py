@@ -1,0 +1,115 @@
+"""Where rows travel: what home ranks ask of owners.
+
+A brute-force model of requests in Python lists, for awkward batches (empty shares, keys that one rank alone sees): a
+home rank's thread lists the distinct keys of its own occurrences by owner rank, then field, then first appearance; an
+owner's shard sees the stretches of all home ranks one after another, the same ones, whether keys travelled or the owner
+read the whole batch.  Occurrences name places in that list.  All that while the next batch is routed.
+"""
+
+import numpy as np
+import pytest
+from synthetic_batches import N_FIELDS, awkward_batches, owner_of, share_of
+
+from deshpc.backend.open import open_backend
+from deshpc.comm.group import Group
+from deshpc.hashing.partition import KeyPartition
+from deshpc.ops.exchange import RowExchange
+from deshpc.table.requests import BroadcastRequests, RoutedRequests
+
+pytestmark = pytest.mark.mpi
+
+
+def occurrences_of(share):
+    """[(sample, place in the batch's arrays)] of a share's occurrences."""
+    return [(i, j) for i in range(len(share)) for j in range(share.begins[i], share.ends[i])]
+
+
+def requests_of(share, ranks, shards, s):
+    """[(owner rank, field, key)] that thread s of the share's home rank asks for, in the order of the rows' return."""
+    found = {}  # in order of first appearance
+    for _, j in occurrences_of(share):
+        owner = owner_of(share.keys[j], ranks * shards)
+        if owner % shards == s:
+            found.setdefault((owner // shards, int(share.fields[j]), int(share.keys[j])))
+    return sorted(found, key=lambda one: one[:2])
+
+
+def check_home(routed, batch, share, group, shards):
+    """What this rank's threads know of its own samples; returns the keys they ask of other ranks."""
+    requests, away = routed.requests, 0
+    assert requests.asking.shape == requests.asked.shape == (group.size, shards)
+    for s, home in enumerate(requests.home):
+        asking = requests_of(share, group.size, shards, s)
+        assert home.unique == len(asking)
+        assert requests.asking[:, s].tolist() == [sum(one[0] == r for one in asking) for r in range(group.size)]
+        mine = [(i, j) for i, j in occurrences_of(share) if owner_of(share.keys[j], group.size * shards) % shards == s]
+        assert np.diff(home.offsets).tolist() == [sum(i == sample for i, _ in mine) for sample in range(len(share))]
+        assert [asking[place][2] for place in home.occurrences] == [int(share.keys[j]) for _, j in mine]
+        if batch.values is None:
+            assert home.values is None
+        else:
+            assert home.values.tolist() == [share.values[j] for _, j in mine]
+        away += sum(one[0] != group.rank for one in asking)
+    return away
+
+
+def check_owner(routed, batch, group, shards):
+    """What this rank's shards are asked for, home rank by home rank."""
+    for s, owned in enumerate(routed.shards):
+        asked = [
+            [one for one in requests_of(share_of(batch, home, group.size), group.size, shards, s) if one[0] == group.rank]
+            for home in range(group.size)
+        ]
+        assert routed.requests.asked[:, s].tolist() == [len(one) for one in asked]
+        assert owned.keys.tolist() == [key for one in asked for _, _, key in one]
+        assert owned.fields.tolist() == [field for one in asked for _, field, _ in one]
+        assert owned.weighted == (batch.values is not None)
+        assert (owned.offsets, owned.occurrences, owned.values) == (None, None, None)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("kind", [BroadcastRequests, RoutedRequests])
+def test_owners_are_asked_for_the_keys_of_every_share(world, kind, shards, weighted):
+    group, backend = Group(world), open_backend("cpu", shards)
+    routing = kind(backend, group, KeyPartition(group.size, shards), N_FIELDS, RowExchange)
+    before, sent = None, 0
+    for batch in awkward_batches(41, steps=12, weighted=weighted):
+        share = share_of(batch, group.rank, group.size)
+        routed = routing.route(batch if routing.reads_whole_batch else share, "forward")
+        for one, (routed_one, batch_one, share_one) in enumerate(([] if before is None else [before]) + [(routed, batch, share)]):
+            assert (routed_one.step, routed_one.samples) == (batch_one.step, len(batch_one)), one
+            assert np.array_equal(routed_one.labels, share_one.labels)
+            assert np.array_equal(routed_one.dense, share_one.dense)
+            away = check_home(routed_one, batch_one, share_one, group, shards)
+            check_owner(routed_one, batch_one, group, shards)
+        before = routed, batch, share
+        sent += 8 * away + 4 * shards * N_FIELDS * (group.size - 1)
+        assert group.ledger.of() == (sent if kind is RoutedRequests else 0)
+    assert group.ledger.of(operator="batch", kind="keys", direction="forward") == group.ledger.of()
+    backend.close()
+    group.free()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_both_ways_agree(world, shards):
+    """Array for array: the rows of either come home in the same order."""
+    group, backend = Group(world), open_backend("cpu", shards)
+    partition = KeyPartition(group.size, shards)
+    ways = [kind(backend, group, partition, N_FIELDS, RowExchange) for kind in (BroadcastRequests, RoutedRequests)]
+    for batch in awkward_batches(42):
+        broadcast, routed = (
+            way.route(share_of(batch, group.rank, group.size, way.reads_whole_batch), "eval") for way in ways
+        )
+        pairs = [(broadcast.requests, routed.requests)]
+        pairs += list(zip(broadcast.shards + broadcast.requests.home, routed.shards + routed.requests.home, strict=True))
+        for one, other in pairs:
+            for array, same in zip(parts(one), parts(other), strict=True):
+                assert np.array_equal(array, same)
+    backend.close()
+    group.free()
+
+
+def parts(thing):
+    """The arrays and numbers of a dataclass; of Requests the two tables."""
+    return [part for part in (getattr(thing, name) for name in thing.__dataclass_fields__) if not isinstance(part, list)]
