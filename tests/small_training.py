@@ -43,10 +43,10 @@ class Trained:
     parameters: np.ndarray
     ledger: list
 
-    def digest(self):
-        """SHA-256 of rows and dense parameters."""
+    def digest(self, dense=True):
+        """SHA-256 of rows and, unless not wanted, dense parameters."""
         rows, digest = self.rows, hashlib.sha256()
-        for array in (rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers, self.parameters):
+        for array in (rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers, self.parameters[: None if dense else 0]):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 

@@ -46,7 +46,7 @@ class Probe:
 def assert_adjoint(world, forward, backward):
     """This rank's parts of two inner products: equal in sum, and not if one is counted N times.  Collective."""
     forward, backward = world.allreduce(forward), world.allreduce(backward)
-    assert forward > 1 and abs(forward - backward) <= ROUNDING * forward
+    assert forward > 0 and abs(forward - backward) <= ROUNDING * forward
     assert world.size == 1 or abs(forward - world.size * backward) > forward / 2
 
 

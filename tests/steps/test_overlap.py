@@ -1,0 +1,124 @@
+"""While a batch's partials travel the next batch is read, routed and looked up: that changes no bit.
+
+`steps` over batches of a reader that reuses two sets of buffers gives the losses, rows and dense parameters of one `step`
+after another; with one set of buffers it does not, so the look-ahead is real.  Tables that grow in the look-ahead (new
+index, new chunks of rows) leave the running batch alone.
+"""
+
+import numpy as np
+import pytest
+from small_training import EXCHANGES, ROUTINGS, all_rows, all_samples, reads, small_config, small_model
+from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
+
+from deshpc.backend.cpu.buffers import Buffers
+from deshpc.backend.record import CHUNK_ROWS
+from deshpc.data.dataset import Dataset
+from deshpc.data.reader import Reader
+from deshpc.training.evaluation import reads_of
+from deshpc.training.step import forwards, step, steps
+
+pytestmark = pytest.mark.mpi
+
+
+def dataset(weighted, n_dense=2):
+    """The samples of the awkward batches, one after another."""
+    batches = awkward_batches(61, weighted=weighted, n_dense=n_dense)
+    counts = np.concatenate([batch.ends - batch.begins for batch in batches])
+    joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in ("keys", "fields", "dense", "labels")}
+    values = np.concatenate([batch.values for batch in batches]) if weighted else None
+    offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
+    return Dataset(offsets, joined["keys"], joined["fields"], values, joined["dense"], joined["labels"])
+
+
+def readings(model, data, buffers=Buffers):
+    """Three shuffled epochs in batches of 37 samples, whose last is smaller."""
+    reader = Reader(data, 37, reads_of(model), buffers, seed=3, shuffle=True, block_rows=64)
+    for epoch in range(3):
+        yield from reader.epoch(epoch, epoch * reader.batches)
+
+
+def one_at_a_time(model, batches):
+    return [step(model, batch) for batch in batches]
+
+
+def overlapped(model, batches):
+    return [loss for _, loss in steps(model, batches)]
+
+
+def trained(world, config, threads, train, data, buffers=Buffers):
+    """(losses, rows, dense parameters) after training in a way; collective."""
+    with small_model(world, config, threads) as model:
+        losses = train(model, readings(model, data, buffers))
+        rows = all_rows(model)
+        return [np.array(losses), rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers, model.parameters.values.copy()]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("routing, threads, precision, accumulate", [
+    ("broadcast", 1, "float32", ""), ("broadcast", 2, "float64", "int64"), ("routed", 1, "float64", "int64"), ("routed", 2, "float32", ""),
+])  # fmt: skip
+def test_overlapped_steps_give_the_bits_of_one_step_after_another(world, exchange, routing, threads, precision, accumulate):
+    data = dataset(weighted=threads == 1)
+    config = small_config("fm", exchange=exchange, routing=routing, precision=precision, accumulate=accumulate)
+    plain = trained(world, config, threads, one_at_a_time, data)
+    assert len(plain[0]) == 3 * -(-len(data) // 37) and len(data) % 37
+    assert same(plain, trained(world, config, threads, overlapped, data))
+
+
+def test_one_set_of_buffers_would_not_do(world):
+    data, config, one = dataset(weighted=True), small_config("fm", routing="broadcast"), Buffers()
+    plain = trained(world, config, 1, one_at_a_time, data, lambda: one)  # nothing is read ahead: one set is enough
+    assert same(plain, trained(world, config, 1, overlapped, data))
+    assert not same(plain, trained(world, config, 1, overlapped, data, lambda: one))
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_the_next_batch_is_routed_and_looked_up_while_partials_travel(world, exchange):
+    batches, stages = awkward_batches(62, steps=3), []
+    with small_model(world, small_config("fm", exchange=exchange)) as model:
+        model.enter = stages.append
+        overlapped(model, [reads(model, batch) for batch in batches])
+    ahead, work = ["read", "route", "look up"], ["exchange", "finish", "backward", "update"]
+    one = ["partial", *ahead, *work]
+    assert stages == [*ahead, *one, *one, "partial", "read", *work]
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_overlapped_evaluation_gives_the_same_logits(world, exchange, routing):
+    batches = awkward_batches(63)
+    with small_model(world, small_config("fm", exchange=exchange, routing=routing)) as model:
+        overlapped(model, [reads(model, batch) for batch in batches[:10]])
+        shares = [reads(model, batch) for batch in batches]
+        ahead = [all_samples(model, forward.logit) for forward in forwards(model, shares, train=False)]
+        for share, logits in zip(shares, ahead, strict=True):
+            assert np.array_equal(logits, all_samples(model, model.forward(share, train=False).logit))
+
+
+def growing_batches(owners):
+    """Few keys, then so many new ones that every owner's index is rebuilt and a second chunk begins, then the few again."""
+    rng = np.random.default_rng(64)
+
+    def batch(step, numbers):
+        fields, samples = numbers % N_FIELDS, len(numbers) // 50
+        dense, labels = rng.standard_normal((samples, 2)), rng.random(samples) < 0.4
+        return plain_batch(step, np.full(samples, 50), keys_of(fields, numbers), fields, None, dense, labels)
+
+    few, many = np.arange(1000), 1000 + np.arange(int(owners * CHUNK_ROWS * 1.05) // 50 * 50)
+    return [batch(0, few), batch(1, np.concatenate([few[:500], many])), batch(2, few), batch(3, rng.permutation(few))]
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_tables_may_grow_in_the_look_ahead(world, exchange):
+    batches, results = growing_batches(world.size), []
+    for train in (one_at_a_time, overlapped):
+        with small_model(world, small_config("lr", exchange=exchange, precision="float32")) as model:
+            losses = train(model, [reads(model, batch) for batch in batches])
+            assert len(model.table) > CHUNK_ROWS
+            rows = model.table.export()
+            results.append([np.array(losses), rows.keys, rows.counts, rows.numbers, model.parameters.values.copy()])
+    assert same(*results)
