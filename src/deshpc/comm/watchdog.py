@@ -118,21 +118,19 @@ class Watchdog:
 
     def _judge(self, talks):
         """Find out where all ranks are; end the run if none of them has moved."""
-        mark, asks_at_s, places = self._since, self._asks_at_s, {self._comm.rank: self._here()}
-        if talks and not self._ask_all(mark):
-            return
+        places = {self._comm.rank: self._here()}
         if talks:
+            if not self._ask_all():
+                return
             places |= self._answers
             latest = min(place.idle_s for place in places.values())
-            if self._asks_at_s > asks_at_s:  # a lower rank asks: the report is its business
-                return
             if latest < self._limit_s:
                 self._asks_at_s = self._idle_s + self._limit_s - latest
                 return
         silent = set(range(self._comm.size)) - set(places) if talks else ()
         fail(self._comm, NoProgress(describe(places, silent, self._limit_s)), prefix="")
 
-    def _ask_all(self, mark):
+    def _ask_all(self):
         """Fill in the answers that come in time; False if this rank moves meanwhile, or the watchdog is closed."""
         self._question, self._answers = self._question + 1, {}
         for rank in range(self._comm.size):
@@ -140,10 +138,10 @@ class Watchdog:
                 self._send(rank, _ASK, self._question)
         until = time.monotonic() + self._answers_within_s
         while len(self._answers) < self._comm.size - 1 and time.monotonic() < until:
-            if self._closing.wait(min(0.05, self._nap_s)) or self._place is not mark:
+            if self._closing.wait(min(0.05, self._nap_s)) or self._place is not self._since:
                 return False
             self._answer()
-        return self._place is mark
+        return self._place is self._since
 
     def _answer(self):
         """Take in all messages that have arrived; answer questions."""

@@ -144,10 +144,10 @@ def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
         for j in range(at(offsets, i), at(offsets, i + 1)):
             record = at(addresses, np.int64(at(local, j)))
             v = vload(lanes, record + WEIGHTS + size_of(number))
-            x = 1.0 if values is None else float(at(values, j))
-            square = float(vsum(v * v)) * x * x
+            x = 1.0 if values is None else np.float64(at(values, j))
+            square = np.float64(vsum(v * v)) * x * x
             total += math.sqrt(square)
-            scalar += abs(float(load(record + WEIGHTS, number)) * x) + 0.5 * square
+            scalar += abs(np.float64(load(record + WEIGHTS, number)) * x) + 0.5 * square
         size = max(total, scalar)
         if scalar != scalar or not size <= worst:
             worst, where = scalar if scalar != scalar else size, i

@@ -81,7 +81,7 @@ def magnitude(number, offsets, local, values, addresses):
     for i in range(len(offsets) - 1):
         total = 0.0
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            weight = float(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number))
+            weight = np.float64(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number))
             total += abs(weight) if values is None else abs(weight * at(values, j))
         if not total <= worst:
             worst, where = total, i
