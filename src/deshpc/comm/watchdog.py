@@ -1,4 +1,4 @@
-"""A run never hangs: a thread of every rank notices that nothing moves any more, and ends the run, naming who and where.
+"""A run never hangs: a thread of every rank notices that nothing moves any more, and ends it, naming who and where.
 
 A rank that has stayed at one place for longer than the limit asks all the others where they are.  If any of them has
 moved since, all is well.  If none has, the one that asks says which ranks are where, and for how long: those that have
