@@ -127,6 +127,8 @@ def leave(error):
     by the launcher.
     """
     code, found, agreed = exit_code(error), launcher(), hasattr(error, "agreed")
+    if found.ranks > 1 and isinstance(error, Terminated):
+        leave_together(code)  # it may be the launcher that ends the job, and has said why
     if found.rank == 0:
         report(error)
     if found.rank > 0 or (found.ranks > 1 and agreed):
