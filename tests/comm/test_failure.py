@@ -350,7 +350,7 @@ def test_a_script_fails_together_under_mpi4pys_runner(tmp_path):
 
 @pytest.mark.parametrize("how", ["-c", "alone"])
 def test_what_cannot_be_printed_still_ends_the_run(how):
-    odd = "class Odd(Exception):\n        def __str__(self): raise MemoryError\n    raise Odd"
+    odd = "class Odd(DataError):\n        def __str__(self): raise MemoryError\n    raise Odd"
     body = f"if comm.rank > 0: time.sleep(9)\n    {odd}" if how == "-c" else odd
     done = a_main(body, ranks=3 if how == "-c" else 1)
-    assert done.returncode == 1 and len(errors(done)) == 1 and "failed" in errors(done)[0]
+    assert done.returncode == 3 and len(errors(done)) == 1 and "failed" in errors(done)[0]
