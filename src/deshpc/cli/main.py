@@ -42,6 +42,9 @@ def _parser():
     train.add_argument(
         "--check-bytes", action="store_true", help="fail if the bytes sent differ from the formula; the model is saved first"
     )
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in run.directory, if there is one"
+    )
     _add_set(train)
     train.set_defaults(command=_train)
 
@@ -50,6 +53,38 @@ def _parser():
     evaluate.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
     _add_set(evaluate)
     evaluate.set_defaults(command=_evaluate)
+
+    predict = commands.add_parser("predict", help="scores of rows, in their order")
+    predict.add_argument("directory", metavar="RUN", help="the run's directory")
+    predict.add_argument("--out", required=True, metavar="FILE", help="scores.csv, scores.csv.gz or scores.parquet")
+    predict.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
+    predict.add_argument("--data", action="append", metavar="FILE", help="rows to score instead of a part; may be repeated")
+    predict.add_argument("--no-label", action="store_true", help="the rows have no label")
+    _add_set(predict)
+    predict.set_defaults(command=_predict)
+
+    export = commands.add_parser("export", help="write a model that deshpc.Predictor loads with NumPy alone")
+    export.add_argument("directory", metavar="RUN", help="the run's directory, or one of its checkpoints")
+    export.add_argument("--out", required=True, metavar="FILE", help="the exported model")
+    export.add_argument("--onnx", metavar="FILE.onnx", help="also write what follows the pooled rows as ONNX")
+    export.set_defaults(command=_export)
+
+    inspect = commands.add_parser("inspect", help="print and verify a checkpoint, a saved or exported model, or a cache")
+    inspect.add_argument("path", metavar="PATH", help="a run's directory, a checkpoint, a model or a cache")
+    inspect.set_defaults(command=_inspect)
+
+    convert = commands.add_parser("convert", help="write text or Parquet as binary caches, which training maps into memory")
+    convert.add_argument("config", metavar="CONFIG.toml")
+    convert.add_argument("--out", required=True, metavar="FOLDER", help="gets a cache of each part")
+    _add_set(convert)
+    convert.set_defaults(command=_convert)
+
+    profile = commands.add_parser("profile", help="rows, fields, keys per sample, distinct keys per batch, skew of the data")
+    profile.add_argument("target", metavar="CONFIG.toml|CACHE")
+    profile.add_argument("--part", choices=("train", "valid", "test"), default="train", help="part of the data")
+    profile.add_argument("--json", action="store_true", help="as JSON")
+    _add_set(profile)
+    profile.set_defaults(command=_profile)
 
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
     info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
@@ -81,7 +116,7 @@ def _train(options):
 
     return launch.run(
         lambda comm: _show(
-            comm, training_table, train(options.config, comm, options.overrides, options.check_bytes)
+            comm, training_table, train(options.config, comm, options.overrides, options.check_bytes, options.resume)
         ),
         launch.world(),
     )
@@ -98,6 +133,46 @@ def _evaluate(options):
         ),
         launch.world(),
     )
+
+
+def _predict(options):
+    under_a_parent()
+    from deshpc.training.predict import predict
+
+    return launch.run(
+        lambda comm: predict(
+            options.directory, options.out, comm, options.overrides, options.part, options.data, not options.no_label
+        ),
+        launch.world(),
+    )
+
+
+def _export(options):
+    from deshpc.serve.export import export
+
+    print(export(options.directory, options.out, options.onnx))
+    return 0
+
+
+def _inspect(options):
+    from deshpc.cli.inspect import inspect
+
+    print(inspect(options.path))
+    return 0
+
+
+def _convert(options):
+    from deshpc.cli.convert import convert
+
+    print(convert(options.config, options.out, options.overrides))
+    return 0
+
+
+def _profile(options):
+    from deshpc.cli.profile import profile
+
+    print(profile(options.target, options.part, options.overrides, options.json))
+    return 0
 
 
 def _show(comm, table, result):

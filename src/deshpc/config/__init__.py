@@ -2,6 +2,7 @@
 
 from deshpc.config.load import load, override, resolved
 from deshpc.config.schema import (
+    CheckpointConfig,
     ComputeConfig,
     Config,
     DataConfig,
@@ -14,6 +15,7 @@ from deshpc.config.schema import (
 )
 
 __all__ = [
+    "CheckpointConfig",
     "ComputeConfig",
     "Config",
     "DataConfig",

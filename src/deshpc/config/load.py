@@ -153,8 +153,7 @@ def _check(config, source):
     if data.format != "synthetic":
         if not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
-        if not data.fields:
-            raise ConfigError(f"{source}: data.fields is empty; add a [[data.fields]] section with name and kind per column")
+        _check_format(data, f"{source}: data")
     if len(data.fields) > 65_535:
         raise ConfigError(f"{source}: data.fields has {len(data.fields)} entries; at most 65535 are possible")
     taken = {data.label}
@@ -165,6 +164,23 @@ def _check(config, source):
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
     _check_stopping(config, f"{source}: train")
+
+
+def _check_format(data, where):
+    """Refuse fields where the format has its own, none where it has not, and options of another format."""
+    named = data.format in ("csv", "tsv", "parquet")
+    if named and not data.fields:
+        raise ConfigError(f"{where}.fields is empty; add a [[data.fields]] section with name and kind per column")
+    if not named and data.fields:
+        raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
+    if data.format == "libffm" and not data.libffm_fields:
+        raise ConfigError(f"{where}.libffm_fields = 0: give the number of fields, one more than the largest field number")
+    if data.libffm_fields > 65_535:
+        raise ConfigError(f"{where}.libffm_fields = {data.libffm_fields}: at most 65535 are possible")
+    if data.format != "libffm" and data.libffm_fields:
+        raise ConfigError(f"{where}.libffm_fields belongs to {where}.format = 'libffm', not {data.format!r}")
+    if data.format != "criteo" and data.criteo_numeric != "dense":
+        raise ConfigError(f"{where}.criteo_numeric belongs to {where}.format = 'criteo', not {data.format!r}")
 
 
 def _check_optimizer(one: OptimizerConfig, where):
@@ -218,7 +234,18 @@ def _check_field(one: FieldConfig, where, taken):
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
         raise ConfigError(f"{where}.name = {one.name!r} is used twice (the label counts too)")
-    if one.kind == "multi" and (len(one.separator) != 1 or not one.separator.isascii() or one.separator in '"\r\n'):
-        raise ConfigError(f"{where}.separator = {one.separator!r} must be one ASCII character other than a quote or line end")
+    if one.kind == "multi":
+        _check_separator(one.separator, f"{where}.separator")
+        if one.weight_separator:
+            _check_separator(one.weight_separator, f"{where}.weight_separator")
+        if one.weight_separator == one.separator:
+            raise ConfigError(f"{where}.weight_separator and {where}.separator are both {one.separator!r}")
+    elif one.weight_separator or one.linear_pooling:
+        raise ConfigError(f"{where}: weight_separator and linear_pooling belong to kind = 'multi', not {one.kind!r}")
     if list(one.boundaries) != sorted(set(one.boundaries)):
         raise ConfigError(f"{where}.boundaries must increase strictly")
+
+
+def _check_separator(character, where):
+    if len(character) != 1 or not character.isascii() or character in '"\r\n':
+        raise ConfigError(f"{where} = {character!r} must be one ASCII character other than a quote or line end")

@@ -29,9 +29,17 @@ class FieldConfig:
         "standardised on the training rows; bucket: a number that becomes a categorical bucket",
         choices=("categorical", "multi", "dense", "bucket"),
     )
-    separator: str = option("|", "multi: the character between values of one cell")
+    separator: str = option("|", "multi: the character between values of one cell; Parquet has lists instead")
+    weight_separator: str = option(
+        "", "multi: the character between a value and its weight, as in a:0.5|b:2; empty: values have no weights"
+    )
     pooling: str = option(
-        "sum", "multi: sum gives every value weight 1, mean gives it 1 / (values in the cell)", choices=("sum", "mean")
+        "sum",
+        "multi: sum takes every value with its weight (1 where it has none), mean divides that by the values in the cell",
+        choices=("sum", "mean"),
+    )
+    linear_pooling: str = option(
+        "", "multi: pooling of the linear weights, where it is not that of the embeddings", choices=("", "sum", "mean")
     )
     buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2)
     boundaries: tuple[float, ...] = option((), "bucket: increasing boundaries to use instead of fitted quantiles")
@@ -59,12 +67,26 @@ class SyntheticConfig:
 class DataConfig:
     """Where samples come from, `[data]`.  Relative paths are relative to the configuration file."""
 
-    format: str = option("csv", "csv, tsv (both gzip too) or synthetic", choices=("csv", "tsv", "synthetic"))
-    train: tuple[str, ...] = option((), "training files")
+    format: str = option(
+        "csv",
+        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; cache: what "
+        "deshpc convert has written; synthetic",
+        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "cache", "synthetic"),
+    )
+    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label, 0 or 1")
-    fields: tuple[FieldConfig, ...] = option((), "the input columns, in order")
+    fields: tuple[FieldConfig, ...] = option(
+        (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"
+    )
+    criteo_numeric: str = option(
+        "dense", "criteo: the 13 integers as dense features or as bucket fields", choices=("dense", "bucket")
+    )
+    libffm_fields: int = option(0, "libffm: number of fields; they are numbered from 0", minimum=0)
+    on_bad_row: str = option(
+        "error", "a row that cannot be read: error ends the run, skip leaves it out and counts it", choices=("error", "skip")
+    )
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
 
 
@@ -164,6 +186,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """What a run can go on from, `[checkpoint]`: run.directory/checkpoints.  See docs/checkpoints.md."""
+
+    every_steps: int = option(0, "steps between checkpoints; 0: none", minimum=0)
+    keep: int = option(3, "number of newest checkpoints that are kept", minimum=1)
+    background: bool = option(
+        True, "write while training goes on, from a copy of the rows in memory; false: training waits, and no copy is made"
+    )
+
+
+@dataclass(frozen=True)
 class ComputeConfig:
     """What computes, `[compute]`."""
 
@@ -188,5 +221,6 @@ class Config:
     model: ModelConfig = option(ModelConfig, "model")
     optimizer: OptimizerConfig = option(OptimizerConfig, "update rule")
     train: TrainConfig = option(TrainConfig, "loop")
+    checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")
     run: RunConfig = option(RunConfig, "results")

@@ -1,4 +1,4 @@
-"""A table as it was parsed: hashed keys and raw numbers by column, before any fitted transform."""
+"""Rows as they were parsed: hashed keys and raw numbers by column, before any fitted transform."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ class Multi:
 
     offsets : (n + 1) int64    sample i holds keys[offsets[i]:offsets[i + 1]]
     keys    : (nnz) uint64
-    pooling : "sum" gives every key weight 1, "mean" 1 / (keys of the sample in this field)
+    weights : (nnz) float32, or None where every key has weight 1
     """
 
     offsets: np.ndarray
     keys: np.ndarray
-    pooling: str
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,32 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """n parsed samples.
+class Entries:
+    """The keys of all fields at once, where a format names the field beside each key.
 
-    key_fields   : one column for each of the schema's key fields
-    dense_fields : (n) float64 for each of the schema's dense fields, NaN where missing
-    labels       : (n) float32, 0 or 1
+    offsets : (n + 1) int64;  keys : (nnz) uint64;  fields : (nnz) uint16;  weights : (nnz) float32, or None (all 1)
     """
 
-    key_fields: tuple[Categorical | Multi | Bucket, ...]
+    offsets: np.ndarray
+    keys: np.ndarray
+    fields: np.ndarray
+    weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """n parsed samples: a block of rows.
+
+    key_fields   : one column for each of the schema's key fields, or a single Entries for all of them
+    dense_fields : (n) float64 for each of the schema's dense fields, NaN where missing
+    labels       : (n) float32, 0 or 1; None where the schema has no label
+    rows         : (n) int64, the number of each row in its file, from 0, in which rows that were skipped count too
+    """
+
+    key_fields: tuple[Categorical | Multi | Bucket, ...] | Entries
     dense_fields: tuple[np.ndarray, ...]
-    labels: np.ndarray
+    labels: np.ndarray | None
+    rows: np.ndarray
 
     def __len__(self):
-        return len(self.labels)
+        return len(self.rows)

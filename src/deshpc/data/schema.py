@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from deshpc.config import DataConfig, FieldConfig
 
+CRITEO_INTEGERS, CRITEO_CATEGORICALS = 13, 26
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -11,18 +13,43 @@ class Schema:
 
     key_fields   : fields that become keys (categorical, multi, bucket); a field's index here is its field number
     dense_fields : fields that become dense features (dense); a field's index here is its column in `Dataset.dense`
-    label        : name of the label's column
+    label        : name of the label's column; None where rows without label are read, to be scored
     """
 
     key_fields: tuple[FieldConfig, ...]
     dense_fields: tuple[FieldConfig, ...]
-    label: str
+    label: str | None
 
     @classmethod
-    def from_config(cls, config: DataConfig) -> "Schema":
-        """The schema of `[data]`: each role keeps the order of `[[data.fields]]`."""
+    def from_config(cls, config: DataConfig, label: bool = True) -> "Schema":
+        """The schema of `[data]`: each role keeps the order of the fields.  label : whether rows have one."""
+        return cls.of_fields(_fields(config), config.label if label else None)
+
+    @classmethod
+    def of_fields(cls, fields, label) -> "Schema":
+        """The schema of some FieldConfigs."""
         return cls(
-            key_fields=tuple(field for field in config.fields if field.kind != "dense"),
-            dense_fields=tuple(field for field in config.fields if field.kind == "dense"),
-            label=config.label,
+            key_fields=tuple(field for field in fields if field.kind != "dense"),
+            dense_fields=tuple(field for field in fields if field.kind == "dense"),
+            label=label,
         )
+
+    @property
+    def value_width(self):
+        """Numbers that an occurrence has beside its key, see `Dataset.values`: 0, 1 or 2."""
+        many = [field for field in self.key_fields if field.kind == "multi"]
+        if any(field.linear_pooling not in ("", field.pooling) for field in many):
+            return 2
+        return int(any(field.pooling == "mean" or field.weight_separator for field in many))
+
+
+def _fields(config):
+    """The fields that a configuration names, or those that its format has."""
+    if config.format == "criteo":
+        integers = [FieldConfig(f"I{i + 1}", kind=config.criteo_numeric) for i in range(CRITEO_INTEGERS)]
+        return (*integers, *(FieldConfig(f"C{i + 1}") for i in range(CRITEO_CATEGORICALS)))
+    if config.format == "libsvm":
+        return (FieldConfig("feature", kind="multi", weight_separator=":"),)
+    if config.format == "libffm":
+        return tuple(FieldConfig(str(i), kind="multi", weight_separator=":") for i in range(config.libffm_fields))
+    return config.fields

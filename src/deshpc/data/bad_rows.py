@@ -1,0 +1,25 @@
+"""What becomes of a row that cannot be read: an error, or it is skipped and counted."""
+
+from deshpc.errors import DataError
+
+_MESSAGES_KEPT = 3
+
+
+class BadRows:
+    """Told of every bad row of one reading.
+
+    policy : "error" or "skip"
+    count  : rows skipped so far;  examples : the first few complaints
+    """
+
+    def __init__(self, policy):
+        self.skips = policy == "skip"
+        self.count, self.examples = 0, []
+
+    def found(self, complaint):
+        """A row cannot be read: DataError with `complaint`, which names file, line, field and what was expected, or a count."""
+        if not self.skips:
+            raise DataError(complaint)
+        self.count += 1
+        if len(self.examples) < _MESSAGES_KEPT:
+            self.examples.append(complaint)

@@ -1,0 +1,230 @@
+"""One file of named, versioned, checksummed arrays: caches, checkpoints and exported models are such files.
+
+     0  16 bytes "deshpc container"
+    64  sections, each at a multiple of 64: an array in C order, zeros up to the next multiple
+        directory: JSON {"format", "kind", "about", "sections": [{"name", "version", "dtype", "shape", "offset", "crc32"}]}
+        trailer, 32 bytes: offset and length of the directory uint64, CRC-32 of the directory and of this trailer
+        up to here uint32, 8 bytes "deshpc.\\n"
+
+All numbers are little-endian.  Every byte of the file is under a checksum or compared: a truncated or changed file is
+found.  A section is verified when it is first read.  CRC-32 is zlib's, so that a reader needs nothing but NumPy.
+"""
+
+import json
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from deshpc.errors import DataError
+from deshpc.storage.whole_file import publish
+
+FORMAT = 1
+_MAGIC = b"deshpc container".ljust(64, b"\0")
+_TAIL = b"deshpc.\n"
+_TRAILER = struct.Struct("<QQI")
+_TRAILER_BYTES = _TRAILER.size + 4 + len(_TAIL)
+_ALIGNMENT = 64
+_DTYPES = frozenset("<u1 |u1 <u2 <u4 <u8 |i1 <i4 <i8 <f4 <f8".split())
+
+
+class ContainerWriter:
+    """Writes a container beside its final name, `path`.partial, and gives it that name in `finish`.
+
+    kind  : what the file is, such as "checkpoint rows"; a reader asks for it
+    about : JSON object that travels in the directory
+    A context manager: without `finish` the partial file is removed.  DataError where the file cannot be written.
+    """
+
+    def __init__(self, path, kind, about=None):
+        self.path, self._partial = Path(path), Path(f"{path}.partial")
+        self.about = dict(about or {})
+        self._kind, self._sections, self._end = kind, {}, _ALIGNMENT
+        self._file = self._attempt(lambda: open(self._partial, "w+b"))
+        self._attempt(lambda: self._file.write(_MAGIC))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._file.closed:
+            return
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def add(self, name, array, version=1):
+        """Append a section."""
+        array = np.asarray(array, order="C")
+        dtype = array.dtype.newbyteorder("<").str
+        if dtype not in _DTYPES or name in self._sections:
+            raise ValueError(f"section {name!r} of {array.dtype}: a new name and a plain number type are needed")
+        self._sections[name] = {
+            "name": name, "version": version, "dtype": dtype, "shape": list(array.shape), "offset": self._end,
+            "crc32": self._write(self._end, array),
+        }  # fmt: skip
+        self._end += _padded(array.nbytes)
+
+    def read(self, name):
+        """A copy of a section that was added."""
+        section = self._sections[name]
+        array = np.empty(section["shape"], section["dtype"])
+        self._attempt(lambda: self._file.seek(section["offset"]))
+        self._attempt(lambda: self._file.readinto(_bytes(array)))
+        return array
+
+    def replace(self, name, array):
+        """Write other content, of the same shape and type, into a section that was added."""
+        section = self._sections[name]
+        array = np.asarray(array, section["dtype"], order="C")
+        if list(array.shape) != section["shape"]:
+            raise ValueError(f"section {name!r} has shape {section['shape']}, not {list(array.shape)}")
+        section["crc32"] = self._write(section["offset"], array)
+
+    def finish(self):
+        """Write the directory, wait until everything is on disk, and give the file its name."""
+        directory = json.dumps(
+            {"format": FORMAT, "kind": self._kind, "about": self.about, "sections": list(self._sections.values())}
+        ).encode()
+        trailer = _TRAILER.pack(self._end, len(directory), zlib.crc32(directory))
+        trailer += struct.pack("<I", zlib.crc32(trailer)) + _TAIL
+
+        def close():
+            self._file.seek(self._end)
+            self._file.write(directory + trailer)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            publish(self._partial, self.path)
+
+        self._attempt(close)
+
+    def _write(self, offset, array):
+        data = _bytes(array)
+        padding = bytes(_padded(array.nbytes) - array.nbytes)
+        self._attempt(lambda: self._file.seek(offset))
+        self._attempt(lambda: self._file.write(data))
+        self._attempt(lambda: self._file.write(padding))
+        return zlib.crc32(padding, zlib.crc32(data))
+
+    def _attempt(self, task):
+        try:
+            return task()
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+
+class Container:
+    """A container file, mapped into memory.
+
+    path  : DataError, naming it, unless it is a whole container of `kind` with sound directory
+    about : the JSON object that its writer gave;  names : of its sections, in file order
+    """
+
+    def __init__(self, path, kind):
+        self.path = str(path)
+        self._map = self._open()
+        self._directory(kind)
+        self._verified = set()
+
+    @property
+    def names(self):
+        return list(self._sections)
+
+    @property
+    def nbytes(self):
+        """Size of the file in bytes."""
+        return len(self._map)
+
+    def __contains__(self, name):
+        return name in self._sections
+
+    def read(self, name, version=1):
+        """A section as a read-only array that maps the file; verified at the first call."""
+        section = self._section(name)
+        if section["version"] != version:
+            raise DataError(f"{self.path}, section {name!r}: version {section['version']}; expected {version}")
+        start, size = section["offset"], _size(section)
+        if name not in self._verified:
+            if zlib.crc32(self._map[start : start + _padded(size)]) != section["crc32"]:
+                raise DataError(f"{self.path}, section {name!r}: damaged: its checksum differs from its content")
+            self._verified.add(name)
+        return self._map[start : start + size].view(section["dtype"]).reshape(section["shape"])
+
+    def shape(self, name):
+        """Shape of a section, which is not read."""
+        return tuple(self._section(name)["shape"])
+
+    def verify(self):
+        """Verify every section now."""
+        for name, section in self._sections.items():
+            self.read(name, section["version"])
+
+    def sections(self):
+        """[(name, version, dtype, shape)] in file order."""
+        return [(s["name"], s["version"], s["dtype"], tuple(s["shape"])) for s in self._sections.values()]
+
+    def _section(self, name):
+        if name not in self._sections:
+            raise DataError(f"{self.path}: has no section {name!r}")
+        return self._sections[name]
+
+    def _open(self):
+        try:
+            return np.memmap(self.path, np.uint8, "r").view(np.ndarray)
+        except FileNotFoundError:
+            raise DataError(f"{self.path}: no such file") from None
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise DataError(f"{self.path}: the file is empty; expected a deshpc container") from None
+
+    def _directory(self, kind):
+        data = self._map
+        if len(data) < _ALIGNMENT + _TRAILER_BYTES or data[:_ALIGNMENT].tobytes() != _MAGIC:
+            raise DataError(f"{self.path}: not a deshpc container, or cut off")
+        trailer = data[-_TRAILER_BYTES:].tobytes()
+        offset, length, crc = _TRAILER.unpack_from(trailer)
+        (own_crc,) = struct.unpack_from("<I", trailer, _TRAILER.size)
+        if trailer[-len(_TAIL) :] != _TAIL or own_crc != zlib.crc32(trailer[: _TRAILER.size]):
+            raise DataError(f"{self.path}: cut off or damaged: the file does not end as a deshpc container does")
+        text = data[offset : offset + length].tobytes()
+        if offset + length + _TRAILER_BYTES != len(data) or zlib.crc32(text) != crc:
+            raise DataError(f"{self.path}: damaged: the directory's checksum differs from its content")
+        try:
+            directory = json.loads(text)
+            if directory["format"] != FORMAT:
+                raise DataError(f"{self.path}: a container of format {directory['format']!r}; expected {FORMAT}")
+            if directory["kind"] != kind:
+                raise DataError(f"{self.path}: holds {directory['kind']!r}; expected {kind!r}")
+            self.about = dict(directory["about"])
+            self._sections = {section["name"]: section for section in directory["sections"]}
+            end = _ALIGNMENT
+            for section in self._sections.values():
+                if section["dtype"] not in _DTYPES or section["offset"] != end or _size(section) < 0:
+                    raise ValueError(section["name"])
+                end += _padded(_size(section))
+            if end != offset:
+                raise ValueError("end of the sections")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{self.path}: damaged: the directory is not one: {error!r}") from None
+
+
+def _size(section):
+    """Bytes of a section's array."""
+    count = 1
+    for extent in section["shape"]:
+        if extent < 0:
+            raise ValueError(section["name"])
+        count *= extent
+    return count * np.dtype(section["dtype"]).itemsize
+
+
+def _padded(size):
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _bytes(array):
+    """The array's memory as bytes."""
+    return memoryview(array.reshape(-1).view(np.uint8))

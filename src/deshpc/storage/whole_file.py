@@ -1,0 +1,31 @@
+"""A file that appears under its name when it is complete, and survives a crash from then on."""
+
+import os
+from pathlib import Path
+
+
+def publish(temporary, final):
+    """Give the complete file or directory `temporary` its name `final`, replacing a file of that name, durably.
+
+    The caller has flushed and synchronised what `temporary` holds (`synchronise`).
+    """
+    os.replace(temporary, final)
+    synchronise(Path(final).parent)
+
+
+def synchronise(path):
+    """Wait until a file's content, or a directory's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path, text):
+    """Write a text file that is whole or absent."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    synchronise(temporary)
+    publish(temporary, path)
