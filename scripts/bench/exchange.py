@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
@@ -21,9 +22,11 @@ def measure(hosts, profile, exchange, ahead, rows):
     """The worker's report of the second pass."""
     overrides = ["train.routing=routed", f"train.exchange={exchange}", "compute.threads_per_rank=1"]
     job = {"rows": rows, "passes": 2, "profile": profile, "ahead": ahead, "overrides": overrides}
-    command = [sys.executable, HERE / "step_worker.py", json.dumps(job).replace('"', '\\"')]
-    command[-1] = f'"{command[-1]}"'  # pretended hosts hand the command to a shell
-    return json.loads(hosts.mpiexec(1, command, BIN / "mpiexec").splitlines()[-1])["passes"][1]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # JSON would have to pass several shells
+        json.dump(job, file)
+        file.flush()
+        lines = hosts.mpiexec(1, [sys.executable, HERE / "step_worker.py", file.name], BIN / "mpiexec").splitlines()
+    return json.loads(lines[-1])["passes"][1]
 
 
 def main():

@@ -2,7 +2,7 @@
 
     mpiexec -n 2 python scripts/bench/step_worker.py '{"rows": 1000000, "passes": 2, "overrides": ["model.name=fm"]}'
 
-Further entries of the job: "profile" of the synthetic data (criteo); "ahead": false does without preparing the next
+The job may also be the path of a file that holds it.  Further entries of it: "profile" of the synthetic data (criteo); "ahead": false does without preparing the next
 batch while one is under way.
 """
 
@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
 from mpi4py import MPI
 
@@ -85,4 +86,5 @@ def main(job):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    path = Path(sys.argv[1])
+    main(json.loads(path.read_text(encoding="utf-8") if path.suffix == ".json" else sys.argv[1]))
