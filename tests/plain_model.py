@@ -1,7 +1,8 @@
 """LR and FM in float64 from their definitions: dictionaries for tables, every pair of features, one sample at a time.
 
-    logit = bias + sum_j w_j x_j + sum_{i<j} <v_i, v_j> x_i x_j       over all keys and all dense features of a sample
-    dw_j = g x_j,  dv_j = g x_j (sum_i v_i x_i - v_j x_j)             g = p - y, divided by B for the mean
+    logit = bias + sum_j w_j xl_j + sum_{i<j} <v_i, v_j> x_i x_j      over all keys and all dense features of a sample
+    dw_j = g xl_j,  dv_j = g x_j (sum_i v_i x_i - v_j x_j)            g = p - y, divided by B for the mean
+    x, xl : the two values of a key where it has two, its value where it has one, else 1; of a dense feature itself
     clipping: all gradients of a step, of rows and dense weights, times min(1, clip_norm / their norm)
     rows only: g += l2 w, but for ftrl;  dense weights have neither l1 nor l2, and a sum of their own each
 
@@ -34,10 +35,18 @@ def first_weights(seed, key, dim, std):
     return np.array([0.0] + [float(np.float32((top - 8388607.5) / 8388608) * scale) for top in tops])
 
 
-def pairwise_logit(x, weights):
-    """Logit without bias of one sample: x (m), weights (m, 1 + dim) = [w, v]."""
+def values_of(batch):
+    """(x of the embeddings, x of the linear weights), each (nnz) float64."""
+    if batch.values is None:
+        return np.ones(len(batch.keys)), np.ones(len(batch.keys))
+    values = batch.values.astype(np.float64)
+    return (values, values) if values.ndim == 1 else (values[:, 0], values[:, 1])
+
+
+def pairwise_logit(x, xl, weights):
+    """Logit without bias of one sample: x, xl (m), weights (m, 1 + dim) = [w, v]."""
     products = (weights[:, 1:] * x[:, None]) @ (weights[:, 1:] * x[:, None]).T
-    return weights[:, 0] @ x + products[np.triu_indices(len(x), 1)].sum()
+    return weights[:, 0] @ xl + products[np.triu_indices(len(x), 1)].sum()
 
 
 DEFAULTS = {
@@ -74,14 +83,14 @@ class PlainModel:
         loss, gradients = 0.0, {}
         dense_gradient, bias_gradient = np.zeros_like(self.dense), np.zeros(1)
         for i in range(len(batch)):
-            keys, x, weights = self._features(batch, i)
-            logit, label = self._logit(x, weights), float(batch.labels[i])
+            keys, x, xl, weights = self._features(batch, i)
+            logit, label = self._logit(x, xl, weights), float(batch.labels[i])
             loss += np.logaddexp(0.0, logit) - label * logit
             g = 1.0 / (1.0 + math.exp(-logit)) - label
             if self.reduction == "mean":
                 g /= len(batch)
             v = weights[:, 1:]
-            own = np.column_stack([g * x, (g * x)[:, None] * (x @ v - v * x[:, None])])
+            own = np.column_stack([g * xl, (g * x)[:, None] * (x @ v - v * x[:, None])])
             for key, one in zip(keys, own, strict=False):  # keys first, then dense features
                 gradients[key] = gradients.get(key, 0.0) + one
             dense_gradient += own[len(keys) :]
@@ -96,16 +105,17 @@ class PlainModel:
         return loss
 
     def _features(self, batch, i, unseen=None):
-        """Keys of sample i, and x (m + n_dense), weights (m + n_dense, 1 + dim) of its keys and dense features."""
+        """Keys of sample i, and x, xl (m + n_dense), weights (m + n_dense, 1 + dim) of its keys and dense features."""
         begin, end = int(batch.begins[i]), int(batch.ends[i])
         keys = batch.keys[begin:end].tolist()
-        x = np.ones(end - begin) if batch.values is None else batch.values[begin:end].astype(np.float64)
+        dense = batch.dense[i].astype(np.float64)
+        x, xl = (np.concatenate([one[begin:end], dense]) for one in values_of(batch))
         rows = [self.weights.get(key, unseen) for key in keys]
         weights = np.array([*rows, *self.dense]).reshape(-1, 1 + self.dim)
-        return keys, np.concatenate([x, batch.dense[i].astype(np.float64)]), weights
+        return keys, x, xl, weights
 
-    def _logit(self, x, weights):
-        return float(self.bias[0] + pairwise_logit(x, weights))
+    def _logit(self, x, xl, weights):
+        return float(self.bias[0] + pairwise_logit(x, xl, weights))
 
     def _clip(self, gradients):
         norm, limit = math.sqrt(sum((one**2).sum() for one in gradients)), self.options["clip_norm"]

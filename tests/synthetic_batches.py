@@ -4,6 +4,9 @@ Over the steps of `awkward_batches`: samples without keys, whole batches without
 several keys of one field, a key many times in one sample, keys that one sample (so one rank) alone has, unseen keys
 in every step, sizes that no number of ranks divides, batches of 1 to 3 samples (some ranks have none), values that
 are negative, tiny or zero, and keys that share their lower half (they collide in every hash index).
+
+`weighted` says how many values stand beside each key: 0 (False), 1 (True), or 2, of the embedding and of the linear
+weight.
 """
 
 import numpy as np
@@ -75,7 +78,8 @@ def _batch(rng, kind, samples, weighted, n_dense, step=None):
     numbers[alone] = 1_000_000 + 1000 * step + np.arange(len(alone))
     if kind == ONE_KEY:
         fields[:], numbers[:] = 2, 1
-    values = rng.standard_normal(total) * rng.choice([0.0, 1e-3, 1.0], total, p=[0.05, 0.1, 0.85]) if weighted else None
+    shape = (total, 2) if weighted == 2 else total
+    values = rng.standard_normal(shape) * rng.choice([0.0, 1e-3, 1.0], shape, p=[0.05, 0.1, 0.85]) if weighted else None
     return plain_batch(
         step, counts, keys_of(fields, numbers), fields, values, rng.standard_normal((samples, n_dense)),
         rng.random(samples) < 0.4,

@@ -129,6 +129,7 @@ def give_sums(rng, shard, weights):
 @pytest.mark.parametrize("name, weighted, precision, accumulate", [
     ("lr", True, "float64", ""), ("lr", True, "float32", "int64"), ("fm", False, "float64", ""), ("fm", True, "float64", ""),
     ("fm", True, "float32", ""), ("fm", False, "float32", "int64"), ("fm", True, "float32", "int64"),
+    ("fm", 2, "float64", ""), ("fm", 2, "float32", "int64"),
 ])  # fmt: skip
 def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, precision, accumulate, threads, whole):
     rng, tolerance = np.random.default_rng([52, world.rank]), 0 if accumulate else {"float32": 1e-6, "float64": 1e-14}[precision]

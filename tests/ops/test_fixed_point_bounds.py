@@ -27,7 +27,8 @@ class Sparse:
         self.counts[4] = 0
         self.offsets = np.concatenate([[0], self.counts.cumsum()]).astype(np.int64)
         self.local = rng.integers(0, ROWS, self.counts.sum()).astype(np.int32)
-        self.values = (3 * rng.standard_normal(len(self.local))).astype(np.float32) if weighted else None
+        shape = (len(self.local), 2)[:weighted]
+        self.values = (3 * rng.standard_normal(shape)).astype(np.float32) if weighted else None
         self.dense = rng.standard_normal((SAMPLES, N_DENSE)).astype(np.float32)
         self.write()
 
@@ -35,11 +36,12 @@ class Sparse:
         self.records[:, WEIGHTS:] = self.weights.view(np.uint8)
 
     def of_sample(self, i):
-        """(w (m), v (m, k), x (m)) in float64."""
+        """(w (m), v (m, k), x (m) of the embeddings, xl (m) of the linear weights) in float64."""
         own = slice(self.offsets[i], self.offsets[i + 1])
         weights = self.weights[self.local[own]].astype(np.float64)
-        x = np.ones(len(weights)) if self.values is None else self.values[own].astype(np.float64)
-        return weights[:, 0], weights[:, 1:], x
+        values = np.ones(len(weights)) if self.values is None else self.values[own].astype(np.float64)
+        x, xl = (values, values) if values.ndim == 1 else values.T
+        return weights[:, 0], weights[:, 1:], x, xl
 
     def magnitudes(self):
         """(linear, FM), each (largest sum of |terms|, sample)."""
@@ -47,12 +49,12 @@ class Sparse:
         return linear.magnitude(NUMBER, *arguments), fm.magnitude(LANES, NUMBER, ZERO, DIM, *arguments)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 def test_magnitude_is_no_smaller_than_the_sum_of_any_states_terms(weighted):
     for seed in range(20):
         sparse = Sparse(seed, weighted)
         samples = [sparse.of_sample(i) for i in range(SAMPLES)]
-        terms = [(np.abs(w * x), np.abs(v * x[:, None]), 0.5 * (v * x[:, None]) ** 2) for w, v, x in samples]
+        terms = [(np.abs(w * xl), np.abs(v * x[:, None]), 0.5 * (v * x[:, None]) ** 2) for w, v, x, xl in samples]
         of_linear = np.array([wx.sum() for wx, _, _ in terms])
         of_fm = np.array([max(vx.sum(axis=0).max(initial=0), wx.sum() + squares.sum()) for wx, vx, squares in terms])
         (z, at_z), (c, at_c) = sparse.magnitudes()
@@ -76,7 +78,7 @@ def test_magnitude_finds_what_is_no_finite_number(column, number):
     assert not np.isfinite(c) and at_c == where
 
 
-@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 def test_largest_term_is_no_smaller_than_any_term_of_a_gradient(weighted):
     rng = np.random.default_rng(7)
     for seed in range(20):
@@ -87,12 +89,13 @@ def test_largest_term_is_no_smaller_than_any_term_of_a_gradient(weighted):
         loss.largest_values(sparse.offsets[:-1], sparse.offsets[1:], sparse.values, sparse.dense, largest)
         of_linear, of_fm = [], []
         for i in range(SAMPLES):
-            _, v, x = sparse.of_sample(i)
+            _, v, x, xl = sparse.of_sample(i)
+            both = np.abs(np.concatenate([x, xl])).max(initial=0)
             d = sparse.dense[i].astype(np.float64)
-            assert largest[i] == max(np.abs(d).max(), 1.0 if not weighted else np.abs(x).max(initial=0))
+            assert largest[i] == max(np.abs(d).max(), both if weighted else 1.0)
             state[i, :DIM] = (v * x[:, None]).sum(axis=0) + d @ factors  # A
             of_dense = np.abs(d[:, None] * (state[i, :DIM] - d[:, None] * factors)).max()
-            of_linear.append(abs(g[i]) * max(1.0, np.abs(x).max(initial=0), np.abs(d).max()))  # 1: the bias
+            of_linear.append(abs(g[i]) * max(1.0, both, np.abs(d).max()))  # 1: the bias
             of_keys = max(np.abs(x).max(initial=0) * np.abs(state[i, :DIM]).max(), (x**2).max(initial=0))
             of_fm.append(max(of_linear[-1], abs(g[i]) * max(of_dense, of_keys)))
         term, sample = linear.largest_term(g, largest, 0, SAMPLES)

@@ -27,7 +27,12 @@ class Occurrences:
         self.addresses = self.records.ctypes.data + RECORD * np.arange(ROWS)
         self.sample = np.sort(rng.integers(0, SAMPLES, 200))
         self.local = rng.integers(0, ROWS, 200).astype(np.int32)
-        self.values = (rng.random(200) + 0.5).astype(np.float32) if weighted else None
+        self.values = (rng.random((200, 2)[:weighted]) + 0.5).astype(np.float32) if weighted else None
+
+    def columns(self):
+        """(x of the embeddings, x of the linear weights), each (200, 1) float64."""
+        both = np.ones((200, 1)) if self.values is None else self.values.astype(np.float64).reshape(200, -1)
+        return both[:, :1], both[:, -1:]
 
     def chosen(self, which):
         """(offsets, local, values) of the occurrences `which`, in the order given inside each sample."""
@@ -60,7 +65,7 @@ def fm_adjoint(occurrences, which, upstream):
     return [scalar, vector] if own is None else [scalar, vector, own]
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 @pytest.mark.parametrize("partial", [fm_partial, linear_partial])
 def test_partials_of_any_split_and_order_add_up_to_the_same_bits(partial, weighted):
     occurrences, rng = Occurrences(1, weighted), np.random.default_rng(2)
@@ -71,12 +76,12 @@ def test_partials_of_any_split_and_order_add_up_to_the_same_bits(partial, weight
         assert np.array_equal(whole, sum(partial(occurrences, np.flatnonzero(owner == o)) for o in range(owners)))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 def test_partials_lie_within_half_a_unit_a_term_of_the_exact_sums(weighted):
     occurrences = Occurrences(3, weighted)
     state = fm_partial(occurrences, np.arange(200)) / SCALE
-    x = np.ones(200) if occurrences.values is None else occurrences.values.astype(np.float64)
-    terms = occurrences.weights.astype(np.float64)[occurrences.local] * x[:, None]
+    x, xl = occurrences.columns()
+    terms = occurrences.weights.astype(np.float64)[occurrences.local] * np.hstack([xl, np.tile(x, DIM)])
     for i in range(SAMPLES):
         mine = terms[occurrences.sample == i]
         exact = np.append(mine[:, 1:].sum(axis=0), mine[:, 0].sum() - 0.5 * (mine[:, 1:] ** 2).sum())
@@ -84,19 +89,19 @@ def test_partials_lie_within_half_a_unit_a_term_of_the_exact_sums(weighted):
         assert (np.abs(state[i] - exact) <= bound + 1e-14).all()
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 def test_gradient_sums_do_not_depend_on_order_and_are_exact_to_half_a_unit_a_term(weighted):
     occurrences, rng = Occurrences(4, weighted), np.random.default_rng(5)
     upstream = rng.standard_normal((SAMPLES, DIM + 1))
     whole = fm_adjoint(occurrences, np.arange(200), upstream)
     for one, other in zip(whole, fm_adjoint(occurrences, rng.permutation(200), upstream), strict=True):
         assert np.array_equal(one, other)
-    x = np.ones(200) if occurrences.values is None else occurrences.values.astype(np.float64)
+    x, xl = occurrences.columns()
     exact = [np.zeros(ROWS), np.zeros((ROWS, DIM)), np.zeros(ROWS)]
     u = upstream[occurrences.sample]
-    np.add.at(exact[0], occurrences.local, u[:, DIM] * x)
-    np.add.at(exact[1], occurrences.local, u[:, :DIM] * x[:, None])
-    np.add.at(exact[2], occurrences.local, u[:, DIM] * x * x)
+    np.add.at(exact[0], occurrences.local, u[:, DIM] * xl[:, 0])
+    np.add.at(exact[1], occurrences.local, u[:, :DIM] * x)
+    np.add.at(exact[2], occurrences.local, u[:, DIM] * x[:, 0] ** 2)
     terms = np.bincount(occurrences.local, minlength=ROWS)
     for sums, sure in zip(whole, exact, strict=False):
         bound = 0.5 / SCALE * terms + 1e-13

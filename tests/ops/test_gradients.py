@@ -9,7 +9,7 @@ float64 are closer to the exact ones than those taken in float32.
 import numpy as np
 import pytest
 from mpi4py import MPI
-from plain_model import pairwise_logit
+from plain_model import pairwise_logit, values_of
 from small_training import DIM, all_rows, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
@@ -60,7 +60,7 @@ def slopes(model, rows, dense, batch, rng):
             yield part, (ends[0] - ends[1]) / (2 * STEP), predicted, np.linalg.norm(gradient)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 @pytest.mark.parametrize("name", ["lr", "fm"])
 def test_gradients_are_the_slopes_of_the_loss(name, weighted):
     first, batch = awkward_batches(11, steps=2, weighted=weighted)
@@ -78,18 +78,22 @@ def test_gradients_are_the_slopes_of_the_loss(name, weighted):
         assert len(parts) == (5 if name == "fm" else 3)
 
 
-@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
 def test_fm_is_the_sum_over_pairs(weighted):
     with small_model(MPI.COMM_SELF, small_config("fm")) as model:
         for batch in awkward_batches(12, steps=5, weighted=weighted):
-            logits = model.forward(batch, train=True).logit
+            model.forward(batch, train=True)  # inserts the keys
             rows, parameters = all_rows(model), model.parameters
+            rows.numbers[:, 0] = np.random.default_rng(batch.step).standard_normal(len(rows))  # they start at zero
+            model.table.load(rows)
+            logits = model.forward(batch, train=False).logit
             weights = rows.numbers[np.searchsorted(rows.keys, batch.keys), : 1 + DIM]
             dense = np.column_stack([parameters["fm.weights"], parameters["fm.factors"]])
-            x = batch.values.astype(np.float64) if weighted else np.ones(len(batch.keys))
+            x, xl = values_of(batch)
             for i, logit in enumerate(logits):
                 own = slice(batch.begins[i], batch.ends[i])
-                expected = pairwise_logit(np.concatenate([x[own], batch.dense[i]]), np.vstack([weights[own], dense]))
+                values = [np.concatenate([one[own], batch.dense[i]]) for one in (x, xl)]
+                expected = pairwise_logit(*values, np.vstack([weights[own], dense]))
                 # |A|^2 of up to 20 features of about 0.5 in 5 columns: sums of up to 100 are rounded to 1.1e-16 each
                 assert abs(logit - expected) < 1e-13
 

@@ -13,7 +13,7 @@ import pytest
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 FM = Run(
-    operator="fm", ranks=2, threads=1, steps=1, samples=5, fields=3, n_dense=2, dense_parameters=7, weighted=False,
+    operator="fm", ranks=2, threads=1, steps=1, samples=5, fields=3, n_dense=2, dense_parameters=7, value_width=0,
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, exchange="allreduce", routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
@@ -42,7 +42,15 @@ def totals(run, away):
         ),
         ({"routed": False}, {("fm", "partials", "forward"): (120, 120)}),
         (
-            {"exchange": "reduce_scatter", "weighted": True, "clip": True},
+            {"value_width": 2},
+            {
+                ("batch", "keys", "forward"): (210, 222),  # and 10 times two values of 4
+                ("batch", "labels", "forward"): (60, 60),
+                ("fm", "partials", "forward"): (120, 120),
+            },
+        ),
+        (
+            {"exchange": "reduce_scatter", "value_width": 1, "clip": True},
             {
                 ("batch", "control", "forward"): (16, 16),  # the loss, to each other
                 ("batch", "control", "backward"): (16, 16),  # the norm
@@ -64,7 +72,7 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "rows", "routed": False, "weighted": True, "fixed_point": True, "sum_bytes": 8},
+            {"exchange": "rows", "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8},
             {
                 ("batch", "control", "forward"): (16, 16),
                 ("batch", "control", "backward"): (80, 80),
@@ -82,7 +90,7 @@ def test_numbers_worked_out_by_hand(change, wanted):
 @pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows"])
 @pytest.mark.parametrize("routed", [True, False])
 def test_one_rank_sends_nothing(exchange, routed):
-    alone = FM._replace(ranks=1, exchange=exchange, routed=routed, weighted=True, fixed_point=True, clip=True)
+    alone = FM._replace(ranks=1, exchange=exchange, routed=routed, value_width=2, fixed_point=True, clip=True)
     assert training_bytes(alone, KeysAway()) == []
     assert training_bytes(alone._replace(ranks=4, steps=0, samples=0), KeysAway()) == []
 
@@ -123,7 +131,7 @@ def _play(run, own, others, i, j, sent, away):
     state, top = run.state_width * run.sum_bytes, run.exchange == "allreduce"
     if run.exchange == "rows":
         sent[run.operator, "rows", "forward"] += unique * run.row_width * run.row_bytes  # that j sends back
-        extra = 1 if run.fixed_point and run.weighted and run.dim else 0
+        extra = 1 if run.fixed_point and run.value_width and run.dim else 0
         sent[run.operator, "gradients", "backward"] += unique * (run.row_width + extra) * run.sum_bytes
     else:
         sent[run.operator, "partials", "forward"] += len(others) * state  # of j's samples
@@ -131,7 +139,7 @@ def _play(run, own, others, i, j, sent, away):
     if run.routed and run.exchange == "rows":
         sent["batch", "keys", "forward"] += 8 * unique + 4 * run.threads * run.fields
     elif run.routed:
-        message = 8 * unique + 4 * len(keys) + (4 * len(keys) if run.weighted else 0) + 2 * len(own)
+        message = 8 * unique + 4 * len(keys) + 4 * run.value_width * len(keys) + 2 * len(own)
         sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1)
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:
@@ -147,10 +155,10 @@ def _play(run, own, others, i, j, sent, away):
 @pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows"])
 def test_formulas_equal_the_played_messages(exchange, ranks):
     sizes = (13, 13, 13, 2, 1, 5)
-    for seed, (routed, weighted, fixed, clip, dim) in enumerate(product(*[(False, True)] * 4, (0, 4))):
+    for seed, (routed, width, fixed, clip, dim) in enumerate(product((False, True), (0, 1, 2), *[(False, True)] * 2, (0, 4))):
         run = FM._replace(
             operator="fm" if dim else "linear", ranks=ranks, threads=1 + seed % 3, steps=len(sizes), samples=sum(sizes),
-            fields=seed % 5, n_dense=seed % 4, dense_parameters=1 + seed, weighted=weighted,
+            fields=seed % 5, n_dense=seed % 4, dense_parameters=1 + seed, value_width=width,
             state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
             exchange=exchange, routed=routed, clip=clip, fixed_point=fixed,
         )  # fmt: skip

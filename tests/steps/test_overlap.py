@@ -58,11 +58,14 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-@pytest.mark.parametrize("routing, threads, precision, accumulate", [
-    ("broadcast", 1, "float32", ""), ("broadcast", 2, "float64", "int64"), ("routed", 1, "float64", "int64"), ("routed", 2, "float32", ""),
+@pytest.mark.parametrize("routing, threads, weighted, precision, accumulate", [
+    ("broadcast", 1, 2, "float32", ""), ("broadcast", 2, 0, "float64", "int64"), ("routed", 1, 1, "float64", "int64"),
+    ("routed", 2, 2, "float32", ""),
 ])  # fmt: skip
-def test_overlapped_steps_give_the_bits_of_one_step_after_another(world, exchange, routing, threads, precision, accumulate):
-    data = dataset(weighted=threads == 1)
+def test_overlapped_steps_give_the_bits_of_one_step_after_another(
+    world, exchange, routing, threads, weighted, precision, accumulate
+):
+    data = dataset(weighted)
     config = small_config("fm", exchange=exchange, routing=routing, precision=precision, accumulate=accumulate)
     plain = trained(world, config, threads, one_at_a_time, data)
     assert len(plain[0]) == 2 * -(-len(data) // 37) and len(data) % 37

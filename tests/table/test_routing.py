@@ -3,7 +3,7 @@
 For awkward batches both routings give every shard the occurrences that a brute-force selection by the partition's
 formula gives, sample by sample in global order, and every rank the labels and dense features of the samples that its
 top works on; all that while the next batch is routed.  The ledger holds what the wire format says, from Python sets:
-per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 a value, filled up to 8, after a header of
+per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 each value, filled up to 8, after a header of
 4 (F + 1); and what the formulas of every exchange say.  (Where rows travel, see `test_requests`.)
 """
 
@@ -22,7 +22,7 @@ from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
 
-KINDS = {"weighted": (True, 2), "unweighted": (False, 0)}  # with or without values, number of dense features
+KINDS = {"weighted": (1, 2), "unweighted": (0, 0), "two values": (2, 1)}  # values an occurrence, number of dense features
 
 
 def open_on(comm, kind, shards, exchange=AllReduce):
@@ -84,7 +84,8 @@ def message_bytes(share, ranks, rank):
     own = [key for i in range(len(share)) for key in share.keys[share.begins[i] : share.ends[i]]]
     for other in set(range(ranks)) - {rank}:
         keys = [int(key) for key in own if owner_of(key, ranks) == other]
-        sent = 8 * len(set(keys)) + 4 * len(keys) + 2 * len(share) + (4 * len(keys) if share.values is not None else 0)
+        values = 0 if share.values is None else share.values.ndim
+        sent = 8 * len(set(keys)) + 4 * (1 + values) * len(keys) + 2 * len(share)
         total += -(-sent // 8) * 8 + 4 * (N_FIELDS + 1)
     return total
 

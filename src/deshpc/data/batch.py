@@ -13,7 +13,7 @@ class Batch:
     global_samples : B, the samples of the whole step
     samples        : (n) int64   global sample ids: row numbers in the data set
     begins, ends   : (n) int64   sample i holds occurrences begins[i] .. ends[i] of keys, fields and values
-    keys           : uint64;  fields : uint16;  values : float32 or None (all 1)
+    keys           : uint64;  fields : uint16;  values : see `backend.values`
     dense          : (n, n_dense) float32;  labels : (n) float32;  truth : (n) float32 or None
     """
 

@@ -85,7 +85,7 @@ class RowExchange:
             asked: a1 | a2       asked: b1 b2 | b1   ->  a1  b1 b2         a2  b1
             da1 | da2            db1 db2 | db1       <-  da1 db1 db2       da2 db1
 
-    A gradient is that of w, then of v; in fixed point, where values weight the keys, sum(g x A) and sum(g x^2) travel
+    A gradient is that of w, then of v; in fixed point, where keys have values, sum(g x A) and sum(g x^2) travel
     instead of dv, since only integers add up to the same bits in any order.
     """
 

@@ -1,8 +1,10 @@
 """Factorization machine (Rendle's): logit = sum_j w_j x_j + sum_{i<j} <v_i, v_j> x_i x_j.
 
-partial  A = sum v_j x_j (k numbers), c = sum (w_j x_j - |v_j|^2 x_j^2 / 2): s = k + 1 numbers whatever m is
+An occurrence may have an x of its own for the linear weight, xl, where a field pools the two in different ways.
+
+partial  A = sum v_j x_j (k numbers), c = sum (w_j xl_j - |v_j|^2 x_j^2 / 2): s = k + 1 numbers whatever m is
 finish   c + |A|^2 / 2, with the dense features' terms added to A and c
-adjoint  dA = g A, dc = g at the top;  dw_j = g x_j, dv_j = g x_j (A - v_j x_j) at the owner
+adjoint  dA = g A, dc = g at the top;  dw_j = g xl_j, dv_j = g x_j (A - v_j x_j) at the owner
 """
 
 import numpy as np

@@ -17,7 +17,7 @@ class Run(NamedTuple):
     """What the bytes of training depend on, besides the keys.
 
     operator : the operators' name;  ranks N, threads T of each, steps;  samples S : trained, over all steps
-    fields F, n_dense, dense_parameters P;  weighted : whether keys have values of their own
+    fields F, n_dense, dense_parameters P;  value_width : values of an occurrence, 0 to 2
     state_width s;  row_width w : weights of a row, of which dim are its embedding's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters
     exchange : "allreduce", "reduce_scatter" or "rows";  routed : whether keys are sent to their owners
@@ -32,7 +32,7 @@ class Run(NamedTuple):
     fields: int
     n_dense: int
     dense_parameters: int
-    weighted: bool
+    value_width: int
     state_width: int
     row_width: int
     dim: int
@@ -85,7 +85,7 @@ def _keys(run, away):
     if run.routed and run.exchange == "rows":
         sent = _KEY * away.unique + _HEADER * run.threads * run.fields * _messages(run)
     elif run.routed:
-        of_occurrence = _INDEX + _VALUE * run.weighted
+        of_occurrence = _INDEX + _VALUE * run.value_width
         sent = _KEY * away.unique + of_occurrence * away.occurrences + _COUNT * _samples_to_others(run)
         sent += _HEADER * (run.fields + 1) * _messages(run)
         slack = _MOST_PADDING * _messages(run)
@@ -114,9 +114,9 @@ def _reduce_scatter(run, away):
 def _rows(run, away):
     """Every unique key's row to its home rank, and the row's gradient back.
 
-    In fixed point the gradient of weighted embeddings is two sums, which the owner puts together.
+    In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.
     """
-    width = run.row_width + (run.fixed_point and run.weighted and run.dim > 0)
+    width = run.row_width + (run.fixed_point and run.value_width > 0 and run.dim > 0)
     return [
         (run.operator, "rows", "forward", run.row_width * run.row_bytes * away.unique, 0),
         (run.operator, "gradients", "backward", width * run.sum_bytes * away.unique, 0),

@@ -14,7 +14,7 @@ import numpy as np
 
 from deshpc.comm.group import slice_of
 from deshpc.comm.ledger import Traffic
-from deshpc.table.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
+from deshpc.table.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets, values_like
 
 
 class _Requests:
@@ -32,7 +32,7 @@ class _Requests:
         keys, fields = array("unique keys", nnz, np.uint64), array("unique fields", nnz, np.uint16)
         ranks, occurrences = array("unique ranks", nnz, np.int32), array("occurrences", nnz, np.int32)
         offsets = array("offsets", len(batch) + 1, np.int64)
-        values = None if batch.values is None else array("values", nnz, np.float32)
+        values = values_like(batch.values, nnz, buffers)
         unique = self._backend.routing.deduplicate(
             batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, modulus, residue,
             buffers.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32), array("place", nnz, np.int64),

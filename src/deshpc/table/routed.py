@@ -6,6 +6,7 @@ from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.values import value_shape
 from deshpc.data.batch import Batch
 
 
@@ -13,10 +14,10 @@ from deshpc.data.batch import Batch
 class OwnedKeys:
     """What one shard owns of a global batch.
 
-    keys (n) uint64, fields (n) uint16;  weighted : whether the batch's occurrences have values of their own
+    keys (n) uint64, fields (n) uint16;  weighted : whether the batch's occurrences have values
     offsets : (B + 1) int64, occurrences of each sample, or None: occurrences stay with their samples (`Requests`)
     occurrences : (nnz) int32, which of `keys` each occurrence is; None: keys are listed occurrence by occurrence
-    values : (nnz) float32 or None (all 1)
+    values : of the occurrences, see `backend.values`
     """
 
     keys: np.ndarray
@@ -31,7 +32,7 @@ class OwnedKeys:
 class HomeKeys:
     """This rank's samples as one of its threads sees them: the occurrences whose owner is shard s of any rank.
 
-    offsets : (b + 1) int64;  occurrences : (nnz) int32, place in the list of unique keys;  values : (nnz) or None
+    offsets : (b + 1) int64;  occurrences : (nnz) int32, place in the list of unique keys;  values : of these
     unique : length of that list, which is grouped by owner rank, inside a rank as the request lists them
     """
 
@@ -91,6 +92,11 @@ class KeyCounts:
         """(5) int64, in the order of NAMES."""
         counts = self._counts.get(direction, Counter())
         return np.array([counts[name] for name in self.NAMES], np.int64)
+
+
+def values_like(values, occurrences, buffers):
+    """Room for values of so many occurrences in the form of `values`: None where there are none."""
+    return None if values is None else buffers.array("values", value_shape(values, occurrences), np.float32)
 
 
 def two_sets(backend, count):

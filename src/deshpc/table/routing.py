@@ -14,11 +14,12 @@ order for any number of ranks.  Where rows travel instead of partials, see `tabl
 
 import numpy as np
 
+from deshpc.backend.values import value_width
 from deshpc.comm.group import done, slice_of, slices
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DataError
 from deshpc.table.requests import BroadcastRequests, RoutedRequests
-from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, two_sets
+from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, two_sets, values_like
 
 
 class Broadcast:
@@ -46,7 +47,7 @@ class Broadcast:
         n = batch.occurrences
         offsets = buffers.array("offsets", len(batch) + 1, np.int64)
         keys, fields = buffers.array("keys", n, np.uint64), buffers.array("fields", n, np.uint16)
-        values = None if batch.values is None else buffers.array("values", n, np.float32)
+        values = values_like(batch.values, n, buffers)
         count = self._backend.routing.select(
             batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, owner, offsets, keys, fields, values
         )
@@ -73,11 +74,11 @@ class Routed:
         home, *buffers = next(self._sets)
         samples = slices(batch.global_samples, self._group.size)
         labels, dense = self._gather_top(batch, home, direction)
-        header, sections, message, weighted = self._travel(batch, home, samples, direction)
+        header, sections, message = self._travel(batch, home, samples, direction)
         first = self._group.rank * self._partition.shards
         shards = self._backend.each(
             self._unpack,
-            [(message, header, sections, samples, weighted, first + s, buffers[s]) for s in range(self._partition.shards)],
+            [(message, header, sections, samples, batch.values, first + s, buffers[s]) for s in range(self._partition.shards)],
         )
         return RoutedBatch(batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards)
 
@@ -94,9 +95,9 @@ class Routed:
         return started, self._group.gather_samples(np.ascontiguousarray(batch.dense), dense, traffic)
 
     def _travel(self, batch, home, samples, direction):
-        """Send each owner rank its message; returns header, sections, message received, and whether it is weighted."""
+        """Send each owner rank its message; returns header, sections and message received."""
         kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
-        weighted = batch.values is not None
+        width = value_width(batch.values)
         scratch = home.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32)
         place = home.array("place", nnz, np.int64)
         keys, fields = home.array("unique keys", nnz, np.uint64), home.array("unique fields", nnz, np.uint16)
@@ -109,7 +110,7 @@ class Routed:
         header = np.empty((group.size, self._n_fields + 1), np.int32)
         sections = np.empty((group.size, 4), np.int64)
         kernels.count_messages(fields, ranks, occurrences, header)
-        kernels.section_bytes(header, np.full(group.size, len(batch), np.int64), weighted, sections)
+        kernels.section_bytes(header, np.full(group.size, len(batch), np.int64), width, sections)
         own = header[group.rank]
         self.counts.add(direction, unique, unique - int(own[:-1].sum()), nnz, nnz - int(own[-1]))
         message = home.zeros("send", int(sections[:, 3].sum()), np.uint8)
@@ -123,26 +124,26 @@ class Routed:
         if (headers[:, -1] < 0).any():
             group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
         received = np.empty((group.size, 4), np.int64)
-        kernels.section_bytes(headers, samples, weighted, received)
+        kernels.section_bytes(headers, samples, width, received)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
         group.exchange_bytes(
             message, sections[:, 3].copy(), incoming, received[:, 3].copy(),
             [(Traffic("batch", "keys", direction), sections[:, 3])],
         ).wait()  # fmt: skip
-        return headers, received, incoming, weighted
+        return headers, received, incoming
 
-    def _unpack(self, message, header, sections, samples, weighted, owner, buffers):
+    def _unpack(self, message, header, sections, samples, home_values, owner, buffers):
         n_keys, n_occurrences = int(header[:, :-1].sum()), int(header[:, -1].sum())
         keys, fields = buffers.array("keys", n_keys, np.uint64), buffers.array("fields", n_keys, np.uint16)
         offsets = buffers.array("offsets", int(samples.sum()) + 1, np.int64)
         occurrences = buffers.array("occurrences", n_occurrences, np.int32)
-        values = buffers.array("values", n_occurrences, np.float32) if weighted else None
+        values = values_like(home_values, n_occurrences, buffers)
         places = buffers.array("places", int(header[:, :-1].sum(axis=1).max()), np.int32)
         kept = self._backend.routing.unpack(
             message, header, sections, samples, self._partition, owner, places,
             keys, fields, offsets, occurrences, values,
         )  # fmt: skip
-        count = int(offsets[-1])
+        count, weighted = int(offsets[-1]), values is not None
         return OwnedKeys(
             keys[:kept], fields[:kept], weighted, offsets, occurrences[:count], values[:count] if weighted else None
         )

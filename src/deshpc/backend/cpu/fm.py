@@ -1,5 +1,6 @@
 """Factorization machine, CPU: partial (A, c), adjoint by sums per key.  See `ops.fm`.
 
+An occurrence multiplies its embedding by x and its linear weight by xl, see `backend.values`.
 Columns of the state: A at column .. column + k, then c.  The gradient of v_j is sum(g x A) - v_j sum(g x^2): the
 backward pass adds g x A and g x^2 per key without reading a row; the update, which reads it anyway, subtracts.
 """
@@ -11,6 +12,7 @@ import numpy as np
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload, szero
+from deshpc.backend.cpu.values import embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, WEIGHTS
 from deshpc.jit import kernel
 
@@ -19,10 +21,10 @@ AHEAD = 32  # occurrences between asking for a record and reading it
 
 @kernel
 def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, state, width, column):
-    """A_i = sum v x and c_i = sum (w x - |v|^2 x^2 / 2) over sample i's own occurrences.
+    """A_i = sum v x and c_i = sum (w xl - |v|^2 x^2 / 2) over sample i's own occurrences.
 
-    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values (nnz)
-    float32 or None, addresses (distinct) int64;  state : (B, width) of the accumulation type
+    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
+    the occurrences, addresses (distinct) int64;  state : (B, width) of the accumulation type
     scale : float64, of fixed-point sums
     """
     last = len(local) - 1
@@ -39,14 +41,9 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
             for line in range(lines):
                 prefetch(soon + line * CACHE_LINE)
             record = at(addresses, np.int64(at(local, j)))
-            v = vload(lanes, record + embedding)
+            v = vload(lanes, record + embedding) * vsplat(lanes, embedding_value(values, j, zero))
             weight = cast(load(record + WEIGHTS, number), zero)
-            if values is None:
-                scalar = accumulate(scalar, weight, scale)
-            else:
-                x = cast(at(values, j), zero)
-                v = v * vsplat(lanes, x)
-                scalar = accumulate_product(scalar, weight, x, scale)
+            scalar = accumulate_product(scalar, weight, linear_value(values, j, zero), scale)
             total = accumulate(total, v, scale)
             squares = accumulate_product(squares, v, v * halves, scale)
         astore(row + i * width * size, total)
@@ -109,7 +106,7 @@ def finish_adjoint(
 
 @kernel
 def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
-    """For every own occurrence of distinct key c: scalar_sums[c] += g x, vector_sums[c] += g x A, self_sums[c] += g x^2.
+    """For every own occurrence of distinct key c: scalar_sums[c] += g xl, vector_sums[c] += g x A, self_sums[c] += g x^2.
 
     state : (B, width) of the compute type holds (g A, g);  the sums : of the accumulation type
     self_sums is None where values is None: it would equal scalar_sums.
@@ -122,13 +119,10 @@ def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, state, widt
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
             place = sums + c * size
-            if values is None:
-                astore(place, accumulate(sload(lanes, place), upstream, scale))
-                put(scalar_sums, c, accumulate(at(scalar_sums, c), g, scale))
-            else:
-                x = cast(at(values, j), zero)
-                astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
-                put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, x, scale))
+            x, xl = embedding_value(values, j, zero), linear_value(values, j, zero)
+            astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
+            put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, xl, scale))
+            if self_sums is not None:
                 put(self_sums, c, accumulate_product(at(self_sums, c), g * x, x, scale))
 
 
@@ -136,7 +130,7 @@ def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, state, widt
 def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
     """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
 
-    Of the k + 1 sums of a sample: |w x| + |v|^2 x^2 / 2 and, as a bound of all of A, the root of |v|^2 x^2.
+    Of the k + 1 sums of a sample: |w xl| + |v|^2 x^2 / 2 and, as a bound of all of A, the root of |v|^2 x^2.
     """
     worst, where = 0.0, 0
     for i in range(len(offsets) - 1):
@@ -144,10 +138,10 @@ def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
         for j in range(at(offsets, i), at(offsets, i + 1)):
             record = at(addresses, np.int64(at(local, j)))
             v = vload(lanes, record + WEIGHTS + size_of(number))
-            x = 1.0 if values is None else np.float64(at(values, j))
+            x, xl = embedding_value(values, j, 0.0), linear_value(values, j, 0.0)
             square = np.float64(vsum(v * v)) * x * x
             total += math.sqrt(square)
-            scalar += abs(np.float64(load(record + WEIGHTS, number)) * x) + 0.5 * square
+            scalar += abs(np.float64(load(record + WEIGHTS, number)) * xl) + 0.5 * square
         size = max(total, scalar)
         if scalar != scalar or not size <= worst:
             worst, where = scalar if scalar != scalar else size, i
@@ -160,8 +154,8 @@ def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
 def largest_term(lanes, zero, dim, state, width, column, gradient, factors, largest_values, begin, end):
     """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
 
-    Terms are g x, g x A, g x^2 of keys, g x (A - v x) of dense features.  state : (B, width) holds A, of which this is
-    read;  gradient : (B);  largest_values : (end - begin) float64, the largest |x| of each sample
+    Terms are g xl, g x A, g x^2 of keys, g x (A - v x) of dense features.  state : (B, width) holds A, of which this is
+    read;  gradient : (B);  largest_values : (end - begin) float64, the largest |x| or |xl| of each sample
     """
     largest_factor = 0.0
     for f in range(len(factors)):

@@ -1,9 +1,10 @@
-"""Linear term, CPU: partial sum_j w_j x_j; adjoint dw_j = g x_j.  See `ops.linear`."""
+"""Linear term, CPU: partial sum_j w_j x_j; adjoint dw_j = g x_j, x the `linear_value`.  See `ops.linear`."""
 
 import numpy as np
 
 from deshpc.backend.cpu.memory import at, cast, load, prefetch, put
-from deshpc.backend.cpu.sums import accumulate, accumulate_product
+from deshpc.backend.cpu.sums import accumulate_product
+from deshpc.backend.cpu.values import linear_value
 from deshpc.backend.record import WEIGHTS
 from deshpc.jit import kernel
 
@@ -14,8 +15,8 @@ AHEAD = 16  # occurrences between asking for a record and reading it
 def partial(number, zero, scale, offsets, local, values, addresses, state, width, column):
     """state[i, column] = sum over sample i's own occurrences of w x.
 
-    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values (nnz)
-    float32 or None, addresses (distinct) int64;  state : (B, width) of the accumulation type
+    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
+    the occurrences, addresses (distinct) int64;  state : (B, width) of the accumulation type
     scale : float64, of fixed-point sums
     """
     last = len(local) - 1
@@ -24,10 +25,7 @@ def partial(number, zero, scale, offsets, local, values, addresses, state, width
         for j in range(at(offsets, i), at(offsets, i + 1)):
             prefetch(at(addresses, np.int64(at(local, min(j + AHEAD, last)))))
             weight = cast(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number), zero)
-            if values is None:
-                total = accumulate(total, weight, scale)
-            else:
-                total = accumulate_product(total, weight, cast(at(values, j), zero), scale)
+            total = accumulate_product(total, weight, linear_value(values, j, zero), scale)
         put(state, i * width + column, total)
 
 
@@ -67,11 +65,7 @@ def partial_adjoint(zero, scale, offsets, local, values, state, width, column, s
         g = at(state, i * width + column)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
-            if values is None:
-                put(scalar_sums, c, accumulate(at(scalar_sums, c), g, scale))
-            else:
-                x = cast(at(values, j), zero)
-                put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, x, scale))
+            put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, linear_value(values, j, zero), scale))
 
 
 @kernel
@@ -82,7 +76,7 @@ def magnitude(number, offsets, local, values, addresses):
         total = 0.0
         for j in range(at(offsets, i), at(offsets, i + 1)):
             weight = np.float64(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number))
-            total += abs(weight) if values is None else abs(weight * at(values, j))
+            total += abs(weight * linear_value(values, j, weight))
         if not total <= worst:
             worst, where = total, i
             if worst != worst:
@@ -94,7 +88,7 @@ def magnitude(number, offsets, local, values, addresses):
 def largest_term(gradient, largest_values, begin, end):
     """(largest |term| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
 
-    gradient : (B);  largest_values : (end - begin) float64, the largest |x| of each sample
+    gradient : (B);  largest_values : (end - begin) float64, the largest |value| of each sample
     """
     worst, where = 0.0, begin
     for i in range(begin, end):

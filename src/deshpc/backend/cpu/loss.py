@@ -4,6 +4,7 @@ import math
 
 from deshpc.backend.cpu.memory import at, cast, put
 from deshpc.backend.cpu.sums import accumulate
+from deshpc.backend.cpu.values import value_width
 from deshpc.jit import kernel
 
 
@@ -37,15 +38,15 @@ def sum_gradient(gradient, scale, sums, p, begin, end):
 
 @kernel
 def largest_values(begins, ends, values, dense, largest):
-    """largest[i] = the largest |x| of sample i over its occurrences (1 each where values is None) and dense features."""
-    n_dense = dense.shape[1]
+    """largest[i] = the largest |value| of sample i, of either kind (1 where values is None), or |dense feature|."""
+    n_dense, width = dense.shape[1], value_width(values)
     for i in range(len(begins)):
         x = 0.0
         if values is None:
             x = 1.0
         else:
-            for j in range(at(begins, i), at(ends, i)):
-                x = max(x, abs(float(at(values, j))))
+            for place in range(width * at(begins, i), width * at(ends, i)):
+                x = max(x, abs(float(at(values, place))))
         for f in range(n_dense):
             x = max(x, abs(float(dense[i, f])))
         largest[i] = x

@@ -2,13 +2,14 @@
 
 A message from a home rank to an owner rank, fixed here and nowhere else (sections follow each other):
     unique keys uint64, grouped by field | occurrences int32: which unique key of the message each is, sample by
-    sample | values float32, if the batch is weighted | occurrences of each sample, uint16 | zeros up to 8 bytes
+    sample | values float32: none, one or two an occurrence | occurrences of each sample, uint16 | zeros up to 8 bytes
 and, ahead of it, its header: int32 number of unique keys of each field, then the number of occurrences.
 """
 
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, store
+from deshpc.backend.cpu.values import value_width
 from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
@@ -27,8 +28,18 @@ def ask_for(begins, ends, keys, fields, values, i):
     for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
         prefetch(line)
     if values is not None:
-        for line in range(address_of(values, begin), address_of(values, end), CACHE_LINE):
+        width = value_width(values)
+        for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
             prefetch(line)
+
+
+@kernel(inline=True)
+def copy_value(values, j, own_values, place):
+    """own_values[place] = values[j], of whatever form; nothing where there are none."""
+    if values is not None:
+        width = value_width(values)
+        for c in range(width):
+            put(own_values, width * place + c, at(values, width * j + c))
 
 
 @kernel
@@ -45,8 +56,7 @@ def select(begins, ends, keys, fields, values, partition, owner, own_offsets, ow
             key, field = at(keys, j), at(fields, j)
             put(own_keys, count, key)  # always written, kept only if it is ours: no branch to mispredict
             put(own_fields, count, field)
-            if values is not None:
-                put(own_values, count, at(values, j))
+            copy_value(values, j, own_values, count)
             count += np.int64(owner_of(partition, key, np.int64(field)) == owner)
         put(own_offsets, i + 1, np.int64(count))
     return count
@@ -92,8 +102,7 @@ def deduplicate(
                     break
                 place = (place + 1) & mask
             put(occurrences, occurrence, np.int32(entry))
-            if values is not None:
-                put(own_values, occurrence, at(values, j))
+            copy_value(values, j, own_values, occurrence)
             occurrence += 1
         put(own_offsets, i + 1, np.int64(occurrence))
     return count
@@ -111,16 +120,16 @@ def count_messages(unique_fields, unique_ranks, occurrences, header):
 
 
 @kernel
-def section_bytes(header, samples, weighted, sections):
+def section_bytes(header, samples, width, sections):
     """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message.
 
-    samples : (N) int64, samples of the home rank of each message
+    samples : (N) int64, samples of the home rank of each message;  width : values of an occurrence
     """
     last = header.shape[1] - 1
     for r in range(len(header)):
         sections[r, 0] = 8 * header[r, :last].sum()
         sections[r, 1] = 4 * header[r, last] + 2 * samples[r]
-        sections[r, 2] = 4 * header[r, last] if weighted else 0
+        sections[r, 2] = 4 * width * header[r, last]
         total = sections[r, 0] + sections[r, 1] + sections[r, 2]
         sections[r, 3] = (total + 7) // 8 * 8
 
@@ -132,7 +141,7 @@ def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurre
     places : (unique) int32, scratch;  message : uint8, as long as all messages
     """
     ranks, fields = header.shape[0], header.shape[1] - 1
-    samples = len(begins)
+    samples, width = len(begins), value_width(values)
     begin = np.empty(ranks, np.int64)
     next_place = np.empty((ranks, fields), np.int64)
     address = address_of(message, 0)
@@ -164,8 +173,9 @@ def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurre
             store(occurrence_at[r], at(places, u))
             occurrence_at[r] += 4
             if values is not None:
-                store(value_at[r], at(values, j))
-                value_at[r] += 4
+                for c in range(width):
+                    store(value_at[r], at(values, width * j + c))
+                    value_at[r] += 4
             in_sample[r] += 1
         for r in range(ranks):
             if in_sample[r] > MOST_IN_SAMPLE:
@@ -187,7 +197,7 @@ def unpack(
     own_keys, own_fields : a key may come from several home ranks;  own_occurrences : which of own_keys each is
     own_offsets : (B + 1) int64, the occurrences of each sample of the global batch, in global order
     """
-    fields = header.shape[1] - 1
+    fields, width = header.shape[1] - 1, value_width(own_values)
     keys, count, sample = 0, 0, 0
     own_offsets[0] = 0
     begin = address_of(message, 0)
@@ -213,10 +223,11 @@ def unpack(
                 if place >= 0:
                     put(own_occurrences, count, place)
                     if own_values is not None:
-                        put(own_values, count, load(value_at, np.float32(0)))
+                        for c in range(width):
+                            put(own_values, width * count + c, load(value_at + 4 * c, np.float32(0)))
                     count += 1
                 occurrence_at += 4
-                value_at += 4
+                value_at += 4 * width
             sample += 1
             put(own_offsets, sample, np.int64(count))
         begin += sections[r, 3]

@@ -1,0 +1,46 @@
+"""Values of occurrences inside kernels, CPU: the form of `values` is a type, so one source serves all three.
+
+See `backend.values`.  `zero` is a zero of the compute type, which the value is cast to; 1 costs nothing, since the
+compiler drops a product with it.
+"""
+
+from numba.core import types
+from numba.extending import overload
+
+from deshpc.backend.cpu.memory import at, cast
+from deshpc.backend.values import value_width
+
+
+def embedding_value(values, j, zero):
+    """x of occurrence j, by which its embedding is multiplied."""
+    raise TypeError("embedding_value works inside kernels")
+
+
+def linear_value(values, j, zero):
+    """x of occurrence j, by which its linear weight is multiplied."""
+    raise TypeError("linear_value works inside kernels")
+
+
+@overload(embedding_value, inline="always")
+def _embedding_value(values, j, zero):
+    if isinstance(values, types.NoneType):
+        return lambda values, j, zero: cast(1, zero)
+    if values.ndim == 1:
+        return lambda values, j, zero: cast(at(values, j), zero)
+    return lambda values, j, zero: cast(at(values, 2 * j), zero)
+
+
+@overload(linear_value, inline="always")
+def _linear_value(values, j, zero):
+    if isinstance(values, types.Array) and values.ndim == 2:
+        return lambda values, j, zero: cast(at(values, 2 * j + 1), zero)
+    return lambda values, j, zero: embedding_value(values, j, zero)
+
+
+@overload(value_width, inline="always")
+def _value_width(values):
+    if isinstance(values, types.NoneType):
+        return lambda values: 0
+    if values.ndim == 1:
+        return lambda values: 1
+    return lambda values: 2
