@@ -3,15 +3,21 @@
 import csv
 import gzip
 import io
+import sys
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joined import joined
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.data import source, text
+from deshpc.data.bad_rows import BadRows
 from deshpc.data.columns import Bucket, Multi
+from deshpc.data.formats import open_format
+from deshpc.data.schema import Schema
 from deshpc.errors import DataError
 from deshpc.hashing.key import key
 
@@ -30,6 +36,7 @@ def table(data, config):
     """The rows of a file as dictionaries, by independent means."""
     lines = data.decode("utf-8-sig")
     if config.format == "csv":
+        csv.field_size_limit(1 << 30)
         rows = list(csv.reader(io.StringIO(lines, newline=""), strict=True))
     else:
         rows = [line.removesuffix("\r").split("\t") for line in lines.split("\n")]
@@ -46,7 +53,7 @@ def check(columns, rows, config=CSV):
         if field.kind == "multi":
             column = next(key_fields)
             values = [[value for value in cell.split(field.separator) if value] for cell in cells]
-            assert isinstance(column, Multi) and column.pooling == field.pooling
+            assert isinstance(column, Multi) and column.weights is None
             assert column.offsets.tolist() == np.cumsum([0, *map(len, values)]).tolist()
             assert column.keys.tolist() == [key(field.name, value) for some in values for value in some]
         elif field.kind == "categorical":
@@ -61,10 +68,17 @@ def check(columns, rows, config=CSV):
     assert len(columns) == len(rows)
 
 
+def read_files(paths, config, label=True, **options):
+    schema = Schema.from_config(config, label)
+    return joined(schema, text.Text(config, schema, **options).blocks(paths, BadRows("error")))
+
+
 def read(tmp_path, data, config=CSV, name="rows", **options):
     path = tmp_path / name
     path.write_bytes(data)
-    return text.read([path], config, **options)
+    columns = read_files([path], config, **options)
+    assert columns.rows.tolist() == list(range(len(columns)))
+    return columns
 
 
 def error(tmp_path, data, config=CSV, **options):
@@ -111,7 +125,7 @@ class TestFormats:
         monkeypatch.setattr(text, "_BLOCK_ROWS", block_rows)
         check(read(tmp_path, data, config), table(data, config), config)
 
-    @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", "\r\n\r\n\n", "\n\r", "\r"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", "\r\n\r\n\n", "\n\n\r\n", "\r\n\r\n\r\n", "\n\r", "\r"])
     def test_ends_of_the_file(self, tmp_path, data, config, end):
         rows = table(data, config)
         for chunk_bytes in (1, 2, 3, 1000):
@@ -127,21 +141,101 @@ class TestFormats:
             for name in ("rows.csv.gz", "rows.csv"):
                 check(read(tmp_path, packed, config, name, chunk_bytes=10), table(data, config), config)
 
+    def test_zstandard_by_suffix_or_content(self, tmp_path, data, config):
+        half = len(data) // 2
+        skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
+        streamed = zstandard.ZstdCompressor().compressobj()
+        several = zstandard.compress(data[:half]) + skippable + streamed.compress(data[half:]) + streamed.flush()
+        for packed in (zstandard.compress(data), several):
+            for name in ("rows.csv.zst", "rows.csv"):
+                check(read(tmp_path, packed, config, name, chunk_bytes=10), table(data, config), config)
+        check(read(tmp_path, skippable + several, config, "rows.csv.zst"), table(data, config), config)
+
     def test_a_header_without_rows_is_an_empty_table(self, tmp_path, data, config):
         header = data.split(b"\n")[0]
         for end in (b"", b"\n", b"\n\n"):
             check(read(tmp_path, header + end, config), [], config)
 
 
+def test_without_a_label_its_column_need_not_exist_and_is_not_read(tmp_path):
+    (tmp_path / "absent.csv").write_bytes("age,city,größe,price,tags\n1,a,b,2,c|d\n".encode())
+    (tmp_path / "present.csv").write_bytes("age,click,city,größe,price,tags\n1,what,b,b,2,c|d\n2,,c,b,2,\n".encode())
+    reader = open_format(CSV, label=False)
+    assert reader.schema.label is None
+    columns = joined(reader.schema, reader.blocks([tmp_path / "absent.csv", tmp_path / "present.csv"], BadRows("error")))
+    assert columns.labels is None
+    assert columns.key_fields[0].keys.tolist() == [key("city", city) for city in "abc"]
+    assert columns.key_fields[2].numbers.tolist() == [1, 1, 2]
+    assert columns.rows.tolist() == [0, 0, 1]
+
+
+def test_a_part_of_a_file_takes_the_memory_of_a_part(tmp_path):
+    (tmp_path / "a.csv").write_bytes((HEAD + GOOD * 50_000).encode())
+    blocks = open_format(CSV).blocks([tmp_path / "a.csv"], BadRows("error"))
+    assert 1000 < len(next(blocks)) <= 65_536
+
+
+@pytest.mark.parametrize("chunk_bytes", [10, 1 << 20])
+def test_a_field_of_a_million_characters(tmp_path, chunk_bytes):
+    long = "é," * 500_000
+    many = "|".join(f"{i:x}" for i in range(150_000))
+    lines = [HEAD + GOOD, f'"{long}",1,"{many}",2,"{long}",1\n', GOOD]
+    data = "".join(lines).encode()
+    check(read(tmp_path, data, chunk_bytes=chunk_bytes), table(data, CSV))
+
+
+@pytest.mark.parametrize("file_format", ["csv", "tsv"])
+def test_a_carriage_return_that_ends_no_line_is_a_byte_like_any_other(tmp_path, file_format):
+    config = DataConfig(format=file_format, fields=(FieldConfig("c"),))
+    lines = "c,label\r\n\rx,1\r\na\rb,0\n\r\r,1\n\r,0\r\n\r\n\r".replace(",", {"csv": ",", "tsv": "\t"}[file_format])
+    for chunk_bytes in (1, 2, 3, 100):
+        columns = read(tmp_path, lines.encode(), config, chunk_bytes=chunk_bytes)
+        assert columns.key_fields[0].keys.tolist() == [key("c", value) for value in ("\rx", "a\rb", "\r\r", "\r")]
+        assert columns.labels.tolist() == [1, 0, 1, 0]
+
+
+WEIGHTED = DataConfig(fields=(FieldConfig("t", "multi", weight_separator=":"), FieldConfig("c")))
+
+
+@pytest.mark.parametrize(
+    "cell, expected",
+    [
+        ("a:0.5|b:2", [("a", 0.5), ("b", 2)]),
+        ("a|b:-1e-3|c", [("a", 1), ("b", -1e-3), ("c", 1)]),
+        ("a:b:3", [("a:b", 3)]),
+        ("::7||a:0|", [(":", 7), ("a", 0)]),
+        ("a: 3 |a:.5", [("a", 3), ("a", 0.5)]),
+        ("", []),
+        ("||", []),
+        ("日本:0.1", [("日本", 0.1)]),
+        ("a:16777217|b:0.1", [("a", np.float32(16777217)), ("b", np.float32(0.1))]),
+    ],
+)
+def test_values_with_weights(tmp_path, cell, expected):
+    columns = read(tmp_path, f"t,c,label\n{cell},x,1\nz:9,y,0\n".encode(), WEIGHTED)
+    many = columns.key_fields[0]
+    assert many.offsets.tolist() == [0, len(expected), len(expected) + 1]
+    assert many.keys.tolist() == [key("t", value) for value, _ in expected] + [key("t", "z")]
+    assert many.weights.tolist() == [np.float32(weight) for _, weight in expected] + [9]
+    assert columns.key_fields[1].keys.tolist() == [key("c", "x"), key("c", "y")]
+
+
+@pytest.mark.parametrize("cell", [":2", ":", "a:", "a:x", "a:nan", "a:inf", "a:1e39", "a:1|:1|b:1", "a: "])
+def test_malformed_weights(tmp_path, cell):
+    message = error(tmp_path, f"t,c,label\nok:1,x,1\n{cell},x,1\n".encode(), WEIGHTED)
+    assert message == f", line 3, field 't': {cell!r} is not a list of values with finite weights, such as a:0.5|b:2"
+
+
 def test_files_follow_each_other_and_may_order_their_columns_differently(tmp_path):
     other = "größe,tags,age,price,city,click\n1,2,3,4,5,1\n".encode()
     (tmp_path / "a.csv").write_bytes(AWKWARD)
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(other))
-    columns = text.read([tmp_path / "a.csv", tmp_path / "b.csv.gz", str(tmp_path / "a.csv")], CSV)
+    columns = read_files([tmp_path / "a.csv", tmp_path / "b.csv.gz", str(tmp_path / "a.csv")], CSV)
+    assert columns.rows.tolist() == [*range(7), 0, *range(7)]
     check(columns, table(AWKWARD, CSV) + table(other, CSV) + table(AWKWARD, CSV))
 
 
-def test_more_rows_than_the_first_room_of_a_column(tmp_path):
+def test_more_rows_than_a_block(tmp_path):
     config = DataConfig(fields=(FieldConfig("n", "dense"), FieldConfig("m", "multi")))
     n = 150_000
     lines = ["label,n,m\n", *(f"{i % 2},{i},{'x|' * (i % 3)}\n" for i in range(n))]
@@ -236,7 +330,7 @@ def test_bad_rows_name_line_field_and_text(tmp_path, rows, expected, chunk_bytes
             ", line 1, field 'click': no such column; did you mean 'clicks'?",
         ),
         (HEAD.replace(",", "\t").encode(), ", line 1, field 'click': no such column; did you mean"),
-        (("city," + HEAD).encode(), ", line 1, field 'city': the header names this column 2 times"),
+        (("city," + HEAD).encode(), ", line 1, field 'city': 2 columns have this name; expected one"),
     ],
 )
 def test_bad_headers(tmp_path, data, expected):
@@ -262,6 +356,11 @@ def test_the_first_bad_row_counts_whichever_its_field(tmp_path):
     assert error(tmp_path, (HEAD + rows).encode()).startswith(", line 3, field 'age'")
 
 
+def test_of_a_rows_bad_cells_the_label_is_named_first(tmp_path):
+    assert error(tmp_path, (HEAD + "a,x,b,x,d,x\n").encode()).startswith(", line 2, field 'click'")
+    assert error(tmp_path, (HEAD + "a,x,b,x,d,1\n").encode()).startswith(", line 2, field 'age'")  # a key field
+
+
 def test_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_ROW_BYTES", 1000)
     message = error(tmp_path, (HEAD + GOOD + '"' + GOOD * 1000).encode(), chunk_bytes=100)
@@ -270,9 +369,9 @@ def test_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="absent.csv: no such file"):
-        text.read([tmp_path / "absent.csv"], CSV)
+        read_files([tmp_path / "absent.csv"], CSV)
     with pytest.raises(DataError, match=f"{tmp_path}: cannot be read: Is a directory"):
-        text.read([tmp_path], CSV)
+        read_files([tmp_path], CSV)
 
 
 def test_damaged_gzip(tmp_path):
@@ -288,4 +387,45 @@ def test_damaged_gzip(tmp_path):
     assert 2900 < int(message.split()[2]) <= 3002
     (tmp_path / "plain.gz").write_text(HEAD)
     with pytest.raises(DataError, match="plain.gz, line 1 or later: damaged gzip data: Not a gzipped file"):
-        text.read([tmp_path / "plain.gz"], CSV)
+        read_files([tmp_path / "plain.gz"], CSV)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
+def test_a_window_is_filled_wholly_so_that_a_long_row_is_looked_at_seldom(tmp_path, pack):
+    (tmp_path / "rows").write_bytes(pack(np.random.default_rng(1).bytes(600_000).hex().encode()))
+    with source.Window(tmp_path / "rows", 1 << 20) as window:
+        assert window.fill(1) and window.stop == 1 << 20
+        window.start = 1 << 20
+        assert window.fill(1) and window.stop == 1_200_000 - (1 << 20)
+
+
+def test_damaged_zstandard(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = "".join(f"{x:x},1,b,2,d,1\n" for x in rng.integers(0, 2**60, 30_000).tolist())
+    packed = zstandard.ZstdCompressor(write_checksum=True).compress((HEAD + rows).encode())
+    for cut in (5, 15, 1000, len(packed) - 9, len(packed) - 1):
+        assert "damaged Zstandard data: Compressed file ended before the end of" in error(tmp_path, packed[:cut])
+    message = error(tmp_path, packed[:-1] + bytes([packed[-1] ^ 1]), chunk_bytes=1000)
+    assert "damaged Zstandard data: " in message and "checksum" in message
+    assert 2 < int(message.split()[2]) <= 30_002
+    (tmp_path / "plain.zst").write_text(HEAD)
+    with pytest.raises(DataError, match="plain.zst, line 1 or later: damaged Zstandard data: "):
+        read_files([tmp_path / "plain.zst"], CSV)
+
+
+def test_a_zstandard_bomb_is_read_in_bounded_memory(tmp_path):
+    compressor = zstandard.ZstdCompressor().compressobj()
+    with open(tmp_path / "rows.zst", "wb") as file:
+        file.write(compressor.compress((HEAD + "a,1,").encode()))
+        for _ in range(100):
+            file.write(compressor.compress(bytes(1 << 20)))
+        file.write(compressor.flush())
+    assert (tmp_path / "rows.zst").stat().st_size < 20_000
+    message = error(tmp_path, (tmp_path / "rows.zst").read_bytes())
+    assert message.startswith(", line 2: the row is longer than 67108864 bytes")
+
+
+def test_without_zstandard(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    packed = zstandard.compress((HEAD + GOOD).encode())
+    assert "pip install 'deshpc[data]'" in error(tmp_path, packed)

@@ -1,73 +1,63 @@
-"""Cells to columns: a parser for each kind of column, which takes one block of rows after another.
+"""Cells to columns: a parser for each kind of column.
 
-A block is the text `data` with the `starts` and `stops` of one column's cells (see `tokens`); `column` returns
-what became of all blocks.
+A block of cells is the text `data` with the `starts` and `stops` of one column's cells: cell i is data[starts[i]:stops[i]].
+
+parse(data, starts, stops)    data : (any) uint8;  starts, stops : (n) integers
+                              -> the block's column and (n) bool, true where a cell is not what `expected` says, or None
 """
 
 import numpy as np
 
 from deshpc.data.byte import byte
 from deshpc.data.columns import Bucket, Categorical, Multi
-from deshpc.data.growing import GrowingArray
 from deshpc.data.number import MALFORMED, number
+from deshpc.data.word import word
 from deshpc.hashing.key import field_seed
-from deshpc.hashing.xxh64 import hash_key
+from deshpc.hashing.xxh64 import hash_key, hash_key_of_word
 from deshpc.jit import kernel
+
+NO_SEPARATOR = -1
+"""Is no byte: the whole cell is one value."""
 
 
 def parser_of(field):
-    """A new parser for the cells of `field`, a FieldConfig."""
+    """The parser for the cells of `field`, a FieldConfig."""
     if field.kind == "categorical":
         return CategoricalParser(field.name)
+    if field.kind == "multi" and field.weight_separator:
+        return WeightedParser(field.name, ord(field.separator), ord(field.weight_separator))
     if field.kind == "multi":
-        return MultiParser(field.name, field.separator, field.pooling)
+        return MultiParser(field.name, ord(field.separator))
     return BucketParser() if field.kind == "bucket" else NumberParser()
 
 
 class NumberParser:
-    """Numbers: an empty cell is missing, NaN."""
+    """(n) float64; an empty cell is missing, NaN."""
 
     expected = "a finite number, or empty where it is missing"
 
-    def __init__(self):
-        self._numbers = GrowingArray(np.float64)
-
-    def take(self, data, starts, stops):
-        """Parse one block; returns the first row whose cell is not `expected`, or None."""
-        numbers = self._numbers.extend(len(starts))
+    def parse(self, data, starts, stops):
+        numbers = np.empty(len(starts), np.float64)
         _parse_numbers(data, starts, stops, numbers)
-        return _first(numbers == MALFORMED)
-
-    def column(self):
-        """(n) float64"""
-        return self._numbers.array()
+        return numbers, numbers == MALFORMED
 
 
 class BucketParser(NumberParser):
     """Numbers that will become keys."""
 
-    def column(self):
-        return Bucket(super().column())
+    def parse(self, data, starts, stops):
+        numbers, bad = super().parse(data, starts, stops)
+        return Bucket(numbers), bad
 
 
-class LabelParser:
-    """Labels: the number 0 or 1."""
+class LabelParser(NumberParser):
+    """(n) float32; the number 0 or 1."""
 
     expected = "0 or 1"
 
-    def __init__(self):
-        self._labels = GrowingArray(np.float32)
-
-    def take(self, data, starts, stops):
-        """Parse one block; returns the first row whose cell is not `expected`, or None."""
-        numbers = np.empty(len(starts), np.float64)
-        _parse_numbers(data, starts, stops, numbers)
-        self._labels.extend(len(starts))[:] = numbers
-        return _first((numbers != 0) & (numbers != 1))
-
-    def column(self):
-        """(n) float32"""
-        return self._labels.array()
+    def parse(self, data, starts, stops):
+        numbers, _ = super().parse(data, starts, stops)
+        return numbers.astype(np.float32), (numbers != 0) & (numbers != 1)
 
 
 class CategoricalParser:
@@ -75,43 +65,60 @@ class CategoricalParser:
 
     def __init__(self, name):
         self._seed = np.uint64(field_seed(name))
-        self._keys = GrowingArray(np.uint64)
 
-    def take(self, data, starts, stops):
-        """Hash one block; any text will do."""
-        _hash_cells(data, starts, stops, self._seed, self._keys.extend(len(starts)))
-
-    def column(self):
-        return Categorical(self._keys.array())
+    def parse(self, data, starts, stops):
+        keys = np.empty(len(starts), np.uint64)
+        _hash_cells(data, starts, stops, self._seed, keys)
+        return Categorical(keys), None
 
 
 class MultiParser:
-    """A key for each value of a cell; where there is nothing between separators, or in the cell, there is no value."""
+    """A key for each value of a cell; where there is nothing between separators, or in the cell, there is no value.
 
-    def __init__(self, name, separator, pooling):
+    separator : the byte between values, or NO_SEPARATOR
+    """
+
+    def __init__(self, name, separator):
         self._seed = np.uint64(field_seed(name))
-        self._separator = ord(separator)
-        self._pooling = pooling
-        self._counts = GrowingArray(np.int64)
-        self._keys = GrowingArray(np.uint64)
+        self._separator = separator
 
-    def take(self, data, starts, stops):
-        """Hash one block; any text will do."""
-        most = int((stops - starts + 1).sum()) // 2  # a value takes at least one byte and a separator
-        counts, keys = self._counts.extend(len(starts)), self._keys.extend(most)
-        found = _hash_values(data, starts, stops, self._separator, self._seed, counts, keys)
-        self._keys.shorten(most - found)
-
-    def column(self):
-        counts = self._counts.array()
-        offsets = np.zeros(len(counts) + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
-        return Multi(offsets, self._keys.array(), self._pooling)
+    def parse(self, data, starts, stops):
+        offsets, keys = _room(starts, stops)
+        _hash_values(data, starts, stops, self._separator, self._seed, offsets, keys)
+        return Multi(offsets, keys[: offsets[-1]].copy()), None
 
 
-def _first(rows):
-    """The first row that is true in (n) bool, or None."""
-    return int(np.argmax(rows)) if rows.any() else None
+class WeightedParser:
+    """Keys as those of a MultiParser, each value followed by the last weight separator in it and its weight, or weight 1."""
+
+    def __init__(self, name, separator, weight_separator):
+        self._seed = np.uint64(field_seed(name))
+        self._separator, self._weight_separator = separator, weight_separator
+        between = "" if separator == NO_SEPARATOR else f"{chr(separator)}b{chr(weight_separator)}2"
+        self.expected = f"a list of values with finite weights, such as a{chr(weight_separator)}0.5{between}"
+
+    def parse(self, data, starts, stops):
+        offsets, keys = _room(starts, stops)
+        weights = np.empty(len(keys), np.float32)
+        bad = np.empty(len(starts), np.bool_)
+        _hash_weighted_values(
+            data, starts, stops, self._separator, self._weight_separator, self._seed, offsets, keys, weights, bad
+        )
+        found = offsets[-1]
+        return Multi(offsets, keys[:found].copy(), weights[:found].copy()), bad
+
+
+def _room(starts, stops):
+    """Arrays for the offsets and for as many keys as the cells can hold: a value takes a byte and a separator."""
+    return np.zeros(len(starts) + 1, np.int64), np.empty(int((stops - starts + 1).sum()) // 2 + 1, np.uint64)
+
+
+@kernel(inline=True)
+def _key(data, start, stop, seed):
+    """`hash_key`, faster where the value fits into a word."""
+    if stop - start <= 8 and start + 8 <= len(data):
+        return hash_key_of_word(word(data, start), np.uint64(stop - start), seed)
+    return hash_key(data, start, stop, seed)
 
 
 @kernel
@@ -123,15 +130,14 @@ def _parse_numbers(data, starts, stops, numbers):
 @kernel
 def _hash_cells(data, starts, stops, seed, keys):
     for row in range(len(starts)):
-        keys[row] = hash_key(data, np.int64(starts[row]), np.int64(stops[row]), seed)
+        keys[row] = _key(data, np.int64(starts[row]), np.int64(stops[row]), seed)
 
 
 @kernel
-def _hash_values(data, starts, stops, separator, seed, counts, keys):
-    """Hash what lies between separators; returns the number of keys."""
+def _hash_values(data, starts, stops, separator, seed, offsets, keys):
+    """Hash what lies between separators."""
     found = 0
     for row in range(len(starts)):
-        before = found
         first = np.int64(starts[row])
         stop = np.int64(stops[row])
         while first < stop:
@@ -139,8 +145,33 @@ def _hash_values(data, starts, stops, separator, seed, counts, keys):
             while last < stop and byte(data, last) != separator:
                 last += 1
             if last > first:
-                keys[found] = hash_key(data, first, last, seed)
+                keys[found] = _key(data, first, last, seed)
                 found += 1
             first = last + 1
-        counts[row] = found - before
-    return found
+        offsets[row + 1] = found
+
+
+@kernel
+def _hash_weighted_values(data, starts, stops, separator, weight_separator, seed, offsets, keys, weights, bad):
+    """Hash what lies between separators, up to its last weight separator, and read the number behind that."""
+    found = 0
+    for row in range(len(starts)):
+        first = np.int64(starts[row])
+        stop = np.int64(stops[row])
+        bad[row] = False
+        while first < stop:
+            last = first
+            middle = np.int64(-1)
+            while last < stop and byte(data, last) != separator:
+                if byte(data, last) == weight_separator:
+                    middle = last
+                last += 1
+            if last > first:
+                weights[found] = 1.0
+                if middle >= 0:
+                    weights[found] = number(data, middle + 1, last)
+                    bad[row] |= middle == first or not np.isfinite(weights[found])
+                keys[found] = _key(data, first, last if middle < 0 else middle, seed)
+                found += 1
+            first = last + 1
+        offsets[row + 1] = found

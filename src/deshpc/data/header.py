@@ -1,4 +1,4 @@
-"""The header line of a text file: which column of the file holds which field."""
+"""The columns of a file by their names: the header line of a text file, and which column holds which field."""
 
 import csv
 import difflib
@@ -24,16 +24,19 @@ def column_names(line, separator, quoting, path):
         raise DataError(f"{path}, line 1: the header cannot be read: {error}") from None
 
 
-def slots(names, wanted, path):
-    """For each of the file's columns the index of its name in `wanted`, or -1: (len(names)) int32."""
+def require(names, wanted, where):
+    """DataError, which begins with `where`, unless each name in `wanted` is once in `names`."""
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-            raise DataError(
-                f"{path}, line 1, field {name!r}: no such column; did you mean {near!r}? (the header has: {shown})"
-            )
+            raise DataError(f"{where}, field {name!r}: no such column{hint} (the columns are: {shown})")
         if names.count(name) > 1:
-            raise DataError(f"{path}, line 1, field {name!r}: the header names this column {names.count(name)} times")
+            raise DataError(f"{where}, field {name!r}: {names.count(name)} columns have this name; expected one")
+
+
+def slots(names, wanted):
+    """For each of the file's columns the index of its name in `wanted`, or -1: (len(names)) int32."""
     index = {name: slot for slot, name in enumerate(wanted)}
     return np.array([index.get(name, -1) for name in names], np.int32)

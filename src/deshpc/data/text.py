@@ -1,88 +1,115 @@
-"""Read CSV and TSV files, plain or gzip, into columns of keys and numbers.  docs/data.md describes the formats."""
+"""Read CSV and TSV files into blocks of keys and numbers.  docs/data.md describes the formats."""
 
 import numpy as np
 
-from deshpc.config import DataConfig
 from deshpc.data import header, tokens
+from deshpc.data.block import SHOWN_LENGTH, block_of, shown
 from deshpc.data.cells import LabelParser, parser_of
-from deshpc.data.columns import Columns
-from deshpc.data.schema import Schema
-from deshpc.data.source import Window
-from deshpc.errors import DataError
+from deshpc.data.source import LongRow, Window
 
 CHUNK_BYTES = 1 << 20
 """Text held in memory at a time; with the cells of a block it stays in a core's cache."""
 
 _BLOCK_ROWS = 4000  # not a power of two: the cells of all columns would compete for the same cache lines
-_SEPARATORS = {"csv": ",", "tsv": "\t"}
-_BYTES_SHOWN = 40
+_DIALECTS = {"csv": (",", True), "tsv": ("\t", False)}  # separator, quoting
+_LF = ord("\n")
 
 
-def read(paths, config: DataConfig, chunk_bytes=CHUNK_BYTES) -> Columns:
-    """The rows of all files, one file after the other, as the columns that `config` asks for.
+class Text:
+    """The reader of `formats` for files with a header line, by which their columns are found."""
 
-    paths       : each file has a header line of its own, by which its columns are found
-    chunk_bytes : text to hold at a time; a row may be longer
+    def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES):
+        self.schema = schema
+        self._separator, self._quoting = _DIALECTS[config.format]
+        self._chunk_bytes = chunk_bytes
+        fields = schema.key_fields + schema.dense_fields
+        self._names = [field.name for field in fields]
+        self._parsers = [parser_of(field) for field in fields]
+        if schema.label is not None:
+            self._names.insert(0, schema.label)
+            self._parsers.insert(0, LabelParser())
 
-    DataError names the file, line and field that cannot be read.
+    def blocks(self, paths, bad_rows):
+        """Columns, block by block, of one file after the other.  DataError names file, line and field."""
+        for path in paths:
+            with Window(path, self._chunk_bytes) as window:
+                yield from self._file_blocks(window, bad_rows)
+
+    def _file_blocks(self, window, bad_rows):
+        columns = header.column_names(window.first_line(), self._separator, self._quoting, window.path)
+        header.require(columns, self._names, f"{window.path}, line 1")
+        slots = header.slots(columns, self._names)
+        starts, stops = np.empty((2, len(self._names), _BLOCK_ROWS), np.int32)
+        lines = np.empty(_BLOCK_ROWS, np.int64)
+        separator = ord(self._separator)
+        row, line = 0, 2
+        more = True
+        while more:
+            rows, window.start, line, why, cells, cell, after = tokens.tokenise(
+                window.data, window.start, window.stop, line, separator, self._quoting, slots, starts, stops, lines
+            )
+            if rows:
+                block = self._block(window, row, starts[:, :rows], stops[:, :rows], lines, bad_rows)
+                row += rows
+                if len(block):
+                    yield block
+            if why == tokens.TEXT_ENDS:
+                more = window.fill(line)
+            if why in (tokens.TEXT_ENDS, tokens.BLOCK_FULL):
+                continue
+            fault = _fault(why, columns, cells, window.data[cell:after])
+            if why == tokens.ROW_IS_OPEN:
+                if not _read_on(window, line, fault, bad_rows):
+                    row, line = row + 1, line + 1
+            else:
+                lines_lost = np.count_nonzero(window.data[window.start : after] == _LF)
+                rows_lost = lines_lost if why == tokens.BLANK_LINES else 1
+                for lost in range(rows_lost):
+                    bad_rows.found(f"{window.path}, line {line + lost}{fault}")
+                window.start, row, line = after, row + rows_lost, line + lines_lost
+
+    def _block(self, window, row, starts, stops, lines, bad_rows):
+        """The Columns of a block of cells, whose first row is number `row` of the file."""
+
+        def parse(rows):
+            some_starts, some_stops = (starts, stops) if rows is None else (starts[:, rows], stops[:, rows])
+            return [
+                parser.parse(window.data, some_starts[slot], some_stops[slot])
+                for slot, parser in enumerate(self._parsers)
+            ]
+
+        def complain(at, slot):
+            cell = shown(window.data[starts[slot, at] : stops[slot, at]].tobytes())
+            where = f"{window.path}, line {lines[at]}, field {self._names[slot]!r}"
+            return f"{where}: {cell} is not {self._parsers[slot].expected}"
+
+        return block_of(self.schema, np.arange(row, row + starts.shape[1]), parse, complain, bad_rows)
+
+
+def _read_on(window, line, fault, bad_rows):
+    """Whether there is more text for the row at the window's start.  If not, its first line is left behind as a bad row.
+
+    A row that never ends has a quote that opens by mistake: the lines below it are rows again.
     """
-    schema = Schema.from_config(config)
-    label = LabelParser()
-    key_fields = [parser_of(field) for field in schema.key_fields]
-    dense_fields = [parser_of(field) for field in schema.dense_fields]
-    names = [schema.label, *(field.name for field in schema.key_fields + schema.dense_fields)]
-    for path in paths:
-        with Window(path, chunk_bytes) as window:
-            _read_file(window, config.format, names, [label, *key_fields, *dense_fields])
-    return Columns(
-        key_fields=tuple(parser.column() for parser in key_fields),
-        dense_fields=tuple(parser.column() for parser in dense_fields),
-        labels=label.column(),
-    )
+    try:
+        if window.fill(line):
+            return True
+    except LongRow as error:
+        bad_rows.found(str(error))
+    else:
+        bad_rows.found(f"{window.path}, line {line}{fault}")
+    window.skip_line(line)
+    return False
 
 
-def _read_file(window, file_format, names, parsers):
-    """Hand the cells of the columns `names` to their parsers, block by block."""
-    separator, quoting = _SEPARATORS[file_format], file_format == "csv"
-    columns = header.column_names(window.first_line(), separator, quoting, window.path)
-    slots = header.slots(columns, names, window.path)
-    starts, stops = np.empty((2, len(names), _BLOCK_ROWS), np.int32)
-    lines = np.empty(_BLOCK_ROWS, np.int64)
-    line = 2
-    why = tokens.BLOCK_FULL
-    while why == tokens.BLOCK_FULL or (why == tokens.TEXT_ENDS and window.fill(line)):
-        rows, window.start, line, why, cells, cell = tokens.tokenise(
-            window.data, window.start, window.stop, line, ord(separator), quoting, slots, starts, stops, lines
-        )
-        bad = []
-        for slot, parser in enumerate(parsers):
-            row = parser.take(window.data, starts[slot, :rows], stops[slot, :rows])
-            if row is not None:
-                bad.append((row, slot))
-        if bad:
-            row, slot = min(bad)
-            cell = _shown(window.data[starts[slot, row] : stops[slot, row]])
-            where = f"{window.path}, line {lines[row]}, field {names[slot]!r}"
-            raise DataError(f"{where}: {cell} is not {parsers[slot].expected}")
-    rest = window.data[window.start : window.stop]
-    if rest.tobytes().strip(b"\r\n"):
-        complaint = _complaint(why, columns, cells, window.data[cell : window.stop])
-        raise DataError(f"{window.path}, line {line}{complaint}")
-
-
-def _complaint(why, columns, cells, text):
-    """Why a row of a file with these `columns` cannot be read on after its first `cells` cells, where `text` begins."""
-    if why == tokens.BLANK_LINE:
+def _fault(why, columns, cells, text):
+    """What is wrong with a row of a file with these `columns` after its first `cells` cells, where `text` begins."""
+    if why == tokens.BLANK_LINES:
         return ": the line is blank; expected a row, as there are rows below it"
     if why == tokens.CELL_COUNT:
         return f": the row has {cells} cells; expected {len(columns)}, as in the header"
     field = f", field {columns[cells]!r}" if cells < len(columns) else ""
+    start = shown(text[: SHOWN_LENGTH + 1].tobytes())
     if why == tokens.AFTER_QUOTE:
-        return f"{field}: in {_shown(text)} text follows the closing quote; expected a separator or the end of the line"
-    return f"{field}: the quote that opens {_shown(text)} is never closed"
-
-
-def _shown(text):
-    """The start of some bytes for a message."""
-    start = text[:_BYTES_SHOWN].tobytes().decode(errors="backslashreplace")
-    return repr(start) + ("..." if len(text) > _BYTES_SHOWN else "")
+        return f"{field}: in {start} text follows the closing quote; expected a separator or the end of the line"
+    return f"{field}: the quote that opens {start} is never closed"

@@ -8,11 +8,12 @@ from deshpc.data.byte import byte
 from deshpc.jit import kernel
 
 # Why the kernel stopped.
-TEXT_ENDS = 0  # before, or inside, the next row
-BLOCK_FULL = 1
-BLANK_LINE = 2  # and a row after it: blank lines at the end of a file are nothing
-CELL_COUNT = 3  # the row has more or fewer cells than there are columns
-AFTER_QUOTE = 4  # a closing quote is followed by neither a separator nor a line end
+BLOCK_FULL = 0
+TEXT_ENDS = 1  # before the next row, or after blank lines
+ROW_IS_OPEN = 2  # the text ends inside a row
+BLANK_LINES = 3  # and a row after them: blank lines at the end of a file are nothing
+CELL_COUNT = 4  # the row has more or fewer cells than there are columns
+AFTER_QUOTE = 5  # a closing quote is followed by neither a separator nor a line end
 
 _LF, _CR, _QUOTE = ord("\n"), ord("\r"), ord('"')
 
@@ -29,17 +30,22 @@ def tokenise(data, position, stop, line, separator, quoting, slots, starts, stop
     starts, stops : (slots, rows) int32   out: the cell is data[start:stop]
     lines         : (rows) int64          out: physical line on which the row starts
 
-    Returns (rows, position, line, why, cells, cell): the rows found; where and on which line the next row starts;
-    why the kernel stopped there, how many cells of that row it had seen, and where the cell after them starts.
+    Returns (rows, position, line, why, cells, cell, after): the rows found; where and on which line the next row starts;
+    why the kernel stopped there.  Where that row (or some blank lines) is at fault, or open: how many of its cells come
+    before the fault, or the end; where the next cell starts; and where the row after it starts, or the text ends.
     """
     for row in range(len(lines)):
         i = position
-        while i < stop and (byte(data, i) == _LF or byte(data, i) == _CR):
+        while i < stop and (byte(data, i) == _LF or (byte(data, i) == _CR and i + 1 < stop and byte(data, i + 1) == _LF)):
             i += 1
+        if i == stop or (byte(data, i) == _CR and i + 1 == stop):
+            return row, position, line, TEXT_ENDS, 0, position, position
         if i > position:
-            return row, position, line, TEXT_ENDS if i == stop else BLANK_LINE, 0, position
+            return row, position, line, BLANK_LINES, 0, position, i
         cells = 0
         inner_lines = 0
+        fault_cells = -1
+        fault_cell = position
         doubled = False
         row_ended = False
         while not row_ended:
@@ -52,6 +58,11 @@ def tokenise(data, position, stop, line, separator, quoting, slots, starts, stop
                 i = last + 1
                 if i + 1 < stop and byte(data, i) == _CR and byte(data, i + 1) == _LF:
                     i += 1
+                behind = i
+                while i < stop and byte(data, i) != separator and byte(data, i) != _LF:
+                    i += 1
+                if i > behind and fault_cells < 0:
+                    fault_cells, fault_cell = cells, cell
             else:
                 first = i
                 while i < stop and byte(data, i) != separator and byte(data, i) != _LF:
@@ -59,24 +70,24 @@ def tokenise(data, position, stop, line, separator, quoting, slots, starts, stop
                 last = i
                 if i < stop and byte(data, i) == _LF and last > first and byte(data, last - 1) == _CR:
                     last -= 1
-            if i >= stop or (byte(data, i) == _CR and i + 1 == stop):
-                return row, position, line, TEXT_ENDS, cells, cell
+            if i >= stop:
+                return row, position, line, ROW_IS_OPEN, cells, cell, stop
             row_ended = byte(data, i) == _LF
-            if not row_ended and byte(data, i) != separator:
-                return row, position, line, AFTER_QUOTE, cells, cell
             if cells < len(slots) and slots[cells] >= 0:
                 starts[slots[cells], row] = first
                 stops[slots[cells], row] = last
             cells += 1
             i += 1
+        if fault_cells >= 0:
+            return row, position, line, AFTER_QUOTE, fault_cells, fault_cell, i
         if cells != len(slots):
-            return row, position, line, CELL_COUNT, cells, i
+            return row, position, line, CELL_COUNT, cells, i, i
         if doubled:
             _undouble_quotes(data, starts[:, row], stops[:, row])
         lines[row] = line
         line += inner_lines + 1
         position = i
-    return len(lines), position, line, BLOCK_FULL, 0, position
+    return len(lines), position, line, BLOCK_FULL, 0, position, position
 
 
 @kernel

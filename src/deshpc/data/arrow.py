@@ -1,0 +1,257 @@
+"""Arrow arrays to columns: a parser for each kind of field, with the keys that the same values have in text.
+
+takes(type)    whether the parser can read arrays of an Arrow type; `wants` says which it can
+parse(array)   -> the column and (n) bool, true where a value is not what `expected` says, or None
+"""
+
+import numpy as np
+
+from deshpc.data.cells import NO_SEPARATOR, CategoricalParser, MultiParser, WeightedParser, parser_of
+from deshpc.data.columns import Bucket, Categorical, Multi
+
+_NUMBERS = "integers, floats, decimals or bools"
+_TEXTS = "strings, binary, integers or bools"
+_VIEWS = ("string_view", "binary_view")
+_NO_TEXT = np.frombuffer(b"", np.uint8)
+
+
+def array_parser_of(field):
+    """The parser for arrays of `field`, a FieldConfig."""
+    if field.kind == "categorical":
+        return CategoricalArrays(field.name)
+    if field.kind == "multi":
+        return MultiArrays(field)
+    return BucketArrays() if field.kind == "bucket" else NumberArrays()
+
+
+class NumberArrays:
+    """(n) float64; null is missing, NaN."""
+
+    wants = _NUMBERS
+    expected = "a finite number, or null where it is missing"
+
+    def takes(self, kind):
+        return _is_number(kind)
+
+    def parse(self, array):
+        numbers, present = _numbers(array)
+        return numbers, present & ~np.isfinite(numbers)
+
+
+class BucketArrays(NumberArrays):
+    """Numbers that will become keys."""
+
+    def parse(self, array):
+        numbers, bad = super().parse(array)
+        return Bucket(numbers), bad
+
+
+class LabelArrays(NumberArrays):
+    """(n) float32; the number 0 or 1."""
+
+    expected = "0 or 1"
+
+    def parse(self, array):
+        numbers, _ = _numbers(array)
+        return numbers.astype(np.float32), (numbers != 0) & (numbers != 1)
+
+
+class CategoricalArrays:
+    """One key a value; null is the empty value."""
+
+    wants = _TEXTS
+
+    def __init__(self, name):
+        self._cells = CategoricalParser(name)
+
+    def takes(self, kind):
+        return _is_text(kind)
+
+    def parse(self, array):
+        return Categorical(_keys(self._cells, array)), None
+
+
+class MultiArrays:
+    """A key for each element of a list but for null and the empty text; strings are split as in text.
+
+    Where the field has weights, elements are value and weight, or strings with a weight separator.
+    """
+
+    def __init__(self, field):
+        self._weighted = bool(field.weight_separator)
+        self._values = CategoricalParser(field.name)
+        self._cells = parser_of(field)
+        weight = ord(field.weight_separator) if self._weighted else None
+        self._elements = (
+            WeightedParser(field.name, NO_SEPARATOR, weight) if self._weighted else MultiParser(field.name, NO_SEPARATOR)
+        )
+        self.wants = f"lists of {_TEXTS}, or strings of values between separators"
+        self.wants += (
+            "; with weights maps from such values to numbers, or lists of structs with the fields value and weight"
+            if self._weighted
+            else " (values with weights need the field's weight_separator)"
+        )
+        self.expected = "values that are not empty, with weights that are finite numbers"
+
+    def takes(self, kind):
+        import pyarrow.types as types
+
+        if not _is_list(kind):
+            return _is_string(kind) or types.is_null(kind)
+        if types.is_map(kind) or types.is_struct(kind.value_type):
+            value, weight = _value_and_weight(kind)
+            return self._weighted and value is not None and _is_text(value) and _is_number(weight)
+        return _is_text(kind.value_type)
+
+    def parse(self, array):
+        import pyarrow.types as types
+
+        if not _is_list(array.type):
+            return self._cells.parse(*_cells(array))
+        offsets, elements = _lists(array)
+        if types.is_struct(elements.type):
+            many, bad = self._weighted_elements(elements)
+        else:
+            many, bad = self._elements.parse(*_cells(elements))
+        column = Multi(many.offsets[offsets], many.keys, many.weights)
+        if bad is None:
+            return column, None
+        return column, np.diff(np.concatenate([[0], np.cumsum(bad)])[offsets]) > 0
+
+    def _weighted_elements(self, elements):
+        """Multi of structs, with one value each or none where the struct is null, and (n) bool, where one is bad."""
+        columns = dict(zip([field.name for field in elements.type], elements.flatten(), strict=True))
+        values, weights = columns["value"], columns["weight"]
+        present = elements.is_valid().to_numpy(zero_copy_only=False)
+        _, starts, stops = _cells(values)
+        numbers, given = _numbers(weights)
+        with np.errstate(over="ignore"):
+            numbers = np.where(given, numbers, 1.0).astype(np.float32)
+        bad = present & ((starts == stops) | ~np.isfinite(numbers))
+        offsets = np.concatenate([[0], np.cumsum(present)])
+        return Multi(offsets, _keys(self._values, values)[present], numbers[present]), bad
+
+
+def _is_string(kind):
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        return _is_string(kind.value_type)
+    return (
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or str(kind) in _VIEWS
+    )
+
+
+def _is_text(kind):
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return _is_string(kind) or types.is_integer(kind) or types.is_boolean(kind) or types.is_null(kind)
+
+
+def _is_number(kind):
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        return _is_number(kind.value_type)
+    return (
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
+        or types.is_null(kind)
+    )
+
+
+def _is_list(kind):
+    import pyarrow.types as types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind)
+
+
+def _value_and_weight(kind):
+    """Arrow types of the values and weights of a map, or of a list of structs; (None, None) for other structs."""
+    import pyarrow.types as types
+
+    if types.is_map(kind):
+        return kind.key_type, kind.item_type
+    element = kind.value_type
+    if sorted(field.name for field in element) != ["value", "weight"]:
+        return None, None
+    return element.field("value").type, element.field("weight").type
+
+
+def _numbers(array):
+    """((n) float64, NaN where null;  (n) bool, true where not null)"""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)  # an integer may be rounded
+    return numbers, array.is_valid().to_numpy(zero_copy_only=False)
+
+
+def _keys(parser, array):
+    """(n) uint64 keys of an array of texts; those of a dictionary are hashed once where that is less work."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(array.type) and 0 < len(array.dictionary) < len(array):
+        keys = parser.parse(*_cells(array.dictionary))[0].keys
+        if array.null_count:
+            keys = np.append(keys, parser.parse(_NO_TEXT, *np.zeros((2, 1), np.int64))[0].keys)
+        return keys[_indices(array, len(array.dictionary))]
+    return parser.parse(*_cells(array))[0].keys
+
+
+def _indices(array, null):
+    """(n) indices into the dictionary of an array, `null` where it is null.  ValueError where a damaged file has others."""
+    indices = array.indices.cast("int64").fill_null(null).to_numpy()
+    if len(indices) and not (indices.min() >= 0 and indices.max() <= null):
+        raise ValueError(f"a dictionary of {null} values has no value {indices.max()}")
+    return indices
+
+
+def _cells(array):
+    """An array of texts as cells, see `data.cells`: (data, starts, stops); an integer is its decimals, null is empty."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        data, starts, stops = _cells(array.dictionary)
+        at = _indices(array, len(starts))
+        return data, np.append(starts, 0)[at], np.append(stops, 0)[at]
+    if pa.types.is_fixed_size_binary(kind) or str(kind) in _VIEWS:
+        array = array.cast(pa.large_binary())
+    elif not _is_string(kind):
+        array = array.cast(pa.string())
+    if len(array) == 0:
+        return _NO_TEXT, np.empty(0, np.int64), np.empty(0, np.int64)
+    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    _, offsets, data = array.buffers()
+    offsets = np.frombuffer(offsets, np.int64 if wide else np.int32)[array.offset : array.offset + len(array) + 1]
+    starts, stops = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)  # one type, for which kernels compile
+    if array.null_count:
+        stops = np.where(array.is_valid().to_numpy(zero_copy_only=False), stops, starts)
+    return _NO_TEXT if data is None else np.frombuffer(data, np.uint8), starts, stops
+
+
+def _lists(array):
+    """((n + 1) int64 offsets into the elements;  the elements) of an array of lists; null is an empty list.
+
+    A map is a list of structs with the fields value and weight.
+    """
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_map(kind):
+        array = array.cast(pa.list_(pa.struct([("value", kind.key_type), ("weight", kind.item_type)])))
+    fixed = pa.types.is_fixed_size_list(kind)
+    lengths = np.full(len(array), kind.list_size) if fixed else np.diff(array.offsets.to_numpy())
+    lengths = np.where(array.is_valid().to_numpy(zero_copy_only=False), lengths, 0)
+    return np.concatenate([[0], np.cumsum(lengths)]), array.flatten()

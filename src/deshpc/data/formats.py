@@ -1,0 +1,38 @@
+"""The door to files of samples: which module reads which data.format, block by block.
+
+A reader is made by `Reader(config, schema)` and has
+
+schema                    : the Schema of its blocks
+blocks(paths, bad_rows)   : Columns of at most some ten thousand rows each, all rows of one file after the other; what it
+                            holds in memory is bounded by a block, not by a file; a yielded block is never written again
+
+A row that cannot be read goes to `bad_rows`, a BadRows; what spoils the rest of a file is always a DataError.
+"""
+
+from importlib import import_module
+
+from deshpc.config import DataConfig
+from deshpc.data.schema import Schema
+from deshpc.errors import ConfigError
+
+_READERS = {
+    "csv": ("deshpc.data.text", "Text"),
+    "tsv": ("deshpc.data.text", "Text"),
+    "criteo": ("deshpc.data.criteo", "Criteo"),
+    "libsvm": ("deshpc.data.libsvm", "Libsvm"),
+    "libffm": ("deshpc.data.libsvm", "Libffm"),
+    "parquet": ("deshpc.data.parquet", "Parquet"),
+}
+
+
+def open_format(config: DataConfig, label: bool = True):
+    """The reader of files in `config.format`.
+
+    label : whether rows have a label; without, its column need not exist, and `Columns.labels` is None
+    """
+    if config.format not in _READERS:
+        raise ConfigError(
+            f"data.format: {config.format!r} is not read from rows; expected one of {', '.join(sorted(_READERS))}"
+        )
+    module, name = _READERS[config.format]
+    return getattr(import_module(module), name)(config, Schema.from_config(config, label))
