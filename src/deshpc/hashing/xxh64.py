@@ -15,6 +15,7 @@ _ZERO, _64 = np.uint64(0), np.uint64(64)
 _1, _7, _11, _12, _18 = np.uint64(1), np.uint64(7), np.uint64(11), np.uint64(12), np.uint64(18)
 _23, _27, _29, _31 = np.uint64(23), np.uint64(27), np.uint64(29), np.uint64(31)
 _32, _33 = np.uint64(32), np.uint64(33)
+_3, _4, _8, _255, _LOW_HALF = (np.uint64(x) for x in (3, 4, 8, 255, 0xFFFFFFFF))
 
 
 @kernel
@@ -95,3 +96,28 @@ def _word32(data, position):
     word |= np.uint64(data[position + 2]) << np.uint64(16)
     word |= np.uint64(data[position + 3]) << np.uint64(24)
     return word
+
+
+@kernel(inline=True)
+def hash_key_of_word(word, length, seed):
+    """Key of a raw value of at most eight bytes, given as one number, whose lowest byte is the first.
+
+    word : uint64, of any content above the value;  length : uint64, 0 .. 8;  seed : uint64  ->  uint64
+
+    No branch depends on a length below eight, since lengths of short values are hard to predict.
+    """
+    state = seed + _PRIME_5 + length
+    if length == _8:
+        state = _rotate(state ^ _round(_ZERO, word), _27) * _PRIME_1 + _PRIME_4
+    else:
+        four = _rotate(state ^ ((word & _LOW_HALF) * _PRIME_1), _23) * _PRIME_2 + _PRIME_3
+        state = four if length & _4 else state
+        word = word >> _32 if length & _4 else word
+        for byte in range(3):
+            one = _rotate(state ^ ((word & _255) * _PRIME_5), _11) * _PRIME_1
+            state = one if length & _3 > byte else state
+            word >>= _8
+    state = (state ^ (state >> _33)) * _PRIME_2
+    state = (state ^ (state >> _29)) * _PRIME_3
+    state ^= state >> _32
+    return state if state != _ZERO else _RESERVED_ZERO

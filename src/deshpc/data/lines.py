@@ -1,0 +1,137 @@
+"""Text without a header in which a line is a row: files to blocks of rows, and what becomes of lines that are none."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deshpc.data import source
+from deshpc.data.byte import byte
+from deshpc.data.source import LongRow, Window
+from deshpc.errors import DataError
+from deshpc.jit import kernel
+
+CHUNK_BYTES = 1 << 20
+"""Text held in memory at a time; with the block made of it, it stays in a core's cache."""
+
+BLOCK_ROWS = 65_536
+"""Most rows of a block."""
+
+# Why a block's `read` stopped before a line; a format's own reasons are OTHER and above.
+BLOCK_ENDS, BLANK_LINE, COMMENT_LINE, OTHER = range(4)
+
+_BOM = b"\xef\xbb\xbf"
+_LF = ord("\n")
+
+
+def blocks(paths, bad_rows, new_block, chunk_bytes):
+    """The rows of one file after the other as Columns, block by block.
+
+    chunk_bytes : text to hold at a time; a row may be longer
+    bad_rows    : a BadRows, told of every line that is not a row; blank lines at the end of a file are nothing
+    new_block   : new_block(data, start, end) has room for the complete lines data[start:end], at most BLOCK_ROWS, and
+
+        read(data, position, end, rows)  reads on from `position`, where it has `rows` rows, up to the first line that is
+                                         not a row: (rows, position of that line, why, where), `where` for `complaint`
+        complaint(text, why, where)      what is wrong with that line and what was expected, as the end of a message
+        columns(rows)                    the block as Columns, given the rows' numbers (n) int64
+
+    DataError for a file without any text, whatever becomes of bad rows.
+    """
+    for path in paths:
+        with Window(path, chunk_bytes) as window:
+            yield from _File(window, bad_rows, new_block).blocks()
+
+
+@dataclass
+class _File:
+    """A file being read.
+
+    line, row : numbers of the line at window.start, from 1, and of its row, from 0: a comment is a line but not a row
+    blanks    : the blank lines just before it
+    """
+
+    window: Window
+    bad_rows: Any
+    new_block: Any
+    line: int = 1
+    row: int = 0
+    blanks: int = 0
+
+    def blocks(self):
+        window = self.window
+        while window.stop < len(_BOM) and window.fill(self.line):
+            pass
+        if window.data[: window.stop].tobytes().startswith(_BOM):
+            window.start = len(_BOM)
+        while True:
+            end = _after_last_line(window.data, window.start, window.stop)
+            while window.start < end:
+                columns = self._block(end)
+                if len(columns):
+                    yield columns
+            try:
+                if not window.fill(self.line):
+                    break
+            except LongRow:
+                self._blanks_found()
+                self._found(self.line, f": the row is longer than {source.MAX_ROW_BYTES} bytes; is a line end missing?")
+                window.skip_line(self.line)
+                self.line += 1
+                self.row += 1
+        if self.line == 1 + self.blanks:
+            raise DataError(f"{window.path}: the file is empty; expected a row in every line")
+
+    def _block(self, end):
+        """As many of the lines before data[end] as a block takes."""
+        window = self.window
+        block = self.new_block(window.data, window.start, end)
+        rows, numbers, why = 0, [], None
+        while why != BLOCK_ENDS:
+            before = rows
+            rows, window.start, why, where = block.read(window.data, window.start, end, rows)
+            if self.blanks and (rows > before or why not in (BLOCK_ENDS, BLANK_LINE)):
+                self._blanks_found()
+            numbers.append(np.arange(self.row, self.row + rows - before))
+            self.line += rows - before
+            self.row += rows - before
+            if why != BLOCK_ENDS:
+                self._not_a_row(block, why, where)
+        return block.columns(np.concatenate(numbers))
+
+    def _not_a_row(self, block, why, where):
+        """Pass the line at window.start, where a block's `read` has stopped."""
+        data, start = self.window.data, self.window.start
+        after = _after_line(data, start, self.window.stop)
+        if why >= OTHER:
+            text = data[start : after - 1].tobytes().removesuffix(b"\r")
+            self._found(self.line, block.complaint(text, why, where))
+        self.blanks += why == BLANK_LINE
+        self.row += why != COMMENT_LINE
+        self.line += 1
+        self.window.start = after
+
+    def _blanks_found(self):
+        """A line follows the blank ones, if there are any: they are bad rows."""
+        for line in range(self.line - self.blanks, self.line):
+            self._found(line, ": the line is blank; expected a row, as there are lines below it")
+        self.blanks = 0
+
+    def _found(self, line, complaint):
+        self.bad_rows.found(f"{self.window.path}, line {line}{complaint}")
+
+
+@kernel
+def _after_last_line(data, start, stop):
+    """Where the last line that ends in data[start:stop] ends; start, if none does."""
+    while stop > start and byte(data, stop - 1) != _LF:
+        stop -= 1
+    return stop
+
+
+@kernel
+def _after_line(data, start, stop):
+    """Where the first line of data[start:stop] ends; stop, if none does."""
+    while start < stop and byte(data, start) != _LF:
+        start += 1
+    return min(start + 1, stop)
