@@ -5,15 +5,15 @@ import pytest
 
 from deshpc.backend.cpu.buffers import Buffers
 from deshpc.comm.group import slice_of
-from deshpc.data.dataset import Dataset
+from deshpc.data.dataset import ChainedDataset, Dataset
 from deshpc.data.order import EpochOrder
 from deshpc.data.reader import Reader
 
 ROWS, FIELDS = 103, 4
 
 
-def dataset(weighted=True, rows=ROWS):
-    """Rows of 0 to 5 occurrences whose contents name their row."""
+def dataset(weighted=True, rows=ROWS, width=1):
+    """Rows of 0 to 5 occurrences whose contents name their row; width: numbers beside each key, if weighted."""
     rng = np.random.default_rng(5)
     offsets = np.concatenate([[0], rng.integers(0, 6, rows).cumsum()]).astype(np.int64)
     nnz = int(offsets[-1])
@@ -22,24 +22,48 @@ def dataset(weighted=True, rows=ROWS):
         offsets,
         (row_of * 1000 + np.arange(nnz) + 1).astype(np.uint64),
         (np.arange(nnz) % FIELDS).astype(np.uint16),
-        rng.random(nnz).astype(np.float32) if weighted else None,
+        rng.random((nnz, width)[:width]).astype(np.float32) if weighted else None,
         rng.random((rows, 2)).astype(np.float32),
         (np.arange(rows) % 2).astype(np.float32),
         rng.random(rows).astype(np.float32),
     )
 
 
+def chained(data, counts):
+    """The same rows in pieces of so many rows."""
+    edges = np.cumsum([0, *counts])
+    assert edges[-1] == len(data)
+    return ChainedDataset(
+        counts,
+        lambda i: data.slice(edges[i], edges[i + 1]),
+        len(data.keys),
+        data.n_dense,
+        data.value_width,
+        data.has_truth,
+    )
+
+
 def occurrences(batch, i, part):
     """Sample i of a batch or data set, whose occurrences are `part`, as plain tuples."""
     values = None if batch.values is None else batch.values[part].tolist()
-    return (batch.keys[part].tolist(), batch.fields[part].tolist(), values, batch.dense[i].tolist(), float(batch.labels[i]))
+    return (
+        batch.keys[part].tolist(),
+        batch.fields[part].tolist(),
+        values,
+        batch.dense[i].tolist(),
+        float(batch.labels[i]),
+    )
 
 
 def read(data, ranks, rank, batch_samples, epoch=0, shuffle=True, block_rows=16, seed=3):
     """[(step, B, [(row, sample)])] of one rank's epoch."""
     reader = Reader(data, batch_samples, lambda total: slice_of(total, ranks, rank), Buffers, seed, shuffle, block_rows)
     return [
-        (b.step, b.global_samples, [(int(b.samples[i]), occurrences(b, i, slice(b.begins[i], b.ends[i]))) for i in range(len(b))])
+        (
+            b.step,
+            b.global_samples,
+            [(int(b.samples[i]), occurrences(b, i, slice(b.begins[i], b.ends[i]))) for i in range(len(b))],
+        )
         for b in reader.epoch(epoch, first_step=7)
     ]
 
@@ -90,15 +114,17 @@ def test_any_positions_of_an_epoch_can_be_asked_for():
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_batch_is_valid_until_the_one_after_the_next_is_asked_for(shuffle):
+@pytest.mark.parametrize("counts", [(ROWS,), (5,) * 20 + (3,)])
+def test_a_batch_is_valid_until_the_one_after_the_next_is_asked_for(shuffle, counts):
     """Also over the end of an epoch; one set of buffers for all would not do, where rows are gathered."""
 
     def contents(batch):
-        arrays = (batch.samples, batch.begins, batch.ends, batch.dense, batch.labels, batch.truth)
+        own = [batch.keys[begin:end] for begin, end in zip(batch.begins, batch.ends, strict=True)]
+        arrays = (batch.samples, batch.begins, batch.ends, batch.dense, batch.labels, batch.truth, np.concatenate(own))
         return [array.copy() for array in arrays]
 
     def kept(buffers):
-        reader = Reader(dataset(), 10, lambda total: (0, total), buffers, 3, shuffle, 16)
+        reader = Reader(chained(dataset(), counts), 10, lambda total: (0, total), buffers, 3, shuffle, 16)
         before, same = None, True
         for batch in (batch for epoch in range(3) for batch in reader.epoch(epoch)):
             if before is not None:
@@ -107,8 +133,55 @@ def test_a_batch_is_valid_until_the_one_after_the_next_is_asked_for(shuffle):
         return same
 
     one = Buffers()
-    assert kept(Buffers) and kept(lambda: one) != shuffle
+    assert kept(Buffers) and kept(lambda: one) != (shuffle or len(counts) > 1)
 
 
 def test_an_empty_data_set_has_no_batches():
     assert read(dataset(rows=0), 1, 0, 10) == []
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("width", [0, 1, 2])
+@pytest.mark.parametrize("counts", [(16,) * 6 + (7,), (1, 2, 100), (50, 3, 50), (103,)])
+def test_rows_in_pieces_make_the_same_batches(shuffle, width, counts):
+    data = dataset(width > 0, width=width)
+    parts = chained(data, counts)
+    assert (len(parts), parts.value_width, parts.has_truth) == (ROWS, width, True)
+    assert parts.keys_per_sample == data.keys_per_sample
+    for batch_samples in (1, 10, 16, 50, 200):
+        for ranks, rank in ((1, 0), (3, 0), (3, 2)):
+            one = read(data, ranks, rank, batch_samples, shuffle=shuffle)
+            assert read(parts, ranks, rank, batch_samples, shuffle=shuffle) == one
+    assert len(parts.head(5)) == min(5, counts[0])
+
+
+def test_batches_inside_a_piece_copy_no_keys():
+    data, opened = dataset(), []
+    edges = (0, 40, 80, ROWS)
+
+    def piece(i):
+        opened.append(i)
+        return data.slice(edges[i], edges[i + 1])
+
+    parts = ChainedDataset(np.diff(edges), piece, len(data.keys), 2, 1, True)
+    reader = Reader(parts, 20, lambda total: (0, total), Buffers)
+    shares = [np.shares_memory(batch.keys, data.keys) for batch in reader.epoch(0)]
+    assert all(shares) and opened == [0, 1, 2]  # each once, in order
+    shares = [
+        np.shares_memory(batch.keys, data.keys) for batch in Reader(parts, 50, lambda n: (0, n), Buffers).epoch(0)
+    ]
+    assert shares == [False, False, True]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_epoch_goes_on_from_any_batch(shuffle):
+    for data in (dataset(), chained(dataset(), (40, 63))):
+        reader = Reader(data, 10, lambda total: (0, total), Buffers, 3, shuffle, 16)
+
+        def rows(first_step, first_batch, reader=reader):
+            return [(batch.step, batch.samples.tolist()) for batch in reader.epoch(1, first_step, first_batch)]
+
+        whole = rows(100, 0)
+        assert len(whole) == 11
+        for first in (1, 4, 10, 11):
+            assert rows(100, first) == whole[first:]

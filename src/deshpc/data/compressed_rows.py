@@ -2,40 +2,53 @@
 
 import numpy as np
 
-from deshpc.data.columns import Multi
+from deshpc.data.columns import Entries, Multi
 from deshpc.jit import kernel
 
 _BLOCK_ROWS = 4096  # the output of so many rows stays in the cache while one field after another is put in
 
 
-def compressed_rows(rows, columns):
+def compressed_rows(rows, columns, fields, value_width):
     """Put the keys of all fields into the layout of `Dataset`.
 
-    rows    : number of samples
-    columns : one Categorical or Multi for each field
+    rows        : number of samples
+    columns     : an array (n) uint64 or a Multi for each field, or Entries for all of them
+    fields      : the FieldConfig of each
+    value_width : of the schema: 0, 1 or 2 numbers beside each key
 
-    Returns (offsets, keys, fields, values); values is None unless a field is pooled by its mean.
+    Returns (offsets, keys, fields, values).  The values of an occurrence are its weight (1 where it has none), divided by
+    the number of values of its field in the sample where the field is pooled by its mean: for the embeddings in
+    column 0, for the linear weights in column 1, or one number for both.
     """
+    if isinstance(columns, Entries):
+        return columns.offsets, columns.keys, columns.fields, _entry_values(columns, value_width)
     offsets = np.zeros(rows + 1, np.int64)
     for column in columns:
         offsets[1:] += np.diff(column.offsets) if isinstance(column, Multi) else 1
     np.cumsum(offsets, out=offsets)
     keys = np.empty(offsets[-1], np.uint64)
-    fields = np.empty(offsets[-1], np.uint16)
-    weighted = any(isinstance(column, Multi) and column.pooling == "mean" for column in columns)
-    values = np.ones(offsets[-1], np.float32) if weighted else None
+    numbers = np.empty(offsets[-1], np.uint16)
+    values = np.ones((offsets[-1], value_width), np.float32) if value_width else None
     for start in range(0, rows, _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, rows)
         at = offsets[start:stop].copy()  # where each sample's next key goes
-        for field, column in enumerate(columns):
+        for number, (column, field) in enumerate(zip(columns, fields, strict=True)):
             if not isinstance(column, Multi):
-                _put_one(column.keys[start:stop], field, at, keys, fields)
+                _put_one(column[start:stop], number, at, keys, numbers)
                 continue
             own = column.offsets[start : stop + 1]
-            if column.pooling == "mean":
-                _put_means(own, at, values)
-            _put_many(column.keys, own, field, at, keys, fields)
-    return offsets, keys, fields, values
+            poolings = (field.pooling, field.linear_pooling or field.pooling)[:value_width]
+            for j, pooling in enumerate(poolings):
+                if pooling == "mean" or column.weights is not None:
+                    _put_values(column.weights, own, pooling == "mean", at, values[:, j])
+            _put_many(column.keys, own, number, at, keys, numbers)
+    return offsets, keys, numbers, values[:, 0] if value_width == 1 else values
+
+
+def _entry_values(entries, value_width):
+    if entries.weights is None and value_width:
+        return np.ones(len(entries.keys), np.float32)
+    return entries.weights
 
 
 @kernel
@@ -56,9 +69,15 @@ def _put_many(column, offsets, field, at, keys, fields):
 
 
 @kernel
-def _put_means(offsets, at, values):
-    """Weight 1 / n for the n keys of a sample; moves nothing on."""
+def _put_values(weights, offsets, mean, at, values):
+    """One column of values of a field's keys; weights is None where all are 1; moves nothing on."""
     for row in range(len(at)):
-        count = offsets[row + 1] - offsets[row]
-        for i in range(at[row], at[row] + count):
-            values[i] = 1.0 / count
+        begin = offsets[row]
+        count = offsets[row + 1] - begin
+        for i in range(count):
+            x = 1.0
+            if weights is not None:
+                x = np.float64(weights[begin + i])
+            if mean:
+                x /= count
+            values[at[row] + i] = x

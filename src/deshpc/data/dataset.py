@@ -1,8 +1,10 @@
-"""Samples in memory: compressed sparse rows of hashed keys beside dense features and labels."""
+"""Samples as arrays: compressed sparse rows of hashed keys beside dense features and labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+
+from deshpc.backend.values import value_width
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,8 @@ class Dataset:
     offsets : (n + 1) int64     sample i holds occurrences offsets[i] .. offsets[i + 1]
     keys    : (nnz) uint64      hash of field and raw value (`hashing.key`); never 0
     fields  : (nnz) uint16      index of the categorical field in the schema
-    values  : (nnz) float32, or None when every occurrence has weight 1
+    values  : None when every occurrence has weight 1; (nnz) float32; or (nnz, 2) float32: for the embedding in column 0,
+              for the linear weight in column 1
     dense   : (n, n_dense) float32   transformed numeric features, in schema order
     labels  : (n) float32       0 or 1
     truth   : (n) float32, or None   the true probability, where the generator knows it
@@ -34,19 +37,102 @@ class Dataset:
         return self.dense.shape[1]
 
     @property
+    def value_width(self):
+        """Numbers beside each key: 0, 1 or 2."""
+        return value_width(self.values)
+
+    @property
+    def has_truth(self):
+        return self.truth is not None
+
+    @property
     def keys_per_sample(self):
         """m, the mean number of key occurrences a sample."""
         return len(self.keys) / max(1, len(self))
 
+    @property
+    def starts(self):
+        """Row numbers at which its pieces begin, and that at which the last one ends: it is one piece."""
+        return np.array([0, len(self)])
+
+    def piece(self, number):
+        """Piece `number` as a Dataset."""
+        return self
+
     def head(self, rows):
         """The first `rows` samples, as views."""
-        last = self.offsets[rows]
+        return self.slice(0, rows)
+
+    def slice(self, begin, end):
+        """Samples begin .. end, as views; offsets are copied unless they begin with 0."""
+        offsets = self.offsets[begin : end + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
         return Dataset(
-            self.offsets[: rows + 1],
-            self.keys[:last],
-            self.fields[:last],
-            None if self.values is None else self.values[:last],
-            self.dense[:rows],
-            self.labels[:rows],
-            None if self.truth is None else self.truth[:rows],
+            offsets - first if first else offsets,
+            self.keys[first:last],
+            self.fields[first:last],
+            None if self.values is None else self.values[first:last],
+            self.dense[begin:end],
+            self.labels[begin:end],
+            None if self.truth is None else self.truth[begin:end],
         )
+
+
+ARRAYS = tuple(field.name for field in fields(Dataset))
+
+
+def concatenate(parts):
+    """One Dataset of several, which the list `parts` no longer holds afterwards.
+
+    One array after the other is joined and let go, so that memory is that of the samples and of a copy of one array.
+    """
+    arrays = {name: [getattr(part, name) for part in parts] for name in ARRAYS}
+    parts.clear()
+    joined = {"offsets": _joined_offsets(arrays.pop("offsets"))}
+    for name in list(arrays):
+        own = arrays.pop(name)
+        joined[name] = None if own[0] is None else np.concatenate(own)
+    return Dataset(**joined)
+
+
+def _joined_offsets(parts):
+    joined, begin, nnz = np.zeros(sum(len(part) - 1 for part in parts) + 1, np.int64), 1, 0
+    for part in parts:
+        end = begin + len(part) - 1
+        np.add(part[1:], nnz, out=joined[begin:end])
+        begin, nnz = end, nnz + int(part[-1])
+    return joined
+
+
+class ChainedDataset:
+    """Data sets one after another, each of which is opened when a row of it is first asked for.
+
+    counts   : rows of each piece
+    open     : function of a piece's number that gives it as a Dataset
+    nnz      : key occurrences of all pieces
+    n_dense, value_width, has_truth : of all of them
+    """
+
+    def __init__(self, counts, open_piece, nnz, n_dense, value_width, has_truth):
+        self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self._open, self._pieces, self._nnz = open_piece, {}, nnz
+        self.n_dense, self.value_width, self.has_truth = n_dense, value_width, has_truth
+
+    def __len__(self):
+        return int(self.starts[-1])
+
+    @property
+    def keys_per_sample(self):
+        """m, the mean number of key occurrences a sample."""
+        return self._nnz / max(1, len(self))
+
+    def piece(self, number):
+        """Piece `number` as a Dataset."""
+        if number not in self._pieces:
+            self._pieces[number] = self._open(number)
+        return self._pieces[number]
+
+    def head(self, rows):
+        """The first `rows` samples, or those of the first piece where these are fewer."""
+        first = self.piece(0)
+        return first.head(min(rows, len(first)))

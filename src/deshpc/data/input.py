@@ -1,13 +1,23 @@
-"""The samples that a configuration names, as data sets: generated or read from text."""
+"""The samples that a configuration names, as data sets: generated, read from files of rows, or mapped from caches."""
 
+from deshpc.data import files
+from deshpc.data.bad_rows import BadRows
+from deshpc.data.dataset import concatenate
+from deshpc.data.fitting import Fitting
+from deshpc.data.formats import open_format
+from deshpc.data.samples import finish, unfinished
 from deshpc.data.schema import Schema
+from deshpc.data.transform import Transforms
 from deshpc.errors import ConfigError, DataError
 
-PARTS = ("train", "valid", "test")
+_SYNTHETIC_BLOCK_ROWS = 1 << 16
 
 
 class SyntheticInput:
     """Generated samples with a known truth."""
+
+    mapped = False  # loaded into memory, once a node
+    transforms, fitted = None, True
 
     def __init__(self, config):
         from deshpc.data.profiles import describe
@@ -15,16 +25,26 @@ class SyntheticInput:
         self._config, self._description = config.synthetic, describe(config.synthetic)
         self.n_fields = len(self._description.field_names)
         self.n_dense = len(self._description.dense_names)
+        self.schema = self._description.schema  # but for its dense features, which are not transformed
+        self.bad_rows = {}
 
     def has(self, part):
         """Whether there is a part "train", "valid" or "test" of at least one row."""
-        return getattr(self._config, f"{part}_rows") > 0
+        return self._rows(part) > 0
 
     def load(self, part):
         """The Dataset of a part."""
         from deshpc.data.synthetic import generate
 
-        return generate(self._config, part, 0, getattr(self._config, f"{part}_rows"))
+        return generate(self._config, part, 0, self._rows(part))
+
+    def blocks(self, part):
+        """Yield the rows of a part as (None, Dataset): there is nothing to transform."""
+        from deshpc.data.synthetic import generate
+
+        self.bad_rows[part] = BadRows("error")
+        for start in range(0, self._rows(part), _SYNTHETIC_BLOCK_ROWS):
+            yield None, generate(self._config, part, start, min(start + _SYNTHETIC_BLOCK_ROWS, self._rows(part)))
 
     def state(self):
         """What has to be stored to read the same samples again: nothing, the configuration says it all."""
@@ -33,14 +53,24 @@ class SyntheticInput:
     def restore(self, state):
         """Take a stored `state`."""
 
+    def _rows(self, part):
+        return getattr(self._config, f"{part}_rows")
 
-class TextInput:
-    """CSV or TSV files.  The transforms are fitted when the training part is loaded, or restored."""
+
+class RowInput:
+    """Files of rows: text or Parquet.  The transforms are fitted by reading the training part, or restored.
+
+    bad_rows : {part: BadRows} of the parts that were read
+    """
+
+    mapped = False  # loaded into memory, once a node
 
     def __init__(self, config):
-        self._config, self._transforms = config, None
-        self._schema = Schema.from_config(config)
-        self.n_fields, self.n_dense = len(self._schema.key_fields), len(self._schema.dense_fields)
+        self._config, self.schema = config, Schema.from_config(config)
+        self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
+        fitting = Fitting(self.schema)
+        self._transforms = None if fitting.needs_rows else fitting.finish()
+        self.bad_rows = {}
 
     def has(self, part):
         """Whether the configuration names files of this part."""
@@ -48,31 +78,75 @@ class TextInput:
 
     def load(self, part):
         """The Dataset of a part; "train" comes first, since it fits the transforms."""
-        from deshpc.data.text import read
-        from deshpc.data.transform import Transforms
+        dataset = concatenate([block for _, block in self.blocks(part)])
+        finish(dataset, self.schema, self.transforms)
+        return dataset
 
-        columns = read(getattr(self._config, part), self._config)
-        if part == "train":
-            self._transforms = Transforms.fit(columns, self._schema)
-        return self._transforms.apply(columns)
+    def blocks(self, part):
+        """Yield the rows of a part as (Columns, the `samples.unfinished` Dataset of them), block by block.
+
+        The end of "train" fits the transforms unless they are known.  DataError where there is no row.
+        """
+        bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
+        fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
+        paths, rows = files.expand(getattr(self._config, part)), 0
+        for columns in open_format(self._config).blocks(paths, bad_rows):
+            block = unfinished(columns, self.schema)
+            if fitting:
+                fitting.add(columns, block.dense)
+            rows += len(columns)
+            yield columns, block
+        if rows == 0:
+            skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
+            raise DataError(f"data.{part}: no rows in {', '.join(map(str, paths))}{skipped}")
+        if fitting:
+            self._transforms = fitting.finish()
+
+    def fit(self):
+        """Read the training part to know the transforms; ConfigError where there is none."""
+        if self.has("train"):
+            for _ in self.blocks("train"):
+                pass
+        return self.transforms
+
+    @property
+    def fitted(self):
+        """Whether the transforms are known."""
+        return self._transforms is not None
+
+    @property
+    def transforms(self):
+        """The fitted Transforms; ConfigError where they are not known yet."""
+        if not self.fitted:
+            raise ConfigError("data.train is needed: dense and bucket fields are fitted on the training rows")
+        return self._transforms
 
     def state(self):
-        """The fitted transforms as plain JSON types."""
-        return self._transforms.to_json()
+        """Fitted transforms and schema as plain JSON types."""
+        return {**self.transforms.to_json(), "schema": self.schema.to_json()}
 
     def restore(self, state):
-        """Take stored transforms instead of fitting them."""
-        from deshpc.data.transform import Transforms
-
+        """Take a stored `state` instead of fitting transforms.  DataError unless it is of these fields."""
         try:
-            self._transforms = Transforms.from_json(state)
+            transforms = Transforms.from_json(state)
         except (KeyError, TypeError) as error:
             raise DataError(f"the stored transforms are damaged: {error!r}") from None
+        of_schema = [field.name for field in self.schema.key_fields if field.kind == "bucket"]
+        names = [one.name for one in (*transforms.dense, *transforms.buckets)]
+        if names != [*(field.name for field in self.schema.dense_fields), *of_schema]:
+            raise DataError(f"the stored transforms are of the fields {', '.join(names)}, not of those in data.fields")
+        self._transforms = transforms
 
 
 def open_input(config):
     """The input of a DataConfig."""
-    return SyntheticInput(config) if config.format == "synthetic" else TextInput(config)
+    if config.format == "synthetic":
+        return SyntheticInput(config)
+    if config.format == "cache":
+        from deshpc.data.cached_input import CacheInput
+
+        return CacheInput(config)
+    return RowInput(config)
 
 
 def require(source, part, why):

@@ -5,6 +5,9 @@ Nothing here draws a number; `docs/synthetic.md` has the profiles in words and t
 
 from dataclasses import dataclass, replace
 
+from deshpc.config import FieldConfig
+from deshpc.data.schema import Schema
+
 PARTS = ("train", "valid", "test")
 
 
@@ -58,6 +61,16 @@ class Description:
         """m, in expectation."""
         bag = self.profile.bag
         return len(self.profile.one_hot) + (len(self.profile.multi_hot) * bag.mean if bag else 0)
+
+    @property
+    def schema(self):
+        """The Schema that rows of the same samples would have; the raw value of a key is the value's number in text."""
+        single, bag = len(self.profile.one_hot), self.profile.bag
+        weight = ":" if bag and bag.recency != 1 else ""
+        names = self.field_names
+        fields = [FieldConfig(name) for name in names[:single]]
+        fields += [FieldConfig(name, "multi", weight_separator=weight) for name in names[single:]]
+        return Schema.of_fields([*fields, *(FieldConfig(name, "dense") for name in self.dense_names)], "label")
 
     def rows(self, part):
         """Number of samples of `part`, one of PARTS."""

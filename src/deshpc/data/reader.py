@@ -4,17 +4,19 @@ from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.values import value_shape
 from deshpc.data.batch import Batch
-from deshpc.data.gather import gather_rows
+from deshpc.data.gather import copy_rows, gather_rows
 from deshpc.data.order import EpochOrder
 
 
 class Reader:
-    """Reads `dataset` for one rank.
+    """Reads `dataset`, a Dataset or a ChainedDataset, for one rank.
 
     share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
     buffers : makes a set of reusable arrays (`backend.buffers`)
-    A batch points into the data set's keys; only dense features and labels are copied, and only in shuffled order.
+    A batch inside one piece of the data set points into its keys; only dense features and labels are copied, and only in
+    shuffled order.  Of a batch that has rows of several pieces everything is copied.
     """
 
     def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
@@ -27,34 +29,76 @@ class Reader:
         """Batches of an epoch; the last one may be smaller."""
         return -(-len(self._dataset) // self._batch_samples)
 
-    def epoch(self, epoch, first_step=0):
-        """Yield the Batches of an epoch.  Each is valid until the one after the next is asked for."""
-        order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
-        for number in range(self.batches):
-            yield self._batch(order, number, first_step)
+    def epoch(self, epoch, first_step=0, first_batch=0):
+        """Yield the Batches of an epoch from `first_batch` on.  Each is valid until the one after the next is asked for.
 
-    def _batch(self, order, number, first_step):
+        first_step : step of the epoch's batch 0
+        """
+        order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
+        for number in range(first_batch, self.batches):
+            yield self._batch(order, number, first_step + number)
+
+    def _batch(self, order, number, step):
         begin = number * self._batch_samples
         total = min(self._batch_samples, len(self._dataset) - begin)
         first, last = self._share(total)
-        step = first_step + number
-        if not self._shuffle:
-            return self._view(step, total, begin + first, begin + last)
-        return self._gather(step, total, order.rows(begin + first, begin + last))
+        low, high = begin + first, begin + last
+        rows = order.rows(low, high)
+        if self._shuffle and len(rows):
+            low, high = int(rows.min()), int(rows.max()) + 1
+        starts = self._dataset.starts
+        piece = min(int(np.searchsorted(starts, low, side="right")) - 1, len(starts) - 2)
+        if high > starts[piece + 1]:
+            return self._copy(step, total, rows, starts)
+        data, before = self._dataset.piece(piece), int(starts[piece])
+        if self._shuffle:
+            return self._gather(step, total, rows, data, before)
+        return self._view(step, total, rows, data, low - before, high - before)
 
-    def _view(self, step, total, begin, end):
-        data = self._dataset
+    def _view(self, step, total, rows, data, begin, end):
         return Batch(
-            step, total, np.arange(begin, end, dtype=np.int64), data.offsets[begin:end], data.offsets[begin + 1 : end + 1],
-            data.keys, data.fields, data.values, data.dense[begin:end], data.labels[begin:end],
+            step, total, rows, data.offsets[begin:end], data.offsets[begin + 1 : end + 1], data.keys, data.fields,
+            data.values, data.dense[begin:end], data.labels[begin:end],
             None if data.truth is None else data.truth[begin:end],
         )  # fmt: skip
 
-    def _gather(self, step, total, rows):
-        data, buffers, n = self._dataset, next(self._sets), len(rows)
-        begins, ends = buffers.array("begins", n, np.int64), buffers.array("ends", n, np.int64)
-        dense = buffers.array("dense", (n, data.n_dense), np.float32)
-        labels = buffers.array("labels", n, np.float32)
-        truth = None if data.truth is None else buffers.array("truth", n, np.float32)
-        gather_rows(rows, data.offsets, data.dense, data.labels, data.truth, begins, ends, dense, labels, truth)
+    def _gather(self, step, total, rows, data, before):
+        begins, ends, dense, labels, truth = self._room(len(rows), data)
+        own = rows - before if before else rows
+        gather_rows(own, data.offsets, data.dense, data.labels, data.truth, begins, ends, dense, labels, truth)
         return Batch(step, total, rows, begins, ends, data.keys, data.fields, data.values, dense, labels, truth)
+
+    def _copy(self, step, total, rows, starts):
+        numbers = np.searchsorted(starts, rows, side="right") - 1
+        pieces = [(self._dataset.piece(number), number) for number in np.unique(numbers).tolist()]
+        begins, ends, dense, labels, truth = self._room(len(rows), pieces[0][0])
+        lengths = np.zeros(len(rows), np.int64)
+        for data, number in pieces:
+            own = rows[numbers == number] - starts[number]
+            lengths[numbers == number] = data.offsets[own + 1] - data.offsets[own]
+        np.cumsum(lengths, out=ends)
+        np.subtract(ends, lengths, out=begins)
+        nnz, like = int(lengths.sum()), pieces[0][0].values
+        array = self._buffers.array
+        keys, fields = array("keys", nnz, np.uint64), array("fields", nnz, np.uint16)
+        values = None if like is None else array("values", value_shape(like, nnz), np.float32)
+        for data, number in pieces:
+            places = np.flatnonzero(numbers == number)
+            copy_rows(
+                places, rows[places] - starts[number], data.offsets, data.keys, data.fields, _flat(data.values), data.dense,
+                data.labels, data.truth, begins, keys, fields, _flat(values), dense, labels, truth,
+            )  # fmt: skip
+        return Batch(step, total, rows, begins, ends, keys, fields, values, dense, labels, truth)
+
+    def _room(self, n, data):
+        """begins, ends, dense, labels and truth for n samples, in the next set of buffers."""
+        self._buffers = next(self._sets)
+        array = self._buffers.array
+        return (
+            array("begins", n, np.int64), array("ends", n, np.int64), array("dense", (n, data.n_dense), np.float32),
+            array("labels", n, np.float32), None if data.truth is None else array("truth", n, np.float32),
+        )  # fmt: skip
+
+
+def _flat(values):
+    return None if values is None else values.reshape(-1)

@@ -1,6 +1,6 @@
 """Which columns make up a sample: key fields with their numbers, dense features and the label."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from deshpc.config import DataConfig, FieldConfig
 
@@ -33,6 +33,17 @@ class Schema:
             dense_fields=tuple(field for field in fields if field.kind == "dense"),
             label=label,
         )
+
+    def to_json(self) -> dict:
+        """As plain dictionaries, lists and strings: key fields before dense ones."""
+        fields = [{**asdict(field), "boundaries": list(field.boundaries)} for field in self.key_fields + self.dense_fields]
+        return {"fields": fields, "label": self.label}
+
+    @classmethod
+    def from_json(cls, tree: dict) -> "Schema":
+        """The inverse of `to_json`."""
+        fields = [FieldConfig(**{**field, "boundaries": tuple(field["boundaries"])}) for field in tree["fields"]]
+        return cls.of_fields(fields, tree["label"])
 
     @property
     def value_width(self):

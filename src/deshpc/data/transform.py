@@ -1,6 +1,7 @@
-"""Transforms of numeric columns, fitted once on the training rows, and the step from columns to samples.
+"""Fitted transforms of numeric columns, applied with NumPy alone: a saved model needs no compiler.
 
-A dense feature becomes (sign(x) log(1 + |x|) - mean) / std, 0 where it is missing: the mean of the training rows.
+A dense feature becomes (z - mean) / std with z = sign(x) log(1 + |x|), or 0, the mean of the training rows, where it is
+missing.  z is rounded to float32, so that whoever has kept it as such gets the same bits.
 A bucket field becomes the key of its bucket's number, or of the empty value where it is missing.
 """
 
@@ -8,10 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deshpc.data.columns import Bucket, Categorical, Columns
-from deshpc.data.compressed_rows import compressed_rows
-from deshpc.data.dataset import Dataset
-from deshpc.data.schema import Schema
 from deshpc.hashing.key import key
 
 
@@ -23,21 +20,15 @@ class Standardisation:
     mean: float
     std: float
 
-    @classmethod
-    def fit(cls, name, numbers):
-        """Measure (n) float64 `numbers`; a constant column gets std 1, one without numbers mean 0 and std 1."""
-        x = signed_log(numbers[~np.isnan(numbers)])
-        if len(x) == 0:
-            return cls(name, 0.0, 1.0)
-        if x.min() == x.max():  # the rounded mean of equal numbers may differ from them
-            return cls(name, float(x[0]), 1.0)
-        return cls(name, float(x.mean()), float(x.std()))
-
     def apply(self, numbers):
-        """(n) float64 numbers to (n) float64 standardised ones."""
-        x = (signed_log(numbers) - self.mean) / self.std
+        """(n) float64 numbers to (n) float32 dense features."""
+        return self.standardise(signed_log(numbers))
+
+    def standardise(self, logs):
+        """(n) float32 signed logarithms to (n) float32 dense features."""
+        x = (logs.astype(np.float64) - self.mean) / self.std
         x[np.isnan(x)] = 0.0
-        return x
+        return x.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,23 +38,15 @@ class Buckets:
     name: str
     boundaries: tuple[float, ...]
 
-    @classmethod
-    def fit(cls, name, numbers, buckets):
-        """Boundaries at the quantiles 1/buckets, 2/buckets, ... of (n) float64 `numbers`, equal ones merged.
-
-        Boundary i is the smallest number such that i/buckets of the present numbers are less than or equal to it.
-        """
-        present = numbers[~np.isnan(numbers)]
-        if len(present) == 0:
-            return cls(name, ())
-        ranks = -(-np.arange(1, buckets) * len(present) // buckets) - 1  # ceil(i n / buckets), counted from 0
-        return cls(name, tuple(np.unique(np.partition(present, ranks)[ranks]).tolist()))
-
     def keys(self, numbers):
         """(n) float64 numbers to (n) uint64 keys."""
-        texts = [*map(str, range(len(self.boundaries) + 1)), ""]  # last: the key of a missing number
-        keys = np.array([key(self.name, text) for text in texts], np.uint64)
-        return keys[np.where(np.isnan(numbers), -1, np.searchsorted(self.boundaries, numbers, side="right"))]
+        buckets = np.searchsorted(self.boundaries, numbers, side="right")
+        return self.bucket_keys()[np.where(np.isnan(numbers), -1, buckets)]
+
+    def bucket_keys(self):
+        """The keys of all buckets, and last that of a missing number: (boundaries + 2) uint64."""
+        texts = [*map(str, range(len(self.boundaries) + 1)), ""]
+        return np.array([key(self.name, text) for text in texts], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -72,38 +55,6 @@ class Transforms:
 
     dense: tuple[Standardisation, ...]
     buckets: tuple[Buckets, ...]
-
-    @classmethod
-    def fit(cls, columns: Columns, schema: Schema) -> "Transforms":
-        """Fit to training rows; a bucket field with `boundaries` in its configuration keeps those."""
-        return cls(
-            dense=tuple(
-                Standardisation.fit(field.name, numbers)
-                for field, numbers in zip(schema.dense_fields, columns.dense_fields, strict=True)
-            ),
-            buckets=tuple(
-                Buckets(field.name, field.boundaries)
-                if field.boundaries
-                else Buckets.fit(field.name, column.numbers, field.buckets)
-                for field, column in zip(schema.key_fields, columns.key_fields, strict=True)
-                if field.kind == "bucket"
-            ),
-        )
-
-    def apply(self, columns: Columns) -> Dataset:
-        """The samples of `columns`, parsed under the schema of the fit."""
-        buckets = iter(self.buckets)
-        offsets, keys, fields, values = compressed_rows(
-            len(columns),
-            [
-                Categorical(next(buckets).keys(column.numbers)) if isinstance(column, Bucket) else column
-                for column in columns.key_fields
-            ],
-        )
-        dense = np.empty((len(columns), len(self.dense)), np.float32)
-        for j, (standardisation, numbers) in enumerate(zip(self.dense, columns.dense_fields, strict=True)):
-            dense[:, j] = standardisation.apply(numbers)
-        return Dataset(offsets, keys, fields, values, dense, columns.labels)
 
     def to_json(self) -> dict:
         """As plain dictionaries, lists, strings and floats; JSON keeps every float exactly."""
@@ -122,5 +73,5 @@ class Transforms:
 
 
 def signed_log(x):
-    """sign(x) log(1 + |x|)"""
-    return np.copysign(np.log1p(np.abs(x)), x)
+    """sign(x) log(1 + |x|) as float32, NaN where x is."""
+    return np.copysign(np.log1p(np.abs(x)), x).astype(np.float32)

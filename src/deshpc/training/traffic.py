@@ -93,7 +93,7 @@ def _run(session, train_set, steps, samples):
     return Run(
         operator=model.operators.name, ranks=session.group.size, threads=session.backend.threads, steps=steps,
         samples=samples, fields=session.input.n_fields, n_dense=train_set.n_dense,
-        dense_parameters=len(model.parameters.values), weighted=train_set.values is not None,
+        dense_parameters=len(model.parameters.values), value_width=train_set.value_width,
         state_width=model.width, row_width=layout.weights, dim=layout.dim,
         row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=train.exchange,
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",

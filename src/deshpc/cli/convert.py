@@ -1,0 +1,42 @@
+"""`deshpc convert`: the rows of a configuration as caches, and the configuration that trains on them."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+from deshpc.cli.tables import aligned
+from deshpc.cli.toml import to_toml
+from deshpc.comm.launcher import launcher
+from deshpc.config import DataConfig, load, resolved
+from deshpc.errors import ConfigError, DataError, LaunchError
+
+
+def convert(path, folder, overrides):
+    """Write PART.cache of each part and config.toml to `folder`; returns what was written, as text."""
+    from deshpc.data.conversion import convert_parts
+    from deshpc.storage.whole_file import write_text
+
+    if launcher().ranks > 1:
+        raise LaunchError("deshpc convert is a single process: start it without mpiexec or srun")
+    config, folder = load(path, overrides), Path(folder)
+    target = folder / "config.toml"
+    if target.exists() and target.samefile(path):
+        raise ConfigError(f"--out {folder}: {target} would be replaced; choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made: {error.strerror}") from None
+    lines, parts = [], {}
+    begin = time.perf_counter()
+    for part, converted in convert_parts(config.data, folder):
+        seconds, begin = time.perf_counter() - begin, time.perf_counter()
+        skipped = f", {converted.skipped:,} rows skipped" if converted.skipped else ""
+        rate = f"{converted.rows / seconds:,.0f} rows/s, {converted.nbytes / seconds / 1e6:,.0f} MB/s written"
+        lines.append((str(converted.path), f"{converted.rows:,} rows, {converted.nbytes:,} bytes, {rate}{skipped}"))
+        parts[part] = (converted.path.name,)
+    own = dataclasses.replace(config, data=DataConfig(format="cache", label=config.data.label, **parts))
+    try:
+        write_text(target, to_toml(resolved(own)) + "\n")
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written: {error.strerror}") from None
+    return aligned([*lines, (str(target), "deshpc train trains on these caches by it")])

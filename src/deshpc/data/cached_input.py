@@ -1,0 +1,81 @@
+"""The samples of caches: each rank maps the files itself, and the operating system holds them once a node."""
+
+from deshpc.data import files
+from deshpc.data.bad_rows import BadRows
+from deshpc.data.cache import Cache
+from deshpc.data.dataset import ChainedDataset
+from deshpc.errors import DataError
+
+
+class CacheInput:
+    """Caches that `deshpc convert` has written: several of a part are one data set.
+
+    schema, transforms : those of all caches, which have to agree; transforms is None where nothing was fitted
+    bad_rows : {part: BadRows}: what was skipped when the part was converted
+    """
+
+    mapped, fitted = True, True
+
+    def __init__(self, config):
+        self._config, self._caches, self.bad_rows = config, {}, {}
+        first = self.caches(next(part for part in ("train", "valid", "test") if self.has(part)))[0]
+        self.schema, self.transforms = first.schema, first.transforms
+        self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
+
+    def has(self, part):
+        """Whether the configuration names files of this part."""
+        return bool(getattr(self._config, part))
+
+    def load(self, part):
+        """The ChainedDataset of a part."""
+        caches = self.caches(part)
+        pieces = [(cache, number) for cache in caches for number in range(len(cache.counts))]
+        return ChainedDataset(
+            [count for cache in caches for count in cache.counts],
+            lambda number: pieces[number][0].piece(pieces[number][1]),
+            sum(cache.nnz for cache in caches),
+            self.n_dense,
+            caches[0].value_width,
+            all(cache.has_truth for cache in caches),
+        )
+
+    def blocks(self, part):
+        """Yield the rows of a part as (None, Dataset), piece by piece."""
+        dataset = self.load(part)
+        return ((None, dataset.piece(number)) for number in range(len(dataset.starts) - 1))
+
+    def caches(self, part):
+        """The part's files, each a Cache of the schema and transforms that all have."""
+        if part not in self._caches:
+            caches = [Cache(path) for path in files.expand(getattr(self._config, part))]
+            for cache in caches:
+                self._require_same(cache, next(iter(self._caches.values()), caches)[0])
+            if not any(cache.rows for cache in caches):
+                raise DataError(f"data.{part}: no rows in {', '.join(cache.path for cache in caches)}")
+            bad_rows = self.bad_rows[part] = BadRows("skip")
+            for cache in caches:
+                bad_rows.count += cache.skipped
+                bad_rows.examples += cache.examples
+            self._caches[part] = caches
+        return self._caches[part]
+
+    def state(self):
+        """Transforms and schema as plain JSON types."""
+        return {**(self.transforms.to_json() if self.transforms else {}), "schema": self.schema.to_json()}
+
+    def restore(self, state):
+        """DataError unless a stored `state` is that of the caches."""
+        own = self.state()
+        same_schema = state.get("schema", own["schema"]) == own["schema"]
+        if not same_schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
+            raise DataError(
+                f"{next(iter(self._caches.values()))[0].path}: was made with other fields or other fitted transforms than "
+                "the model; convert the rows together with the training rows of the model"
+            )
+
+    def _require_same(self, cache, first):
+        for name, what in (("schema", "schema"), ("transforms", "fit"), ("has_truth", "kind of samples")):
+            if getattr(cache, name) != getattr(first, name):
+                raise DataError(
+                    f"{cache.path}: has another {what} than {first.path}; convert all parts by one configuration"
+                )

@@ -1,0 +1,49 @@
+"""Rows to caches: one pass over each part, block by block, in memory of about two pieces."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deshpc.data.cache import Cache, CacheWriter
+from deshpc.data.input import open_input
+from deshpc.data.numbers import NumberStatistics
+from deshpc.data.samples import finish
+from deshpc.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A cache that was written: its path, rows, bytes, and rows that could not be read."""
+
+    path: Path
+    rows: int
+    nbytes: int
+    skipped: int
+
+
+def convert_parts(config, folder):
+    """Write each part of a DataConfig to `folder`/PART.cache; yields (part, Converted) of each when it is whole.
+
+    The training part comes first, since it fits the transforms: its dense features and buckets are finished in place when
+    all of it has been read.  A cache of that name is replaced when the new one is whole; an error leaves no partial file.
+    """
+    if config.format == "cache":
+        raise ConfigError("data.format = 'cache': these rows are converted already")
+    source = open_input(config)
+    for part in ("train", "valid", "test"):
+        if source.has(part):
+            yield part, _convert(source, part, Path(folder) / f"{part}.cache")
+
+
+def _convert(source, part, path):
+    numbers = NumberStatistics(source.schema)
+    unfinished = part == "train" and not source.fitted
+    with CacheWriter(path, source.schema) as writer:
+        for columns, block in source.blocks(part):
+            if columns is not None:
+                numbers.add(columns)
+                if not unfinished:
+                    finish(block, source.schema, source.transforms)
+            writer.add(block)
+        bad_rows = source.bad_rows[part]
+        writer.finish(source.transforms, unfinished, bad_rows, numbers.to_json())
+    return Converted(path, writer.rows, Cache(path).nbytes, bad_rows.count)

@@ -1,0 +1,93 @@
+"""Columns to samples, in two steps, since transforms are known only after all training rows have been seen.
+
+`unfinished` gives a Dataset whose dense features are signed logarithms, NaN where missing, and in which the bits of its
+number stand for a bucket field's key; `finish` applies the transforms in place.  Text in memory and caches are both
+made so, which is why they agree to the bit.
+"""
+
+import numpy as np
+
+from deshpc.data.columns import Bucket, Categorical, Entries
+from deshpc.data.compressed_rows import compressed_rows
+from deshpc.data.dataset import Dataset
+from deshpc.data.transform import signed_log
+from deshpc.jit import kernel
+
+
+def samples_of(columns, schema, transforms):
+    """The Dataset of some Columns.  Without labels they are 0."""
+    dataset = unfinished(columns, schema)
+    finish(dataset, schema, transforms)
+    return dataset
+
+
+def unfinished(columns, schema):
+    """Some Columns as a Dataset that lacks the transforms."""
+    dense = np.empty((len(columns), len(schema.dense_fields)), np.float32)
+    for j, numbers in enumerate(columns.dense_fields):
+        dense[:, j] = signed_log(numbers)
+    fields = columns.key_fields
+    if not isinstance(fields, Entries):
+        fields = [_keys(column) for column in fields]
+    compressed = compressed_rows(len(columns), fields, schema.key_fields, schema.value_width)
+    labels = np.zeros(len(columns), np.float32) if columns.labels is None else columns.labels
+    return Dataset(*compressed, dense, labels)
+
+
+def finish(dataset, schema, transforms):
+    """Apply transforms to an `unfinished` Dataset, in place."""
+    finish_dense(dataset.dense, transforms)
+    finish_keys(dataset.keys, dataset.fields, schema, transforms)
+
+
+def finish_dense(dense, transforms):
+    """(n, n_dense) float32 signed logarithms to dense features, in place: bit for bit `Standardisation.standardise`."""
+    means, stds = (np.array([getattr(one, name) for one in transforms.dense], np.float64) for name in ("mean", "std"))
+    _finish_dense(dense, means, stds)
+
+
+def finish_keys(keys, fields, schema, transforms):
+    """Numbers of bucket fields to keys, in place among the keys of other fields: keys (nnz) uint64, fields (nnz) uint16."""
+    if not transforms.buckets:
+        return
+    place = np.full(len(schema.key_fields), -1, np.int64)
+    place[[i for i, field in enumerate(schema.key_fields) if field.kind == "bucket"]] = range(len(transforms.buckets))
+    most = max(len(one.boundaries) for one in transforms.buckets)
+    boundaries = np.full((len(transforms.buckets), most), np.inf)
+    bucket_keys = np.zeros((len(transforms.buckets), most + 2), np.uint64)
+    for i, one in enumerate(transforms.buckets):
+        boundaries[i, : len(one.boundaries)] = one.boundaries
+        *bucket_keys[i, : len(one.boundaries) + 1], bucket_keys[i, -1] = one.bucket_keys()
+    _finish_keys(keys, keys.view(np.float64), fields, place, boundaries, bucket_keys)
+
+
+def _keys(column):
+    if isinstance(column, Categorical):
+        return column.keys
+    return column.numbers.view(np.uint64) if isinstance(column, Bucket) else column
+
+
+@kernel
+def _finish_dense(dense, means, stds):
+    for row in range(dense.shape[0]):
+        for j in range(dense.shape[1]):
+            x = (np.float64(dense[row, j]) - means[j]) / stds[j]
+            dense[row, j] = 0.0 if np.isnan(x) else x
+
+
+@kernel
+def _finish_keys(keys, numbers, fields, place, boundaries, bucket_keys):
+    """Numbers of bucket fields to keys, in place; `keys` and `numbers` (nnz) are the same memory.
+
+    place       : (fields) int64     which bucket field a field is, or -1
+    boundaries  : (bucket fields, most) float64   filled up with infinity, which no number reaches
+    bucket_keys : (bucket fields, most + 2) uint64   last: the key of a missing number
+    """
+    for i in range(len(keys)):
+        field = place[fields[i]]
+        if field < 0:
+            continue
+        bucket = bucket_keys.shape[1] - 1
+        if not np.isnan(numbers[i]):
+            bucket = np.searchsorted(boundaries[field], numbers[i], side="right")
+        keys[i] = bucket_keys[field, bucket]

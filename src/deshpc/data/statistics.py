@@ -1,0 +1,196 @@
+"""What data looks like: keys per sample, distinct keys, skew, missing values; block by block, exactly.
+
+Memory is that of the distinct keys, 16 bytes each, twice while counts are merged.
+"""
+
+import numpy as np
+
+from deshpc.data.cached_input import CacheInput
+from deshpc.data.numbers import NumberStatistics, merged
+from deshpc.data.samples import finish_keys
+from deshpc.hashing.key import key
+
+BATCH_SIZES = (512, 2048, 8192)
+_BATCHES = 20
+_RANKED_KEYS, _FEWEST_RANKED = 1000, 10
+
+
+def profile_of(source, part):
+    """Statistics of a part of an Input, as plain JSON types.
+
+    rows, positive_share, skipped
+    keys_per_sample, most_keys : mean and largest number of key occurrences of a sample
+    distinct_keys       : of all fields
+    distinct_per_sample : {batch size: distinct keys of a batch, divided by its samples}: mean of the first 20 full
+                          batches in file order, None where there is none
+    fields : for each key field its name, kind, distinct_keys, keys_per_sample, most_keys; missing_share of the samples,
+             which have no key in it, or that of the empty value; top_share of the occurrences that are the most frequent
+             key's; zipf_exponent, see `zipf_exponent`
+    dense  : for each dense field its name, missing_share, min, max, mean of the raw numbers, None where they are not known
+
+    Text of bucket fields is read twice if they have yet to be fitted.
+    """
+    schema = source.schema
+    buckets = any(field.kind == "bucket" for field in schema.key_fields)
+    if buckets and not source.fitted:
+        source.fit()
+    samples, numbers = SampleStatistics(schema), NumberStatistics(schema)
+    for columns, block in source.blocks(part):
+        if columns is not None:
+            numbers.add(columns)
+            if buckets:
+                finish_keys(block.keys, block.fields, schema, source.transforms)
+        samples.add(block)
+    raw = numbers.to_json()
+    if isinstance(source, CacheInput):
+        raw = merged([one.numbers for one in source.caches(part)])
+    return {
+        **samples.to_json(),
+        "skipped": source.bad_rows[part].count,
+        "dense": [_dense(*item) for item in raw.items()],
+    }
+
+
+class SampleStatistics:
+    """Takes Datasets of a schema, one after another."""
+
+    def __init__(self, schema):
+        self._schema = schema
+        self._rows, self._positives, self._most_keys = 0, 0, 0
+        self._fields = [_FieldStatistics(field.name) for field in schema.key_fields]
+        self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
+
+    def add(self, dataset):
+        """Take a Dataset; its dense features do not matter."""
+        counts = np.diff(dataset.offsets)
+        self._rows += len(dataset)
+        self._positives += int(dataset.labels.sum(dtype=np.float64))
+        self._most_keys = max(self._most_keys, int(counts.max(initial=0)))
+        samples = np.repeat(np.arange(len(dataset)), counts)
+        order = np.argsort(dataset.fields, kind="stable")  # a field's occurrences side by side, samples in order
+        edges = np.searchsorted(dataset.fields[order], np.arange(len(self._fields) + 1))
+        for field, begin, end in zip(self._fields, edges, edges[1:], strict=False):
+            if end > begin:
+                field.add(dataset.keys[order[begin:end]], samples[order[begin:end]])
+        for batches in self._batches.values():
+            batches.add(dataset)
+
+    def to_json(self):
+        """What `profile_of` says, but for what samples do not have."""
+        fields = [
+            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.key_fields, strict=True)
+        ]
+        occurrences = sum(one.occurrences for one in self._fields)
+        return {
+            "rows": self._rows,
+            "positive_share": _share(self._positives, self._rows),
+            "keys_per_sample": _share(occurrences, self._rows),
+            "most_keys": self._most_keys,
+            "distinct_keys": sum(one["distinct_keys"] for one in fields),
+            "distinct_per_sample": {str(size): batches.mean() for size, batches in self._batches.items()},
+            "fields": fields,
+        }
+
+
+class _FieldStatistics:
+    def __init__(self, name):
+        self._empty = np.uint64(key(name, ""))
+        self._counts, self._present, self._most, self.occurrences = _KeyCounts(), 0, 0, 0
+
+    def add(self, keys, samples):
+        """Take a block's occurrences of the field: keys and samples (n), samples in order."""
+        self.occurrences += len(keys)
+        first = np.flatnonzero(np.diff(samples, prepend=-1))
+        self._most = max(self._most, int(np.diff(first, append=len(samples)).max()))
+        self._present += _changes(samples[keys != self._empty])
+        self._counts.add(keys)
+
+    def to_json(self, field, rows):
+        counts = self._counts.counts()
+        return {
+            "name": field.name, "kind": field.kind, "distinct_keys": len(counts),
+            "keys_per_sample": _share(self.occurrences, rows), "most_keys": self._most,
+            "missing_share": _share(rows - self._present, rows),
+            "top_share": _share(int(counts.max(initial=0)), self.occurrences), "zipf_exponent": zipf_exponent(counts),
+        }  # fmt: skip
+
+
+class _KeyCounts:
+    """How often each key was met: sorted runs, each at least twice as long as the next, so that merging stays cheap."""
+
+    def __init__(self):
+        self._runs = []
+
+    def add(self, keys):
+        self._runs.append(np.unique(keys, return_counts=True))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            self._merge()
+
+    def counts(self):
+        """(distinct keys) int64"""
+        while len(self._runs) > 1:
+            self._merge()
+        return self._runs[0][1] if self._runs else np.zeros(0, np.int64)
+
+    def _merge(self):
+        keys, counts = (np.concatenate(pair) for pair in zip(self._runs.pop(), self._runs.pop(), strict=True))
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        self._runs.append((keys[first], np.add.reduceat(counts[order], first)))
+
+
+class _DistinctPerBatch:
+    """Distinct keys of the first batches of `size` samples."""
+
+    def __init__(self, size):
+        self._size, self._held, self._rows, self._found = size, [], 0, []
+
+    def add(self, dataset):
+        begin = 0
+        while begin < len(dataset) and len(self._found) < _BATCHES:
+            end = min(begin + self._size - self._rows, len(dataset))
+            self._held.append(dataset.keys[dataset.offsets[begin] : dataset.offsets[end]])
+            self._rows += end - begin
+            begin = end
+            if self._rows == self._size:
+                self._found.append(_changes(np.sort(np.concatenate(self._held))))
+                self._held, self._rows = [], 0
+
+    def mean(self):
+        return sum(self._found) / len(self._found) / self._size if self._found else None
+
+
+def _changes(ordered):
+    """Number of distinct elements of an ordered array."""
+    return min(1, len(ordered)) + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+
+
+def zipf_exponent(counts):
+    """a of count ~ rank^-a: the slope of log count over log rank, by least squares over the 1,000 most frequent keys.
+
+    counts : (n) int64, in any order  ->  float, None for fewer than 10 keys
+    """
+    ranked = (
+        np.sort(np.partition(counts, max(0, len(counts) - _RANKED_KEYS))[-_RANKED_KEYS:])[::-1]
+        if len(counts)
+        else counts
+    )
+    if len(ranked) < _FEWEST_RANKED:
+        return None
+    x, y = np.log(np.arange(1, len(ranked) + 1)), np.log(ranked)
+    x -= x.mean()
+    return float(-(x @ y) / (x @ x))
+
+
+def _dense(name, numbers):
+    rows = numbers["missing"] + numbers["present"]
+    return {
+        "name": name,
+        "missing_share": _share(numbers["missing"], rows),
+        **{one: numbers[one] for one in ("min", "max", "mean")},
+    }
+
+
+def _share(part, whole):
+    return part / whole if whole else None
