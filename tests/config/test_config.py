@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from deshpc.cli.info import _toml, describe
+from deshpc.cli.info import describe
+from deshpc.cli.toml import to_toml
 from deshpc.config import Config, FieldConfig, load, override, resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError
@@ -353,7 +354,7 @@ def test_what_info_prints_is_the_same_configuration(tmp_path_factory, tree):
     assert build(resolved(config)) == config
     folder = tmp_path_factory.getbasetemp()
     first, second = folder / "first.toml", folder / "second.toml"
-    first.write_text(_toml(resolved(config)), encoding="utf-8", newline="")
+    first.write_text(to_toml(resolved(config)), encoding="utf-8", newline="")
     assert load(first) == config
     second.write_text(describe(first, (), False), encoding="utf-8", newline="")
     assert load(second) == config

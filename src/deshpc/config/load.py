@@ -10,11 +10,6 @@ from pathlib import Path
 from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
-
 
 def load(path, overrides=()):
     """Read a TOML file, apply `section.key=value` overrides, and return a checked Config.
@@ -24,7 +19,7 @@ def load(path, overrides=()):
     """
     path = Path(path)
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -45,6 +40,15 @@ def build(tree, base=Path("."), source="config"):
         for part in ("train", "valid", "test")
     }
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+
+
+def _parse(text):
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+
+    return tomllib.loads(text)
 
 
 def _absolute(base, name, where):
@@ -79,7 +83,7 @@ def _apply(tree, text):
     if not equals or len(parts) < 2 or not all(parts):
         raise ConfigError(f"--set {text}: expected section.key=value, such as train.epochs=3")
     try:
-        value = tomllib.loads(f"value = {value}")["value"]
+        value = _parse(f"value = {value}")["value"]
     except (ValueError, RecursionError):
         value = value.strip()  # a bare word is a string: --set model.name=lr
     for part in parts[:-1]:

@@ -22,12 +22,13 @@ from deshpc.errors import DataError
 from deshpc.storage.whole_file import publish
 
 FORMAT = 1
-_MAGIC = b"deshpc container".ljust(64, b"\0")
+MAGIC = b"deshpc container"
+_MAGIC = MAGIC.ljust(64, b"\0")
 _TAIL = b"deshpc.\n"
 _TRAILER = struct.Struct("<QQI")
 _TRAILER_BYTES = _TRAILER.size + 4 + len(_TAIL)
 _ALIGNMENT = 64
-_DTYPES = frozenset("<u1 |u1 <u2 <u4 <u8 |i1 <i4 <i8 <f4 <f8".split())
+_DTYPES = frozenset(("|u1", "<u2", "<u4", "<u8", "|i1", "<i4", "<i8", "<f4", "<f8"))
 
 
 class ContainerWriter:
@@ -42,7 +43,7 @@ class ContainerWriter:
         self.path, self._partial = Path(path), Path(f"{path}.partial")
         self.about = dict(about or {})
         self._kind, self._sections, self._end = kind, {}, _ALIGNMENT
-        self._file = self._attempt(lambda: open(self._partial, "w+b"))
+        self._file = self._attempt(lambda: open(self._partial, "w+b"))  # noqa: SIM115  open until it is finished
         self._attempt(lambda: self._file.write(_MAGIC))
 
     def __enter__(self):
@@ -118,11 +119,11 @@ class ContainerWriter:
 class Container:
     """A container file, mapped into memory.
 
-    path  : DataError, naming it, unless it is a whole container of `kind` with sound directory
-    about : the JSON object that its writer gave;  names : of its sections, in file order
+    path  : DataError, naming it, unless it is a whole container of `kind` (None: of any kind) with sound directory
+    kind  : what it is;  about : the JSON object that its writer gave;  names : of its sections, in file order
     """
 
-    def __init__(self, path, kind):
+    def __init__(self, path, kind=None):
         self.path = str(path)
         self._map = self._open()
         self._directory(kind)
@@ -196,8 +197,9 @@ class Container:
             directory = json.loads(text)
             if directory["format"] != FORMAT:
                 raise DataError(f"{self.path}: a container of format {directory['format']!r}; expected {FORMAT}")
-            if directory["kind"] != kind:
+            if kind not in (None, directory["kind"]):
                 raise DataError(f"{self.path}: holds {directory['kind']!r}; expected {kind!r}")
+            self.kind = directory["kind"]
             self.about = dict(directory["about"])
             self._sections = {section["name"]: section for section in directory["sections"]}
             end = _ALIGNMENT
