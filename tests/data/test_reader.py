@@ -35,7 +35,7 @@ def chained(data, counts):
     assert edges[-1] == len(data)
     return ChainedDataset(
         counts,
-        lambda i: data.slice(edges[i], edges[i + 1]),
+        lambda i, verify: data.slice(edges[i], edges[i + 1]),
         len(data.keys),
         data.n_dense,
         data.value_width,
@@ -159,7 +159,8 @@ def test_batches_inside_a_piece_copy_no_keys():
     data, opened = dataset(), []
     edges = (0, 40, 80, ROWS)
 
-    def piece(i):
+    def piece(i, verify):
+        assert verify
         opened.append(i)
         return data.slice(edges[i], edges[i + 1])
 
@@ -171,6 +172,30 @@ def test_batches_inside_a_piece_copy_no_keys():
         np.shares_memory(batch.keys, data.keys) for batch in Reader(parts, 50, lambda n: (0, n), Buffers).epoch(0)
     ]
     assert shares == [False, False, True]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_that_share_the_work_verify_every_piece_before_its_first_batch(ranks, shuffle):
+    data, counts = dataset(), (16, 1, 30, 33, 23)
+    edges = np.cumsum([0, *counts])
+    verified = set()
+
+    def shared(rank):
+        def piece(i, verify):
+            if verify:
+                assert i not in verified
+                verified.add(i)
+            return data.slice(edges[i], edges[i + 1])
+
+        parts = ChainedDataset(counts, piece, len(data.keys), 2, 1, True)
+        parts.share_verification(rank, ranks)
+        return Reader(parts, 20, lambda total: slice_of(total, ranks, rank), Buffers, 3, shuffle, 16).epoch(0)
+
+    for batches in zip(*map(shared, range(ranks)), strict=True):
+        pieces = {int(np.searchsorted(edges, row, side="right")) - 1 for batch in batches for row in batch.samples}
+        assert pieces <= verified
+    assert verified == set(range(len(counts)))
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -32,7 +32,7 @@ class CacheInput:
         pieces = [(cache, number) for cache in caches for number in range(len(cache.counts))]
         return ChainedDataset(
             [count for cache in caches for count in cache.counts],
-            lambda number: pieces[number][0].piece(pieces[number][1]),
+            lambda number, verify: pieces[number][0].piece(pieces[number][1], verify),
             sum(cache.nnz for cache in caches),
             self.n_dense,
             caches[0].value_width,

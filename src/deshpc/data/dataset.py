@@ -59,6 +59,9 @@ class Dataset:
         """Piece `number` as a Dataset."""
         return self
 
+    def touch(self, rows):
+        """Nothing: what is in memory needs no verification."""
+
     def head(self, rows):
         """The first `rows` samples, as views."""
         return self.slice(0, rows)
@@ -107,15 +110,18 @@ def _joined_offsets(parts):
 class ChainedDataset:
     """Data sets one after another, each of which is opened when a row of it is first asked for.
 
-    counts   : rows of each piece
-    open     : function of a piece's number that gives it as a Dataset
-    nnz      : key occurrences of all pieces
+    counts : rows of each piece
+    open   : function of a piece's number, and of whether to verify it, that gives it as a Dataset
+    nnz    : key occurrences of all pieces
     n_dense, value_width, has_truth : of all of them
+
+    The ranks of a node that read the same batches can share the work of verifying: see `share_verification`.
     """
 
     def __init__(self, counts, open_piece, nnz, n_dense, value_width, has_truth):
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self._open, self._pieces, self._nnz = open_piece, {}, nnz
+        self._rank, self._ranks = 0, 1
         self.n_dense, self.value_width, self.has_truth = n_dense, value_width, has_truth
 
     def __len__(self):
@@ -126,10 +132,26 @@ class ChainedDataset:
         """m, the mean number of key occurrences a sample."""
         return self._nnz / max(1, len(self))
 
+    def share_verification(self, rank, ranks):
+        """Verify only every `ranks`-th piece from now on: the other ranks of the node verify the others.
+
+        Each rank must then `touch` the rows of whole batches, not of its own share alone: a damaged piece ends the run
+        at the rank that verifies it, before the step can be completed in which a row of it is first used.
+        """
+        self._rank, self._ranks = rank, ranks
+
+    def touch(self, rows):
+        """Open the pieces of these rows, and verify those that are this rank's to verify."""
+        if len(rows) and len(self._pieces) < len(self.starts) - 1:
+            first, last = np.searchsorted(self.starts, (rows.min(), rows.max()), side="right") - 1
+            numbers = [first] if first == last else np.unique(np.searchsorted(self.starts, rows, side="right") - 1)
+            for number in numbers:
+                self.piece(int(number))
+
     def piece(self, number):
         """Piece `number` as a Dataset."""
         if number not in self._pieces:
-            self._pieces[number] = self._open(number)
+            self._pieces[number] = self._open(number, number % self._ranks == self._rank)
         return self._pieces[number]
 
     def head(self, rows):

@@ -43,7 +43,9 @@ class Reader:
         total = min(self._batch_samples, len(self._dataset) - begin)
         first, last = self._share(total)
         low, high = begin + first, begin + last
-        rows = order.rows(low, high)
+        whole = order.rows(begin, begin + total)
+        self._dataset.touch(whole)
+        rows = whole[first:last]
         if self._shuffle and len(rows):
             low, high = int(rows.min()), int(rows.max()) + 1
         starts = self._dataset.starts

@@ -141,13 +141,13 @@ class Container:
     def __contains__(self, name):
         return name in self._sections
 
-    def read(self, name, version=1):
-        """A section as a read-only array that maps the file; verified at the first call."""
+    def read(self, name, version=1, verify=True):
+        """A section as a read-only array that maps the file; verified at the first call, if it is to be."""
         section = self._section(name)
         if section["version"] != version:
             raise DataError(f"{self.path}, section {name!r}: version {section['version']}; expected {version}")
         start, size = section["offset"], _size(section)
-        if name not in self._verified:
+        if verify and name not in self._verified:
             if zlib.crc32(self._map[start : start + _padded(size)]) != section["crc32"]:
                 raise DataError(f"{self.path}, section {name!r}: damaged: its checksum differs from its content")
             self._verified.add(name)
