@@ -3,14 +3,16 @@
 __version__ = "0.2.0"
 
 
+_HOMES = {
+    "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "ranks": "deshpc.comm.launch",
+    "Predictor": "deshpc.serve.predictor", "Classifier": "deshpc.serve.classifier",
+}  # fmt: skip
+
+
 def __getattr__(name):
-    """`deshpc.train`, `evaluate` and `ranks` are loaded at first use; importing deshpc does nothing."""
-    if name in ("train", "evaluate"):
-        from deshpc.training import api
+    """`deshpc.train`, `evaluate`, `ranks`, `Predictor` and `Classifier` are loaded at first use; importing deshpc does nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deshpc' has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(api, name)
-    if name == "ranks":
-        from deshpc.comm.launch import ranks
-
-        return ranks
-    raise AttributeError(f"module 'deshpc' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,138 @@
+"""Rows of raw values to keys, weights and dense features, by the schema and the transforms of an exported model."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.data.transform import Standardisation
+from deshpc.errors import DataError
+from deshpc.hashing.key import field_seed
+from deshpc.serve.cells import BadCell, number_of, text_of, values_of
+from deshpc.serve.keys import keys_of
+
+
+@dataclass(frozen=True)
+class Samples:
+    """n samples, with nnz key occurrences in all.
+
+    offsets : (n + 1) int64    sample i holds occurrences offsets[i] .. offsets[i + 1]
+    keys    : (nnz) uint64;  fields : (nnz) uint16
+    x, xl   : (nnz) float64    weights of the embedding and of the linear weight
+    dense   : (n, n_dense) float64, of float32 precision as in training
+    """
+
+    offsets: np.ndarray
+    keys: np.ndarray
+    fields: np.ndarray
+    x: np.ndarray
+    xl: np.ndarray
+    dense: np.ndarray
+
+
+class _Occurrences(NamedTuple):
+    """A field's values: texts, and of each its sample (int64) and the weights x and xl (float64)."""
+
+    texts: list
+    samples: np.ndarray
+    x: np.ndarray
+    xl: np.ndarray
+
+
+class Encoder:
+    """Turns the cells of rows into Samples.
+
+    fields : the FieldConfigs in the order in which `encode` wants their cells
+    """
+
+    def __init__(self, schema, transforms):
+        """transforms : Transforms, None where dense features are taken as they are"""
+        self.fields = (*schema.key_fields, *schema.dense_fields)
+        self._key_fields, self._dense_fields = schema.key_fields, schema.dense_fields
+        self._seeds = np.array([field_seed(field.name) for field in schema.key_fields], np.uint64)
+        self._boundaries = {one.name: one.boundaries for one in (transforms.buckets if transforms else ())}
+        self._standardisation = None
+        if transforms and transforms.dense:  # of all dense fields at once: numbers (n, n_dense)
+            means, stds = (np.array([getattr(one, part) for one in transforms.dense]) for part in ("mean", "std"))
+            self._standardisation = Standardisation("", means, stds)
+
+    def encode(self, rows, cells, first=0):
+        """The Samples of so many rows.
+
+        cells : a list of the rows' cells for each of `fields`;  first : number of the first row, for messages
+        """
+        everyone, ones = np.arange(rows), np.ones(rows)
+        parts = [
+            self._values(field, column, first)
+            if field.kind == "multi"
+            else _Occurrences(self._texts(field, column, first), everyone, ones, ones)
+            for field, column in zip(self._key_fields, cells, strict=False)
+        ]
+        sample = _concatenated([part.samples for part in parts], np.int64)
+        order = np.argsort(sample, kind="stable")
+        offsets = np.zeros(rows + 1, np.int64)
+        np.cumsum(np.bincount(sample, minlength=rows), out=offsets[1:])
+        fields = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part.texts) for part in parts])
+        keys = keys_of([text for part in parts for text in part.texts], self._seeds[fields])
+        x, xl = (_concatenated([getattr(part, name) for part in parts], np.float64)[order] for name in ("x", "xl"))
+        return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[len(parts) :], first))
+
+    def _texts(self, field, column, first):
+        """A text a row, of a field that is not multi."""
+        if field.kind == "categorical":
+            return converted(text_of, field, column, first)
+        boundaries = self._boundaries[field.name]
+        numbers = converted(number_of, field, column, first)
+        return [b"%d" % bisect_right(boundaries, number) if number == number else b"" for number in numbers]
+
+    def _values(self, field, column, first):
+        """The _Occurrences of a multi field."""
+        pairs = converted(lambda cell: values_of(cell, field.separator, field.weight_separator), field, column, first)
+        counts = np.array([len(texts) for texts, _ in pairs], np.int64)
+        sums = np.array([weight for _, weights in pairs for weight in weights], np.float64)
+        pooled = {"sum": _rounded(sums), "mean": _rounded(sums / np.repeat(counts, counts))}
+        return _Occurrences(
+            [text for texts, _ in pairs for text in texts],
+            np.repeat(np.arange(len(counts)), counts),
+            pooled[field.pooling],
+            pooled[field.linear_pooling or field.pooling],
+        )
+
+    def _dense(self, rows, cells, first):
+        numbers = np.empty((rows, len(self._dense_fields)))
+        for j, (field, column) in enumerate(zip(self._dense_fields, cells, strict=True)):
+            numbers[:, j] = converted(number_of, field, column, first)
+        if self._standardisation is None:
+            return _rounded(np.nan_to_num(numbers, nan=0.0))
+        return self._standardisation.apply(numbers).astype(np.float64)
+
+
+def _concatenated(arrays, dtype):
+    return np.concatenate([np.empty(0, dtype), *arrays])
+
+
+def _rounded(numbers):
+    """To float32, in which samples are trained, and back."""
+    return numbers.astype(np.float32).astype(np.float64)
+
+
+def converted(convert, field, column, first):
+    """[convert(cell) for each cell]; DataError names row and field of one that is bad.
+
+    convert : a function of `serve.cells`;  first : number of the first cell's row
+    """
+    try:
+        return [convert(cell) for cell in column]
+    except BadCell:
+        for row, cell in enumerate(column, first):
+            try:
+                convert(cell)
+            except BadCell as bad:
+                raise DataError(f"row {row}, field {field.name!r}: {_shown(cell)} is not {bad}") from None
+        raise
+
+
+def _shown(cell):
+    text = repr(cell)
+    return text if len(text) <= 60 else text[:57] + "..."

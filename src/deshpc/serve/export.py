@@ -1,0 +1,52 @@
+"""`deshpc export`: a saved model or a checkpoint to one file for `deshpc.Predictor`.  NumPy only: no MPI, no compiler."""
+
+import numpy as np
+
+from deshpc.checkpoint.folders import model_folder
+from deshpc.checkpoint.load import dense_parameters, row_blocks
+from deshpc.checkpoint.manifest import read_manifest
+from deshpc.config.load import build
+from deshpc.data.profiles import describe
+from deshpc.data.schema import Schema
+from deshpc.data.transform import Transforms
+from deshpc.errors import DataError
+from deshpc.serve.exported import about_model, write_model
+from deshpc.serve.onnx_graph import write_onnx
+
+
+def export(path, out, onnx=None):
+    """Write the model of `path` (a run's directory, a model or a checkpoint) to the file `out`; returns a line of text.
+
+    onnx : also a file for what follows the pooled rows (`onnx_graph`)
+    Rows are read and written block by block, without optimizer state.  DataError where the model is damaged or missing.
+    """
+    folder = model_folder(path)
+    manifest = read_manifest(folder)
+    config = build(manifest["config"], source=str(folder))
+    schema, transforms = _input(config.data, manifest["source"], folder)
+    width = manifest["model"]["scalars"] + manifest["model"]["dim"]
+    dense = dense_parameters(folder, manifest)
+    rows = write_model(
+        out, about_model(config, manifest["steps"]), schema, transforms,
+        ((block.keys, block.numbers[:, :width]) for block in row_blocks(folder, manifest)),
+        np.empty((0, width), manifest["model"]["precision"]), dense,
+    )  # fmt: skip
+    if onnx is not None:
+        write_onnx(onnx, config.model.name, dense)
+    return f"{out}: {config.model.name} model of {manifest['steps']} steps, {rows:,} rows" + (
+        f"; {onnx}" if onnx else ""
+    )
+
+
+def _input(config, source, folder):
+    """(Schema, Transforms or None) of what a model was trained on.
+
+    config : DataConfig;  source : input state of the manifest
+    """
+    if config.format == "synthetic":
+        return describe(config.synthetic).schema, None
+    try:
+        # a cache of generated samples has nothing to transform
+        return Schema.from_json(source["schema"]), Transforms.from_json(source) if "dense" in source else None
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder}: the stored transforms are damaged: {error!r}") from None

@@ -1,0 +1,141 @@
+"""An exported model on disk: one container (`storage.container`, kind "model") that NumPy alone can read.
+
+    keys       (n) uint64, increasing       weights (n), embeddings (n, k): row i is that of key i; k = 0 for lr
+    dense/NAME each dense parameter, such as dense/bias
+    about      model and hash, schema, transforms or null, steps, and how it was trained: `about_model`
+
+Weights have the type in which they were trained.  There is no optimizer state, and no row whose weights are all 0, which
+predicts as an unseen key does.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deshpc.config import resolved
+from deshpc.data.schema import Schema
+from deshpc.data.transform import Transforms
+from deshpc.errors import DataError
+from deshpc.hashing.key import HASH_ID
+from deshpc.storage.container import Container, ContainerWriter
+
+KIND = "model"
+_DENSE = "dense/"
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model without its training.
+
+    name : `model.name`;  schema : of the raw values;  transforms : Transforms, None where dense features are taken as they are
+    keys : (n) uint64, increasing;  weights : (n);  embeddings : (n, k), k = 0 where there are none;  dense : {name: array}
+    """
+
+    name: str
+    schema: Schema
+    transforms: Transforms | None
+    keys: np.ndarray
+    weights: np.ndarray
+    embeddings: np.ndarray
+    dense: dict
+
+
+def about_model(config, steps):
+    """What `write_model` is told of the model of a Config: no paths, nothing of the machine."""
+    tree = resolved(config)
+    return {"model": tree["model"], "steps": steps, "training": {part: tree[part] for part in ("optimizer", "train")}}
+
+
+def write_model(path, about, schema, transforms, blocks, numbers, dense):
+    """Write an exported model; returns its number of rows.
+
+    about   : of `about_model`;  transforms : None where dense features are taken as they are;  dense : {name: array}
+    blocks  : (keys (m) uint64, weights (m, 1 + k)) of rows in key order, asked for one after another: one is held at a time
+    numbers : (0, 1 + k), empty, of the weights' type
+    """
+    stored = None if transforms is None else transforms.to_json()
+    about = {**about, "hash": HASH_ID, "schema": schema.to_json(), "transforms": stored}
+    folder = Path(path).parent
+    try:
+        with (
+            ContainerWriter(path, KIND, about) as writer,
+            _Spool(folder, np.empty(0, np.uint64)) as keys,
+            _Spool(folder, numbers[:, 0]) as weights,
+            _Spool(folder, numbers[:, 1:]) as embeddings,
+        ):
+            for block_keys, block in _in_key_order(blocks, path):
+                used = block.any(axis=1)
+                keys.append(block_keys[used])
+                weights.append(block[used, 0])
+                embeddings.append(block[used, 1:])
+            writer.add("keys", keys.array())
+            writer.add("weights", weights.array())
+            writer.add("embeddings", embeddings.array())
+            for name, array in dense.items():
+                writer.add(_DENSE + name, array)
+            writer.finish()
+            return keys.rows
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _in_key_order(blocks, path):
+    """The blocks, of which each begins above the end of the one before: look-ups rely on it."""
+    last = -1
+    for keys, block in blocks:
+        if len(keys):
+            if int(keys[0]) <= last or not (keys[1:] > keys[:-1]).all():
+                raise DataError(f"{path}: cannot be written: the rows of the saved model are not in key order")
+            last = int(keys[-1])
+        yield keys, block
+
+
+def read_model(path):
+    """The ExportedModel of a file, mapped into memory; every section is verified.  DataError names file and section."""
+    container = Container(path, KIND)
+    about = container.about
+    try:
+        if about["hash"] != HASH_ID:
+            raise DataError(f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}")
+        schema = Schema.from_json(about["schema"])
+        transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
+        name = about["model"]["name"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
+    keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))
+    dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}
+    return ExportedModel(name, schema, transforms, keys, weights, embeddings, dense)
+
+
+class _Spool:
+    """An array that grows by blocks, in a nameless file.
+
+    like : an empty array of the type and width of the rows to come;  rows : so far
+    """
+
+    def __init__(self, folder, like):
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by __exit__
+        self._like, self.rows = like, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._file.close()
+
+    def append(self, block):
+        """Add rows."""
+        self._file.write(block.astype(self._like.dtype).tobytes())
+        self.rows += len(block)
+
+    def array(self):
+        """All rows, mapped."""
+        self._file.flush()
+        shape = (self.rows, *self._like.shape[1:])
+        return (
+            np.memmap(self._file, self._like.dtype, "r", shape=shape)
+            if 0 not in shape
+            else np.empty(shape, self._like.dtype)
+        )

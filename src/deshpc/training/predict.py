@@ -1,0 +1,104 @@
+"""`deshpc predict`: scores of rows, in their order, by the model of a run on any number of ranks."""
+
+import json
+import sys
+from itertools import chain
+
+import numpy as np
+
+from deshpc.checkpoint.load import load_model
+from deshpc.comm.agreement import agreed, run_facts
+from deshpc.comm.failure import fails_together
+from deshpc.comm.ledger import Traffic
+from deshpc.data.input import require
+from deshpc.data.reader import Reader
+from deshpc.errors import ConfigError, DataError
+from deshpc.training.api import saved_run
+from deshpc.training.evaluation import reads_of
+from deshpc.training.row_stream import LoadedRows, StreamedRows
+from deshpc.training.score_files import NoScores, open_scores, require_suffix
+from deshpc.training.session import Session
+from deshpc.training.step import forwards
+
+_LOGITS = Traffic("batch", "partials", "eval")
+
+
+@fails_together
+def predict(directory, out, comm, overrides=(), part="test", data=None, label=True):
+    """Write the probabilities that the model saved in `directory`, a run's or a checkpoint, gives to rows; returns 0.
+
+    out : file.csv, file.csv.gz or file.parquet, see docs/serving.md: one line a row, in their order
+    overrides : `section.key=value` texts;  part : of the run's data, or
+    data : files to score instead, in the run's format;  label : whether the rows have a label
+    Files of rows are read, scored and written block by block.  Collective on `comm`; errors as in `train`.
+    """
+    folder, manifest, config = agreed(
+        comm, lambda: _saved_run(directory, out, overrides, data), lambda saved: run_facts(f"predict to {out}", saved[2])
+    )
+    part = "test" if data else part
+    session = Session(config, comm)
+    group = session.group
+    group.together(lambda: session.input.restore(manifest["source"]))
+    group.together(lambda: require(session.input, part, f"scoring the {part} part"))
+    streamed = config.data.format not in ("synthetic", "cache")
+    rows = StreamedRows(session, part, label) if streamed else LoadedRows(session, part)
+    blocks = rows.blocks()
+    first = _until_samples(group, blocks, part)
+    session.build(first[-1].dataset)
+    load_model(session.model, folder, manifest)
+    writer = group.together(lambda: open_scores(out, rows.several_files) if group.rank == 0 else NoScores())
+    with writer, session.watched():
+        for block in chain(first, blocks):
+            _write_block(session, block, writer)
+        group.together(writer.finish)
+    if group.rank == 0 and rows.skipped and rows.skipped.count:
+        examples = "".join(f"\n  {example}" for example in rows.skipped.examples)
+        sys.stderr.write(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
+    session.close()
+    return 0
+
+
+def _saved_run(directory, out, overrides, data):
+    """What `saved_run` gives, with the files of `data` as test part."""
+    require_suffix(out)
+    files = [f"data.test={json.dumps(list(data))}"] if data else []
+    folder, manifest, config = saved_run(directory, [*overrides, *files])
+    if data and config.data.format == "synthetic":
+        raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
+    return folder, manifest, config
+
+
+def _until_samples(group, blocks, part):
+    """The blocks up to the first one that has samples.  Collective; DataError where there is none."""
+    first = []
+    for block in blocks:
+        first.append(block)
+        if block.dataset is not None:
+            return first
+    group.agree(DataError(f"data.{part}: has no row that can be read"))
+
+
+def _write_block(session, block, writer):
+    """Score a block and write it.  Collective."""
+    group, begin = session.group, 0
+    for probabilities in _probabilities(session, block.dataset) if block.dataset is not None else ():
+        rows = block.rows[begin : begin + len(probabilities)]
+        group.together(lambda rows=rows, scores=probabilities: writer.write(block.file, rows, scores))
+        begin += len(probabilities)
+    if block.end is not None:
+        group.together(lambda: writer.end_file(block.file, block.end))
+
+
+def _probabilities(session, dataset):
+    """Yield (B) float64 of one batch after another, on every rank.  Collective.
+
+    Sent, where each rank has the logits of its own samples: an all-gather of them.
+    """
+    model, group = session.model, session.group
+    reader = Reader(dataset, session.config.train.global_batch_samples, reads_of(model), model.backend.buffers)
+    for forward in forwards(model, reader.epoch(0), train=False):
+        logit = forward.logit
+        if not model.exchange.whole_top:
+            logit = group.gather_samples(logit, np.empty(forward.routed.samples, logit.dtype), _LOGITS).wait()
+        e = np.exp(-np.abs(logit.astype(np.float64)))
+        yield np.where(logit >= 0, 1, e) / (1 + e)
