@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import deshpc
+from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.config.load import build
 
 pytestmark = pytest.mark.mpi
@@ -67,8 +68,9 @@ def test_the_best_model_is_kept_on_disk_and_measured_at_the_end(world, directory
     assert getattr(result.valid, metric) == pytest.approx(sign * scores[best], abs=1e-12)
     again = deshpc.evaluate(directory, world, part="valid")
     assert (again.auc, again.log_loss) == (result.valid.auc, pytest.approx(result.valid.log_loss, abs=1e-12))
-    with np.load(f"{directory}/model/rows-{world.rank:05d}-of-{world.size:05d}.npz") as file:
-        assert file["steps"].max(initial=0) < found[best][1] and len(file["keys"]) == result.rows_per_rank[world.rank]
+    own = RowsFile(f"{directory}/model/rank-{world.rank:05d}-of-{world.size:05d}.rows")
+    assert max((block.steps.max() for block in own.blocks()), default=0) < found[best][1]
+    assert len(own) == result.rows_per_rank[world.rank]
 
 
 def test_without_a_gain_at_the_end_all_epochs_are_trained(world, directory):

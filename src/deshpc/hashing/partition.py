@@ -24,6 +24,11 @@ class KeyPartition(NamedTuple):
     def owners(self):
         return self.ranks * self.shards
 
+    def key_range(self, rank):
+        """(first, last) key of a rank: owners are in the order of their keys, and so are ranks."""
+        first, after = (-(-(r * self.shards << 32) // self.owners) << 32 for r in (rank, rank + 1))
+        return first, after - 1
+
 
 class FieldPartition(NamedTuple):
     """Split by field: `owner_of_field` (F) int64 names the owner of every field's keys."""

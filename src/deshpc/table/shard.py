@@ -20,6 +20,9 @@ _LOAD_LIMIT = 0.6
 _SLOTS_PER_BUCKET = 4
 _MOST_ROWS = 2**31 - 1
 
+BLOCK_ROWS = 65_536
+"""Rows that are read out at a time, where not all are: some megabytes."""
+
 
 @dataclass(frozen=True)
 class Initialisation:
@@ -122,9 +125,25 @@ class Shard:
 
     def export(self):
         """All rows, in key order."""
+        return self._read(*self._in_key_order())
+
+    def blocks(self, block_rows=BLOCK_ROWS):
+        """Yield all rows in key order, so many at a time (copies).  The rows must not change until the last is out.
+
+        Memory beside a block: key and row number of every row.
+        """
+        keys, rows = self._in_key_order()
+        for begin in range(0, len(keys), block_rows):
+            yield self._read(keys[begin : begin + block_rows], rows[begin : begin + block_rows])
+
+    def _in_key_order(self):
+        """(keys, row numbers) of all rows."""
         keys, rows, _ = self._indexed()
         order = np.argsort(keys)
-        keys, rows = keys[order], rows[order]
+        return keys[order], rows[order]
+
+    def _read(self, keys, rows):
+        """The Rows of these keys, which are at these row numbers."""
         n, layout = len(keys), self.layout
         fields, counts, steps = np.empty(n, np.uint16), np.empty(n, np.uint32), np.empty(n, np.uint32)
         numbers = np.empty((n, layout.numbers), layout.precision)

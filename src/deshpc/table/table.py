@@ -7,14 +7,14 @@ import numpy as np
 
 from deshpc.backend.record import CACHE_LINE, WEIGHTS, RecordLayout
 from deshpc.hashing.partition import owners
-from deshpc.table.shard import Initialisation, Rows, Shard
+from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 
 
 @dataclass(frozen=True)
 class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
-    offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values (nnz) float32 or None,
+    offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
     addresses (distinct) int64.  Where rows travel, an occurrence is a requested key, and there are no offsets.
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
     """
@@ -83,6 +83,24 @@ class Table:
     def export(self):
         """All rows of this rank, in key order (`Rows`)."""
         return Rows.concatenate([shard.export() for shard in self._shards])
+
+    def blocks(self, block_rows=BLOCK_ROWS):
+        """Yield the rows of this rank in key order, at most so many at a time: see `Shard.blocks`.
+
+        A shard's keys come before those of the next one, since owners are in the order of their keys (KeyPartition).
+        """
+        for shard in self._shards:
+            yield from shard.blocks(block_rows)
+
+    def copied_blocks(self):
+        """[Rows]: a copy of all rows of this rank, as `blocks`; each thread copies its shard."""
+        parts = self._backend.each(lambda shard: list(shard.blocks()), [(shard,) for shard in self._shards])
+        return [block for part in parts for block in part]
+
+    @property
+    def key_range(self):
+        """(first, last) key that this rank may own."""
+        return self._partition.key_range(self._group.rank)
 
     def load(self, rows):
         """Take from `rows` (any keys, `Rows`) those that this rank owns; returns how many.  Not collective."""

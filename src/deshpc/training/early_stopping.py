@@ -34,5 +34,13 @@ class EarlyStopping:
         self._without_gain += 1
         return "stop" if self._without_gain >= self._patience else "worse"
 
+    def state(self):
+        """What a checkpoint has to keep, as plain JSON types."""
+        return {"best": self.best, "without_gain": self._without_gain}
+
+    def restore(self, state):
+        """Go on from a `state`."""
+        self.best, self._without_gain = state["best"], state["without_gain"]
+
     def _gains(self, value):
         return self.best is None or self._sign * (value - self.best) > self._minimum_gain

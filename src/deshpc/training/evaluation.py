@@ -31,5 +31,5 @@ def evaluate_model(model, dataset, batch_samples):
         model.group,
         np.concatenate(logits) if logits else np.zeros(0),
         np.concatenate(labels) if labels else np.zeros(0, np.float32),
-        np.concatenate(truths) if truths else None if dataset.truth is None else np.zeros(0),
+        np.concatenate(truths) if truths else np.zeros(0) if dataset.has_truth else None,
     )

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, reports on the way, evaluations, early stopping."""
+"""The training loop: epochs of steps, reports on the way, evaluations, early stopping, checkpoints."""
 
 import math
 import time
@@ -7,6 +7,7 @@ from itertools import islice
 
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
+from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
 from deshpc.training.evaluation import evaluate_model, reads_of
 from deshpc.training.metrics import Metrics
@@ -18,70 +19,104 @@ _DIVERGED = "the loss is not finite at step {step}: training diverged; lower opt
 
 @dataclass(frozen=True)
 class Trained:
-    """What the loop has done: steps, samples, seconds of training (evaluations not counted), and why it ended.
+    """What the loop has done, and why it ended.
 
+    steps, samples : that made the model, those before a checkpoint included;  new_steps, new_samples : of this loop
+    seconds : of training, evaluations not counted
     valid : metrics of the model as it is now, None without a validation part or an evaluation of it
     best_step : steps after which the best model was kept, None where none was;  stopped : before the last epoch's end
     """
 
     steps: int
     samples: int
+    new_steps: int
+    new_samples: int
     seconds: float
     valid: Metrics | None
     best_step: int | None
     stopped: bool
 
 
-def train_epochs(session, train_set, valid_set, record, watchdog, keep):
+def train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoint=None, start=None):
     """Train the session's model; returns a Trained.  Collective.
 
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
+    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
+    raises what has gone wrong with the last one;  start : Cursor of the checkpoint that the model is that of
     """
-    return _Loop(session, train_set, valid_set, record, watchdog, keep).run()
+    return _Loop(session, train_set, valid_set, record, watchdog, keep, checkpoint, start or Cursor()).run()
 
 
 class _Loop:
-    def __init__(self, session, train_set, valid_set, record, watchdog, keep):
+    def __init__(self, session, train_set, valid_set, record, watchdog, keep, checkpoint, start):
         self._session, self._config, self._model = session, session.config.train, session.model
         self._train_set, self._valid_set, self._record = train_set, valid_set, record
-        self._watchdog, self._keep = watchdog, keep
+        self._watchdog, self._keep, self._checkpoint, self._start = watchdog, keep, checkpoint, start
         config = self._config
         self._reader = Reader(
             train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.buffers,
             config.seed, config.shuffle, config.shuffle_block_rows,
         )  # fmt: skip
+        self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
         self._stopping = None
         if config.stop_metric != "none":
             self._stopping = EarlyStopping(config.stop_metric, config.stop_patience, config.stop_minimum_gain)
-        self._steps, self._samples, self._seconds = 0, 0, 0.0
-        self._valid, self._best_step, self._stopped = None, None, False
+            if start.stopping:
+                self._stopping.restore(start.stopping)
+        self._steps, self._samples, self._seconds = start.steps, start.samples, 0.0
+        self._valid, self._best_step, self._stopped = None, start.best_step, False
 
     def run(self):
-        for epoch in range(self._config.epochs):
-            self._epoch(epoch)
+        first_batch = self._start.batch
+        for epoch in range(self._start.epoch, self._config.epochs):
+            self._epoch(epoch, first_batch)
+            first_batch = 0
             if self._stopped:
                 break
-        return Trained(self._steps, self._samples, self._seconds, self._valid, self._best_step, self._stopped)
+        return Trained(
+            self._steps, self._samples, self._steps - self._start.steps, self._samples - self._start.samples,
+            self._seconds, self._valid, self._best_step, self._stopped,
+        )  # fmt: skip
 
-    def _epoch(self, epoch):
-        progress = _progress(self._session, epoch, len(self._train_set), self._record)
-        batches, left = self._reader.epoch(epoch, self._steps), self._reader.batches
-        while left and not self._stopped:
-            length = min(self._config.evaluate_every_steps or left, left)
+    def _epoch(self, epoch, done):
+        """Train by the batches of an epoch from number `done` on."""
+        position = done * self._config.global_batch_samples
+        progress = _progress(self._session, epoch, len(self._train_set), position, self._record)
+        batches, total = self._reader.epoch(epoch, self._steps - done, done), self._reader.batches
+        while done < total and not self._stopped:
+            length = self._until_next_event(done, total)
             self._segment(islice(batches, length), progress)
-            left -= length
+            done += length
             self._steps += length
-            if not left:
+            if done == total:
                 progress.finish()
-            if self._valid_set is not None:
+            if self._valid_set is not None and (done == total or _due(done, self._config.evaluate_every_steps)):
                 self._evaluate(epoch)
-        if left:
+            if self._checkpoint and not self._stopped:
+                self._checkpoint.check()
+                if _due(self._steps, self._checkpoint_every):
+                    self._checkpoint.write(self._cursor(*((epoch, done) if done < total else (epoch + 1, 0))))
+        if done < total:
             progress.finish()
 
+    def _until_next_event(self, done, total):
+        """Batches until an evaluation, a checkpoint, or the end of the epoch."""
+        left = [total - done]
+        for every, count in ((self._config.evaluate_every_steps, done), (self._checkpoint_every, self._steps)):
+            if every:
+                left.append(every - count % every)
+        return min(left)
+
+    def _cursor(self, epoch, batch):
+        return Cursor(
+            epoch, batch, batch * self._config.global_batch_samples, self._steps, self._samples, len(self._train_set),
+            self._best_step, self._stopping.state() if self._stopping else None,
+        )  # fmt: skip
+
     def _segment(self, batches, progress):
-        """Train on some batches.  No batch is under way at its end, so an evaluation disturbs none."""
+        """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
         begin = time.perf_counter()
         for batch, loss in steps(self._model, batches):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
@@ -104,11 +139,15 @@ class _Loop:
         self._stopped = verdict == "stop"
 
 
-def _progress(session, epoch, rows, record):
+def _due(count, every):
+    return bool(every) and count % every == 0
+
+
+def _progress(session, epoch, rows, done, record):
     if session.group.rank != 0:
         return NoProgress()
     run, epochs = session.config.run, session.config.train.epochs
     return Progress(
         f"epoch {epoch + 1}/{epochs}", rows, run.report_interval_s,
-        lambda **entries: record.write("progress", epoch=epoch, **entries),
+        lambda **entries: record.write("progress", epoch=epoch, **entries), done=done,
     )  # fmt: skip

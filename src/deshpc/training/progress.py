@@ -8,15 +8,17 @@ class Progress:
     """Counts steps and samples of an epoch; shows rate, mean loss and time left, at most every `interval_s`.
 
     show(samples per second, mean loss, done, total samples) is called at each interval, for the record.
+    done : samples of the epoch that were trained before, by the run that this one goes on from
     """
 
-    def __init__(self, title, total_samples, interval_s, report, stream=None):
+    def __init__(self, title, total_samples, interval_s, report, stream=None, done=0):
         self._title, self._total, self._interval_s, self._report = title, total_samples, interval_s, report
         self._stream = stream or sys.stderr
         self._bar = self._stream.isatty()
         self._begin = self._last = time.perf_counter()
-        self._done, self._loss = 0, 0.0
-        self._last_done, self._last_loss = 0, 0.0
+        self._done, self._loss = done, 0.0
+        self._before = self._last_done = done
+        self._last_loss = 0.0
 
     def advance(self, samples, loss):
         """Count a step of `samples` samples with a summed loss of `loss`."""
@@ -39,7 +41,7 @@ class Progress:
         samples = self._done - self._last_done
         rate = samples / max(1e-9, now - self._last)
         loss = (self._loss - self._last_loss) / max(1, samples)
-        left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done)
+        left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done - self._before)
         text = (
             f"{self._title}  {100 * self._done / max(1, self._total):3.0f} %  {rate / 1000:,.0f} k samples/s  "
             f"loss {loss:.4f}  {left_s:.0f} s left"

@@ -6,12 +6,17 @@ from pathlib import Path
 
 
 class Record:
-    """Appends reports to a file; each line holds "event", "time_s" since the start, and the report's own entries."""
+    """Appends reports to a file; each line holds "event", "time_s" since the start, and the report's own entries.
 
-    def __init__(self, directory, name="record.jsonl"):
+    append : keep the lines of the run that this one goes on from, but for a last one that was cut off
+    """
+
+    def __init__(self, directory, name="record.jsonl", append=False):
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
-        self._file = open(path / name, "w", encoding="utf-8")  # noqa: SIM115  open as long as the run
+        if append:
+            _cut_to_whole_lines(path / name)
+        self._file = open(path / name, "a" if append else "w", encoding="utf-8")  # noqa: SIM115  open as long as the run
         self._start = time.perf_counter()
 
     def write(self, event, **entries):
@@ -23,6 +28,12 @@ class Record:
     def close(self):
         """Close the file."""
         self._file.close()
+
+
+def _cut_to_whole_lines(path):
+    if path.exists():
+        with open(path, "rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class NoRecord:

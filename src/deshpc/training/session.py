@@ -1,5 +1,6 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
+import sys
 from contextlib import contextmanager
 
 from deshpc.backend.open import open_backend
@@ -7,7 +8,7 @@ from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.watchdog import Watchdog
 from deshpc.config import resolved
-from deshpc.data.dataset import Dataset
+from deshpc.data.dataset import ARRAYS, Dataset
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
@@ -16,8 +17,6 @@ from deshpc.model.build import build_model
 from deshpc.ops.exchange import EXCHANGES
 from deshpc.table.routing import routings
 from deshpc.training.step import step
-
-_ARRAYS = ("offsets", "keys", "fields", "values", "dense", "labels", "truth")
 
 
 class Session:
@@ -28,22 +27,43 @@ class Session:
         self.group, self.node = Group(comm), Node(comm)
         self._same_on_all_ranks()
         self.backend = open_backend(config.compute.backend, self._threads())
-        self.input = open_input(config.data)
+        self.input = self.group.together(lambda: open_input(config.data))
+        self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.model = None
 
     def load(self, part):
-        """The Dataset of a part, read by each node's first rank and shared inside the node.  Collective."""
-        dataset, error = None, None
+        """The Dataset of a part.  Collective.
+
+        A cache is mapped by every rank, and verified by each node's ranks together; anything else is read by each node's first rank and shared inside the node.
+        Rows that were skipped are counted in self.skipped and told on stderr.
+        """
+        if self.input.mapped:
+            dataset = self.group.together(lambda: self.input.load(part))
+            dataset.share_verification(self.node.rank, self.node.size)
+            self._count_skipped(part)
+            return dataset
+        arrays, error = dict.fromkeys(ARRAYS), None
         if self.node.rank == 0:
             try:
-                dataset = self.input.load(part)
+                arrays = vars(self.input.load(part))
             except (DeshpcError, MemoryError) as problem:
                 error = problem
         self.node.sleep_until_all_are_here()
         self.group.agree(error)
-        arrays = {name: getattr(dataset, name, None) for name in _ARRAYS}
-        present = self.node.from_first([name for name in _ARRAYS if arrays[name] is not None])
-        return Dataset(**{name: self.node.share(arrays[name]) if name in present else None for name in _ARRAYS})
+        self._count_skipped(part)
+        present = self.node.from_first([name for name in ARRAYS if arrays[name] is not None])
+        return Dataset(**{name: self.node.share(arrays.pop(name)) if name in present else None for name in ARRAYS})
+
+    def _count_skipped(self, part):
+        """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
+        bad_rows = self.input.bad_rows.get(part)
+        count, examples = self.group.from_first((bad_rows.count, bad_rows.examples) if bad_rows else (0, []))
+        if not count:
+            return
+        self.skipped[part] = {"count": count, "examples": examples}
+        if self.group.rank == 0:
+            text = "".join(f"\n  {example}" for example in examples)
+            sys.stderr.write(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
 
     def build(self, sample, total_steps=None):
         """Make the model, and compile every kernel that it needs on rows of `sample`.  Collective.
@@ -87,7 +107,8 @@ class Session:
 
 
 def warm_up(config, sample, threads, source):
-    """Run tiny steps and evaluations with either routing on this rank alone, so that every kernel is compiled."""
+    """Run tiny steps and evaluations with either routing on this rank alone, and read rows out and in, so that every kernel
+    is compiled."""
     from mpi4py import MPI
 
     rows = min(len(sample), 64)
@@ -104,5 +125,6 @@ def warm_up(config, sample, threads, source):
             for batch in reader.epoch(0):
                 step(model, batch)
                 model.forward(batch, train=False)
+    model.table.load(model.table.export())
     backend.close()
     group.free()

@@ -1,0 +1,51 @@
+"""What a manifest says of a model in memory, and whether a model in memory fits a manifest."""
+
+import deshpc
+from deshpc.checkpoint.manifest import FORMAT
+from deshpc.errors import ConfigError
+from deshpc.hashing.key import HASH_ID
+
+_OPTIONS = {
+    "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "precision": "train.precision",
+    "optimizer": "optimizer.name", "scalar_state": "optimizer.name", "vector_state": "optimizer.name",
+}  # fmt: skip
+
+
+def describe(model, config, source, steps, progress=None):
+    """A manifest but for rows, files and checksum.
+
+    config : every option as nested dictionaries;  source : input state;  progress : where the run goes on, if it does
+    """
+    return {
+        "format": FORMAT, "deshpc": deshpc.__version__, "hash": HASH_ID, "steps": steps, "ranks": model.group.size,
+        "model": _content(model), "dense": _dense(model), "random": {"seed": config["train"]["seed"], "step": steps},
+        "progress": progress, "source": source, "config": config,
+    }  # fmt: skip
+
+
+def require_fit(model, manifest, folder):
+    """ConfigError, naming the option and both values, unless rows and parameters of `folder` fit into `model`."""
+    saved, here = manifest["model"], _content(model)
+    for name, option in _OPTIONS.items():
+        if saved.get(name) != here[name]:
+            raise ConfigError(
+                f"{option}: the model in {folder} has {name} = {saved.get(name)!r}, the configuration asks for {here[name]!r}"
+            )
+    if manifest["dense"] != _dense(model):
+        raise ConfigError(
+            f"data.fields: the model in {folder} has dense parameters {manifest['dense']}, "
+            f"the configuration asks for {_dense(model)}"
+        )
+
+
+def _content(model):
+    layout = model.table.layout
+    return {
+        "operator": model.operators.name, "scalars": layout.scalars, "dim": layout.dim, "precision": layout.precision,
+        "optimizer": model.table.optimizer.config.name, "scalar_state": layout.scalar_state,
+        "vector_state": layout.vector_state,
+    }  # fmt: skip
+
+
+def _dense(model):
+    return [[name, list(shape)] for name, shape in model.parameters.names()]

@@ -1,0 +1,107 @@
+"""Where a run's models lie, and how a folder appears under its name.
+
+    model/, model.old/                   the trained model; the one before while a new one takes its place
+    checkpoints/step-000000000123/       complete checkpoints;  .partial: under way;  .old: on its way out
+
+A folder without suffix is complete.  A folder with one is never read, but for model.old where `model` is missing: then
+the writer of the next model was ended between two renames.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from deshpc.checkpoint.manifest import NAME
+from deshpc.errors import DataError
+from deshpc.storage.whole_file import publish, synchronise
+
+_STEP = re.compile(r"step-(\d{12})")
+
+
+def run_model(run):
+    """Folder of a run's trained model."""
+    return Path(run) / "model"
+
+
+def step_folder(run, step):
+    """Folder of the checkpoint after `step` steps."""
+    return Path(run) / "checkpoints" / f"step-{step:012d}"
+
+
+def step_folders(run):
+    """[(steps, folder)] of a run's checkpoints, newest first."""
+    folder = Path(run) / "checkpoints"
+    names = os.listdir(folder) if folder.is_dir() else []
+    steps = sorted((int(match[1]) for match in map(_STEP.fullmatch, names) if match), reverse=True)
+    return [(step, step_folder(run, step)) for step in steps]
+
+
+def model_folder(path):
+    """The folder of the model that `path` names: a run's directory, or a model or checkpoint itself."""
+    for folder in (Path(path), run_model(path), run_model(path).with_name("model.old")):
+        if (folder / NAME).exists():
+            return folder
+    raise DataError(
+        f"{path}: no saved model there; give the run's directory ([run] directory of its config), or one of its checkpoints"
+    )
+
+
+def partial(folder):
+    """The name under which a folder is written."""
+    return folder.with_name(folder.name + ".partial")
+
+
+def begin(folder):
+    """Make an empty partial folder and return it."""
+    new = partial(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    parents = [parent for parent in new.parents if not parent.exists()]
+    new.mkdir(parents=True)
+    for parent in parents:
+        synchronise(parent.parent)
+    return new
+
+
+def appear(folder):
+    """Give the complete partial folder its name; what had that name is there until then, as .old in the end."""
+    old = folder.with_name(folder.name + ".old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    synchronise(partial(folder))
+    publish(partial(folder), folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(run):
+    """Remove what writers that were ended have left behind; a model that was about to be replaced gets its name back."""
+    model = run_model(run)
+    old = model.with_name("model.old")
+    if old.exists() and not model.exists():
+        publish(old, model)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(partial(model), ignore_errors=True)
+    checkpoints = Path(run) / "checkpoints"
+    for name in os.listdir(checkpoints) if checkpoints.is_dir() else []:
+        if name.endswith((".partial", ".old")):
+            shutil.rmtree(checkpoints / name, ignore_errors=True)
+
+
+def remove_older(run, step, keep):
+    """Remove the checkpoints before that of `step` but for the newest keep - 1; what goes is never half there by name."""
+    for _, folder in [one for one in step_folders(run) if one[0] < step][keep - 1 :]:
+        old = folder.with_name(folder.name + ".old")
+        folder.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def link_folder(source, target):
+    """Give the files of a model's folder to the empty folder `target`, too: as links, since they are never changed."""
+    for name in os.listdir(source):
+        try:
+            os.link(source / name, target / name)
+        except OSError:  # a file system without links
+            shutil.copyfile(source / name, target / name)
+            synchronise(target / name)
+    synchronise(target)

@@ -1,0 +1,86 @@
+"""Read a model on any number of ranks, and verify one."""
+
+from pathlib import Path
+
+from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
+from deshpc.checkpoint.dense_file import NAME as DENSE
+from deshpc.checkpoint.dense_file import read_dense
+from deshpc.checkpoint.describe import require_fit
+from deshpc.checkpoint.manifest import read_manifest, require_identity
+from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
+from deshpc.checkpoint.rows_file import RowsFile, rows_name
+from deshpc.errors import DataError
+from deshpc.storage.container import Container
+
+
+def load_model(model, folder, manifest=None):
+    """Fill `model`, which has no rows, from a folder; each rank takes the rows that it owns now.
+
+    Rows come block by block: a rank holds its share and one block, and reads the blocks that have keys of its own
+    range.  What is read is verified: DataError for damage, ConfigError for another kind of model.  Together the ranks
+    read every row.  Collective; errors are raised on all ranks.
+    """
+    taken = model.group.together(lambda: _load(model, Path(folder), manifest or read_manifest(folder)))
+    found, expected = model.group.gather(taken), taken[1]
+    total = sum(count for count, _ in found)
+    model.group.agree(None if total == expected else DataError(f"{folder}: has {total:,} rows; expected {expected:,}"))
+
+
+def _load(model, folder, manifest):
+    """(rows taken, rows of the model)."""
+    require_fit(model, manifest, folder)
+    dense = read_dense(require_identity(folder, manifest, DENSE))
+    for name, held in model.parameters.arrays().items():
+        held[:] = dense[name]
+    taken, (first, last) = 0, model.table.key_range
+    for block in row_blocks(folder, manifest, first, last):
+        taken += model.table.load(block)
+    return taken, sum(manifest["rows"])
+
+
+def row_blocks(folder, manifest, first=0, last=2**64 - 1):
+    """Yield the Rows of a model with keys first .. last, from all its files, in key order, one block at a time."""
+    for rank in range(manifest["ranks"]):
+        path = require_identity(folder, manifest, rows_name(rank, manifest["ranks"]))
+        yield from RowsFile(path).blocks(first, last)
+
+
+def dense_parameters(folder, manifest):
+    """{name: array} of a model's dense parameters, in their order."""
+    values, begin, named = read_dense(require_identity(folder, manifest, DENSE))["values"], 0, {}
+    for name, shape in manifest["dense"]:
+        size = 1
+        for extent in shape:
+            size *= extent
+        named[name] = values[begin : begin + size].reshape(shape)
+        begin += size
+    return named
+
+
+def verify(folder, verified=lambda container: None):
+    """Verify every checksum of a model's folder, and of the best model inside a checkpoint; returns the manifest.
+
+    verified : called with the Container of every file
+    DataError names the file, and the section, that is damaged.  Needs NumPy alone.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    for name in (DENSE, *(rows_name(rank, manifest["ranks"]) for rank in range(manifest["ranks"]))):
+        path = require_identity(folder, manifest, name)
+        container = Container(path, DENSE_KIND if name == DENSE else ROWS_KIND)
+        container.verify()
+        verified(container)
+    rows = [len(RowsFile(folder / rows_name(rank, manifest["ranks"]))) for rank in range(manifest["ranks"])]
+    if rows != manifest["rows"]:
+        raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
+    best_step = best_step_of(manifest)
+    if best_step is not None:
+        best = verify(folder / "best", verified)
+        if best["steps"] != best_step:
+            raise DataError(f"{folder / 'best'}: is a model of {best['steps']} steps; expected {best_step}")
+    return manifest
+
+
+def best_step_of(manifest):
+    """Steps of the best model that a checkpoint has kept, or None."""
+    return (manifest["progress"] or {}).get("best_step")

@@ -1,0 +1,135 @@
+"""`deshpc inspect`: what a file or folder of deshpc is, and whether it is sound.  NumPy only: no MPI, no Numba."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from deshpc.cli.tables import aligned
+from deshpc.errors import DataError
+
+
+def inspect(path):
+    """Text about a run's directory, a checkpoint, a model, a cache or an exported model, of which every checksum holds.
+
+    DataError, naming all files and sections that are damaged, where one does not.
+    """
+    path = Path(path)
+    parts, damage = [], []
+    for target, describe in _targets(path):
+        try:
+            parts.append(f"{target}\n{describe(target)}")
+        except DataError as error:
+            damage.append(str(error))
+    if damage:
+        raise DataError("; ".join(damage))
+    return "\n\n".join(parts)
+
+
+def _targets(path):
+    """[(path, function that describes it)] of all that there is to inspect."""
+    from deshpc.checkpoint.folders import model_folder, step_folders
+    from deshpc.checkpoint.manifest import NAME
+
+    if not path.is_dir():
+        return [(path, _file)]
+    if (path / NAME).exists():
+        return [(path, _model)]
+    models = [folder for _, folder in step_folders(path)]
+    try:
+        models.insert(0, model_folder(path))
+    except DataError:
+        if (path / "model").exists():
+            models.insert(0, path / "model")
+    if models:
+        return [(folder, _model) for folder in models]
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.endswith(".partial")]
+    containers = [(file, _file) for file in files if _is_container(file)]
+    if not containers:
+        raise DataError(f"{path}: no model, checkpoint, cache or exported model there")
+    return containers
+
+
+def _is_container(path):
+    from deshpc.storage.container import MAGIC
+
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _file(path):
+    """A single container."""
+    from deshpc.storage.container import Container
+
+    container = Container(path)
+    container.verify()
+    about = container.about
+    lines = [("what", {"samples": "cache of samples", "model": "exported model"}.get(container.kind, container.kind))]
+    for name in ("steps", "rank", "ranks", "rows", "hash"):
+        if name in about:
+            lines.append((name, f"{about[name]:,}" if type(about[name]) is int else str(about[name])))
+    schema, model = about.get("schema"), about.get("model")
+    if isinstance(model, dict):
+        lines.append(("model", ", ".join(f"{name} = {value}" for name, value in model.items())))
+    if isinstance(schema, dict):
+        lines.append(("fields", _names(schema.get("fields", []))))
+    return aligned([*lines, *_sections(container), ("verified", _verified([container]))])
+
+
+def _model(folder):
+    """A model's folder: a trained model or a checkpoint."""
+    from deshpc.checkpoint.load import best_step_of, verify
+
+    containers = []
+    manifest = verify(folder, containers.append)
+    progress, model, config = manifest["progress"], manifest["model"], manifest["config"]
+    lines = [("what", f"{'model' if progress is None else 'checkpoint'} after {manifest['steps']:,} steps")]
+    if progress is not None:
+        lines.append(
+            ("goes on at", f"epoch {progress['epoch'] + 1}, batch {progress['batch'] + 1} "
+             f"(sample {progress['position']:,} of {progress['train_rows']:,}), {progress['samples']:,} samples trained")
+        )  # fmt: skip
+        if progress["stopping"]:
+            lines.append(("early stopping", ", ".join(f"{name} {value}" for name, value in progress["stopping"].items())))
+    best_step = best_step_of(manifest)
+    if best_step is not None:
+        lines.append(("best model", f"after {best_step:,} steps, in {folder / 'best'}"))
+    rows = manifest["rows"]
+    lines += [
+        ("written by", f"{manifest['ranks']} ranks, deshpc {manifest['deshpc']}"),
+        ("rows", f"{sum(rows):,} ({', '.join(f'{count:,}' for count in rows)})"),
+        ("model", f"{model['operator']}, dim {model['dim']}, {model['precision']}"),
+        ("optimizer", f"{model['optimizer']}, {model['scalar_state'] + model['vector_state']} state numbers a row"),
+        ("dense parameters", ", ".join(f"{name} {tuple(shape)}" for name, shape in manifest["dense"])),
+        ("keys hashed by", manifest["hash"]),
+        ("data", config["data"]["format"]),
+        ("fields", _names(_fields(manifest))),
+        ("random state", f"seed {manifest['random']['seed']}, step {manifest['random']['step']:,}"),
+    ]
+    lines += [(Path(one.path).name, f"{one.nbytes:,} bytes: {'; '.join(text for _, text in _sections(one))}") for one in containers]
+    return aligned([line for line in lines if line[1]] + [("verified", _verified(containers))])
+
+
+def _sections(container):
+    """[("sections", text)]: sections that differ in a number are put together."""
+    found, first = Counter(), {}
+    for name, _, dtype, shape in container.sections():
+        general = re.sub(r"\d+$", "*", name)
+        found[general] += 1
+        first.setdefault(general, f"{dtype} {shape}")
+    if not found:
+        return [("sections", "no sections")]
+    return [("sections", ", ".join(f"{name} {first[name]}{f' x {count}' * (count > 1)}" for name, count in found.items()))]
+
+
+def _verified(containers):
+    sections = sum(len(one.names) for one in containers)
+    return f"{sections:,} sections of {len(containers)} files, {sum(one.nbytes for one in containers):,} bytes"
+
+
+def _fields(manifest):
+    """Fields as the data had them, or as the configuration names them."""
+    return manifest["source"].get("schema", manifest["config"]["data"])["fields"]
+
+
+def _names(fields):
+    return ", ".join(f"{one['name']} ({one['kind']})" for one in fields)

@@ -1,0 +1,40 @@
+"""Where a run goes on: what a checkpoint keeps beside the model, as its manifest's `progress`.
+
+Nothing random is kept: the order of an epoch, the first content of a row and generated samples are functions of seed,
+epoch, key and column (`data.order`, `hashing.splitmix`), and a learning rate is one of the step.
+"""
+
+from dataclasses import asdict, dataclass, fields
+
+from deshpc.errors import DataError
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The next batch is number `batch` of epoch `epoch`.
+
+    position : samples of the epoch before it, a place in the epoch's order, which seed and epoch determine
+    steps, samples : that training has made;  train_rows : rows of the training part
+    best_step : of the best model so far, None without one;  stopping : state of `EarlyStopping`, None without
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    position: int = 0
+    steps: int = 0
+    samples: int = 0
+    train_rows: int = 0
+    best_step: int | None = None
+    stopping: dict | None = None
+
+    def to_json(self):
+        """As plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_manifest(cls, manifest, folder):
+        """The Cursor of a checkpoint's manifest; DataError for the manifest of a model that no run goes on from."""
+        progress = manifest["progress"]
+        if not isinstance(progress, dict) or set(progress) != {one.name for one in fields(cls)}:
+            raise DataError(f"{folder}: is not a checkpoint: its manifest does not say where the run goes on")
+        return cls(**progress)

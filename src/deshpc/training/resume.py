@@ -1,0 +1,108 @@
+"""Going on from a run's newest checkpoint that can be read, and refusing to overwrite checkpoints by accident."""
+
+import json
+import sys
+from contextlib import suppress
+
+from deshpc.checkpoint.folders import appear, begin, link_folder, remove_leftovers, run_model, step_folders
+from deshpc.checkpoint.load import load_model, verify
+from deshpc.checkpoint.manifest import read_manifest
+from deshpc.checkpoint.save import writing
+from deshpc.config import resolved
+from deshpc.errors import ConfigError, DataError
+from deshpc.training.cursor import Cursor
+from deshpc.training.same_run import require_same_run
+
+
+def found_checkpoints(group, config, resume):
+    """[folder] of the checkpoints of a Config's run, newest first; removes what writers that were ended have left behind.
+
+    ConfigError on every rank if there are some although nobody wants to go on from them, or they are those of another
+    run (`same_run`): before any data is read.  Collective.
+    """
+    run, first = config.run.directory, group.rank == 0
+
+    def look():
+        with writing(run):
+            return [folder for _, folder in step_folders(run)]
+
+    def clean():
+        with writing(run):
+            remove_leftovers(run)
+
+    folders = group.from_first(group.together(look if first else lambda: None))
+    group.together(lambda: _refuse(folders, config, resume))
+    group.together(clean if first else lambda: None)
+    return folders
+
+
+def _refuse(folders, config, resume):
+    if folders and not resume:
+        raise ConfigError(
+            f"run.directory = {config.run.directory!r} holds checkpoints, the newest of them {folders[0].name}: add --resume to "
+            "go on from it, remove the folder `checkpoints` there, or choose another run.directory"
+        )
+    for folder in folders:
+        with suppress(DataError):  # `go_on` reports it
+            require_same_run(read_manifest(folder)["config"], resolved(config), folder)
+            return
+
+
+def go_on(session, folders, train_set, record):
+    """Load the newest checkpoint of `folders` that can be read into session.model; returns the Cursor.  Collective.
+
+    One that is damaged is reported, and the one before it tried.  DataError if none can be read, or the training rows
+    are not those of the checkpoint.
+    """
+    group, run = session.group, session.config.run.directory
+    for folder in folders:
+        try:
+            manifest = group.together(lambda folder=folder: read_manifest(folder))
+        except DataError as error:  # on every rank
+            _report(group, record, folder, error)
+            continue
+        _require_same_data(session, manifest, folder, train_set)
+        try:
+            load_model(session.model, folder, manifest)
+            cursor = Cursor.from_manifest(manifest, folder)
+            group.together(lambda folder=folder, cursor=cursor: _restore_best(folder, run, cursor, group.rank))
+        except DataError as error:  # on every rank
+            _report(group, record, folder, error)
+            session.model.table.clear()
+            continue
+        record.write("resume", step=cursor.steps, epoch=cursor.epoch, batch=cursor.batch, folder=str(folder))
+        return cursor
+    text = f"{folders[0].parent}: no checkpoint can be read; remove this folder to start from the beginning"
+    group.agree(DataError(text))
+
+
+def _require_same_data(session, manifest, folder, train_set):
+    """Collective; errors are raised on all ranks."""
+    source = json.loads(json.dumps(session.input_state()))
+
+    def look():
+        rows = Cursor.from_manifest(manifest, folder).train_rows
+        if rows != len(train_set):
+            raise DataError(f"data.train has {len(train_set):,} rows; the checkpoint in {folder} was made with {rows:,}")
+        if source != manifest["source"]:
+            raise DataError(f"data.train is not what the checkpoint in {folder} was made with: fitted transforms differ")
+
+    session.group.together(look)
+
+
+def _restore_best(folder, run, cursor, rank):
+    """Make the best model at the time of the checkpoint the run's model again.  Not collective: rank 0's work."""
+    if cursor.best_step is None or rank != 0:
+        return
+    verify(folder / "best")
+    model = run_model(run)
+    with writing(model):
+        link_folder(folder / "best", begin(model))
+        appear(model)
+
+
+def _report(group, record, folder, error):
+    if group.rank == 0:
+        sys.stderr.write(f"deshpc: warning: the checkpoint in {folder} cannot be read: {error}\n")
+        record.write("damaged", folder=str(folder), error=str(error))
+

@@ -1,0 +1,43 @@
+"""Which options a run may change when it goes on from a checkpoint, and which would make it another run."""
+
+from deshpc.errors import ConfigError
+
+_MAY_DIFFER = (
+    "train.epochs", "train.exchange", "train.routing", "train.evaluate_every_steps", "train.watchdog_s",
+    "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
+)  # fmt: skip
+_ABSENT = "missing"
+
+
+def require_same_run(saved, here, folder):
+    """ConfigError, naming option and both values, where resolved configurations differ in what makes the run.
+
+    saved, here : nested dictionaries, of the checkpoint in `folder` and of this run
+    Files may have moved, and ranks, threads and exchanges add up the same numbers; epochs may be added unless a
+    learning rate falls until the end of the run.
+    """
+    before, now = dict(_flat(saved, ())), dict(_flat(here, ()))
+    optimizer = here["optimizer"]
+    for name in {**before, **now}:
+        one, other = before.get(name, _ABSENT), now.get(name, _ABSENT)
+        if one == other:
+            continue
+        if not any(name == option or name.startswith(f"{option}.") for option in _MAY_DIFFER):
+            raise ConfigError(
+                f"--resume: {name} = {other!r}, but the checkpoint in {folder} was made with {one!r}: set it as it was, "
+                "or start a new run in another run.directory"
+            )
+        if name == "train.epochs" and optimizer["decay"] in ("linear", "cosine") and not optimizer["decay_steps"]:
+            raise ConfigError(
+                f"--resume: train.epochs = {other!r}, but the checkpoint in {folder} was made with {one!r}, and "
+                "optimizer.decay_steps = 0 has the learning rate fall until the last of them"
+            )
+
+
+def _flat(thing, path):
+    """(dotted name, value) of everything in nested dictionaries and lists."""
+    if isinstance(thing, (dict, list)):
+        for name, one in thing.items() if isinstance(thing, dict) else enumerate(thing):
+            yield from _flat(one, (*path, str(name)))
+    else:
+        yield ".".join(path), thing
