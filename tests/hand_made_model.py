@@ -4,8 +4,8 @@ import numpy as np
 from every_kind import FIELDS, make_rows, plain_key
 
 from deshpc.config.load import build
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Buckets, Standardisation, Transforms
+from deshpc.formats.schema import Schema
 from deshpc.serve.exported import about_model, write_model
 
 TRANSFORMS = Transforms(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deshpc.data.columns import Bucket, Categorical, Columns, Multi
+from deshpc.formats.columns import Bucket, Categorical, Columns, Multi
 
 
 def joined(schema, blocks):

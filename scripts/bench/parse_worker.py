@@ -21,8 +21,8 @@ NAMES = ["label", *(f"I{i + 1}" for i in range(13)), *(f"C{i + 1}" for i in rang
 
 
 def deshpc(path, file_format):
-    from deshpc.data.bad_rows import BadRows
-    from deshpc.data.formats import open_format
+    from deshpc.formats.bad_rows import BadRows
+    from deshpc.formats.open import open_format
 
     return sum(map(len, open_format(deshpc_config(path, file_format)).blocks([path], BadRows("error"))))
 

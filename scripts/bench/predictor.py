@@ -18,8 +18,8 @@ import numpy as np
 
 import deshpc
 from deshpc.config.load import build
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Standardisation, Transforms
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import key
 from deshpc.serve.exported import about_model, write_model
 

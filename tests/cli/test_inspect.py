@@ -12,8 +12,8 @@ from saved_models import files_of, random_rows, write_model
 
 from deshpc.cli.inspect import inspect
 from deshpc.config import FieldConfig
-from deshpc.data.schema import Schema
 from deshpc.errors import DataError
+from deshpc.formats.schema import Schema
 from deshpc.storage.container import ContainerWriter
 
 PROGRESS = {

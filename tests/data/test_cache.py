@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.data import cache
-from deshpc.data.bad_rows import BadRows
 from deshpc.data.cache import Cache, CacheWriter
 from deshpc.data.cached_input import CacheInput
-from deshpc.data.columns import Bucket, Categorical, Columns, Multi
 from deshpc.data.dataset import ARRAYS
 from deshpc.data.fitting import Fitting
 from deshpc.data.samples import samples_of, unfinished
-from deshpc.data.schema import Schema
 from deshpc.errors import DataError
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.columns import Bucket, Categorical, Columns, Multi
+from deshpc.formats.schema import Schema
 from deshpc.storage.container import Container, ContainerWriter
 
 PLAIN = Schema.of_fields((FieldConfig("a"), FieldConfig("x", "dense")), "y")

@@ -15,9 +15,9 @@ from deshpc.config import DataConfig, FieldConfig
 from deshpc.data import cache, statistics
 from deshpc.data.dataset import Dataset
 from deshpc.data.input import open_input
-from deshpc.data.schema import Schema
 from deshpc.data.statistics import SampleStatistics, profile_of, zipf_exponent
 from deshpc.errors import ConfigError
+from deshpc.formats.schema import Schema
 
 CONFIG = """
 [data]

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.data import fitting
-from deshpc.data.columns import Bucket, Categorical, Columns, Entries, Multi
 from deshpc.data.dataset import concatenate
 from deshpc.data.fitting import Fitting
 from deshpc.data.samples import samples_of, unfinished
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Transforms
+from deshpc.formats.columns import Bucket, Categorical, Columns, Entries, Multi
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import key
 
 NAN = float("nan")

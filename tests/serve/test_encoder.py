@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deshpc.config.load import build
-from deshpc.data.bad_rows import BadRows
 from deshpc.data.dataset import concatenate
 from deshpc.data.fitting import Fitting
-from deshpc.data.formats import open_format
 from deshpc.data.samples import samples_of, unfinished
 from deshpc.errors import DataError
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.open import open_format
 from deshpc.serve.cells import BadCell, number_of, text_of, values_of
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.rows import Rows

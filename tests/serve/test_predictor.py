@@ -11,8 +11,8 @@ from every_kind import NAMES, plain_probability
 from hand_made_model import ROWS, TRANSFORMS, hand_made
 
 from deshpc.config.load import build
-from deshpc.data.schema import Schema
 from deshpc.errors import DataError
+from deshpc.formats.schema import Schema
 from deshpc.serve.exported import about_model, write_model
 from deshpc.serve.predictor import Predictor
 

@@ -144,6 +144,9 @@ def test_errors_name_the_file(tmp_path):
     for name, complaint in (("absent", "no such file"), ("empty", "empty"), (".", "cannot be read")):
         with pytest.raises(DataError, match=complaint):
             Container(tmp_path / name, "test")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="no regular file"):
+        ContainerWriter(tmp_path / "folder", "test")
     with pytest.raises(DataError, match="cannot be written"):
         ContainerWriter(tmp_path / "no folder" / "x", "test")
 

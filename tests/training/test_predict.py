@@ -87,7 +87,7 @@ def test_another_part_and_another_model_folder(trained):
 def test_rows_without_label_block_by_block(trained, monkeypatch):
     world, folder, definition = trained
     monkeypatch.setattr("deshpc.training.row_stream._BLOCK_ROWS", 1)  # a block of the reader at a time
-    monkeypatch.setattr("deshpc.data.text._BLOCK_ROWS", 37)
+    monkeypatch.setattr("deshpc.formats.text._BLOCK_ROWS", 37)
     rows = make_rows(3, 120)
     first(world, lambda: write_csv(folder / "new.csv", rows, NAMES))
     predict(folder / "run", str(folder / "new.scores.csv"), world, data=[str(folder / "new.csv")], label=False)
@@ -101,7 +101,7 @@ def test_rows_without_label_block_by_block(trained, monkeypatch):
 def test_rows_that_cannot_be_read_have_an_empty_score(trained, monkeypatch, capfd, block_rows):
     world, folder, definition = trained
     monkeypatch.setattr("deshpc.training.row_stream._BLOCK_ROWS", block_rows)
-    monkeypatch.setattr("deshpc.data.text._BLOCK_ROWS", 5)
+    monkeypatch.setattr("deshpc.formats.text._BLOCK_ROWS", 5)
     bad = {"a": {0, 1, 7, 8, 20, 39}, "b": set(range(9)), "c": set()}
     files = {name: make_rows(seed, count) for seed, (name, count) in enumerate([("a", 40), ("b", 9), ("c", 12)])}
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from deshpc.data.dataset import ARRAYS, Dataset, concatenate
 from deshpc.data.samples import finish_dense, finish_keys
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
 from deshpc.storage.container import Container, ContainerWriter
 

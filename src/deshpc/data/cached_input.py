@@ -1,10 +1,10 @@
 """The samples of caches: each rank maps the files itself, and the operating system holds them once a node."""
 
-from deshpc.data import files
-from deshpc.data.bad_rows import BadRows
 from deshpc.data.cache import Cache
 from deshpc.data.dataset import ChainedDataset
 from deshpc.errors import DataError
+from deshpc.formats import files
+from deshpc.formats.bad_rows import BadRows
 
 
 class CacheInput:

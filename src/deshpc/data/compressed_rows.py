@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deshpc.data.columns import Entries, Multi
+from deshpc.formats.columns import Entries, Multi
 from deshpc.jit import kernel
 
 _BLOCK_ROWS = 4096  # the output of so many rows stays in the cache while one field after another is put in

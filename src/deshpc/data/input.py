@@ -1,14 +1,14 @@
 """The samples that a configuration names, as data sets: generated, read from files of rows, or mapped from caches."""
 
-from deshpc.data import files
-from deshpc.data.bad_rows import BadRows
 from deshpc.data.dataset import concatenate
 from deshpc.data.fitting import Fitting
-from deshpc.data.formats import open_format
 from deshpc.data.samples import finish, unfinished
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Transforms
 from deshpc.errors import ConfigError, DataError
+from deshpc.formats import files
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.open import open_format
+from deshpc.formats.schema import Schema
 
 _SYNTHETIC_BLOCK_ROWS = 1 << 16
 

@@ -6,7 +6,7 @@ Nothing here draws a number; `docs/synthetic.md` has the profiles in words and t
 from dataclasses import dataclass, replace
 
 from deshpc.config import FieldConfig
-from deshpc.data.schema import Schema
+from deshpc.formats.schema import Schema
 
 PARTS = ("train", "valid", "test")
 

@@ -7,10 +7,10 @@ made so, which is why they agree to the bit.
 
 import numpy as np
 
-from deshpc.data.columns import Bucket, Categorical, Entries
 from deshpc.data.compressed_rows import compressed_rows
 from deshpc.data.dataset import Dataset
 from deshpc.data.transform import signed_log
+from deshpc.formats.columns import Bucket, Categorical, Entries
 from deshpc.jit import kernel
 
 

@@ -7,9 +7,9 @@ from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
 from deshpc.data.profiles import describe
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
+from deshpc.formats.schema import Schema
 from deshpc.serve.exported import about_model, write_model
 from deshpc.serve.onnx_graph import write_onnx
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from deshpc.config import resolved
-from deshpc.data.schema import Schema
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
 from deshpc.storage.container import Container, ContainerWriter
 

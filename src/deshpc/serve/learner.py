@@ -5,13 +5,13 @@ import math
 import numpy as np
 
 from deshpc.comm.launch import start
-from deshpc.data.columns import Bucket, Columns
 from deshpc.data.dataset import Dataset, concatenate
 from deshpc.data.fitting import Fitting
 from deshpc.data.reader import Reader
-from deshpc.data.schema import Schema
 from deshpc.data.transform import signed_log
 from deshpc.errors import DataError, DeshpcError, LaunchError
+from deshpc.formats.columns import Bucket, Columns
+from deshpc.formats.schema import Schema
 from deshpc.serve.cells import number_of
 from deshpc.serve.encoder import Encoder, converted
 from deshpc.serve.exported import about_model, write_model

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from deshpc.errors import DataError
-from deshpc.storage.whole_file import publish
+from deshpc.storage.whole_file import publish, require_replaceable
 
 FORMAT = 1
 MAGIC = b"deshpc container"
@@ -40,6 +40,7 @@ class ContainerWriter:
     """
 
     def __init__(self, path, kind, about=None):
+        require_replaceable(path)
         self.path, self._partial = Path(path), Path(f"{path}.partial")
         self.about = dict(about or {})
         self._kind, self._sections, self._end = kind, {}, _ALIGNMENT

@@ -3,6 +3,14 @@
 import os
 from pathlib import Path
 
+from deshpc.errors import DataError
+
+
+def require_replaceable(path):
+    """DataError if something other than a regular file has that name, such as a device: `publish` would replace it."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise DataError(f"{path}: is there and no regular file; expected the name of a file to write")
+
 
 def publish(temporary, final):
     """Give the complete file or directory `temporary` its name `final`, replacing a file of that name, durably.
@@ -24,6 +32,7 @@ def synchronise(path):
 
 def write_text(path, text):
     """Write a text file that is whole or absent."""
+    require_replaceable(path)
     path = Path(path)
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text, encoding="utf-8")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.comm.node import Node
-from deshpc.data import files
-from deshpc.data.bad_rows import BadRows
 from deshpc.data.dataset import ARRAYS, Dataset, concatenate
-from deshpc.data.formats import open_format
 from deshpc.data.samples import samples_of
-from deshpc.data.schema import Schema
 from deshpc.errors import DeshpcError
+from deshpc.formats import files
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.open import open_format
+from deshpc.formats.schema import Schema
 
 _BLOCK_ROWS = 65_536  # or a reader's block, where that is larger
 

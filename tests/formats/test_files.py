@@ -5,9 +5,9 @@ import os
 import pytest
 
 from deshpc.config import DataConfig, FieldConfig
-from deshpc.data.files import expand
-from deshpc.data.formats import open_format
 from deshpc.errors import ConfigError, DataError
+from deshpc.formats.files import expand
+from deshpc.formats.open import open_format
 
 
 @pytest.fixture

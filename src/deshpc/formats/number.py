@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from deshpc.data.byte import byte
+from deshpc.formats.byte import byte
 from deshpc.jit import kernel
 
 MALFORMED = math.inf

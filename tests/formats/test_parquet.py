@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from joined import joined
 
 from deshpc.config import DataConfig, FieldConfig
-from deshpc.data import parquet
-from deshpc.data.arrow import array_parser_of
-from deshpc.data.bad_rows import BadRows
-from deshpc.data.formats import open_format
 from deshpc.errors import ConfigError, DataError
+from deshpc.formats import parquet
+from deshpc.formats.arrow import array_parser_of
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.open import open_format
 from deshpc.hashing.key import key
 
 

@@ -5,8 +5,8 @@ import zlib
 
 import numpy as np
 
-from deshpc.data import zstd
 from deshpc.errors import DataError
+from deshpc.formats import zstd
 
 MAX_ROW_BYTES = 64 << 20
 """A longer row is taken for a quote that was never closed."""

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from joined import joined
 
 from deshpc.config import DataConfig, FieldConfig
-from deshpc.data import source, text
-from deshpc.data.bad_rows import BadRows
-from deshpc.data.schema import Schema
 from deshpc.errors import DataError
+from deshpc.formats import source, text
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import key
 
 FIELDS = (FieldConfig("c"), FieldConfig("x", "dense"), FieldConfig("m", "multi", weight_separator=":"))
@@ -119,7 +119,7 @@ def test_line_numbers_of_skipped_rows(tmp_path):
     lines = [GOOD[2], "\n\r\n", BAD[0], '1,"a"b,"\n\n",x:1\n', "alone\n", GOOD[0]]
     (tmp_path / "rows").write_text(HEADER + "".join(lines), newline="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deshpc.data.bad_rows._MESSAGES_KEPT", 9)
+        patch.setattr("deshpc.formats.bad_rows._MESSAGES_KEPT", 9)
         columns, bad_rows = read(tmp_path / "rows")
     found = [one.removeprefix(f"{tmp_path / 'rows'}, line ").split(":")[0].split(",")[0] for one in bad_rows.examples]
     assert found == ["6", "7", "8", "9", "12"]  # the first row ends on line 5

@@ -12,16 +12,16 @@ A row that cannot be read goes to `bad_rows`, a BadRows; what spoils the rest of
 from importlib import import_module
 
 from deshpc.config import DataConfig
-from deshpc.data.schema import Schema
 from deshpc.errors import ConfigError
+from deshpc.formats.schema import Schema
 
 _READERS = {
-    "csv": ("deshpc.data.text", "Text"),
-    "tsv": ("deshpc.data.text", "Text"),
-    "criteo": ("deshpc.data.criteo", "Criteo"),
-    "libsvm": ("deshpc.data.libsvm", "Libsvm"),
-    "libffm": ("deshpc.data.libsvm", "Libffm"),
-    "parquet": ("deshpc.data.parquet", "Parquet"),
+    "csv": ("deshpc.formats.text", "Text"),
+    "tsv": ("deshpc.formats.text", "Text"),
+    "criteo": ("deshpc.formats.criteo", "Criteo"),
+    "libsvm": ("deshpc.formats.libsvm", "Libsvm"),
+    "libffm": ("deshpc.formats.libsvm", "Libffm"),
+    "parquet": ("deshpc.formats.parquet", "Parquet"),
 }
 
 

@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from deshpc.data import header
-from deshpc.data.arrow import LabelArrays, array_parser_of
-from deshpc.data.block import block_of, shown
-from deshpc.data.record_batches import reading, record_batches
 from deshpc.errors import DataError
+from deshpc.formats import header
+from deshpc.formats.arrow import LabelArrays, array_parser_of
+from deshpc.formats.block import block_of, shown
+from deshpc.formats.record_batches import reading, record_batches
 
 _BLOCK_ROWS = 16_384
 _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long

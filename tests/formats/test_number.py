@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deshpc.data.number import MALFORMED, number
+from deshpc.formats.number import MALFORMED, number
 
 NUMBERS = """
 0 -0 1 +1 -1 007 12345678 1.5 .5 5. -.25 1e3 1E3 1e+3 1e-3 2.5e-3 1e22 1e23 123456789012345678 9007199254740993

@@ -8,13 +8,13 @@ would cost more than all the arithmetic.  The rest, and what lies too near the e
 
 import numpy as np
 
-from deshpc.data import lines
-from deshpc.data.block import shown
-from deshpc.data.byte import byte
-from deshpc.data.columns import Bucket, Categorical, Columns
-from deshpc.data.number import MALFORMED, number
-from deshpc.data.schema import CRITEO_CATEGORICALS, CRITEO_INTEGERS
-from deshpc.data.word import SHORT_BITS, byte_at, digit_bits, digits_value, has_separator, word
+from deshpc.formats import lines
+from deshpc.formats.block import shown
+from deshpc.formats.byte import byte
+from deshpc.formats.columns import Bucket, Categorical, Columns
+from deshpc.formats.number import MALFORMED, number
+from deshpc.formats.schema import CRITEO_CATEGORICALS, CRITEO_INTEGERS
+from deshpc.formats.word import SHORT_BITS, byte_at, digit_bits, digits_value, has_separator, word
 from deshpc.hashing.key import field_seed, key
 from deshpc.hashing.xxh64 import hash_key, hash_key_of_word
 from deshpc.jit import kernel

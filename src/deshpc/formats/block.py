@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deshpc.data.columns import Columns
+from deshpc.formats.columns import Columns
 
 SHOWN_LENGTH = 40
 """Bytes or characters of a cell in a message."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from deshpc.data import source
-from deshpc.data.byte import byte
-from deshpc.data.source import LongRow, Window
 from deshpc.errors import DataError
+from deshpc.formats import source
+from deshpc.formats.byte import byte
+from deshpc.formats.source import LongRow, Window
 from deshpc.jit import kernel
 
 CHUNK_BYTES = 1 << 20

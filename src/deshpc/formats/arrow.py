@@ -6,8 +6,8 @@ parse(array)   -> the column and (n) bool, true where a value is not what `expec
 
 import numpy as np
 
-from deshpc.data.cells import NO_SEPARATOR, CategoricalParser, MultiParser, WeightedParser, parser_of
-from deshpc.data.columns import Bucket, Categorical, Multi
+from deshpc.formats.cells import NO_SEPARATOR, CategoricalParser, MultiParser, WeightedParser, parser_of
+from deshpc.formats.columns import Bucket, Categorical, Multi
 
 _NUMBERS = "integers, floats, decimals or bools"
 _TEXTS = "strings, binary, integers or bools"

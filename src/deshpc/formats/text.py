@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from deshpc.data import header, tokens
-from deshpc.data.block import SHOWN_LENGTH, block_of, shown
-from deshpc.data.cells import LabelParser, parser_of
-from deshpc.data.source import LongRow, Window
+from deshpc.formats import header, tokens
+from deshpc.formats.block import SHOWN_LENGTH, block_of, shown
+from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.source import LongRow, Window
 
 CHUNK_BYTES = 1 << 20
 """Text held in memory at a time; with the cells of a block it stays in a core's cache."""

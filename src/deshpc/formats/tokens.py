@@ -4,7 +4,7 @@ Rows end in LF or CRLF.  With quoting (RFC 4180) a cell that begins with a quote
 doubled, and may hold separators, line ends and doubled quotes; a quote inside any other cell is an ordinary byte.
 """
 
-from deshpc.data.byte import byte
+from deshpc.formats.byte import byte
 from deshpc.jit import kernel
 
 # Why the kernel stopped.

@@ -8,7 +8,7 @@ import pytest
 GUARDED = """
 import ctypes, mmap, random
 import numpy as np
-from deshpc.data import criteo, libsvm
+from deshpc.formats import criteo, libsvm
 
 PAGE = mmap.PAGESIZE
 memory = mmap.mmap(-1, 3 * PAGE)

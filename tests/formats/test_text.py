@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from joined import joined
 
 from deshpc.config import DataConfig, FieldConfig
-from deshpc.data import source, text
-from deshpc.data.bad_rows import BadRows
-from deshpc.data.columns import Bucket, Multi
-from deshpc.data.formats import open_format
-from deshpc.data.schema import Schema
 from deshpc.errors import DataError
+from deshpc.formats import source, text
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.columns import Bucket, Multi
+from deshpc.formats.open import open_format
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import key
 
 FIELDS = (

@@ -8,10 +8,10 @@ parse(data, starts, stops)    data : (any) uint8;  starts, stops : (n) integers
 
 import numpy as np
 
-from deshpc.data.byte import byte
-from deshpc.data.columns import Bucket, Categorical, Multi
-from deshpc.data.number import MALFORMED, number
-from deshpc.data.word import word
+from deshpc.formats.byte import byte
+from deshpc.formats.columns import Bucket, Categorical, Multi
+from deshpc.formats.number import MALFORMED, number
+from deshpc.formats.word import word
 from deshpc.hashing.key import field_seed
 from deshpc.hashing.xxh64 import hash_key, hash_key_of_word
 from deshpc.jit import kernel

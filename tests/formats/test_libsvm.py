@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deshpc.config import DataConfig
-from deshpc.data import libsvm, lines
-from deshpc.data.bad_rows import BadRows
-from deshpc.data.columns import Entries, Multi
-from deshpc.data.formats import open_format
-from deshpc.data.schema import Schema
 from deshpc.errors import DataError
+from deshpc.formats import libsvm, lines
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.columns import Entries, Multi
+from deshpc.formats.open import open_format
+from deshpc.formats.schema import Schema
 from deshpc.hashing.key import key
 
 SVM = DataConfig(format="libsvm")

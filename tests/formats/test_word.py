@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deshpc.data.word import SHORT_BITS, byte_at, digit_bits, digits_value, has_separator, word
+from deshpc.formats.word import SHORT_BITS, byte_at, digit_bits, digits_value, has_separator, word
 from deshpc.hashing.key import RESERVED_ZERO, field_seed, key
 from deshpc.hashing.xxh64 import hash_key_of_word
 from deshpc.jit import kernel

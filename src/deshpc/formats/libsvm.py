@@ -9,12 +9,12 @@ import re
 
 import numpy as np
 
-from deshpc.data import lines
-from deshpc.data.block import shown
-from deshpc.data.byte import byte
-from deshpc.data.columns import Columns, Entries, Multi
-from deshpc.data.number import MALFORMED, number
-from deshpc.data.word import SHORT_BITS, byte_at, digit_bits, digits_value, word
+from deshpc.formats import lines
+from deshpc.formats.block import shown
+from deshpc.formats.byte import byte
+from deshpc.formats.columns import Columns, Entries, Multi
+from deshpc.formats.number import MALFORMED, number
+from deshpc.formats.word import SHORT_BITS, byte_at, digit_bits, digits_value, word
 from deshpc.hashing.key import field_seed
 from deshpc.hashing.xxh64 import hash_key, hash_key_of_word
 from deshpc.jit import kernel
