@@ -36,6 +36,7 @@ def chained(data, counts):
     return ChainedDataset(
         counts,
         lambda i, verify: data.slice(edges[i], edges[i + 1]),
+        lambda i: None,
         len(data.keys),
         data.n_dense,
         data.value_width,
@@ -164,7 +165,7 @@ def test_batches_inside_a_piece_copy_no_keys():
         opened.append(i)
         return data.slice(edges[i], edges[i + 1])
 
-    parts = ChainedDataset(np.diff(edges), piece, len(data.keys), 2, 1, True)
+    parts = ChainedDataset(np.diff(edges), piece, lambda i: None, len(data.keys), 2, 1, True)
     reader = Reader(parts, 20, lambda total: (0, total), Buffers)
     shares = [np.shares_memory(batch.keys, data.keys) for batch in reader.epoch(0)]
     assert all(shares) and opened == [0, 1, 2]  # each once, in order
@@ -188,7 +189,7 @@ def test_ranks_that_share_the_work_verify_every_piece_before_its_first_batch(ran
                 verified.add(i)
             return data.slice(edges[i], edges[i + 1])
 
-        parts = ChainedDataset(counts, piece, len(data.keys), 2, 1, True)
+        parts = ChainedDataset(counts, piece, lambda i: None, len(data.keys), 2, 1, True)
         parts.share_verification(rank, ranks)
         return Reader(parts, 20, lambda total: slice_of(total, ranks, rank), Buffers, 3, shuffle, 16).epoch(0)
 
@@ -196,6 +197,20 @@ def test_ranks_that_share_the_work_verify_every_piece_before_its_first_batch(ran
         pieces = {int(np.searchsorted(edges, row, side="right")) - 1 for batch in batches for row in batch.samples}
         assert pieces <= verified
     assert verified == set(range(len(counts)))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_block_but_the_first_is_asked_for_before_its_first_row(shuffle):
+    data, counts, asked = dataset(), (16, 16, 16, 16, 16, 16, 7), []
+    edges = np.cumsum([0, *counts])
+    parts = ChainedDataset(
+        counts, lambda i, verify: data.slice(edges[i], edges[i + 1]), asked.append, len(data.keys), 2, 1, True
+    )
+    reached = []
+    for batch in Reader(parts, 4, lambda total: (0, total), Buffers, 3, shuffle, 16).epoch(0):
+        reached = list(dict.fromkeys([*reached, *(batch.samples // 16).tolist()]))
+        assert set(reached[1:]) <= set(asked)
+    assert asked == reached[1:] and sorted(reached) == list(range(7))  # each once, in the epoch's order
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -150,6 +150,11 @@ class Cache:
             raise DataError(f"{self._rows(number)}: damaged: field numbers exceed the schema's")
         return piece
 
+    def ask_for(self, number):
+        """Have piece `number` read ahead."""
+        names = [f"{name}/{number}" for name in ARRAYS if f"{name}/{number}" in self._file]
+        self._file.ask_for(names[0], names[-1])
+
     def _nnz(self, number):
         """Keys of a piece; DataError unless its sections have the shapes that go with that."""
         rows = self.counts[number]

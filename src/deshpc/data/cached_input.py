@@ -33,6 +33,7 @@ class CacheInput:
         return ChainedDataset(
             [count for cache in caches for count in cache.counts],
             lambda number, verify: pieces[number][0].piece(pieces[number][1], verify),
+            lambda number: pieces[number][0].ask_for(pieces[number][1]),
             sum(cache.nnz for cache in caches),
             self.n_dense,
             caches[0].value_width,

@@ -62,6 +62,9 @@ class Dataset:
     def touch(self, rows):
         """Nothing: what is in memory needs no verification."""
 
+    def ask_for(self, begin, end):
+        """Nothing: it is in memory."""
+
     def head(self, rows):
         """The first `rows` samples, as views."""
         return self.slice(0, rows)
@@ -112,15 +115,16 @@ class ChainedDataset:
 
     counts : rows of each piece
     open   : function of a piece's number, and of whether to verify it, that gives it as a Dataset
+    ask_for : function of a piece's number that has it read ahead
     nnz    : key occurrences of all pieces
     n_dense, value_width, has_truth : of all of them
 
     The ranks of a node that read the same batches can share the work of verifying: see `share_verification`.
     """
 
-    def __init__(self, counts, open_piece, nnz, n_dense, value_width, has_truth):
+    def __init__(self, counts, open_piece, ask_for, nnz, n_dense, value_width, has_truth):
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._open, self._pieces, self._nnz = open_piece, {}, nnz
+        self._open, self._ask_for, self._pieces, self._nnz = open_piece, ask_for, {}, nnz
         self._rank, self._ranks = 0, 1
         self.n_dense, self.value_width, self.has_truth = n_dense, value_width, has_truth
 
@@ -148,13 +152,23 @@ class ChainedDataset:
             for number in numbers:
                 self.piece(int(number))
 
+    def ask_for(self, begin, end):
+        """Have the rows begin .. end read ahead, as far as their pieces are this rank's to verify."""
+        first, last = np.searchsorted(self.starts, (begin, end - 1), side="right") - 1
+        for number in range(first, last + 1):
+            if self._is_mine(number):
+                self._ask_for(number)
+
     def piece(self, number):
         """Piece `number` as a Dataset."""
         if number not in self._pieces:
-            self._pieces[number] = self._open(number, number % self._ranks == self._rank)
+            self._pieces[number] = self._open(number, self._is_mine(number))
         return self._pieces[number]
 
     def head(self, rows):
         """The first `rows` samples, or those of the first piece where these are fewer."""
         first = self.piece(0)
         return first.head(min(rows, len(first)))
+
+    def _is_mine(self, number):
+        return number % self._ranks == self._rank

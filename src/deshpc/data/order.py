@@ -34,6 +34,14 @@ class EpochOrder:
             begin, place = stop, place + 1
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
+    def block(self, position):
+        """(begin, end) of the rows of the block that this position of the epoch is in."""
+        if not self._shuffle:
+            begin = position // self._block_rows * self._block_rows
+        else:
+            begin = int(self._blocks[np.searchsorted(self._begins, position, side="right") - 1]) * self._block_rows
+        return begin, min(begin + self._block_rows, self._rows)
+
     def _block(self, place):
         held_place, held = self._held
         if held_place != place:

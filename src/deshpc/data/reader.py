@@ -35,7 +35,12 @@ class Reader:
         first_step : step of the epoch's batch 0
         """
         order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
+        asked = None
         for number in range(first_batch, self.batches):
+            ahead = number * self._batch_samples + self._block_rows
+            if ahead < len(self._dataset) and order.block(ahead) != asked:
+                asked = order.block(ahead)
+                self._dataset.ask_for(*asked)
             yield self._batch(order, number, first_step + number)
 
     def _batch(self, order, number, step):

@@ -11,6 +11,7 @@ found.  A section is verified when it is first read.  CRC-32 is zlib's, so that 
 """
 
 import json
+import mmap
 import os
 import struct
 import zlib
@@ -121,11 +122,12 @@ class Container:
     """A container file, mapped into memory.
 
     path  : DataError, naming it, unless it is a whole container of `kind` (None: of any kind) with sound directory
+    crc32 : computes what zlib.crc32 does, perhaps faster
     kind  : what it is;  about : the JSON object that its writer gave;  names : of its sections, in file order
     """
 
-    def __init__(self, path, kind=None):
-        self.path = str(path)
+    def __init__(self, path, kind=None, crc32=zlib.crc32):
+        self.path, self._crc32 = str(path), crc32
         self._map = self._open()
         self._directory(kind)
         self._verified = set()
@@ -149,10 +151,18 @@ class Container:
             raise DataError(f"{self.path}, section {name!r}: version {section['version']}; expected {version}")
         start, size = section["offset"], _size(section)
         if verify and name not in self._verified:
-            if zlib.crc32(self._map[start : start + _padded(size)]) != section["crc32"]:
+            if self._crc32(self._map[start : start + _padded(size)]) != section["crc32"]:
                 raise DataError(f"{self.path}, section {name!r}: damaged: its checksum differs from its content")
             self._verified.add(name)
         return self._map[start : start + size].view(section["dtype"]).reshape(section["shape"])
+
+    def ask_for(self, first, last):
+        """Have the operating system read the file from section `first` to section `last` ahead, while we go on."""
+        if not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        begin, end = self._section(first), self._section(last)
+        start = begin["offset"] // mmap.PAGESIZE * mmap.PAGESIZE
+        self._memory.madvise(mmap.MADV_WILLNEED, start, end["offset"] + _size(end) - start)
 
     def shape(self, name):
         """Shape of a section, which is not read."""
@@ -174,7 +184,9 @@ class Container:
 
     def _open(self):
         try:
-            return np.memmap(self.path, np.uint8, "r").view(np.ndarray)
+            with open(self.path, "rb") as file:
+                self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return np.frombuffer(self._memory, np.uint8)
         except FileNotFoundError:
             raise DataError(f"{self.path}: no such file") from None
         except OSError as error:
