@@ -5,7 +5,7 @@ def training_table(result):
     """A TrainResult as lines of `name  value`."""
     lines = [
         ("ranks x threads", f"{result.ranks} x {result.threads_per_rank}"),
-        ("steps, samples", f"{result.steps:,}, {result.samples:,}"),
+        ("steps, samples", f"{result.steps:,}{_since(result.resumed_from)}, {result.samples:,}"),
         ("table rows", f"{result.rows:,} ({', '.join(f'{n:,}' for n in result.rows_per_rank)})"),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
         ("samples/s", f"{result.samples_per_s:,.0f}"),
@@ -15,6 +15,10 @@ def training_table(result):
         if metrics is not None:
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
     return "\n".join([aligned(lines), *_traffic(result)])
+
+
+def _since(step):
+    return "" if step is None else f" (from the checkpoint after {step:,})"
 
 
 def _unique(u):
