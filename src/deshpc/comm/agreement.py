@@ -7,7 +7,7 @@ from importlib import metadata
 
 import deshpc
 from deshpc.comm.group import Group
-from deshpc.config import resolved
+from deshpc.config import flat, resolved
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory
 
@@ -42,23 +42,14 @@ def run_facts(command, config):
 
 def same_on_all_ranks(group, facts):
     """Raise a LaunchError on every rank, naming what differs, unless `facts` are equal on all of them.  Collective."""
-    flat = dict(_flat(facts, ()))
-    digests = group.gather(hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).digest())
+    own = flat(facts)
+    digests = group.gather(hashlib.sha256(json.dumps(own, sort_keys=True).encode()).digest())
     if len(set(digests)) == 1:
         return
-    first = group.from_first(flat)
-    names = [name for name in {**first, **flat} if first.get(name) != flat.get(name)]
+    first = group.from_first(own)
+    names = [name for name in {**first, **own} if first.get(name) != own.get(name)]
     error = None
     if names:
-        here, there = (f"{some[names[0]]!r}" if names[0] in some else "missing" for some in (flat, first))
+        here, there = (f"{some[names[0]]!r}" if names[0] in some else "missing" for some in (own, first))
         error = LaunchError(f"the ranks differ: {names[0]} is {here}, on rank 0 it is {there}")
     group.agree(error)
-
-
-def _flat(thing, path):
-    """(dotted name, value) of everything in nested dictionaries and lists."""
-    if isinstance(thing, (dict, list)):
-        for name, one in thing.items() if isinstance(thing, dict) else enumerate(thing):
-            yield from _flat(one, (*path, str(name)))
-    else:
-        yield ".".join(path), thing

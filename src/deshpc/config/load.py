@@ -77,6 +77,19 @@ def resolved(config):
     return plain(config)
 
 
+def flat(tree):
+    """{dotted name: value} of everything in nested dictionaries and lists, such as `resolved` gives."""
+
+    def pairs(thing, path):
+        if isinstance(thing, (dict, list)):
+            for name, one in thing.items() if isinstance(thing, dict) else enumerate(thing):
+                yield from pairs(one, (*path, str(name)))
+        else:
+            yield ".".join(path), thing
+
+    return dict(pairs(tree, ()))
+
+
 def _apply(tree, text):
     name, equals, value = text.partition("=")
     parts = [part.strip() for part in name.split(".")]

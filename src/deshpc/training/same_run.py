@@ -1,5 +1,6 @@
 """Which options a run may change when it goes on from a checkpoint, and which would make it another run."""
 
+from deshpc.config import flat
 from deshpc.errors import ConfigError
 
 _MAY_DIFFER = (
@@ -16,7 +17,7 @@ def require_same_run(saved, here, folder):
     Files may have moved, and ranks, threads and exchanges add up the same numbers; epochs may be added unless a
     learning rate falls until the end of the run.
     """
-    before, now = dict(_flat(saved, ())), dict(_flat(here, ()))
+    before, now = flat(saved), flat(here)
     optimizer = here["optimizer"]
     for name in {**before, **now}:
         one, other = before.get(name, _ABSENT), now.get(name, _ABSENT)
@@ -32,12 +33,3 @@ def require_same_run(saved, here, folder):
                 f"--resume: train.epochs = {other!r}, but the checkpoint in {folder} was made with {one!r}, and "
                 "optimizer.decay_steps = 0 has the learning rate fall until the last of them"
             )
-
-
-def _flat(thing, path):
-    """(dotted name, value) of everything in nested dictionaries and lists."""
-    if isinstance(thing, (dict, list)):
-        for name, one in thing.items() if isinstance(thing, dict) else enumerate(thing):
-            yield from _flat(one, (*path, str(name)))
-    else:
-        yield ".".join(path), thing
