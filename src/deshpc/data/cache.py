@@ -7,6 +7,7 @@ verified when a row of it is first asked for, by one rank of the node (`ChainedD
 
 import numpy as np
 
+from deshpc.backend.cpu.checksum import crc32
 from deshpc.data.dataset import ARRAYS, Dataset, concatenate
 from deshpc.data.samples import finish_dense, finish_keys
 from deshpc.data.transform import Transforms
@@ -35,7 +36,7 @@ class CacheWriter:
     """Writes the samples of `schema` to the cache `path`, which appears when it is whole.  A context manager."""
 
     def __init__(self, path, schema):
-        self._file, self._schema = ContainerWriter(path, KIND), schema
+        self._file, self._schema = ContainerWriter(path, KIND, crc32=crc32), schema
         self._pending, self._pending_rows = [], 0
         self._pieces = self.rows = 0
 
@@ -108,7 +109,7 @@ class Cache:
     """
 
     def __init__(self, path):
-        self._file = Container(path, KIND)
+        self._file = Container(path, KIND, crc32)
         about = self._file.about
         if about.get("version") != VERSION:
             raise DataError(
