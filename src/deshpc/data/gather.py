@@ -1,6 +1,7 @@
 """Collect chosen rows of a data set for a batch: dense features, labels, and occurrences or where these lie."""
 
 from deshpc.backend.cpu.memory import address_of, at, prefetch, put
+from deshpc.backend.record import CACHE_LINE
 from deshpc.jit import kernel
 
 AHEAD = 16  # rows between asking for a row's memory and copying it
@@ -35,19 +36,32 @@ def copy_rows(
 
     values, out_values : flat, or None;  truth, out_truth may be None
     """
-    for i in range(len(rows)):
-        row, place = rows[i], places[i]
-        first, length = offsets[row], offsets[row + 1] - offsets[row]
-        to = begins[place]
-        for j in range(length):
-            out_keys[to + j] = keys[first + j]
-            out_fields[to + j] = fields[first + j]
+    n, n_dense = len(rows), dense.shape[1]
+    width = 0 if values is None else len(values) // max(1, len(keys))
+    for i in range(n):
+        later, soon = at(rows, min(i + AHEAD, n - 1)), at(rows, min(i + AHEAD // 2, n - 1))
+        prefetch(address_of(offsets, later))
+        prefetch(address_of(dense, later * n_dense))
+        prefetch(address_of(dense, later * n_dense + n_dense - 1))
+        prefetch(address_of(labels, later))
+        begin, end = at(offsets, soon), at(offsets, soon + 1)
+        for line in range(address_of(keys, begin), address_of(keys, end), CACHE_LINE):
+            prefetch(line)
+        for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
+            prefetch(line)
         if values is not None:
-            width = len(values) // max(1, len(keys))
+            for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
+                prefetch(line)
+        row, place = at(rows, i), at(places, i)
+        first, length, to = at(offsets, row), at(offsets, row + 1) - at(offsets, row), at(begins, place)
+        for j in range(length):
+            put(out_keys, to + j, at(keys, first + j))
+            put(out_fields, to + j, at(fields, first + j))
+        if values is not None:
             for j in range(width * length):
-                out_values[width * to + j] = values[width * first + j]
-        for f in range(dense.shape[1]):
-            out_dense[place, f] = dense[row, f]
-        out_labels[place] = labels[row]
+                put(out_values, width * to + j, at(values, width * first + j))
+        for f in range(n_dense):
+            put(out_dense, place * n_dense + f, at(dense, row * n_dense + f))
+        put(out_labels, place, at(labels, row))
         if truth is not None:
-            out_truth[place] = truth[row]
+            put(out_truth, place, at(truth, row))
