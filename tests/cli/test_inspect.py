@@ -17,7 +17,7 @@ from deshpc.formats.schema import Schema
 from deshpc.storage.container import ContainerWriter
 
 PROGRESS = {
-    "epoch": 1, "batch": 3, "position": 60, "steps": 13, "samples": 260, "train_rows": 200, "best_step": 9,
+    "epoch": 1, "batch": 3, "position": 60, "block": 0, "row": 60, "steps": 13, "samples": 260, "train_rows": 200, "best_step": 9,
     "stopping": {"best": 0.75, "without_gain": 1},
 }  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_a_run(directory):
     assert model.startswith(f"{directory / 'model'}\n") and "model after 14 steps" in model and "12 (12)" in model
     assert str(directory / "checkpoints" / "step-000000000013") in checkpoint
     for words in (
-        "checkpoint after 13 steps", "epoch 2, batch 4 (sample 60 of 200), 260 samples trained", "best 0.75", "after 9 steps",
+        "checkpoint after 13 steps", "epoch 2, batch 4 (block 1, row 61; 60 of 200 samples of the epoch done), 260 samples trained", "best 0.75", "after 9 steps",
         "2 ranks", "11 (7, 4)", "fm, dim 3, float32", "sgd, 0 state numbers", "xxh64-field-seeded-1", "seed 1, step 13",
         "keys/* <u8 (5,) x 2", "fm.weights (2,)",
     ):  # fmt: skip

@@ -9,6 +9,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from saved_models import assert_same_rows, files_of, joined, some_ranks
 
@@ -20,11 +21,12 @@ from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.training import loop
 
+BLOCK_ROWS = 700
 ROWS, BATCH, STEPS = 2_450, 200, 39  # 13 steps an epoch, the last one smaller; three epochs
 
 
 def config(directory, **sections):
-    train = {"global_batch_samples": BATCH, "epochs": 3, "shuffle_block_rows": 700, **sections.pop("train", {})}
+    train = {"global_batch_samples": BATCH, "epochs": 3, "shuffle_block_rows": BLOCK_ROWS, **sections.pop("train", {})}
     return build(
         {
             "data": {"format": "synthetic", "synthetic": {"train_rows": ROWS, "valid_rows": 500, "test_rows": 300}},
@@ -283,3 +285,15 @@ def test_the_manifest_says_where_it_goes_on(world, directory):
         assert (cursor["epoch"], cursor["batch"]) == divmod(steps, math.ceil(ROWS / BATCH))
         assert cursor["position"] == BATCH * cursor["batch"] and cursor["train_rows"] == ROWS
         assert cursor["samples"] == cursor["epoch"] * ROWS + cursor["position"]
+        assert (cursor["block"], cursor["row"]) == place(cursor["epoch"], cursor["position"])
+
+
+def place(epoch, position):
+    """(block, row) of a position by walking through the blocks of the order that the definition gives."""
+    blocks = -(-ROWS // BLOCK_ROWS)
+    generator = np.random.Generator(np.random.Philox(key=[1, epoch << 1], counter=[0, 0, 0, 0]))
+    for number, block in enumerate(generator.permutation(blocks)):
+        size = min(BLOCK_ROWS, ROWS - block * BLOCK_ROWS)
+        if position < size:
+            return number, position
+        position -= size

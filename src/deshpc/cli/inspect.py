@@ -86,7 +86,8 @@ def _model(folder):
     if progress is not None:
         lines.append(
             ("goes on at", f"epoch {progress['epoch'] + 1}, batch {progress['batch'] + 1} "
-             f"(sample {progress['position']:,} of {progress['train_rows']:,}), {progress['samples']:,} samples trained")
+             f"(block {progress['block'] + 1}, row {progress['row'] + 1}; {progress['position']:,} of {progress['train_rows']:,} "
+             f"samples of the epoch done), {progress['samples']:,} samples trained")
         )  # fmt: skip
         if progress["stopping"]:
             lines.append(("early stopping", ", ".join(f"{name} {value}" for name, value in progress["stopping"].items())))

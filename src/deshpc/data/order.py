@@ -34,12 +34,17 @@ class EpochOrder:
             begin, place = stop, place + 1
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
+    def place(self, position):
+        """(block, row): how many blocks, in the order of the epoch, lie before the position's, and rows of that one."""
+        block = int(np.searchsorted(self._begins, position, side="right")) - 1
+        return block, position - int(self._begins[block])
+
     def block(self, position):
         """(begin, end) of the rows of the block that this position of the epoch is in."""
         if not self._shuffle:
             begin = position // self._block_rows * self._block_rows
         else:
-            begin = int(self._blocks[np.searchsorted(self._begins, position, side="right") - 1]) * self._block_rows
+            begin = int(self._blocks[self.place(position)[0]]) * self._block_rows
         return begin, min(begin + self._block_rows, self._rows)
 
     def _block(self, place):

@@ -34,14 +34,20 @@ class Reader:
 
         first_step : step of the epoch's batch 0
         """
-        order = EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
-        asked = None
+        order, asked = self._order(epoch), None
         for number in range(first_batch, self.batches):
             ahead = number * self._batch_samples + self._block_rows
             if ahead < len(self._dataset) and order.block(ahead) != asked:
                 asked = order.block(ahead)
                 self._dataset.ask_for(*asked)
             yield self._batch(order, number, first_step + number)
+
+    def place(self, epoch, batch):
+        """(block, row) of the epoch's order at which a batch begins: see `EpochOrder.place`."""
+        return self._order(epoch).place(batch * self._batch_samples)
+
+    def _order(self, epoch):
+        return EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
 
     def _batch(self, order, number, step):
         begin = number * self._batch_samples

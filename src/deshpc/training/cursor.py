@@ -13,7 +13,8 @@ from deshpc.errors import DataError
 class Cursor:
     """The next batch is number `batch` of epoch `epoch`.
 
-    position : samples of the epoch before it, a place in the epoch's order, which seed and epoch determine
+    position : samples of the epoch before it;  block, row : the same place in the epoch's order, which seed and epoch
+    determine: whole blocks before it, and rows of its own block
     steps, samples : that training has made;  train_rows : rows of the training part
     best_step : of the best model so far, None without one;  stopping : state of `EarlyStopping`, None without
     """
@@ -21,6 +22,8 @@ class Cursor:
     epoch: int = 0
     batch: int = 0
     position: int = 0
+    block: int = 0
+    row: int = 0
     steps: int = 0
     samples: int = 0
     train_rows: int = 0

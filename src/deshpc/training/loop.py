@@ -110,8 +110,9 @@ class _Loop:
         return min(left)
 
     def _cursor(self, epoch, batch):
+        position = batch * self._config.global_batch_samples
         return Cursor(
-            epoch, batch, batch * self._config.global_batch_samples, self._steps, self._samples, len(self._train_set),
+            epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, len(self._train_set),
             self._best_step, self._stopping.state() if self._stopping else None,
         )  # fmt: skip
 
