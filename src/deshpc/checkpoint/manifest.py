@@ -14,7 +14,7 @@ Entries, all there:
     dense            [[name, shape]] of the dense parameters      rows   of each rank
     files            {name: {bytes, end}}: size and last 32 bytes, where a container has the checksum of its directory,
                      so a file of another checkpoint, or of another step, is found
-    progress         null, or where a run goes on, `training.progress_state`
+    progress         null, or where a run goes on, `training.cursor`
     random           {seed, step}: every random number is a function of counters, so these two are all the state there is
     crc32            of the text without this entry
 

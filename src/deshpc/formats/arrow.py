@@ -218,7 +218,7 @@ def _indices(array, null):
 
 
 def _cells(array):
-    """An array of texts as cells, see `data.cells`: (data, starts, stops); an integer is its decimals, null is empty."""
+    """An array of texts as cells, see `formats.cells`: (data, starts, stops); an integer is its decimals, null is empty."""
     import pyarrow as pa
 
     kind = array.type

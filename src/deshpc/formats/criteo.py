@@ -26,7 +26,7 @@ _0, _1, _3, _8 = (np.uint64(x) for x in (0, 1, 3, 8))
 
 
 class Criteo:
-    """Reads Criteo's text: `formats` says how readers are used."""
+    """Reads Criteo's text: `formats.open` says how readers are used."""
 
     def __init__(self, config, schema, chunk_bytes=lines.CHUNK_BYTES):
         self.schema, self._chunk_bytes = schema, chunk_bytes

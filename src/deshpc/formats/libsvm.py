@@ -30,7 +30,7 @@ _BAD_LABEL, _BAD_ENTRY, _BAD_FIELD = range(lines.OTHER, lines.OTHER + 3)
 
 
 class Libsvm:
-    """Reads libsvm's text: `formats` says how readers are used."""
+    """Reads libsvm's text: `formats.open` says how readers are used."""
 
     entry = "index:value"
     has_fields = False
@@ -49,7 +49,7 @@ class Libsvm:
 
 
 class Libffm(Libsvm):
-    """Reads libffm's text: `formats` says how readers are used."""
+    """Reads libffm's text: `formats.open` says how readers are used."""
 
     entry = "field:index:value"
     has_fields = True

@@ -15,7 +15,7 @@ _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long
 
 
 class Parquet:
-    """The reader of `formats` for Parquet files; columns are found by name."""
+    """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
     def __init__(self, config, schema):
         self.schema = schema

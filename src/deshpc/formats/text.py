@@ -16,7 +16,7 @@ _LF = ord("\n")
 
 
 class Text:
-    """The reader of `formats` for files with a header line, by which their columns are found."""
+    """The reader, as `formats.open` has it, for files with a header line, by which their columns are found."""
 
     def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES):
         self.schema = schema

@@ -1,6 +1,6 @@
 """A raw value as Python has it to what the readers make of a cell: the text of a key, values with weights, a number.
 
-`data.cells` and `data.parquet` are the compiled twins, docs/data.md the definition.
+`formats.cells` and `formats.arrow` are the compiled twins, docs/data.md the definition.
 """
 
 import math
