@@ -45,14 +45,14 @@ def fm_partial(occurrences, which):
     offsets, local, values = occurrences.chosen(which)
     state = np.zeros((SAMPLES, DIM + 1), np.int64)
     lanes = Lanes(DIM, "float32", "float64", "int64")
-    fm.partial(lanes, NUMBER, ZERO, SCALE, DIM, offsets, local, values, occurrences.addresses, state, DIM + 1, 0)
+    fm.partial(lanes, NUMBER, ZERO, SCALE, DIM, offsets, local, values, occurrences.addresses, False, state, DIM + 1, 0)
     return state
 
 
 def linear_partial(occurrences, which):
     offsets, local, values = occurrences.chosen(which)
     state = np.zeros((SAMPLES, 1), np.int64)
-    linear.partial(NUMBER, ZERO, SCALE, offsets, local, values, occurrences.addresses, state, 1, 0)
+    linear.partial(NUMBER, ZERO, SCALE, offsets, local, values, occurrences.addresses, False, state, 1, 0)
     return state
 
 

@@ -1,11 +1,13 @@
 """What each shard is given of a batch, and what that costs in bytes.
 
-For awkward batches both routings give every shard the occurrences that a brute-force selection by the partition's
-formula gives, sample by sample in global order, and every rank the labels and dense features of the samples that its
+For awkward batches with both routings every shard finds the rows of the occurrences that a brute-force selection by the
+partition's formula gives, sample by sample in global order, and every rank the labels and dense features of the samples that its
 top works on; all that while the next batch is routed.  The ledger holds what the wire format says, from Python sets:
 per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 each value, filled up to 8, after a header of
 4 (F + 1); and what the formulas of every exchange say.  (Where rows travel, see `test_requests`.)
 """
+
+import ctypes
 
 import numpy as np
 import pytest
@@ -14,10 +16,13 @@ from synthetic_batches import N_FIELDS, awkward_batches, keys_of, owner_of, plai
 
 from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
+from deshpc.config.schema import OptimizerConfig
 from deshpc.errors import DataError
 from deshpc.hashing.partition import KeyPartition
 from deshpc.ops.exchange import AllReduce, ReduceScatter
+from deshpc.table.optimizer import open_optimizer
 from deshpc.table.routing import Broadcast, Routed
+from deshpc.table.table import Table
 from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
@@ -36,25 +41,32 @@ def close(group, backend):
     group.free()
 
 
-def check_shards(routed, batch, group, shards, top):
-    """Every shard of this rank has its occurrences of the batch, and `top` the labels; returns how many it has."""
+def record(address):
+    """(key, field) at the documented places of a record."""
+    return ctypes.c_uint64.from_address(address).value, ctypes.c_uint32.from_address(address + 16).value
+
+
+def check_shards(routed, found, batch, group, shards, top):
+    """Every shard of this rank has found the rows of its occurrences, and `top` is there; returns how many it has."""
     assert (routed.step, routed.samples, routed.requests) == (batch.step, len(batch), None)
     assert np.array_equal(routed.labels, top.labels) and np.array_equal(routed.dense, top.dense)
-    assert len(routed.shards) == shards
+    assert len(found) == shards
     owner = np.array([owner_of(key, group.size * shards) for key in batch.keys], np.int64)
     sample = np.repeat(np.arange(len(batch)), batch.ends - batch.begins)
-    for s, owned in enumerate(routed.shards):
+    for s, rows in enumerate(found):
         mine = owner == group.rank * shards + s
-        place = slice(None) if owned.occurrences is None else owned.occurrences
-        assert np.array_equal(owned.keys[place], batch.keys[mine])
-        assert np.array_equal(owned.fields[place], batch.fields[mine])
+        held = [record(address) for address in rows.addresses.tolist()]
+        assert len(set(held)) == len(held)
+        wanted = list(zip(batch.keys[mine].tolist(), batch.fields[mine].tolist(), strict=True))
+        assert [held[place] for place in rows.local] == wanted
+        if rows.in_order:
+            assert held == list(dict.fromkeys(wanted))
         counts = np.bincount(sample[mine], minlength=len(batch))
-        assert owned.offsets.tolist() == [0, *np.cumsum(counts)]
-        assert owned.weighted == (batch.values is not None)
-        if owned.weighted:
-            assert np.array_equal(owned.values, batch.values[mine])
+        assert rows.offsets.tolist() == [0, *np.cumsum(counts)]
+        if batch.values is None:
+            assert rows.values is None
         else:
-            assert owned.values is None
+            assert np.array_equal(rows.values, batch.values[mine])
     return int((owner // shards == group.rank).sum())
 
 
@@ -64,12 +76,16 @@ def check_shards(routed, batch, group, shards, top):
 @pytest.mark.parametrize("kind", [Broadcast, Routed])
 def test_a_shard_gets_what_it_owns(world, kind, exchange, shards, weighted, n_dense):
     group, backend, routing = open_on(world, kind, shards, exchange)
+    table = Table(
+        backend, group, KeyPartition(group.size, shards), 1, 2, "float32", "float32", open_optimizer(OptimizerConfig()), 5, 0.1
+    )
     batches, owned_in_all, before = awkward_batches(31, weighted=weighted, n_dense=n_dense), 0, None
     for batch in batches:
         share = share_of(batch, group.rank, group.size)
         routed = routing.route(batch if routing.reads_whole_batch else share, "forward")
         assert np.array_equal(routed.home.samples, share.samples)
-        now = (routed, batch, group, shards, batch if exchange.whole_top else share)
+        found = table.lookup(routed, insert=True)
+        now = (routed, found, batch, group, shards, batch if exchange.whole_top else share)
         owned_in_all += check_shards(*now)
         if before is not None:
             check_shards(*before)  # the batch before is still there

@@ -112,7 +112,7 @@ def test_millions_of_random_operations_match_a_dictionary():
     for step in range(40):
         size = (0, 1, 7, 1_009)[step] if step < 4 else int(generator.integers(30_000, 90_000))
         keys = pool[(len(pool) * generator.random(size) ** 5).astype(np.int64)]  # some keys often, most seldom
-        lookup = shard.find_or_insert(keys, fields_of(keys), step)
+        lookup = shard.look_up(keys, fields_of(keys), step)
         check_places(keys, lookup)
         for address in lookup.addresses.tolist():
             count_at(address).value += 1
@@ -123,7 +123,7 @@ def test_millions_of_random_operations_match_a_dictionary():
         assert shard.nbytes == most * record_bytes(12, 4) + index_bytes(most)
 
         asked = pool[generator.integers(0, len(pool), 4_001)]
-        check_found(asked, shard.find(asked), held)
+        check_found(asked, shard.look_up(asked, fields_of(asked)), held)
         operations += len(keys) + len(asked)
 
         if step % 9 == 8:  # rows that leave make room for later ones
@@ -149,9 +149,9 @@ def test_growth_in_the_middle_of_a_batch_keeps_every_key_at_one_place():
     fresh = random_keys(generator, 3 * CHUNK)
     shard = new_shard()
     few = fresh[::1000].copy()
-    shard.find_or_insert(few, fields_of(few), 0)
+    shard.look_up(few, fields_of(few), 0)
     keys = generator.permutation(np.repeat(fresh, 3))  # duplicates on both sides of every growth
-    check_places(keys, shard.find_or_insert(keys, fields_of(keys), 1))
+    check_places(keys, shard.look_up(keys, fields_of(keys), 1))
     assert len(shard) == len(fresh)
     assert shard.export().steps.tolist() == [0 if i % 1000 == 0 else 1 for i in range(len(fresh))]
 
@@ -165,14 +165,14 @@ def test_keys_that_share_their_low_bits(low):
     shard, held = new_shard(), set()
     for batch in np.array_split(keys, 7):
         twice = generator.permutation(np.repeat(batch, 2))
-        check_places(twice, shard.find_or_insert(twice, fields_of(twice), 0))
+        check_places(twice, shard.look_up(twice, fields_of(twice), 0))
         held.update(batch.tolist())
-        check_found(keys, shard.find(keys), held)
+        check_found(keys, shard.look_up(keys, fields_of(keys)), held)
     leaving = keys[::2]
     assert shard.remove(leaving) == len(leaving)
     held.difference_update(leaving.tolist())
-    check_found(keys, shard.find(keys), held)
-    check_places(keys, shard.find_or_insert(keys, fields_of(keys), 1))
+    check_found(keys, shard.look_up(keys, fields_of(keys)), held)
+    check_places(keys, shard.look_up(keys, fields_of(keys), 1))
     rows = shard.export()
     assert rows.keys.tolist() == sorted(keys.tolist())
     assert np.array_equal(rows.fields, fields_of(rows.keys))
@@ -183,11 +183,11 @@ def test_removed_rows_are_used_again():
     keys = random_keys(generator, 9_001)
     old, new = keys[:4_500], keys[4_500:9_000]
     shard = new_shard()
-    before = set(shard.find_or_insert(old, fields_of(old), 1).addresses.tolist())
+    before = set(shard.look_up(old, fields_of(old), 1).addresses.tolist())
     full = shard.nbytes
     assert shard.remove(old) == len(old) and len(shard) == 0 and len(shard.export()) == 0
     assert shard.remove(old) == 0
-    after = set(shard.find_or_insert(new, fields_of(new), 2).addresses.tolist())
+    after = set(shard.look_up(new, fields_of(new), 2).addresses.tolist())
     assert after == before and shard.nbytes == full
 
 
@@ -195,10 +195,10 @@ def test_an_empty_shard():
     nothing = np.zeros(0, np.uint64)
     shard = new_shard()
     assert len(shard) == len(shard.export()) == 0
-    assert shard.find_or_insert(nothing, fields_of(nothing), 0).distinct == 0
-    assert shard.find(nothing).distinct == 1 and len(shard.find(nothing).local) == 0
+    assert shard.look_up(nothing, fields_of(nothing), 0).distinct == 0
+    assert shard.look_up(nothing, fields_of(nothing)).distinct == 1 and len(shard.look_up(nothing, fields_of(nothing)).local) == 0
     asked = np.array([5, 9, 5], np.uint64)
-    check_found(asked, shard.find(asked), {})
+    check_found(asked, shard.look_up(asked, fields_of(asked)), {})
     assert shard.remove(asked) == 0 and shard.nbytes == index_bytes(0)
     shard.load(shard.export())
     assert len(shard) == 0
@@ -213,7 +213,7 @@ def test_load_sets_what_export_gave():
     )  # fmt: skip
     shard = new_shard()
     already = keys[::3].copy()
-    shard.find_or_insert(already, np.zeros(len(already), np.uint16), 3)
+    shard.look_up(already, np.zeros(len(already), np.uint16), 3)
     order = generator.permutation(n)
     shard.load(Rows(*(getattr(rows, name)[order] for name in ("keys", "fields", "counts", "steps", "numbers"))))
     for name, array in vars(shard.export()).items():
@@ -226,7 +226,7 @@ def test_rows_of_all_shards_in_key_order():
     parts = [new_shard(), new_shard(), new_shard()]
     keys = random_keys(np.random.default_rng(6), 1_009)
     for i, shard in enumerate(parts[:2]):  # the third stays empty
-        shard.find_or_insert(keys[i::2].copy(), fields_of(keys[i::2]), i)
+        shard.look_up(keys[i::2].copy(), fields_of(keys[i::2]), i)
     joined = Rows.concatenate([shard.export() for shard in parts])
     assert np.array_equal(joined.keys, keys) and np.array_equal(joined.fields, fields_of(keys))
     assert joined.steps.tolist() == [i % 2 for i in range(len(keys))]
@@ -244,7 +244,7 @@ def test_a_new_row_is_a_function_of_seed_key_and_column(dim, precision):
     for order, batches in ((np.arange(len(keys)), 1), (generator.permutation(len(keys)), 4)):
         shard = new_shard(dim, precision, seed=2**40 + 11, std=0.3, state_start=0.125)
         for batch in np.array_split(keys[order], batches):
-            lookup = shard.find_or_insert(batch, fields_of(batch), 9)
+            lookup = shard.look_up(batch, fields_of(batch), 9)
             assert not (lookup.addresses % 64).any()  # whole cache lines
         exported.append(shard.export())
         size = np.dtype(precision).itemsize
@@ -262,7 +262,7 @@ def test_a_new_row_is_a_function_of_seed_key_and_column(dim, precision):
 def test_initial_weights_have_mean_zero_and_the_asked_standard_deviation():
     keys = np.arange(1, 40_001, dtype=np.uint64)  # the least random keys
     shard = new_shard(dim=16, std=0.02, seed=0)
-    shard.find_or_insert(keys, fields_of(keys), 0)
+    shard.look_up(keys, fields_of(keys), 0)
     weights = shard.export().numbers[:, 1:17].astype(np.float64)
     n = weights.size
     assert abs(weights.mean()) < 4 * 0.02 / math.sqrt(n)
@@ -279,6 +279,6 @@ def test_another_seed_draws_other_weights():
     drawn = []
     for seed in (0, 1):
         shard = new_shard(seed=seed)
-        shard.find_or_insert(keys, fields_of(keys), 0)
+        shard.look_up(keys, fields_of(keys), 0)
         drawn.append(shard.export().numbers[:, 1:6])
     assert (drawn[0] == drawn[1]).mean() < 1e-3

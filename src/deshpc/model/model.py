@@ -8,7 +8,7 @@ from deshpc.comm.group import Handle, done, slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
 from deshpc.nn.loss import log_loss
-from deshpc.nn.parts import part, parts_of
+from deshpc.nn.parts import edges, parts_of
 from deshpc.table.routed import RoutedBatch
 from deshpc.table.table import ShardRows
 
@@ -155,12 +155,11 @@ class Model:
         self.parameters.update(step, clip)
 
     def _sum_bias_gradient(self, gradient, scale):
-        def of_parts(first, last):
-            for p in range(first, last):
-                sums = self.parameters.sums_of("bias", p).reshape(1)
-                self.backend.loss.sum_gradient(gradient, scale, sums, 0, *part(len(gradient), p))
-
-        self.backend.each(of_parts, parts_of(self.backend.threads))
+        sums, places = self.parameters.sums_of("bias"), edges(len(gradient))
+        self.backend.each(
+            self.backend.loss.sum_gradient,
+            [(gradient, scale, sums, places, a, b) for a, b in parts_of(self.backend.threads)],
+        )
 
     def _clip(self, forward, inverse_scale):
         """Factor of all gradients: at most 1, so that their global norm is at most the optimizer's clip_norm."""

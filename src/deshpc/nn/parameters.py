@@ -18,9 +18,8 @@ class Parameters:
         self._backend, self._optimizer, self._shapes, self._sizes = backend, optimizer, dict(shapes), sizes
         self.values, self.gradient = np.zeros(total, dtype), np.zeros(total, dtype)
         self.state = np.empty(optimizer.dense_state_start.planes * total, dtype)
-        self._part_sums = np.zeros((PARTS, total), sums or dtype)
+        self._part_sums = {name: np.zeros((PARTS, *shape), sums or dtype) for name, shape in shapes.items()}
         self._views, self._gradients = self._split(self.values), self._split(self.gradient)
-        self._sum_views = [self._split(one) for one in self._part_sums]
         self.begin_state()
 
     def __getitem__(self, name):
@@ -31,14 +30,15 @@ class Parameters:
         """The parameter's gradient, a view."""
         return self._gradients[name]
 
-    def sums_of(self, name, p):
-        """The sums of the parameter's gradient over part p of the samples, a view to be added to; see `nn.parts`."""
-        return self._sum_views[p][name]
+    def sums_of(self, name):
+        """The sums (PARTS, ...) of the parameter's gradient over each part of the samples, to be added to; see `nn.parts`."""
+        return self._part_sums[name]
 
     def take_sums(self):
         """The gradient's sums over all parts (n), added in order; the parts' sums become zero."""
-        total = self._part_sums.sum(axis=0)
-        self._part_sums[...] = 0
+        total = np.concatenate([sums.sum(axis=0).ravel() for sums in self._part_sums.values()])
+        for sums in self._part_sums.values():
+            sums[...] = 0
         return total
 
     def set_gradient(self, sums, inverse_scale):

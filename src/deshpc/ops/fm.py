@@ -9,7 +9,7 @@ adjoint  dA = g A, dc = g at the top;  dw_j = g xl_j, dv_j = g x_j (A - v_j x_j)
 
 import numpy as np
 
-from deshpc.nn.parts import part, parts_of
+from deshpc.nn.parts import edges, parts_of
 
 
 class FM:
@@ -33,34 +33,34 @@ class FM:
         """Write columns column .. column + k of `state` (B, width): the partial of one shard's rows."""
         self._backend.fm.partial(
             self._lanes, table.layout.number, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values,
-            shard.addresses, state, state.shape[1], column,
+            shard.addresses, shard.in_order, state, state.shape[1], column,
         )  # fmt: skip
 
     def finish(self, state, column, dense, parameters, logit):
         """Add this operator's share to logit (n); completes A in `state` by the dense features."""
         weights, factors = parameters["fm.weights"], parameters["fm.factors"]
-        threads, samples = self._backend.threads, len(logit)
+        places = edges(len(logit))
         self._backend.each(
             self._backend.fm.finish,
             [
                 (self._lanes, self.zero, self.dim, state, state.shape[1], column, dense, weights, factors, logit,
-                 part(samples, a)[0], part(samples, b)[0])
-                for a, b in parts_of(threads)
+                 places[a], places[b])
+                for a, b in parts_of(self._backend.threads)
             ],
         )  # fmt: skip
 
     def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
         """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
-        factors = parameters["fm.factors"]
-
-        def of_parts(first, last):
-            for p in range(first, last):
-                self._backend.fm.finish_adjoint(
-                    self._lanes, self.zero, scale, self.dim, state, state.shape[1], column, dense, factors, gradient,
-                    parameters.sums_of("fm.weights", p), parameters.sums_of("fm.factors", p), *part(len(gradient), p),
-                )  # fmt: skip
-
-        self._backend.each(of_parts, parts_of(self._backend.threads))
+        factors, places = parameters["fm.factors"], edges(len(gradient))
+        sums = parameters.sums_of("fm.weights"), parameters.sums_of("fm.factors")
+        self._backend.each(
+            self._backend.fm.finish_adjoint,
+            [
+                (self._lanes, self.zero, scale, self.dim, state, state.shape[1], column, dense, factors, gradient, *sums,
+                 places, a, b)
+                for a, b in parts_of(self._backend.threads)
+            ],
+        )  # fmt: skip
 
     def partial_adjoint(self, table, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""

@@ -5,7 +5,7 @@ partial z = sum of w x over a rank's own keys, s = 1;  finish: z plus the dense 
 
 import numpy as np
 
-from deshpc.nn.parts import part, parts_of
+from deshpc.nn.parts import edges, parts_of
 
 
 class Linear:
@@ -25,32 +25,32 @@ class Linear:
         """Write column `column` of `state` (B, width): the partial of one shard's rows."""
         self._backend.linear.partial(
             table.layout.number, self.zero, scale, shard.offsets, shard.local, shard.values, shard.addresses,
-            state, state.shape[1], column,
+            shard.in_order, state, state.shape[1], column,
         )  # fmt: skip
 
     def finish(self, state, column, dense, parameters, logit):
         """Add this operator's share to logit (n)."""
         weights = parameters["linear.weights"]
-        threads, samples = self._backend.threads, len(logit)
+        places = edges(len(logit))
         self._backend.each(
             self._backend.linear.finish,
             [
-                (self.zero, state, state.shape[1], column, dense, weights, logit, part(samples, a)[0], part(samples, b)[0])
-                for a, b in parts_of(threads)
+                (self.zero, state, state.shape[1], column, dense, weights, logit, places[a], places[b])
+                for a, b in parts_of(self._backend.threads)
             ],
         )
 
     def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
         """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
 
-        def of_parts(first, last):
-            for p in range(first, last):
-                self._backend.linear.finish_adjoint(
-                    self.zero, scale, state, state.shape[1], column, dense, gradient,
-                    parameters.sums_of("linear.weights", p), *part(len(gradient), p),
-                )  # fmt: skip
-
-        self._backend.each(of_parts, parts_of(self._backend.threads))
+        sums, places = parameters.sums_of("linear.weights"), edges(len(gradient))
+        self._backend.each(
+            self._backend.linear.finish_adjoint,
+            [
+                (self.zero, scale, state, state.shape[1], column, dense, gradient, sums, places, a, b)
+                for a, b in parts_of(self._backend.threads)
+            ],
+        )
 
     def partial_adjoint(self, table, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""

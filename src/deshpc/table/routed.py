@@ -12,11 +12,11 @@ from deshpc.data.batch import Batch
 
 @dataclass(frozen=True)
 class OwnedKeys:
-    """What one shard owns of a global batch.
+    """What one shard has been sent of a global batch.
 
     keys (n) uint64, fields (n) uint16;  weighted : whether the batch's occurrences have values
     offsets : (B + 1) int64, occurrences of each sample, or None: occurrences stay with their samples (`Requests`)
-    occurrences : (nnz) int32, which of `keys` each occurrence is; None: keys are listed occurrence by occurrence
+    occurrences : (nnz) int32, which of `keys` each occurrence is, or None
     values : of the occurrences, see `backend.values`
     """
 
@@ -26,6 +26,15 @@ class OwnedKeys:
     offsets: np.ndarray | None = None
     occurrences: np.ndarray | None = None
     values: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class WholeBatch:
+    """What one shard owns of a batch that this rank holds: it is picked out of all samples while it is looked up."""
+
+    batch: Batch
+    partition: tuple
+    owner: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Requests:
 class RoutedBatch:
     """A global batch of `samples` samples at this rank.
 
-    home : the rank's share of the batch;  shards : OwnedKeys of each of its shards
+    home : the rank's share of the batch;  shards : OwnedKeys or WholeBatch of each of its shards
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
     requests : where rows travel, else None
     """

@@ -1,6 +1,6 @@
 """How a batch's keys reach the shards that own them.
 
-    broadcast   every rank reads the whole global batch; each shard keeps what it owns.  No key travels.
+    broadcast   every rank reads the whole global batch; each shard looks up what it owns.  No key travels.
     routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
                 labels and dense features are all-gathered where every rank computes the top for all samples
 
@@ -19,7 +19,7 @@ from deshpc.comm.group import done, slice_of, slices
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DataError
 from deshpc.table.requests import BroadcastRequests, RoutedRequests
-from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, two_sets, values_like
+from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
 
 
 class Broadcast:
@@ -28,31 +28,16 @@ class Broadcast:
     reads_whole_batch = True
 
     def __init__(self, backend, group, partition, n_fields, exchange):
-        self._backend, self._group, self._partition, self._whole_top = backend, group, partition, exchange.whole_top
-        self._first_owner = group.rank * partition.shards
-        self._sets = two_sets(backend, partition.shards)
+        self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
         """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
-        buffers = next(self._sets)
-        shards = self._backend.each(
-            self._select, [(batch, self._first_owner + s, buffers[s]) for s in range(self._partition.shards)]
-        )
+        first, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
-        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, shards)
-
-    def _select(self, batch, owner, buffers):
-        n = batch.occurrences
-        offsets = buffers.array("offsets", len(batch) + 1, np.int64)
-        keys, fields = buffers.array("keys", n, np.uint64), buffers.array("fields", n, np.uint16)
-        values = values_like(batch.values, n, buffers)
-        count = self._backend.routing.select(
-            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, owner, offsets, keys, fields, values
-        )
-        weighted = values is not None
-        return OwnedKeys(keys[:count], fields[:count], weighted, offsets, None, values[:count] if weighted else None)
+        owned = [WholeBatch(batch, self._partition, first + s) for s in shards]
+        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned)
 
 
 class Routed:

@@ -13,12 +13,14 @@ import numpy as np
 
 from deshpc.backend.record import CHUNK_ROWS
 from deshpc.backend.rules import StateStart
+from deshpc.backend.values import value_shape
 from deshpc.errors import DeshpcError
 
 _SMALLEST_INDEX = 64  # buckets
 _LOAD_LIMIT = 0.6
 _SLOTS_PER_BUCKET = 4
 _MOST_ROWS = 2**31 - 1
+_LAST_TICKET = 2**32 - 1
 
 BLOCK_ROWS = 65_536
 """Rows that are read out at a time, where not all are: some megabytes."""
@@ -72,7 +74,7 @@ class Shard:
     """A table of rows of one `RecordLayout`, owned by one thread at a time."""
 
     def __init__(self, backend, layout, initialisation):
-        self.layout, self._table = layout, backend.table
+        self.layout, self._kernels, self._table = layout, backend.lookup, backend.table
         self._aligned = backend.aligned
         self._sets = cycle([backend.buffers(), backend.buffers()])
         scale = np.float32(math.sqrt(3.0) * initialisation.std)
@@ -80,7 +82,8 @@ class Shard:
         width = layout.vector_state // max(1, start.planes)
         self._new = (layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start)
         self._chunks, self._chunk_addresses = [], np.zeros(0, np.int64)
-        self._counters = np.zeros(3, np.int64)
+        self._counters = np.zeros(4, np.int64)
+        self._counters[self._table.TICKET] = 1
         self._free = np.zeros(0, np.int32)
         self._zero_record = self._aligned(layout.record_bytes, np.uint8)
         self._zero_record.fill(0)
@@ -94,34 +97,45 @@ class Shard:
         """Bytes of records (rows in use) and index."""
         return int(self._counters[self._table.NEXT]) * self.layout.record_bytes + self._buckets.nbytes
 
-    def find_or_insert(self, keys, fields, step):
-        """Look up keys (n) uint64 of fields (n) uint16 and insert the unseen ones at `step`; returns a Lookup.
+    def look_up(self, keys, fields, step=None):
+        """Look up keys (n) uint64 of fields (n) uint16; unseen ones are inserted at `step`.  Returns a Lookup.
 
+        step : None inserts nothing; unseen keys get a record of zeros
         Valid until the call after the next one.
         """
-        return self._find_or_insert(keys, fields, step)[0]
+        return self._probe(self._kernels.look_up_listed, (keys, fields), next(self._sets), len(keys), step)
 
-    def _find_or_insert(self, keys, fields, step):
-        """(Lookup, rows (distinct) int32: row number of each distinct key)."""
-        local, rows, addresses, distinct = self._lookup_buffers(len(keys))
-        done = 0
-        while True:
-            done = self._table.find_or_insert(
-                keys, fields, done, self._buckets, self._mask, self._counters, self._limits(), self._free,
-                self._chunk_addresses, self.layout.record_bytes, self._new, step, local, rows, addresses, distinct,
-            )  # fmt: skip
-            if done == len(keys):
-                return Lookup(local, addresses[: distinct[0]]), rows[: distinct[0]]
+    def look_up_own(self, batch, partition, owner, step=None):
+        """Look up those keys of a `Batch` that `owner` owns, as `look_up`.
+
+        Returns (Lookup, offsets (n + 1) int64 of the owned occurrences of each sample, their values or None).
+        """
+        buffers, most, values = next(self._sets), batch.occurrences, None
+        if batch.values is not None:
+            values = buffers.array("values", value_shape(batch.values, most + 1), np.float32)
+        offsets, block = buffers.array("offsets", len(batch) + 1, np.int64), 2 * self._kernels.BLOCK
+        arguments = (
+            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, partition, owner, offsets, values,
+            buffers.array("picked", block, np.uint64), buffers.array("places", block, np.int64),
+        )  # fmt: skip
+        found = self._probe(self._kernels.look_up_own, arguments, buffers, most, step)
+        return found, offsets, None if values is None else values[: len(found.local)]
+
+    def _probe(self, kernel, arguments, buffers, most, step):
+        """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
+        counters, kernels = self._counters, self._kernels
+        local, addresses = buffers.array("local", most + 1, np.int32), buffers.array("addresses", most + 2, np.int64)
+        progress = np.zeros(kernels.PROGRESS, np.int64)
+        if counters[self._table.TICKET] + most > _LAST_TICKET:
+            self._table.forget_marks(self._buckets)
+            counters[self._table.TICKET] = 1
+        if step is None:
+            addresses[0], progress[kernels.DISTINCT] = self._zero_record.ctypes.data, 1
+        insert, step = step is not None, np.uint32(step or 0)
+        while not kernel(self._index(), insert, self._new, step, progress, local, addresses, *arguments):
             self._grow()
-
-    def find(self, keys):
-        """Look up keys (n) uint64 without inserting; unseen keys get a record of zeros.  Valid until the call after the next one."""
-        local, rows, addresses, distinct = self._lookup_buffers(len(keys) + 1)
-        rows[0], addresses[0], distinct[0] = -1, self._zero_record.ctypes.data, 1
-        self._table.find(
-            keys, self._buckets, self._mask, self._chunk_addresses, self.layout.record_bytes, local, rows, addresses, distinct
-        )
-        return Lookup(local[: len(keys)], addresses[: distinct[0]])
+        counters[self._table.TICKET] += progress[kernels.DISTINCT]
+        return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 
     def export(self):
         """All rows, in key order."""
@@ -156,12 +170,11 @@ class Shard:
         """Set these rows (`Rows`, distinct keys) to the given content, inserting keys that are not there."""
         if rows.numbers.shape[1] != self.layout.numbers:
             raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
-        _, places = self._find_or_insert(rows.keys, rows.fields, 0)
+        addresses = self.look_up(rows.keys, rows.fields, 0).addresses
         numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
         self._table.write_records(
-            places, self._chunk_addresses, self.layout.record_bytes, self.layout.number,
-            rows.keys, rows.fields, rows.counts, rows.steps, numbers,
-        )  # fmt: skip
+            addresses, self.layout.number, rows.keys, rows.fields, rows.counts, rows.steps, numbers
+        )
 
     def remove(self, keys):
         """Remove the rows of these keys (those that are there); returns how many.  Rebuilds the index."""
@@ -176,11 +189,11 @@ class Shard:
         self._table.index_rows(held[staying], rows[staying], marks[staying], self._buckets, self._mask)
         return int(leaving.sum())
 
-    def _lookup_buffers(self, n):
-        array = next(self._sets).array
-        distinct = array("distinct", 1, np.int64)
-        distinct[0] = 0
-        return array("local", n, np.int32), array("rows", n, np.int32), array("addresses", n, np.int64), distinct
+    def _index(self):
+        return self._table.Index(
+            self._buckets, self._mask, self._counters, self._limits(), self._free, self._chunk_addresses,
+            self.layout.record_bytes,
+        )  # fmt: skip
 
     def _limits(self):
         by_index = int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * (self._mask + 1))
@@ -190,9 +203,9 @@ class Shard:
         """Make room for at least one more row: more buckets, or one more chunk."""
         by_index, by_chunks = self._limits()
         if len(self) >= by_index:
-            keys, rows, marks = self._indexed()  # the running batch's marks stay valid
+            keys, held, marks = self._indexed()  # the running batch's marks stay valid
             self._new_index(2 * (self._mask + 1))
-            self._table.index_rows(keys, rows, marks, self._buckets, self._mask)
+            self._table.index_rows(keys, held, marks, self._buckets, self._mask)
         if self._counters[self._table.FREE] == 0 and self._counters[self._table.NEXT] >= by_chunks:
             if by_chunks + CHUNK_ROWS > _MOST_ROWS:
                 raise DeshpcError(f"a shard holds at most {_MOST_ROWS} rows; use more ranks")
@@ -207,6 +220,6 @@ class Shard:
 
     def _indexed(self):
         n = len(self)
-        keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.int32)
+        keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
         self._table.indexed_rows(self._buckets, keys, rows, marks)
         return keys, rows, marks

@@ -7,6 +7,7 @@ import numpy as np
 
 from deshpc.backend.record import CACHE_LINE, WEIGHTS, RecordLayout
 from deshpc.hashing.partition import owners
+from deshpc.table.routed import WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 
 
@@ -15,7 +16,7 @@ class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
-    addresses (distinct) int64.  Where rows travel, an occurrence is a requested key, and there are no offsets.
+    addresses (distinct) int64, in_order : numbered as the rows first appear in `local`.  Where rows travel, an occurrence is a requested key, and there are no offsets.
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
     """
 
@@ -23,6 +24,7 @@ class ShardRows:
     local: np.ndarray
     values: np.ndarray | None
     addresses: np.ndarray
+    in_order: bool
     scalar_sums: np.ndarray | None
     vector_sums: np.ndarray | None
     self_sums: np.ndarray | None
@@ -113,14 +115,18 @@ class Table:
         return taken
 
     def _lookup(self, s, routed, insert):
-        owned, shard = routed.shards[s], self._shards[s]
-        found = shard.find_or_insert(owned.keys, owned.fields, routed.step) if insert else shard.find(owned.keys)
-        local = found.local
-        if owned.occurrences is not None:
-            self._backend.routing.through(owned.occurrences, found.local)
-            local = owned.occurrences
-        sums = self.zero_sums(next(self._sums[s]), found.distinct, owned.weighted)
-        return ShardRows(owned.offsets, local, owned.values, found.addresses, *sums)
+        owned, shard, step = routed.shards[s], self._shards[s], routed.step if insert else None
+        if isinstance(owned, WholeBatch):
+            found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
+            local, weighted = found.local, values is not None
+        else:
+            found = shard.look_up(owned.keys, owned.fields, step)
+            offsets, local, values, weighted = owned.offsets, found.local, owned.values, owned.weighted
+            if owned.occurrences is not None:
+                self._backend.routing.through(owned.occurrences, found.local)
+                local = owned.occurrences
+        sums = self.zero_sums(next(self._sums[s]), found.distinct, weighted)
+        return ShardRows(offsets, local, values, found.addresses, local is found.local, *sums)
 
     def zero_sums(self, buffers, rows, weighted):
         """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""

@@ -1,6 +1,6 @@
 """What the CPU offers: threads, scratch arrays, and one module of kernels for each operation."""
 
-from deshpc.backend.cpu import fm, linear, loss, routing, rows, table, update
+from deshpc.backend.cpu import fm, linear, lookup, loss, routing, rows, table, update
 from deshpc.backend.cpu.buffers import Buffers, aligned
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.team import Team
@@ -10,7 +10,7 @@ class CpuBackend:
     """NumPy arrays, Numba kernels, `threads` threads."""
 
     name = "cpu"
-    fm, linear, loss, routing, rows, table, update = fm, linear, loss, routing, rows, table, update
+    fm, linear, lookup, loss, routing, rows, table, update = fm, linear, lookup, loss, routing, rows, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
 

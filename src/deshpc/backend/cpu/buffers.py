@@ -1,20 +1,37 @@
-"""Scratch arrays that are reused from step to step: allocated once, grown by half when a batch is larger."""
+"""Memory of arrays, and scratch arrays that are reused from step to step."""
+
+import mmap
 
 import numpy as np
 
 from deshpc.backend.record import CACHE_LINE
 
+_HUGE_PAGE = 2 << 20
+
 
 def aligned(count, dtype):
-    """`count` uninitialised numbers that start at a cache line."""
+    """`count` uninitialised numbers that start at a cache line, in huge pages where there are many of them.
+
+    Rows are read at random: with pages of 4 KiB the processor would look up an address for nearly every row.  Memory
+    fresh from the system is asked for, since only pages that nobody has touched become huge.
+    """
     dtype = np.dtype(dtype)
-    raw = np.empty(count * dtype.itemsize + CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + count * dtype.itemsize].view(dtype)
+    size = count * dtype.itemsize
+    if size < 2 * _HUGE_PAGE:
+        raw = np.empty(size + CACHE_LINE, np.uint8)
+        start = -raw.ctypes.data % CACHE_LINE
+        return raw[start : start + size].view(dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # a kernel without huge pages
+    return np.frombuffer(pages, dtype)
 
 
 class Buffers:
-    """Named scratch arrays.  A name keeps its memory, so the contents of the last call are overwritten."""
+    """Named scratch arrays, allocated once and grown by half when a batch is larger.  A name keeps its memory, so the contents of the last call are overwritten."""
 
     def __init__(self):
         self._arrays = {}

@@ -9,23 +9,24 @@ import math
 
 import numpy as np
 
-from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of
+from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for, ask_for_new_rows
+from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload, szero
 from deshpc.backend.cpu.values import embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, WEIGHTS
 from deshpc.jit import kernel
 
-AHEAD = 32  # occurrences between asking for a record and reading it
+BLOCK = 16  # samples that a dense feature's gradient is summed over at a time
 
 
 @kernel
-def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, state, width, column):
+def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, in_order, state, width, column):
     """A_i = sum v x and c_i = sum (w xl - |v|^2 x^2 / 2) over sample i's own occurrences.
 
     number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
-    the occurrences, addresses (distinct) int64;  state : (B, width) of the accumulation type
-    scale : float64, of fixed-point sums
+    the occurrences, addresses (distinct) int64;  in_order : rows are numbered as they first appear
+    state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
     """
     last = len(local) - 1
     embedding = WEIGHTS + size_of(number)
@@ -34,13 +35,17 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
     halves = vsplat(lanes, half)
     nothing = cast(0, at(state, 0))
     row, size = address_of(state, 0) + column * size_of(nothing), size_of(nothing)
+    asked, highest = 0, -1
     for i in range(len(offsets) - 1):
+        if in_order:
+            asked = ask_for_new_rows(addresses, lines, asked, highest)
         total, squares, scalar = szero(lanes), szero(lanes), nothing
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            soon = at(addresses, np.int64(at(local, min(j + AHEAD, last))))
-            for line in range(lines):
-                prefetch(soon + line * CACHE_LINE)
-            record = at(addresses, np.int64(at(local, j)))
+            if not in_order:
+                ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
+            c = np.int64(at(local, j))
+            highest = max(highest, c)
+            record = at(addresses, c)
             v = vload(lanes, record + embedding) * vsplat(lanes, embedding_value(values, j, zero))
             weight = cast(load(record + WEIGHTS, number), zero)
             scalar = accumulate_product(scalar, weight, linear_value(values, j, zero), scale)
@@ -79,29 +84,34 @@ def finish(lanes, zero, dim, state, width, column, dense, weights, factors, logi
 
 @kernel
 def finish_adjoint(
-    lanes, zero, scale, dim, state, width, column, dense, factors, gradient, weight_sums, factor_sums, begin, end
+    lanes, zero, scale, dim, state, width, column, dense, factors, gradient, weight_sums, factor_sums, edges, first, last
 ):  # fmt: skip
-    """Turn the state into its gradient (g A, g) and add up the dense features' gradients, samples begin .. end.
+    """Turn the state into its gradient (g A, g) and add up the dense features' gradients, for the parts first .. last.
 
-    weight_sums (n_dense) += g x;  factor_sums (n_dense, k) += g x (A - v x), v : factors (n_dense, k)
-    The sums have the accumulation type, with `scale` in fixed point.
+    weight_sums (parts, n_dense) += g x;  factor_sums (parts, n_dense, k) += g x (A - v x), v : factors (n_dense, k)
+    The sums have the accumulation type, with `scale` in fixed point.  Part p is the samples edges[p] .. edges[p + 1].
     """
-    n_dense = len(weight_sums)
-    row = address_of(state, 0) + column * size_of(zero)
-    factor, sums = address_of(factors, 0), address_of(factor_sums, 0)
+    n_dense, size = weight_sums.shape[1], size_of(zero)
+    row, factor = address_of(state, 0) + column * size, address_of(factors, 0)
     sum_bytes = dim * size_of(at(factor_sums, 0))
-    for i in range(begin, end):
-        g = at(gradient, i)
-        place = row + i * width * size_of(zero)
-        total = aload(lanes, place)
-        astore(place, total * vsplat(lanes, g))
-        put(state, i * width + column + dim, g)
-        for f in range(n_dense):
-            x = cast(at(dense, i * n_dense + f), zero)
-            others = vfma(aload(lanes, factor + f * dim * size_of(zero)), vsplat(lanes, -x), total)
-            slot = sums + f * sum_bytes
-            astore(slot, accumulate_product(sload(lanes, slot), others, vsplat(lanes, g * x), scale))
-            put(weight_sums, f, accumulate_product(at(weight_sums, f), g, x, scale))
+    for p in range(first, last):
+        slots = address_of(factor_sums, 0) + p * n_dense * sum_bytes
+        for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
+            end = min(begin + BLOCK, at(edges, p + 1))
+            for f in range(n_dense):  # a block of samples for each feature: its sums stay in registers
+                v = aload(lanes, factor + f * dim * size)
+                total, weight = sload(lanes, slots + f * sum_bytes), at(weight_sums, p * n_dense + f)
+                for i in range(begin, end):
+                    x, g = cast(at(dense, i * n_dense + f), zero), at(gradient, i)
+                    others = vfma(v, vsplat(lanes, -x), aload(lanes, row + i * width * size))
+                    total = accumulate_product(total, others, vsplat(lanes, g * x), scale)
+                    weight = accumulate_product(weight, g, x, scale)
+                astore(slots + f * sum_bytes, total)
+                put(weight_sums, p * n_dense + f, weight)
+            for i in range(begin, end):
+                g, place = at(gradient, i), row + i * width * size
+                astore(place, aload(lanes, place) * vsplat(lanes, g))
+                put(state, i * width + column + dim, g)
 
 
 @kernel

@@ -2,29 +2,33 @@
 
 import numpy as np
 
-from deshpc.backend.cpu.memory import at, cast, load, prefetch, put
+from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for, ask_for_new_rows
+from deshpc.backend.cpu.memory import at, cast, load, put
 from deshpc.backend.cpu.sums import accumulate_product
 from deshpc.backend.cpu.values import linear_value
 from deshpc.backend.record import WEIGHTS
 from deshpc.jit import kernel
 
-AHEAD = 16  # occurrences between asking for a record and reading it
-
-
 @kernel
-def partial(number, zero, scale, offsets, local, values, addresses, state, width, column):
+def partial(number, zero, scale, offsets, local, values, addresses, in_order, state, width, column):
     """state[i, column] = sum over sample i's own occurrences of w x.
 
     number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
-    the occurrences, addresses (distinct) int64;  state : (B, width) of the accumulation type
-    scale : float64, of fixed-point sums
+    the occurrences, addresses (distinct) int64;  in_order : rows are numbered as they first appear
+    state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
     """
     last = len(local) - 1
+    asked, highest = 0, -1
     for i in range(len(offsets) - 1):
+        if in_order:
+            asked = ask_for_new_rows(addresses, 1, asked, highest)
         total = cast(0, at(state, 0))
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            prefetch(at(addresses, np.int64(at(local, min(j + AHEAD, last)))))
-            weight = cast(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number), zero)
+            if not in_order:
+                ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), 1)
+            c = np.int64(at(local, j))
+            highest = max(highest, c)
+            weight = cast(load(at(addresses, c) + WEIGHTS, number), zero)
             total = accumulate_product(total, weight, linear_value(values, j, zero), scale)
         put(state, i * width + column, total)
 
@@ -41,18 +45,20 @@ def finish(zero, state, width, column, dense, weights, logit, begin, end):
 
 
 @kernel
-def finish_adjoint(zero, scale, state, width, column, dense, gradient, weight_sums, begin, end):
-    """state[i, column] = gradient[i]; weight_sums (n_dense) += sum of gradient[i] dense_i, samples begin .. end.
+def finish_adjoint(zero, scale, state, width, column, dense, gradient, weight_sums, edges, first, last):
+    """state[i, column] = gradient[i]; weight_sums[p] (n_dense) += sum of gradient[i] dense_i over part p of the samples.
 
-    weight_sums : of the accumulation type, with `scale` in fixed point
+    weight_sums : (parts, n_dense) of the accumulation type, with `scale` in fixed point
+    edges : part p is the samples edges[p] .. edges[p + 1], for the parts first .. last
     """
-    n_dense = len(weight_sums)
-    for i in range(begin, end):
-        g = at(gradient, i)
-        put(state, i * width + column, g)
-        for f in range(n_dense):
-            x = cast(at(dense, i * n_dense + f), zero)
-            put(weight_sums, f, accumulate_product(at(weight_sums, f), g, x, scale))
+    n_dense = weight_sums.shape[1]
+    for p in range(first, last):
+        for i in range(at(edges, p), at(edges, p + 1)):
+            g = at(gradient, i)
+            put(state, i * width + column, g)
+            for f in range(n_dense):
+                x, slot = cast(at(dense, i * n_dense + f), zero), p * n_dense + f
+                put(weight_sums, slot, accumulate_product(at(weight_sums, slot), g, x, scale))
 
 
 @kernel

@@ -9,31 +9,32 @@ from deshpc.jit import kernel
 
 
 @kernel
-def log_loss(zero, logit, labels, scale, gradient, begin, end):
-    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); returns the sum of the losses (float64).
+def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
+    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); losses[p] = sum of the losses of part p (float64).
 
     loss = log(1 + exp(-|z|)) + max(z, 0) - y z, which never overflows.  logit, gradient : compute type.
+    edges : part p of the samples is edges[p] .. edges[p + 1], for the parts first .. last
     """
-    total = 0.0
     one = cast(1.0, zero)
-    for i in range(begin, end):
-        z, y = at(logit, i), cast(at(labels, i), zero)
-        e = math.exp(-abs(z))
-        p = one / (one + e)
-        if z < zero:
-            p = e / (one + e)
-        put(gradient, i, (p - y) * scale)
-        total += math.log1p(e) + max(z, zero) - y * z
-    return total
+    for p in range(first, last):
+        total = 0.0
+        for i in range(at(edges, p), at(edges, p + 1)):
+            z, y = at(logit, i), cast(at(labels, i), zero)
+            e = math.exp(-abs(z))
+            probability = (one if z >= zero else e) / (one + e)
+            put(gradient, i, (probability - y) * scale)
+            total += math.log1p(e) + max(z, zero) - y * z
+        put(losses, p, total)
 
 
 @kernel
-def sum_gradient(gradient, scale, sums, p, begin, end):
-    """sums[p] = sum of gradient[begin .. end], in order: the bias's.  sums : of the accumulation type."""
-    total = cast(0, at(sums, p))
-    for i in range(begin, end):
-        total = accumulate(total, at(gradient, i), scale)
-    put(sums, p, total)
+def sum_gradient(gradient, scale, sums, edges, first, last):
+    """sums[p] = sum of the gradients of part p, in order: the bias's.  sums : (parts) of the accumulation type."""
+    for p in range(first, last):
+        total = cast(0, at(sums, p))
+        for i in range(at(edges, p), at(edges, p + 1)):
+            total = accumulate(total, at(gradient, i), scale)
+        put(sums, p, total)
 
 
 @kernel

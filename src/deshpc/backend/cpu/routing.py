@@ -1,4 +1,4 @@
-"""How a batch's keys reach their owners: selection at the owner, or packing at home and unpacking at the owner.
+"""How a batch's keys travel: packed at home, unpacked at the owner.
 
 A message from a home rank to an owner rank, fixed here and nowhere else (sections follow each other):
     unique keys uint64, grouped by field | occurrences int32: which unique key of the message each is, sample by
@@ -9,7 +9,7 @@ and, ahead of it, its header: int32 number of unique keys of each field, then th
 import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, store
-from deshpc.backend.cpu.values import value_width
+from deshpc.backend.cpu.values import copy_value, value_width
 from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
@@ -31,35 +31,6 @@ def ask_for(begins, ends, keys, fields, values, i):
         width = value_width(values)
         for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
             prefetch(line)
-
-
-@kernel(inline=True)
-def copy_value(values, j, own_values, place):
-    """own_values[place] = values[j], of whatever form; nothing where there are none."""
-    if values is not None:
-        width = value_width(values)
-        for c in range(width):
-            put(own_values, width * place + c, at(values, width * j + c))
-
-
-@kernel
-def select(begins, ends, keys, fields, values, partition, owner, own_offsets, own_keys, own_fields, own_values):
-    """Keep the occurrences that `owner` owns, in order; returns their number.
-
-    own_offsets : (n + 1) int64;  own_keys, own_fields, own_values : room for all occurrences of the batch
-    """
-    count = 0
-    put(own_offsets, 0, np.int64(0))
-    for i in range(len(begins)):
-        ask_for(begins, ends, keys, fields, values, i)
-        for j in range(at(begins, i), at(ends, i)):
-            key, field = at(keys, j), at(fields, j)
-            put(own_keys, count, key)  # always written, kept only if it is ours: no branch to mispredict
-            put(own_fields, count, field)
-            copy_value(values, j, own_values, count)
-            count += np.int64(owner_of(partition, key, np.int64(field)) == owner)
-        put(own_offsets, i + 1, np.int64(count))
-    return count
 
 
 @kernel

@@ -1,18 +1,14 @@
-"""The hash index of one shard: find, find or insert, grow, rebuild.
+"""The rows of one shard and their hash index: new records, entering rows in an index, reading rows out and in.
 
-A bucket is one cache line: four keys (uint64), four row numbers (int32), four marks (int32).  Key 0 means empty.
-Probing goes bucket by bucket; no key is ever deleted from an index (rows are removed by rebuilding it), so a
+A bucket is one cache line: four keys (uint64), four row numbers (int32), four marks (uint32, see `lookup`).  Key 0
+means empty.  Probing goes bucket by bucket; no key is ever deleted from an index (rows are removed by rebuilding it), so a
 bucket with an empty slot ends a search.  The load limit of 0.6 keeps that at 1.1 buckets a hit.
 
-A mark is the key's place among the distinct keys of the running batch.  It is valid if and only if it is below the
-number of distinct keys so far and that place holds this very row (the sparse set of Briggs and Torczon): nothing
-has to be cleared between batches, and duplicates cost no sort.
-
-`find` and `find_or_insert` spell the use of marks out, both: as a function of its own it made look-up 2.5 times slower.
-
-Counters of a shard, int64: LIVE rows in the index, NEXT never-used row number, FREE length of the free list.
-Row content is a function of (seed, key, column) alone: never of slot, row number or order of arrival.
+Counters of a shard, int64: LIVE rows in the index, NEXT never-used row number, FREE length of the free list, TICKET the
+next mark.  Row content is a function of (seed, key, column) alone: never of slot, row number or order of arrival.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,12 +18,28 @@ from deshpc.backend.record import CHUNK_ROWS_LOG2, COUNT, FIELD, KEY, STEP, WEIG
 from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
 
-LIVE, NEXT, FREE = 0, 1, 2
+LIVE, NEXT, FREE, TICKET = 0, 1, 2, 3
 BUCKET_BYTES = 64
 SLOTS = 4
 ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
-AHEAD = 40  # keys between asking for a bucket and probing it; measured: 16 is a quarter slower, 64 no faster
+AHEAD = 40  # keys between asking for a bucket and entering one
 _CHUNK_MASK = (1 << CHUNK_ROWS_LOG2) - 1
+
+
+class Index(NamedTuple):
+    """Index and records of a shard as kernels take them.
+
+    buckets (8 n) uint64, mask = n - 1;  counters (4) int64, see above;  free (..) int32, free row numbers
+    limits (2) int64, most live rows and most row numbers;  chunks (..) int64, addresses of chunks of records
+    """
+
+    buckets: np.ndarray
+    mask: int
+    counters: np.ndarray
+    limits: np.ndarray
+    free: np.ndarray
+    chunks: np.ndarray
+    record_bytes: int
 
 
 @kernel(inline=True)
@@ -72,97 +84,12 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
 
 
 @kernel
-def find_or_insert(
-    keys, fields, begin, buckets, mask, counters, limit, free, chunks, record_bytes, new, step, local, rows, addresses, distinct
-):
-    """For keys[begin:] write local[j], the place of key j among the batch's distinct keys; insert unseen keys.
-
-    rows, addresses : of each distinct key, in order of first appearance;  distinct : (1) int64, their number
-    limit : (2) int64, the number of live rows and of used row numbers at which to stop
-    new : arguments of `write_new_record` after `step`
-    Returns the number of keys done; fewer than len(keys) means: grow, then call again from there.
-    """
+def forget_marks(buckets):
+    """Set every mark to 0, so that tickets may start at 1 again."""
     base = address_of(buckets, 0)
-    count = distinct[0]
-    n = len(keys)
-    live = counters[LIVE]
-    done = n
-    for j in range(begin, n):
-        prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
-        key = at(keys, j)
-        bucket = np.int64(key) & mask
-        line = base + bucket * BUCKET_BYTES
-        hit = match4(line, key)
-        while hit == 0:
-            empty = match4(line, np.uint64(0))
-            if empty == 0:
-                bucket = (bucket + 1) & mask
-                line = base + bucket * BUCKET_BYTES
-                hit = match4(line, key)
-                continue
-            if live >= limit[0] or (counters[FREE] == 0 and counters[NEXT] >= limit[1]):
-                break
-            if counters[FREE] > 0:
-                counters[FREE] -= 1
-                fresh = np.int64(free[counters[FREE]])
-            else:
-                fresh = counters[NEXT]
-                counters[NEXT] += 1
-            live += 1
-            slot = trailing_zeros(empty)
-            store(line + slot * 8, key)
-            store(line + (ROWS_AT + slot) * 4, np.int32(fresh))
-            store(line + (MARKS_AT + slot) * 4, np.int32(-1))
-            write_new_record(record_address(chunks, record_bytes, fresh), key, at(fields, j), step, *new)
-            hit = empty & -empty
-        if hit == 0:
-            done = j
-            break
-        slot = trailing_zeros(hit)
-        row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
-        mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
-        if mark >= count or at(rows, mark) != row:
-            mark = count
-            put(rows, count, row)
-            put(addresses, count, record_address(chunks, record_bytes, np.int64(row)))
-            store(line + (MARKS_AT + slot) * 4, np.int32(mark))
-            count += 1
-        put(local, j, np.int32(mark))
-    counters[LIVE] = live
-    distinct[0] = count
-    return done
-
-
-@kernel
-def find(keys, buckets, mask, chunks, record_bytes, local, rows, addresses, distinct):
-    """As `find_or_insert`, but an unseen key becomes place 0, which the caller has set to a record of zeros."""
-    base = address_of(buckets, 0)
-    count = distinct[0]
-    n = len(keys)
-    for j in range(n):
-        prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
-        key = at(keys, j)
-        bucket = np.int64(key) & mask
-        line = base + bucket * BUCKET_BYTES
-        hit = match4(line, key)
-        while hit == 0 and match4(line, np.uint64(0)) == 0:
-            bucket = (bucket + 1) & mask
-            line = base + bucket * BUCKET_BYTES
-            hit = match4(line, key)
-        if hit == 0:
-            put(local, j, np.int32(0))
-            continue
-        slot = trailing_zeros(hit)
-        row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
-        mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
-        if mark >= count or at(rows, mark) != row:
-            mark = count
-            put(rows, count, row)
-            put(addresses, count, record_address(chunks, record_bytes, np.int64(row)))
-            store(line + (MARKS_AT + slot) * 4, np.int32(mark))
-            count += 1
-        put(local, j, np.int32(mark))
-    distinct[0] = count
+    for bucket in range(len(buckets) // 8):
+        for slot in range(SLOTS):
+            store(base + bucket * BUCKET_BYTES + (MARKS_AT + slot) * 4, np.uint32(0))
 
 
 @kernel
@@ -195,7 +122,7 @@ def indexed_rows(buckets, keys, rows, marks):
             if key != 0:
                 keys[count] = key
                 rows[count] = load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0))
-                marks[count] = load(base + bucket * BUCKET_BYTES + (MARKS_AT + slot) * 4, np.int32(0))
+                marks[count] = load(base + bucket * BUCKET_BYTES + (MARKS_AT + slot) * 4, np.uint32(0))
                 count += 1
     return count
 
@@ -214,11 +141,11 @@ def read_records(rows, chunks, record_bytes, zero, fields, counts, steps, number
 
 
 @kernel
-def write_records(rows, chunks, record_bytes, zero, keys, fields, counts, steps, numbers):
-    """Copy records in: the inverse of `read_records`."""
+def write_records(addresses, zero, keys, fields, counts, steps, numbers):
+    """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
     size = size_of(zero)
-    for j in range(len(rows)):
-        address = record_address(chunks, record_bytes, np.int64(rows[j]))
+    for j in range(len(addresses)):
+        address = at(addresses, j)
         store(address + KEY, keys[j])
         store(address + FIELD, np.uint32(fields[j]))
         store(address + COUNT, counts[j])

@@ -7,8 +7,9 @@ compiler drops a product with it.
 from numba.core import types
 from numba.extending import overload
 
-from deshpc.backend.cpu.memory import at, cast
+from deshpc.backend.cpu.memory import at, cast, put
 from deshpc.backend.values import value_width
+from deshpc.jit import kernel
 
 
 def embedding_value(values, j, zero):
@@ -19,6 +20,15 @@ def embedding_value(values, j, zero):
 def linear_value(values, j, zero):
     """x of occurrence j, by which its linear weight is multiplied."""
     raise TypeError("linear_value works inside kernels")
+
+
+@kernel(inline=True)
+def copy_value(values, j, own_values, place):
+    """own_values[place] = values[j], of whatever form; nothing where there are none."""
+    if values is not None:
+        width = value_width(values)
+        for c in range(width):
+            put(own_values, width * place + c, at(values, width * j + c))
 
 
 @overload(embedding_value, inline="always")

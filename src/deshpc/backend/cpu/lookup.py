@@ -1,0 +1,202 @@
+"""Find a batch's keys in the index of one shard, CPU: where their rows are, and which of them are the same.
+
+`look_up_own` picks the keys of its owner out of whole samples, a block ahead of the probes: picked keys stay in the
+nearest cache, and their buckets are on the way when they are probed.  `look_up_listed` probes keys that have been picked
+already.  Both end in `probe`, the one place where an index is searched.
+
+Distinct keys are numbered in order of first appearance.  A slot's mark is a ticket: tickets are numbered through all
+batches, the first one of this batch is counters[TICKET], so a mark from there on says that the batch has had the key
+already, and where it stands among the distinct ones.  Nothing is cleared between batches, and nothing is sorted.
+"""
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from deshpc.backend.cpu.bucket import match4, trailing_zeros
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, store
+from deshpc.backend.cpu.table import (
+    BUCKET_BYTES, FREE, LIVE, MARKS_AT, NEXT, ROWS_AT, TICKET, record_address, write_new_record,
+)  # fmt: skip
+from deshpc.backend.cpu.values import copy_value
+from deshpc.backend.record import CACHE_LINE
+from deshpc.hashing.partition import owner_of
+from deshpc.jit import kernel
+
+BLOCK = 512
+"""Occurrences that are picked from, or listed keys that are probed, at a time."""
+
+AHEAD = 12  # samples between asking for a sample's occurrences and picking from them
+
+# progress of a look-up, int64
+DISTINCT = 0  # distinct keys so far
+DONE = 1  # keys probed so far
+SAMPLE = 2  # sample and occurrence to pick from next
+OCCURRENCE = 3
+BEGIN = 4  # where the picked keys that are probed next begin and end, and how many follow in the other half
+END = 5
+FOLLOWING = 6
+PROGRESS = 7
+
+
+def field_at(fields, places, j):
+    """Field of the j-th key: fields[places[j]], or fields[j] where places is None."""
+    raise TypeError("field_at works inside kernels")
+
+
+@overload(field_at, inline="always")
+def _field_at(fields, places, j):
+    if isinstance(places, types.NoneType):
+        return lambda fields, places, j: at(fields, j)
+    return lambda fields, places, j: at(fields, at(places, j))
+
+
+@kernel
+def probe(keys, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses):
+    """Write local for the keys begin .. end, and the addresses of the records of those that are new to the batch.
+
+    following : where the keys begin that will be probed next, whose buckets are asked for between the probes
+    insert : give unseen keys a row;  otherwise they become place 0
+    Returns the number of keys done: fewer than there are if index or chunks have to grow first.
+    """
+    base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
+    first, count, done = counters[TICKET], progress[DISTINCT], progress[DONE]
+    for j in range(begin, end):
+        prefetch(base + (np.int64(at(keys, following + j - begin)) & mask) * BUCKET_BYTES)
+        key = at(keys, j)
+        bucket = np.int64(key) & mask
+        line = base + bucket * BUCKET_BYTES
+        hit = match4(line, key)
+        if hit == 0:
+            empty = match4(line, np.uint64(0))
+            while hit == 0 and empty == 0:
+                bucket = (bucket + 1) & mask
+                line = base + bucket * BUCKET_BYTES
+                hit, empty = match4(line, key), match4(line, np.uint64(0))
+            if hit == 0 and not insert:
+                put(local, done, np.int32(0))
+                done += 1
+                continue
+            if hit == 0:
+                limits = index.limits
+                if counters[LIVE] >= limits[0] or (counters[FREE] == 0 and counters[NEXT] >= limits[1]):
+                    end = j
+                    break
+                if counters[FREE] > 0:
+                    counters[FREE] -= 1
+                    fresh = np.int64(at(index.free, counters[FREE]))
+                else:
+                    fresh = counters[NEXT]
+                    counters[NEXT] += 1
+                counters[LIVE] += 1
+                hit = empty & -empty
+                slot = trailing_zeros(hit)
+                store(line + slot * 8, key)
+                store(line + (ROWS_AT + slot) * 4, np.int32(fresh))
+                store(line + (MARKS_AT + slot) * 4, np.uint32(first - 1))
+                record = record_address(index.chunks, index.record_bytes, fresh)
+                write_new_record(record, key, field_at(fields, places, j), step, *new)
+        slot = trailing_zeros(hit)
+        row = np.int64(load(line + (ROWS_AT + slot) * 4, np.int32(0)))
+        mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
+        # no branch: whether the batch has had a key cannot be predicted, so the address goes behind the last one and
+        # stays there only if the key is new
+        place = min((mark - first) & 0xFFFFFFFF, count)
+        put(addresses, count, record_address(index.chunks, index.record_bytes, row))
+        store(line + (MARKS_AT + slot) * 4, np.uint32(first + place))
+        put(local, done, np.int32(place))
+        count += np.int64(place == count)
+        done += 1
+    progress[DISTINCT], progress[DONE] = count, done
+    return end - begin
+
+
+@kernel
+def ask_for(index, keys, begin, end):
+    """Prefetch the buckets of the keys begin .. end."""
+    base = address_of(index.buckets, 0)
+    for j in range(begin, end):
+        prefetch(base + (np.int64(at(keys, j)) & index.mask) * BUCKET_BYTES)
+
+
+@kernel
+def look_up_listed(index, insert, new, step, progress, local, addresses, keys, fields):
+    """Look up keys (n) uint64 of fields (n) uint16.
+
+    index : `table.Index`;  insert : give unseen keys rows, instead of place 0;  new : what `write_new_record` takes last
+    progress : (PROGRESS) int64, zeros (with insert False DISTINCT is 1: place 0 is taken)
+    local : int32, each key's place among the distinct keys;  addresses : int64, of their records; one more of both is written
+    Returns False if the index must grow before it can go on, with the same arguments.
+    """
+    n = len(keys)
+    ask_for(index, keys, progress[DONE], min(progress[DONE] + BLOCK, n))
+    while progress[DONE] < n:
+        begin = progress[DONE]
+        end = min(begin + BLOCK, n)
+        following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
+        done = probe(keys, None, begin, end, following, fields, index, insert, new, step, progress, local, addresses)
+        if done < end - begin:
+            return False
+    return True
+
+
+@kernel
+def pick(begins, ends, keys, fields, values, partition, owner, picked, places, to, progress, own_offsets, own_values):
+    """Pick the owner's keys out of the next BLOCK occurrences, to picked[to:] and places[to:]; returns their number.
+
+    The offsets of the samples that end here count the keys of all blocks.
+    """
+    n, i, begin = len(begins), progress[SAMPLE], progress[OCCURRENCE]
+    count, before, left = 0, progress[DONE] + progress[END] - progress[BEGIN], BLOCK
+    while i < n:
+        soon = min(i + AHEAD, n - 1)
+        for line in range(address_of(keys, at(begins, soon)), address_of(keys, at(ends, soon)), CACHE_LINE):
+            prefetch(line)
+        end = min(at(ends, i), begin + left)
+        for j in range(begin, end):
+            key = at(keys, j)
+            put(picked, to + count, key)  # always written, kept only if it is ours: no branch to mispredict
+            put(places, to + count, np.int64(j))
+            copy_value(values, j, own_values, before + count)
+            count += np.int64(owner_of(partition, key, np.int64(at(fields, j))) == owner)
+        left -= end - begin
+        begin = end
+        if end < at(ends, i):
+            break
+        i += 1
+        put(own_offsets, i, before + count)
+        if i < n:
+            begin = at(begins, i)
+    progress[SAMPLE], progress[OCCURRENCE] = i, begin
+    return count
+
+
+@kernel
+def look_up_own(
+    index, insert, new, step, progress, local, addresses,
+    begins, ends, keys, fields, values, partition, owner, own_offsets, own_values, picked, places,
+):  # fmt: skip
+    """Look up those keys of a batch that `owner` owns.
+
+    own_offsets : (n + 1) int64, the owner's occurrences of each sample;  own_values : their values
+    picked, places : (2 BLOCK) uint64 and int64, scratch that stays between calls
+    Everything else as in `look_up_listed`; one more of own_values is written, too.
+    """
+    n = len(begins)
+    put(own_offsets, 0, np.int64(0))
+    if progress[SAMPLE] == 0 and n > 0:
+        progress[OCCURRENCE] = max(progress[OCCURRENCE], at(begins, 0))
+    while progress[SAMPLE] < n or progress[BEGIN] < progress[END]:
+        begin, end = progress[BEGIN], progress[END]
+        following = 0 if begin >= BLOCK else BLOCK
+        if progress[FOLLOWING] == 0:
+            progress[FOLLOWING] = pick(
+                begins, ends, keys, fields, values, partition, owner, picked, places, following, progress, own_offsets, own_values
+            )
+            ask_for(index, picked, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
+        done = probe(picked, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses)
+        progress[BEGIN] += done
+        if begin + done < end:
+            return False
+        progress[BEGIN], progress[END], progress[FOLLOWING] = following, following + progress[FOLLOWING], 0
+    return True
