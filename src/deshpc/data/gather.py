@@ -1,6 +1,6 @@
 """Collect chosen rows of a data set for a batch: dense features, labels, and occurrences or where these lie."""
 
-from deshpc.backend.cpu.memory import address_of, at, prefetch, put
+from deshpc.backend.cpu.memory import address_of, at, prefetch_read, put
 from deshpc.backend.record import CACHE_LINE
 from deshpc.jit import kernel
 
@@ -13,10 +13,10 @@ def gather_rows(rows, offsets, dense, labels, truth, begins, ends, out_dense, ou
     n, n_dense = len(rows), dense.shape[1]
     for i in range(n):
         soon = at(rows, min(i + AHEAD, n - 1))
-        prefetch(address_of(offsets, soon))
-        prefetch(address_of(dense, soon * n_dense))
-        prefetch(address_of(dense, soon * n_dense + n_dense - 1))
-        prefetch(address_of(labels, soon))
+        prefetch_read(address_of(offsets, soon))
+        prefetch_read(address_of(dense, soon * n_dense))
+        prefetch_read(address_of(dense, soon * n_dense + n_dense - 1))
+        prefetch_read(address_of(labels, soon))
         row = at(rows, i)
         put(begins, i, at(offsets, row))
         put(ends, i, at(offsets, row + 1))
@@ -40,18 +40,18 @@ def copy_rows(
     width = 0 if values is None else len(values) // max(1, len(keys))
     for i in range(n):
         later, soon = at(rows, min(i + AHEAD, n - 1)), at(rows, min(i + AHEAD // 2, n - 1))
-        prefetch(address_of(offsets, later))
-        prefetch(address_of(dense, later * n_dense))
-        prefetch(address_of(dense, later * n_dense + n_dense - 1))
-        prefetch(address_of(labels, later))
+        prefetch_read(address_of(offsets, later))
+        prefetch_read(address_of(dense, later * n_dense))
+        prefetch_read(address_of(dense, later * n_dense + n_dense - 1))
+        prefetch_read(address_of(labels, later))
         begin, end = at(offsets, soon), at(offsets, soon + 1)
         for line in range(address_of(keys, begin), address_of(keys, end), CACHE_LINE):
-            prefetch(line)
+            prefetch_read(line)
         for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
-            prefetch(line)
+            prefetch_read(line)
         if values is not None:
             for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
-                prefetch(line)
+                prefetch_read(line)
         row, place = at(rows, i), at(places, i)
         first, length, to = at(offsets, row), at(offsets, row + 1) - at(offsets, row), at(begins, place)
         for j in range(length):

@@ -1,6 +1,7 @@
 """Memory of arrays, and scratch arrays that are reused from step to step."""
 
 import mmap
+from contextlib import suppress
 
 import numpy as np
 
@@ -23,10 +24,8 @@ def aligned(count, dtype):
         return raw[start : start + size].view(dtype)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with suppress(OSError):  # a kernel without huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass  # a kernel without huge pages
     return np.frombuffer(pages, dtype)
 
 

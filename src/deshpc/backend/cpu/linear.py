@@ -9,6 +9,7 @@ from deshpc.backend.cpu.values import linear_value
 from deshpc.backend.record import WEIGHTS
 from deshpc.jit import kernel
 
+
 @kernel
 def partial(number, zero, scale, offsets, local, values, addresses, in_order, state, width, column):
     """state[i, column] = sum over sample i's own occurrences of w x.

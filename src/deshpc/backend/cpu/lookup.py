@@ -14,9 +14,17 @@ from numba.core import types
 from numba.extending import overload
 
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
-from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, store
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import (
-    BUCKET_BYTES, FREE, LIVE, MARKS_AT, NEXT, ROWS_AT, TICKET, record_address, write_new_record,
+    BUCKET_BYTES,
+    FREE,
+    LIVE,
+    MARKS_AT,
+    NEXT,
+    ROWS_AT,
+    TICKET,
+    record_address,
+    write_new_record,
 )  # fmt: skip
 from deshpc.backend.cpu.values import copy_value
 from deshpc.backend.record import CACHE_LINE
@@ -151,7 +159,7 @@ def pick(begins, ends, keys, fields, values, partition, owner, picked, places, t
     while i < n:
         soon = min(i + AHEAD, n - 1)
         for line in range(address_of(keys, at(begins, soon)), address_of(keys, at(ends, soon)), CACHE_LINE):
-            prefetch(line)
+            prefetch_read(line)
         end = min(at(ends, i), begin + left)
         for j in range(begin, end):
             key = at(keys, j)

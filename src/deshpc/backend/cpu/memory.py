@@ -87,19 +87,27 @@ def put(typing_context, array, index, value):
     return types.void(array, types.int64, value), generate
 
 
-@intrinsic
-def prefetch(typing_context, address):
-    """Ask for the cache line at `address`, to be read and written soon; any address is harmless."""
+def _prefetch(for_writing):
+    @intrinsic
+    def ask(typing_context, address):
+        def generate(context, builder, signature, arguments):
+            i32, i8p = ir.IntType(32), ir.IntType(8).as_pointer()
+            function = builder.module.declare_intrinsic(
+                "llvm.prefetch", [i8p], ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32])
+            )
+            builder.call(function, [builder.inttoptr(arguments[0], i8p), i32(for_writing), i32(3), i32(1)])
+            return context.get_dummy_value()
 
-    def generate(context, builder, signature, arguments):
-        i32, i8p = ir.IntType(32), ir.IntType(8).as_pointer()
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch", [i8p], ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32])
-        )
-        builder.call(function, [builder.inttoptr(arguments[0], i8p), i32(1), i32(3), i32(1)])
-        return context.get_dummy_value()
+        return types.void(types.int64), generate
 
-    return types.void(types.int64), generate
+    return ask
+
+
+prefetch = _prefetch(1)
+"""Ask for the cache line at `address`, to be read and written soon; any address is harmless."""
+
+prefetch_read = _prefetch(0)
+"""Ask for the cache line at `address`, to be read soon: other cores keep their copies."""
 
 
 @intrinsic

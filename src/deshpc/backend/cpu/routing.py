@@ -8,7 +8,7 @@ and, ahead of it, its header: int32 number of unique keys of each field, then th
 
 import numpy as np
 
-from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, store
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch_read, put, store
 from deshpc.backend.cpu.values import copy_value, value_width
 from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
@@ -24,13 +24,13 @@ def ask_for(begins, ends, keys, fields, values, i):
     soon = min(i + AHEAD, len(begins) - 1)
     begin, end = at(begins, soon), at(ends, soon)
     for line in range(address_of(keys, begin), address_of(keys, end), CACHE_LINE):
-        prefetch(line)
+        prefetch_read(line)
     for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
-        prefetch(line)
+        prefetch_read(line)
     if values is not None:
         width = value_width(values)
         for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
-            prefetch(line)
+            prefetch_read(line)
 
 
 @kernel

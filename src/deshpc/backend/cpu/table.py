@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
-from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
+from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
 from deshpc.backend.record import CHUNK_ROWS_LOG2, COUNT, FIELD, KEY, STEP, WEIGHTS
 from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
