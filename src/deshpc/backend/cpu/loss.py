@@ -2,10 +2,14 @@
 
 import math
 
+import numpy as np
+
 from deshpc.backend.cpu.memory import at, cast, put
 from deshpc.backend.cpu.sums import accumulate
 from deshpc.backend.cpu.values import value_width
 from deshpc.jit import kernel
+
+BLOCK = 64  # samples
 
 
 @kernel
@@ -18,12 +22,16 @@ def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
     one = cast(1.0, zero)
     for p in range(first, last):
         total = 0.0
-        for i in range(at(edges, p), at(edges, p + 1)):
-            z, y = at(logit, i), cast(at(labels, i), zero)
-            e = math.exp(-abs(z))
-            probability = (one if z >= zero else e) / (one + e)
-            put(gradient, i, (probability - y) * scale)
-            total += math.log1p(e) + max(z, zero) - y * z
+        for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
+            product = 1.0  # one logarithm for a block: each factor is between 1 and 2
+            for i in range(begin, min(begin + BLOCK, at(edges, p + 1))):
+                z, y = at(logit, i), cast(at(labels, i), zero)
+                e = math.exp(-abs(z))
+                probability = (one if z >= zero else e) / (one + e)
+                put(gradient, i, (probability - y) * scale)
+                product *= 1.0 + np.float64(e)
+                total += max(z, zero) - y * z
+            total += math.log(product)
         put(losses, p, total)
 
 
