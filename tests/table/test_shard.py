@@ -282,3 +282,21 @@ def test_another_seed_draws_other_weights():
         shard.look_up(keys, fields_of(keys), 0)
         drawn.append(shard.export().numbers[:, 1:6])
     assert (drawn[0] == drawn[1]).mean() < 1e-3
+
+
+def test_reserved_memory_is_filled_without_growing():
+    generator = np.random.default_rng(12)
+    keys = random_keys(generator, 3 * CHUNK)
+    shard = new_shard()
+    before, rest = keys[:70_000], keys[70_000:]
+    shard.look_up(before, fields_of(before), 1)
+    held = shard.export()
+    shard.reserve(len(keys))
+    again = shard.export()
+    assert np.array_equal(held.keys, again.keys) and np.array_equal(held.numbers, again.numbers)
+    size = shard.nbytes - len(shard) * record_bytes(12, 4)
+    assert size == index_bytes(len(keys))
+    for batch in np.array_split(rest, 7):
+        check_places(batch, shard.look_up(batch, fields_of(batch), 2))
+    assert len(shard) == len(keys) and shard.nbytes == len(keys) * record_bytes(12, 4) + size
+    assert np.array_equal(shard.export().keys, np.sort(keys))

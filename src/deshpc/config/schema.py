@@ -96,6 +96,12 @@ class ModelConfig:
 
     name: str = option("fm", "lr: linear; fm: factorization machine", choices=("lr", "fm"))
     dim: int = option(16, "embedding dimension k of fm", minimum=1)
+    expected_rows: int = option(
+        0,
+        "rows of the whole run's table for which memory is set aside before training, so that no step waits for the system; "
+        "0: memory comes as rows do; tables grow beyond it either way",
+        minimum=0,
+    )
     init_std: float = option(0.01, "standard deviation of a new embedding's uniform initial weights", minimum=0.0)
 
 

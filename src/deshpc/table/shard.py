@@ -21,6 +21,7 @@ _LOAD_LIMIT = 0.6
 _SLOTS_PER_BUCKET = 4
 _MOST_ROWS = 2**31 - 1
 _LAST_TICKET = 2**32 - 1
+_PAGE = 4096
 
 BLOCK_ROWS = 65_536
 """Rows that are read out at a time, where not all are: some megabytes."""
@@ -137,6 +138,19 @@ class Shard:
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 
+    def reserve(self, rows):
+        """Set memory aside for so many rows: until there are more, nothing grows, and no page is new to the system."""
+        buckets = self._mask + 1
+        while int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * buckets) < rows:
+            buckets *= 2
+        self._widen_index(buckets)
+        while len(self._chunks) * CHUNK_ROWS < rows:
+            self._add_chunk()
+        used = int(self._counters[self._table.NEXT]) * self.layout.record_bytes
+        for number, chunk in enumerate(self._chunks):
+            begin = max(0, used - number * len(chunk))
+            chunk[begin::_PAGE] = 0
+
     def export(self):
         """All rows, in key order."""
         return self._read(*self._in_key_order())
@@ -203,15 +217,21 @@ class Shard:
         """Make room for at least one more row: more buckets, or one more chunk."""
         by_index, by_chunks = self._limits()
         if len(self) >= by_index:
-            keys, held, marks = self._indexed()  # the running batch's marks stay valid
-            self._new_index(2 * (self._mask + 1))
-            self._table.index_rows(keys, held, marks, self._buckets, self._mask)
+            self._widen_index(2 * (self._mask + 1))
         if self._counters[self._table.FREE] == 0 and self._counters[self._table.NEXT] >= by_chunks:
-            if by_chunks + CHUNK_ROWS > _MOST_ROWS:
-                raise DeshpcError(f"a shard holds at most {_MOST_ROWS} rows; use more ranks")
-            chunk = self._aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8)
-            self._chunks.append(chunk)
-            self._chunk_addresses = np.append(self._chunk_addresses, chunk.ctypes.data)
+            self._add_chunk()
+
+    def _widen_index(self, buckets):
+        keys, rows, marks = self._indexed()  # the running batch's marks stay valid
+        self._new_index(buckets)
+        self._table.index_rows(keys, rows, marks, self._buckets, self._mask)
+
+    def _add_chunk(self):
+        if (len(self._chunks) + 1) * CHUNK_ROWS > _MOST_ROWS:
+            raise DeshpcError(f"a shard holds at most {_MOST_ROWS} rows; use more ranks")
+        chunk = self._aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8)
+        self._chunks.append(chunk)
+        self._chunk_addresses = np.append(self._chunk_addresses, chunk.ctypes.data)
 
     def _new_index(self, buckets):
         self._mask = buckets - 1

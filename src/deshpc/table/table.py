@@ -1,5 +1,6 @@
 """A table: this rank's shards of the rows of one dimension and optimizer, and the gradient sums of a batch."""
 
+import math
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -77,6 +78,14 @@ class Table:
         Before clipping and l2; to be asked for before `update`.  Not collective.
         """
         return self._backend.each(self._square_norms, [(shard, inverse_scale) for shard in shards])
+
+    def reserve(self, rows):
+        """Set memory aside for so many rows of all ranks, and touch it, so that training does not wait for it.  Not collective.
+
+        Rows spread over owners as evenly as hashes do; a table that gets more of them grows all the same.
+        """
+        mean = rows / self._partition.owners
+        self._backend.each(lambda shard: shard.reserve(math.ceil(mean + 4 * math.sqrt(mean))), [(s,) for s in self._shards])
 
     def clear(self):
         """Forget all rows."""

@@ -66,7 +66,7 @@ class Session:
             sys.stderr.write(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
 
     def build(self, sample, total_steps=None):
-        """Make the model, and compile every kernel that it needs on rows of `sample`.  Collective.
+        """Make the model, set its expected rows aside, and compile every kernel on rows of `sample`.  Collective.
 
         total_steps : of the run, for a learning rate that falls until its end
 
@@ -76,6 +76,8 @@ class Session:
         self.model = build_model(
             self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps
         )
+        if self.config.model.expected_rows:
+            self.model.table.reserve(self.config.model.expected_rows)
         return self.model
 
     @contextmanager
