@@ -26,7 +26,7 @@ def at_the_start(text):
     return pages[PAGE : PAGE + len(text)]
 
 seeds, room = np.arange(26, dtype=np.uint64), 2000
-labels, numbers, keys = np.empty(room, np.float32), np.empty((13, room)), np.empty((26, room), np.uint64)
+labels, numbers, keys = np.empty(room, np.float32), np.empty((room, 13)), np.empty((room, 26), np.uint64)
 offsets, fields, weights = np.zeros(room + 1, np.int64), np.empty(room, np.uint16), np.empty(room, np.float32)
 source, rows = random.Random(9), 0
 cell = lambda: source.choice(["", "1", "-12", "68fd1e64", "68fd1e6", "-", "1" * 30, ".5"])

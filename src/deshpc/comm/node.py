@@ -6,6 +6,7 @@ import numpy as np
 
 from deshpc.comm.cores import allocated_cores, cores_for, own_cores
 
+_SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 5e-5, 5e-3
 
 class Node:
     """The ranks of one node.  Creating one is collective on `comm`."""
@@ -35,13 +36,18 @@ class Node:
 
     def sleep_until_all_are_here(self):
         """A barrier in which the early ranks sleep and leave their cores to the late ones.  Collective on the node."""
-        request = self.comm.Ibarrier()
+        request, seconds = self.comm.Ibarrier(), _SHORTEST_SLEEP_S
         while not request.Test():
-            time.sleep(0.005)
+            time.sleep(seconds)
+            seconds = min(2 * seconds, _LONGEST_SLEEP_S)
 
     def from_first(self, thing):
         """The node's first rank's thing on every rank of the node, pickled: for set-up only.  Collective on the node."""
         return self.comm.bcast(thing)
+
+    def gather(self, thing):
+        """[thing of rank 0, thing of rank 1, ...] on every rank of the node, pickled.  Collective on the node."""
+        return self.comm.allgather(thing)
 
     def share(self, array):
         """The node's first rank's array, on every rank of the node, held once in shared memory.
@@ -50,21 +56,26 @@ class Node:
         """
         if self.size == 1:
             return array
-        from mpi4py import MPI
-
-        shape, dtype = self.from_first((array.shape, array.dtype.str) if self.rank == 0 else None)
-        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        window = MPI.Win.Allocate_shared(nbytes if self.rank == 0 else 0, 1, comm=self.comm)
-        self._windows.append(window)
-        memory, _ = window.Shared_query(0)
-        result = np.frombuffer(memory, np.uint8, nbytes).view(dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
-        if self.rank == 0 and nbytes:
+        result = self.allocate(*self.from_first((array.shape, array.dtype.str) if self.rank == 0 else None))
+        if self.rank == 0:
             result[...] = array
         self.sleep_until_all_are_here()
         return result
 
+    def allocate(self, shape, dtype):
+        """A new array that all ranks of the node may write, held once in shared memory.  Collective on the node."""
+        if self.size == 1:
+            return np.empty(shape, dtype)
+        from mpi4py import MPI
+
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        window = MPI.Win.Allocate_shared(nbytes if self.rank == 0 else 0, 1, comm=self.comm)
+        self._windows.append(window)
+        memory, _ = window.Shared_query(0)
+        return np.frombuffer(memory, np.uint8, nbytes).view(dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
+
     def free(self):
-        """Give back shared arrays and the communicator; arrays from `share` end here.  Collective on the node."""
+        """Give back shared arrays and the communicator; arrays from `share` and `allocate` end here.  Collective on the node."""
         for window in self._windows:
             window.Free()
         self.comm.Free()

@@ -1,5 +1,7 @@
 """Columns of keys to compressed sparse rows: each sample's keys side by side, in field order."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from deshpc.formats.columns import Entries, Multi
@@ -49,6 +51,17 @@ def _entry_values(entries, value_width):
     if entries.weights is None and value_width:
         return np.ones(len(entries.keys), np.float32)
     return entries.weights
+
+
+def every_field(rows, fields):
+    """(offsets, fields) of samples with one key in each field.  Others share the arrays: they are not to be written."""
+    offsets, numbers = _every_field(1 << rows.bit_length(), fields)
+    return offsets[: rows + 1], numbers[: rows * fields]
+
+
+@lru_cache(maxsize=4)
+def _every_field(rows, fields):
+    return np.arange(rows + 1) * fields, np.tile(np.arange(fields, dtype=np.uint16), rows)
 
 
 @kernel

@@ -1,9 +1,14 @@
-"""Rows to caches: one pass over each part, block by block, in memory of about two pieces."""
+"""Rows to caches: one pass over each part, block by block, in memory of about three pieces.
 
+A thread writes while the next rows are read: each takes about as long as the other.
+"""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deshpc.data.cache import Cache, CacheWriter
+from deshpc.data.cache import PIECE_ROWS, Cache, CacheWriter
 from deshpc.data.input import open_input
 from deshpc.data.numbers import NumberStatistics
 from deshpc.data.samples import finish
@@ -37,13 +42,21 @@ def convert_parts(config, folder):
 def _convert(source, part, path):
     numbers = NumberStatistics(source.schema)
     unfinished = part == "train" and not source.fitted
-    with CacheWriter(path, source.schema) as writer:
+    with CacheWriter(path, source.schema) as writer, ThreadPoolExecutor(1) as pool:
+        waiting, rows = deque(), 0
         for columns, block in source.blocks(part):
             if columns is not None:
                 numbers.add(columns)
                 if not unfinished:
                     finish(block, source.schema, source.transforms)
-            writer.add(block)
+            waiting.append((len(block), pool.submit(writer.add, block)))
+            rows += len(block)
+            while rows > PIECE_ROWS:
+                length, written = waiting.popleft()
+                written.result()
+                rows -= length
+        for _, written in waiting:
+            written.result()
         bad_rows = source.bad_rows[part]
         writer.finish(source.transforms, unfinished, bad_rows, numbers.to_json())
     return Converted(path, writer.rows, Cache(path).nbytes, bad_rows.count)

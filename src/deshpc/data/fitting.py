@@ -1,11 +1,17 @@
-"""Fit transforms to training rows that come block by block, in bounded memory."""
+"""Fit transforms to training rows: block by block in bounded memory, or to a data set by several workers.
+
+What is fitted depends on the rows alone: moments are those of every MOMENT_ROWS rows, merged in order, and quantiles those
+of a sample that a hash of the row's number chooses.  So text and caches, and any number of workers, have the same bits.
+"""
 
 import numpy as np
 
-from deshpc.data.moments import Moments
+from deshpc.data.moments import Moments, column_moments
 from deshpc.data.transform import Buckets, Standardisation, Transforms
 from deshpc.hashing.splitmix import GOLDEN, mix64
 from deshpc.jit import kernel
+
+MOMENT_ROWS = 1 << 14
 
 SAMPLED_ROWS = 1 << 20
 """Numbers of a bucket field from which its quantiles are taken: all, or the sample of so many."""
@@ -18,44 +24,94 @@ class Fitting:
 
     def __init__(self, schema):
         self._schema, self._rows = schema, 0
-        self._moments = [Moments() for _ in schema.dense_fields]
-        self._samples = {
-            i: _Sample() for i, field in enumerate(schema.key_fields) if field.kind == "bucket" and not field.boundaries
-        }
+        self._logs = np.empty((MOMENT_ROWS, len(schema.dense_fields)), np.float32)
+        self._held, self._moments = 0, []
+        self._samples = {i: _Sample() for i in _unknown_buckets(schema)}
 
     @property
     def needs_rows(self):
         """Whether the schema has anything to fit: a dense field, or a bucket field without boundaries."""
-        return bool(self._moments or self._samples)
+        return bool(self._schema.dense_fields or self._samples)
 
     def add(self, columns, logs):
         """Take a block: its Columns and (n, n_dense) float32 signed logarithms of its dense fields."""
-        for moments, column in zip(self._moments, logs.T, strict=True):
-            moments.add(column)
+        if self._schema.dense_fields:
+            self._add_logs(logs)
         if self._samples:
             marks = _marks(self._rows, len(columns))
             for i, sample in self._samples.items():
-                numbers = columns.key_fields[i].numbers
-                present = ~np.isnan(numbers)
-                sample.add(numbers[present], marks[present])
+                sample.add(columns.key_fields[i].numbers, marks)
         self._rows += len(columns)
 
     def finish(self):
         """The fitted Transforms; a bucket field with `boundaries` in its configuration keeps those."""
-        return Transforms(
-            dense=tuple(
-                _standardisation(field.name, moments)
-                for field, moments in zip(self._schema.dense_fields, self._moments, strict=True)
-            ),
-            buckets=tuple(
-                Buckets(
-                    field.name,
-                    _quantiles(self._samples[i].numbers(), field.buckets) if i in self._samples else field.boundaries,
-                )
-                for i, field in enumerate(self._schema.key_fields)
-                if field.kind == "bucket"
-            ),
+        moments = [*self._moments, column_moments(self._logs[: self._held])] if self._held else self._moments
+        fields = self._schema.key_fields
+        return _transforms(
+            self._schema, moments, {i: _quantiles(one.numbers(), fields[i].buckets) for i, one in self._samples.items()}
         )
+
+    def _add_logs(self, logs):
+        while len(logs):
+            some = logs[: MOMENT_ROWS - self._held]
+            self._logs[self._held : self._held + len(some)] = some
+            self._held += len(some)
+            logs = logs[len(some) :]
+            if self._held == MOMENT_ROWS:
+                self._moments.append(column_moments(self._logs))
+                self._held = 0
+
+
+def fit(dataset, schema, workers):
+    """The Transforms of an `unfinished` Dataset of all training rows.  Collective, see `comm.workers`."""
+    blocks = range(0, len(dataset) if dataset.n_dense else 0, MOMENT_ROWS)
+    unknown = _unknown_buckets(schema)
+
+    def part(worker):
+        own = blocks[len(blocks) * worker // workers.size : len(blocks) * (worker + 1) // workers.size]
+        moments = [column_moments(dataset.dense[begin : begin + MOMENT_ROWS]) for begin in own]
+        return moments, {i: _boundaries(dataset, schema, i) for i in unknown[worker :: workers.size]}
+
+    parts = workers.run(part)
+    boundaries = {i: one for _, some in parts for i, one in some.items()}
+    return _transforms(schema, [one for moments, _ in parts for one in moments], boundaries)
+
+
+def _unknown_buckets(schema):
+    """Indices of the key fields whose boundaries have to be fitted."""
+    return [i for i, field in enumerate(schema.key_fields) if field.kind == "bucket" and not field.boundaries]
+
+
+def _numbers(dataset, schema, i):
+    """The numbers of bucket field `i`, which is once in every row: (rows) float64."""
+    fields = len(schema.key_fields)
+    regular = len(dataset.keys) == len(dataset) * fields and not any(one.kind == "multi" for one in schema.key_fields)
+    own = dataset.keys[i::fields] if regular else dataset.keys[dataset.fields == i]
+    return own.view(np.float64)
+
+
+def _boundaries(dataset, schema, i):
+    sample, numbers = _Sample(), _numbers(dataset, schema, i)
+    for begin in range(0, len(numbers), SAMPLED_ROWS):
+        some = numbers[begin : begin + SAMPLED_ROWS]
+        sample.add(some, _marks(begin, len(some)))
+    return _quantiles(sample.numbers(), schema.key_fields[i].buckets)
+
+
+def _transforms(schema, moments, boundaries):
+    """Transforms from the moments (n_dense, 5) of each block of rows, and {index: boundaries} of the fitted bucket fields."""
+    dense = [Moments() for _ in schema.dense_fields]
+    for block in moments:
+        for one, numbers in zip(dense, block.tolist(), strict=True):
+            one.merge(*numbers)
+    return Transforms(
+        dense=tuple(_standardisation(field.name, one) for field, one in zip(schema.dense_fields, dense, strict=True)),
+        buckets=tuple(
+            Buckets(field.name, boundaries.get(i, field.boundaries))
+            for i, field in enumerate(schema.key_fields)
+            if field.kind == "bucket"
+        ),
+    )
 
 
 class _Sample:
@@ -70,7 +126,9 @@ class _Sample:
         self._bound = np.uint64(2**64 - 1)  # rows with larger marks cannot belong to the sample any more
 
     def add(self, numbers, marks):
-        """Take (n) float64 numbers with their rows' marks, (n) uint64."""
+        """Take (n) float64 numbers, NaN where missing, with their rows' marks, (n) uint64."""
+        present = ~np.isnan(numbers)
+        numbers, marks = numbers[present], marks[present]
         if self._bound < 2**64 - 1:
             few = marks <= self._bound
             numbers, marks = numbers[few], marks[few]

@@ -1,16 +1,22 @@
 """The samples that a configuration names, as data sets: generated, read from files of rows, or mapped from caches."""
 
-from deshpc.data.dataset import concatenate
-from deshpc.data.fitting import Fitting
-from deshpc.data.samples import finish, unfinished
+import os
+from contextlib import suppress
+
+from deshpc.comm.workers import OneWorker
+from deshpc.data.fitting import Fitting, fit
+from deshpc.data.loading import finish_shared, load_unfinished
+from deshpc.data.samples import unfinished
+from deshpc.data.shared_dataset import assembled
 from deshpc.data.transform import Transforms
-from deshpc.errors import ConfigError, DataError
+from deshpc.errors import ConfigError, DataError, DeshpcError
 from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 
 _SYNTHETIC_BLOCK_ROWS = 1 << 16
+_ALONE = OneWorker()
 
 
 class SyntheticInput:
@@ -32,11 +38,23 @@ class SyntheticInput:
         """Whether there is a part "train", "valid" or "test" of at least one row."""
         return self._rows(part) > 0
 
-    def load(self, part):
-        """The Dataset of a part."""
+    def load(self, part, workers=_ALONE):
+        """The Dataset of a part, of which each of the Workers generates its share.  Collective."""
         from deshpc.data.synthetic import generate
 
-        return generate(self._config, part, 0, self._rows(part))
+        def share(worker):
+            begin, end = (self._rows(part) * one // workers.size for one in (worker, worker + 1))
+            blocks[worker] = [generate(self._config, part, begin, end)]
+
+        blocks = {}
+        workers.run(share)
+        return assembled(workers, blocks)
+
+    def compile(self, part):
+        """Have the kernels compiled that `load` needs."""
+        from deshpc.data.synthetic import generate
+
+        generate(self._config, part, 0, 1)
 
     def blocks(self, part):
         """Yield the rows of a part as (None, Dataset): there is nothing to transform."""
@@ -76,11 +94,28 @@ class RowInput:
         """Whether the configuration names files of this part."""
         return bool(getattr(self._config, part))
 
-    def load(self, part):
-        """The Dataset of a part; "train" comes first, since it fits the transforms."""
-        dataset = concatenate([block for _, block in self.blocks(part)])
-        finish(dataset, self.schema, self.transforms)
+    def load(self, part, workers=_ALONE):
+        """The Dataset of a part, of which each of the Workers reads its share; "train" comes first: it fits the transforms.
+
+        Neither the samples nor the transforms depend on the number of workers.  Collective.
+        """
+        if part != "train":
+            workers.run(lambda worker: self.transforms)  # they have to be known
+        reader, patterns = open_format(self._config), getattr(self._config, part)
+        dataset, self.bad_rows[part] = load_unfinished(reader, patterns, self._config.on_bad_row, workers)
+        workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
+        if not self.fitted:
+            self._transforms = fit(dataset, self.schema, workers)
+        finish_shared(dataset, self.schema, self.transforms, workers)
         return dataset
+
+    def compile(self, part):
+        """Have the kernels compiled that `load` needs, by reading some rows; whatever is wrong with them, `load` will say."""
+        with suppress(DeshpcError):
+            paths = filter(os.path.isfile, files.expand(getattr(self._config, part)))  # a pipe can be read only once
+            columns = next(open_format(self._config).blocks(paths, BadRows("skip")), None)
+            if columns is not None:
+                unfinished(columns, self.schema)
 
     def blocks(self, part):
         """Yield the rows of a part as (Columns, the `samples.unfinished` Dataset of them), block by block.
@@ -89,18 +124,22 @@ class RowInput:
         """
         bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
         fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
-        paths, rows = files.expand(getattr(self._config, part)), 0
-        for columns in open_format(self._config).blocks(paths, bad_rows):
+        rows = 0
+        for columns in open_format(self._config).blocks(files.expand(getattr(self._config, part)), bad_rows):
             block = unfinished(columns, self.schema)
             if fitting:
                 fitting.add(columns, block.dense)
             rows += len(columns)
             yield columns, block
-        if rows == 0:
-            skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
-            raise DataError(f"data.{part}: no rows in {', '.join(map(str, paths))}{skipped}")
+        self._require_rows(part, rows)
         if fitting:
             self._transforms = fitting.finish()
+
+    def _require_rows(self, part, rows):
+        if rows == 0:
+            bad_rows, paths = self.bad_rows[part], files.expand(getattr(self._config, part))
+            skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
+            raise DataError(f"data.{part}: no rows in {', '.join(map(str, paths))}{skipped}")
 
     def fit(self):
         """Read the training part to know the transforms; ConfigError where there is none."""

@@ -16,7 +16,10 @@ class Moments:
 
     def add(self, numbers):
         """Take (n) float32 or float64, NaN where missing."""
-        count, mean, squares, low, high = _moments(numbers)
+        self.merge(*_moments(numbers))
+
+    def merge(self, count, mean, squares, low, high):
+        """Take the moments of a block."""
         if count == 0:
             return
         difference, total = mean - self.mean, self.count + count
@@ -43,3 +46,33 @@ def _moments(numbers):
         if not np.isnan(x):
             squares += (np.float64(x) - mean) ** 2
     return count, mean, squares, low, high
+
+
+@kernel
+def column_moments(matrix):
+    """count, mean, squares, low and high of each column, as `Moments` has them: (n, k) float32, NaN where missing, of numbers
+    whose sum does not overflow  ->  (k, 5) float64
+
+    Without branches, since which numbers are missing cannot be predicted.
+    """
+    n, k = matrix.shape
+    count, total, squares = np.zeros(k), np.zeros(k), np.zeros(k)
+    low, high = np.full(k, np.inf, np.float32), np.full(k, -np.inf, np.float32)
+    for i in range(n):
+        row = matrix[i]
+        for j in range(k):
+            x = row[j]
+            present = not np.isnan(x)
+            count[j] += 1.0 if present else 0.0
+            total[j] += np.float64(x) if present else 0.0
+            low[j] = x if x < low[j] else low[j]
+            high[j] = x if x > high[j] else high[j]
+    mean = total / np.maximum(count, 1.0)
+    for i in range(n):
+        row = matrix[i]
+        for j in range(k):
+            difference = np.float64(row[j]) - mean[j]
+            squares[j] += difference * difference if not np.isnan(row[j]) else 0.0
+    moments = np.empty((k, 5))
+    moments[:, 0], moments[:, 1], moments[:, 2], moments[:, 3], moments[:, 4] = count, mean, squares, low, high
+    return moments

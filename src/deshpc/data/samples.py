@@ -7,9 +7,9 @@ made so, which is why they agree to the bit.
 
 import numpy as np
 
-from deshpc.data.compressed_rows import compressed_rows
+from deshpc.data.compressed_rows import compressed_rows, every_field
 from deshpc.data.dataset import Dataset
-from deshpc.data.transform import signed_log
+from deshpc.data.logarithms import signed_logs
 from deshpc.formats.columns import Bucket, Categorical, Entries
 from deshpc.jit import kernel
 
@@ -22,14 +22,18 @@ def samples_of(columns, schema, transforms):
 
 
 def unfinished(columns, schema):
-    """Some Columns as a Dataset that lacks the transforms."""
+    """Some Columns as a Dataset that lacks the transforms.  Its offsets and fields are not to be written."""
     dense = np.empty((len(columns), len(schema.dense_fields)), np.float32)
     for j, numbers in enumerate(columns.dense_fields):
-        dense[:, j] = signed_log(numbers)
-    fields = columns.key_fields
-    if not isinstance(fields, Entries):
-        fields = [_keys(column) for column in fields]
-    compressed = compressed_rows(len(columns), fields, schema.key_fields, schema.value_width)
+        signed_logs(numbers, dense[:, j])
+    fields, matrix = columns.key_fields, columns.matrix
+    if matrix is not None:
+        offsets, numbers = every_field(*matrix.shape)
+        compressed = offsets, matrix.reshape(-1), numbers, None
+    else:
+        if not isinstance(fields, Entries):
+            fields = [_keys(column) for column in fields]
+        compressed = compressed_rows(len(columns), fields, schema.key_fields, schema.value_width)
     labels = np.zeros(len(columns), np.float32) if columns.labels is None else columns.labels
     return Dataset(*compressed, dense, labels)
 

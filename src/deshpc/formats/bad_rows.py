@@ -23,3 +23,12 @@ class BadRows:
         self.count += 1
         if len(self.examples) < _MESSAGES_KEPT:
             self.examples.append(complaint)
+
+
+def merged(several):
+    """The BadRows of several parts of the same files, in their order, as those of all of them."""
+    one = BadRows("skip" if several[0].skips else "error")
+    for other in several:
+        one.count += other.count
+        one.examples += other.examples[: _MESSAGES_KEPT - len(one.examples)]
+    return one

@@ -59,13 +59,16 @@ class Columns:
     key_fields   : one column for each of the schema's key fields, or a single Entries for all of them
     dense_fields : (n) float64 for each of the schema's dense fields, NaN where missing
     labels       : (n) float32, 0 or 1; None where the schema has no label
-    rows         : (n) int64, the number of each row in its file, from 0, in which rows that were skipped count too
+    rows         : (n) int64, the number of each row in its file, or its Part, from 0, in which rows that were skipped count too
+    matrix       : (n, key fields) uint64, contiguous, whose columns the key fields are, the bits of a Bucket's numbers; None
+                   where they lie elsewhere
     """
 
     key_fields: tuple[Categorical | Multi | Bucket, ...] | Entries
     dense_fields: tuple[np.ndarray, ...]
     labels: np.ndarray | None
     rows: np.ndarray
+    matrix: np.ndarray | None = None
 
     def __len__(self):
         return len(self.rows)

@@ -10,7 +10,7 @@ import numpy as np
 
 from deshpc.formats import lines
 from deshpc.formats.block import shown
-from deshpc.formats.byte import byte
+from deshpc.formats.byte import byte, occurrences
 from deshpc.formats.columns import Bucket, Categorical, Columns
 from deshpc.formats.number import MALFORMED, number
 from deshpc.formats.schema import CRITEO_CATEGORICALS, CRITEO_INTEGERS
@@ -28,6 +28,8 @@ _0, _1, _3, _8 = (np.uint64(x) for x in (0, 1, 3, 8))
 class Criteo:
     """Reads Criteo's text: `formats.open` says how readers are used."""
 
+    divisible = True
+
     def __init__(self, config, schema, chunk_bytes=lines.CHUNK_BYTES):
         self.schema, self._chunk_bytes = schema, chunk_bytes
         names = [f"C{i + 1}" for i in range(CRITEO_CATEGORICALS)]
@@ -40,16 +42,29 @@ class Criteo:
         """The rows of one file after the other, block by block; DataError names file, line and field."""
         return lines.blocks(paths, bad_rows, lambda *text: _Block(self, *text), self._chunk_bytes)
 
+    def divides(self, part):
+        """True: a line is a row."""
+        return True
+
+    def room(self, paths):
+        """(rows, keys) of plain files, if each of their lines is a row."""
+        rows, _ = lines.count(paths, None, self._chunk_bytes)
+        return rows, rows * len(self.schema.key_fields)
+
 
 class _Block:
     """Rows of `reader`, a Criteo; see `lines.blocks`."""
 
     def __init__(self, reader, data, start, end):
-        room = min(int(np.count_nonzero(data[start:end] == _LF)), lines.BLOCK_ROWS)
+        room = min(occurrences(data[start:end], _LF), lines.BLOCK_ROWS)
         self._reader = reader
         self._labels = np.empty(room, np.float32)
-        self._numbers = np.empty((CRITEO_INTEGERS, room), np.float64)
-        self._keys = np.empty((CRITEO_CATEGORICALS, room), np.uint64)
+        self._matrix = np.empty((room, len(reader.schema.key_fields)), np.uint64)
+        self._keys = self._matrix[:, -CRITEO_CATEGORICALS:]
+        if reader.schema.dense_fields:
+            self._numbers = np.empty((room, CRITEO_INTEGERS), np.float64)
+        else:
+            self._numbers = self._matrix.view(np.float64)[:, :CRITEO_INTEGERS]
 
     def read(self, data, position, end, rows):
         reader = self._reader
@@ -70,13 +85,14 @@ class _Block:
 
     def columns(self, rows):
         schema, n = self._reader.schema, len(rows)
-        numbers = [column[:n] for column in self._numbers]
-        keys = tuple(Categorical(column[:n]) for column in self._keys)
+        numbers = tuple(self._numbers[:n].T)
+        keys = tuple(Categorical(column) for column in self._keys[:n].T)
         return Columns(
             key_fields=keys if schema.dense_fields else (*map(Bucket, numbers), *keys),
-            dense_fields=tuple(numbers) if schema.dense_fields else (),
+            dense_fields=numbers if schema.dense_fields else (),
             labels=None if schema.label is None else self._labels[:n],
             rows=rows,
+            matrix=self._matrix[:n],
         )
 
 
@@ -88,8 +104,8 @@ def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbe
     labelled          : bool
     seeds, empty_keys : (26) uint64      of the categorical fields
     labels            : (n) float32      out
-    numbers           : (13, n) float64  out, NaN where missing
-    keys              : (26, n) uint64   out
+    numbers           : (n, 13) float64  out, NaN where missing
+    keys              : (n, 26) uint64   out
 
     Returns (rows, position, why, where): why the kernel stopped at that line and, for a bad cell, its column; 0 where
     the line has too few or too many cells.
@@ -123,14 +139,14 @@ def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbe
                 if bits <= SHORT_BITS and byte_at(text, bits) == _TAB_BYTE and (bits != _0 or not negative):
                     magnitude = np.float64(np.int64(digits_value(text, bits)))
                     value = -magnitude if negative else magnitude
-                    numbers[column, row] = value if bits != _0 else np.nan
+                    numbers[row, column] = value if bits != _0 else np.nan
                     i += np.int64((sign_bits + bits) >> _3) + 1
                     continue
             stop = _cell_end(data, i)
             value = number(data, i, stop)
             if byte(data, stop) == _LF or value == MALFORMED:
                 return np.int64(row), position, _BAD_CELL, np.int64(column) + labelled
-            numbers[column, row] = value
+            numbers[row, column] = value
             i = stop + 1
 
         for column in range(last):
@@ -139,17 +155,17 @@ def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbe
                 empty = byte_at(text, _0) == _TAB_BYTE
                 if empty or (byte(data, i + 8) == _TAB and not has_separator(text)):
                     hashed = hash_key_of_word(text, _8, seeds[column])
-                    keys[column, row] = empty_keys[column] if empty else hashed
+                    keys[row, column] = empty_keys[column] if empty else hashed
                     i += 1 if empty else 9
                     continue
             stop = _cell_end(data, i)
             if byte(data, stop) == _LF:
                 return np.int64(row), position, _BAD_CELL, 0
-            keys[column, row] = hash_key(data, i, stop, seeds[column])
+            keys[row, column] = hash_key(data, i, stop, seeds[column])
             i = stop + 1
 
         if i <= last_word and byte(data, i + 8) == _LF and not has_separator(word(data, i)):
-            keys[last, row] = hash_key_of_word(word(data, i), _8, seeds[last])
+            keys[row, last] = hash_key_of_word(word(data, i), _8, seeds[last])
             position = i + 9
         else:
             stop = _cell_end(data, i)
@@ -158,7 +174,7 @@ def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbe
             position = stop + 1
             if stop > i and byte(data, stop - 1) == _CR:
                 stop -= 1
-            keys[last, row] = hash_key(data, i, stop, seeds[last])
+            keys[row, last] = hash_key(data, i, stop, seeds[last])
         row += _1
     return np.int64(row), position, _BLOCK_ENDS, 0
 

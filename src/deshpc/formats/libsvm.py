@@ -11,7 +11,7 @@ import numpy as np
 
 from deshpc.formats import lines
 from deshpc.formats.block import shown
-from deshpc.formats.byte import byte
+from deshpc.formats.byte import byte, occurrences
 from deshpc.formats.columns import Columns, Entries, Multi
 from deshpc.formats.number import MALFORMED, number
 from deshpc.formats.word import SHORT_BITS, byte_at, digit_bits, digits_value, word
@@ -32,6 +32,7 @@ _BAD_LABEL, _BAD_ENTRY, _BAD_FIELD = range(lines.OTHER, lines.OTHER + 3)
 class Libsvm:
     """Reads libsvm's text: `formats.open` says how readers are used."""
 
+    divisible = True
     entry = "index:value"
     has_fields = False
 
@@ -42,6 +43,15 @@ class Libsvm:
     def blocks(self, paths, bad_rows):
         """The rows of one file after the other, block by block; DataError names file, line and field."""
         return lines.blocks(paths, bad_rows, lambda *text: _Block(self, *text), self._chunk_bytes)
+
+    def divides(self, part):
+        """True: a line is a row."""
+        return True
+
+    def room(self, paths):
+        """(rows, keys) of plain files, if each of their lines is a row and none has a comment."""
+        rows, colons = lines.count(paths, _COLON, self._chunk_bytes)
+        return rows, colons // (2 if self.has_fields else 1)
 
     def key_fields(self, offsets, keys, fields, weights):
         """A block's entries as the key fields of its Columns."""
@@ -63,8 +73,8 @@ class _Block:
 
     def __init__(self, reader, data, start, end):
         text = data[start:end]
-        rows = min(int(np.count_nonzero(text == _LF)), lines.BLOCK_ROWS)
-        entries = int(np.count_nonzero(text == _COLON)) // (2 if reader.has_fields else 1)
+        rows = min(occurrences(text, _LF), lines.BLOCK_ROWS)
+        entries = occurrences(text, _COLON) // (2 if reader.has_fields else 1)
         self._reader = reader
         self._labels = np.empty(rows, np.float32)
         self._offsets = np.zeros(rows + 1, np.int64)

@@ -7,7 +7,7 @@ import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import source
-from deshpc.formats.byte import byte
+from deshpc.formats.byte import byte, occurrences
 from deshpc.formats.source import LongRow, Window
 from deshpc.jit import kernel
 
@@ -27,6 +27,7 @@ _LF = ord("\n")
 def blocks(paths, bad_rows, new_block, chunk_bytes):
     """The rows of one file after the other as Columns, block by block.
 
+    paths       : of files, or Parts of files, whose rows are numbered from 0
     chunk_bytes : text to hold at a time; a row may be longer
     bad_rows    : a BadRows, told of every line that is not a row; blank lines at the end of a file are nothing
     new_block   : new_block(data, start, end) has room for the complete lines data[start:end], at most BLOCK_ROWS, and
@@ -47,7 +48,8 @@ def blocks(paths, bad_rows, new_block, chunk_bytes):
 class _File:
     """A file being read.
 
-    line, row : numbers of the line at window.start, from 1, and of its row, from 0: a comment is a line but not a row
+    line, row : numbers of the line at window.start, from 1, and of its row, from 0: a comment is a line but not a row; in a
+                Part they count from its beginning
     blanks    : the blank lines just before it
     """
 
@@ -62,7 +64,7 @@ class _File:
         window = self.window
         while window.stop < len(_BOM) and window.fill(self.line):
             pass
-        if window.data[: window.stop].tobytes().startswith(_BOM):
+        if window.begins_file and window.data[: len(_BOM)].tobytes() == _BOM and window.stop >= len(_BOM):
             window.start = len(_BOM)
         while True:
             end = _after_last_line(window.data, window.start, window.stop)
@@ -79,7 +81,9 @@ class _File:
                 window.skip_line(self.line)
                 self.line += 1
                 self.row += 1
-        if self.line == 1 + self.blanks:
+        if not window.ends_file:  # a part is followed by a line that is not blank
+            self._blanks_found()
+        elif window.begins_file and self.line == 1 + self.blanks:
             raise DataError(f"{window.path}: the file is empty; expected a row in every line")
 
     def _block(self, end):
@@ -118,7 +122,23 @@ class _File:
         self.blanks = 0
 
     def _found(self, line, complaint):
-        self.bad_rows.found(f"{self.window.path}, line {line}{complaint}")
+        self.bad_rows.found(f"{self.window.path}, line {self.window.line(line)}{complaint}")
+
+
+def count(files, wanted, chunk_bytes):
+    """(lines, and bytes `wanted` unless that is None) in files, or Parts of files, of plain text."""
+    lines, found = 0, 0
+    for file in files:
+        with Window(file, chunk_bytes) as window:
+            last = _LF
+            while window.fill(1):
+                text = window.data[: window.stop]
+                lines += occurrences(text, _LF)
+                found += occurrences(text, wanted) if wanted is not None else 0
+                last = text[-1] if len(text) else last
+                window.start = window.stop
+            lines += int(last != _LF)
+    return lines, found
 
 
 @kernel

@@ -17,6 +17,8 @@ _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long
 class Parquet:
     """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
+    divisible = False
+
     def __init__(self, config, schema):
         self.schema = schema
         fields = schema.key_fields + schema.dense_fields

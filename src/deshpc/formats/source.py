@@ -1,7 +1,10 @@
-"""The bytes of a text file, plain, gzip or Zstandard, seen through a window of bounded size."""
+"""The bytes of a text file, plain, gzip or Zstandard, or of a part of a plain one, seen through a window of bounded size."""
 
 import gzip
+import math
+import os
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +17,28 @@ MAX_ROW_BYTES = 64 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _LF = ord("\n")
+_COUNTED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """The bytes begin .. end of a file, to its end where that is None.  Only a file of plain text has parts.
+
+    A part begins where a line begins that is not blank, or where its file begins.
+    """
+
+    path: str
+    begin: int = 0
+    end: int | None = None
+
+    def lines_before(self):
+        """The line ends before the part."""
+        lines, left = 0, self.begin
+        with open_file(self.path) as file:
+            while left and (text := file.read(min(left, _COUNTED_BYTES))):
+                lines += text.count(b"\n")
+                left -= len(text)
+        return lines
 
 
 class LongRow(DataError):
@@ -26,14 +51,20 @@ class Window:
     The user moves `start` on and calls `fill` for more.  Where the file's last line has no line end, it is given one.
     A context manager; DataError where the file cannot be read.
 
+    file        : path, or a Part of a file: then it ends where the part ends
     data        : (any) uint8; a new array, or one with moved contents, after `fill`
     chunk_bytes : bytes of text read at a time; the window grows for a row that is longer
     """
 
-    def __init__(self, path, chunk_bytes):
-        self.path = path
-        self._raw = _open(path)
-        self._compression, self._file = _decompressed(path, self._raw)
+    def __init__(self, file, chunk_bytes):
+        part = file if isinstance(file, Part) else Part(file)
+        self.path, self.begins_file, self.ends_file = part.path, part.begin == 0, part.end is None
+        self._part, self._left = part, math.inf if part.end is None else part.end - part.begin
+        self._raw = open_file(part.path)
+        self._compression, self._file = _decompressed(part.path, self._raw)
+        if part.begin:
+            self._raw.seek(part.begin)
+        self._lines_before = None
         self._ended = False
         self._chunk_bytes = chunk_bytes
         self.data = np.empty(chunk_bytes + 1, np.uint8)  # one more for a missing line end
@@ -55,7 +86,7 @@ class Window:
         unused = self.data[self.start : self.stop]
         if len(unused) > MAX_ROW_BYTES:
             raise LongRow(
-                f"{self.path}, line {line}: the row is longer than {MAX_ROW_BYTES} bytes; is a quote never closed?"
+                f"{self.path}, line {self.line(line)}: the row is longer than {MAX_ROW_BYTES} bytes; is a quote never closed?"
             )
         room = self._chunk_bytes
         while room < 2 * len(unused):
@@ -93,9 +124,15 @@ class Window:
             if not self.fill(line=1):
                 raise DataError(f"{self.path}: the file is empty; expected a header line with the columns' names")
 
+    def line(self, line):
+        """The number in the file of line number `line` of the part."""
+        if self._lines_before is None:
+            self._lines_before = self._part.lines_before()
+        return self._lines_before + line
+
     def _read(self, buffer, line):
         """Fill the buffer as far as the file goes; the number of bytes."""
-        done = 0
+        done, buffer = 0, buffer[: min(len(buffer), self._left)]
         try:
             while done < len(buffer) and (read := self._file.readinto(buffer[done:])):
                 done += read
@@ -103,16 +140,26 @@ class Window:
             raise DataError(f"{self.path}, line {line} or later: damaged {self._compression} data: {error}") from None
         except OSError as error:
             raise DataError(f"{self.path}, line {line} or later: cannot be read: {error.strerror}") from None
+        self._left -= done
         return done
 
 
-def _open(path):
+def open_file(path):
+    """The file, open for reading its bytes."""
     try:
         return open(path, "rb")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def is_plain(path):
+    """Whether a regular file is text as it stands, not compressed.  Of anything else, such as a pipe, nothing is read."""
+    if not os.path.isfile(path):
+        return False
+    with open_file(path) as file:
+        return not _decompressed(path, file)[0]
 
 
 def _decompressed(path, file):

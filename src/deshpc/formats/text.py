@@ -4,6 +4,7 @@ import numpy as np
 
 from deshpc.formats import header, tokens
 from deshpc.formats.block import SHOWN_LENGTH, block_of, shown
+from deshpc.formats.byte import occurrences
 from deshpc.formats.cells import LabelParser, parser_of
 from deshpc.formats.source import LongRow, Window
 
@@ -11,12 +12,15 @@ CHUNK_BYTES = 1 << 20
 """Text held in memory at a time; with the cells of a block it stays in a core's cache."""
 
 _BLOCK_ROWS = 4000  # not a power of two: the cells of all columns would compete for the same cache lines
+_BLANK = ": the line is blank; expected a row, as there are rows below it"
 _DIALECTS = {"csv": (",", True), "tsv": ("\t", False)}  # separator, quoting
-_LF = ord("\n")
+_LF, _QUOTE = ord("\n"), ord('"')
 
 
 class Text:
     """The reader, as `formats.open` has it, for files with a header line, by which their columns are found."""
+
+    divisible = True
 
     def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES):
         self.schema = schema
@@ -29,6 +33,20 @@ class Text:
             self._names.insert(0, schema.label)
             self._parsers.insert(0, LabelParser())
 
+    def divides(self, part):
+        """Whether no line end of a Part is inside a cell: in CSV, whether there is no quote."""
+        if not self._quoting:
+            return True
+        with Window(part, self._chunk_bytes) as window:
+            while window.fill(1):
+                if occurrences(window.data[: window.stop], _QUOTE):
+                    return False
+                window.start = window.stop
+        return True
+
+    def room(self, paths):
+        """None: a cell may have any number of values."""
+
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, line and field."""
         for path in paths:
@@ -36,13 +54,13 @@ class Text:
                 yield from self._file_blocks(window, bad_rows)
 
     def _file_blocks(self, window, bad_rows):
-        columns = header.column_names(window.first_line(), self._separator, self._quoting, window.path)
+        columns = header.column_names(self._header(window), self._separator, self._quoting, window.path)
         header.require(columns, self._names, f"{window.path}, line 1")
         slots = header.slots(columns, self._names)
         starts, stops = np.empty((2, len(self._names), _BLOCK_ROWS), np.int32)
         lines = np.empty(_BLOCK_ROWS, np.int64)
         separator = ord(self._separator)
-        row, line = 0, 2
+        row, line = 0, 2 if window.begins_file else 1
         more = True
         while more:
             rows, window.start, line, why, cells, cell, after = tokens.tokenise(
@@ -65,8 +83,18 @@ class Text:
                 lines_lost = np.count_nonzero(window.data[window.start : after] == _LF)
                 rows_lost = lines_lost if why == tokens.BLANK_LINES else 1
                 for lost in range(rows_lost):
-                    bad_rows.found(f"{window.path}, line {line + lost}{fault}")
+                    bad_rows.found(f"{window.path}, line {window.line(line + lost)}{fault}")
                 window.start, row, line = after, row + rows_lost, line + lines_lost
+        if not window.ends_file:  # blank lines at the end of a Part are followed by one that is not
+            for lost in range(np.count_nonzero(window.data[window.start : window.stop] == _LF)):
+                bad_rows.found(f"{window.path}, line {window.line(line + lost)}{_BLANK}")
+
+    def _header(self, window):
+        """The first line of the window's file, which is passed if the window begins with it."""
+        if window.begins_file:
+            return window.first_line()
+        with Window(window.path, self._chunk_bytes) as first:
+            return first.first_line()
 
     def _block(self, window, row, starts, stops, lines, bad_rows):
         """The Columns of a block of cells, whose first row is number `row` of the file."""
@@ -80,7 +108,7 @@ class Text:
 
         def complain(at, slot):
             cell = shown(window.data[starts[slot, at] : stops[slot, at]].tobytes())
-            where = f"{window.path}, line {lines[at]}, field {self._names[slot]!r}"
+            where = f"{window.path}, line {window.line(lines[at])}, field {self._names[slot]!r}"
             return f"{where}: {cell} is not {self._parsers[slot].expected}"
 
         return block_of(self.schema, np.arange(row, row + starts.shape[1]), parse, complain, bad_rows)
@@ -97,7 +125,7 @@ def _read_on(window, line, fault, bad_rows):
     except LongRow as error:
         bad_rows.found(str(error))
     else:
-        bad_rows.found(f"{window.path}, line {line}{fault}")
+        bad_rows.found(f"{window.path}, line {window.line(line)}{fault}")
     window.skip_line(line)
     return False
 
@@ -105,7 +133,7 @@ def _read_on(window, line, fault, bad_rows):
 def _fault(why, columns, cells, text):
     """What is wrong with a row of a file with these `columns` after its first `cells` cells, where `text` begins."""
     if why == tokens.BLANK_LINES:
-        return ": the line is blank; expected a row, as there are rows below it"
+        return _BLANK
     if why == tokens.CELL_COUNT:
         return f": the row has {cells} cells; expected {len(columns)}, as in the header"
     field = f", field {columns[cells]!r}" if cells < len(columns) else ""

@@ -7,12 +7,13 @@ from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.watchdog import Watchdog
+from deshpc.comm.workers import Workers
 from deshpc.config import resolved
-from deshpc.data.dataset import ARRAYS, Dataset
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
-from deshpc.errors import DeshpcError, LaunchError
+from deshpc.errors import LaunchError
 from deshpc.hashing.partition import KeyPartition
+from deshpc.jit import cache_directory
 from deshpc.model.build import build_model
 from deshpc.ops.exchange import EXCHANGES
 from deshpc.table.routing import routings
@@ -28,31 +29,29 @@ class Session:
         self._same_on_all_ranks()
         self.backend = open_backend(config.compute.backend, self._threads())
         self.input = self.group.together(lambda: open_input(config.data))
+        self._nothing_compiled = self.node.from_first(not cache_directory().exists())
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.model = None
 
     def load(self, part):
         """The Dataset of a part.  Collective.
 
-        A cache is mapped by every rank, and verified by each node's ranks together; anything else is read by each node's first rank and shared inside the node.
+        A cache is mapped by every rank, and verified by each node's ranks together; anything else is read by all threads of a
+        node's ranks, each a part of it, and held once in the node's memory.  Where nothing has been compiled yet, each node's
+        first rank compiles what reads rows; the others then load it.
         Rows that were skipped are counted in self.skipped and told on stderr.
         """
         if self.input.mapped:
             dataset = self.group.together(lambda: self.input.load(part))
             dataset.share_verification(self.node.rank, self.node.size)
-            self._count_skipped(part)
-            return dataset
-        arrays, error = dict.fromkeys(ARRAYS), None
-        if self.node.rank == 0:
-            try:
-                arrays = vars(self.input.load(part))
-            except (DeshpcError, MemoryError) as problem:
-                error = problem
-        self.node.sleep_until_all_are_here()
-        self.group.agree(error)
+        else:
+            if self._nothing_compiled:
+                self.node.first_then_others(lambda: self.input.compile(part))
+                self._nothing_compiled = False
+            workers = Workers(self.node, self.group, self.backend.each, self.backend.threads)
+            dataset = self.input.load(part, workers)
         self._count_skipped(part)
-        present = self.node.from_first([name for name in ARRAYS if arrays[name] is not None])
-        return Dataset(**{name: self.node.share(arrays.pop(name)) if name in present else None for name in ARRAYS})
+        return dataset
 
     def _count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""

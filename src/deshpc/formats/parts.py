@@ -1,0 +1,49 @@
+"""Files divided among workers: to each an equal part of the bytes, in order, which begins and ends with lines."""
+
+import os
+
+from deshpc.formats.source import Part, is_plain, open_file
+
+_READ_BYTES = 1 << 16
+
+
+def parts_of(paths, worker, workers, divisible):
+    """What `worker`, one of 0 .. workers, reads of some files: Parts, and paths of files that nobody else reads.
+
+    divisible : whether lines are rows, so that a plain file may be divided; one that is compressed never is
+
+    All parts of all workers in order are the files.
+    """
+    sizes = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
+    low, high = (sum(sizes) * one // workers for one in (worker, worker + 1))
+    found, begin = [], 0
+    for path, size in zip(paths, sizes, strict=True):
+        end = begin + size
+        if divisible and size and low < end and begin < high and not (low <= begin and end <= high) and is_plain(path):
+            found += _part(path, max(0, low - begin), min(size, high - begin), size)
+        elif low <= begin < high or (begin == high and worker == workers - 1):
+            found.append(path)
+        begin = end
+    return found
+
+
+def _part(path, low, high, size):
+    """[Part] of the lines that begin at low .. high, blank ones that follow them included, if there are any."""
+    with open_file(path) as file:
+        begin, end = (_line_start(file, offset, size) for offset in (low, high))
+    return [Part(path, begin, None if end == size else end)] if begin < end else []
+
+
+def _line_start(file, offset, size):
+    """Where the first line that begins at `offset` or behind it, and is not blank, begins; `size` where there is none."""
+    if offset in (0, size):
+        return offset
+    file.seek(offset - 1)
+    place, start = offset - 1, None
+    while text := file.readline(_READ_BYTES):  # a part of a line, where that is longer
+        if start is not None and text.strip(b" \t\r\n"):
+            return start
+        place += len(text)
+        if text.endswith(b"\n"):
+            start = place
+    return size
