@@ -50,7 +50,7 @@ def pairwise_logit(x, xl, weights):
 
 
 DEFAULTS = {
-    "l1": 0.0, "l2": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "initial_accumulator": 0.1, "epsilon": 1e-8, "beta": 1.0,
+    "l1": 0.0, "l2": 0.0, "clip_norm": 0.0, "warmup_steps": 0, "initial_accumulator": 1.0, "epsilon": 1e-8, "beta": 1.0,
     "beta1": 0.9, "beta2": 0.999,
 }  # fmt: skip
 

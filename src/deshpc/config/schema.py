@@ -123,7 +123,7 @@ class OptimizerConfig:
         choices=("auto", "mean", "sum"),
     )
     initial_accumulator: float = option(
-        0.1, "adagrad, rowwise_adagrad, ftrl: start of each sum of squared gradients", minimum=0.0
+        1.0, "adagrad, rowwise_adagrad, ftrl: start of each sum of squared gradients", minimum=0.0
     )
     epsilon: float = option(1e-8, "adagrad, rowwise_adagrad, adam: added to the square root", minimum=0.0)
     beta1: float = option(0.9, "adam: what the mean of gradients keeps each step", minimum=0.0, below=1.0)
