@@ -3,7 +3,7 @@
     mpiexec -n 2 python scripts/bench/step_worker.py '{"rows": 1000000, "passes": 2, "overrides": ["model.name=fm"]}'
 
 The job may also be the path of a file that holds it.  Further entries of it: "profile" of the synthetic data (criteo); "ahead": false does without preparing the next
-batch while one is under way.
+batch while one is under way; "test": true evaluates the test rows after the first pass.
 """
 
 import json
@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 from mpi4py import MPI
+from peers.noise import Meter
 
 from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.data.reader import Reader
-from deshpc.training.evaluation import reads_of
+from deshpc.training.evaluation import evaluate_model, reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import step, steps
 
@@ -60,25 +61,29 @@ def main(job):
         config.train.seed, config.train.shuffle, config.train.shuffle_block_rows,
     )  # fmt: skip
     model.enter = stages.enter
-    passes, ledger = [], session.group.ledger
+    passes, test_auc, ledger = [], None, session.group.ledger
     for epoch in range(job["passes"]):
         stages.clear()
         comm.Barrier()
-        begin = time.perf_counter()
+        meter, begin = Meter(), time.perf_counter()
         batches = reader.epoch(epoch, epoch * reader.batches)
         for _ in steps(model, batches) if job.get("ahead", True) else (step(model, batch) for batch in batches):
             pass
         seconds = comm.allreduce(time.perf_counter() - begin, MPI.MAX)
+        measured = meter.stop(comm.allreduce)
         sent = [comm.allreduce(ledger.of(direction=direction)) for direction in ("forward", "backward")]
         passes.append({
-            "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
+            **measured, "seconds": seconds, "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
             "sent_bytes_per_sample": round(sum(sent) / (epoch + 1) / len(dataset), 1),
         })  # fmt: skip
+        if job.get("test") and epoch == 0:
+            test_auc = evaluate_model(model, session.load("test"), config.train.global_batch_samples).auc
     peak = comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     rows, table_bytes = comm.gather(len(model.table)), comm.gather(model.table.nbytes)
     if comm.rank == 0:
         report = {
-            "ranks": comm.size, "threads_per_rank": session.backend.threads, "passes": passes, "rows": sum(rows),
+            "ranks": comm.size, "threads_per_rank": session.backend.threads, "samples": len(dataset), "passes": passes,
+            "test_auc": test_auc, "rows": sum(rows),
             "table_bytes": sum(table_bytes), "peak_memory_mib_per_rank": [round(kib / 1024) for kib in peak],
         }  # fmt: skip
         print(json.dumps(report))

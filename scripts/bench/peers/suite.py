@@ -1,0 +1,150 @@
+"""Who runs against whom, and what deshpc has to reach.  A further model is a further Race; its workers say how each is set up.
+
+A worker gets its contestant's job as JSON, completed by "data" (the folder of `data.written`), "rows" (of training, for
+deshpc's synthetic data) and "test" (whether to evaluate), and prints the report of `samples.report`.
+"""
+
+from dataclasses import dataclass, field
+
+# glibc gives freed arrays back to the system and asks for them again; PyTorch's advice is another allocator.  This has its
+# effect: half as much again in samples/s.
+KEPT_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "268435456",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """peer : its module in the peers' environment, empty for deshpc;  ranks : under mpiexec, deshpc only"""
+
+    name: str
+    worker: str
+    job: dict = field(default_factory=dict)
+    peer: str = ""
+    ranks: int = 1
+    variables: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The best of `ours` (contestants' names) beside a peer: which ratio is to be reached, and which is to come then."""
+
+    work: str
+    ours: tuple[str, ...]
+    peer: str
+    at_least: float | None = None
+    then: float | None = None
+
+
+@dataclass(frozen=True)
+class Race:
+    """Contestants that take turns;  whole_process : whether the time of whole processes says something, too."""
+
+    name: str
+    contestants: tuple[Contestant, ...]
+    comparisons: tuple[Comparison, ...]
+    whole_process: bool = False
+
+
+def in_memory(name, ranks, *overrides):
+    """deshpc on its synthetic data in memory: two passes, of which the first inserts every row."""
+    overrides = [f"compute.threads_per_rank={2 // ranks}", *overrides]
+    return Contestant(name, "step_worker.py", {"passes": 2, "overrides": overrides}, ranks=ranks)
+
+
+def from_text(name, ranks, *overrides):
+    overrides = [f"compute.threads_per_rank={2 // ranks}", *overrides]
+    return Contestant(name, "peers/deshpc_text_worker.py", {"overrides": overrides}, ranks=ranks)
+
+
+def peer(name, module, worker, kept_memory=False, **job):
+    return Contestant(name, f"peers/{worker}_worker.py", job, module, variables=KEPT_MEMORY if kept_memory else {})
+
+
+LR, ROWWISE, BROADCAST = "model.name=lr", "optimizer.name=rowwise_adagrad", "train.routing=broadcast"
+THREADS, RANKS = "deshpc, 1 rank x 2 threads", "deshpc, 2 ranks"
+
+RACES = (
+    Race(
+        "LR in memory",
+        (
+            in_memory(THREADS, 1, LR),
+            in_memory(RANKS, 2, LR, BROADCAST),
+            peer("xLearn", "xlearn", "xlearn", model="lr", source="memory"),
+            peer("scikit-learn SGD", "sklearn", "sklearn"),
+            peer("PyTorch sparse SGD", "torch", "torch", True, model="lr", optimizer="sgd"),
+            peer("PyTorch sparse Adagrad", "torch", "torch", True, model="lr", optimizer="adagrad"),
+        ),
+        (
+            Comparison("LR in memory", (THREADS, RANKS), "xLearn", 1.5, 2.5),
+            Comparison("LR in memory", (THREADS, RANKS), "scikit-learn SGD"),
+            Comparison("LR in memory", (THREADS, RANKS), "PyTorch sparse SGD"),
+            Comparison("LR in memory", (THREADS, RANKS), "PyTorch sparse Adagrad"),
+        ),
+    ),
+    Race(
+        "FM in memory",
+        (
+            in_memory("deshpc Adagrad, 1 rank x 2 threads", 1),
+            in_memory("deshpc row-wise Adagrad, 1 rank x 2 threads", 1, ROWWISE),
+            in_memory("deshpc Adagrad, 2 ranks, broadcast", 2, BROADCAST),
+            in_memory("deshpc row-wise Adagrad, 2 ranks, broadcast", 2, BROADCAST, ROWWISE),
+            in_memory("deshpc Adagrad, 2 ranks, routed", 2),
+            peer("xLearn", "xlearn", "xlearn", model="fm", source="memory"),
+            peer("FBGEMM", "fbgemm_gpu", "fbgemm"),
+            peer("FBGEMM, memory kept", "fbgemm_gpu", "fbgemm", True),
+            peer("PyTorch sparse Adagrad", "torch", "torch", True, model="fm", optimizer="adagrad"),
+            peer("torchrec, 2 processes", "torchrec", "torchrec"),
+            peer("torchrec, 2 processes, memory kept", "torchrec", "torchrec", True),
+            peer("PyTorch DDP Adagrad, 2 processes", "torch", "torch_ddp", True, model="fm", optimizer="adagrad"),
+        ),
+        (
+            Comparison(
+                "FM in memory", ("deshpc Adagrad, 1 rank x 2 threads", "deshpc Adagrad, 2 ranks, broadcast"), "xLearn", 3, 5
+            ),
+            *(
+                Comparison(
+                    "FM in memory", (f"deshpc {rule}, 1 rank x 2 threads", f"deshpc {rule}, 2 ranks, broadcast"), name, 7
+                )
+                for rule in ("row-wise Adagrad", "Adagrad")
+                for name in ("FBGEMM", "FBGEMM, memory kept")
+            ),
+            Comparison(
+                "FM in memory", ("deshpc Adagrad, 1 rank x 2 threads", "deshpc Adagrad, 2 ranks, broadcast"),
+                "PyTorch sparse Adagrad",
+            ),
+            *(
+                Comparison(f"FM, 2 ranks, {routing}", (f"deshpc Adagrad, 2 ranks, {routing}",), name, at_least)
+                for routing, over_xlearn, over_torchrec in (("broadcast", 3, 15), ("routed", 2, 10))
+                for name, at_least in (
+                    ("xLearn", over_xlearn), ("torchrec, 2 processes", over_torchrec),
+                    ("torchrec, 2 processes, memory kept", over_torchrec), ("PyTorch DDP Adagrad, 2 processes", None),
+                )
+            ),
+        ),
+    ),
+    Race(
+        "LR from text",
+        (
+            from_text(THREADS, 1, LR),
+            from_text(RANKS, 2, LR),
+            peer("Vowpal Wabbit", "vowpalwabbit", "vowpal"),
+            peer("xLearn", "xlearn", "xlearn", model="lr", source="text"),
+        ),
+        (
+            Comparison("LR from text", (THREADS, RANKS), "Vowpal Wabbit", 4, 6),
+            Comparison("LR from text", (THREADS, RANKS), "xLearn"),
+        ),
+        whole_process=True,
+    ),
+    Race(
+        "FM from text",
+        (
+            from_text(THREADS, 1),
+            from_text(RANKS, 2),
+            peer("xLearn", "xlearn", "xlearn", model="fm", source="text"),
+        ),
+        (Comparison("FM from text", (THREADS, RANKS), "xLearn", 8, 12),),
+        whole_process=True,
+    ),
+)  # fmt: skip
