@@ -87,7 +87,6 @@ class Shard:
         self._counters[self._table.TICKET] = 1
         self._free = np.zeros(0, np.int32)
         self._zero_record = self._aligned(layout.record_bytes, np.uint8)
-        self._zero_record.fill(0)
         self._new_index(_SMALLEST_INDEX)
 
     def __len__(self):
@@ -126,6 +125,7 @@ class Shard:
         """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
         counters, kernels = self._counters, self._kernels
         local, addresses = buffers.array("local", most + 1, np.int32), buffers.array("addresses", most + 2, np.int64)
+        fresh = buffers.array("fresh", 2 * kernels.BLOCK, np.int64)
         progress = np.zeros(kernels.PROGRESS, np.int64)
         if counters[self._table.TICKET] + most > _LAST_TICKET:
             self._table.forget_marks(self._buckets)
@@ -133,7 +133,7 @@ class Shard:
         if step is None:
             addresses[0], progress[kernels.DISTINCT] = self._zero_record.ctypes.data, 1
         insert, step = step is not None, np.uint32(step or 0)
-        while not kernel(self._index(), insert, self._new, step, progress, local, addresses, *arguments):
+        while not kernel(self._index(), insert, self._new, step, progress, local, addresses, fresh, *arguments):
             self._grow()
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
@@ -143,7 +143,9 @@ class Shard:
         buckets = self._mask + 1
         while int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * buckets) < rows:
             buckets *= 2
-        self._widen_index(buckets)
+        if buckets > self._mask + 1:
+            self._widen_index(buckets)
+        self._buckets[:: _PAGE // self._buckets.itemsize] += np.uint64(0)  # touched, not changed
         while len(self._chunks) * CHUNK_ROWS < rows:
             self._add_chunk()
         used = int(self._counters[self._table.NEXT]) * self.layout.record_bytes
@@ -222,9 +224,9 @@ class Shard:
             self._add_chunk()
 
     def _widen_index(self, buckets):
-        keys, rows, marks = self._indexed()  # the running batch's marks stay valid
+        narrow = self._buckets
         self._new_index(buckets)
-        self._table.index_rows(keys, rows, marks, self._buckets, self._mask)
+        self._table.move_rows(narrow, self._buckets, self._mask)  # and their marks: the running batch needs them
 
     def _add_chunk(self):
         if (len(self._chunks) + 1) * CHUNK_ROWS > _MOST_ROWS:
@@ -236,7 +238,6 @@ class Shard:
     def _new_index(self, buckets):
         self._mask = buckets - 1
         self._buckets = self._aligned(buckets * 8, np.uint64)
-        self._buckets.fill(0)
 
     def _indexed(self):
         n = len(self)

@@ -11,15 +11,15 @@ _HUGE_PAGE = 2 << 20
 
 
 def aligned(count, dtype):
-    """`count` uninitialised numbers that start at a cache line, in huge pages where there are many of them.
+    """`count` zeros that start at a cache line, in huge pages where they fill one.
 
     Rows are read at random: with pages of 4 KiB the processor would look up an address for nearly every row.  Memory
-    fresh from the system is asked for, since only pages that nobody has touched become huge.
+    fresh from the system is asked for, since only pages that nobody has touched become huge; the system has cleared it.
     """
     dtype = np.dtype(dtype)
     size = count * dtype.itemsize
-    if size < 2 * _HUGE_PAGE:
-        raw = np.empty(size + CACHE_LINE, np.uint8)
+    if size < _HUGE_PAGE:
+        raw = np.zeros(size + CACHE_LINE, np.uint8)
         start = -raw.ctypes.data % CACHE_LINE
         return raw[start : start + size].view(dtype)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -48,11 +48,7 @@ class Buffers:
 
     def zeros(self, name, shape, dtype):
         """An array that is zero when its memory is first made; whoever writes to it leaves it zero again."""
-        held = self._arrays.get(name)
-        result = self.array(name, shape, dtype)
-        if self._arrays[name] is not held:
-            self._arrays[name].fill(0)
-        return result
+        return self.array(name, shape, dtype)
 
     @property
     def nbytes(self):

@@ -47,28 +47,29 @@ FOLLOWING = 6
 PROGRESS = 7
 
 
-def field_at(fields, places, j):
-    """Field of the j-th key: fields[places[j]], or fields[j] where places is None."""
-    raise TypeError("field_at works inside kernels")
+def place_of(places, j):
+    """places[j], or j where places is None."""
+    raise TypeError("place_of works inside kernels")
 
 
-@overload(field_at, inline="always")
-def _field_at(fields, places, j):
+@overload(place_of, inline="always")
+def _place_of(places, j):
     if isinstance(places, types.NoneType):
-        return lambda fields, places, j: at(fields, j)
-    return lambda fields, places, j: at(fields, at(places, j))
+        return lambda places, j: j
+    return lambda places, j: at(places, j)
 
 
 @kernel
-def probe(keys, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses):
+def probe(keys, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh):
     """Write local for the keys begin .. end, and the addresses of the records of those that are new to the batch.
 
     following : where the keys begin that will be probed next, whose buckets are asked for between the probes
     insert : give unseen keys a row;  otherwise they become place 0
+    fresh : (2 BLOCK) int64, scratch: the keys whose records are new, which are written at the end, when their fields are there
     Returns the number of keys done: fewer than there are if index or chunks have to grow first.
     """
     base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
-    first, count, done = counters[TICKET], progress[DISTINCT], progress[DONE]
+    first, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
     for j in range(begin, end):
         prefetch(base + (np.int64(at(keys, following + j - begin)) & mask) * BUCKET_BYTES)
         key = at(keys, j)
@@ -92,18 +93,20 @@ def probe(keys, places, begin, end, following, fields, index, insert, new, step,
                     break
                 if counters[FREE] > 0:
                     counters[FREE] -= 1
-                    fresh = np.int64(at(index.free, counters[FREE]))
+                    unused = np.int64(at(index.free, counters[FREE]))
                 else:
-                    fresh = counters[NEXT]
+                    unused = counters[NEXT]
                     counters[NEXT] += 1
                 counters[LIVE] += 1
                 hit = empty & -empty
                 slot = trailing_zeros(hit)
                 store(line + slot * 8, key)
-                store(line + (ROWS_AT + slot) * 4, np.int32(fresh))
+                store(line + (ROWS_AT + slot) * 4, np.int32(unused))
                 store(line + (MARKS_AT + slot) * 4, np.uint32(first - 1))
-                record = record_address(index.chunks, index.record_bytes, fresh)
-                write_new_record(record, key, field_at(fields, places, j), step, *new)
+                prefetch_read(address_of(fields, place_of(places, j)))
+                put(fresh, unwritten, np.int64(j))
+                put(fresh, BLOCK + unwritten, record_address(index.chunks, index.record_bytes, unused))
+                unwritten += 1
         slot = trailing_zeros(hit)
         row = np.int64(load(line + (ROWS_AT + slot) * 4, np.int32(0)))
         mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
@@ -115,6 +118,9 @@ def probe(keys, places, begin, end, following, fields, index, insert, new, step,
         put(local, done, np.int32(place))
         count += np.int64(place == count)
         done += 1
+    for i in range(unwritten):
+        j = at(fresh, i)
+        write_new_record(at(fresh, BLOCK + i), at(keys, j), at(fields, place_of(places, j)), step, *new)
     progress[DISTINCT], progress[DONE] = count, done
     return end - begin
 
@@ -128,12 +134,13 @@ def ask_for(index, keys, begin, end):
 
 
 @kernel
-def look_up_listed(index, insert, new, step, progress, local, addresses, keys, fields):
+def look_up_listed(index, insert, new, step, progress, local, addresses, fresh, keys, fields):
     """Look up keys (n) uint64 of fields (n) uint16.
 
     index : `table.Index`;  insert : give unseen keys rows, instead of place 0;  new : what `write_new_record` takes last
     progress : (PROGRESS) int64, zeros (with insert False DISTINCT is 1: place 0 is taken)
     local : int32, each key's place among the distinct keys;  addresses : int64, of their records; one more of both is written
+    fresh : (2 BLOCK) int64, scratch
     Returns False if the index must grow before it can go on, with the same arguments.
     """
     n = len(keys)
@@ -142,7 +149,7 @@ def look_up_listed(index, insert, new, step, progress, local, addresses, keys, f
         begin = progress[DONE]
         end = min(begin + BLOCK, n)
         following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
-        done = probe(keys, None, begin, end, following, fields, index, insert, new, step, progress, local, addresses)
+        done = probe(keys, None, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
         if done < end - begin:
             return False
     return True
@@ -181,7 +188,7 @@ def pick(begins, ends, keys, fields, values, partition, owner, picked, places, t
 
 @kernel
 def look_up_own(
-    index, insert, new, step, progress, local, addresses,
+    index, insert, new, step, progress, local, addresses, fresh,
     begins, ends, keys, fields, values, partition, owner, own_offsets, own_values, picked, places,
 ):  # fmt: skip
     """Look up those keys of a batch that `owner` owns.
@@ -202,7 +209,7 @@ def look_up_own(
                 begins, ends, keys, fields, values, partition, owner, picked, places, following, progress, own_offsets, own_values
             )
             ask_for(index, picked, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
-        done = probe(picked, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses)
+        done = probe(picked, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
         progress[BEGIN] += done
         if begin + done < end:
             return False

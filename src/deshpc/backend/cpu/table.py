@@ -99,16 +99,38 @@ def index_rows(keys, rows, marks, buckets, mask):
     n = len(keys)
     for j in range(n):
         prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
-        bucket = np.int64(keys[j]) & mask
+        _enter(keys[j], rows[j], marks[j], base, mask)
+
+
+@kernel
+def move_rows(old, buckets, mask):
+    """Enter every row of the index `old` into one with more buckets that is empty.
+
+    Both are powers of two, so the rows of neighbouring buckets go to neighbouring buckets: memory is read and written in order.
+    """
+    base = address_of(buckets, 0)
+    for bucket in range(len(old) // 8):
+        line = address_of(old, bucket * 8)
+        for slot in range(SLOTS):
+            key = load(line + slot * 8, np.uint64(0))
+            if key != 0:
+                row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
+                _enter(key, row, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)
+
+
+@kernel(inline=True)
+def _enter(key, row, mark, base, mask):
+    """Put a row into the first bucket that has room, from its key's on."""
+    bucket = np.int64(key) & mask
+    empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))
+    while empty == 0:
+        bucket = (bucket + 1) & mask
         empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))
-        while empty == 0:
-            bucket = (bucket + 1) & mask
-            empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))
-        line = base + bucket * BUCKET_BYTES
-        slot = trailing_zeros(empty)
-        store(line + slot * 8, keys[j])
-        store(line + (ROWS_AT + slot) * 4, rows[j])
-        store(line + (MARKS_AT + slot) * 4, marks[j])
+    line = base + bucket * BUCKET_BYTES
+    slot = trailing_zeros(empty)
+    store(line + slot * 8, key)
+    store(line + (ROWS_AT + slot) * 4, row)
+    store(line + (MARKS_AT + slot) * 4, mark)
 
 
 @kernel
