@@ -107,6 +107,28 @@ def test_shuffle_permutes_blocks_and_rows_inside_them_by_seed_and_epoch():
     assert changes != sorted(changes) and rows[:block_rows] != sorted(rows[:block_rows])
 
 
+def test_rows_of_a_block_go_everywhere_equally_often():
+    rows, draws = 6, 6_000
+    counts, orders = np.zeros((rows, rows)), set()
+    for seed in range(draws):
+        order = EpochOrder(rows, rows, seed, 0, True).rows(0, rows)
+        counts[np.arange(rows), order] += 1
+        orders.add(tuple(order.tolist()))
+    assert len(orders) == 720  # of 720; one is missing with a probability of 0.2 %
+    expected = draws / rows
+    assert ((counts - expected) ** 2 / expected).sum() < 52  # chi-squared, 25 degrees of freedom: above with 0.1 %
+
+
+@pytest.mark.parametrize("counts", [(ROWS,), (50, 53)])
+def test_truth_comes_with_rows_as_they_lie(counts):
+    data = dataset()
+    for shuffle in (False, True):
+        reader = Reader(chained(data, counts), 20, lambda total: (0, total), Buffers, 3, shuffle, 16)
+        truths = [batch.truth if batch.truth is None else batch.truth.tolist() for batch in reader.epoch(0)]
+        expected = [data.truth[begin : begin + 20].tolist() for begin in range(0, ROWS, 20)]
+        assert truths == ([None] * 6 if shuffle else expected)
+
+
 def test_any_positions_of_an_epoch_can_be_asked_for():
     order = EpochOrder(ROWS, 16, 3, 2, True)
     rows = EpochOrder(ROWS, 16, 3, 2, True).rows(0, ROWS)
@@ -122,7 +144,7 @@ def test_a_batch_is_valid_until_the_one_after_the_next_is_asked_for(shuffle, cou
     def contents(batch):
         own = [batch.keys[begin:end] for begin, end in zip(batch.begins, batch.ends, strict=True)]
         arrays = (batch.samples, batch.begins, batch.ends, batch.dense, batch.labels, batch.truth, np.concatenate(own))
-        return [array.copy() for array in arrays]
+        return [array.copy() for array in arrays if array is not None]
 
     def kept(buffers):
         reader = Reader(chained(dataset(), counts), 10, lambda total: (0, total), buffers, 3, shuffle, 16)

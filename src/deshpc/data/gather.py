@@ -8,8 +8,8 @@ AHEAD = 16  # rows between asking for a row's memory and copying it
 
 
 @kernel
-def gather_rows(rows, offsets, dense, labels, truth, begins, ends, out_dense, out_labels, out_truth):
-    """Fill the outputs, begins onwards, with the given rows (n) int64; truth may be None."""
+def gather_rows(rows, offsets, dense, labels, begins, ends, out_dense, out_labels):
+    """Fill the outputs, begins onwards, with the given rows (n) int64."""
     n, n_dense = len(rows), dense.shape[1]
     for i in range(n):
         soon = at(rows, min(i + AHEAD, n - 1))
@@ -23,8 +23,6 @@ def gather_rows(rows, offsets, dense, labels, truth, begins, ends, out_dense, ou
         for f in range(n_dense):
             put(out_dense, i * n_dense + f, at(dense, row * n_dense + f))
         put(out_labels, i, at(labels, row))
-        if truth is not None:
-            put(out_truth, i, at(truth, row))
 
 
 @kernel

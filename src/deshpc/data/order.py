@@ -6,7 +6,11 @@ positions touch are ever permuted, so the order of a huge data set costs the mem
 
 import numpy as np
 
+from deshpc.hashing.splitmix import GOLDEN, fold, mix64
+from deshpc.jit import kernel
+
 _BLOCKS, _ROWS = 0, 1  # separate random streams
+_HALF = np.uint64(32)
 
 
 class EpochOrder:
@@ -16,7 +20,7 @@ class EpochOrder:
         self._rows, self._block_rows, self._shuffle = rows, block_rows, shuffle
         self._seed, self._epoch = seed, epoch
         blocks = -(-rows // block_rows)
-        self._blocks = self._generator(_BLOCKS, 0).permutation(blocks) if shuffle else np.arange(blocks)
+        self._blocks = self._generator().permutation(blocks) if shuffle else np.arange(blocks)
         sizes = np.minimum(block_rows, rows - self._blocks * block_rows)
         self._begins = np.concatenate([[0], np.cumsum(sizes)])
         self._held = (None, None)
@@ -52,10 +56,24 @@ class EpochOrder:
         if held_place != place:
             block = int(self._blocks[place])
             first = block * self._block_rows
-            count = min(self._block_rows, self._rows - first)
-            held = first + self._generator(_ROWS, block).permutation(count).astype(np.int64)
+            held = np.empty(min(self._block_rows, self._rows - first), np.int64)
+            shuffle_rows(first, np.uint64(self._seed), np.uint64((self._epoch << 1) | _ROWS), np.uint64(block), held)
             self._held = (place, held)
         return held
 
-    def _generator(self, stream, number):
-        return np.random.Generator(np.random.Philox(key=[self._seed, (self._epoch << 1) | stream], counter=[0, 0, 0, number]))
+    def _generator(self):
+        return np.random.Generator(np.random.Philox(key=[self._seed, (self._epoch << 1) | _BLOCKS]))
+
+
+@kernel
+def shuffle_rows(first, seed, stream, number, rows):
+    """Fill `rows` (n) int64 with first .. first + n in an order drawn by (seed, stream, number), all uint64.
+
+    The inside-out form of Fisher and Yates's shuffle, by the numbers of SplitMix64.  NumPy's takes four times as long.
+    """
+    state = fold(fold(fold(seed, stream), number), GOLDEN)
+    for i in range(len(rows)):
+        state += GOLDEN
+        j = np.int64(((mix64(state) >> _HALF) * np.uint64(i + 1)) >> _HALF)
+        rows[i] = rows[j]
+        rows[j] = first + i

@@ -16,7 +16,8 @@ class Reader:
     share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
     buffers : makes a set of reusable arrays (`backend.buffers`)
     A batch inside one piece of the data set points into its keys; only dense features and labels are copied, and only in
-    shuffled order.  Of a batch that has rows of several pieces everything is copied.
+    shuffled order.  Of a batch that has rows of several pieces everything is copied.  Nobody scores batches in shuffled order
+    against the truth: they come without it.
     """
 
     def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
@@ -76,15 +77,17 @@ class Reader:
         )  # fmt: skip
 
     def _gather(self, step, total, rows, data, before):
-        begins, ends, dense, labels, truth = self._room(len(rows), data)
+        begins, ends, dense, labels = self._room(len(rows), data)
         own = rows - before if before else rows
-        gather_rows(own, data.offsets, data.dense, data.labels, data.truth, begins, ends, dense, labels, truth)
-        return Batch(step, total, rows, begins, ends, data.keys, data.fields, data.values, dense, labels, truth)
+        gather_rows(own, data.offsets, data.dense, data.labels, begins, ends, dense, labels)
+        return Batch(step, total, rows, begins, ends, data.keys, data.fields, data.values, dense, labels)
 
     def _copy(self, step, total, rows, starts):
         numbers = np.searchsorted(starts, rows, side="right") - 1
         pieces = [(self._dataset.piece(number), number) for number in np.unique(numbers).tolist()]
-        begins, ends, dense, labels, truth = self._room(len(rows), pieces[0][0])
+        begins, ends, dense, labels = self._room(len(rows), pieces[0][0])
+        scored = self._dataset.has_truth and not self._shuffle
+        truth = self._buffers.array("truth", len(rows), np.float32) if scored else None
         lengths = np.zeros(len(rows), np.int64)
         for data, number in pieces:
             own = rows[numbers == number] - starts[number]
@@ -99,17 +102,17 @@ class Reader:
             places = np.flatnonzero(numbers == number)
             copy_rows(
                 places, rows[places] - starts[number], data.offsets, data.keys, data.fields, _flat(data.values), data.dense,
-                data.labels, data.truth, begins, keys, fields, _flat(values), dense, labels, truth,
+                data.labels, data.truth if scored else None, begins, keys, fields, _flat(values), dense, labels, truth,
             )  # fmt: skip
         return Batch(step, total, rows, begins, ends, keys, fields, values, dense, labels, truth)
 
     def _room(self, n, data):
-        """begins, ends, dense, labels and truth for n samples, in the next set of buffers."""
+        """begins, ends, dense and labels for n samples, in the next set of buffers."""
         self._buffers = next(self._sets)
         array = self._buffers.array
         return (
             array("begins", n, np.int64), array("ends", n, np.int64), array("dense", (n, data.n_dense), np.float32),
-            array("labels", n, np.float32), None if data.truth is None else array("truth", n, np.float32),
+            array("labels", n, np.float32),
         )  # fmt: skip
 
 
