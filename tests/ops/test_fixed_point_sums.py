@@ -52,7 +52,8 @@ def fm_partial(occurrences, which):
 def linear_partial(occurrences, which):
     offsets, local, values = occurrences.chosen(which)
     state = np.zeros((SAMPLES, 1), np.int64)
-    linear.partial(NUMBER, ZERO, SCALE, offsets, local, values, occurrences.addresses, False, state, 1, 0)
+    weights = np.empty(len(occurrences.addresses))
+    linear.partial(NUMBER, ZERO, SCALE, offsets, local, values, occurrences.addresses, weights, state, 1, 0)
     return state
 
 

@@ -158,7 +158,7 @@ class RowExchange:
         """ShardRows of thread s at home: the received rows stand for records."""
         addresses = self._addresses("addresses", s, received, asking, row_bytes, -WEIGHTS)
         sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
-        return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, *sums)
+        return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, self._threads[s], *sums)
 
     def _message(self, name, counts, size):
         return self._scratch.array(name, int(counts.sum()) * size, np.uint8)

@@ -23,9 +23,10 @@ class Linear:
 
     def partial(self, table, shard, state, column, scale):
         """Write column `column` of `state` (B, width): the partial of one shard's rows."""
+        weights = shard.scratch.array("linear weights", len(shard.addresses), self.zero.dtype)
         self._backend.linear.partial(
-            table.layout.number, self.zero, scale, shard.offsets, shard.local, shard.values, shard.addresses,
-            shard.in_order, state, state.shape[1], column,
+            table.layout.number, self.zero, scale, shard.offsets, shard.local, shard.values, shard.addresses, weights,
+            state, state.shape[1], column,
         )  # fmt: skip
 
     def finish(self, state, column, dense, parameters, logit):

@@ -19,6 +19,7 @@ class ShardRows:
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
     addresses (distinct) int64, in_order : numbered as the rows first appear in `local`.  Where rows travel, an occurrence is a requested key, and there are no offsets.
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
+    scratch : reusable arrays of whoever works on this shard
     """
 
     offsets: np.ndarray | None
@@ -26,6 +27,7 @@ class ShardRows:
     values: np.ndarray | None
     addresses: np.ndarray
     in_order: bool
+    scratch: object
     scalar_sums: np.ndarray | None
     vector_sums: np.ndarray | None
     self_sums: np.ndarray | None
@@ -43,7 +45,7 @@ class Table:
         self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
         self._start = Initialisation(seed, init_std, optimizer.state_start)
         self._shards = [Shard(backend, self.layout, self._start) for _ in range(partition.shards)]
-        self._sums = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
+        self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
 
     def __len__(self):
         """Rows at this rank."""
@@ -134,8 +136,9 @@ class Table:
             if owned.occurrences is not None:
                 self._backend.routing.through(owned.occurrences, found.local)
                 local = owned.occurrences
-        sums = self.zero_sums(next(self._sums[s]), found.distinct, weighted)
-        return ShardRows(offsets, local, values, found.addresses, local is found.local, *sums)
+        scratch = next(self._scratch[s])
+        sums = self.zero_sums(scratch, found.distinct, weighted)
+        return ShardRows(offsets, local, values, found.addresses, local is found.local, scratch, *sums)
 
     def zero_sums(self, buffers, rows, weighted):
         """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for, ask_for_new_rows
-from deshpc.backend.cpu.memory import at, cast, load, put
+from deshpc.backend.cpu.ahead import ROWS
+from deshpc.backend.cpu.memory import at, cast, load, prefetch, put
 from deshpc.backend.cpu.sums import accumulate_product
 from deshpc.backend.cpu.values import linear_value
 from deshpc.backend.record import WEIGHTS
@@ -11,25 +11,22 @@ from deshpc.jit import kernel
 
 
 @kernel
-def partial(number, zero, scale, offsets, local, values, addresses, in_order, state, width, column):
+def partial(number, zero, scale, offsets, local, values, addresses, weights, state, width, column):
     """state[i, column] = sum over sample i's own occurrences of w x.
 
     number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
-    the occurrences, addresses (distinct) int64;  in_order : rows are numbered as they first appear
+    the occurrences, addresses (distinct) int64
+    weights : (distinct) of the compute type, scratch: the distinct rows' weights side by side stay in the nearest caches
     state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
     """
-    last = len(local) - 1
-    asked, highest = 0, -1
+    last = len(addresses) - 1
+    for c in range(last + 1):
+        prefetch(at(addresses, min(c + ROWS, last)) + WEIGHTS)
+        put(weights, c, cast(load(at(addresses, c) + WEIGHTS, number), zero))
     for i in range(len(offsets) - 1):
-        if in_order:
-            asked = ask_for_new_rows(addresses, 1, asked, highest)
         total = cast(0, at(state, 0))
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            if not in_order:
-                ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), 1)
-            c = np.int64(at(local, j))
-            highest = max(highest, c)
-            weight = cast(load(at(addresses, c) + WEIGHTS, number), zero)
+            weight = at(weights, np.int64(at(local, j)))
             total = accumulate_product(total, weight, linear_value(values, j, zero), scale)
         put(state, i * width + column, total)
 
