@@ -65,10 +65,10 @@ def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64",
 
 
 @contextmanager
-def small_model(comm, config, threads=1, n_dense=2):
+def small_model(comm, config, threads=1, n_dense=2, several_nodes=False):
     """A model on `comm`.  Collective; after an error nothing is freed, since other ranks may wait elsewhere."""
     group, backend = Group(comm), open_backend("cpu", threads)
-    yield build_model(config, backend, group, N_FIELDS, n_dense)
+    yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes)
     backend.close()
     group.free()
 

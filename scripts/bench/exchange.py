@@ -1,4 +1,4 @@
-"""Exchanges between pretended hosts with limited links: samples/s, bytes, and what preparing the next batch ahead gives.
+"""Exchanges between pretended hosts with limited links: samples/s, bytes, and what train.overlap gives.
 
     python scripts/bench/exchange.py [--ranks 4] [--mbit 200] [--repeats 3] [--out exchange.json]      as root on Linux
 
@@ -18,10 +18,10 @@ PROFILES = {"criteo": 98_304, "industrial": 49_152}  # rows
 EXCHANGES = ("allreduce", "reduce_scatter", "rows")
 
 
-def measure(hosts, profile, exchange, ahead, rows):
+def measure(hosts, profile, exchange, overlap, rows):
     """The worker's report of the second pass."""
-    overrides = ["train.routing=routed", f"train.exchange={exchange}", "compute.threads_per_rank=1"]
-    job = {"rows": rows, "passes": 2, "profile": profile, "ahead": ahead, "overrides": overrides}
+    overrides = ["train.routing=routed", f"train.exchange={exchange}", f"train.overlap={overlap}", "compute.threads_per_rank=1"]
+    job = {"rows": rows, "passes": 2, "profile": profile, "overrides": overrides}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # JSON would have to pass several shells
         json.dump(job, file)
         file.flush()
@@ -46,21 +46,21 @@ def main():
         for repeat in range(options.repeats + 1):  # the first compiles
             for profile, rows in PROFILES.items():
                 for exchange in EXCHANGES:
-                    for ahead in (True, False):
-                        report = measure(hosts, profile, exchange, ahead, rows if repeat else 8192)
+                    for overlap in ("on", "off"):
+                        report = measure(hosts, profile, exchange, overlap, rows if repeat else 8192)
                         if repeat:
-                            runs.setdefault((profile, exchange, ahead), []).append(report)
+                            runs.setdefault((profile, exchange, overlap), []).append(report)
     print(f"{options.ranks} hosts, links of {options.mbit} Mbit/s, medians of {options.repeats}")
-    print(f"{'profile':<12}{'exchange':<16}{'bytes/sample':>13}{'samples/s':>11}{'not ahead':>11}{'ratio':>8}")
+    print(f"{'profile':<12}{'exchange':<16}{'bytes/sample':>13}{'samples/s':>11}{'overlap off':>12}{'ratio':>8}")
     for profile in PROFILES:
         for exchange in EXCHANGES:
-            ahead, alone = (
-                statistics.median(run["samples_per_s"] for run in runs[profile, exchange, flag]) for flag in (True, False)
+            on, off = (
+                statistics.median(run["samples_per_s"] for run in runs[profile, exchange, overlap]) for overlap in ("on", "off")
             )
-            sent = runs[profile, exchange, True][0]["sent_bytes_per_sample"]
-            print(f"{profile:<12}{exchange:<16}{sent:>13,.0f}{ahead:>11,.0f}{alone:>11,.0f}{ahead / alone:>8.2f}")
+            sent = runs[profile, exchange, "on"][0]["sent_bytes_per_sample"]
+            print(f"{profile:<12}{exchange:<16}{sent:>13,.0f}{on:>11,.0f}{off:>12,.0f}{on / off:>8.2f}")
     if options.out:
-        named = [{"profile": p, "exchange": e, "ahead": a, "runs": reports} for (p, e, a), reports in runs.items()]
+        named = [{"profile": p, "exchange": e, "overlap": o, "runs": reports} for (p, e, o), reports in runs.items()]
         options.out.write_text(json.dumps(named, indent=1), encoding="utf-8")
 
 

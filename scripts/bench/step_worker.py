@@ -2,8 +2,7 @@
 
     mpiexec -n 2 python scripts/bench/step_worker.py '{"rows": 1000000, "passes": 2, "overrides": ["model.name=fm"]}'
 
-The job may also be the path of a file that holds it.  Further entries of it: "profile" of the synthetic data (criteo); "ahead": false does without preparing the next
-batch while one is under way; "test": true evaluates the test rows after the first pass.
+The job may also be the path of a file that holds it.  Further entries of it: "profile" of the synthetic data (criteo); "test": true evaluates the test rows after the first pass.
 """
 
 import json
@@ -20,7 +19,7 @@ from deshpc.config.load import build
 from deshpc.data.reader import Reader
 from deshpc.training.evaluation import evaluate_model, reads_of
 from deshpc.training.session import Session
-from deshpc.training.step import step, steps
+from deshpc.training.step import steps
 
 
 class Stages:
@@ -67,7 +66,7 @@ def main(job):
         comm.Barrier()
         meter, begin = Meter(), time.perf_counter()
         batches = reader.epoch(epoch, epoch * reader.batches)
-        for _ in steps(model, batches) if job.get("ahead", True) else (step(model, batch) for batch in batches):
+        for _ in steps(model, batches):
             pass
         seconds = comm.allreduce(time.perf_counter() - begin, MPI.MAX)
         measured = meter.stop(comm.allreduce)

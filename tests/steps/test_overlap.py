@@ -42,6 +42,7 @@ def one_at_a_time(model, batches):
 
 
 def overlapped(model, batches):
+    assert model.overlaps
     return [loss for _, loss in steps(model, batches)]
 
 
@@ -66,14 +67,14 @@ def test_overlapped_steps_give_the_bits_of_one_step_after_another(
     world, exchange, routing, threads, weighted, precision, accumulate
 ):
     data = dataset(weighted)
-    config = small_config("fm", exchange=exchange, routing=routing, precision=precision, accumulate=accumulate)
+    config = small_config("fm", overlap="on", exchange=exchange, routing=routing, precision=precision, accumulate=accumulate)
     plain = trained(world, config, threads, one_at_a_time, data)
     assert len(plain[0]) == 2 * -(-len(data) // 37) and len(data) % 37
     assert same(plain, trained(world, config, threads, overlapped, data))
 
 
 def test_one_set_of_buffers_would_not_do(world):
-    data, config, one = dataset(weighted=True), small_config("fm", routing="broadcast"), Buffers()
+    data, config, one = dataset(weighted=True), small_config("fm", overlap="on", routing="broadcast"), Buffers()
     plain = trained(world, config, 1, one_at_a_time, data, lambda: one)  # nothing is read ahead: one set is enough
     assert same(plain, trained(world, config, 1, overlapped, data))
     assert not same(plain, trained(world, config, 1, overlapped, data, lambda: one))
@@ -82,7 +83,7 @@ def test_one_set_of_buffers_would_not_do(world):
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_the_next_batch_is_routed_and_looked_up_while_partials_travel(world, exchange):
     batches, stages = awkward_batches(62, steps=3), []
-    with small_model(world, small_config("fm", exchange=exchange)) as model:
+    with small_model(world, small_config("fm", overlap="on", exchange=exchange)) as model:
         model.enter = stages.append
         overlapped(model, [reads(model, batch) for batch in batches])
     ahead, work = ["read", "route", "look up"], ["exchange", "finish", "backward", "update"]
@@ -90,11 +91,23 @@ def test_the_next_batch_is_routed_and_looked_up_while_partials_travel(world, exc
     assert stages == [*ahead, *one, *one, "partial", "read", *work]
 
 
+@pytest.mark.parametrize("overlap, several_nodes, ahead", [
+    ("on", False, True), ("off", True, False), ("auto", True, True), ("auto", False, False),
+])  # fmt: skip
+def test_the_next_batch_is_prepared_ahead_where_it_is_asked_for(world, overlap, several_nodes, ahead):
+    batches, stages = awkward_batches(62, steps=2), []
+    with small_model(world, small_config("fm", overlap=overlap), several_nodes=several_nodes) as model:
+        model.enter = stages.append
+        for _ in steps(model, [reads(model, batch) for batch in batches]):
+            pass
+    assert (stages.index("update") > stages.index("read", 1)) == ahead
+
+
 @pytest.mark.parametrize("routing", ROUTINGS)
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_overlapped_evaluation_gives_the_same_logits(world, exchange, routing):
     batches = awkward_batches(63)
-    with small_model(world, small_config("fm", exchange=exchange, routing=routing)) as model:
+    with small_model(world, small_config("fm", overlap="on", exchange=exchange, routing=routing)) as model:
         overlapped(model, [reads(model, batch) for batch in batches[:10]])
         shares = [reads(model, batch) for batch in batches]
         ahead = [all_samples(model, forward.logit) for forward in forwards(model, shares, train=False)]
@@ -119,7 +132,7 @@ def growing_batches(owners):
 def test_tables_may_grow_in_the_look_ahead(world, exchange):
     batches, results = growing_batches(world.size), []
     for train in (one_at_a_time, overlapped):
-        with small_model(world, small_config("lr", exchange=exchange, precision="float32")) as model:
+        with small_model(world, small_config("lr", overlap="on", exchange=exchange, precision="float32")) as model:
             losses = train(model, [reads(model, batch) for batch in batches])
             assert len(model.table) > CHUNK_ROWS
             rows = model.table.export()

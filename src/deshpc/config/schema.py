@@ -169,6 +169,12 @@ class TrainConfig:
         "routed: a sample's home rank sends each key to its owner; broadcast: every rank reads the whole batch",
         choices=("routed", "broadcast"),
     )
+    overlap: str = option(
+        "auto",
+        "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "
+        "are on several nodes; the result is the same",
+        choices=("auto", "on", "off"),
+    )
     precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))
     accumulate: str = option(
         "",

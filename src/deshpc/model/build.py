@@ -12,10 +12,10 @@ from deshpc.table.routing import open_routing
 from deshpc.table.table import Table
 
 
-def build_model(config, backend, group, n_fields, n_dense, total_steps=None):
+def build_model(config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False):
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
-    total_steps : of the run, for a learning rate that falls until its end
+    total_steps : of the run, for a learning rate that falls until its end;  several_nodes : whether the ranks are on such
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
     train = config.train
@@ -34,7 +34,8 @@ def build_model(config, backend, group, n_fields, n_dense, total_steps=None):
     operators = OperatorSet(backend, table, [operator])
     exchange = open_exchange(train.exchange, backend, group, operators)
     routing = open_routing(train.routing, backend, group, partition, n_fields, exchange)
-    return Model(backend, group, routing, exchange, table, operators, parameters)
+    overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
+    return Model(backend, group, routing, exchange, table, operators, parameters, overlaps)
 
 
 def _operator(config, backend, n_dense, compute, sums):

@@ -63,11 +63,14 @@ class Model:
 
     The states of all operators lie side by side in one array (B, s), so that a step makes one aggregating
     collective however many operators there are.
+
+    overlaps : whether the next batch is prepared while the partials of a batch travel.  That hides the time on a network.  Inside
+    a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
     """
 
-    def __init__(self, backend, group, routing, exchange, table, operators, parameters):
+    def __init__(self, backend, group, routing, exchange, table, operators, parameters, overlaps=False):
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
-        self.table, self.operators, self.parameters = table, operators, parameters
+        self.table, self.operators, self.parameters, self.overlaps = table, operators, parameters, overlaps
         self.zero = table.zero
         self.enter = _nowhere
         self._scratch = backend.buffers()

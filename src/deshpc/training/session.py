@@ -73,8 +73,9 @@ class Session:
         """
         self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend.threads, self.input))
         self.model = build_model(
-            self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps
-        )
+            self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
+            several_nodes=self.node.size < self.group.size,
+        )  # fmt: skip
         if self.config.model.expected_rows:
             self.model.table.reserve(self.config.model.expected_rows)
         return self.model

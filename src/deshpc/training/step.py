@@ -27,16 +27,19 @@ def steps(model, batches):
 def forwards(model, batches, train):
     """Yield a completed Forward of each batch, down to the logits.  Collective.
 
-    While the partials of a batch travel, the next batch is read, routed and looked up: that reads no row, and rows are
-    read only after the update that is made before the next Forward is asked for.  So a batch must stay valid until
-    the one after the next is asked for.
+    Where `model.overlaps`, the next batch is read, routed and looked up while the partials of a batch travel: that reads no
+    row, and rows are read only after the update that is made before the next Forward is asked for.  So a batch must stay
+    valid until the one after the next is asked for.
     """
     batches = iter(batches)
     prepared = _prepare(model, batches, train)
     while prepared is not None:
         forward = model.begin(prepared)
-        prepared = _prepare(model, batches, train, forward.travelling.poke)
+        if model.overlaps:
+            prepared = _prepare(model, batches, train, forward.travelling.poke)
         yield model.complete(forward)
+        if not model.overlaps:
+            prepared = _prepare(model, batches, train)
 
 
 def _prepare(model, batches, train, poke=lambda: None):
