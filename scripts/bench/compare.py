@@ -10,8 +10,9 @@ user's cache) gets the peers' environment from PyPI and the rows in each program
 The contestants of a race (peers/suite.py) take turns, each time in a process of its own (peers/*_worker.py, which say
 how each is set up).  A first round compiles, fills the page cache and evaluates on the test rows; it is not timed.
 
-In memory: one pass, data ready, after a warm-up; for deshpc the first pass, which inserts every row, where the peers'
-tables are made before the clock starts; deshpc's second pass stands beside it.  From text: from opening the file to the
+In memory: one pass, data ready, after a warm-up; for deshpc the first pass, which inserts every row.  The peers' tables are
+made before the clock starts, so deshpc's memory is set aside before, too (model.expected_rows); one line is without that.
+deshpc's second pass stands beside the first.  From text: from opening the file to the
 end of one pass, and the whole process beside it; compiling or loading kernels counts in the latter only.
 
 A run in which other processes had more than 5 % of the machine (peers/noise.py) is repeated, up to 3 times, and so

@@ -2,7 +2,8 @@
 
     mpiexec -n 2 python scripts/bench/step_worker.py '{"rows": 1000000, "passes": 2, "overrides": ["model.name=fm"]}'
 
-The job may also be the path of a file that holds it.  Further entries of it: "profile" of the synthetic data (criteo); "test": true evaluates the test rows after the first pass.
+The job may also be the path of a file that holds it.  Further entries of it: "profile" of the synthetic data (criteo);
+"set_aside": true sets memory aside for the rows to come (model.expected_rows); "test": true evaluates the test rows after the first pass.
 """
 
 import json
@@ -20,6 +21,9 @@ from deshpc.data.reader import Reader
 from deshpc.training.evaluation import evaluate_model, reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
+
+
+ROWS_OF_TEN_SAMPLES = 16  # of the profile criteo: a million samples have 1.53 million keys
 
 
 class Stages:
@@ -47,9 +51,10 @@ class Stages:
 
 def main(job):
     comm = MPI.COMM_WORLD
+    expected = [f"model.expected_rows={job['rows'] * ROWS_OF_TEN_SAMPLES // 10}"]
     config = override(
         build({"data": {"format": "synthetic", "synthetic": {"profile": job.get("profile", "criteo"), "train_rows": job["rows"]}}}),
-        "train.global_batch_samples=8192", "model.dim=16", *job["overrides"],
+        "train.global_batch_samples=8192", "model.dim=16", *(expected if job.get("set_aside") else ()), *job["overrides"],
     )  # fmt: skip
     session = Session(config, comm)
     dataset = session.load("train")
