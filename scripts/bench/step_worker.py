@@ -62,7 +62,7 @@ def main(job):
     stages = Stages()
     reader = Reader(
         dataset, config.train.global_batch_samples, reads_of(model), model.backend.buffers,
-        config.train.seed, config.train.shuffle, config.train.shuffle_block_rows,
+        config.train.seed, config.train.shuffle, config.train.shuffle_block_rows, config.train.shuffle_run_rows,
     )  # fmt: skip
     model.enter = stages.enter
     passes, test_auc, ledger = [], None, session.group.ledger

@@ -114,7 +114,7 @@ def work(job):
     model = timed("build", lambda: session.build(dataset))
     reader = Reader(
         dataset, config.train.global_batch_samples, reads_of(model), model.backend.buffers, config.train.seed,
-        config.train.shuffle, config.train.shuffle_block_rows,
+        config.train.shuffle, config.train.shuffle_block_rows, config.train.shuffle_run_rows,
     )  # fmt: skip
     timed("pass", one_pass)
     if comm.rank == 0:

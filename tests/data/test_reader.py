@@ -56,9 +56,9 @@ def occurrences(batch, i, part):
     )
 
 
-def read(data, ranks, rank, batch_samples, epoch=0, shuffle=True, block_rows=16, seed=3):
+def read(data, ranks, rank, batch_samples, epoch=0, shuffle=True, block_rows=16, seed=3, run_rows=1):
     """[(step, B, [(row, sample)])] of one rank's epoch."""
-    reader = Reader(data, batch_samples, lambda total: slice_of(total, ranks, rank), Buffers, seed, shuffle, block_rows)
+    reader = Reader(data, batch_samples, lambda total: slice_of(total, ranks, rank), Buffers, seed, shuffle, block_rows, run_rows)
     return [
         (
             b.step,
@@ -86,8 +86,8 @@ def test_ranks_shares_together_are_the_batches_of_one_rank(shuffle, weighted, ba
 
 def test_every_row_once_an_epoch_with_its_own_contents():
     data = dataset()
-    for shuffle in (False, True):
-        samples = [sample for _, _, part in read(data, 1, 0, 10, shuffle=shuffle) for sample in part]
+    for shuffle, run_rows in ((False, 1), (True, 1), (True, 5)):
+        samples = [sample for _, _, part in read(data, 1, 0, 10, shuffle=shuffle, run_rows=run_rows) for sample in part]
         assert sorted(row for row, _ in samples) == list(range(ROWS))
         for row, contents in samples:
             assert contents == occurrences(data, row, slice(data.offsets[row], data.offsets[row + 1]))
@@ -105,6 +105,24 @@ def test_shuffle_permutes_blocks_and_rows_inside_them_by_seed_and_epoch():
     changes = [b for i, b in enumerate(blocks) if i == 0 or blocks[i - 1] != b]
     assert len(changes) == -(-ROWS // block_rows)  # a block is finished before the next begins
     assert changes != sorted(changes) and rows[:block_rows] != sorted(rows[:block_rows])
+
+
+@pytest.mark.parametrize("run_rows", [1, 2, 5, 16, 20])
+def test_rows_of_a_run_stay_together(run_rows):
+    block_rows = 16
+    order = EpochOrder(ROWS, block_rows, 3, 0, True, run_rows).rows(0, ROWS).tolist()
+    assert sorted(order) == list(range(ROWS))
+    runs = []
+    for row in order:
+        run = row // block_rows, row % block_rows // run_rows
+        if not runs or runs[-1][0] != run:
+            runs.append((run, []))
+        runs[-1][1].append(row)
+    assert len({run for run, _ in runs}) == len(runs)  # none is torn apart
+    assert all(rows == list(range(rows[0], rows[0] + len(rows))) for _, rows in runs)
+    if run_rows < block_rows:
+        of_first_block = [run for (_, run), _ in runs[: -(-block_rows // run_rows)]]
+        assert of_first_block != sorted(of_first_block)
 
 
 def test_rows_of_a_block_go_everywhere_equally_often():

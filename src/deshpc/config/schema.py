@@ -156,8 +156,11 @@ class TrainConfig:
     global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1)
     epochs: int = option(1, "passes over the training rows", minimum=0)
     seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
-    shuffle: bool = option(True, "new order every epoch: blocks permuted, rows permuted inside their block")
+    shuffle: bool = option(True, "new order every epoch: blocks permuted, runs permuted inside their block")
     shuffle_block_rows: int = option(65_536, "rows of one shuffle block", minimum=1)
+    shuffle_run_rows: int = option(
+        8, "rows that stay together, in their order; 1: every row for itself, read from memory one by one", minimum=1
+    )
     exchange: str = option(
         "allreduce",
         "allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "

@@ -1,7 +1,8 @@
 """In which order an epoch visits the rows: a function of seed and epoch alone, the same for any number of ranks.
 
-Rows lie in blocks; an epoch permutes the blocks, and the rows inside each block.  Only the blocks that the asked
-positions touch are ever permuted, so the order of a huge data set costs the memory of one or two blocks.
+Rows lie in blocks, and in a block in short runs; an epoch permutes the blocks, and the runs inside each block.  The rows of a
+run stay together, in their order: memory is read in longer stretches.  Only the blocks that the asked positions touch are
+ever permuted, so the order of a huge data set costs the memory of one or two blocks.
 """
 
 import numpy as np
@@ -14,10 +15,13 @@ _HALF = np.uint64(32)
 
 
 class EpochOrder:
-    """The order of `rows` rows in `epoch`; shuffle = False: as they lie."""
+    """The order of `rows` rows in `epoch`; shuffle = False: as they lie.
 
-    def __init__(self, rows, block_rows, seed, epoch, shuffle):
-        self._rows, self._block_rows, self._shuffle = rows, block_rows, shuffle
+    run_rows : rows of a run; 1: every row for itself.  The last run of a block may be shorter.
+    """
+
+    def __init__(self, rows, block_rows, seed, epoch, shuffle, run_rows=1):
+        self._rows, self._block_rows, self._shuffle, self._run_rows = rows, block_rows, shuffle, run_rows
         self._seed, self._epoch = seed, epoch
         blocks = -(-rows // block_rows)
         self._blocks = self._generator().permutation(blocks) if shuffle else np.arange(blocks)
@@ -57,7 +61,9 @@ class EpochOrder:
             block = int(self._blocks[place])
             first = block * self._block_rows
             held = np.empty(min(self._block_rows, self._rows - first), np.int64)
-            shuffle_rows(first, np.uint64(self._seed), np.uint64((self._epoch << 1) | _ROWS), np.uint64(block), held)
+            order = np.empty(-(-len(held) // self._run_rows), np.int64)
+            permute(np.uint64(self._seed), np.uint64((self._epoch << 1) | _ROWS), np.uint64(block), order)
+            rows_of_runs(order, self._run_rows, first, held)
             self._held = (place, held)
         return held
 
@@ -66,14 +72,24 @@ class EpochOrder:
 
 
 @kernel
-def shuffle_rows(first, seed, stream, number, rows):
-    """Fill `rows` (n) int64 with first .. first + n in an order drawn by (seed, stream, number), all uint64.
+def permute(seed, stream, number, order):
+    """Fill `order` (n) int64 with 0 .. n in an order drawn by (seed, stream, number), all uint64.
 
     The inside-out form of Fisher and Yates's shuffle, by the numbers of SplitMix64.  NumPy's takes four times as long.
     """
     state = fold(fold(fold(seed, stream), number), GOLDEN)
-    for i in range(len(rows)):
+    for i in range(len(order)):
         state += GOLDEN
         j = np.int64(((mix64(state) >> _HALF) * np.uint64(i + 1)) >> _HALF)
-        rows[i] = rows[j]
-        rows[j] = first + i
+        order[i] = order[j]
+        order[j] = i
+
+
+@kernel
+def rows_of_runs(order, run_rows, first, rows):
+    """Fill `rows` (n) int64 with the row numbers of the runs in `order`, first .. first + n in all."""
+    count = 0
+    for run in order:
+        for row in range(run * run_rows, min((run + 1) * run_rows, len(rows))):
+            rows[count] = first + row
+            count += 1

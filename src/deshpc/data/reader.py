@@ -20,9 +20,9 @@ class Reader:
     against the truth: they come without it.
     """
 
-    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536):
+    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536, run_rows=1):
         self._dataset, self._batch_samples, self._share = dataset, batch_samples, share
-        self._seed, self._shuffle, self._block_rows = seed, shuffle, block_rows
+        self._seed, self._shuffle, self._block_rows, self._run_rows = seed, shuffle, block_rows, run_rows
         self._sets = cycle([buffers(), buffers()])
 
     @property
@@ -48,7 +48,7 @@ class Reader:
         return self._order(epoch).place(batch * self._batch_samples)
 
     def _order(self, epoch):
-        return EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle)
+        return EpochOrder(len(self._dataset), self._block_rows, self._seed, epoch, self._shuffle, self._run_rows)
 
     def _batch(self, order, number, step):
         begin = number * self._batch_samples

@@ -63,7 +63,7 @@ class Learner:
         train = self._session.config.train
         reader = Reader(
             dataset, train.global_batch_samples, reads_of(self._model), self._model.backend.buffers,
-            train.seed, train.shuffle, train.shuffle_block_rows,
+            train.seed, train.shuffle, train.shuffle_block_rows, train.shuffle_run_rows,
         )  # fmt: skip
         for _, loss in steps(self._model, reader.epoch(self._epochs, self._steps)):
             if not math.isfinite(loss):

@@ -57,7 +57,7 @@ class _Loop:
         config = self._config
         self._reader = Reader(
             train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.buffers,
-            config.seed, config.shuffle, config.shuffle_block_rows,
+            config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
         )  # fmt: skip
         self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
         self._stopping = None
