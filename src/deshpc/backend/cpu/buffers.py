@@ -33,10 +33,13 @@ class Buffers:
     """Named scratch arrays, allocated once and grown by half when a batch is larger.  A name keeps its memory, so the contents of the last call are overwritten."""
 
     def __init__(self):
-        self._arrays = {}
+        self._arrays, self._last = {}, {}
 
     def array(self, name, shape, dtype):
         """A C-contiguous array of `shape`; contents are whatever was there."""
+        form, last = (shape, dtype), self._last.get(name)
+        if last is not None and last[0] == form:  # nearly always, and a step asks for a dozen
+            return last[1]
         shape = shape if isinstance(shape, tuple) else (shape,)
         count = 1
         for extent in shape:
@@ -44,7 +47,9 @@ class Buffers:
         held = self._arrays.get(name)
         if held is None or len(held) < count or held.dtype != dtype:
             held = self._arrays[name] = aligned(count + count // 2, dtype)
-        return held[:count].reshape(shape)
+        result = held[:count].reshape(shape)
+        self._last[name] = form, result
+        return result
 
     def zeros(self, name, shape, dtype):
         """An array that is zero when its memory is first made; whoever writes to it leaves it zero again."""
