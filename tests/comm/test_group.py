@@ -4,7 +4,9 @@ What a rank contributes is a function of its number, so every rank knows what mu
 bits on all ranks, empty and uneven shares, exchanges that overlap, and the ledger's bytes by closed formulas.
 """
 
+import math
 import os
+import time
 
 import numpy as np
 import pytest
@@ -18,10 +20,12 @@ TRAFFIC = Traffic("fm", "partials", "forward")
 SAMPLES = (0, 1, 2, 3, 4, 7, 64, 1009)
 
 
-@pytest.fixture(params=["world", "reversed"])
-def group(request, world):
-    """A Group of all ranks, in the order of COMM_WORLD or in the opposite one."""
-    comm = world if request.param == "world" else world.Split(0, -world.rank)
+@pytest.fixture(params=["world", "reversed", "through MPI"])
+def group(request, world, monkeypatch):
+    """A Group of all ranks, in the order of COMM_WORLD or in the opposite one; they are on one node, see `deshpc.comm.slots`."""
+    least = math.inf if request.param == "through MPI" else 0
+    monkeypatch.setattr("deshpc.comm.group._SHARED_FROM", least)
+    comm = world if request.param != "reversed" else world.Split(0, -world.rank)
     made = Group(comm)
     yield made
     made.free()
@@ -169,6 +173,23 @@ def test_exchanges_may_overlap(group):
             assert np.array_equal(gathered[share], contribution(rank, (37, 3), "float64", 0)[share])
     with pytest.raises(TypeError):
         handles[0].wait()  # its result was handed out
+
+
+@pytest.mark.mpi
+def test_nothing_is_written_over_before_all_have_read_it(group):
+    """Exchanges one after another and several under way, with ranks that are late by turns."""
+    plan, late = np.random.default_rng(5), np.random.default_rng([6, group.rank])
+    under_way = []
+    for number in range(150):
+        samples = int(plan.integers(1, 400))
+        wanted = sum(contribution(rank, (samples, 5), "int64", number) for rank in range(group.size))
+        under_way.append((group.sum_samples(contribution(group.rank, (samples, 5), "int64", number), TRAFFIC), wanted))
+        while under_way and plan.random() < 0.6:
+            handle, expected = under_way.pop(0)
+            time.sleep(0.002 * (late.random() < 0.2))
+            assert np.array_equal(handle.wait(), expected)
+    for handle, expected in under_way:
+        assert np.array_equal(handle.wait(), expected)
 
 
 @pytest.mark.mpi

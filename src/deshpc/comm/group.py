@@ -9,9 +9,11 @@ import os
 import numpy as np
 
 from deshpc.comm.ledger import Ledger, Traffic
+from deshpc.comm.slots import SharedSlots
 from deshpc.errors import DeshpcError, RankError
 
 _CONTROL = Traffic("batch", "control", "setup")
+_SHARED_FROM = 8192  # bytes; MPI is as fast with less
 
 
 class Handle:
@@ -85,23 +87,32 @@ class Group:
         self.rank, self.size = comm.rank, comm.size
         self.ledger = Ledger()
         self._room = {}
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self._slots = SharedSlots(self.comm) if 1 < node.size == self.size else None
+        node.Free()
 
     def free(self):
-        """Give the duplicate back.  Collective."""
+        """Give shared memory and the duplicate back.  Collective."""
+        if self._slots:
+            self._slots.free()
         self.comm.Free()
 
     def sum_samples(self, array, traffic):
         """Add arrays (n, ...) over all ranks, in place, complete on every rank; returns a Handle of the array.
 
         Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes.
-        All ranks get the same bits.  MPI's all-reduce where N is a power of two.  Otherwise MPI libraries send more
-        than that, so it is `reduce_samples` and an all-gather of the shares.  Collective.
+        All ranks get the same bits.  On several nodes MPI's all-reduce where N is a power of two.  Otherwise MPI libraries send
+        more than that, so it is `reduce_samples` and an all-gather of the shares; two ranks of a node read each other's array.
+        Collective.
         """
         if self.size == 1:
             return done(array)
-        if self.size & (self.size - 1) == 0:
+        shared = self._in_shared_memory(array)
+        if self.size == 2 or (self.size & (self.size - 1) == 0 and not shared):
             own = int(self._counts(array)[self.rank])
             self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
+            if shared:
+                return self._put(array, array.nbytes, lambda parts: np.add(array, _like(array, parts[1 - self.rank]), out=array))
             return _started(self.comm.Iallreduce(self._in_place, array), array)
         return self.reduce_samples(array, traffic).then(lambda share: self.gather_samples(share, array, traffic).wait())
 
@@ -121,6 +132,16 @@ class Group:
         counts = self._counts(array)
         own = int(counts[self.rank])
         self.ledger.add(traffic, (array.size - own) * array.itemsize)
+        if self._in_shared_memory(array):
+            begin, end = slice_of(len(array), self.size, self.rank)
+
+            def add(parts):
+                share = np.add(_like(array, parts[0])[begin:end], _like(array, parts[1])[begin:end])
+                for part in parts[2:]:
+                    share += _like(array, part)[begin:end]
+                return share
+
+            return self._put(array, array.nbytes, add)
         room = self._take_room(self.size * own, array.dtype)
         parts = room[: self.size * own]
         own_counts = np.full(self.size, own, np.int64)
@@ -144,6 +165,15 @@ class Group:
         """
         counts = self._counts(array)
         self.ledger.add(traffic, (self.size - 1) * own.nbytes)
+        if self.size > 1 and self._in_shared_memory(array):
+
+            def collect(parts):
+                for rank, part in enumerate(parts):
+                    share = array[slice(*slice_of(len(array), self.size, rank))]
+                    share[...] = own if rank == self.rank else _like(share, part)
+                return array
+
+            return self._put(own, int(counts.max()) * array.itemsize, collect)
         return _started(self.comm.Iallgatherv(own, [array, (counts, _displacements(counts))]), array)
 
     def exchange_counts(self, counts, traffic):
@@ -214,6 +244,20 @@ class Group:
         self.agree(error)
         return result
 
+    def _in_shared_memory(self, array):
+        """Whether an exchange of so large an array (the same size on all ranks) goes through shared memory."""
+        return self._slots is not None and array.nbytes >= _SHARED_FROM
+
+    def _put(self, array, most_bytes, read):
+        """Handle of read([every rank's array, uint8]): `array` is this rank's, none has more than most_bytes."""
+        request, finish = self._slots.put(array, most_bytes)
+
+        def wait():
+            complete(request)
+            return finish(read)
+
+        return Handle(wait, request)
+
     def _counts(self, array):
         """Numbers of every rank's share of an array (n, ...)."""
         return slices(len(array), self.size) * int(np.prod(array.shape[1:], dtype=np.int64))
@@ -222,6 +266,11 @@ class Group:
         """Room for `count` numbers, until it is put back: other exchanges may be under way."""
         room = self._room.pop(dtype, None)
         return np.empty(count + count // 2, dtype) if room is None or len(room) < count else room
+
+
+def _like(array, part):
+    """The beginning of `part`, uint8, as an array of the shape and type of `array`."""
+    return part[: array.nbytes].view(array.dtype).reshape(array.shape)
 
 
 def _displacements(counts):

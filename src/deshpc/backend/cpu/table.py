@@ -73,14 +73,17 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
     for plane in range(scalars * start.planes):
         store(place, cast(start.first if plane == 0 else start.second, zero))
         place += size
-    for plane in range(start.planes):
-        for column in range(width):
-            value = start.second
-            if plane == 0:
-                stored = np.float64(load(embedding + column * size, zero))
-                value = start.first + start.slope * stored + start.jump * np.sign(stored)
-            store(place, cast(value, zero))
-            place += size
+    first, numbers = cast(start.first, zero), width * start.planes
+    if start.slope != 0 or start.jump != 0:
+        for column in range(min(width, numbers)):
+            stored = np.float64(load(embedding + column * size, zero))
+            store(place + column * size, cast(start.first + start.slope * stored + start.jump * np.sign(stored), zero))
+    else:
+        for column in range(min(width, numbers)):
+            store(place + column * size, first)
+    second = cast(start.second, zero)
+    for column in range(width, numbers):
+        store(place + column * size, second)
 
 
 @kernel
