@@ -22,7 +22,6 @@ from deshpc.training.evaluation import evaluate_model, reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
 
-
 ROWS_OF_TEN_SAMPLES = 16  # of the profile criteo: a million samples have 1.53 million keys
 
 

@@ -135,7 +135,7 @@ RACES = (
         "LR from text",
         (
             from_text(THREADS, 1, LR),
-            from_text(RANKS, 2, LR),
+            from_text(RANKS, 2, LR, BROADCAST),
             peer("Vowpal Wabbit", "vowpalwabbit", "vowpal"),
             peer("xLearn", "xlearn", "xlearn", model="lr", source="text"),
         ),
@@ -149,7 +149,7 @@ RACES = (
         "FM from text",
         (
             from_text(THREADS, 1),
-            from_text(RANKS, 2),
+            from_text(RANKS, 2, BROADCAST),
             peer("xLearn", "xlearn", "xlearn", model="fm", source="text"),
         ),
         (Comparison("FM from text", (THREADS, RANKS), "xLearn", 8, 12),),

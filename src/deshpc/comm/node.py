@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from deshpc.backend.cpu.buffers import aligned
 from deshpc.comm.cores import allocated_cores, cores_for, own_cores
 
 _SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 5e-5, 5e-3
@@ -64,11 +65,12 @@ class Node:
 
     def allocate(self, shape, dtype):
         """A new array that all ranks of the node may write, held once in shared memory.  Collective on the node."""
+        count = int(np.prod(shape, dtype=np.int64))
         if self.size == 1:
-            return np.empty(shape, dtype)
+            return aligned(count, dtype).reshape(shape)
         from mpi4py import MPI
 
-        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        nbytes = count * np.dtype(dtype).itemsize
         window = MPI.Win.Allocate_shared(nbytes if self.rank == 0 else 0, 1, comm=self.comm)
         self._windows.append(window)
         memory, _ = window.Shared_query(0)
