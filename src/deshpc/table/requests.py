@@ -14,7 +14,8 @@ import numpy as np
 
 from deshpc.comm.group import slice_of
 from deshpc.comm.ledger import Traffic
-from deshpc.table.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets, values_like
+from deshpc.table.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
+from deshpc.table.unique import Deduplication
 
 
 class _Requests:
@@ -22,32 +23,24 @@ class _Requests:
 
     def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
+        self._deduplicate = Deduplication(backend.routing, partition)
         self._sets = two_sets(backend, 1 + 2 * partition.shards)
         self.counts = KeyCounts()
 
     def _unique(self, batch, modulus, residue, buffers):
         """Unique keys of the batch's occurrences whose owner is `residue` modulo `modulus`: (counts (N, F) int32,
         function of (begins (N), message) that writes the requests, HomeKeys)."""
-        nnz, array = batch.occurrences, buffers.array
-        keys, fields = array("unique keys", nnz, np.uint64), array("unique fields", nnz, np.uint16)
-        ranks, occurrences = array("unique ranks", nnz, np.int32), array("occurrences", nnz, np.int32)
-        offsets = array("offsets", len(batch) + 1, np.int64)
-        values = values_like(batch.values, nnz, buffers)
-        unique = self._backend.routing.deduplicate(
-            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, self._partition, modulus, residue,
-            buffers.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32), array("place", nnz, np.int64),
-            keys, fields, ranks, offsets, occurrences, values,
-        )  # fmt: skip
-        keys, fields, ranks, taken = keys[:unique], fields[:unique], ranks[:unique], int(offsets[-1])
+        found = self._deduplicate(batch, buffers, modulus, residue, with_values=True)
+        keys, fields, ranks, occurrences = found.keys, found.fields, found.ranks, found.occurrences
         counts = np.empty((self._group.size, self._n_fields), np.int32)
         self._backend.rows.count_requests(fields, ranks, counts)
-        places, occurrences = array("places", unique, np.int32), occurrences[:taken]
+        places = buffers.array("places", len(keys), np.int32)
 
         def write(begins, message):
             self._backend.rows.group_requests(keys, fields, ranks, counts, places, begins, message)
             self._backend.routing.through(occurrences, places)
 
-        return counts, write, HomeKeys(offsets, occurrences, None if values is None else values[:taken], unique)
+        return counts, write, HomeKeys(found.offsets, occurrences, found.values, len(keys))
 
     def _count(self, home, asking, direction):
         """Note how many keys this rank asks for, and of whom."""

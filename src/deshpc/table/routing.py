@@ -20,6 +20,7 @@ from deshpc.comm.ledger import Traffic
 from deshpc.errors import DataError
 from deshpc.table.requests import BroadcastRequests, RoutedRequests
 from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
+from deshpc.table.unique import Deduplication
 
 
 class Broadcast:
@@ -48,6 +49,7 @@ class Routed:
     def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top = exchange.whole_top
+        self._deduplicate = Deduplication(backend.routing, partition)
         self._sets = two_sets(backend, 1 + partition.shards)
         self.counts = KeyCounts()
 
@@ -83,15 +85,8 @@ class Routed:
         """Send each owner rank its message; returns header, sections and message received."""
         kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
         width = value_width(batch.values)
-        scratch = home.zeros("scratch", 1 << max(4, (2 * nnz).bit_length()), np.int32)
-        place = home.array("place", nnz, np.int64)
-        keys, fields = home.array("unique keys", nnz, np.uint64), home.array("unique fields", nnz, np.uint16)
-        ranks, occurrences = home.array("unique ranks", nnz, np.int32), home.array("occurrences", nnz, np.int32)
-        unique = kernels.deduplicate(
-            batch.begins, batch.ends, batch.keys, batch.fields, None, self._partition, 1, 0, scratch, place,
-            keys, fields, ranks, home.array("offsets", len(batch) + 1, np.int64), occurrences, None,
-        )  # fmt: skip
-        keys, fields, ranks = keys[:unique], fields[:unique], ranks[:unique]
+        keys, fields, ranks, _, occurrences, _ = self._deduplicate(batch, home)
+        unique = len(keys)
         header = np.empty((group.size, self._n_fields + 1), np.int32)
         sections = np.empty((group.size, 4), np.int64)
         kernels.count_messages(fields, ranks, occurrences, header)
@@ -119,14 +114,14 @@ class Routed:
 
     def _unpack(self, message, header, sections, samples, home_values, owner, buffers):
         n_keys, n_occurrences = int(header[:, :-1].sum()), int(header[:, -1].sum())
-        keys, fields = buffers.array("keys", n_keys, np.uint64), buffers.array("fields", n_keys, np.uint16)
+        keys, fields = buffers.array("keys", n_keys + 1, np.uint64), buffers.array("fields", n_keys + 1, np.uint16)
         offsets = buffers.array("offsets", int(samples.sum()) + 1, np.int64)
         occurrences = buffers.array("occurrences", n_occurrences, np.int32)
         values = values_like(home_values, n_occurrences, buffers)
-        places = buffers.array("places", int(header[:, :-1].sum(axis=1).max()), np.int32)
+        most = int(header[:, :-1].sum(axis=1).max())
         kept = self._backend.routing.unpack(
-            message, header, sections, samples, self._partition, owner, places,
-            keys, fields, offsets, occurrences, values,
+            message, header, sections, samples, self._partition, owner, buffers.array("places", most, np.int32),
+            buffers.array("unique fields", most, np.uint16), keys, fields, offsets, occurrences, values,
         )  # fmt: skip
         count, weighted = int(offsets[-1]), values is not None
         return OwnedKeys(

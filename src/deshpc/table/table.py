@@ -17,7 +17,7 @@ class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
-    addresses (distinct) int64, in_order : numbered as the rows first appear in `local`.  Where rows travel, an occurrence is a requested key, and there are no offsets.
+    addresses (distinct) int64, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows travel, an occurrence is a requested key, and there are no offsets.
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
     scratch : reusable arrays of whoever works on this shard
     """
@@ -138,7 +138,7 @@ class Table:
                 local = owned.occurrences
         scratch = next(self._scratch[s])
         sums = self.zero_sums(scratch, found.distinct, weighted)
-        return ShardRows(offsets, local, values, found.addresses, local is found.local, scratch, *sums)
+        return ShardRows(offsets, local, values, found.addresses, offsets is not None, scratch, *sums)
 
     def zero_sums(self, buffers, rows, weighted):
         """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""

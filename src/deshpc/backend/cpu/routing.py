@@ -8,13 +8,16 @@ and, ahead of it, its header: int32 number of unique keys of each field, then th
 
 import numpy as np
 
-from deshpc.backend.cpu.memory import address_of, at, load, prefetch_read, put, store
+from deshpc.backend.cpu.bucket import match4, trailing_zeros
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
+from deshpc.backend.cpu.table import BUCKET_BYTES, SLOTS
 from deshpc.backend.cpu.values import copy_value, value_width
 from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
 
-AHEAD = 4  # samples between asking for a sample's occurrences and reading them
+AHEAD = 8  # samples between asking for a sample's occurrences and reading them
+_NOT_OURS, _NOT_YET = -1, 2**31 - 1  # of a message's unique keys
 MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of uint16
 
 
@@ -35,46 +38,54 @@ def ask_for(begins, ends, keys, fields, values, i):
 
 @kernel
 def deduplicate(
-    begins, ends, keys, fields, values, partition, modulus, residue, scratch, home, unique_keys, unique_fields, unique_ranks,
+    begins, ends, keys, fields, values, partition, modulus, residue, buckets, unique_keys, unique_fields, unique_ranks,
     own_offsets, occurrences, own_values,
 ):  # fmt: skip
     """Number the distinct keys whose owner is `residue` modulo `modulus`, in order of first appearance.
 
-    Returns how many there are.  Modulus 1 takes all keys, `shards` those of one shard of every rank, `owners` one owner's.
-    scratch : (2^p > nnz) int32, any contents;  home : (nnz) int64, place of each distinct key in scratch
-    unique_* : key, field and owner rank of each distinct key
+    Returns how many there are, or -1 where there are too many for the buckets.
+    Modulus 1 takes all keys, `shards` those of one shard of every rank, `owners` one owner's.
+    buckets : (8 n) uint64, n a power of two, any contents: a bucket is one cache line, of four keys and one more than the
+    number of each (uint32), 0 where there is none
+    unique_* : key, field and owner rank of each distinct key, and room for one more
     own_offsets : (n + 1) int64, the occurrences taken of each sample;  occurrences : int32, each one's distinct key
     own_values : their values, None where values is None
-    A scratch entry c is live if and only if c < count and home[c] is its own place, so nothing is cleared.
     """
-    count, occurrence = 0, 0
-    mask = len(scratch) - 1
+    buckets[:] = 0
+    base, mask = address_of(buckets, 0), len(buckets) // 8 - 1
+    count, occurrence, limit = 0, 0, len(buckets) // 8 * SLOTS * 3 // 5
     put(own_offsets, 0, np.int64(0))
     for i in range(len(begins)):
         ask_for(begins, ends, keys, fields, values, i)
+        following = min(i + 1, len(begins) - 1)
+        for j in range(at(begins, following), at(ends, following)):
+            prefetch(base + (np.int64(at(keys, j)) & mask) * BUCKET_BYTES)
         for j in range(at(begins, i), at(ends, i)):
             key = at(keys, j)
-            if modulus > 1 and owner_of(partition, key, np.int64(at(fields, j))) % modulus != residue:
+            field = at(fields, j)
+            owner = owner_of(partition, key, np.int64(field))
+            if modulus > 1 and owner % modulus != residue:
                 continue
-            place = np.int64(key) & mask
-            while True:
-                entry = np.int64(np.uint32(at(scratch, place)))
-                if entry >= count or at(home, entry) != place:
-                    field = at(fields, j)
-                    put(scratch, place, np.int32(count))
-                    put(home, count, place)
-                    put(unique_keys, count, key)
-                    put(unique_fields, count, field)
-                    put(unique_ranks, count, np.int32(owner_of(partition, key, np.int64(field)) // partition.shards))
-                    entry = count
-                    count += 1
-                    break
-                if at(unique_keys, entry) == key:
-                    break
-                place = (place + 1) & mask
+            line = base + (np.int64(key) & mask) * BUCKET_BYTES
+            hit, empty = match4(line, key), match4(line, np.uint64(0))
+            while hit | empty == 0:
+                line = base + ((line - base) // BUCKET_BYTES + 1 & mask) * BUCKET_BYTES
+                hit, empty = match4(line, key), match4(line, np.uint64(0))
+            # no branch: whether the batch has had a key cannot be predicted, so all is written as if it were new
+            slot = trailing_zeros(hit if hit != 0 else empty)
+            number_at = line + (SLOTS * 2 + slot) * 4
+            entry = min(np.int64(load(number_at, np.uint32(0))) - 1 & 0xFFFFFFFF, count)
+            store(line + slot * 8, key)
+            store(number_at, np.uint32(entry + 1))
+            put(unique_keys, count, key)
+            put(unique_fields, count, field)
+            put(unique_ranks, count, np.int32(owner // partition.shards))
+            count += np.int64(entry == count)
             put(occurrences, occurrence, np.int32(entry))
             copy_value(values, j, own_values, occurrence)
             occurrence += 1
+            if count > limit:
+                return -1
         put(own_offsets, i + 1, np.int64(occurrence))
     return count
 
@@ -160,12 +171,14 @@ def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurre
 
 @kernel
 def unpack(
-    message, header, sections, samples, partition, owner, places, own_keys, own_fields, own_offsets, own_occurrences, own_values
-):
+    message, header, sections, samples, partition, owner, places, unique_fields,
+    own_keys, own_fields, own_offsets, own_occurrences, own_values,
+):  # fmt: skip
     """Read the messages from all home ranks, keeping what shard `owner` owns; returns the number of keys kept.
 
-    places : int32, scratch, as long as the most unique keys of one message
-    own_keys, own_fields : a key may come from several home ranks;  own_occurrences : which of own_keys each is
+    places (int32), unique_fields (uint16) : scratch, as long as the most unique keys of one message
+    own_keys, own_fields : in the order in which the occurrences of a home rank need them, and room for one more; a key may come
+    from several home ranks;  own_occurrences : which of own_keys each is
     own_offsets : (B + 1) int64, the occurrences of each sample of the global batch, in global order
     """
     fields, width = header.shape[1] - 1, value_width(own_values)
@@ -177,22 +190,24 @@ def unpack(
         for f in range(fields):
             for _ in range(header[r, f]):
                 key = load(begin + 8 * unique, np.uint64(0))
-                if owner_of(partition, key, np.int64(f)) == owner:
-                    own_keys[keys] = key
-                    own_fields[keys] = f
-                    put(places, unique, np.int32(keys))
-                    keys += 1
-                else:
-                    put(places, unique, np.int32(-1))
+                ours = owner_of(partition, key, np.int64(f)) == owner
+                put(places, unique, np.int32(_NOT_YET if ours else _NOT_OURS))
+                put(unique_fields, unique, np.uint16(f))
                 unique += 1
         occurrence_at = begin + sections[r, 0]
         value_at = occurrence_at + 4 * header[r, fields]
         count_at = value_at + sections[r, 2]
         for i in range(samples[r]):
             for _ in range(np.int64(load(count_at + 2 * i, np.uint16(0)))):
-                place = at(places, np.int64(load(occurrence_at, np.int32(0))))
-                if place >= 0:
-                    put(own_occurrences, count, place)
+                one = np.int64(load(occurrence_at, np.int32(0)))
+                place = np.int64(at(places, one))
+                if place != _NOT_OURS:
+                    place = min(place, keys)  # all is written as if the key were needed for the first time: no branch
+                    put(places, one, np.int32(place))
+                    put(own_keys, keys, load(begin + 8 * one, np.uint64(0)))
+                    put(own_fields, keys, at(unique_fields, one))
+                    keys += np.int64(place == keys)
+                    put(own_occurrences, count, np.int32(place))
                     if own_values is not None:
                         for c in range(width):
                             put(own_values, width * count + c, load(value_at + 4 * c, np.float32(0)))
