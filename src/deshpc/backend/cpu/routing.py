@@ -94,11 +94,15 @@ def deduplicate(
 def count_messages(unique_fields, unique_ranks, occurrences, header):
     """Fill header (N, F + 1) int32: unique keys of each field and occurrences for every owner rank."""
     header[:] = 0
-    last = header.shape[1] - 1
+    ranks, last = header.shape[0], header.shape[1] - 1
     for u in range(len(unique_fields)):
         header[unique_ranks[u], unique_fields[u]] += 1
+    counts = np.zeros(4 * ranks, np.int32)  # in turns: no addition has to wait for the one before
     for j in range(len(occurrences)):
-        header[at(unique_ranks, np.int64(at(occurrences, j))), last] += 1
+        place = (j & 3) * ranks + np.int64(at(unique_ranks, np.int64(at(occurrences, j))))
+        put(counts, place, np.int32(at(counts, place) + 1))
+    for place in range(4 * ranks):
+        header[place % ranks, last] += counts[place]
 
 
 @kernel
@@ -144,25 +148,25 @@ def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurre
     for r in range(ranks):
         value_at[r] = occurrence_at[r] + 4 * header[r, fields]
         count_at[r] = value_at[r] + sections[r, 2]
-    in_sample = np.zeros(ranks, np.int64)
-    occurrence = 0
+    before, occurrence = occurrence_at.copy(), 0
     for i in range(samples):
-        in_sample[:] = 0
         for j in range(at(begins, i), at(ends, i)):
             u = np.int64(at(occurrences, occurrence))
             occurrence += 1
             r = np.int64(at(unique_ranks, u))
-            store(occurrence_at[r], at(places, u))
-            occurrence_at[r] += 4
+            place = at(occurrence_at, r)
+            store(place, at(places, u))
+            put(occurrence_at, r, place + 4)
             if values is not None:
                 for c in range(width):
                     store(value_at[r], at(values, width * j + c))
                     value_at[r] += 4
-            in_sample[r] += 1
         for r in range(ranks):
-            if in_sample[r] > MOST_IN_SAMPLE:
+            in_sample = (occurrence_at[r] - before[r]) // 4
+            if in_sample > MOST_IN_SAMPLE:
                 return i
-            store(count_at[r] + 2 * i, np.uint16(in_sample[r]))
+            store(count_at[r] + 2 * i, np.uint16(in_sample))
+            before[r] = occurrence_at[r]
     for r in range(ranks):
         for place in range(count_at[r] + 2 * samples, begin[r] + sections[r, 3]):
             store(place, np.uint8(0))
