@@ -75,8 +75,7 @@ def check_found(keys, lookup, held):
 
 
 def record_bytes(numbers, size):
-    used = 24 + numbers * size
-    return 32 if used <= 32 else math.ceil(used / 64) * 64
+    return math.ceil((24 + numbers * size) / 32) * 32
 
 
 def index_bytes(most_rows):
@@ -246,7 +245,9 @@ def test_a_new_row_is_a_function_of_seed_key_and_column(dim, precision):
         shard = new_shard(dim, precision, seed=2**40 + 11, std=0.3, state_start=0.125)
         for batch in np.array_split(keys[order], batches):
             lookup = shard.look_up(batch, fields_of(batch), 9)
-            assert not (lookup.addresses % min(64, record_bytes(2 * (1 + dim), size))).any()  # no line more than needed
+            begins = lookup.addresses % 64
+            lines = (begins + record_bytes(2 * (1 + dim), size) + 63) // 64
+            assert (lines == math.ceil(record_bytes(2 * (1 + dim), size) / 64)).all()  # no line more than needed
         exported.append(shard.export())
         assert shard.nbytes == len(keys) * record_bytes(2 * (1 + dim), size) + index_bytes(len(keys))
     rows = exported[0]

@@ -1,7 +1,7 @@
 """The record of one row, byte for byte the same on every backend.
 
     0 key uint64 | 8 last step uint32 | 12 count uint32 | 16 field uint32 | 20 unused |
-    24 weights [w, v_1 .. v_k] | optimizer state of w, then of the embedding | padding to half a cache line, or to whole ones
+    24 weights [w, v_1 .. v_k] | optimizer state of w, then of the embedding | padding to halves of cache lines
 
 `count` is the number of batches that updated the row, `last step` the step of the latest (or of the insertion).
 Weights and state are numbers of the table's precision; an embedding's state lies plane by plane, each of k numbers (of
@@ -51,6 +51,9 @@ class RecordLayout:
 
     @property
     def record_bytes(self):
-        """Bytes from one record to the next: whole cache lines, or half of one."""
-        used = WEIGHTS + self.numbers * np.dtype(self.precision).itemsize
-        return CACHE_LINE // 2 if used <= CACHE_LINE // 2 else -(-used // CACHE_LINE) * CACHE_LINE
+        """Bytes from one record to the next: whole halves of cache lines.
+
+        A record of an odd number of halves touches as many lines wherever it begins as if it were padded to whole lines.
+        """
+        used, half = WEIGHTS + self.numbers * np.dtype(self.precision).itemsize, CACHE_LINE // 2
+        return -(-used // half) * half
