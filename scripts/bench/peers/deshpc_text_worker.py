@@ -16,7 +16,6 @@ from noise import Meter
 import deshpc
 from deshpc.config.load import build
 
-
 FEW = 100  # rows
 
 
