@@ -7,7 +7,7 @@ import pytest
 
 from deshpc.backend.cpu import rows
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.record import WEIGHTS
+from deshpc.backend.record import EMBEDDING
 
 RANKS, FIELDS, DIM = 3, 4, 5
 
@@ -54,8 +54,9 @@ def test_addresses_of_stretches():
 def records(rng, count, precision):
     """(records (count, bytes), their weights (count, 1 + DIM), addresses)."""
     weights = rng.standard_normal((count, 1 + DIM)).astype(precision)
-    held = np.zeros((count, WEIGHTS + weights.itemsize * (1 + DIM) + 8), np.uint8)
-    held[:, WEIGHTS : WEIGHTS + weights.itemsize * (1 + DIM)] = weights.view(np.uint8)
+    first, end = EMBEDDING - weights.itemsize, EMBEDDING + weights.itemsize * DIM
+    held = np.zeros((count, end + 8), np.uint8)
+    held[:, first:end] = weights.view(np.uint8)
     return held, weights, held.ctypes.data + held.shape[1] * np.arange(count)
 
 
@@ -68,8 +69,9 @@ def test_rows_are_sent_as_they_were_asked_for(precision, width, asked):
     local, size = rng.integers(0, 20, asked).astype(np.int32), width * weights.itemsize
     message, place = rubbish((asked + 1) * size), rng.permutation(asked)
     rows.send_rows(
-        np.dtype(precision).type(0), width, 2, local, addresses, (message.ctypes.data + size * place).astype(np.int64)
-    )
+        np.dtype(precision).type(0), EMBEDDING - weights.itemsize, width, 2, local, addresses,
+        (message.ctypes.data + size * place).astype(np.int64),
+    )  # fmt: skip
     sent = message[: asked * size].view(precision).reshape(asked, width)
     assert np.array_equal(sent[place], weights[local, :width])
     assert (message[asked * size :] == 0xA5).all()

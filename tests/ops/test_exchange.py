@@ -14,7 +14,7 @@ import pytest
 from small_training import all_rows, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, owner_of, share_of
 
-from deshpc.backend.record import KEY, WEIGHTS
+from deshpc.backend.record import KEY
 from deshpc.comm.group import slice_of
 from deshpc.hashing.partition import KeyPartition
 from deshpc.ops.exchange import EXCHANGES, AllReduce, ReduceScatter, RowExchange, open_exchange
@@ -99,7 +99,7 @@ def keys_at_home(model, batch, home, s):
 def weights_at(addresses, layout):
     """(n, weights) of the records at these addresses, or of the received rows that stand for records."""
     size = layout.weights * np.dtype(layout.precision).itemsize
-    found = [np.frombuffer(ctypes.string_at(int(a) + WEIGHTS, size), layout.precision) for a in addresses]
+    found = [np.frombuffer(ctypes.string_at(int(a) + layout.first_weight, size), layout.precision) for a in addresses]
     return np.array(found, layout.precision).reshape(-1, layout.weights)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deshpc.backend.cpu import fm, linear, loss
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.record import WEIGHTS
+from deshpc.backend.record import EMBEDDING
 
 DIM, ROWS, SAMPLES, N_DENSE = 5, 30, 11, 2
 ZERO, NUMBER, LANES = np.float64(0), np.float32(0), Lanes(DIM, "float32", "float64", "int64")
@@ -21,7 +21,7 @@ class Sparse:
     def __init__(self, seed, weighted):
         rng = np.random.default_rng(seed)
         self.weights = rng.standard_normal((ROWS, 1 + DIM)).astype(np.float32)
-        self.records = np.zeros((ROWS, WEIGHTS + 4 * (1 + DIM)), np.uint8)
+        self.records = np.zeros((ROWS, EMBEDDING + 4 * DIM), np.uint8)
         self.addresses = self.records.ctypes.data + self.records.shape[1] * np.arange(ROWS)
         self.counts = rng.integers(0, 9, SAMPLES)
         self.counts[4] = 0
@@ -33,7 +33,7 @@ class Sparse:
         self.write()
 
     def write(self):
-        self.records[:, WEIGHTS:] = self.weights.view(np.uint8)
+        self.records[:, EMBEDDING - 4 :] = self.weights.view(np.uint8)
 
     def of_sample(self, i):
         """(w (m), v (m, k), x (m) of the embeddings, xl (m) of the linear weights) in float64."""

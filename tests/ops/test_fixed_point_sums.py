@@ -9,10 +9,10 @@ import pytest
 
 from deshpc.backend.cpu import fm, linear
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.record import WEIGHTS
+from deshpc.backend.record import EMBEDDING
 
 DIM, ROWS, SAMPLES, SCALE = 5, 40, 13, 2.0**32
-RECORD = WEIGHTS + 4 * (1 + DIM)
+FIRST, RECORD = EMBEDDING - 4, EMBEDDING + 4 * DIM
 ZERO, NUMBER = np.float64(0), np.float32(0)
 
 
@@ -23,7 +23,7 @@ class Occurrences:
         rng = np.random.default_rng(seed)
         self.weights = rng.standard_normal((ROWS, 1 + DIM)).astype(np.float32)
         self.records = np.zeros((ROWS, RECORD), np.uint8)
-        self.records[:, WEIGHTS:] = self.weights.view(np.uint8)
+        self.records[:, FIRST:] = self.weights.view(np.uint8)
         self.addresses = self.records.ctypes.data + RECORD * np.arange(ROWS)
         self.sample = np.sort(rng.integers(0, SAMPLES, 200))
         self.local = rng.integers(0, ROWS, 200).astype(np.int32)

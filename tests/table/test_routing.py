@@ -27,6 +27,7 @@ from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
 
+FIELD_AT = 16 + 4 * (2 + 3) + 8  # behind v_1, v_2, an Adagrad sum of each weight, last step and count
 KINDS = {"weighted": (1, 2), "unweighted": (0, 0), "two values": (2, 1)}  # values an occurrence, number of dense features
 
 
@@ -43,7 +44,7 @@ def close(group, backend):
 
 def record(address):
     """(key, field) at the documented places of a record."""
-    return ctypes.c_uint64.from_address(address).value, ctypes.c_uint32.from_address(address + 16).value
+    return ctypes.c_uint64.from_address(address).value, ctypes.c_uint32.from_address(address + FIELD_AT).value
 
 
 def check_shards(routed, found, batch, group, shards, top):

@@ -17,7 +17,7 @@ from deshpc.backend.rules import StateStart
 from deshpc.errors import DeshpcError
 from deshpc.table.shard import Initialisation, Rows, Shard
 
-STEP_AT, COUNT_AT, FIELD_AT, WEIGHTS_AT = 8, 12, 16, 24  # the documented record
+EMBEDDING_AT = 16  # the documented record
 CHUNK = 65_536
 MASK = 2**64 - 1
 
@@ -51,7 +51,8 @@ def key_at(address):
 
 
 def count_at(address):
-    return ctypes.c_uint32.from_address(address + COUNT_AT)
+    """Of `new_shard`'s row: behind 5 weights and 6 numbers of state, after the last step."""
+    return ctypes.c_uint32.from_address(address + EMBEDDING_AT + 4 * 11 + 4)
 
 
 def check_places(keys, lookup):
@@ -71,11 +72,12 @@ def check_found(keys, lookup, held):
     assert [key_at(address) for address in lookup.addresses[1:].tolist()] == distinct.tolist()
     assert not lookup.local[~seen].any()
     assert np.array_equal(distinct[lookup.local[seen] - 1], keys[seen])
-    assert not any(ctypes.string_at(int(lookup.addresses[0]), WEIGHTS_AT + 4 * 12))
+    assert not any(ctypes.string_at(int(lookup.addresses[0]), EMBEDDING_AT + 4 * 11 + 12))
 
 
 def record_bytes(numbers, size):
-    return math.ceil((24 + numbers * size) / 32) * 32
+    """Of so many weights and state, one a linear weight: in front of the embedding, in the 16 bytes before it."""
+    return math.ceil((16 + (numbers - 1) * size + 12) / 32) * 32
 
 
 def index_bytes(most_rows):

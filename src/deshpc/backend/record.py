@@ -1,19 +1,23 @@
 """The record of one row, byte for byte the same on every backend.
 
-    0 key uint64 | 8 last step uint32 | 12 count uint32 | 16 field uint32 | 20 unused |
-    24 weights [w, v_1 .. v_k] | optimizer state of w, then of the embedding | padding to halves of cache lines
+    0 key uint64 | unused | linear weight w, directly in front of 16 | 16 embedding v_1 .. v_k | optimizer state of the
+    embedding, then of w | last step uint32 | count uint32 | field uint32 | padding to halves of cache lines
 
 `count` is the number of batches that updated the row, `last step` the step of the latest (or of the insertion).
 Weights and state are numbers of the table's precision; an embedding's state lies plane by plane, each of k numbers (of
-one for row-wise rules).  A forward pass reads key..weights: one cache line up to
-k = 9 in float32, two up to k = 25.  Rows lie in chunks of 2^16 records; growth adds chunks and moves no row.
+one for row-wise rules).  Rows that are read out have another order: w, v_1 .. v_k, state of w, state of the embedding.
+
+The embedding begins at 16, so that it and each plane of its state can be read 16 bytes at a time where k is a multiple
+of 4 (2 in float64).  w and v lie side by side, so a row travels in one piece.  A forward pass reads key..v: at most 64
+bytes up to k = 12 in float32, 128 up to k = 28.  Rows lie in chunks of 2^16 records; growth adds chunks and moves no row.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-KEY, STEP, COUNT, FIELD, WEIGHTS = 0, 8, 12, 16, 24
+KEY, EMBEDDING = 0, 16
+STEP, COUNT, FIELD, TAIL_BYTES = 0, 4, 8, 12  # from the tail on, which follows the state
 CACHE_LINE = 64
 CHUNK_ROWS_LOG2 = 16
 CHUNK_ROWS = 1 << CHUNK_ROWS_LOG2
@@ -50,10 +54,51 @@ class RecordLayout:
         return self.weights + self.state
 
     @property
+    def first_weight(self):
+        """Where the weights begin: the linear weight's place, or the embedding's if there is none."""
+        return EMBEDDING - self.scalars * self._size
+
+    @property
+    def weights_end(self):
+        """Where the weights end, and the embedding's state begins."""
+        return EMBEDDING + self.dim * self._size
+
+    @property
+    def linear_state(self):
+        """Where the linear weight's state begins."""
+        return self.weights_end + self.vector_state * self._size
+
+    @property
+    def tail(self):
+        """Where last step, count and field begin."""
+        return self.linear_state + self.scalar_state * self._size
+
+    @property
+    def places(self):
+        """(numbers) int64: where the numbers of a row that is read out lie: w, v, state of w, state of v."""
+        begins = self.first_weight, self.linear_state, self.weights_end
+        counts = self.weights, self.scalar_state, self.vector_state
+        return np.concatenate([b + self._size * np.arange(n, dtype=np.int64) for b, n in zip(begins, counts, strict=True)])
+
+    @property
+    def used_bytes(self):
+        """Bytes of a record without its padding."""
+        return self.tail + TAIL_BYTES
+
+    @property
     def record_bytes(self):
         """Bytes from one record to the next: whole halves of cache lines.
 
         A record of an odd number of halves touches as many lines wherever it begins as if it were padded to whole lines.
         """
-        used, half = WEIGHTS + self.numbers * np.dtype(self.precision).itemsize, CACHE_LINE // 2
-        return -(-used // half) * half
+        half = CACHE_LINE // 2
+        return -(-self.used_bytes // half) * half
+
+    @property
+    def _size(self):
+        return np.dtype(self.precision).itemsize
+
+
+def cache_lines(size):
+    """Cache lines of the first `size` bytes of a record that begins at a line."""
+    return -(-size // CACHE_LINE)

@@ -3,8 +3,9 @@
     about            {rank, ranks, steps, blocks: [[rows, first key, last key]]}
     keys/0 (n) uint64, fields/0 (n) uint16, counts/0, steps/0 (n) uint32, numbers/0 (n, weights + state), keys/1, ...
 
-numbers are [w, v_1 .. v_k | optimizer state] (`backend.record`).  The ranks of a model lie in key order, too, so that
-the files of all ranks, one after another, hold all keys in order, and any range of keys is found without reading others.
+numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  The ranks of a
+model lie in key order, too, so that the files of all ranks, one after another, hold all keys in order, and any range of
+keys is found without reading others.
 """
 
 import numpy as np

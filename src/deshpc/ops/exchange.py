@@ -15,7 +15,7 @@ this rank computed partials.  `backward` adds the rows' gradients to the sums of
 
 import numpy as np
 
-from deshpc.backend.record import CACHE_LINE, WEIGHTS
+from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
 from deshpc.table.table import ShardRows
 
@@ -101,12 +101,14 @@ class RowExchange:
         """Start sending rows; partials of whole samples are computed when they are there.  Collective."""
         requests, layout = prepared.routed.requests, self._layout
         row_bytes = layout.weights * np.dtype(layout.precision).itemsize
-        lines = -(-(WEIGHTS + row_bytes) // CACHE_LINE)
         message = self._message("rows out", requests.asked, row_bytes)
 
         def send(s, shard):
             targets = self._addresses("targets", s, message, requests.asked, row_bytes)
-            self._backend.rows.send_rows(layout.number, layout.weights, lines, shard.local, shard.addresses, targets)
+            self._backend.rows.send_rows(
+                layout.number, layout.first_weight, layout.weights, cache_lines(layout.weights_end),
+                shard.local, shard.addresses, targets,
+            )  # fmt: skip
 
         self._backend.each(send, list(enumerate(prepared.shards)))
         incoming = self._message("rows in", requests.asking, row_bytes)
@@ -156,7 +158,7 @@ class RowExchange:
 
     def _home_rows(self, s, keys, received, asking, row_bytes):
         """ShardRows of thread s at home: the received rows stand for records."""
-        addresses = self._addresses("addresses", s, received, asking, row_bytes, -WEIGHTS)
+        addresses = self._addresses("addresses", s, received, asking, row_bytes, -self._layout.first_weight)
         sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
         return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, self._threads[s], *sums)
 

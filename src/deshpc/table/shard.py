@@ -178,8 +178,9 @@ class Shard:
         fields, counts, steps = np.empty(n, np.uint16), np.empty(n, np.uint32), np.empty(n, np.uint32)
         numbers = np.empty((n, layout.numbers), layout.precision)
         self._table.read_records(
-            rows, self._chunk_addresses, layout.record_bytes, layout.number, fields, counts, steps, numbers
-        )
+            rows, self._chunk_addresses, layout.record_bytes, layout.tail, layout.places, layout.number,
+            fields, counts, steps, numbers,
+        )  # fmt: skip
         return Rows(keys, fields, counts, steps, numbers)
 
     def load(self, rows):
@@ -189,7 +190,7 @@ class Shard:
         addresses = self.look_up(rows.keys, rows.fields, 0).addresses
         numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
         self._table.write_records(
-            addresses, self.layout.number, rows.keys, rows.fields, rows.counts, rows.steps, numbers
+            addresses, self.layout.tail, self.layout.places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )
 
     def remove(self, keys):

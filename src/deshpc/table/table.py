@@ -6,7 +6,7 @@ from itertools import cycle
 
 import numpy as np
 
-from deshpc.backend.record import CACHE_LINE, WEIGHTS, RecordLayout
+from deshpc.backend.record import RecordLayout, cache_lines
 from deshpc.hashing.partition import owners
 from deshpc.table.routed import WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
@@ -150,11 +150,10 @@ class Table:
         )
 
     def _update(self, shard, rule, step, clip, l2, inverse_scale):
-        layout, size = self.layout, np.dtype(self.layout.precision).itemsize
-        lines = -(-(WEIGHTS + layout.numbers * size) // CACHE_LINE)
+        layout = self.layout
         self._backend.update.rows(
-            rule, self.lanes, layout.number, self.zero, layout.dim, layout.scalar_state, lines, shard.addresses,
-            inverse_scale, *self._sums_of(shard), step, clip, l2,
+            rule, self.lanes, layout.number, self.zero, layout.dim, layout.linear_state, layout.tail,
+            cache_lines(layout.used_bytes), shard.addresses, inverse_scale, *self._sums_of(shard), step, clip, l2,
         )  # fmt: skip
 
     def _square_norms(self, shard, inverse_scale):

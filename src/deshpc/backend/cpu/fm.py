@@ -14,7 +14,7 @@ from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload, szero
 from deshpc.backend.cpu.values import embedding_value, linear_value
-from deshpc.backend.record import CACHE_LINE, WEIGHTS
+from deshpc.backend.record import CACHE_LINE, EMBEDDING
 from deshpc.jit import kernel
 
 BLOCK = 16  # samples that a dense feature's gradient is summed over at a time
@@ -29,8 +29,7 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
     state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
     """
     last = len(local) - 1
-    embedding = WEIGHTS + size_of(number)
-    lines = (embedding + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     half = cast(0.5, zero)
     halves = vsplat(lanes, half)
     nothing = cast(0, at(state, 0))
@@ -46,8 +45,8 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
             c = np.int64(at(local, j))
             highest = max(highest, c)
             record = at(addresses, c)
-            v = vload(lanes, record + embedding) * vsplat(lanes, embedding_value(values, j, zero))
-            weight = cast(load(record + WEIGHTS, number), zero)
+            v = vload(lanes, record + EMBEDDING) * vsplat(lanes, embedding_value(values, j, zero))
+            weight = cast(load(record + EMBEDDING - size_of(number), number), zero)
             scalar = accumulate_product(scalar, weight, linear_value(values, j, zero), scale)
             total = accumulate(total, v, scale)
             squares = accumulate_product(squares, v, v * halves, scale)
@@ -147,11 +146,11 @@ def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
         total, scalar = 0.0, 0.0
         for j in range(at(offsets, i), at(offsets, i + 1)):
             record = at(addresses, np.int64(at(local, j)))
-            v = vload(lanes, record + WEIGHTS + size_of(number))
+            v = vload(lanes, record + EMBEDDING)
             x, xl = embedding_value(values, j, 0.0), linear_value(values, j, 0.0)
             square = np.float64(vsum(v * v)) * x * x
             total += math.sqrt(square)
-            scalar += abs(np.float64(load(record + WEIGHTS, number)) * xl) + 0.5 * square
+            scalar += abs(np.float64(load(record + EMBEDDING - size_of(number), number)) * xl) + 0.5 * square
         size = max(total, scalar)
         if scalar != scalar or not size <= worst:
             worst, where = scalar if scalar != scalar else size, i

@@ -3,10 +3,10 @@
 import numpy as np
 
 from deshpc.backend.cpu.ahead import ROWS
-from deshpc.backend.cpu.memory import at, cast, load, prefetch, put
+from deshpc.backend.cpu.memory import at, cast, load, prefetch, put, size_of
 from deshpc.backend.cpu.sums import accumulate_product
 from deshpc.backend.cpu.values import linear_value
-from deshpc.backend.record import WEIGHTS
+from deshpc.backend.record import EMBEDDING
 from deshpc.jit import kernel
 
 
@@ -19,10 +19,10 @@ def partial(number, zero, scale, offsets, local, values, addresses, weights, sta
     weights : (distinct) of the compute type, scratch: the distinct rows' weights side by side stay in the nearest caches
     state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
     """
-    last = len(addresses) - 1
+    last, place = len(addresses) - 1, EMBEDDING - size_of(number)
     for c in range(last + 1):
-        prefetch(at(addresses, min(c + ROWS, last)) + WEIGHTS)
-        put(weights, c, cast(load(at(addresses, c) + WEIGHTS, number), zero))
+        prefetch(at(addresses, min(c + ROWS, last)) + place)
+        put(weights, c, cast(load(at(addresses, c) + place, number), zero))
     for i in range(len(offsets) - 1):
         total = cast(0, at(state, 0))
         for j in range(at(offsets, i), at(offsets, i + 1)):
@@ -79,7 +79,7 @@ def magnitude(number, offsets, local, values, addresses):
     for i in range(len(offsets) - 1):
         total = 0.0
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            weight = np.float64(load(at(addresses, np.int64(at(local, j))) + WEIGHTS, number))
+            weight = np.float64(load(at(addresses, np.int64(at(local, j))) + EMBEDDING - size_of(number), number))
             total += abs(weight * linear_value(values, j, weight))
         if not total <= worst:
             worst, where = total, i

@@ -9,7 +9,7 @@ import numpy as np
 
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat
-from deshpc.backend.record import CACHE_LINE, WEIGHTS
+from deshpc.backend.record import CACHE_LINE, EMBEDDING
 from deshpc.jit import kernel
 
 AHEAD = 16  # records between asking for one and copying it
@@ -74,15 +74,15 @@ def segment_addresses(message, begins, counts, stride, shift, addresses):
 
 
 @kernel
-def send_rows(number, width, lines, local, addresses, targets):
-    """Copy the `width` weights of the record of every requested key to its place (targets, int64 addresses)."""
+def send_rows(number, first, width, lines, local, addresses, targets):
+    """Copy the `width` weights, from offset `first` on, of the record of every requested key to its place (int64 addresses)."""
     size = size_of(number)
     last = len(local) - 1
     for j in range(len(local)):
         soon = at(addresses, np.int64(at(local, min(j + AHEAD, last))))
         for line in range(lines):
             prefetch(soon + line * CACHE_LINE)
-        source = at(addresses, np.int64(at(local, j))) + WEIGHTS
+        source = at(addresses, np.int64(at(local, j))) + first
         target = at(targets, j)
         for c in range(width):
             store(target + c * size, load(source + c * size, number))
@@ -113,7 +113,7 @@ def subtract_own(lanes, number, zero, dim, addresses, vector_sums, self_sums):
     """vector_sums[c] -= v self_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
     base = address_of(vector_sums, 0)
     for c in range(len(addresses)):
-        v = vload(lanes, at(addresses, c) + WEIGHTS + size_of(number))
+        v = vload(lanes, at(addresses, c) + EMBEDDING)
         place = base + c * dim * size_of(zero)
         astore(place, vfma(v, vsplat(lanes, -at(self_sums, c)), aload(lanes, place)))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
-from deshpc.backend.record import CHUNK_ROWS_LOG2, COUNT, FIELD, KEY, STEP, WEIGHTS
+from deshpc.backend.record import CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP
 from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
 
@@ -56,22 +56,14 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
     scale : float32, sqrt(3) times the standard deviation;  start : `backend.rules.StateStart`
     """
     store(address + KEY, key)
-    store(address + STEP, np.uint32(step))
-    store(address + COUNT, np.uint32(0))
-    store(address + FIELD, np.uint32(field))
-    size = size_of(zero)
-    place = address + WEIGHTS
-    for _ in range(scalars):
-        store(place, zero)
-        place += size
-    embedding = place
+    size, embedding = size_of(zero), address + EMBEDDING
+    if scalars:
+        store(embedding - size, zero)
+    place = embedding
     state = fold(seed, key)
     for column in range(dim):
         weight = uniform24(fold(state, np.uint64(column))) * scale
         store(place, cast(weight, zero))
-        place += size
-    for plane in range(scalars * start.planes):
-        store(place, cast(start.first if plane == 0 else start.second, zero))
         place += size
     first, numbers = cast(start.first, zero), width * start.planes
     if start.slope != 0 or start.jump != 0:
@@ -84,6 +76,13 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
     second = cast(start.second, zero)
     for column in range(width, numbers):
         store(place + column * size, second)
+    place += numbers * size
+    for plane in range(scalars * start.planes):
+        store(place, first if plane == 0 else second)
+        place += size
+    store(place + STEP, np.uint32(step))
+    store(place + COUNT, np.uint32(0))
+    store(place + FIELD, np.uint32(field))
 
 
 @kernel
@@ -153,27 +152,28 @@ def indexed_rows(buckets, keys, rows, marks):
 
 
 @kernel
-def read_records(rows, chunks, record_bytes, zero, fields, counts, steps, numbers):
-    """Copy records out: fields, counts, last steps and numbers (n, weights and state) of `rows`."""
-    size = size_of(zero)
+def read_records(rows, chunks, record_bytes, tail, places, zero, fields, counts, steps, numbers):
+    """Copy records out: fields, counts, last steps and numbers (n, weights and state) of `rows`.
+
+    tail, places : of the `RecordLayout`: where last step, count and field begin, where each of the numbers lies
+    """
     for j in range(len(rows)):
         address = record_address(chunks, record_bytes, np.int64(rows[j]))
-        fields[j] = np.uint16(load(address + FIELD, np.uint32(0)))
-        counts[j] = load(address + COUNT, np.uint32(0))
-        steps[j] = load(address + STEP, np.uint32(0))
+        fields[j] = np.uint16(load(address + tail + FIELD, np.uint32(0)))
+        counts[j] = load(address + tail + COUNT, np.uint32(0))
+        steps[j] = load(address + tail + STEP, np.uint32(0))
         for i in range(numbers.shape[1]):
-            numbers[j, i] = load(address + WEIGHTS + i * size, zero)
+            numbers[j, i] = load(address + at(places, i), zero)
 
 
 @kernel
-def write_records(addresses, zero, keys, fields, counts, steps, numbers):
+def write_records(addresses, tail, places, keys, fields, counts, steps, numbers):
     """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
-    size = size_of(zero)
     for j in range(len(addresses)):
         address = at(addresses, j)
         store(address + KEY, keys[j])
-        store(address + FIELD, np.uint32(fields[j]))
-        store(address + COUNT, counts[j])
-        store(address + STEP, steps[j])
+        store(address + tail + FIELD, np.uint32(fields[j]))
+        store(address + tail + COUNT, counts[j])
+        store(address + tail + STEP, steps[j])
         for i in range(numbers.shape[1]):
-            store(address + WEIGHTS + i * size, numbers[j, i])
+            store(address + at(places, i), numbers[j, i])

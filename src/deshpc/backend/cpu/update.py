@@ -13,7 +13,7 @@ from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put,
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import astore, vfma, vsplat, vsum, vwide
 from deshpc.backend.cpu.sums import sload, szero, total_value, vector_value
-from deshpc.backend.record import CACHE_LINE, COUNT, STEP, WEIGHTS
+from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
 from deshpc.jit import kernel
 
 AHEAD = 16  # rows between asking for a record and updating it
@@ -29,11 +29,11 @@ def ask(addresses, c, lines):
 
 
 @kernel(inline=True)
-def note_update(record, step):
-    """Write last step and count of a record."""
-    store(record + STEP, np.uint32(step))
-    count = load(record + COUNT, np.uint32(0)) + np.uint32(1)  # Numba adds two uint32 as a uint64
-    store(record + COUNT, np.uint32(count))
+def note_update(tail, step):
+    """Write last step and count of the record whose tail is at this address."""
+    store(tail + STEP, np.uint32(step))
+    count = load(tail + COUNT, np.uint32(0)) + np.uint32(1)  # Numba adds two uint32 as a uint64
+    store(tail + COUNT, np.uint32(count))
 
 
 @kernel(inline=True)
@@ -52,52 +52,48 @@ def renew(rule, lanes, number, zero, place, weight, gradient, state, plane, clip
 
 @kernel
 def rows(
-    rule, lanes, number, zero, dim, planes, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, step, clip, l2
-):
+    rule, lanes, number, zero, dim, linear_state, tail, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums,
+    step, clip, l2,
+):  # fmt: skip
     """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
-    rule : a class of `backend.rules`;  planes : state numbers of a linear weight;  lines : cache lines of a record
-    clip, l2 : of the compute type.  The state follows the weights: that of the linear weight, then of the embedding.
+    rule : a class of `backend.rules`;  linear_state, tail : of the `RecordLayout`;  lines : cache lines of a record
+    clip, l2 : of the compute type
     """
     size = size_of(number)
     for c in range(len(addresses)):
         record = ask(addresses, c, lines)
-        note_update(record, step)
-        place = record + WEIGHTS
-        state = place + dim * size
+        note_update(record + tail, step)
+        place = record + EMBEDDING
         shrink = zero
         if self_sums is not None:
             shrink = total_value(at(self_sums, c), zero, inverse_scale)
         if scalar_sums is not None:
-            state += size
             gradient = total_value(at(scalar_sums, c), zero, inverse_scale)
-            weight = read(None, number, zero, place)
-            renew(rule, None, number, zero, place, weight, gradient, state, size, clip, l2)
+            weight = read(None, number, zero, place - size)
+            renew(rule, None, number, zero, place - size, weight, gradient, record + linear_state, size, clip, l2)
             put(scalar_sums, c, cast(0, at(scalar_sums, c)))
-            place += size
-            state += planes * size
         if self_sums is not None:
             put(self_sums, c, cast(0, at(self_sums, c)))
         if lanes is not None:
             v = read(lanes, number, zero, place)
             slope = embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v)
-            renew(rule, lanes, number, zero, place, v, slope, state, dim * size, clip, l2)
+            renew(rule, lanes, number, zero, place, v, slope, place + dim * size, dim * size, clip, l2)
             astore(address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0)), szero(lanes))
 
 
 @kernel
 def square_norms(lanes, number, zero, dim, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, norms):
     """norms (distinct) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
-    lines = 0 if self_sums is None else 1 + (WEIGHTS + dim * size_of(number)) // CACHE_LINE
+    lines = 0 if self_sums is None else (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     for c in range(len(addresses)):
-        place = ask(addresses, c, lines) + WEIGHTS
+        place = ask(addresses, c, lines) + EMBEDDING
         norm = 0.0
         shrink = zero
         if self_sums is not None:
             shrink = total_value(at(self_sums, c), zero, inverse_scale)
         if scalar_sums is not None:
             norm = np.float64(total_value(at(scalar_sums, c), zero, inverse_scale)) ** 2
-            place += size_of(number)
         if lanes is not None:
             v = read(lanes, number, zero, place)
             wide = vwide(embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v))
