@@ -1,0 +1,90 @@
+// Sums over the samples of a batch, and the largest of their numbers.  The loss itself is elementwise (Numba).
+//
+// Contract
+//   Part p of n samples begins at sample n p / parts; a block sums a part in a fixed tree, so sums have the same bits on
+//   every schedule, and in fixed point those of the CPU.
+#include "block.cuh"
+
+constexpr int THREADS = 256;
+
+// sums[p] = sum of the losses (float64) of part p
+extern "C" __global__ void __launch_bounds__(256) sum_losses(const double* losses, int64 n, int32 parts, double* sums) {
+    const int64 part = blockIdx.x;
+    double total = 0.0;
+    for (int64 i = n * part / parts + threadIdx.x; i < n * (part + 1) / parts; i += THREADS) total += losses[i];
+    total = block_sum<THREADS>(total);
+    if (threadIdx.x == 0) sums[part] = total;
+}
+
+// sums[p] = sum of the gradients of part p: the bias's
+extern "C" __global__ void __launch_bounds__(256) sum_gradient(
+    const COMPUTE* gradient, int64 n, int32 parts, double scale, SUM* sums
+) {
+    const int64 part = blockIdx.x;
+    SUM total = 0;
+    for (int64 i = n * part / parts + threadIdx.x; i < n * (part + 1) / parts; i += THREADS)
+        total = add_term(total, gradient[i], scale);
+    total = block_sum<THREADS>(total);
+    if (threadIdx.x == 0) sums[part] = total;
+}
+
+// total[i] = sums of all parts (parts, n), added in order; they become zero.
+extern "C" __global__ void __launch_bounds__(256) sum_parts(SUM* sums, int32 parts, int64 n, SUM* total) {
+    const int64 i = thread_number();
+    if (i >= n) return;
+    SUM all = 0;
+    for (int part = 0; part < parts; part++) {
+        all += sums[part * n + i];
+        sums[part * n + i] = 0;
+    }
+    total[i] = all;
+}
+
+// Whether (a, i) goes before (b, j): NaN before all, then the larger number, then the earlier sample.
+__device__ __forceinline__ bool goes_before(double a, int64 i, double b, int64 j) {
+    const bool a_is_no_number = a != a, b_is_no_number = b != b;
+    if (a_is_no_number != b_is_no_number) return a_is_no_number;
+    if (a_is_no_number || a == b) return i < j;
+    return a > b;
+}
+
+// The worst of the numbers of each block's samples, and its sample.
+extern "C" __global__ void __launch_bounds__(256) worst(const double* numbers, int64 n, double* worst_numbers, int64* samples) {
+    __shared__ double number[THREADS];
+    __shared__ int64 sample[THREADS];
+    const int t = threadIdx.x;
+    double most = 0.0;
+    int64 where = 0;
+    for (int64 i = thread_number(); i < n; i += (int64)gridDim.x * THREADS) {
+        if (goes_before(numbers[i], i, most, where)) {
+            most = numbers[i];
+            where = i;
+        }
+    }
+    number[t] = most;
+    sample[t] = where;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        if (t < half && goes_before(number[t + half], sample[t + half], number[t], sample[t])) {
+            number[t] = number[t + half];
+            sample[t] = sample[t + half];
+        }
+        __syncthreads();
+    }
+    if (t == 0) {
+        worst_numbers[blockIdx.x] = number[0];
+        samples[blockIdx.x] = sample[0];
+    }
+}
+
+// largest[i] = the largest |value| of sample i (1 where there are none), or |dense feature|
+extern "C" __global__ void __launch_bounds__(256) largest_values(
+    const int64* offsets, int64 samples, const float* values, const float* dense, int32 n_dense, double* largest
+) {
+    const int64 i = thread_number();
+    if (i >= samples) return;
+    double most = VALUES == 0 ? 1.0 : 0.0;
+    for (int64 place = VALUES * offsets[i]; place < VALUES * offsets[i + 1]; place++) most = fmax(most, fabs((double)values[place]));
+    for (int f = 0; f < n_dense; f++) most = fmax(most, fabs((double)dense[i * n_dense + f]));
+    largest[i] = most;
+}

@@ -1,0 +1,163 @@
+// One update of every distinct key's row.  The formulas are those of rules.cuh.
+//
+// Contract
+//   addresses (n) int64 of the rows' records, 0: none.  A row's gradient is scalar_sums[c] for its linear weight and
+//   vector_sums[c] - self_sums[c] v for its embedding v (null: nothing to subtract; it may be scalar_sums itself).
+//   inverse_scale : value of a 1 in fixed point.  The sums become zero again.
+//   Set besides: SCALARS 0 or 1, RULE (rules.cuh).  Given equal sums, a row's new bits are the CPU's; under row-wise
+//   Adagrad where DIM is a power of two from 4 on.
+//   A group of LANES threads takes a row: weights, state and sums move in 16-byte loads and stores where DIM is a multiple
+//   of 4 (float32).
+#include "record.cuh"
+#include "rules.cuh"
+
+constexpr int SIZE = sizeof(NUMBER);
+constexpr int WIDE = DIM == 0 ? 1 : vector_width<NUMBER>(DIM);
+constexpr int VECTORS = DIM / WIDE;
+constexpr int LANES = lanes_for(VECTORS);
+constexpr int EACH = DIM == 0 ? 1 : (VECTORS + LANES - 1) / LANES;
+constexpr bool ROWWISE = RULE == ROWWISE_ADAGRAD;
+constexpr int STATE_AT = EMBEDDING + DIM * SIZE;
+constexpr int SCALAR_STATE_AT = STATE_AT + (DIM == 0 ? 0 : ROWWISE ? SIZE : PLANES * DIM * SIZE);
+constexpr int TAIL = SCALAR_STATE_AT + SCALARS * PLANES * SIZE;
+// sums of WIDE numbers: one or two loads of 16 bytes
+constexpr int SUMS_WIDE = sizeof(SUM) * WIDE > 16 ? 16 / sizeof(SUM) : WIDE;
+
+struct Embedding {
+    COMPUTE v[EACH][WIDE], gradient[EACH][WIDE];
+};
+
+// A lane's part of the embedding and of its gradient, before clipping and l2.
+__device__ __forceinline__ Embedding read(
+    int64 record, int lane, int64 c, const SUM* vector_sums, COMPUTE shrink, double inverse_scale
+) {
+    Embedding row = {};
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+        if (lane + e * LANES >= VECTORS) break;
+        const int first = (lane + e * LANES) * WIDE;
+        const Vector<NUMBER, WIDE> weights = load<NUMBER, WIDE>(at<NUMBER>(record, EMBEDDING) + first);
+#pragma unroll
+        for (int part = 0; part < WIDE; part += SUMS_WIDE) {
+            const Vector<SUM, SUMS_WIDE> sums = load<SUM, SUMS_WIDE>(vector_sums + c * DIM + first + part);
+#pragma unroll
+            for (int i = 0; i < SUMS_WIDE; i++) {
+                const COMPUTE v = (COMPUTE)weights.number[part + i];
+                row.v[e][part + i] = v;
+                row.gradient[e][part + i] = multiply_add(v, -shrink, value_of<COMPUTE>(sums.number[i], inverse_scale));
+            }
+        }
+    }
+    return row;
+}
+
+extern "C" __global__ void __launch_bounds__(256) rows(
+    const int64* addresses, int64 n, double inverse_scale, SUM* scalar_sums, SUM* vector_sums, SUM* self_sums, uint32 step,
+    COMPUTE clip, COMPUTE l2, COMPUTE field0, COMPUTE field1, COMPUTE field2, COMPUTE field3, COMPUTE field4,
+    COMPUTE field5, COMPUTE field6, COMPUTE field7
+) {
+    const int64 c = thread_number() / LANES;
+    if (c >= n || addresses[c] == 0) return;
+    const int lane = threadIdx.x % LANES;
+    const int64 record = addresses[c];
+    const Rule rule = {{field0, field1, field2, field3, field4, field5, field6, field7}};
+    const COMPUTE shrink = self_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(self_sums[c], inverse_scale);
+    const COMPUTE slope = SCALARS == 0 ? (COMPUTE)0 : value_of<COMPUTE>(scalar_sums[c], inverse_scale);
+    __syncwarp(group_mask<LANES>());  // all lanes have read the sums that lane 0 clears
+    if (lane == 0) {
+        *at<uint32>(record, TAIL) = step;
+        *at<uint32>(record, TAIL + 4) += 1;
+        if (SCALARS == 1) {
+            NUMBER* place = at<NUMBER>(record, EMBEDDING - SIZE);
+            COMPUTE state[2] = {0, 0};
+#pragma unroll
+            for (int plane = 0; plane < PLANES; plane++) state[plane] = (COMPUTE)*at<NUMBER>(record, SCALAR_STATE_AT + plane * SIZE);
+            const COMPUTE weight = (COMPUTE)*place, gradient = l2 * weight + clip * slope;
+            if (ROWWISE) state[0] = state[0] + gradient * gradient;
+            *place = (NUMBER)new_weight<false>(rule, weight, gradient, state);
+#pragma unroll
+            for (int plane = 0; plane < PLANES; plane++) *at<NUMBER>(record, SCALAR_STATE_AT + plane * SIZE) = (NUMBER)state[plane];
+            scalar_sums[c] = 0;
+        }
+        if (self_sums != nullptr) self_sums[c] = 0;
+    }
+#if DIM > 0
+    Embedding row = read(record, lane, c, vector_sums, shrink, inverse_scale);
+    COMPUTE squares[EACH][WIDE];
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+#pragma unroll
+        for (int i = 0; i < WIDE; i++) {
+            row.gradient[e][i] = multiply_add(l2, row.v[e][i], clip * row.gradient[e][i]);
+            squares[e][i] = row.gradient[e][i] * row.gradient[e][i];
+        }
+    }
+    COMPUTE total = 0;
+    if (ROWWISE) {
+        total = (COMPUTE)*at<NUMBER>(record, STATE_AT) + row_sum<LANES>(squares) / (COMPUTE)DIM;
+        __syncwarp(group_mask<LANES>());  // all lanes have read it
+        if (lane == 0) *at<NUMBER>(record, STATE_AT) = (NUMBER)total;
+    }
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+        if (lane + e * LANES >= VECTORS) break;
+        const int first = (lane + e * LANES) * WIDE;
+        Vector<NUMBER, WIDE> weights, planes[2];
+        if (!ROWWISE) {
+#pragma unroll
+            for (int plane = 0; plane < PLANES; plane++)
+                planes[plane] = load<NUMBER, WIDE>(at<NUMBER>(record, STATE_AT) + plane * DIM + first);
+        }
+#pragma unroll
+        for (int i = 0; i < WIDE; i++) {
+            COMPUTE state[2] = {total, 0};
+            if (!ROWWISE) {
+#pragma unroll
+                for (int plane = 0; plane < PLANES; plane++) state[plane] = (COMPUTE)planes[plane].number[i];
+            }
+            weights.number[i] = (NUMBER)new_weight<true>(rule, row.v[e][i], row.gradient[e][i], state);
+            if (!ROWWISE) {
+#pragma unroll
+                for (int plane = 0; plane < PLANES; plane++) planes[plane].number[i] = (NUMBER)state[plane];
+            }
+        }
+        store(at<NUMBER>(record, EMBEDDING) + first, weights);
+        if (!ROWWISE) {
+#pragma unroll
+            for (int plane = 0; plane < PLANES; plane++) store(at<NUMBER>(record, STATE_AT) + plane * DIM + first, planes[plane]);
+        }
+        const Vector<SUM, SUMS_WIDE> nothing = {};
+#pragma unroll
+        for (int part = 0; part < WIDE; part += SUMS_WIDE) store(vector_sums + c * DIM + first + part, nothing);
+    }
+#endif
+}
+
+// norms (n) : squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay.
+extern "C" __global__ void __launch_bounds__(256) square_norms(
+    const int64* addresses, int64 n, double inverse_scale, const SUM* scalar_sums, const SUM* vector_sums,
+    const SUM* self_sums, double* norms
+) {
+    const int64 c = thread_number() / LANES;
+    if (c >= n) return;
+    const int lane = threadIdx.x % LANES;
+    double norm = 0.0;
+    if (addresses[c] != 0) {
+        if (SCALARS == 1) {
+            const double slope = (double)value_of<COMPUTE>(scalar_sums[c], inverse_scale);
+            norm = slope * slope;
+        }
+#if DIM > 0
+        const COMPUTE shrink = self_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(self_sums[c], inverse_scale);
+        const Embedding row = read(addresses[c], lane, c, vector_sums, shrink, inverse_scale);
+        double squares[EACH][WIDE];
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+#pragma unroll
+            for (int i = 0; i < WIDE; i++) squares[e][i] = (double)row.gradient[e][i] * (double)row.gradient[e][i];
+        }
+        norm += row_sum<LANES>(squares);
+#endif
+    }
+    if (lane == 0) norms[c] = norm;
+}
