@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.backend.cpu.ahead import ask_for
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
-from deshpc.backend.record import CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP
+from deshpc.backend.record import CACHE_LINE, CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP, TAIL_BYTES
 from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
 
@@ -23,6 +24,7 @@ BUCKET_BYTES = 64
 SLOTS = 4
 ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
 AHEAD = 40  # keys between asking for a bucket and entering one
+RECORDS_AHEAD = 16  # records between asking for one and copying it
 _CHUNK_MASK = (1 << CHUNK_ROWS_LOG2) - 1
 
 
@@ -157,8 +159,10 @@ def read_records(rows, chunks, record_bytes, tail, places, zero, fields, counts,
 
     tail, places : of the `RecordLayout`: where last step, count and field begin, where each of the numbers lies
     """
-    for j in range(len(rows)):
-        address = record_address(chunks, record_bytes, np.int64(rows[j]))
+    last, lines = len(rows) - 1, (tail + TAIL_BYTES + CACHE_LINE - 1) // CACHE_LINE
+    for j in range(last + 1):
+        ask_for(record_address(chunks, record_bytes, np.int64(at(rows, min(j + RECORDS_AHEAD, last)))), lines)
+        address = record_address(chunks, record_bytes, np.int64(at(rows, j)))
         fields[j] = np.uint16(load(address + tail + FIELD, np.uint32(0)))
         counts[j] = load(address + tail + COUNT, np.uint32(0))
         steps[j] = load(address + tail + STEP, np.uint32(0))
@@ -169,7 +173,9 @@ def read_records(rows, chunks, record_bytes, tail, places, zero, fields, counts,
 @kernel
 def write_records(addresses, tail, places, keys, fields, counts, steps, numbers):
     """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
-    for j in range(len(addresses)):
+    last, lines = len(addresses) - 1, (tail + TAIL_BYTES + CACHE_LINE - 1) // CACHE_LINE
+    for j in range(last + 1):
+        ask_for(at(addresses, min(j + RECORDS_AHEAD, last)), lines)
         address = at(addresses, j)
         store(address + KEY, keys[j])
         store(address + tail + FIELD, np.uint32(fields[j]))
