@@ -1,0 +1,264 @@
+"""The device: memory, modules, launches (see the package)."""
+
+import collections
+import ctypes
+import functools
+import itertools
+import re
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from executor import compile as compiling
+from executor import coverage
+from executor.arrays import DeviceArray, allocation_of, describe, host_view, require_array
+from executor.elementwise import Elementwise
+from executor.errors import ExecutorError
+from executor.line_table import line_table
+from executor.schedule import ORDERS, Schedule
+
+_ONE_AT_A_TIME = threading.RLock()  # the runtime has one state a process
+_NUMBERS = itertools.count(1)
+_LARGEST_BLOCK, _LARGEST_SHARED = 1024, 227 << 10
+
+
+class _Options(ctypes.Structure):
+    """LaunchOptions of native/scheduler.h."""
+
+    _fields_ = [(name, ctypes.c_uint64) for name in ("seed", "budget", "dynamic_shared")]
+    _fields_ += [("preemption", ctypes.c_double)]
+    _fields_ += [(name, ctypes.c_int32) for name in ("order", "resident", "blocks", "threads", "checked", "initialised", "device")]
+
+
+@functools.cache
+def _load_runtime(path):
+    runtime = ctypes.CDLL(str(path))
+    runtime.executor_allocate.restype = ctypes.c_void_p
+    runtime.executor_allocate.argtypes = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32, ctypes.c_int64, ctypes.c_int32]
+    runtime.executor_address.restype = ctypes.c_uint64
+    runtime.executor_address.argtypes = runtime.executor_free.argtypes = [ctypes.c_void_p]
+    runtime.executor_mark_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    runtime.executor_copy_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    runtime.executor_launch.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint64, ctypes.c_void_p]
+    return runtime
+
+
+class _Allocation:
+    """Memory of one `empty` or `zeros`; given back when no array uses it any more."""
+
+    def __init__(self, device, shape, dtype, where):
+        self.runtime, self.number = device._runtime, next(_NUMBERS)
+        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        granule = 4 if dtype.itemsize % 4 == 0 else 1
+        self.handle = self.runtime.executor_allocate(nbytes, granule, device._number, self.number, device.mode == "check")
+        if not self.handle:
+            raise MemoryError(f"no memory for {describe(dtype, shape)}")
+        self.address = self.runtime.executor_address(self.handle)
+        device._names[self.number] = f"{describe(dtype, shape)} allocated at {where}"
+        buffer = (ctypes.c_char * max(nbytes, 1)).from_address(self.address)
+        self.host = np.frombuffer(buffer, np.uint8, nbytes).view(dtype).reshape(shape)
+        weakref.finalize(self, device._to_free.append, self.handle).atexit = False
+
+    def mark_written(self, array):
+        self.runtime.executor_mark_written(self.handle, _address(array) - self.address, array.nbytes)
+
+
+def _address(array):
+    return host_view(array).ctypes.data
+
+
+class Function:
+    """A kernel of a module, with its signature."""
+
+    def __init__(self, module, name, parameters):
+        self.module, self.name, self.parameters = module, name, parameters
+        library = module.library
+        if not hasattr(library, name):
+            raise ExecutorError(f'{module.name}: kernel {name} is not extern "C": its name would be mangled')
+        text = ctypes.create_string_buffer(1 << 14)
+        getattr(library, f"executor_describe_{name}")(text)
+        self.signature = [tuple(one.split()) for one in text.value.decode().split(",") if one]
+        self.entry = ctypes.cast(getattr(library, f"executor_entry_{name}"), ctypes.c_void_p)
+
+    def parameter(self, number):
+        name = self.parameters[number] if number < len(self.parameters) else "?"
+        return f"argument {number} '{name}'"
+
+
+class Module:
+    """A compiled source."""
+
+    def __init__(self, device, name, text, constants):
+        self.name, self._device = name, device
+        self.compiled, self._kernels = compiling.compile_kernels(name, text, constants, device.mode)
+        self.library = ctypes.CDLL(str(self.compiled.library))
+        if device.mode == "coverage":
+            coverage.register(self)
+
+    def function(self, kernel_name):
+        if kernel_name not in self._kernels:
+            raise ExecutorError(f"{self.name} has no kernel {kernel_name}; it has {', '.join(self._kernels) or 'none'}")
+        return Function(self, kernel_name, self._kernels[kernel_name])
+
+    def coverage(self):
+        """{(file, line): count} of this module's kernels so far, in coverage mode."""
+        return coverage.of_module(self)
+
+
+class ExecutorDevice:
+    """`schedule` may be changed between launches.  `initialised=False` lets kernels read what nobody has written."""
+
+    name = "executor"
+
+    def __init__(self, schedule=None, mode="check", initialised=True):
+        if mode not in compiling.MODES:
+            raise ValueError(f"mode {mode!r}: expected one of {', '.join(compiling.MODES)}")
+        self.schedule, self.mode, self.initialised = schedule or Schedule(), mode, initialised
+        self.synchronisations = self.switches = self.accesses = 0
+        self._runtime = _load_runtime(compiling.runtime())
+        self._number = next(_NUMBERS)
+        self._names = {}
+        self._to_free = collections.deque()  # the collector may run during a launch, which must not lose memory
+
+    # ------------------------------------------------------------------ memory
+
+    def empty(self, shape, dtype):
+        """Contents are garbage, and count as unwritten."""
+        shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        with _ONE_AT_A_TIME:
+            self._free()
+            allocation = _Allocation(self, shape, np.dtype(dtype), _caller())
+        return DeviceArray(allocation, allocation.host)
+
+    def zeros(self, shape, dtype):
+        array = self.empty(shape, dtype)
+        array.fill(0)
+        return array
+
+    def to_device(self, host, target):
+        """Copy a NumPy array into a device array of the same shape and type."""
+        require_array(target, "to_device")
+        if not isinstance(host, np.ndarray) or host.shape != target.shape or host.dtype != target.dtype:
+            got = describe(host.dtype, host.shape) if isinstance(host, np.ndarray) else type(host).__name__
+            raise ExecutorError(f"to_device: expected {describe(target.dtype, target.shape)}; got {got}")
+        host_view(target)[...] = host
+        allocation_of(target).mark_written(target)
+
+    def to_host(self, array):
+        """A copy as a NumPy array: the only operation that waits for the device."""
+        self.synchronisations += 1
+        return host_view(require_array(array, "to_host")).copy()
+
+    def copy(self, source, target):
+        """From a device array to another of the same shape and type."""
+        require_array(source, "copy"), require_array(target, "copy")
+        if source.shape != target.shape or source.dtype != target.dtype:
+            raise ExecutorError(f"copy: {source!r} to {target!r}: shapes or types differ")
+        host_view(target)[...] = host_view(source)
+        to, from_ = allocation_of(target), allocation_of(source)
+        with _ONE_AT_A_TIME:
+            self._runtime.executor_copy_written(to.handle, _address(target) - to.address, from_.handle, _address(source) - from_.address, source.nbytes)
+
+    def address(self, array):
+        return _address(require_array(array, "address"))
+
+    def synchronize(self):
+        """Nothing to wait for: a launch has ended when it returns."""
+
+    def _free(self):
+        while self._to_free:
+            self._runtime.executor_free(self._to_free.popleft())
+
+    # ------------------------------------------------------------------ kernels
+
+    def compile(self, name, source, constants):
+        """A module of the kernels in `source`, whose included files have been expanded."""
+        return Module(self, name, source, constants)
+
+    def launch(self, function, blocks, threads, arguments, shared_bytes=0):
+        """Run a kernel; ExecutorError if the arguments do not fit its parameters, or for what goes wrong in it."""
+        where = f"{function.module.name}, kernel {function.name}"
+        if not 1 <= threads <= _LARGEST_BLOCK or not 1 <= blocks < 1 << 31 or not 0 <= shared_bytes <= _LARGEST_SHARED:
+            raise ExecutorError(f"{where}: {blocks} blocks of {threads} threads with {shared_bytes} bytes of shared memory")
+        if len(arguments) != len(function.signature):
+            raise ExecutorError(f"{where}: {len(arguments)} arguments for {len(function.signature)} parameters")
+        values = [_marshal(f"{where}: {function.parameter(i)}", value, *function.signature[i]) for i, value in enumerate(arguments)]
+        pointers = (ctypes.c_void_p * max(len(values), 1))(*[ctypes.addressof(value) for value in values])
+        schedule = self.schedule
+        options = _Options(
+            seed=schedule.seed, budget=schedule.budget, dynamic_shared=shared_bytes, preemption=schedule.preemption,
+            order=ORDERS.index(schedule.order), resident=schedule.resident_blocks, blocks=blocks, threads=threads,
+            checked=self.mode == "check", initialised=self.initialised, device=self._number,
+        )  # fmt: skip
+        message, statistics = ctypes.create_string_buffer(1 << 13), (ctypes.c_uint64 * 2)()
+        with _ONE_AT_A_TIME:
+            self._free()
+            failed = self._runtime.executor_launch(
+                function.entry, pointers, ctypes.byref(options), message, len(message), statistics
+            )
+        self.switches, self.accesses = statistics
+        if failed:
+            text = self._readable(message.value.decode(), function, arguments)
+            raise ExecutorError(f"{where}, {schedule.order} schedule, seed {schedule.seed}: {text}")
+
+    def _readable(self, text, function, arguments):
+        passed = {}
+        for number, value in enumerate(arguments):
+            if isinstance(value, DeviceArray):
+                passed.setdefault(allocation_of(value).number, function.parameter(number))
+
+        def place(match):
+            found = line_table(function.module.compiled.library).find(int(match[1], 16) - 1)
+            return f"{found[0]}:{found[1]}" if found else f"offset {match[1]}"
+
+        def array(match):
+            number = int(match[1])
+            name = self._names.get(number, "an array of another device")
+            return f"{passed[number]}, {name}" if number in passed else name
+
+        return re.sub(r"\{array (-?\d+)\}", array, re.sub(r"\{code (0x[0-9a-f]+)\}", place, text))
+
+    def elementwise(self, body):
+        """`callable(count, *arguments)` that runs `body(i, *arguments)` for all i below count."""
+        return Elementwise(self, body)
+
+
+def _caller():
+    """File and line outside this package that asked for memory."""
+    frame, here = sys._getframe(1), str(Path(__file__).parent)
+    while frame.f_back and frame.f_code.co_filename.startswith(here):
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def _marshal(what, value, form, kind, size, alignment):
+    """A ctypes object that holds the argument as the kernel's parameter."""
+    size = int(size)
+    if form == "pointer":
+        if value is None:
+            return ctypes.c_uint64(0)
+        if not isinstance(value, DeviceArray):
+            raise ExecutorError(f"{what}: a pointer, which takes a device array or None; got {type(value).__name__}")
+        dtype = value.dtype
+        fits = kind == "V" or (dtype.itemsize == size and (dtype.kind == kind or {dtype.kind, kind} <= {"i", "u"}))
+        if not fits:
+            raise ExecutorError(f"{what}: the kernel reads {_type_name(kind, size)}; got {describe(dtype, value.shape)}")
+        if not host_view(value).flags.c_contiguous:
+            raise ExecutorError(f"{what}: {describe(dtype, value.shape)} is not contiguous")
+        if _address(value) % int(alignment):
+            raise ExecutorError(f"{what}: the array's address is not a multiple of {alignment}")
+        return ctypes.c_uint64(_address(value))
+    if not isinstance(value, np.generic):
+        raise ExecutorError(f"{what}: a {_type_name(kind, size)}, which takes a NumPy scalar of that type; got {type(value).__name__}")
+    if value.dtype.kind != kind or value.dtype.itemsize != size:
+        raise ExecutorError(f"{what}: a {_type_name(kind, size)}; got {value.dtype}")
+    return ctypes.create_string_buffer(value.tobytes(), max(size, 16))
+
+
+def _type_name(kind, size):
+    if kind == "b":
+        return "bool"
+    return f"a structure of {size} bytes" if kind == "V" else f"{ {'i': 'int', 'u': 'uint', 'f': 'float'}[kind]}{8 * size}"

@@ -1,0 +1,79 @@
+// The device's memory: which addresses belong to which allocation, and what is known about their bytes.
+//
+// Every allocation lies between pages without access, and the addresses of freed ones are not given out again for
+// a long time, so that an access after free can be told from an access to something else.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+
+constexpr uint32_t no_block = ~0u;
+
+// One access that a later one may race with.
+struct Access {
+    uint32_t generation = 0;  // of the region when it was made; others have been forgotten
+    uint32_t thread;          // number in the grid
+    uint32_t thread_clock, block_clock;
+    uint64_t code : 48;  // address of the instruction after it
+    uint64_t bytes : 8;  // which bytes of the granule, a bit each
+    uint64_t atomic : 1;
+};
+
+// What the race detector remembers of a granule.
+struct Cell {
+    Access write, reads[2];
+};
+
+struct Region {
+    uintptr_t begin, end;
+    int64_t number;  // of the array, or -1
+    int device;
+    const char* shared_name = nullptr;  // of a __shared__ variable
+    uint32_t block = no_block;          // whose shared memory it is
+    uint32_t granule = 1;               // bytes a cell
+    uint32_t generation = 1;
+    bool checked = false;
+    uintptr_t mapping = 0;
+    size_t mapped = 0;
+    Cell* cells = nullptr;
+    uint8_t* written = nullptr;  // a bit for each byte
+
+    size_t bytes() const { return end - begin; }
+    size_t cell_count() const { return bytes() / granule + 1; }
+    void mark_written(size_t offset, size_t count);
+    bool is_written(size_t offset, size_t count) const;
+    void forget_written();
+};
+
+struct Freed {
+    uintptr_t begin, end;
+    int64_t number;
+};
+
+class Memory {
+public:
+    // Bytes aligned to 256, as cudaMalloc's, filled with 0xCB; nullptr if there are none left.
+    Region* allocate(size_t bytes, uint32_t granule, int device, int64_t number, bool checked);
+    void free(Region* region, bool remember);
+    Region* find(uintptr_t address);
+    const Freed* find_freed(uintptr_t address) const;
+    void begin_generation();  // accesses so far are ordered before all that follow
+    Region* before(uintptr_t address);  // the nearest that ends at or below the address
+    Region* after(uintptr_t address);   // the nearest that begins above it
+
+private:
+    void retire();
+    std::map<uintptr_t, std::unique_ptr<Region>> regions_;
+    Region* latest_ = nullptr;
+    struct Retired {
+        uintptr_t mapping;
+        size_t mapped;
+        Freed freed;
+    };
+    std::map<uintptr_t, Retired> freed_;
+    std::deque<uintptr_t> order_of_freeing_;
+};
+
+extern Memory memory;
