@@ -21,6 +21,7 @@ class DeviceArray:
     size = property(lambda self: self._host.size)
     nbytes = property(lambda self: self._host.nbytes)
     ndim = property(lambda self: self._host.ndim)
+    flags = property(lambda self: self._host.flags)
 
     def __len__(self):
         return len(self._host)

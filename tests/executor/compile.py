@@ -111,12 +111,12 @@ def _runtime(chosen):
 
 
 @functools.cache
-def _headers():
-    return [(path.name, path.read_text()) for path in sorted(NATIVE.glob("*.h"))]
+def _recipe():
+    return [path.read_text() for path in [Path(__file__), *sorted(NATIVE.glob("*.h"))]]
 
 
 def _cached(chosen, name, sources, flags, runtime, mode):
-    parts = (sources, flags, _headers(), chosen, runtime and runtime.name)
+    parts = (sources, flags, _recipe(), chosen, runtime and runtime.name)
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
     folder = cache_directory()
     library = folder / f"{digest}.so"
@@ -142,7 +142,8 @@ def _compile(chosen, name, sources, flags, runtime, folder, soname):
     # A module is linked with its runtime by that library's name alone: it is loaded already.
     libraries = [str(runtime), "-Wl,-rpath,$ORIGIN"] if runtime else []
     coverage = ["--coverage"] if "--coverage" in flags else []
-    _run([*chosen.command, "-shared", *coverage, "-o", "module.so", *objects, f"-Wl,-soname,{soname}", *libraries], folder, name)
+    # -O2: when it links without optimisation, Zig adds a library with __ubsan_* functions of its own.
+    _run([*chosen.command, "-shared", "-O2", *coverage, "-o", "module.so", *objects, f"-Wl,-soname,{soname}", *libraries], folder, name)
     return folder / "module.so"
 
 

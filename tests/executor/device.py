@@ -165,6 +165,20 @@ class ExecutorDevice:
     def address(self, array):
         return _address(require_array(array, "address"))
 
+    def into_host(self, array, host):
+        """Copy into a NumPy array of the same shape and type; waits for the device."""
+        host[...] = self.to_host(array)
+
+    def host_memory(self, shape, dtype):
+        """Memory of the host, which is pinned where there is a real device."""
+        return np.empty(shape, dtype)
+
+    def mark(self):
+        """A point for `wait`: everything is done when a call returns."""
+
+    def wait(self, point):
+        """Nothing to wait for."""
+
     def synchronize(self):
         """Nothing to wait for: a launch has ended when it returns."""
 

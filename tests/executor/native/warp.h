@@ -85,12 +85,16 @@ EXECUTOR_PLAIN T reduce(const char* file, int line, unsigned mask, T value, Oper
     return result;
 }
 
-EXECUTOR_PLAIN inline void syncwarp(const char* file, int line, unsigned mask = 0xffffffffu) {
-    executor_exchange(mask, 0, EXECUTOR_SYNCWARP, file, line);
-}
+struct SyncWarp {  // an object, so that the macro works with and without a mask
+    const char* file;
+    int line;
+    EXECUTOR_PLAIN void operator()(unsigned mask = 0xffffffffu) const {
+        executor_exchange(mask, 0, EXECUTOR_SYNCWARP, file, line);
+    }
+};
 }  // namespace executor
 
-#define __syncwarp(...) executor::syncwarp(__FILE__, __LINE__, ##__VA_ARGS__)
+#define __syncwarp(...) executor::SyncWarp{__FILE__, __LINE__}(__VA_ARGS__)
 #define __shfl_sync(...) executor::shuffle(__FILE__, __LINE__, __VA_ARGS__)
 #define __shfl_xor_sync(...) executor::shuffle_xor(__FILE__, __LINE__, __VA_ARGS__)
 #define __shfl_down_sync(...) executor::shuffle_down(__FILE__, __LINE__, __VA_ARGS__)
