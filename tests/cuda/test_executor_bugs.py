@@ -3,6 +3,7 @@
 A `.cu` file in planted/ is both: the macro BUG chooses.  Its lines marked `// reported` are where a message may point.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ ALL = [
         "bounds.cu",
         "copy",
         {
-            1: "out of bounds read of 4 bytes at bounds.cu:11: 0 bytes past the end of argument 0 'input', float32[100]",
+            1: "0 bytes past the end of argument 0 'input', float32[100]",
             2: "4 bytes before the begin of argument 0 'input', float32[100] allocated at test_executor_bugs.py:",
             3: "0 bytes past the end of argument 2 'output', float32[100]",
             4: "0 bytes past the end of shared 'tile' of block",
@@ -189,7 +190,7 @@ def outcomes(planted, constants, arguments=None, mode="check"):
 
 def reported_lines(file):
     lines = (PLANTED / file).read_text().splitlines()
-    return [f"{file}:{number}" for number, line in enumerate(lines, 1) if "// reported" in line]
+    return [rf"{re.escape(file)}:{number}\b" for number, line in enumerate(lines, 1) if "// reported" in line]
 
 
 def expect(messages, file, kernel, texts):
@@ -197,7 +198,7 @@ def expect(messages, file, kernel, texts):
     assert found, "not found on any schedule"
     for message in found:
         assert message.startswith(f"{file}, kernel {kernel}, "), message
-        assert any(place in message for place in reported_lines(file)), message
+        assert any(re.search(place, message) for place in reported_lines(file)), message
         assert "block" in message and "thread" in message, message
     assert any(text in message for message in found for text in texts.split("|")), found[0]
 

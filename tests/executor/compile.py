@@ -143,7 +143,8 @@ def _compile(chosen, name, sources, flags, runtime, folder, soname):
     libraries = [str(runtime), "-Wl,-rpath,$ORIGIN"] if runtime else []
     coverage = ["--coverage"] if "--coverage" in flags else []
     # -O2: when it links without optimisation, Zig adds a library with __ubsan_* functions of its own.
-    _run([*chosen.command, "-shared", "-O2", *coverage, "-o", "module.so", *objects, f"-Wl,-soname,{soname}", *libraries], folder, name)
+    # -Bsymbolic: a kernel may have the name of a function of the C library.
+    _run([*chosen.command, "-shared", "-O2", "-Wl,-Bsymbolic", *coverage, "-o", "module.so", *objects, f"-Wl,-soname,{soname}", *libraries], folder, name)
     return folder / "module.so"
 
 

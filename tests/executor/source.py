@@ -6,11 +6,12 @@ from executor.errors import ExecutorError
 
 _SKIPPED = r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\""
 _ALIGNED = r"(?:(?:__align__|alignas)\s*\([^)]*\)\s*)?"
-_TYPE = r"((?:[\w:]|<[^;>]*>|\s)+?)"
+_TYPE = r"(?:[\w:*]|<[^;>]*>|\s)+?"
+_THEN = r"(?:\s+|(?<=\*))"
 _SHARED = re.compile(
     rf"(?P<skipped>{_SKIPPED})"
-    rf"|\bextern\s+{_ALIGNED}__shared__\s+{_ALIGNED}(?P<open>{_TYPE})\s+(?P<open_name>\w+)\s*\[\s*\]\s*;"
-    rf"|(?P<volatile>\bvolatile\s+)?\b__shared__\s+{_ALIGNED}(?P<type>{_TYPE})\s+(?P<name>\w+)\s*(?P<bounds>(?:\[[^\]]*\]\s*)*);",
+    rf"|\bextern\s+{_ALIGNED}__shared__\s+{_ALIGNED}(?P<open>{_TYPE}){_THEN}(?P<open_name>\w+)\s*\[\s*\]\s*;"
+    rf"|(?P<volatile>\bvolatile\s+)?\b__shared__\s+{_ALIGNED}(?P<type>{_TYPE}){_THEN}(?P<name>\w+)\s*(?P<bounds>(?:\[[^\]]*\]\s*)*);",
     re.DOTALL,
 )
 _KERNEL = re.compile(r"__global__\s+(?:__launch_bounds__\s*\([^)]*\)\s+)?void\s+(?:__launch_bounds__\s*\([^)]*\)\s+)?(\w+)\s*\(")

@@ -25,7 +25,7 @@ extern "C" __global__ void copy(const float* input, int count, float* output) {
     mine[thread == 0 ? -1 : 0] = 1.0f;  // reported
 #elif BUG == 7
     int last[2] = {i, i};
-    last[count % 2 + 1] = 2 * i;  // reported
+    last[count % 2 + 2] = 2 * i;  // reported
     if (i < count) output[i] = (float)last[i % 2];
 #else
     if (i < count) output[i] = *mine;
