@@ -15,17 +15,7 @@ constexpr int VECTOR_STATE = STATE_WIDTH * PLANES;
 constexpr int STATE_AT = EMBEDDING + DIM * SIZE;           // of the embedding
 constexpr int SCALAR_STATE_AT = STATE_AT + VECTOR_STATE * SIZE;  // of the linear weight
 constexpr int TAIL = SCALAR_STATE_AT + SCALARS * PLANES * SIZE;
-constexpr int NUMBERS = SCALARS + DIM + SCALARS * PLANES + VECTOR_STATE;
 
-// Where the i-th number of an exported row lies: linear weight, embedding, state of the one, state of the other.
-__device__ __forceinline__ int64 place_of(int64 i) {
-    if (i < SCALARS) return EMBEDDING - SIZE;
-    i -= SCALARS;
-    if (i < DIM) return EMBEDDING + i * SIZE;
-    i -= DIM;
-    if (i < SCALARS * PLANES) return SCALAR_STATE_AT + i * SIZE;
-    return STATE_AT + (i - SCALARS * PLANES) * SIZE;
-}
 
 struct Start {
     double first, second, slope, jump;
@@ -141,35 +131,36 @@ extern "C" __global__ void __launch_bounds__(256) indexed_rows(
     marks[place] = *mark_at((uint64*)buckets, (uint32)slot);
 }
 
-// Copy records out: NUMBERS threads a row, of which the first writes field, count and last step, too.
+// Copy records out: a thread a number, of which a row's first copies field, count and last step, too.
+//   tail : where these three begin;  places (count) : where each number of a row lies
 extern "C" __global__ void __launch_bounds__(256) read_records(
-    const int32* rows, int64 n, const int64* chunks, int64 record_bytes, uint16* fields, uint32* counts, uint32* steps,
-    NUMBER* numbers
+    const int32* rows, int64 n, const int64* chunks, int64 record_bytes, int64 tail, const int64* places, int32 count,
+    uint16* fields, uint32* counts, uint32* steps, NUMBER* numbers
 ) {
-    const int64 j = thread_number() / NUMBERS, i = thread_number() % NUMBERS;
+    const int64 j = thread_number() / count, i = thread_number() % count;
     if (j >= n) return;
     const int64 record = record_address(chunks, record_bytes, rows[j]);
     if (i == 0) {
-        steps[j] = *at<uint32>(record, TAIL);
-        counts[j] = *at<uint32>(record, TAIL + 4);
-        fields[j] = (uint16)*at<uint32>(record, TAIL + 8);
+        steps[j] = *at<uint32>(record, tail);
+        counts[j] = *at<uint32>(record, tail + 4);
+        fields[j] = (uint16)*at<uint32>(record, tail + 8);
     }
-    numbers[j * NUMBERS + i] = *at<NUMBER>(record, place_of(i));
+    numbers[j * count + i] = *at<NUMBER>(record, places[i]);
 }
 
 // Fill the records at `addresses`: the inverse of read_records.
 extern "C" __global__ void __launch_bounds__(256) write_records(
-    const int64* addresses, int64 n, const uint64* keys, const uint16* fields, const uint32* counts, const uint32* steps,
-    const NUMBER* numbers
+    const int64* addresses, int64 n, int64 tail, const int64* places, int32 count, const uint64* keys,
+    const uint16* fields, const uint32* counts, const uint32* steps, const NUMBER* numbers
 ) {
-    const int64 j = thread_number() / NUMBERS, i = thread_number() % NUMBERS;
+    const int64 j = thread_number() / count, i = thread_number() % count;
     if (j >= n) return;
     const int64 record = addresses[j];
     if (i == 0) {
         *at<uint64>(record) = keys[j];
-        *at<uint32>(record, TAIL) = steps[j];
-        *at<uint32>(record, TAIL + 4) = counts[j];
-        *at<uint32>(record, TAIL + 8) = fields[j];
+        *at<uint32>(record, tail) = steps[j];
+        *at<uint32>(record, tail + 4) = counts[j];
+        *at<uint32>(record, tail + 8) = fields[j];
     }
-    *at<NUMBER>(record, place_of(i)) = numbers[j * NUMBERS + i];
+    *at<NUMBER>(record, places[i]) = numbers[j * count + i];
 }

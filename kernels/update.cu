@@ -133,7 +133,7 @@ extern "C" __global__ void __launch_bounds__(256) rows(
 #endif
 }
 
-// norms (n) : squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay.
+// norms (n) : squared norm of each row's gradient, before clipping and l2; -1 where there is no row.  The sums stay.
 extern "C" __global__ void __launch_bounds__(256) square_norms(
     const int64* addresses, int64 n, double inverse_scale, const SUM* scalar_sums, const SUM* vector_sums,
     const SUM* self_sums, double* norms
@@ -141,8 +141,9 @@ extern "C" __global__ void __launch_bounds__(256) square_norms(
     const int64 c = thread_number() / LANES;
     if (c >= n) return;
     const int lane = threadIdx.x % LANES;
-    double norm = 0.0;
+    double norm = -1.0;
     if (addresses[c] != 0) {
+        norm = 0.0;
         if (SCALARS == 1) {
             const double slope = (double)value_of<COMPUTE>(scalar_sums[c], inverse_scale);
             norm = slope * slope;

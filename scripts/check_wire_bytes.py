@@ -79,7 +79,7 @@ def measure(session, dataset):
     from deshpc.training.traffic import training_traffic
 
     group, model = session.group, session.model
-    reader = Reader(dataset, session.config.train.global_batch_samples, reads_of(model), model.backend.buffers)
+    reader = Reader(dataset, session.config.train.global_batch_samples, reads_of(model), model.backend.host_buffers)
     group.sum(0)
     time.sleep(0.2)  # let the last packets leave
     wire = sent_bytes()

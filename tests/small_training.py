@@ -8,6 +8,7 @@ import numpy as np
 from synthetic_batches import N_FIELDS, share_of
 
 from deshpc.backend.open import open_backend
+from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.config.load import build
 from deshpc.model.build import build_model
@@ -65,9 +66,13 @@ def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64",
 
 
 @contextmanager
-def small_model(comm, config, threads=1, n_dense=2, several_nodes=False):
-    """A model on `comm`.  Collective; after an error nothing is freed, since other ranks may wait elsewhere."""
-    group, backend = Group(comm), open_backend("cpu", threads)
+def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None):
+    """A model on `comm`, on a CPU backend unless another is given.
+
+    Collective; after an error nothing is freed, since other ranks may wait elsewhere.
+    """
+    group, backend = Group(comm), backend or open_backend("cpu", threads)
+    group.door = open_door(backend)
     yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes)
     backend.close()
     group.free()
@@ -80,7 +85,8 @@ def reads(model, batch):
 
 def all_samples(model, array):
     """An array (n, ...) over the samples of this rank's top, over all samples of the batch on every rank.  Collective."""
-    return array.copy() if model.exchange.whole_top else np.concatenate(model.group.gather(array))
+    array = model.backend.host(array)
+    return array if model.exchange.whole_top else np.concatenate(model.group.gather(array))
 
 
 def all_rows(model):
@@ -88,8 +94,8 @@ def all_rows(model):
     return Rows.concatenate(model.group.gather(model.table.export()))
 
 
-def train_on(comm, batches, config, threads=1):
+def train_on(comm, batches, config, threads=1, backend=None):
     """Train a new model by global batches; returns a Trained.  Collective on `comm`."""
-    with small_model(comm, config, threads, batches[0].dense.shape[1]) as model:
+    with small_model(comm, config, threads, batches[0].dense.shape[1], backend=backend) as model:
         losses = np.array([step(model, reads(model, batch)) for batch in batches])
-        return Trained(losses, all_rows(model), model.parameters.values.copy(), model.group.ledger.entries())
+        return Trained(losses, all_rows(model), model.parameters.arrays()["values"], model.group.ledger.entries())

@@ -121,11 +121,12 @@ def python(code):
     return done.stdout.split()
 
 
+# `numba_kernels` is imported where a device has been opened, and is alone in importing numba.cuda at once
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import deshpc
 names = [module.name for module in pkgutil.walk_packages(deshpc.__path__, "deshpc.")]
-names = [name for name in names if name != "deshpc.__main__"]
+names = [name for name in names if name not in ("deshpc.__main__", "deshpc.backend.cuda.numba_kernels")]
 for name in names:
     importlib.import_module(name)
 print(*names)

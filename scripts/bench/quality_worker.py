@@ -37,7 +37,7 @@ def train(session, model, train_set, eval_set, job):
     """A pass: (seconds of training after each step, evaluations not counted; [(samples, AUC, log-loss)] of evaluations;
     the best AUC that a model can be expected to reach)."""
     batch = session.config.train.global_batch_samples
-    reader = Reader(train_set, batch, reads_of(model), model.backend.buffers)
+    reader = Reader(train_set, batch, reads_of(model), model.backend.host_buffers)
     segment = max(1, round(job["every"] / batch)) if job.get("every") else reader.batches
     batches, points, clock, before, samples = reader.epoch(0), [], [], 0.0, 0
     for _ in range(0, reader.batches, segment):

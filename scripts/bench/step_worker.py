@@ -60,7 +60,7 @@ def main(job):
     model = session.build(dataset)
     stages = Stages()
     reader = Reader(
-        dataset, config.train.global_batch_samples, reads_of(model), model.backend.buffers,
+        dataset, config.train.global_batch_samples, reads_of(model), model.backend.host_buffers,
         config.train.seed, config.train.shuffle, config.train.shuffle_block_rows, config.train.shuffle_run_rows,
     )  # fmt: skip
     model.enter = stages.enter

@@ -113,7 +113,7 @@ def work(job):
     dataset = timed("load", lambda: session.load("train"))
     model = timed("build", lambda: session.build(dataset))
     reader = Reader(
-        dataset, config.train.global_batch_samples, reads_of(model), model.backend.buffers, config.train.seed,
+        dataset, config.train.global_batch_samples, reads_of(model), model.backend.host_buffers, config.train.seed,
         config.train.shuffle, config.train.shuffle_block_rows, config.train.shuffle_run_rows,
     )  # fmt: skip
     timed("pass", one_pass)

@@ -62,7 +62,7 @@ def fm_adjoint(occurrences, which, upstream):
     scalar, vector = np.zeros(ROWS, np.int64), np.zeros((ROWS, DIM), np.int64)
     own = None if values is None else np.zeros(ROWS, np.int64)
     lanes = Lanes(DIM, "float32", "float64", "int64")
-    fm.partial_adjoint(lanes, ZERO, SCALE, DIM, offsets, local, values, upstream, DIM + 1, 0, scalar, vector, own)
+    fm.partial_adjoint(lanes, ZERO, SCALE, DIM, offsets, local, values, None, upstream, DIM + 1, 0, scalar, vector, own)
     return [scalar, vector] if own is None else [scalar, vector, own]
 
 

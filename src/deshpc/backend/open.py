@@ -3,10 +3,18 @@
 from deshpc.errors import ConfigError
 
 
-def open_backend(name, threads):
-    """The backend called `name` ("auto" or "cpu") with `threads` threads for this rank."""
+def open_backend(name, threads, node_rank=0, atomic_sums=False):
+    """The backend called `name`: "cpu" (which "auto" means) with `threads` threads for this rank, or "cuda".
+
+    node_rank : this rank's number in its node, which chooses the device;  atomic_sums : see `CudaBackend`
+    """
     if name in ("auto", "cpu"):
         from deshpc.backend.cpu.backend import CpuBackend
 
         return CpuBackend(threads)
-    raise ConfigError(f"compute.backend = {name!r} is not there; choose 'cpu'")
+    if name == "cuda":
+        from deshpc.backend.cuda.backend import CudaBackend
+        from deshpc.backend.cuda.device import open_device
+
+        return CudaBackend(open_device(node_rank), atomic_sums)
+    raise ConfigError(f"compute.backend = {name!r} is not there; choose 'cpu' or 'cuda'")

@@ -30,8 +30,7 @@ def _load(model, folder, manifest):
     """(rows taken, rows of the model)."""
     require_fit(model, manifest, folder)
     dense = read_dense(require_identity(folder, manifest, DENSE))
-    for name, held in model.parameters.arrays().items():
-        held[:] = dense[name]
+    model.parameters.load(dense)
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last):
         taken += model.table.load(block)

@@ -41,10 +41,10 @@ def prepare(group, folder, best=None):
 
 
 def dense_of(model):
-    """Arguments of `write_dense` after the steps: rank 0's, copied; the other ranks, whose parameters are equal: None."""
+    """Arguments of `write_dense` after the steps: rank 0's; the other ranks, whose parameters are equal: None."""
     if model.group.rank != 0:
         return None
-    return model.parameters.names(), {name: array.copy() for name, array in model.parameters.arrays().items()}
+    return model.parameters.names(), model.parameters.arrays()
 
 
 def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None):

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from deshpc.comm.door import HostDoor
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.slots import SharedSlots
 from deshpc.errors import DeshpcError, RankError
@@ -90,6 +91,7 @@ class Group:
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self._slots = SharedSlots(self.comm) if 1 < node.size == self.size else None
         node.Free()
+        self.door = HostDoor()
 
     def free(self):
         """Give shared memory and the duplicate back.  Collective."""
@@ -107,6 +109,9 @@ class Group:
         """
         if self.size == 1:
             return done(array)
+        return self._sum_samples(self.door.out(array), traffic).then(lambda whole: self.door.back(whole, array))
+
+    def _sum_samples(self, array, traffic):
         shared = self._in_shared_memory(array)
         if self.size == 2 or (self.size & (self.size - 1) == 0 and not shared):
             own = int(self._counts(array)[self.rank])
@@ -114,7 +119,7 @@ class Group:
             if shared:
                 return self._put(array, array.nbytes, lambda parts: np.add(array, _like(array, parts[1 - self.rank]), out=array))
             return _started(self.comm.Iallreduce(self._in_place, array), array)
-        return self.reduce_samples(array, traffic).then(lambda share: self.gather_samples(share, array, traffic).wait())
+        return self._reduce_samples(array, traffic).then(lambda share: self._gather_samples(share, array, traffic).wait())
 
     def reduce_samples(self, array, traffic):
         """Add arrays (n, ...) over all ranks; each rank gets its share (`slice_of`); returns a Handle of the share.
@@ -129,6 +134,15 @@ class Group:
         """
         if self.size == 1:
             return done(array)
+        host = self.door.out(array)
+
+        def finish(share):
+            self.door.sent(host)
+            return self.door.new(share, array)
+
+        return self._reduce_samples(host, traffic).then(finish)
+
+    def _reduce_samples(self, array, traffic):
         counts = self._counts(array)
         own = int(counts[self.rank])
         self.ledger.add(traffic, (array.size - own) * array.itemsize)
@@ -163,6 +177,15 @@ class Group:
 
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
+        host, room = self.door.out(own), self.door.room(array)
+
+        def finish(whole):
+            self.door.sent(host)
+            return self.door.back(whole, array)
+
+        return self._gather_samples(host, room, traffic).then(finish)
+
+    def _gather_samples(self, own, array, traffic):
         counts = self._counts(array)
         self.ledger.add(traffic, (self.size - 1) * own.nbytes)
         if self.size > 1 and self._in_shared_memory(array):
@@ -192,10 +215,16 @@ class Group:
         """
         for entry, parts in traffic:
             self.ledger.add(entry, int(parts.sum() - parts[self.rank]))
+        host, room = self.door.out(send), self.door.room(receive)
         request = self.comm.Ialltoallv(
-            [send, (send_bytes, _displacements(send_bytes))], [receive, (receive_bytes, _displacements(receive_bytes))]
+            [host, (send_bytes, _displacements(send_bytes))], [room, (receive_bytes, _displacements(receive_bytes))]
         )
-        return _started(request, receive)
+
+        def finish(received):
+            self.door.sent(host)
+            return self.door.back(received, receive)
+
+        return _started(request, room).then(finish)
 
     def sum(self, numbers, traffic=_CONTROL):
         """Sums over ranks, in rank order, of a few float64 or int64 numbers, as an array.  Collective."""

@@ -215,8 +215,12 @@ class CheckpointConfig:
 class ComputeConfig:
     """What computes, `[compute]`."""
 
-    backend: str = option("auto", "auto or cpu", choices=("auto", "cpu"))
-    threads_per_rank: int = option(0, "0: the cores of this node divided by its ranks", minimum=0)
+    backend: str = option("auto", "auto (the same as cpu), cpu or cuda", choices=("auto", "cpu", "cuda"))
+    threads_per_rank: int = option(0, "0: the cores of this node divided by its ranks; with cuda a rank has one", minimum=0)
+    cuda_sums: str = option(
+        "ordered", "how a device adds up a row's gradients: ordered (the same bits every time) or atomic (in any order)",
+        choices=("ordered", "atomic"),
+    )
 
 
 @dataclass(frozen=True)

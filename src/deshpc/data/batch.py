@@ -15,6 +15,8 @@ class Batch:
     begins, ends   : (n) int64   sample i holds occurrences begins[i] .. ends[i] of keys, fields and values
     keys           : uint64;  fields : uint16;  values : see `backend.values`
     dense          : (n, n_dense) float32;  labels : (n) float32;  truth : (n) float32 or None
+    host           : the same samples in host memory, where this batch's arrays are a device's; then its occurrences lie side
+                     by side, and begins and ends are views of one array of offsets
     """
 
     step: int
@@ -28,6 +30,7 @@ class Batch:
     dense: np.ndarray
     labels: np.ndarray
     truth: np.ndarray | None = None
+    host: "Batch | None" = None
 
     def __len__(self):
         return len(self.labels)
@@ -35,7 +38,19 @@ class Batch:
     @property
     def occurrences(self):
         """Number of key occurrences of all samples."""
-        return int((self.ends - self.begins).sum())
+        where = self.on_host
+        return int((where.ends - where.begins).sum())
+
+    @property
+    def on_host(self):
+        """This batch in host memory."""
+        return self.host or self
+
+    def on(self, backend):
+        """This batch where the backend computes; valid until two more have been put there."""
+        arrays = self.begins, self.ends, self.keys, self.fields, self.values, self.dense, self.labels
+        placed = backend.upload(arrays)
+        return self if placed is arrays else Batch(self.step, self.global_samples, self.samples, *placed, self.truth, self)
 
     def share(self, begin, end):
         """Samples begin .. end of this batch, as views."""
@@ -51,4 +66,5 @@ class Batch:
             self.dense[begin:end],
             self.labels[begin:end],
             None if self.truth is None else self.truth[begin:end],
+            None if self.host is None else self.host.share(begin, end),
         )

@@ -25,10 +25,6 @@ class FixedPoint:
     def __init__(self, group, owners):
         self._group, self._limit = group, MOST / owners  # then no sum over owners can pass MOST
 
-    def value(self, state):
-        """Complete states in fixed point as float64."""
-        return state * (1.0 / PARTIAL_SCALE)
-
     def check_partials(self, step, magnitude):
         """Raise on every rank if a partial may leave the range.  magnitude : of `OperatorSet`.  Collective."""
         found = self._group.gather_numbers(np.array(magnitude, np.float64), Traffic("batch", "control", "eval")).wait()

@@ -88,7 +88,7 @@ class Model:
         read as zeros.  poke : called between pieces of work.  Valid until the call after the next one.  Collective.
         """
         self.enter("route")
-        routed = self.routing.route(batch, "forward" if train else "eval")
+        routed = self.routing.route(batch.on(self.backend), "forward" if train else "eval")
         poke()
         self.enter("look up")
         shards = self.table.lookup(routed, insert=train)
@@ -107,7 +107,9 @@ class Model:
         forward.state, forward.partial_shards = forward.travelling.wait()
         self.enter("finish")
         if self._fixed:
-            forward.state = self._fixed.value(forward.state)
+            value = self._scratch.array("value", forward.state.shape, np.float64)
+            self.backend.update.set_numbers(forward.state, 1.0 / PARTIAL_SCALE, value)
+            forward.state = value
             if not forward.prepared.train:
                 self._fixed.check_partials(routed.step, self._magnitude(forward))
         samples = len(routed.labels)
@@ -128,10 +130,10 @@ class Model:
             self.table.optimizer.reduction,
         )  # fmt: skip
         if self.exchange.whole_top:
-            forward.loss = done(float(loss))
+            forward.loss = Handle(loss)
         else:
             traffic = Traffic("batch", "control", "forward")
-            forward.loss = self.group.gather_numbers(loss, traffic).then(lambda parts: float(parts.sum()))
+            forward.loss = self.group.gather_numbers(loss(), traffic).then(lambda parts: float(parts.sum()))
 
     def backward(self, forward):
         """Sum the gradients of all rows and dense parameters, from `forward.gradient`.  Collective."""

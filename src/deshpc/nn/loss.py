@@ -6,15 +6,16 @@ from deshpc.nn.parts import PARTS, edges, parts_of
 
 
 def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
-    """Sum of the log-losses (float64); fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
+    """Function() -> sum of the log-losses; fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
 
     logit, gradient : (n) of the compute type;  labels : (n) float32;  batch_samples : B, samples of the global batch
-    The sum is taken over fixed parts of the samples in a fixed order: it does not depend on the number of threads.
+    The sum is taken over fixed parts of the samples in a fixed order: it does not depend on the number of threads.  Where the
+    backend is a device, only the call of the function waits for it.
     """
     scale = type(zero)(1.0 / max(1, batch_samples) if reduction == "mean" else 1.0)
-    losses, places = np.empty(PARTS), edges(len(logit))
+    losses, places = backend.zeros(PARTS, np.float64), edges(len(logit))
     backend.each(
         backend.loss.log_loss,
         [(zero, logit, labels, scale, gradient, losses, places, a, b) for a, b in parts_of(backend.threads)],
     )
-    return sum(losses.tolist())
+    return lambda: sum(backend.host(losses).tolist())

@@ -1,4 +1,7 @@
-"""Dense parameters, replicated on every rank: one flat array with named views, beside gradients and state."""
+"""Dense parameters, replicated on every rank: one flat array with named views, beside gradients and state.
+
+All arrays lie where the backend computes.
+"""
 
 import numpy as np
 
@@ -16,15 +19,24 @@ class Parameters:
         sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
         total = sum(sizes.values())
         self._backend, self._optimizer, self._shapes, self._sizes = backend, optimizer, dict(shapes), sizes
-        self.values, self.gradient = np.zeros(total, dtype), np.zeros(total, dtype)
-        self.state = np.empty(optimizer.dense_state_start.planes * total, dtype)
-        self._part_sums = {name: np.zeros((PARTS, *shape), sums or dtype) for name, shape in shapes.items()}
+        self.values, self.gradient = backend.zeros(total, dtype), backend.zeros(total, dtype)
+        self.state = backend.zeros(optimizer.dense_state_start.planes * total, dtype)
+        self._part_sums = {name: backend.zeros((PARTS, *shape), sums or dtype) for name, shape in shapes.items()}
+        self._sums = backend.zeros(total, sums or dtype)
         self._views, self._gradients = self._split(self.values), self._split(self.gradient)
         self.begin_state()
 
     def __getitem__(self, name):
         """The parameter, a view."""
         return self._views[name]
+
+    def set(self, name, host):
+        """Give the parameter the numbers of a host array."""
+        self._backend.set(self._views[name], host)
+
+    def host(self, name):
+        """A copy of the parameter in host memory."""
+        return self._backend.host(self._views[name])
 
     def gradient_of(self, name):
         """The parameter's gradient, a view."""
@@ -35,25 +47,25 @@ class Parameters:
         return self._part_sums[name]
 
     def take_sums(self):
-        """The gradient's sums over all parts (n), added in order; the parts' sums become zero."""
-        total = np.concatenate([sums.sum(axis=0).ravel() for sums in self._part_sums.values()])
-        for sums in self._part_sums.values():
-            sums[...] = 0
-        return total
+        """The gradient's sums over all parts (n), added in order; the parts' sums become zero.  Valid until the next call."""
+        begin = 0
+        for name, sums in self._part_sums.items():
+            end = begin + self._sizes[name]
+            if end > begin:
+                self._backend.update.sum_parts(sums, self._sums[begin:end])
+            begin = end
+        return self._sums
 
     def set_gradient(self, sums, inverse_scale):
         """Set the gradient from its sums (n) over all samples; inverse_scale : value of a 1 in fixed-point sums."""
-        if sums.dtype == self.gradient.dtype:
-            self.gradient[:] = sums
-        else:
-            self.gradient[:] = sums * inverse_scale
+        self._backend.update.set_numbers(sums, inverse_scale, self.gradient)
 
     def begin_state(self):
         """Start the optimizer state from the values: to be called when first values have been set.
 
         FTRL computes weights from its state, so a state that does not know them would undo them.
         """
-        self.state[:] = self._optimizer.dense_state_start.of(self.values).ravel()
+        self._backend.set(self.state, self._optimizer.dense_state_start.of(self._backend.host(self.values)).ravel())
 
     def update(self, step, clip=1.0):
         """Apply the optimizer once, to `clip` times the gradient.  L1 and L2 do not apply to dense parameters."""
@@ -63,11 +75,16 @@ class Parameters:
 
     def square_norm(self):
         """Squared norm of the gradient, float64."""
-        return np.square(self.gradient, dtype=np.float64).sum()
+        return self._backend.update.square_norm(self.gradient)
 
     def arrays(self):
-        """{"values": ..., "state": ...}: what a saved model holds."""
-        return {"values": self.values, "state": self.state}
+        """{"values": ..., "state": ...}: what a saved model holds, copies in host memory."""
+        return {"values": self._backend.host(self.values), "state": self._backend.host(self.state)}
+
+    def load(self, arrays):
+        """Take values and state as `arrays` gives them."""
+        self._backend.set(self.values, arrays["values"])
+        self._backend.set(self.state, arrays["state"])
 
     def names(self):
         """[(name, shape)] in the order in which they lie in the flat array."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
+from deshpc.errors import ConfigError
 from deshpc.table.table import ShardRows
 
 
@@ -160,7 +161,8 @@ class RowExchange:
         """ShardRows of thread s at home: the received rows stand for records."""
         addresses = self._addresses("addresses", s, received, asking, row_bytes, -self._layout.first_weight)
         sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
-        return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, self._threads[s], *sums)
+        grouping = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, self._threads[s])
+        return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, grouping, self._threads[s], *sums)
 
     def _message(self, name, counts, size):
         return self._scratch.array(name, int(counts.sum()) * size, np.uint8)
@@ -184,4 +186,8 @@ EXCHANGES = {"allreduce": AllReduce, "reduce_scatter": ReduceScatter, "rows": Ro
 
 def open_exchange(name, backend, group, operators):
     """The exchange that a configuration names.  One rank has all rows and all samples: nothing to exchange."""
+    if name == "rows" and not backend.moves_rows:
+        raise ConfigError(
+            f"train.exchange = 'rows' is not there on compute.backend = {backend.name!r}; choose 'allreduce' or 'reduce_scatter'"
+        )
     return EXCHANGES["allreduce" if group.size == 1 else name](backend, group, operators)

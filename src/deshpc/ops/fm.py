@@ -25,9 +25,9 @@ class FM:
 
     def begin(self, parameters):
         """Set the dense parameters' first values: factors as a table would start rows, weights at zero."""
-        factors = parameters["fm.factors"]
+        shape = parameters["fm.factors"].shape
         generator = np.random.Generator(np.random.Philox(self._seed))
-        factors[...] = (generator.random(factors.shape) * 2 - 1) * (3**0.5 * self._init_std)
+        parameters.set("fm.factors", (generator.random(shape) * 2 - 1) * (3**0.5 * self._init_std))
 
     def partial(self, table, shard, state, column, scale):
         """Write columns column .. column + k of `state` (B, width): the partial of one shard's rows."""
@@ -65,8 +65,8 @@ class FM:
     def partial_adjoint(self, table, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""
         self._backend.fm.partial_adjoint(
-            self._lanes, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values, state, state.shape[1],
-            column, shard.scalar_sums, shard.vector_sums, shard.self_sums,
+            self._lanes, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values, shard.grouping, state,
+            state.shape[1], column, shard.scalar_sums, shard.vector_sums, shard.self_sums,
         )  # fmt: skip
 
     def magnitude(self, table, shard):

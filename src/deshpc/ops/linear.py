@@ -56,8 +56,9 @@ class Linear:
     def partial_adjoint(self, table, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""
         self._backend.linear.partial_adjoint(
-            self.zero, scale, shard.offsets, shard.local, shard.values, state, state.shape[1], column, shard.scalar_sums
-        )
+            self.zero, scale, shard.offsets, shard.local, shard.values, shard.grouping, state, state.shape[1], column,
+            shard.scalar_sums,
+        )  # fmt: skip
 
     def magnitude(self, table, shard):
         """(largest sum of |terms| of a partial of one shard's rows, its sample)."""

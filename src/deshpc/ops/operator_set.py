@@ -37,7 +37,7 @@ class OperatorSet:
 
     def finish(self, state, dense, parameters, logit):
         """Set logit (n) from complete states (n, s), which the adjoint needs as this leaves them."""
-        logit[:] = parameters["bias"]
+        self._backend.loss.begin_logit(logit, parameters["bias"])
         for operator, column in self._placed():
             operator.finish(state, column, dense, parameters, logit)
 

@@ -62,7 +62,7 @@ class Learner:
         """Train one epoch; DeshpcError where the loss is not finite."""
         train = self._session.config.train
         reader = Reader(
-            dataset, train.global_batch_samples, reads_of(self._model), self._model.backend.buffers,
+            dataset, train.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             train.seed, train.shuffle, train.shuffle_block_rows, train.shuffle_run_rows,
         )  # fmt: skip
         for _, loss in steps(self._model, reader.epoch(self._epochs, self._steps)):
@@ -74,8 +74,9 @@ class Learner:
     def logits(self, dataset):
         """(n) float64"""
         batch = self._session.config.train.global_batch_samples
-        reader = Reader(dataset, batch, reads_of(self._model), self._model.backend.buffers)
-        parts = [forward.logit.astype(np.float64) for forward in forwards(self._model, reader.epoch(0), train=False)]
+        reader = Reader(dataset, batch, reads_of(self._model), self._model.backend.host_buffers)
+        backend = self._model.backend
+        parts = [backend.host(forward.logit).astype(np.float64) for forward in forwards(self._model, reader.epoch(0), train=False)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def save(self, path):
@@ -85,7 +86,7 @@ class Learner:
         write_model(
             path, about_model(self._session.config, self._steps), self._schema, self._transforms,
             ((block.keys, block.numbers[:, :width]) for block in table.blocks()),
-            np.empty((0, width), table.layout.precision), {name: parameters[name] for name, _ in parameters.names()},
+            np.empty((0, width), table.layout.precision), {name: parameters.host(name) for name, _ in parameters.names()},
         )  # fmt: skip
 
     def close(self):

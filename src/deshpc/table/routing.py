@@ -75,11 +75,11 @@ class Routed:
             return done(batch.labels), done(batch.dense)
         traffic = Traffic("batch", "labels", direction)
         labels = home.array("labels", batch.global_samples, np.float32)
-        started = self._group.gather_samples(np.ascontiguousarray(batch.labels), labels, traffic)
+        started = self._group.gather_samples(batch.labels, labels, traffic)
         dense = home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
         if dense.size == 0:
             return started, done(dense)
-        return started, self._group.gather_samples(np.ascontiguousarray(batch.dense), dense, traffic)
+        return started, self._group.gather_samples(batch.dense, dense, traffic)
 
     def _travel(self, batch, home, samples, direction):
         """Send each owner rank its message; returns header, sections and message received."""
@@ -119,11 +119,11 @@ class Routed:
         occurrences = buffers.array("occurrences", n_occurrences, np.int32)
         values = values_like(home_values, n_occurrences, buffers)
         most = int(header[:, :-1].sum(axis=1).max())
-        kept = self._backend.routing.unpack(
+        kept, count = self._backend.routing.unpack(
             message, header, sections, samples, self._partition, owner, buffers.array("places", most, np.int32),
             buffers.array("unique fields", most, np.uint16), keys, fields, offsets, occurrences, values,
         )  # fmt: skip
-        count, weighted = int(offsets[-1]), values is not None
+        weighted = values is not None
         return OwnedKeys(
             keys[:kept], fields[:kept], weighted, offsets, occurrences[:count], values[:count] if weighted else None
         )

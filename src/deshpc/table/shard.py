@@ -21,7 +21,6 @@ _LOAD_LIMIT = 0.6
 _SLOTS_PER_BUCKET = 4
 _MOST_ROWS = 2**31 - 1
 _LAST_TICKET = 2**32 - 1
-_PAGE = 4096
 
 BLOCK_ROWS = 65_536
 """Rows that are read out at a time, where not all are: some megabytes."""
@@ -75,18 +74,17 @@ class Shard:
     """A table of rows of one `RecordLayout`, owned by one thread at a time."""
 
     def __init__(self, backend, layout, initialisation):
-        self.layout, self._kernels, self._table = layout, backend.lookup, backend.table
-        self._aligned = backend.aligned
+        self.layout, self._backend, self._kernels, self._table = layout, backend, backend.lookup, backend.table
         self._sets = cycle([backend.buffers(), backend.buffers()])
         scale = np.float32(math.sqrt(3.0) * initialisation.std)
         start = initialisation.state_start
         width = layout.vector_state // max(1, start.planes)
         self._new = (layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start)
-        self._chunks, self._chunk_addresses = [], np.zeros(0, np.int64)
-        self._counters = np.zeros(4, np.int64)
+        self._chunks, self._chunk_addresses = [], backend.array(np.zeros(0, np.int64))
+        self._counters = self._table.new_counters()
         self._counters[self._table.TICKET] = 1
-        self._free = np.zeros(0, np.int32)
-        self._zero_record = self._aligned(layout.record_bytes, np.uint8)
+        self._free = backend.array(np.zeros(0, np.int32))
+        self._zero_record = backend.aligned(layout.record_bytes, np.uint8)
         self._new_index(_SMALLEST_INDEX)
 
     def __len__(self):
@@ -131,27 +129,20 @@ class Shard:
             self._table.forget_marks(self._buckets)
             counters[self._table.TICKET] = 1
         if step is None:
-            addresses[0], progress[kernels.DISTINCT] = self._zero_record.ctypes.data, 1
+            addresses[:1].fill(self._backend.address(self._zero_record))
+            progress[kernels.DISTINCT] = 1
         insert, step = step is not None, np.uint32(step or 0)
-        while not kernel(self._index(), insert, self._new, step, progress, local, addresses, fresh, *arguments):
-            self._grow()
+        while lack := kernel(self._index(), insert, self._new, step, progress, local, addresses, fresh, *arguments):
+            self._grow(lack)
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 
     def reserve(self, rows):
         """Set memory aside for so many rows: until there are more, nothing grows, and no page is new to the system."""
-        buckets = self._mask + 1
-        while int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * buckets) < rows:
-            buckets *= 2
-        if buckets > self._mask + 1:
-            self._widen_index(buckets)
-        self._buckets[:: _PAGE // self._buckets.itemsize] += np.uint64(0)  # touched, not changed
-        while len(self._chunks) * CHUNK_ROWS < rows:
-            self._add_chunk()
-        used = int(self._counters[self._table.NEXT]) * self.layout.record_bytes
-        for number, chunk in enumerate(self._chunks):
-            begin = max(0, used - number * len(chunk))
-            chunk[begin::_PAGE] = 0
+        self._grow(rows - len(self))
+        self._backend.touch(self._buckets)
+        for chunk in self._chunks:
+            self._backend.touch(chunk)
 
     def export(self):
         """All rows, in key order."""
@@ -187,7 +178,8 @@ class Shard:
         """Set these rows (`Rows`, distinct keys) to the given content, inserting keys that are not there."""
         if rows.numbers.shape[1] != self.layout.numbers:
             raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
-        addresses = self.look_up(rows.keys, rows.fields, 0).addresses
+        keys, fields = map(self._backend.array, (rows.keys, rows.fields))
+        addresses = self.look_up(keys, fields, 0).addresses
         numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
         self._table.write_records(
             addresses, self.layout.tail, self.layout.places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
@@ -197,9 +189,10 @@ class Shard:
         """Remove the rows of these keys (those that are there); returns how many.  Rebuilds the index."""
         held, rows, marks = self._indexed()
         leaving = np.isin(held, keys)
-        free = self._counters[self._table.FREE]
-        self._free = np.concatenate([self._free[:free], np.sort(rows[leaving])[::-1]]).astype(np.int32)
-        self._counters[self._table.FREE] = len(self._free)
+        free = self._backend.host(self._free[: self._counters[self._table.FREE]])
+        free = np.concatenate([free, np.sort(rows[leaving])[::-1]]).astype(np.int32)
+        self._free = self._backend.array(free)
+        self._counters[self._table.FREE] = len(free)
         self._counters[self._table.LIVE] -= int(leaving.sum())
         self._buckets.fill(0)
         staying = ~leaving
@@ -213,15 +206,17 @@ class Shard:
         )  # fmt: skip
 
     def _limits(self):
-        by_index = int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * (self._mask + 1))
-        return np.array([by_index, len(self._chunks) * CHUNK_ROWS], np.int64)
+        return np.array([_limit(self._mask + 1), len(self._chunks) * CHUNK_ROWS], np.int64)
 
-    def _grow(self):
-        """Make room for at least one more row: more buckets, or one more chunk."""
-        by_index, by_chunks = self._limits()
-        if len(self) >= by_index:
-            self._widen_index(2 * (self._mask + 1))
-        if self._counters[self._table.FREE] == 0 and self._counters[self._table.NEXT] >= by_chunks:
+    def _grow(self, rows):
+        """Make room for at least so many more rows: more buckets, more chunks."""
+        counters, buckets = self._counters, self._mask + 1
+        live, unused, free = (int(counters[which]) for which in (self._table.LIVE, self._table.NEXT, self._table.FREE))
+        while _limit(buckets) < live + rows:
+            buckets *= 2
+        if buckets > self._mask + 1:
+            self._widen_index(buckets)
+        while len(self._chunks) * CHUNK_ROWS < unused + rows - free:
             self._add_chunk()
 
     def _widen_index(self, buckets):
@@ -232,16 +227,21 @@ class Shard:
     def _add_chunk(self):
         if (len(self._chunks) + 1) * CHUNK_ROWS > _MOST_ROWS:
             raise DeshpcError(f"a shard holds at most {_MOST_ROWS} rows; use more ranks")
-        chunk = self._aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8)
-        self._chunks.append(chunk)
-        self._chunk_addresses = np.append(self._chunk_addresses, chunk.ctypes.data)
+        self._chunks.append(self._backend.aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8))
+        addresses = [self._backend.address(chunk) for chunk in self._chunks]
+        self._chunk_addresses = self._backend.array(np.array(addresses, np.int64))
 
     def _new_index(self, buckets):
         self._mask = buckets - 1
-        self._buckets = self._aligned(buckets * 8, np.uint64)
+        self._buckets = self._backend.aligned(buckets * 8, np.uint64)
 
     def _indexed(self):
         n = len(self)
         keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
         self._table.indexed_rows(self._buckets, keys, rows, marks)
         return keys, rows, marks
+
+
+def _limit(buckets):
+    """Rows that an index of so many buckets may hold."""
+    return int(_LOAD_LIMIT * _SLOTS_PER_BUCKET * buckets)

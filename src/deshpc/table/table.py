@@ -17,7 +17,9 @@ class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
-    addresses (distinct) int64, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows travel, an occurrence is a requested key, and there are no offsets.
+    addresses (distinct) int64, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows
+    travel, an occurrence is a requested key, and there are no offsets.
+    grouping : occurrences by distinct row, where the backend adds them up so
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
     scratch : reusable arrays of whoever works on this shard
     """
@@ -27,6 +29,7 @@ class ShardRows:
     values: np.ndarray | None
     addresses: np.ndarray
     in_order: bool
+    grouping: object
     scratch: object
     scalar_sums: np.ndarray | None
     vector_sums: np.ndarray | None
@@ -136,9 +139,11 @@ class Table:
             if owned.occurrences is not None:
                 self._backend.routing.through(owned.occurrences, found.local)
                 local = owned.occurrences
-        scratch = next(self._scratch[s])
+        scratch, grouping = next(self._scratch[s]), None
+        if insert and offsets is not None:
+            grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
         sums = self.zero_sums(scratch, found.distinct, weighted)
-        return ShardRows(offsets, local, values, found.addresses, offsets is not None, scratch, *sums)
+        return ShardRows(offsets, local, values, found.addresses, offsets is not None, grouping, scratch, *sums)
 
     def zero_sums(self, buffers, rows, weighted):
         """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""
@@ -162,7 +167,7 @@ class Table:
             self.lanes, self.layout.number, self.zero, self.layout.dim, shard.addresses, inverse_scale,
             *self._sums_of(shard), norms,
         )  # fmt: skip
-        return norms
+        return norms[~(norms < 0)]  # a device says so where there is no row
 
     def _sums_of(self, shard):
         """Scalar, vector and self sums as kernels take them: where all values are 1, sums of g x^2 are those of g x."""

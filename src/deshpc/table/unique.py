@@ -39,15 +39,14 @@ class Deduplication:
         offsets, values = array("offsets", len(batch) + 1, np.int64), None
         if with_values and batch.values is not None:
             values = array("values", value_shape(batch.values, nnz), np.float32)
-        count, buckets = -1, self._buckets
+        count, taken, buckets = -1, 0, self._buckets
         while count < 0:
-            count = self._kernels.deduplicate(
+            count, taken = self._kernels.deduplicate(
                 batch.begins, batch.ends, batch.keys, batch.fields, None if values is None else batch.values, self._partition,
                 modulus, residue, array("buckets", 8 * buckets, np.uint64), keys, fields, ranks, offsets, occurrences, values,
             )  # fmt: skip
             buckets *= 1 if count >= 0 else 2
         self._buckets = max(self._buckets, buckets)
-        taken = int(offsets[-1])
         return UniqueKeys(
             keys[:count], fields[:count], ranks[:count], offsets, occurrences[:taken], None if values is None else values[:taken]
         )

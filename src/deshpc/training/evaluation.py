@@ -17,13 +17,13 @@ def reads_of(model):
 
 def evaluate_model(model, dataset, batch_samples):
     """Metrics over all rows.  Each rank scores its share of every batch's samples.  Collective."""
-    reader = Reader(dataset, batch_samples, reads_of(model), model.backend.buffers)
+    reader = Reader(dataset, batch_samples, reads_of(model), model.backend.host_buffers)
     logits, labels, truths = [], [], []
     for forward in forwards(model, reader.epoch(0), train=False):
-        home, begin = forward.routed.home, 0
+        home, begin = forward.routed.home.on_host, 0
         if model.exchange.whole_top:
             begin, _ = slice_of(forward.routed.samples, model.group.size, model.group.rank)
-        logits.append(forward.logit[begin : begin + len(home)].copy())
+        logits.append(model.backend.host(forward.logit[begin : begin + len(home)]))
         labels.append(home.labels.copy())
         if home.truth is not None:
             truths.append(home.truth.copy())

@@ -56,7 +56,7 @@ class _Loop:
         self._watchdog, self._keep, self._checkpoint, self._start = watchdog, keep, checkpoint, start
         config = self._config
         self._reader = Reader(
-            train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.buffers,
+            train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
         )  # fmt: skip
         self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0

@@ -95,9 +95,9 @@ def _probabilities(session, dataset):
     Sent, where each rank has the logits of its own samples: an all-gather of them.
     """
     model, group = session.model, session.group
-    reader = Reader(dataset, session.config.train.global_batch_samples, reads_of(model), model.backend.buffers)
+    reader = Reader(dataset, session.config.train.global_batch_samples, reads_of(model), model.backend.host_buffers)
     for forward in forwards(model, reader.epoch(0), train=False):
-        logit = forward.logit
+        logit = model.backend.host(forward.logit)
         if not model.exchange.whole_top:
             logit = group.gather_samples(logit, np.empty(forward.routed.samples, logit.dtype), _LOGITS).wait()
         e = np.exp(-np.abs(logit.astype(np.float64)))

@@ -4,6 +4,7 @@ import sys
 from contextlib import contextmanager
 
 from deshpc.backend.open import open_backend
+from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.watchdog import Watchdog
@@ -27,7 +28,8 @@ class Session:
         self.config = config
         self.group, self.node = Group(comm), Node(comm)
         self._same_on_all_ranks()
-        self.backend = open_backend(config.compute.backend, self._threads())
+        self.backend = self.group.together(lambda: self._open_backend(self._threads()))
+        self.group.door = open_door(self.backend)
         self.input = self.group.together(lambda: open_input(config.data))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
@@ -71,7 +73,7 @@ class Session:
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
-        self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend.threads, self.input))
+        self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend, self.input))
         self.model = build_model(
             self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
             several_nodes=self.node.size < self.group.size,
@@ -97,6 +99,10 @@ class Session:
         self.node.free()
         self.group.free()
 
+    def _open_backend(self, threads):
+        compute = self.config.compute
+        return open_backend(compute.backend, threads, self.node.rank, compute.cuda_sums == "atomic")
+
     def _threads(self):
         wanted = self.config.compute.threads_per_rank or self.node.threads_per_rank()
         return min(self.group.gather(wanted))  # owners are numbered alike on all ranks
@@ -108,7 +114,7 @@ class Session:
             self.group.agree(LaunchError(f"ranks {odd} were started with another configuration than rank 0"))
 
 
-def warm_up(config, sample, threads, source):
+def warm_up(config, sample, backend, source):
     """Run tiny steps and evaluations with either routing on this rank alone, and read rows out and in, so that every kernel
     is compiled."""
     from mpi4py import MPI
@@ -116,17 +122,17 @@ def warm_up(config, sample, threads, source):
     rows = min(len(sample), 64)
     if rows == 0:
         return
-    backend, group = open_backend(config.compute.backend, threads), Group(MPI.COMM_SELF)
+    group = Group(MPI.COMM_SELF)
+    group.door = open_door(backend)
     model = build_model(config, backend, group, source.n_fields, source.n_dense, total_steps=1)
     model.exchange = EXCHANGES[config.train.exchange](backend, group, model.operators)
-    few, partition = sample.head(rows), KeyPartition(1, threads)
+    few, partition = sample.head(rows), KeyPartition(1, backend.threads)
     for kind in routings(model.exchange):
         model.routing = kind(backend, group, partition, source.n_fields, model.exchange)
         for shuffle in (True, False):
-            reader = Reader(few, rows, lambda total: (0, total), backend.buffers, shuffle=shuffle)
+            reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
             for batch in reader.epoch(0):
                 step(model, batch)
                 model.forward(batch, train=False)
     model.table.load(model.table.export())
-    backend.close()
     group.free()

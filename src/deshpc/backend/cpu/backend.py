@@ -1,15 +1,19 @@
-"""What the CPU offers: threads, scratch arrays, and one module of kernels for each operation."""
+"""What the CPU offers: threads, arrays, scratch arrays, and one module of kernels for each operation."""
+
+import numpy as np
 
 from deshpc.backend.cpu import fm, linear, lookup, loss, routing, rows, table, update
 from deshpc.backend.cpu.buffers import Buffers, aligned
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.team import Team
 
+_PAGE = 4096  # bytes
+
 
 class CpuBackend:
     """NumPy arrays, Numba kernels, `threads` threads."""
 
-    name = "cpu"
+    name, moves_rows, device = "cpu", True, None
     fm, linear, lookup, loss, routing, rows, table, update = fm, linear, lookup, loss, routing, rows, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
@@ -21,6 +25,36 @@ class CpuBackend:
     def buffers(self):
         """A new set of reusable scratch arrays."""
         return Buffers()
+
+    host_buffers = buffers
+
+    def upload(self, arrays):
+        """The arrays of a batch where the backend computes: here."""
+        return arrays
+
+    def zeros(self, shape, dtype):
+        """An array of zeros."""
+        return np.zeros(shape, dtype)
+
+    def array(self, host):
+        """A host array where the backend computes."""
+        return host
+
+    def host(self, array):
+        """A copy of an array in host memory."""
+        return array.copy()
+
+    def set(self, array, host):
+        """Copy a host array to an array of the backend."""
+        array[...] = host
+
+    def address(self, array):
+        """Where an array begins."""
+        return array.ctypes.data
+
+    def touch(self, array):
+        """Have the system give all memory of an array now, not when it is first used."""
+        array.view(np.uint8)[::_PAGE] += np.uint8(0)
 
     def each(self, function, arguments):
         """Call function(*a) for each a in `arguments`, one thread each; results in order."""

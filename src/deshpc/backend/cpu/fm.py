@@ -114,11 +114,13 @@ def finish_adjoint(
 
 
 @kernel
-def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
+def partial_adjoint(
+    lanes, zero, scale, dim, offsets, local, values, grouping, state, width, column, scalar_sums, vector_sums, self_sums
+):
     """For every own occurrence of distinct key c: scalar_sums[c] += g xl, vector_sums[c] += g x A, self_sums[c] += g x^2.
 
     state : (B, width) of the compute type holds (g A, g);  the sums : of the accumulation type
-    self_sums is None where values is None: it would equal scalar_sums.
+    self_sums is None where values is None: it would equal scalar_sums.  grouping : None, see `lookup.group`
     """
     row = address_of(state, 0) + column * size_of(zero)
     sums, size = address_of(vector_sums, 0), dim * size_of(cast(0, at(scalar_sums, 0)))

@@ -60,7 +60,7 @@ def finish_adjoint(zero, scale, state, width, column, dense, gradient, weight_su
 
 
 @kernel
-def partial_adjoint(zero, scale, offsets, local, values, state, width, column, scalar_sums):
+def partial_adjoint(zero, scale, offsets, local, values, grouping, state, width, column, scalar_sums):
     """scalar_sums[c] += x g for every own occurrence of distinct key c.
 
     state : (B, width) of the compute type holds g at `column`;  scalar_sums : of the accumulation type

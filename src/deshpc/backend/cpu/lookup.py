@@ -47,6 +47,10 @@ FOLLOWING = 6
 PROGRESS = 7
 
 
+def group(offsets, local, addresses, buffers):
+    """Occurrences by distinct key, for sums per key: none, they are added in the order in which they come."""
+
+
 def place_of(places, j):
     """places[j], or j where places is None."""
     raise TypeError("place_of works inside kernels")
@@ -141,7 +145,7 @@ def look_up_listed(index, insert, new, step, progress, local, addresses, fresh, 
     progress : (PROGRESS) int64, zeros (with insert False DISTINCT is 1: place 0 is taken)
     local : int32, each key's place among the distinct keys;  addresses : int64, of their records; one more of both is written
     fresh : (2 BLOCK) int64, scratch
-    Returns False if the index must grow before it can go on, with the same arguments.
+    Returns 0, or for how many more rows there must be room before it can go on, with the same arguments.
     """
     n = len(keys)
     ask_for(index, keys, progress[DONE], min(progress[DONE] + BLOCK, n))
@@ -151,8 +155,8 @@ def look_up_listed(index, insert, new, step, progress, local, addresses, fresh, 
         following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
         done = probe(keys, None, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
         if done < end - begin:
-            return False
-    return True
+            return 1
+    return 0
 
 
 @kernel
@@ -212,6 +216,6 @@ def look_up_own(
         done = probe(picked, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
         progress[BEGIN] += done
         if begin + done < end:
-            return False
+            return 1
         progress[BEGIN], progress[END], progress[FOLLOWING] = following, following + progress[FOLLOWING], 0
-    return True
+    return 0

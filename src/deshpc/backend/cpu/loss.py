@@ -12,6 +12,11 @@ from deshpc.jit import kernel
 BLOCK = 64  # samples
 
 
+def begin_logit(logit, bias):
+    """logit (n) = the bias, a 0-dimensional array."""
+    logit[:] = bias
+
+
 @kernel
 def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
     """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); losses[p] = sum of the losses of part p (float64).

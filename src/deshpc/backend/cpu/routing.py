@@ -43,7 +43,7 @@ def deduplicate(
 ):  # fmt: skip
     """Number the distinct keys whose owner is `residue` modulo `modulus`, in order of first appearance.
 
-    Returns how many there are, or -1 where there are too many for the buckets.
+    Returns (how many there are, occurrences), or (-1, 0) where there are too many keys for the buckets.
     Modulus 1 takes all keys, `shards` those of one shard of every rank, `owners` one owner's.
     buckets : (8 n) uint64, n a power of two, any contents: a bucket is one cache line, of four keys and one more than the
     number of each (uint32), 0 where there is none
@@ -85,9 +85,9 @@ def deduplicate(
             copy_value(values, j, own_values, occurrence)
             occurrence += 1
             if count > limit:
-                return -1
+                return -1, 0
         put(own_offsets, i + 1, np.int64(occurrence))
-    return count
+    return count, occurrence
 
 
 @kernel
@@ -178,7 +178,7 @@ def unpack(
     message, header, sections, samples, partition, owner, places, unique_fields,
     own_keys, own_fields, own_offsets, own_occurrences, own_values,
 ):  # fmt: skip
-    """Read the messages from all home ranks, keeping what shard `owner` owns; returns the number of keys kept.
+    """Read the messages from all home ranks, keeping what shard `owner` owns; returns the numbers of keys and occurrences kept.
 
     places (int32), unique_fields (uint16) : scratch, as long as the most unique keys of one message
     own_keys, own_fields : in the order in which the occurrences of a home rank need them, and room for one more; a key may come
@@ -221,7 +221,7 @@ def unpack(
             sample += 1
             put(own_offsets, sample, np.int64(count))
         begin += sections[r, 3]
-    return keys
+    return keys, count
 
 
 @kernel

@@ -44,6 +44,11 @@ class Index(NamedTuple):
     record_bytes: int
 
 
+def new_counters():
+    """Counters of a shard without rows."""
+    return np.zeros(4, np.int64)
+
+
 @kernel(inline=True)
 def record_address(chunks, record_bytes, row):
     """Address of a row's record."""

@@ -101,6 +101,22 @@ def square_norms(lanes, number, zero, dim, addresses, inverse_scale, scalar_sums
         norms[c] = norm
 
 
+def sum_parts(sums, total):
+    """total (n) = sums (parts, ...) over all parts, added in order; they become zero."""
+    np.add.reduce(sums.reshape(len(sums), -1), axis=0, out=total)
+    sums[...] = 0
+
+
+def set_numbers(sums, inverse_scale, numbers):
+    """numbers = the values of sums, which are fixed point of this inverse scale unless they are of the same type."""
+    numbers[...] = sums if sums.dtype == numbers.dtype else sums * inverse_scale
+
+
+def square_norm(numbers):
+    """Sum of squares, float64."""
+    return float(np.square(numbers, dtype=np.float64).sum())
+
+
 @kernel
 def dense(rule, zero, values, state, gradient, clip):
     """Apply `rule` to flat dense parameters, with gradient  clip gradient.

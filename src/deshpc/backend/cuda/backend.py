@@ -1,0 +1,93 @@
+"""What a CUDA device offers: arrays, scratch arrays, transfers, and the operations that the CPU backend has, too."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.launch import Kernels
+from deshpc.backend.cuda.linear import LinearOperations
+from deshpc.backend.cuda.lookup import LookupOperations
+from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.prefix import Prefix
+from deshpc.backend.cuda.routing import RoutingOperations
+from deshpc.backend.cuda.sums import KeySums
+from deshpc.backend.cuda.table import TableOperations
+from deshpc.backend.cuda.update import UpdateOperations
+from deshpc.backend.cuda.upload import Upload
+from deshpc.backend.cuda.worst import Worst
+
+
+class Lanes(NamedTuple):
+    """An embedding's size and types; kernels know them by their constants."""
+
+    dim: int
+    storage: str
+    compute: str
+    sums: str | None = None
+
+
+class CudaBackend:
+    """Arrays on one device, CUDA C++ and Numba CUDA kernels; a rank has one shard and one stream.
+
+    atomic_sums : add gradients up in any order: faster where few keys are frequent, the same bits in fixed point only
+    """
+
+    name, threads, moves_rows = "cuda", 1, False
+    lanes = Lanes
+    host_buffers = HostBuffers
+
+    def __init__(self, device, atomic_sums=False):
+        self.device = device
+        kernels = Kernels(device)
+        prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
+        self.table = TableOperations(kernels)
+        self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
+        self.routing = RoutingOperations(kernels, prefix, self.lookup)
+        self.linear = LinearOperations(kernels, key_sums, worst)
+        self.fm = FMOperations(kernels, key_sums, worst)
+        self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
+        self.upload = Upload(device)
+
+    def buffers(self):
+        """A new set of reusable scratch arrays."""
+        return Buffers(self.device)
+
+    def aligned(self, count, dtype):
+        """`count` zeros."""
+        return self.device.zeros((count,), np.dtype(dtype))
+
+    def zeros(self, shape, dtype):
+        """An array of zeros."""
+        return self.device.zeros(shape if isinstance(shape, tuple) else (shape,), np.dtype(dtype))
+
+    def array(self, host):
+        """A copy of a host array on the device."""
+        host = np.ascontiguousarray(host)
+        array = self.device.empty(host.shape, host.dtype)
+        self.device.to_device(host, array)
+        return array
+
+    def host(self, array):
+        """A copy in host memory.  Waits for all that has been started."""
+        return self.device.to_host(array)
+
+    def set(self, array, host):
+        """Copy a host array to an array of the device, of the same shape and type."""
+        self.device.to_device(np.ascontiguousarray(host, array.dtype), array)
+
+    def address(self, array):
+        """Where an array begins."""
+        return self.device.address(array)
+
+    def touch(self, array):
+        """Memory of a device is there when it is given."""
+
+    def each(self, function, arguments):
+        """[function(*a) for each a in `arguments`]: one thread starts everything."""
+        return [function(*one) for one in arguments]
+
+    def close(self):
+        """Nothing to let go."""

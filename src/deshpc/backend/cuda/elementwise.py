@@ -1,0 +1,64 @@
+"""What small kernels do with one element: plain scalar Python, which Numba compiles for the device (`numba_kernels.py`).
+
+body(i, ...) works on element i of flat arrays and on nothing that another element writes.  Numbers keep the types of the
+arrays: literals are converted by the type of an array's element where it matters.
+"""
+
+import math
+
+RULES = ("Sgd", "Adagrad", "RowwiseAdagrad", "Adam", "Ftrl")
+"""Names of `backend.rules` by the number that kernels know them by; kernels/rules.cuh has the same."""
+
+
+def log_loss(i, logit, labels, scale, gradient, losses):
+    """gradient[i] = (p - y) scale, losses[i] (float64) = log(1 + exp(-|z|)) + max(z, 0) - y z.  See `nn.loss`."""
+    z, y = logit[i], logit.dtype.type(labels[i])
+    e = math.exp(-abs(z))
+    one = logit.dtype.type(1)
+    probability = (one if z >= 0 else e) / (one + e)
+    gradient[i] = (probability - y) * scale
+    losses[i] = math.log(1.0 + e) + (max(z, logit.dtype.type(0)) - y * z)
+
+
+def begin_logit(i, logit, bias):
+    """logit[i] = the bias."""
+    logit[i] = bias[0]
+
+
+def from_fixed_point(i, sums, inverse_scale, numbers):
+    """numbers[i] = the value of an int64 fixed-point sum, or the sum itself: inverse_scale is 1 in floating point."""
+    numbers[i] = sums[i] * inverse_scale
+
+
+def squares(i, numbers, result):
+    """result[i] (float64) = numbers[i] squared."""
+    result[i] = float(numbers[i]) * float(numbers[i])
+
+
+def update_dense(i, rule, field, clip, values, state, gradient):
+    """Apply rule number `rule`, its fields in `field`, to dense parameter i with gradient  clip gradient.
+
+    state (planes n), plane after plane.  The formulas are those of `backend.rules`, each product rounded by itself.
+    """
+    n = len(values)
+    g, weight = clip * gradient[i], values[i]
+    if rule == 0:
+        values[i] = g * -field[0] + weight
+    elif rule == 1:
+        total = g * g + state[i]
+        state[i] = total
+        values[i] = weight - g * field[0] / (math.sqrt(total) + field[1])
+    elif rule == 3:
+        mean = field[1] * state[i] + field[3] * g
+        square = field[2] * state[n + i] + field[4] * g * g
+        state[i] = mean
+        state[n + i] = square
+        values[i] = weight - field[0] * field[5] * mean / (math.sqrt(field[6] * square) + field[7])
+    else:
+        total = state[n + i]
+        grown = g * g + total
+        z = state[i] + (g - (math.sqrt(grown) - math.sqrt(total)) / field[0] * weight)
+        state[i] = z
+        state[n + i] = grown
+        kept = max(min(z, field[2]), -field[2]) - z
+        values[i] = kept / ((field[1] + math.sqrt(grown)) / field[0] + field[3])

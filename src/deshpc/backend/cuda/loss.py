@@ -1,0 +1,36 @@
+"""Log-loss, its gradient, and sums over samples, on a device: the operations of `backend.cpu.loss`."""
+
+import numpy as np
+
+from deshpc.backend.cuda import elementwise
+from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.kinds import kind
+from deshpc.backend.values import value_width
+
+
+class LossOperations:
+    """Parts of the samples are as `nn.parts` has them: a call works on all parts."""
+
+    def __init__(self, kernels):
+        self._kernels, self._scratch = kernels, Buffers(kernels.device)
+        self._log_loss = kernels.device.elementwise(elementwise.log_loss)
+        self._begin_logit = kernels.device.elementwise(elementwise.begin_logit)
+
+    def begin_logit(self, logit, bias):
+        self._begin_logit(logit.size, logit, bias.reshape((1,)))
+
+    def log_loss(self, zero, logit, labels, scale, gradient, losses, edges, first, last):
+        n = logit.size
+        of_samples = self._scratch.array("losses", n, np.float64)
+        self._log_loss(n, logit, labels, scale, gradient, of_samples)
+        self._of(zero, zero).sum_losses.blocks(losses.size, of_samples, n, losses.size, losses)
+
+    def sum_gradient(self, gradient, scale, sums, edges, first, last):
+        self._of(gradient, sums).sum_gradient.blocks(sums.size, gradient, gradient.size, sums.size, scale, sums)
+
+    def largest_values(self, begins, ends, values, dense, largest):
+        n = largest.size
+        self._of(largest, largest, values).largest_values(n, begins, n, values, dense, dense.shape[1], largest)
+
+    def _of(self, compute, sums, values=None):
+        return self._kernels("loss.cu", COMPUTE=kind(compute), SUM=kind(sums), VALUES=value_width(values))

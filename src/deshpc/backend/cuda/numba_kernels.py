@@ -1,0 +1,56 @@
+"""The elementwise kernels for Numba CUDA: a thread an element.  Imported where there is a device, or to compile for one.
+
+CUDA C++ is for kernels that need shared memory, warps, atomics or 16-byte loads; these need none of it, and their bodies
+are ordinary functions that tests run as they are.
+"""
+
+from numba import cuda
+
+from deshpc.backend.cuda import elementwise
+
+THREADS = 256
+
+_log_loss = cuda.jit(device=True)(elementwise.log_loss)
+_begin_logit = cuda.jit(device=True)(elementwise.begin_logit)
+_from_fixed_point = cuda.jit(device=True)(elementwise.from_fixed_point)
+_squares = cuda.jit(device=True)(elementwise.squares)
+_update_dense = cuda.jit(device=True)(elementwise.update_dense)
+
+
+def log_loss(n, logit, labels, scale, gradient, losses):
+    i = cuda.grid(1)
+    if i < n:
+        _log_loss(i, logit, labels, scale, gradient, losses)
+
+
+def begin_logit(n, logit, bias):
+    i = cuda.grid(1)
+    if i < n:
+        _begin_logit(i, logit, bias)
+
+
+def from_fixed_point(n, sums, inverse_scale, numbers):
+    i = cuda.grid(1)
+    if i < n:
+        _from_fixed_point(i, sums, inverse_scale, numbers)
+
+
+def squares(n, numbers, result):
+    i = cuda.grid(1)
+    if i < n:
+        _squares(i, numbers, result)
+
+
+def update_dense(n, rule, field, clip, values, state, gradient):
+    i = cuda.grid(1)
+    if i < n:
+        _update_dense(i, rule, field, clip, values, state, gradient)
+
+
+PYTHON = {function.__name__: function for function in (log_loss, begin_logit, from_fixed_point, squares, update_dense)}
+"""The kernels before compilation, by the name of their body."""
+
+
+def compiled(name):
+    """The kernel of the body `name`, compiled at its first launch for each set of types and cached on disk."""
+    return cuda.jit(cache=True, fastmath=False)(PYTHON[name])

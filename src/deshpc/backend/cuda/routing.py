@@ -1,0 +1,139 @@
+"""How a batch's keys travel, on a device: the operations of `backend.cpu.routing`.  See kernels/routing.cu.
+
+The wire format is fixed in `backend.cpu.routing`, which also computes the sections of messages, on the host.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.routing import MOST_IN_SAMPLE, section_bytes
+from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.values import value_width
+
+_BUCKET_SLOTS, _LOAD_LIMIT = 4, 0.6
+_NOBODY = 0xFFFFFFFF
+
+
+class RoutingOperations:
+    """What `backend.cpu.routing` offers; counts that both sides of a message need are read back, and waited for."""
+
+    MOST_IN_SAMPLE = MOST_IN_SAMPLE
+    section_bytes = staticmethod(section_bytes)
+
+    def __init__(self, kernels, prefix, lookup):
+        self._kernels, self._prefix, self._lookup, self._device = kernels, prefix, lookup, kernels.device
+        self._scratch = Buffers(kernels.device)
+
+    def deduplicate(
+        self, begins, ends, keys, fields, values, partition, modulus, residue, buckets, unique_keys, unique_fields,
+        unique_ranks, own_offsets, occurrences, own_values,
+    ):  # fmt: skip
+        """Number the distinct keys: as on the CPU.  Returns (how many there are, or -1; occurrences).  Reads the device."""
+        device, n, taken = self._device, keys.size, keys.size
+        if modulus > 1:
+            keys, fields, picked = self._lookup.pick(
+                begins, keys, fields, values, partition, modulus, residue, own_offsets, own_values, self._scratch
+            )
+        else:
+            device.copy(begins, own_offsets[: begins.size])
+            own_offsets[begins.size :].fill(n)
+            if values is not None:
+                device.copy(values, own_values[: len(values)])
+        count = buckets.size // 8
+        if n > count * _BUCKET_SLOTS * _LOAD_LIMIT:
+            return -1, 0
+        if modulus > 1:
+            taken = int(device.to_host(picked)[0])
+        firsts, tiles, counts, total = self._lookup.unique(keys, n, buckets, count - 1)
+        owners, of_field = self._lookup.owners_of(partition)
+        numbers = self._scratch.array("numbers", n, np.int32)
+        kernels = self._kernels("routing.cu", VALUES=0)
+        kernels.collect.blocks(
+            tiles, firsts, n, counts, keys, fields, owners, of_field, partition.shards, numbers, unique_keys, unique_fields,
+            unique_ranks,
+        )  # fmt: skip
+        kernels.follow(n, firsts, n, numbers, occurrences)
+        return (int(device.to_host(total)[0]) & 0xFFFFFFFF if n else 0), taken
+
+    def count_messages(self, unique_fields, unique_ranks, occurrences, header):
+        """Fill the host array header (N, F + 1) int32.  Reads the device."""
+        fields, unique, n = header.shape[1] - 1, unique_fields.size, occurrences.size
+        array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=0)
+        counted = array("header", header.shape, np.int32)
+        counted.fill(0)
+        groups, ranks = array("groups", unique, np.uint32), array("ranks", n, np.uint32)
+        kernels.count_keys(unique, unique_fields, unique_ranks, unique, fields, counted, groups)
+        kernels.count_occurrences(n, occurrences, unique_ranks, n, fields, counted, ranks)
+        header[...] = self._device.to_host(counted)
+
+    def pack(
+        self, begins, ends, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message
+    ):  # fmt: skip
+        """Write the messages: as on the CPU, after `count_messages` of the same batch.  Reads the device."""
+        ranks, fields = header.shape[0], header.shape[1] - 1
+        unique, n, samples = unique_keys.size, occurrences.size, begins.size
+        array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=value_width(values))
+        keys_begin = _begins(sections[:, 3])
+        occurrences_begin = keys_begin + sections[:, 0]
+        values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
+        counts_begin = values_begin + sections[:, 2]
+        begin = self._up("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
+        firsts = self._up("firsts", _begins(header[:, :fields].sum(axis=1)), _begins(header[:, fields]))
+        message.fill(0)
+        groups, of_occurrences = array("groups", unique, np.uint32), array("ranks", n, np.uint32)
+        _, order = self._prefix.sort(groups, unique, (ranks * fields - 1).bit_length(), self._scratch, "groups")
+        kernels.pack_keys(unique, order, unique, unique_keys, unique_ranks, firsts[0], begin[0], places, message)
+        by_rank = array("by rank", n, np.uint32)
+        self._device.copy(of_occurrences, by_rank)
+        sorted_ranks, order = self._prefix.sort(by_rank, n, (ranks - 1).bit_length(), self._scratch, "ranks")
+        kernels.pack_occurrences(
+            n, order, sorted_ranks, n, occurrences, places, values, firsts[1], begin[1], begin[2], message
+        )
+        too_many = array("too many", 1, np.uint32)
+        too_many.fill(_NOBODY)
+        kernels.pack_counts(samples * ranks, begins, samples, of_occurrences, ranks, begin[3], message, too_many)
+        sample = int(self._device.to_host(too_many)[0])
+        return -1 if sample == _NOBODY else sample
+
+    def unpack(
+        self, message, header, sections, samples, partition, owner, places, unique_fields, own_keys, own_fields, own_offsets,
+        own_occurrences, own_values,
+    ):  # fmt: skip
+        """Read the messages of all home ranks, of which every key is this rank's: it has one shard.
+
+        own_keys are in the order of the messages.  Returns the numbers of keys and of occurrences.
+        """
+        ranks, fields = header.shape[0], header.shape[1] - 1
+        counts = header[:, :fields].astype(np.int64)
+        n_keys, n, total = int(counts.sum()), int(header[:, fields].sum()), int(samples.sum())
+        kernels = self._kernels("routing.cu", VALUES=value_width(own_values))
+        keys_begin = _begins(sections[:, 3])
+        occurrences_begin = keys_begin + sections[:, 0]
+        values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
+        begin = self._up("begins", keys_begin, occurrences_begin, values_begin, values_begin + sections[:, 2])
+        firsts = self._up("firsts", _begins(header[:, fields]), _begins(counts.sum(axis=1)), _begins(samples))
+        (groups,) = self._up("group begins", _begins(counts.ravel()))
+        kernels.unpack_keys(n_keys, message, n_keys, groups, ranks, fields, begin[0], own_keys, own_fields)
+        kernels.unpack_occurrences(
+            n, message, n, firsts[0], firsts[1], ranks, begin[1], begin[2], own_occurrences, own_values
+        )
+        offsets = own_offsets.view(np.uint64)
+        kernels.unpack_counts(total, message, total, firsts[2], ranks, begin[3], offsets)
+        self._prefix.sum(offsets, total, offsets[total:])
+        return n_keys, n
+
+    def through(self, occurrences, local):
+        """occurrences[j] = local[occurrences[j]]."""
+        self._kernels("routing.cu", VALUES=0).through(occurrences.size, occurrences, occurrences.size, local)
+
+    def _up(self, name, *rows):
+        """int64 arrays of one length on the device, sent together."""
+        host = np.stack(rows).astype(np.int64, copy=False)
+        array = self._scratch.array(name, host.shape, np.int64)
+        self._device.to_device(host, array)
+        return [array[row : row + 1] for row in range(len(rows))]
+
+
+def _begins(counts):
+    """Exclusive prefix sums, int64."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    return ends - counts

@@ -1,0 +1,47 @@
+"""Gradients of rows, summed per key, on a device.  See kernels/sums.cu."""
+
+import numpy as np
+
+from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.kinds import kind
+from deshpc.backend.values import value_width
+
+_TILE = 32  # occurrences of a tile, as in sums.cu
+_MOST_SPAN_BLOCKS = 1024
+
+
+class KeySums:
+    """Adds g xl, g x A and g x^2 of every occurrence to its key's sums."""
+
+    def __init__(self, kernels):
+        self._kernels, self._scratch = kernels, Buffers(kernels.device)
+
+    def add(self, zero, scale, dim, grouping, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
+        """state (samples, width) holds g A (dim numbers) and g at `column`;  grouping : of `LookupOperations.group`"""
+        kernels = self._kernels(
+            "sums.cu", COMPUTE=kind(zero), SUM=kind(scalar_sums), DIM=dim, VALUES=value_width(values)
+        )
+        n, lanes = local.size, _lanes(dim)
+        if grouping.order is None:
+            kernels.add_atomically(
+                n * lanes, local, n, grouping.keys, grouping.samples, values, state, width, column, scale,
+                scalar_sums, vector_sums, self_sums,
+            )  # fmt: skip
+            return
+        tiles, array = -(-n // _TILE), self._scratch.array
+        heads = array("heads", (tiles, dim + 2), scalar_sums.dtype)
+        tails = array("tails", (tiles, dim + 2), scalar_sums.dtype)
+        spans, span_count = array("spans", tiles, np.uint32), array("span count", 1, np.uint32)
+        span_count.fill(0)
+        kernels.sum_tiles(
+            tiles * lanes, grouping.places, grouping.order, n, grouping.keys, grouping.samples, values, state, width, column,
+            scale, scalar_sums, vector_sums, self_sums, heads, tails, spans, span_count,
+        )  # fmt: skip
+        kernels.sum_spans.blocks(
+            min(tiles, _MOST_SPAN_BLOCKS), grouping.places, n, heads, tails, spans, span_count, scalar_sums, vector_sums, self_sums
+        )
+
+
+def _lanes(dim):
+    """Threads of a group, as in sums.cu: a power of two that takes the dim + 1 numbers of a state in turns of four."""
+    return min(32, 1 << max(0, (dim + 4) // 4 - 1).bit_length())

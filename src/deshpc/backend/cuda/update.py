@@ -1,0 +1,75 @@
+"""Updates of rows and of dense parameters on a device: the operations of `backend.cpu.update`."""
+
+import numpy as np
+
+from deshpc.backend.cuda import elementwise
+from deshpc.backend.cuda.groups import lanes_of
+from deshpc.backend.cuda.kinds import kind
+
+_FIELDS = 8  # numbers of a rule, as in rules.cuh
+
+
+class UpdateOperations:
+    """Rows: kernels/update.cu;  dense parameters: elementwise."""
+
+    def __init__(self, kernels):
+        self._kernels, self._device = kernels, kernels.device
+        self._from_fixed_point = self._device.elementwise(elementwise.from_fixed_point)
+        self._squares = self._device.elementwise(elementwise.squares)
+        self._dense = self._device.elementwise(elementwise.update_dense)
+        self._uploaded = {}
+
+    def rows(
+        self, rule, lanes, number, zero, dim, linear_state, tail, lines, addresses, inverse_scale, scalar_sums, vector_sums,
+        self_sums, step, clip, l2,
+    ):  # fmt: skip
+        kernels = self._of(rule, number, zero, dim, scalar_sums, vector_sums)
+        fields = [*rule, *[type(clip)(0)] * (_FIELDS - len(rule))]
+        n = addresses.size
+        kernels.rows(
+            n * lanes_of(dim, number), addresses, n, inverse_scale, scalar_sums, vector_sums, self_sums, step, clip, l2, *fields
+        )
+
+    def square_norms(self, lanes, number, zero, dim, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, norms):
+        kernels = self._of(None, number, zero, dim, scalar_sums, vector_sums)
+        n, held = addresses.size, self._device.empty(norms.shape, np.float64)
+        kernels.square_norms(
+            n * lanes_of(dim, number), addresses, n, inverse_scale, scalar_sums, vector_sums, self_sums, held
+        )
+        norms[:] = self._device.to_host(held)
+
+    def sum_parts(self, sums, total):
+        """total (n) = sums (parts, ...) over all parts, in order; they become zero."""
+        kernels = self._kernels("loss.cu", COMPUTE="double", SUM=kind(sums), VALUES=0)
+        kernels.sum_parts(total.size, sums, len(sums), total.size, total)
+
+    def set_numbers(self, sums, inverse_scale, numbers):
+        """numbers = the values of sums, which are fixed point of this inverse scale unless they are of the same type."""
+        factor = np.float64(inverse_scale) if sums.dtype != numbers.dtype else numbers.dtype.type(1)
+        self._from_fixed_point(numbers.size, sums.reshape((sums.size,)), factor, numbers.reshape((numbers.size,)))
+
+    def square_norm(self, numbers):
+        """Sum of squares, float64.  Reads the device, and waits for it."""
+        result = self._device.empty((numbers.size,), np.float64)
+        self._squares(numbers.size, numbers, result)
+        return float(self._device.to_host(result).sum())
+
+    def dense(self, rule, zero, values, state, gradient, clip):
+        numbers, fields = elementwise.RULES.index(type(rule).__name__), self._fields(rule, zero)
+        self._dense(values.size, np.int32(numbers), fields, clip, values, state, gradient)
+
+    def _fields(self, rule, zero):
+        """The rule's numbers on the device, uploaded when they change."""
+        held = self._uploaded.get(zero.dtype)
+        if held is None or held[0] != rule:
+            array = held[1] if held else self._device.empty((_FIELDS,), zero.dtype)
+            self._device.to_device(np.array([*rule, *[0] * (_FIELDS - len(rule))], zero.dtype), array)
+            held = self._uploaded[zero.dtype] = rule, array
+        return held[1]
+
+    def _of(self, rule, number, zero, dim, scalar_sums, vector_sums):
+        sums = scalar_sums if scalar_sums is not None else vector_sums
+        return self._kernels(
+            "update.cu", NUMBER=kind(number), COMPUTE=kind(zero), SUM=kind(sums), DIM=dim, VALUES=0,
+            SCALARS=int(scalar_sums is not None), RULE=0 if rule is None else elementwise.RULES.index(type(rule).__name__),
+        )  # fmt: skip
