@@ -25,7 +25,7 @@ MODES = ("fast", "check", "coverage")
 
 # No fused multiply-add unless the kernel says so.  DWARF 4 is what line_table.py reads.
 _COMMON = ["-std=c++17", "-fPIC", "-g", "-gdwarf-4", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-w"]
-_UNDEFINED = "alignment,bounds,signed-integer-overflow,shift,integer-divide-by-zero,float-cast-overflow,return,unreachable"
+_UNDEFINED = "alignment,bounds,signed-integer-overflow,shift-exponent,integer-divide-by-zero,float-cast-overflow,return,unreachable"
 _VOLATILE = {
     "gcc": ["--param=tsan-distinguish-volatile=1"],
     "clang": ["-mllvm", "-tsan-distinguish-volatile=1", "-mllvm", "-tsan-instrument-read-before-write=1"],
@@ -77,7 +77,7 @@ def _flags(mode, family, has_volatile):
     flags = list(_COMMON)
     flags += {"fast": ["-O2"], "check": ["-O1"], "coverage": ["-O0", "--coverage"]}[mode]
     if mode == "check":
-        flags += [f"-fsanitize={_UNDEFINED}", f"-fsanitize-recover={_UNDEFINED.removesuffix(',return,unreachable')}"]
+        flags += ["-DEXECUTOR_CHECKS", f"-fsanitize={_UNDEFINED}", f"-fsanitize-recover={_UNDEFINED.removesuffix(',return,unreachable')}"]
     # Where nothing is checked, only volatile accesses need to be seen: another thread may have to run there.
     if mode == "check" or has_volatile:
         flags += ["-fsanitize=thread", *_VOLATILE[family]]

@@ -255,7 +255,7 @@ def _marshal(what, value, form, kind, size, alignment):
         if value is None:
             return ctypes.c_uint64(0)
         if not isinstance(value, DeviceArray):
-            raise ExecutorError(f"{what}: a pointer, which takes a device array or None; got {type(value).__name__}")
+            raise ExecutorError(f"{what}: the parameter is a pointer, which takes a device array or None; got {type(value).__name__}")
         dtype = value.dtype
         fits = kind == "V" or (dtype.itemsize == size and (dtype.kind == kind or {dtype.kind, kind} <= {"i", "u"}))
         if not fits:
@@ -266,9 +266,9 @@ def _marshal(what, value, form, kind, size, alignment):
             raise ExecutorError(f"{what}: the array's address is not a multiple of {alignment}")
         return ctypes.c_uint64(_address(value))
     if not isinstance(value, np.generic):
-        raise ExecutorError(f"{what}: a {_type_name(kind, size)}, which takes a NumPy scalar of that type; got {type(value).__name__}")
+        raise ExecutorError(f"{what}: the parameter is {_type_name(kind, size)}, which takes a NumPy scalar of that type; got {type(value).__name__}")
     if value.dtype.kind != kind or value.dtype.itemsize != size:
-        raise ExecutorError(f"{what}: a {_type_name(kind, size)}; got {value.dtype}")
+        raise ExecutorError(f"{what}: the parameter is {_type_name(kind, size)}; got {value.dtype}")
     return ctypes.create_string_buffer(value.tobytes(), max(size, 16))
 
 

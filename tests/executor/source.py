@@ -38,7 +38,7 @@ def with_block_memory(text):
             type_, name = " ".join(match["open"].split()), match["open_name"]
             return f"{type_}* {name} = ({type_}*)executor_dynamic_shared();{lines}"
         type_ = (match["volatile"] or "") + " ".join(match["type"].split())
-        name, bounds = match["name"], match["bounds"].strip()
+        name, bounds = match["name"], " ".join(match["bounds"].split())
         return (
             f"typedef {type_} {name}_shared {bounds}; static char {name}_declaration; {name}_shared& {name} = "
             f'*({name}_shared*)executor_shared(&{name}_declaration, sizeof({name}_shared), "{name}");{lines}'
@@ -57,7 +57,7 @@ def kernels(text):
     found = {}
     for match in _KERNEL.finditer(text):
         before = re.sub(r"extern\s*$", "", text[: match.start()])
-        if _TEMPLATE.search(before.rstrip() + ""):
+        if _TEMPLATE.search(before.rstrip()):
             continue
         depth, at = 1, match.end()
         while depth:

@@ -59,23 +59,25 @@ EXECUTOR_CALLED T atomicCAS(T* address, std::common_type_t<T> expected, std::com
     return old;
 }
 
-// Plain loads and stores whose hint does not change their meaning ...
-#define EXECUTOR_LOAD(name) \
-    template <class T>      \
-    inline T name(const T* address) { return *address; }
-#define EXECUTOR_STORE(name) \
-    template <class T>       \
-    inline void name(T* address, std::common_type_t<T> value) { *address = value; }
-EXECUTOR_LOAD(__ldg)
-EXECUTOR_LOAD(__ldca)
-EXECUTOR_LOAD(__ldcg)
-EXECUTOR_LOAD(__ldcs)
-EXECUTOR_LOAD(__ldlu)
-EXECUTOR_STORE(__stwb)
-EXECUTOR_STORE(__stcg)
-EXECUTOR_STORE(__stcs)
-#undef EXECUTOR_LOAD
-#undef EXECUTOR_STORE
+// Plain loads and stores whose hint does not change their meaning; macros, so that the line is the kernel's ...
+namespace executor {
+template <class T>
+EXECUTOR_PLAIN constexpr T* hinted(T* address) {
+    static_assert(sizeof(T) <= 16 && (std::is_arithmetic_v<T> || alignof(T) == sizeof(T)),
+                  "loads and stores with cache hints take numbers and vector types");
+    return address;
+}
+}  // namespace executor
+#define EXECUTOR_LOAD(...) (*executor::hinted(__VA_ARGS__))
+#define EXECUTOR_STORE(address, ...) ((void)(*executor::hinted(address) = (__VA_ARGS__)))
+#define __ldg(...) EXECUTOR_LOAD(__VA_ARGS__)
+#define __ldca(...) EXECUTOR_LOAD(__VA_ARGS__)
+#define __ldcg(...) EXECUTOR_LOAD(__VA_ARGS__)
+#define __ldcs(...) EXECUTOR_LOAD(__VA_ARGS__)
+#define __ldlu(...) EXECUTOR_LOAD(__VA_ARGS__)
+#define __stwb(...) EXECUTOR_STORE(__VA_ARGS__)
+#define __stcg(...) EXECUTOR_STORE(__VA_ARGS__)
+#define __stcs(...) EXECUTOR_STORE(__VA_ARGS__)
 
 // ... and those that go to memory, as a volatile access does.
 template <class T>

@@ -1,0 +1,420 @@
+"""The executor: what it has of CUDA, its launches and their errors, its arrays, modes, compilers.
+
+What it finds in wrong kernels is tested in test_executor_bugs.py.
+"""
+
+import operator
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from executor import compile as compiling
+from executor import source
+from executor.coverage import coverage
+from executor.device import ExecutorDevice
+from executor.errors import ExecutorError
+from executor.schedule import Schedule, schedules
+
+FEATURES = (Path(__file__).parent / "planted/features.cu").read_text()
+SCHEDULES = schedules(2, preemption=0.2)
+
+
+def on(device, host):
+    host = np.asarray(host)
+    array = device.empty(host.shape, host.dtype)
+    device.to_device(host, array)
+    return array
+
+
+@pytest.fixture(params=["check", "fast"])
+def device(request):
+    return ExecutorDevice(mode=request.param)
+
+
+@pytest.fixture
+def features(device):
+    return device.compile("features.cu", FEATURES, {})
+
+
+# ------------------------------------------------------------------ CUDA
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_shuffles(device, features, schedule):
+    device.schedule = schedule
+    values = np.random.default_rng(1).integers(-50, 50, 64).astype(np.int32)
+    results = device.empty((12, 64), np.int32)
+    device.launch(features.function("shuffles"), 1, 64, [on(device, values), results])
+    got = device.to_host(results).reshape(12, 2, 32)
+    lane = np.arange(32)
+    remainder = np.fmod(values, 4).reshape(2, 32)
+    for warp, v in enumerate(values.reshape(2, 32)):
+        bits = 1 << lane.astype(np.int64)
+        same = [int(bits[remainder[warp] == one].sum()) for one in remainder[warp]]
+        expected = [
+            v[(lane * 5 + 3) % 32],
+            v[lane ^ 9],
+            np.where(lane < 3, v, np.roll(v, 3)),
+            np.where(lane % 8 + 3 < 8, np.roll(v, -3), v),
+            np.full(32, int(bits[v % 2 == 1].sum()), np.uint32).view(np.int32),
+            np.array(same, np.uint32).view(np.int32),
+            np.full(32, v.sum()),
+            np.full(32, v.max() - v.min()),
+            np.full(32, 3),
+            np.full(32, 3 * v.sum()),
+        ]
+        np.testing.assert_array_equal(got[:10, warp], expected)
+    np.testing.assert_array_equal(got[10].ravel(), values[::-1])
+    np.testing.assert_array_equal(got[11].ravel(), np.arange(64)[::-1])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_atomics(device, features, schedule):
+    device.schedule = schedule
+    words, wide = on(device, np.array([0, 0, 0, 0, 0, 0, -1], np.int32)), device.zeros(2, np.uint64)
+    sums, exact, extremes = device.zeros(1, np.float32), device.zeros(1, np.float64), device.zeros(2, np.int64)
+    device.launch(features.function("atomics"), 5, 64, [words, wide, sums, exact, extremes])
+    i = np.arange(320, dtype=np.int32)
+    bit = np.int32(1) << i % 31
+    expected = [i.sum(), -i.sum(), -319, 319, np.bitwise_or.reduce(bit), np.bitwise_xor.reduce(i), -1 & ~((1 << 31) - 1)]
+    np.testing.assert_array_equal(device.to_host(words), np.array(expected, np.int64).astype(np.int32))
+    np.testing.assert_array_equal(device.to_host(wide).view(np.int64), [-i.sum(), 960])
+    assert device.to_host(sums)[0] == 160 and device.to_host(exact)[0] == 80
+    np.testing.assert_array_equal(device.to_host(extremes), [-319 << 40, 319 << 40])
+
+
+def test_bits(device, features):
+    values = np.random.default_rng(2).integers(0, 1 << 64, 100, np.uint64) >> np.arange(100).astype(np.uint64) % 64
+    values[:2] = [0, 1 << 63]
+    results = device.empty((6, 100), np.int64)
+    device.launch(features.function("bits"), 4, 32, [on(device, values), np.int32(100), results])
+
+    def ffs(x):
+        return (x & -x).bit_length()
+
+    for x, got in zip(values.tolist(), device.to_host(results).T.tolist(), strict=True):
+        low, high = x & 0xFFFFFFFF, x * 0x9E3779B97F4A7C15 >> 64
+        assert got == [
+            bin(x).count("1") + 100 * bin(low).count("1"),
+            64 - x.bit_length() + 100 * (32 - low.bit_length()),
+            ffs(x) + 100 * ffs(low),
+            high - (high >> 63 << 64),
+            int(f"{low:032b}"[::-1], 2),
+            max(x & 7, 3) + min(2, x & 7),
+        ]
+
+
+def test_rounding(device, features):
+    generator = np.random.default_rng(3)
+    values = np.concatenate([np.arange(-4, 4, 0.5), generator.normal(0, 1e9, 50), [1e30, -1e30, np.nan, 2.0**31, 2.0**63]])
+    values = values.astype(np.float32).astype(np.float64)
+    count = len(values)
+    wide, narrow = device.empty((2, count), np.int64), device.empty((2, count), np.int32)
+    singles = device.empty((4, count), np.float32)
+    arguments = [on(device, values), np.int32(count), wide, narrow, singles]
+    device.launch(features.function("rounding"), 3, 32, arguments)
+
+    def saturated(x, bits, of_nan):
+        if np.isnan(x):
+            return of_nan
+        return min(max(round(x), -(1 << bits - 1)), (1 << bits - 1) - 1)  # to even, as Python rounds
+
+    np.testing.assert_array_equal(device.to_host(wide), [[saturated(x, 64, -(1 << 63)) for x in values]] * 2)
+    np.testing.assert_array_equal(device.to_host(narrow), [[saturated(x, 32, 0) for x in values]] * 2)
+    y = values.astype(np.float32)
+    with np.errstate(all="ignore"):
+        twice, once = y * y + y, (values * values + values).astype(np.float32)
+        fused = np.array([np.float32(np.longdouble(x) * np.longdouble(x) + np.longdouble(x)) for x in values])
+    got = device.to_host(singles)
+    np.testing.assert_array_equal(got[[0, 2]], [twice, twice])
+    np.testing.assert_array_equal(got[1], fused)
+    np.testing.assert_allclose(got[3], once, rtol=1e-6)
+
+
+def test_dynamic_shared_memory_and_structures(device, features):
+    fours, sums = np.arange(64, dtype=np.float32).reshape(16, 4), device.empty(16, np.float32)
+    pair = np.array((0.5, 4), [("first", np.float32), ("second", np.int32)])[()]
+    function = features.function("dynamic")
+    given = on(device, fours)
+    with pytest.raises(ExecutorError, match="argument 0 'fours': the array's address is not a multiple of 16"):
+        device.launch(function, 1, 15, [given.reshape(-1)[1:], sums, pair, np.bool_(True)], shared_bytes=256)
+    with pytest.raises(ExecutorError, match="argument 2 'pair': the parameter is a structure of 8 bytes; got"):
+        device.launch(function, 1, 16, [given, sums, np.float64(1), np.bool_(True)], shared_bytes=256)
+    device.launch(function, 1, 16, [given, sums, pair, np.bool_(True)], shared_bytes=256)
+    np.testing.assert_array_equal(device.to_host(sums), -(fours[::-1] @ [1000, 100, 10, 1] + 2))
+
+
+def test_a_type_that_cuda_does_not_have_for_an_atomic_does_not_compile(device):
+    text = '#line 7 "wide.cuh"\nextern "C" __global__ void add(long long* sums) { atomicAdd(sums, 1LL); }\n'
+    with pytest.raises(ExecutorError, match="wide.cu does not compile(?s:.*)atomicAdd: CUDA has no overload for this type"):
+        device.compile("wide.cu", text, {})
+
+
+# ------------------------------------------------------------------ sources
+
+
+def test_kernels_of_a_source():
+    text = """
+    // __global__ void commented(int n) {}
+    extern "C" __global__ void __launch_bounds__(256) first(const float* __restrict__ values, int (count)) {}
+    extern "C" __global__ __launch_bounds__(32, 2) void second() {}
+    template <int N> __global__ void generic(float* values) {}
+    extern "C" __global__ void
+    third(std::pair<int, int> pair,
+          unsigned long long mask) {}
+    """
+    expected = {"first": ["values", "count"], "second": [], "third": ["pair", "mask"]}
+    assert source.kernels(text) == expected
+
+
+def test_shared_variables_keep_the_lines():
+    text = "a\n__shared__ float tile[4]\n    [8]; // __shared__ int x, y;\n volatile __shared__ int* flag;\nextern __shared__ char\n all[];\nb"
+    result = source.with_block_memory(text)
+    assert result.count("\n") == text.count("\n")
+    assert "typedef float tile_shared [4] [8];" in result and "volatile int*" in result and "char* all =" in result
+    with pytest.raises(ExecutorError, match="one __shared__ variable a statement.*int x, y"):
+        source.with_block_memory("__shared__ int x, y;")
+
+
+def test_messages_follow_line_directives():
+    text = '\n#line 40 "folder/part.cuh"\nextern "C" __global__ void broken(int* values) {\n  values[1] = 0;\n}\n'
+    device = ExecutorDevice()
+    function = device.compile("whole.cu", text, {}).function("broken")
+    with pytest.raises(ExecutorError, match="whole.cu, kernel broken, .*at folder/part.cuh:41: 0 bytes past"):
+        device.launch(function, 1, 1, [device.empty(1, np.int32)])
+
+
+# ------------------------------------------------------------------ launches
+
+ADD = """
+extern "C" __global__ void add(float* sums, const long long* rows, int count, double by) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) atomicAdd(&sums[rows[i]], (float)by);
+}
+__global__ void mangled(int* values) {}
+"""
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({3: "missing"}, "3 arguments for 4 parameters"),
+        ({0: np.zeros(4, np.float32)}, "argument 0 'sums': the parameter is a pointer, which takes a device array or None; got ndarray"),
+        ({0: ("empty", 4, np.float64)}, r"argument 0 'sums': the kernel reads float32; got float64\[4\]"),
+        ({1: ("empty", 4, np.int32)}, r"argument 1 'rows': the kernel reads int64; got int32\[4\]"),
+        ({1: ("empty", 4, np.float64)}, r"argument 1 'rows': the kernel reads int64; got float64\[4\]"),
+        ({2: 4}, "argument 2 'count': the parameter is int32, which takes a NumPy scalar of that type; got int"),
+        ({2: np.int64(4)}, "argument 2 'count': the parameter is int32; got int64"),
+        ({2: np.uint32(4)}, "argument 2 'count': the parameter is int32; got uint32"),
+        ({3: np.float32(4)}, "argument 3 'by': the parameter is float64; got float32"),
+        ({2: ("empty", 4, np.int32)}, "argument 2 'count': the parameter is int32, which takes a NumPy scalar"),
+    ],
+)
+def test_arguments_are_checked_against_the_parameters(device, change, message):
+    function = device.compile("add.cu", ADD, {}).function("add")
+    arguments = [device.zeros(4, np.float32), device.zeros(4, np.int64), np.int32(4), np.float64(1)]
+    device.launch(function, 1, 32, arguments)
+    for number, value in change.items():
+        if isinstance(value, str):
+            del arguments[number]
+        else:
+            arguments[number] = getattr(device, value[0])(*value[1:]) if isinstance(value, tuple) else value
+    with pytest.raises(ExecutorError, match=f"add.cu, kernel add: {message}"):
+        device.launch(function, 1, 32, arguments)
+
+
+def test_shapes_of_a_launch_and_names(device):
+    module = device.compile("add.cu", ADD, {})
+    arguments = [device.zeros(4, np.float32), device.zeros(4, np.int64), np.int32(4), np.float64(1)]
+    for blocks, threads in [(0, 32), (1, 0), (1, 1025)]:
+        with pytest.raises(ExecutorError, match=f"{blocks} blocks of {threads} threads"):
+            device.launch(module.function("add"), blocks, threads, arguments)
+    with pytest.raises(ExecutorError, match="add.cu has no kernel subtract; it has add, mangled"):
+        module.function("subtract")
+    with pytest.raises(ExecutorError, match='mangled is not extern "C"'):
+        module.function("mangled")
+
+
+def test_constants_are_macros(device):
+    text = 'extern "C" __global__ void fill(TYPE* values) { values[threadIdx.x] = VALUE; }'
+    values = device.empty(3, np.uint64)
+    device.launch(device.compile("fill.cu", text, {"TYPE": "unsigned long long", "VALUE": 7}).function("fill"), 1, 3, [values])
+    np.testing.assert_array_equal(device.to_host(values), [7, 7, 7])
+
+
+def test_a_device_is_usable_after_an_error(device):
+    text = 'extern "C" __global__ void store(int* values, long long at) { values[at + threadIdx.x] = threadIdx.x; }'
+    function = device.compile("store.cu", text, {}).function("store")
+    values = device.zeros(32, np.int32)
+    for _ in range(3):
+        with pytest.raises(ExecutorError, match="store.cu:1"):
+            device.launch(function, 1, 32, [values, np.int64(1 << 45)])
+        device.launch(function, 1, 32, [values, np.int64(0)])
+        np.testing.assert_array_equal(device.to_host(values), np.arange(32))
+
+
+def test_a_seed_repeats_its_schedule(device, features):
+    def switches(seed):
+        device.schedule = Schedule("random", seed=seed, preemption=0.3)
+        device.launch(features.function("shuffles"), 1, 64, [device.zeros(64, np.int32), device.empty((12, 64), np.int32)])
+        return device.switches
+
+    assert switches(5) == switches(5) != switches(6)
+
+
+# ------------------------------------------------------------------ arrays
+
+
+def test_copies(device):
+    host = np.arange(12, dtype=np.float32).reshape(3, 4)
+    array, other = on(device, host), device.zeros((3, 4), np.float32)
+    device.copy(array, other)
+    before = device.synchronisations
+    copied = device.to_host(other)
+    assert device.synchronisations == before + 1
+    np.testing.assert_array_equal(copied, host)
+    copied[:] = 0
+    other[1:2].fill(9)
+    np.testing.assert_array_equal(device.to_host(other), [host[0], [9] * 4, host[2]])
+    np.testing.assert_array_equal(device.to_host(array), host)
+    with pytest.raises(ExecutorError, match=r"expected float32\[3, 4\]; got float64\[3, 4\]"):
+        device.to_device(host.astype(np.float64), array)
+    with pytest.raises(ExecutorError, match=r"expected float32\[3, 4\]; got float32\[4\]"):
+        device.to_device(host[0], array)
+    with pytest.raises(ExecutorError, match="shapes or types differ"):
+        device.copy(array[:1], other)
+
+
+def test_views_share_memory(device):
+    array = on(device, np.arange(12, dtype=np.float32).reshape(3, 4))
+    assert (array.shape, array.dtype, array.size, array.nbytes, array.ndim, len(array)) == ((3, 4), np.float32, 12, 48, 2, 3)
+    assert array[1:3].shape == (2, 4) and array[1:].reshape(-1).shape == (8,) and array.view(np.int64).shape == (3, 2)
+    assert device.address(array[1:]) == device.address(array) + 16 and device.address(array) % 256 == 0
+    array.reshape(12)[4:8].fill(0)
+    np.testing.assert_array_equal(device.to_host(array)[1], np.zeros(4))
+    assert device.empty((0, 3), np.int32).size == 0
+    assert device.to_host(device.empty(4, np.uint8)).tolist() == [0xCB] * 4
+
+
+def test_an_array_is_not_an_ndarray(device):
+    array = device.zeros(4, np.float32)
+    conversions = [np.asarray, np.array, list, iter, int, float, bool, memoryview, operator.neg, np.sum, abs, sum]
+    for convert in conversions:
+        with pytest.raises(TypeError):
+            convert(array)
+    for operation in [operator.add, operator.mul, operator.eq, operator.lt, operator.matmul, operator.iadd]:
+        for other in [1, array, np.zeros(4, np.float32)]:
+            with pytest.raises(TypeError):
+                operation(array, other)
+            with pytest.raises(TypeError):
+                operation(other, array)
+    for key in [0, (0, 1), [1, 2], slice(0, 4, 2), ..., None]:
+        with pytest.raises(TypeError):
+            array[key]
+    with pytest.raises(TypeError):
+        array[0:1] = 1
+    with pytest.raises(TypeError):
+        np.zeros(4)[:] = array
+    assert array in {array: 1}
+
+
+# ------------------------------------------------------------------ elementwise
+
+
+class Rule(NamedTuple):
+    rate: np.float32
+    offset: np.int64
+
+
+def scale(i, values, rule, result, order, mask):
+    if mask is None:
+        result[i] = values[i] * rule.rate + rule.offset
+    order[order.size - 1] += 1
+    order[i] = order[order.size - 1]
+
+
+def beyond(i, values):
+    values[i + 1] = 0
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_elementwise(device, schedule):
+    device.schedule = schedule
+    run = device.elementwise(scale)
+    values, result = on(device, np.arange(10, dtype=np.float32)), device.empty(10, np.float32)
+    order = device.zeros(11, np.int64)
+    run(10, values, Rule(np.float32(0.5), np.int64(3)), result, order, None)
+    np.testing.assert_array_equal(device.to_host(result), np.arange(10) * 0.5 + 3)
+    turns = device.to_host(order)[:10].tolist()
+    assert sorted(turns) == list(range(1, 11))
+    ascending = list(range(1, 11))
+    assert {"in order": turns == ascending, "reversed": turns == ascending[::-1], "random": turns != ascending}[schedule.order]
+    with pytest.raises(ExecutorError, match="elementwise scale: argument 0 is a ndarray"):
+        run(10, np.zeros(10), Rule(np.float32(0.5), np.int64(3)), result, order, None)
+
+
+def test_elementwise_bounds(device):
+    values = device.empty(4, np.float32)
+    device.elementwise(beyond)(3, values)
+    with pytest.raises(ExecutorError, match="elementwise beyond: .*out of bounds"):
+        device.elementwise(beyond)(4, values)
+
+
+# ------------------------------------------------------------------ modes and compilers
+
+
+@pytest.mark.skipif(compiling.compiler().family != "gcc", reason="coverage needs g++ and gcov")
+def test_coverage():
+    text = """extern "C" __global__ void choose(int* values, int limit) {
+    if (values[threadIdx.x] < limit)
+        values[threadIdx.x] += 1;
+    else
+        values[threadIdx.x] = 0;
+}
+"""
+    device = ExecutorDevice(mode="coverage")
+    module = device.compile("choose.cu", text, {})
+    values = on(device, np.arange(8, dtype=np.int32))
+    device.launch(module.function("choose"), 1, 8, [values, np.int32(100)])
+    assert [module.coverage()["choose.cu", line] for line in (2, 3, 5)] == [8, 8, 0]
+    device.launch(module.function("choose"), 1, 8, [values, np.int32(3)])
+    assert [module.coverage()["choose.cu", line] for line in (2, 3, 5)] == [16, 10, 6]
+    other = device.compile("choose.cu", text, {"OTHER": 1})
+    device.launch(other.function("choose"), 1, 8, [values, np.int32(100)])
+    assert [other.coverage()["choose.cu", line] for line in (2, 3, 5)] == [8, 8, 0]
+    assert [coverage()["choose.cu", line] for line in (2, 3, 5)] == [24, 18, 6]
+
+
+@pytest.mark.skipif(not find_spec("ziglang"), reason="ziglang is not installed")
+@pytest.mark.skipif("DESHPC_CXX" in os.environ, reason="a compiler has been named")
+def test_with_zigs_compiler():
+    """Where there is no other: the same tests, a part of them.  Its first run on a machine builds a C++ library."""
+    some = "block_sum or warp_scan or bounds or publish or vector_load or chunks or foreign or waiting or rounding or shuffles"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", some]
+    command += [str(Path(__file__)), str(Path(__file__).with_name("test_executor_bugs.py"))]
+    done = subprocess.run(command, env={**os.environ, "DESHPC_CXX": "zig"}, capture_output=True, text=True)
+    assert done.returncode == 0 and re.search(r"[4-9]\d passed", done.stdout), done.stdout
+
+
+def test_processes_compile_side_by_side(tmp_path):
+    text = 'extern "C" __global__ void nothing(int* values) { values[0] = 1; }'
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from executor.compile import compile_kernels
+print(compile_kernels("nothing.cu", {text!r}, {{}}, "fast")[0].library)
+"""
+    (tmp_path / "deshpc/executor").mkdir(parents=True)
+    shutil.copy(compiling.runtime(), tmp_path / "deshpc/executor")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    running = [subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    libraries = {process.communicate()[0] for process in running}
+    assert len(libraries) == 1 and all(process.returncode == 0 for process in running)
+    assert {path.suffix for path in (tmp_path / "deshpc/executor").iterdir()} == {".so"}
