@@ -230,6 +230,12 @@ def test_arguments_are_checked_against_the_parameters(device, change, message):
         device.launch(function, 1, 32, arguments)
 
 
+def test_a_pointer_to_bytes_takes_any_array(device):
+    text = 'extern "C" __global__ void clear(unsigned char* bytes, void* more) { bytes[0] = 0, ((char*)more)[0] = 0; }'
+    first, second = device.zeros(2, np.float32), device.zeros(2, np.int64)
+    device.launch(device.compile("clear.cu", text, {}).function("clear"), 1, 1, [first, second])
+
+
 def test_shapes_of_a_launch_and_names(device):
     module = device.compile("add.cu", ADD, {})
     arguments = [device.zeros(4, np.float32), device.zeros(4, np.int64), np.int32(4), np.float64(1)]
@@ -288,8 +294,29 @@ def test_copies(device):
         device.to_device(host.astype(np.float64), array)
     with pytest.raises(ExecutorError, match=r"expected float32\[3, 4\]; got float32\[4\]"):
         device.to_device(host[0], array)
-    with pytest.raises(ExecutorError, match="shapes or types differ"):
+    with pytest.raises(ExecutorError, match="sizes or types differ"):
         device.copy(array[:1], other)
+
+
+def test_host_memory_must_stay_until_it_has_been_read(device):
+    memory, array, other = device.host_memory((4,), np.int32), device.empty(2, np.int32), device.empty(2, np.int32)
+    memory[:] = [1, 2, 3, 4]
+    device.to_device(memory[:2], array)
+    first = device.mark()
+    device.to_device(memory[2:], other)
+    device.wait(first)
+    memory[0] = 9  # has been read
+    result = np.empty(2, np.int32)
+    device.into_host(array, result)
+    assert result.tolist() == [1, 2] and device.to_host(other).tolist() == [3, 4]
+    device.to_device(memory[2:], other)
+    memory[3] = 9
+    with pytest.raises(ExecutorError, match=r"host memory of int32\[2\] was changed before the device had read it"):
+        device.to_host(array)
+    pageable = np.zeros(2, np.int32)
+    device.to_device(pageable, array)
+    pageable[:] = 1
+    assert device.to_host(array).tolist() == [0, 0]
 
 
 def test_views_share_memory(device):

@@ -22,6 +22,7 @@ class DeviceArray:
     nbytes = property(lambda self: self._host.nbytes)
     ndim = property(lambda self: self._host.ndim)
     flags = property(lambda self: self._host.flags)
+    flags = property(lambda self: self._host.flags)
 
     def __len__(self):
         return len(self._host)

@@ -19,6 +19,7 @@ from executor.elementwise import Elementwise
 from executor.errors import ExecutorError
 from executor.line_table import line_table
 from executor.schedule import ORDERS, Schedule
+from executor.transfers import Transfers
 
 _ONE_AT_A_TIME = threading.RLock()  # the runtime has one state a process
 _NUMBERS = itertools.count(1)
@@ -121,6 +122,7 @@ class ExecutorDevice:
         self._runtime = _load_runtime(compiling.runtime())
         self._number = next(_NUMBERS)
         self._names = {}
+        self._transfers = Transfers()
         self._to_free = collections.deque()  # the collector may run during a launch, which must not lose memory
 
     # ------------------------------------------------------------------ memory
@@ -146,18 +148,43 @@ class ExecutorDevice:
             raise ExecutorError(f"to_device: expected {describe(target.dtype, target.shape)}; got {got}")
         host_view(target)[...] = host
         allocation_of(target).mark_written(target)
+        self._transfers.sent(host)
+
+    def host_memory(self, shape, dtype):
+        """A NumPy array from which transfers do not wait: it must stay as it is until the device has read it."""
+        return self._transfers.host_memory(shape, dtype)
 
     def to_host(self, array):
-        """A copy as a NumPy array: the only operation that waits for the device."""
-        self.synchronisations += 1
+        """A copy as a NumPy array.  Waits for the device, as only this, `into_host` and `wait` do."""
+        self._synchronise()
         return host_view(require_array(array, "to_host")).copy()
 
+    def into_host(self, array, host):
+        """Copy to a NumPy array of the same shape and type."""
+        require_array(array, "into_host")
+        if not isinstance(host, np.ndarray) or host.shape != array.shape or host.dtype != array.dtype:
+            raise ExecutorError(f"into_host: {array!r} to {describe(host.dtype, host.shape)}: shapes or types differ")
+        self._synchronise()
+        host[...] = host_view(array)
+
+    def mark(self):
+        """A point in the order of what the device is given, for `wait`."""
+        return self._transfers.mark()
+
+    def wait(self, point):
+        """Wait until the device has passed a point of `mark`."""
+        self._transfers.passed(point)
+
+    def _synchronise(self):
+        self.synchronisations += 1
+        self._transfers.passed(self._transfers.mark())
+
     def copy(self, source, target):
-        """From a device array to another of the same shape and type."""
+        """From a device array to another of the same size and type."""
         require_array(source, "copy"), require_array(target, "copy")
-        if source.shape != target.shape or source.dtype != target.dtype:
-            raise ExecutorError(f"copy: {source!r} to {target!r}: shapes or types differ")
-        host_view(target)[...] = host_view(source)
+        if source.size != target.size or source.dtype != target.dtype:
+            raise ExecutorError(f"copy: {source!r} to {target!r}: sizes or types differ")
+        host_view(target).reshape(-1)[...] = host_view(source).reshape(-1)
         to, from_ = allocation_of(target), allocation_of(source)
         with _ONE_AT_A_TIME:
             self._runtime.executor_copy_written(to.handle, _address(target) - to.address, from_.handle, _address(source) - from_.address, source.nbytes)
@@ -165,22 +192,9 @@ class ExecutorDevice:
     def address(self, array):
         return _address(require_array(array, "address"))
 
-    def into_host(self, array, host):
-        """Copy into a NumPy array of the same shape and type; waits for the device."""
-        host[...] = self.to_host(array)
-
-    def host_memory(self, shape, dtype):
-        """Memory of the host, which is pinned where there is a real device."""
-        return np.empty(shape, dtype)
-
-    def mark(self):
-        """A point for `wait`: everything is done when a call returns."""
-
-    def wait(self, point):
-        """Nothing to wait for."""
-
     def synchronize(self):
-        """Nothing to wait for: a launch has ended when it returns."""
+        """Wait for all that has been started."""
+        self._synchronise()
 
     def _free(self):
         while self._to_free:
@@ -257,7 +271,8 @@ def _marshal(what, value, form, kind, size, alignment):
         if not isinstance(value, DeviceArray):
             raise ExecutorError(f"{what}: the parameter is a pointer, which takes a device array or None; got {type(value).__name__}")
         dtype = value.dtype
-        fits = kind == "V" or (dtype.itemsize == size and (dtype.kind == kind or {dtype.kind, kind} <= {"i", "u"}))
+        # Pointers to structures and to bytes (void, unsigned char) take any array.
+        fits = kind == "V" or (kind, size) == ("u", 1) or (dtype.itemsize == size and (dtype.kind == kind or {dtype.kind, kind} <= {"i", "u"}))
         if not fits:
             raise ExecutorError(f"{what}: the kernel reads {_type_name(kind, size)}; got {describe(dtype, value.shape)}")
         if not host_view(value).flags.c_contiguous:

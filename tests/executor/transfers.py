@@ -1,0 +1,40 @@
+"""Transfers that do not wait: the host must leave the memory that they read alone until the device has passed them.
+
+Here a transfer is made at once, so that it is never late; instead the memory is compared with what was sent, when the
+host waits.  Memory that is filled again too early is thus found, always.
+"""
+
+import numpy as np
+
+from executor.errors import ExecutorError
+
+
+class Transfers:
+    def __init__(self):
+        self._memory = []  # what host_memory gave: (address, end, array)
+        self._under_way = []  # (number, the host's array, what was sent)
+        self._number = 0
+
+    def host_memory(self, shape, dtype):
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        array = np.full(nbytes, 0xCB, np.uint8).view(dtype).reshape(shape)
+        begin = array.ctypes.data
+        self._memory.append((begin, begin + array.nbytes, array))
+        return array
+
+    def sent(self, host):
+        """`host` has been given to the device."""
+        self._number += 1
+        if any(begin <= host.ctypes.data < end for begin, end, _ in self._memory):
+            self._under_way.append((self._number, host, host.copy()))
+
+    def mark(self):
+        return self._number
+
+    def passed(self, number):
+        """The device has passed all transfers up to this number: ExecutorError if one has read what was changed since."""
+        passed = [one for one in self._under_way if one[0] <= number]
+        self._under_way = [one for one in self._under_way if one[0] > number]
+        for _, host, copy in passed:
+            if host.tobytes() != copy.tobytes():
+                raise ExecutorError(f"host memory of {host.dtype}{list(host.shape)} was changed before the device had read it")
