@@ -34,25 +34,25 @@ def on(device, host):
 
 
 @pytest.fixture(params=["check", "fast"])
-def device(request):
+def executor(request):
     return ExecutorDevice(mode=request.param)
 
 
 @pytest.fixture
-def features(device):
-    return device.compile("features.cu", FEATURES, {})
+def features(executor):
+    return executor.compile("features.cu", FEATURES, {})
 
 
 # ------------------------------------------------------------------ CUDA
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-def test_shuffles(device, features, schedule):
-    device.schedule = schedule
+def test_shuffles(executor, features, schedule):
+    executor.schedule = schedule
     values = np.random.default_rng(1).integers(-50, 50, 64).astype(np.int32)
-    results = device.empty((12, 64), np.int32)
-    device.launch(features.function("shuffles"), 1, 64, [on(device, values), results])
-    got = device.to_host(results).reshape(12, 2, 32)
+    results = executor.empty((12, 64), np.int32)
+    executor.launch(features.function("shuffles"), 1, 64, [on(executor, values), results])
+    got = executor.to_host(results).reshape(12, 2, 32)
     lane = np.arange(32)
     remainder = np.fmod(values, 4).reshape(2, 32)
     for warp, v in enumerate(values.reshape(2, 32)):
@@ -76,30 +76,30 @@ def test_shuffles(device, features, schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-def test_atomics(device, features, schedule):
-    device.schedule = schedule
-    words, wide = on(device, np.array([0, 0, 0, 0, 0, 0, -1], np.int32)), device.zeros(2, np.uint64)
-    sums, exact, extremes = device.zeros(1, np.float32), device.zeros(1, np.float64), device.zeros(2, np.int64)
-    device.launch(features.function("atomics"), 5, 64, [words, wide, sums, exact, extremes])
+def test_atomics(executor, features, schedule):
+    executor.schedule = schedule
+    words, wide = on(executor, np.array([0, 0, 0, 0, 0, 0, -1], np.int32)), executor.zeros(2, np.uint64)
+    sums, exact, extremes = executor.zeros(1, np.float32), executor.zeros(1, np.float64), executor.zeros(2, np.int64)
+    executor.launch(features.function("atomics"), 5, 64, [words, wide, sums, exact, extremes])
     i = np.arange(320, dtype=np.int32)
     bit = np.int32(1) << i % 31
     expected = [i.sum(), -i.sum(), -319, 319, np.bitwise_or.reduce(bit), np.bitwise_xor.reduce(i), -1 & ~((1 << 31) - 1)]
-    np.testing.assert_array_equal(device.to_host(words), np.array(expected, np.int64).astype(np.int32))
-    np.testing.assert_array_equal(device.to_host(wide).view(np.int64), [-i.sum(), 960])
-    assert device.to_host(sums)[0] == 160 and device.to_host(exact)[0] == 80
-    np.testing.assert_array_equal(device.to_host(extremes), [-319 << 40, 319 << 40])
+    np.testing.assert_array_equal(executor.to_host(words), np.array(expected, np.int64).astype(np.int32))
+    np.testing.assert_array_equal(executor.to_host(wide).view(np.int64), [-i.sum(), 960])
+    assert executor.to_host(sums)[0] == 160 and executor.to_host(exact)[0] == 80
+    np.testing.assert_array_equal(executor.to_host(extremes), [-319 << 40, 319 << 40])
 
 
-def test_bits(device, features):
+def test_bits(executor, features):
     values = np.random.default_rng(2).integers(0, 1 << 64, 100, np.uint64) >> np.arange(100).astype(np.uint64) % 64
     values[:2] = [0, 1 << 63]
-    results = device.empty((6, 100), np.int64)
-    device.launch(features.function("bits"), 4, 32, [on(device, values), np.int32(100), results])
+    results = executor.empty((6, 100), np.int64)
+    executor.launch(features.function("bits"), 4, 32, [on(executor, values), np.int32(100), results])
 
     def ffs(x):
         return (x & -x).bit_length()
 
-    for x, got in zip(values.tolist(), device.to_host(results).T.tolist(), strict=True):
+    for x, got in zip(values.tolist(), executor.to_host(results).T.tolist(), strict=True):
         low, high = x & 0xFFFFFFFF, x * 0x9E3779B97F4A7C15 >> 64
         assert got == [
             bin(x).count("1") + 100 * bin(low).count("1"),
@@ -111,50 +111,50 @@ def test_bits(device, features):
         ]
 
 
-def test_rounding(device, features):
+def test_rounding(executor, features):
     generator = np.random.default_rng(3)
     values = np.concatenate([np.arange(-4, 4, 0.5), generator.normal(0, 1e9, 50), [1e30, -1e30, np.nan, 2.0**31, 2.0**63]])
     values = values.astype(np.float32).astype(np.float64)
     count = len(values)
-    wide, narrow = device.empty((2, count), np.int64), device.empty((2, count), np.int32)
-    singles = device.empty((4, count), np.float32)
-    arguments = [on(device, values), np.int32(count), wide, narrow, singles]
-    device.launch(features.function("rounding"), 3, 32, arguments)
+    wide, narrow = executor.empty((2, count), np.int64), executor.empty((2, count), np.int32)
+    singles = executor.empty((4, count), np.float32)
+    arguments = [on(executor, values), np.int32(count), wide, narrow, singles]
+    executor.launch(features.function("rounding"), 3, 32, arguments)
 
     def saturated(x, bits, of_nan):
         if np.isnan(x):
             return of_nan
         return min(max(round(x), -(1 << bits - 1)), (1 << bits - 1) - 1)  # to even, as Python rounds
 
-    np.testing.assert_array_equal(device.to_host(wide), [[saturated(x, 64, -(1 << 63)) for x in values]] * 2)
-    np.testing.assert_array_equal(device.to_host(narrow), [[saturated(x, 32, 0) for x in values]] * 2)
+    np.testing.assert_array_equal(executor.to_host(wide), [[saturated(x, 64, -(1 << 63)) for x in values]] * 2)
+    np.testing.assert_array_equal(executor.to_host(narrow), [[saturated(x, 32, 0) for x in values]] * 2)
     y = values.astype(np.float32)
     with np.errstate(all="ignore"):
         twice, once = y * y + y, (values * values + values).astype(np.float32)
         fused = np.array([np.float32(np.longdouble(x) * np.longdouble(x) + np.longdouble(x)) for x in values])
-    got = device.to_host(singles)
+    got = executor.to_host(singles)
     np.testing.assert_array_equal(got[[0, 2]], [twice, twice])
     np.testing.assert_array_equal(got[1], fused)
     np.testing.assert_allclose(got[3], once, rtol=1e-6)
 
 
-def test_dynamic_shared_memory_and_structures(device, features):
-    fours, sums = np.arange(64, dtype=np.float32).reshape(16, 4), device.empty(16, np.float32)
+def test_dynamic_shared_memory_and_structures(executor, features):
+    fours, sums = np.arange(64, dtype=np.float32).reshape(16, 4), executor.empty(16, np.float32)
     pair = np.array((0.5, 4), [("first", np.float32), ("second", np.int32)])[()]
     function = features.function("dynamic")
-    given = on(device, fours)
+    given = on(executor, fours)
     with pytest.raises(ExecutorError, match="argument 0 'fours': the array's address is not a multiple of 16"):
-        device.launch(function, 1, 15, [given.reshape(-1)[1:], sums, pair, np.bool_(True)], shared_bytes=256)
+        executor.launch(function, 1, 15, [given.reshape(-1)[1:], sums, pair, np.bool_(True)], shared_bytes=256)
     with pytest.raises(ExecutorError, match="argument 2 'pair': the parameter is a structure of 8 bytes; got"):
-        device.launch(function, 1, 16, [given, sums, np.float64(1), np.bool_(True)], shared_bytes=256)
-    device.launch(function, 1, 16, [given, sums, pair, np.bool_(True)], shared_bytes=256)
-    np.testing.assert_array_equal(device.to_host(sums), -(fours[::-1] @ [1000, 100, 10, 1] + 2))
+        executor.launch(function, 1, 16, [given, sums, np.float64(1), np.bool_(True)], shared_bytes=256)
+    executor.launch(function, 1, 16, [given, sums, pair, np.bool_(True)], shared_bytes=256)
+    np.testing.assert_array_equal(executor.to_host(sums), -(fours[::-1] @ [1000, 100, 10, 1] + 2))
 
 
-def test_a_type_that_cuda_does_not_have_for_an_atomic_does_not_compile(device):
+def test_a_type_that_cuda_does_not_have_for_an_atomic_does_not_compile(executor):
     text = '#line 7 "wide.cuh"\nextern "C" __global__ void add(long long* sums) { atomicAdd(sums, 1LL); }\n'
     with pytest.raises(ExecutorError, match="wide.cu does not compile(?s:.*)atomicAdd: CUDA has no overload for this type"):
-        device.compile("wide.cu", text, {})
+        executor.compile("wide.cu", text, {})
 
 
 # ------------------------------------------------------------------ sources
@@ -185,10 +185,10 @@ def test_shared_variables_keep_the_lines():
 
 def test_messages_follow_line_directives():
     text = '\n#line 40 "folder/part.cuh"\nextern "C" __global__ void broken(int* values) {\n  values[1] = 0;\n}\n'
-    device = ExecutorDevice()
-    function = device.compile("whole.cu", text, {}).function("broken")
+    executor = ExecutorDevice()
+    function = executor.compile("whole.cu", text, {}).function("broken")
     with pytest.raises(ExecutorError, match="whole.cu, kernel broken, .*at folder/part.cuh:41: 0 bytes past"):
-        device.launch(function, 1, 1, [device.empty(1, np.int32)])
+        executor.launch(function, 1, 1, [executor.empty(1, np.int32)])
 
 
 # ------------------------------------------------------------------ launches
@@ -217,60 +217,60 @@ __global__ void mangled(int* values) {}
         ({2: ("empty", 4, np.int32)}, "argument 2 'count': the parameter is int32, which takes a NumPy scalar"),
     ],
 )
-def test_arguments_are_checked_against_the_parameters(device, change, message):
-    function = device.compile("add.cu", ADD, {}).function("add")
-    arguments = [device.zeros(4, np.float32), device.zeros(4, np.int64), np.int32(4), np.float64(1)]
-    device.launch(function, 1, 32, arguments)
+def test_arguments_are_checked_against_the_parameters(executor, change, message):
+    function = executor.compile("add.cu", ADD, {}).function("add")
+    arguments = [executor.zeros(4, np.float32), executor.zeros(4, np.int64), np.int32(4), np.float64(1)]
+    executor.launch(function, 1, 32, arguments)
     for number, value in change.items():
         if isinstance(value, str):
             del arguments[number]
         else:
-            arguments[number] = getattr(device, value[0])(*value[1:]) if isinstance(value, tuple) else value
+            arguments[number] = getattr(executor, value[0])(*value[1:]) if isinstance(value, tuple) else value
     with pytest.raises(ExecutorError, match=f"add.cu, kernel add: {message}"):
-        device.launch(function, 1, 32, arguments)
+        executor.launch(function, 1, 32, arguments)
 
 
-def test_a_pointer_to_bytes_takes_any_array(device):
+def test_a_pointer_to_bytes_takes_any_array(executor):
     text = 'extern "C" __global__ void clear(unsigned char* bytes, void* more) { bytes[0] = 0, ((char*)more)[0] = 0; }'
-    first, second = device.zeros(2, np.float32), device.zeros(2, np.int64)
-    device.launch(device.compile("clear.cu", text, {}).function("clear"), 1, 1, [first, second])
+    first, second = executor.zeros(2, np.float32), executor.zeros(2, np.int64)
+    executor.launch(executor.compile("clear.cu", text, {}).function("clear"), 1, 1, [first, second])
 
 
-def test_shapes_of_a_launch_and_names(device):
-    module = device.compile("add.cu", ADD, {})
-    arguments = [device.zeros(4, np.float32), device.zeros(4, np.int64), np.int32(4), np.float64(1)]
+def test_shapes_of_a_launch_and_names(executor):
+    module = executor.compile("add.cu", ADD, {})
+    arguments = [executor.zeros(4, np.float32), executor.zeros(4, np.int64), np.int32(4), np.float64(1)]
     for blocks, threads in [(0, 32), (1, 0), (1, 1025)]:
         with pytest.raises(ExecutorError, match=f"{blocks} blocks of {threads} threads"):
-            device.launch(module.function("add"), blocks, threads, arguments)
+            executor.launch(module.function("add"), blocks, threads, arguments)
     with pytest.raises(ExecutorError, match="add.cu has no kernel subtract; it has add, mangled"):
         module.function("subtract")
     with pytest.raises(ExecutorError, match='mangled is not extern "C"'):
         module.function("mangled")
 
 
-def test_constants_are_macros(device):
+def test_constants_are_macros(executor):
     text = 'extern "C" __global__ void fill(TYPE* values) { values[threadIdx.x] = VALUE; }'
-    values = device.empty(3, np.uint64)
-    device.launch(device.compile("fill.cu", text, {"TYPE": "unsigned long long", "VALUE": 7}).function("fill"), 1, 3, [values])
-    np.testing.assert_array_equal(device.to_host(values), [7, 7, 7])
+    values = executor.empty(3, np.uint64)
+    executor.launch(executor.compile("fill.cu", text, {"TYPE": "unsigned long long", "VALUE": 7}).function("fill"), 1, 3, [values])
+    np.testing.assert_array_equal(executor.to_host(values), [7, 7, 7])
 
 
-def test_a_device_is_usable_after_an_error(device):
+def test_the_executor_is_usable_after_an_error(executor):
     text = 'extern "C" __global__ void store(int* values, long long at) { values[at + threadIdx.x] = threadIdx.x; }'
-    function = device.compile("store.cu", text, {}).function("store")
-    values = device.zeros(32, np.int32)
+    function = executor.compile("store.cu", text, {}).function("store")
+    values = executor.zeros(32, np.int32)
     for _ in range(3):
         with pytest.raises(ExecutorError, match="store.cu:1"):
-            device.launch(function, 1, 32, [values, np.int64(1 << 45)])
-        device.launch(function, 1, 32, [values, np.int64(0)])
-        np.testing.assert_array_equal(device.to_host(values), np.arange(32))
+            executor.launch(function, 1, 32, [values, np.int64(1 << 45)])
+        executor.launch(function, 1, 32, [values, np.int64(0)])
+        np.testing.assert_array_equal(executor.to_host(values), np.arange(32))
 
 
-def test_a_seed_repeats_its_schedule(device, features):
+def test_a_seed_repeats_its_schedule(executor, features):
     def switches(seed):
-        device.schedule = Schedule("random", seed=seed, preemption=0.3)
-        device.launch(features.function("shuffles"), 1, 64, [device.zeros(64, np.int32), device.empty((12, 64), np.int32)])
-        return device.switches
+        executor.schedule = Schedule("random", seed=seed, preemption=0.3)
+        executor.launch(features.function("shuffles"), 1, 64, [executor.zeros(64, np.int32), executor.empty((12, 64), np.int32)])
+        return executor.switches
 
     assert switches(5) == switches(5) != switches(6)
 
@@ -278,60 +278,60 @@ def test_a_seed_repeats_its_schedule(device, features):
 # ------------------------------------------------------------------ arrays
 
 
-def test_copies(device):
+def test_copies(executor):
     host = np.arange(12, dtype=np.float32).reshape(3, 4)
-    array, other = on(device, host), device.zeros((3, 4), np.float32)
-    device.copy(array, other)
-    before = device.synchronisations
-    copied = device.to_host(other)
-    assert device.synchronisations == before + 1
+    array, other = on(executor, host), executor.zeros((3, 4), np.float32)
+    executor.copy(array, other)
+    before = executor.synchronisations
+    copied = executor.to_host(other)
+    assert executor.synchronisations == before + 1
     np.testing.assert_array_equal(copied, host)
     copied[:] = 0
     other[1:2].fill(9)
-    np.testing.assert_array_equal(device.to_host(other), [host[0], [9] * 4, host[2]])
-    np.testing.assert_array_equal(device.to_host(array), host)
+    np.testing.assert_array_equal(executor.to_host(other), [host[0], [9] * 4, host[2]])
+    np.testing.assert_array_equal(executor.to_host(array), host)
     with pytest.raises(ExecutorError, match=r"expected float32\[3, 4\]; got float64\[3, 4\]"):
-        device.to_device(host.astype(np.float64), array)
+        executor.to_device(host.astype(np.float64), array)
     with pytest.raises(ExecutorError, match=r"expected float32\[3, 4\]; got float32\[4\]"):
-        device.to_device(host[0], array)
+        executor.to_device(host[0], array)
     with pytest.raises(ExecutorError, match="sizes or types differ"):
-        device.copy(array[:1], other)
+        executor.copy(array[:1], other)
 
 
-def test_host_memory_must_stay_until_it_has_been_read(device):
-    memory, array, other = device.host_memory((4,), np.int32), device.empty(2, np.int32), device.empty(2, np.int32)
+def test_host_memory_must_stay_until_it_has_been_read(executor):
+    memory, array, other = executor.host_memory((4,), np.int32), executor.empty(2, np.int32), executor.empty(2, np.int32)
     memory[:] = [1, 2, 3, 4]
-    device.to_device(memory[:2], array)
-    first = device.mark()
-    device.to_device(memory[2:], other)
-    device.wait(first)
+    executor.to_device(memory[:2], array)
+    first = executor.mark()
+    executor.to_device(memory[2:], other)
+    executor.wait(first)
     memory[0] = 9  # has been read
     result = np.empty(2, np.int32)
-    device.into_host(array, result)
-    assert result.tolist() == [1, 2] and device.to_host(other).tolist() == [3, 4]
-    device.to_device(memory[2:], other)
+    executor.into_host(array, result)
+    assert result.tolist() == [1, 2] and executor.to_host(other).tolist() == [3, 4]
+    executor.to_device(memory[2:], other)
     memory[3] = 9
     with pytest.raises(ExecutorError, match=r"host memory of int32\[2\] was changed before the device had read it"):
-        device.to_host(array)
+        executor.to_host(array)
     pageable = np.zeros(2, np.int32)
-    device.to_device(pageable, array)
+    executor.to_device(pageable, array)
     pageable[:] = 1
-    assert device.to_host(array).tolist() == [0, 0]
+    assert executor.to_host(array).tolist() == [0, 0]
 
 
-def test_views_share_memory(device):
-    array = on(device, np.arange(12, dtype=np.float32).reshape(3, 4))
+def test_views_share_memory(executor):
+    array = on(executor, np.arange(12, dtype=np.float32).reshape(3, 4))
     assert (array.shape, array.dtype, array.size, array.nbytes, array.ndim, len(array)) == ((3, 4), np.float32, 12, 48, 2, 3)
     assert array[1:3].shape == (2, 4) and array[1:].reshape(-1).shape == (8,) and array.view(np.int64).shape == (3, 2)
-    assert device.address(array[1:]) == device.address(array) + 16 and device.address(array) % 256 == 0
+    assert executor.address(array[1:]) == executor.address(array) + 16 and executor.address(array) % 256 == 0
     array.reshape(12)[4:8].fill(0)
-    np.testing.assert_array_equal(device.to_host(array)[1], np.zeros(4))
-    assert device.empty((0, 3), np.int32).size == 0
-    assert device.to_host(device.empty(4, np.uint8)).tolist() == [0xCB] * 4
+    np.testing.assert_array_equal(executor.to_host(array)[1], np.zeros(4))
+    assert executor.empty((0, 3), np.int32).size == 0
+    assert executor.to_host(executor.empty(4, np.uint8)).tolist() == [0xCB] * 4
 
 
-def test_an_array_is_not_an_ndarray(device):
-    array = device.zeros(4, np.float32)
+def test_an_array_is_not_an_ndarray(executor):
+    array = executor.zeros(4, np.float32)
     conversions = [np.asarray, np.array, list, iter, int, float, bool, memoryview, operator.neg, np.sum, abs, sum]
     for convert in conversions:
         with pytest.raises(TypeError):
@@ -372,14 +372,14 @@ def beyond(i, values):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-def test_elementwise(device, schedule):
-    device.schedule = schedule
-    run = device.elementwise(scale)
-    values, result = on(device, np.arange(10, dtype=np.float32)), device.empty(10, np.float32)
-    order = device.zeros(11, np.int64)
+def test_elementwise(executor, schedule):
+    executor.schedule = schedule
+    run = executor.elementwise(scale)
+    values, result = on(executor, np.arange(10, dtype=np.float32)), executor.empty(10, np.float32)
+    order = executor.zeros(11, np.int64)
     run(10, values, Rule(np.float32(0.5), np.int64(3)), result, order, None)
-    np.testing.assert_array_equal(device.to_host(result), np.arange(10) * 0.5 + 3)
-    turns = device.to_host(order)[:10].tolist()
+    np.testing.assert_array_equal(executor.to_host(result), np.arange(10) * 0.5 + 3)
+    turns = executor.to_host(order)[:10].tolist()
     assert sorted(turns) == list(range(1, 11))
     ascending = list(range(1, 11))
     assert {"in order": turns == ascending, "reversed": turns == ascending[::-1], "random": turns != ascending}[schedule.order]
@@ -387,11 +387,11 @@ def test_elementwise(device, schedule):
         run(10, np.zeros(10), Rule(np.float32(0.5), np.int64(3)), result, order, None)
 
 
-def test_elementwise_bounds(device):
-    values = device.empty(4, np.float32)
-    device.elementwise(beyond)(3, values)
+def test_elementwise_bounds(executor):
+    values = executor.empty(4, np.float32)
+    executor.elementwise(beyond)(3, values)
     with pytest.raises(ExecutorError, match="elementwise beyond: .*out of bounds"):
-        device.elementwise(beyond)(4, values)
+        executor.elementwise(beyond)(4, values)
 
 
 # ------------------------------------------------------------------ modes and compilers
@@ -406,15 +406,15 @@ def test_coverage():
         values[threadIdx.x] = 0;
 }
 """
-    device = ExecutorDevice(mode="coverage")
-    module = device.compile("choose.cu", text, {})
-    values = on(device, np.arange(8, dtype=np.int32))
-    device.launch(module.function("choose"), 1, 8, [values, np.int32(100)])
+    executor = ExecutorDevice(mode="coverage")
+    module = executor.compile("choose.cu", text, {})
+    values = on(executor, np.arange(8, dtype=np.int32))
+    executor.launch(module.function("choose"), 1, 8, [values, np.int32(100)])
     assert [module.coverage()["choose.cu", line] for line in (2, 3, 5)] == [8, 8, 0]
-    device.launch(module.function("choose"), 1, 8, [values, np.int32(3)])
+    executor.launch(module.function("choose"), 1, 8, [values, np.int32(3)])
     assert [module.coverage()["choose.cu", line] for line in (2, 3, 5)] == [16, 10, 6]
-    other = device.compile("choose.cu", text, {"OTHER": 1})
-    device.launch(other.function("choose"), 1, 8, [values, np.int32(100)])
+    other = executor.compile("choose.cu", text, {"OTHER": 1})
+    executor.launch(other.function("choose"), 1, 8, [values, np.int32(100)])
     assert [other.coverage()["choose.cu", line] for line in (2, 3, 5)] == [8, 8, 0]
     assert [coverage()["choose.cu", line] for line in (2, 3, 5)] == [24, 18, 6]
 

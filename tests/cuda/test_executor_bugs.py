@@ -61,6 +61,10 @@ def publish(device):
     return [device.zeros(8, np.float32), np.int32(8), device.zeros(1, np.uint32), device.empty(4, np.float32)]
 
 
+def relay(device):
+    return [device.zeros(32, np.int32), device.zeros(1, np.int32), device.zeros(1, np.int32), device.zeros(1, np.uint32), device.empty(32, np.int32)]
+
+
 def last_block(device):
     values = on(device, np.ones(120, np.float32))
     return [values, np.int32(120), None, device.empty(4, np.float32), device.zeros(1, np.uint32), device.empty(1, np.float32)]
@@ -145,6 +149,7 @@ ALL = [
         blocks=2,
     ),
     Planted("publish.cu", "publish", {bug: "argument 0 'row'" for bug in (1, 2, 3)}, publish, threads=32),
+    Planted("relay.cu", "relay", {bug: "data race on byte" for bug in (1, 2, 3, 4)}, relay, blocks=3, threads=32),
     Planted("last_block.cu", "total", {bug: "argument 3 'sums'" for bug in (1, 2)}, last_block, threads=32),
     Planted("unwritten.cu", "twice", {2: "nobody has written byte 76 of shared 'row'"}, unwritten, blocks=1, threads=32),
     Planted("chunks.cu", "read_rows", {1: "bytes past the end of|bytes before the begin of", 2: OVERFLOW}, chunks),

@@ -23,6 +23,7 @@ from executor.transfers import Transfers
 
 _ONE_AT_A_TIME = threading.RLock()  # the runtime has one state a process
 _NUMBERS = itertools.count(1)
+_TO_FREE = collections.deque()  # (runtime, handle): the collector may run during a launch, which must not lose memory
 _LARGEST_BLOCK, _LARGEST_SHARED = 1024, 227 << 10
 
 
@@ -61,10 +62,16 @@ class _Allocation:
         device._names[self.number] = f"{describe(dtype, shape)} allocated at {where}"
         buffer = (ctypes.c_char * max(nbytes, 1)).from_address(self.address)
         self.host = np.frombuffer(buffer, np.uint8, nbytes).view(dtype).reshape(shape)
-        weakref.finalize(self, device._to_free.append, self.handle).atexit = False
+        weakref.finalize(self, _TO_FREE.append, (self.runtime, self.handle)).atexit = False
 
     def mark_written(self, array):
         self.runtime.executor_mark_written(self.handle, _address(array) - self.address, array.nbytes)
+
+
+def _free():
+    while _TO_FREE:
+        runtime, handle = _TO_FREE.popleft()
+        runtime.executor_free(handle)
 
 
 def _address(array):
@@ -123,7 +130,6 @@ class ExecutorDevice:
         self._number = next(_NUMBERS)
         self._names = {}
         self._transfers = Transfers()
-        self._to_free = collections.deque()  # the collector may run during a launch, which must not lose memory
 
     # ------------------------------------------------------------------ memory
 
@@ -131,7 +137,7 @@ class ExecutorDevice:
         """Contents are garbage, and count as unwritten."""
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         with _ONE_AT_A_TIME:
-            self._free()
+            _free()
             allocation = _Allocation(self, shape, np.dtype(dtype), _caller())
         return DeviceArray(allocation, allocation.host)
 
@@ -196,10 +202,6 @@ class ExecutorDevice:
         """Wait for all that has been started."""
         self._synchronise()
 
-    def _free(self):
-        while self._to_free:
-            self._runtime.executor_free(self._to_free.popleft())
-
     # ------------------------------------------------------------------ kernels
 
     def compile(self, name, source, constants):
@@ -223,7 +225,7 @@ class ExecutorDevice:
         )  # fmt: skip
         message, statistics = ctypes.create_string_buffer(1 << 13), (ctypes.c_uint64 * 2)()
         with _ONE_AT_A_TIME:
-            self._free()
+            _free()
             failed = self._runtime.executor_launch(
                 function.entry, pointers, ctypes.byref(options), message, len(message), statistics
             )
