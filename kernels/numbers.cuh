@@ -30,7 +30,7 @@ __device__ __forceinline__ double root(double a) { return __dsqrt_rn(a); }
 
 // Numbers in one load: 16 bytes where `count` numbers of the type fill whole ones, else 8 or 4.
 template <typename T>
-constexpr int vector_width(int count) {
+__host__ __device__ constexpr int vector_width(int count) {
     return sizeof(T) == 4 && count % 4 == 0 ? 4 : count % 2 == 0 ? 2 : 1;
 }
 
@@ -105,7 +105,7 @@ __device__ __forceinline__ void add_at(double* total, double addend) { atomicAdd
 __device__ __forceinline__ void add_at(int64* total, int64 addend) { atomicAdd((uint64*)total, (uint64)addend); }
 
 // Lanes of a warp that work on one row: a power of two, so that they lie in one warp and can be added in a tree.
-constexpr int lanes_for(int vectors) {
+__host__ __device__ constexpr int lanes_for(int vectors) {
     int lanes = 1;
     while (lanes < vectors && lanes < 32) lanes *= 2;
     return lanes;
