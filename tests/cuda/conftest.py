@@ -6,12 +6,9 @@
 memory that nobody has written.
 """
 
-import os
-
 import pytest
+from cuda_device import REAL
 from executor.schedule import Schedule, schedules
-
-REAL = os.environ.get("DESHPC_TEST_DEVICE", "executor") == "cuda"
 
 
 def pytest_generate_tests(metafunc):
