@@ -1,7 +1,7 @@
 """Elementwise loops: a Python function on scalars and arrays, run for every index in the schedule's order.
 
 The body is compiled with Numba, with bounds checked.  On a GPU the same body is a numba.cuda kernel, so that nothing
-may depend on the order of indices.
+may depend on the order of indices.  What it writes is not followed: all its arrays count as written afterwards.
 """
 
 import numba

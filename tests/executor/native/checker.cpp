@@ -49,7 +49,6 @@ void begin_knowledge(Thread& thread) {
     knowledge.clock = 1;
     memset(knowledge.lanes, 0, sizeof knowledge.lanes);
     for (VectorClock* clock : {&knowledge.acquired, &knowledge.pending_near, &knowledge.pending_far, &knowledge.released, &knowledge.released_near}) clock->clear();
-    knowledge.fenced = knowledge.fenced_near = false;
 }
 
 void meet_at_barrier(Block& block) {
@@ -80,8 +79,7 @@ void meet_in_warp(std::vector<Thread*>& threads) {
 
 // What fences have published by writing a location: for all threads, and for those of the writer's block.
 struct Published {
-    VectorClock far;
-    std::map<uint32_t, VectorClock> near;
+    VectorClock far, near;
 };
 static std::unordered_map<uintptr_t, std::map<uint32_t, Published>> published;  // location, block of the writer
 
@@ -93,12 +91,12 @@ static void publish(uintptr_t address, bool reads, bool writes) {
     if (reads && location != published.end())
         for (auto& [writer, what] : location->second) {
             join(writer == block ? knowledge.pending_near : knowledge.pending_far, what.far);
-            if (writer == block) join(knowledge.pending_near, what.near[block]);
+            if (writer == block) join(knowledge.pending_near, what.near);
         }
     if (!writes) return;
     if (!reads && location != published.end()) location->second.clear();  // a plain store: only read-modify-writes go on
-    if (knowledge.fenced) join(published[address][block].far, knowledge.released);
-    if (knowledge.fenced_near) join(published[address][block].near[block], knowledge.released_near);
+    if (!knowledge.released.empty()) join(published[address][block].far, knowledge.released);
+    if (!knowledge.released_near.empty()) join(published[address][block].near, knowledge.released_near);
 }
 
 static void acquire_and_release(bool of_device) {
@@ -116,8 +114,6 @@ static void acquire_and_release(bool of_device) {
     released[thread.global] = knowledge.clock;
     released[block_entry | thread.block->number] = thread.block->clock;
     if (of_device) knowledge.released_near = released;
-    knowledge.fenced_near = true;
-    knowledge.fenced = knowledge.fenced || of_device;
 }
 
 void forget_published() { published.clear(); }

@@ -20,8 +20,7 @@ struct Knowledge {
     uint32_t lanes[32];  // of its warp, through __syncwarp
     VectorClock acquired;
     VectorClock pending_near, pending_far;  // read by a relaxed access, not yet acquired by a fence
-    VectorClock released, released_near;    // what its last fences published
-    bool fenced, fenced_near;
+    VectorClock released, released_near;    // what a write publishes, since its last fence
 };
 
 // Where a thread was last seen; either file and line, or an address in the module.
