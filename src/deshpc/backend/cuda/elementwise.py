@@ -6,8 +6,16 @@ arrays: literals are converted by the type of an array's element where it matter
 
 import math
 
+from numba.extending import register_jitable
+
 RULES = ("Sgd", "Adagrad", "RowwiseAdagrad", "Adam", "Ftrl")
 """Names of `backend.rules` by the number that kernels know them by; kernels/rules.cuh has the same."""
+
+
+@register_jitable
+def product(a, b):
+    """a b, rounded before anything is added to it: compilers for devices would fuse the two (`numba_kernels.py`)."""
+    return a * b
 
 
 def log_loss(i, logit, labels, scale, gradient, losses):
@@ -17,7 +25,7 @@ def log_loss(i, logit, labels, scale, gradient, losses):
     one = logit.dtype.type(1)
     probability = (one if z >= 0 else e) / (one + e)
     gradient[i] = (probability - y) * scale
-    losses[i] = math.log(1.0 + e) + (max(z, logit.dtype.type(0)) - y * z)
+    losses[i] = math.log(1.0 + e) + (max(z, logit.dtype.type(0)) - product(y, z))
 
 
 def begin_logit(i, logit, bias):
@@ -43,21 +51,21 @@ def update_dense(i, rule, field, clip, values, state, gradient):
     n = len(values)
     g, weight = clip * gradient[i], values[i]
     if rule == 0:
-        values[i] = g * -field[0] + weight
+        values[i] = product(g, -field[0]) + weight
     elif rule == 1:
-        total = g * g + state[i]
+        total = product(g, g) + state[i]
         state[i] = total
         values[i] = weight - g * field[0] / (math.sqrt(total) + field[1])
     elif rule == 3:
-        mean = field[1] * state[i] + field[3] * g
-        square = field[2] * state[n + i] + field[4] * g * g
+        mean = product(field[1], state[i]) + product(field[3], g)
+        square = product(field[2], state[n + i]) + product(field[4] * g, g)
         state[i] = mean
         state[n + i] = square
         values[i] = weight - field[0] * field[5] * mean / (math.sqrt(field[6] * square) + field[7])
     else:
         total = state[n + i]
-        grown = g * g + total
-        z = state[i] + (g - (math.sqrt(grown) - math.sqrt(total)) / field[0] * weight)
+        grown = product(g, g) + total
+        z = state[i] + (g - product((math.sqrt(grown) - math.sqrt(total)) / field[0], weight))
         state[i] = z
         state[n + i] = grown
         kept = max(min(z, field[2]), -field[2]) - z

@@ -4,11 +4,26 @@ CUDA C++ is for kernels that need shared memory, warps, atomics or 16-byte loads
 are ordinary functions that tests run as they are.
 """
 
-from numba import cuda
+from numba import cuda, types
+from numba.cuda import libdevice
+from numba.cuda.extending import overload
 
 from deshpc.backend.cuda import elementwise
+from deshpc.jit import cache_directory
 
 THREADS = 256
+
+
+@overload(elementwise.product, target="cuda")
+def _product(a, b):
+    # NVVM turns a b + c into one instruction that rounds once, and numba-cuda has no option against it.  A product with
+    # its rounding spelled out is left alone, so that the same source gives the CPU's bits.
+    if a == b == types.float32:
+        return lambda a, b: libdevice.fmul_rn(a, b)
+    if a == b == types.float64:
+        return lambda a, b: libdevice.dmul_rn(a, b)
+    return None
+
 
 _log_loss = cuda.jit(device=True)(elementwise.log_loss)
 _begin_logit = cuda.jit(device=True)(elementwise.begin_logit)
@@ -53,4 +68,10 @@ PYTHON = {function.__name__: function for function in (log_loss, begin_logit, fr
 
 def compiled(name):
     """The kernel of the body `name`, compiled at its first launch for each set of types and cached on disk."""
-    return cuda.jit(cache=True, fastmath=False)(PYTHON[name])
+    # Numba notices an edit of this file alone, not of the bodies: so the folder is that of `deshpc.jit`.
+    before = cuda.config.CACHE_DIR
+    cuda.config.CACHE_DIR = str(cache_directory())  # read when the decorator runs
+    try:
+        return cuda.jit(cache=True, fastmath=False)(PYTHON[name])
+    finally:
+        cuda.config.CACHE_DIR = before
