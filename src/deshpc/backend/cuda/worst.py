@@ -8,7 +8,7 @@ _BLOCKS = 64
 
 
 class Worst:
-    """Finds the (number, place) of the largest float64, the first NaN before all."""
+    """Finds the (number, place) of the largest float64, none below 0: the first of equals, the first NaN before all."""
 
     def __init__(self, kernels):
         self._kernels = kernels("loss.cu", COMPUTE="double", SUM="double", VALUES=0)
@@ -23,4 +23,10 @@ class Worst:
         found = self._scratch.array("found", blocks, np.float64), self._scratch.array("places", blocks, np.int64)
         self._kernels.worst.blocks(blocks, numbers, n, *found)
         pairs = zip(*(self._device.to_host(one).tolist() for one in found), strict=True)
-        return max(pairs, key=lambda one: (one[0] != one[0], one[0], -one[1]))
+        return max(pairs, key=_order)
+
+
+def _order(pair):
+    """Of two NaN neither is the larger: the place alone decides."""
+    number, place = pair
+    return (True, 0.0, -place) if number != number else (False, number, -place)
