@@ -1,28 +1,42 @@
 """One CUDA device through CuPy: memory, transfers, compilation and launches, all on one stream of its own.
 
-Everything is ordered by the stream, and only `to_host` and `wait` let the host wait for it.  Tests put another object with
-these methods in its place.
+Everything is ordered by the stream, and only `to_host`, `into_host` and `wait` let the host wait for it.  Tests put another
+object with these methods in its place.
 """
+
+import hashlib
+import os
+import tempfile
+from functools import lru_cache
 
 import numpy as np
 
-from deshpc.backend.cuda.source import FOLDER
-from deshpc.errors import LaunchError
+from deshpc.errors import DeshpcError, LaunchError
+from deshpc.jit import cache_directory
 
 _OPTIONS = ("-std=c++17", "--fmad=false")  # sums and products are fused only where kernels say so
+_DIGEST_BYTES = 32
 
 
 class CupyDevice:
-    """The device `number`, as CUDA counts those that this process may use; `cupy` is the module."""
+    """The device `number`, as CUDA counts those that this process may use; `cupy` is the module.
+
+    For the thread that makes it: to CUDA and CuPy, device and stream in use are those of a thread.
+    """
 
     name = "cuda"
 
     def __init__(self, cupy, number):
         self._cupy = cupy
-        self._cupy.cuda.Device(number).use()
+        device = self._cupy.cuda.Device(number)
+        device.use()
+        self._capability = int(device.compute_capability)
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._stream.use()
         self._numba_stream = None
+        from cupy.cuda import nvrtc
+
+        self._nvrtc = nvrtc
 
     def empty(self, shape, dtype):
         """An array on the device; contents are whatever was there."""
@@ -30,7 +44,9 @@ class CupyDevice:
 
     def zeros(self, shape, dtype):
         """An array of zeros on the device."""
-        return self._cupy.zeros(shape, dtype)
+        array = self.empty(shape, dtype)
+        array.data.memset_async(0, array.nbytes, self._stream)
+        return array
 
     def host_memory(self, shape, dtype):
         """A NumPy array in pinned memory, from which transfers do not wait."""
@@ -48,14 +64,12 @@ class CupyDevice:
     def to_host(self, array):
         """A copy in host memory.  Waits for all that has been started."""
         result = np.empty(array.shape, array.dtype)
-        array.get(stream=self._stream, out=result)
-        self._stream.synchronize()
+        self.into_host(array, result)
         return result
 
     def into_host(self, array, host):
         """Copy to a NumPy array, in pinned memory or not.  Waits for all that has been started."""
-        array.get(stream=self._stream, out=host)
-        self._stream.synchronize()
+        array.get(stream=self._stream, out=host)  # waits for the stream
 
     def copy(self, source, target):
         """Copy an array of the device to another one, of the same size."""
@@ -74,15 +88,14 @@ class CupyDevice:
         point.synchronize()
 
     def compile(self, name, source, constants):
-        """The kernels of a file, compiled for this device; CuPy keeps them on disk."""
-        defines = tuple(f"-D{key}={value}" for key, value in constants.items())
-        module = self._cupy.RawModule(code=source, options=(*_OPTIONS, f"-I{FOLDER}", *defines), backend="nvrtc")
-        return _Compiled(module)
+        """The kernels of a file, compiled for this device and kept on disk."""
+        capability = int(self._cupy.cuda.Device().compute_capability)
+        path = machine_code_file(self._nvrtc, name, source, constants, capability)
+        return _Compiled(self._cupy.RawModule(path=str(path)))
 
     def launch(self, function, blocks, threads, arguments):
         """Start a kernel; arguments are arrays of the device, NumPy scalars of the parameters' types, or None."""
-        null = np.uint64(0)
-        function((blocks,), (threads,), tuple(null if one is None else one for one in arguments), stream=self._stream)
+        function((blocks,), (threads,), arguments, stream=self._stream)
 
     def elementwise(self, body):
         """Function(count, *arguments) that starts the kernel of an elementwise body (`numba_kernels.py`)."""
@@ -94,9 +107,13 @@ class CupyDevice:
         if self._numba_stream is None:
             self._numba_stream = cuda.external_stream(self._stream.ptr)
 
+        def given(argument):
+            # Numba would wait for the stream that CuPy names with its arrays; it is the one that the kernel goes to
+            return cuda.as_cuda_array(argument, sync=False) if hasattr(argument, "__cuda_array_interface__") else argument
+
         def start(count, *arguments):
             if count:
-                kernel[-(-count // THREADS), THREADS, self._numba_stream](np.int64(count), *arguments)
+                kernel[-(-count // THREADS), THREADS, self._numba_stream](np.int64(count), *map(given, arguments))
 
         return start
 
@@ -104,12 +121,65 @@ class CupyDevice:
 def open_device(node_rank):
     """The CupyDevice of a rank: the ranks of a node take the devices in turns.  LaunchError where there is none."""
     cupy = _import_cupy()
-    return CupyDevice(cupy, node_rank % _device_count(cupy))
+    return _device(cupy, node_rank % _device_count(cupy))
+
+
+@lru_cache
+def _device(cupy, number):
+    """One a process: of two, one would fill its arrays on the other's stream, unordered with its own kernels."""
+    return CupyDevice(cupy, number)
 
 
 class _Compiled:
     def __init__(self, module):
         self.function = module.get_function
+
+
+def _binary(nvrtc, capability, name, source, options):
+    """The machine code of a source, from the user's cache or compiled now (PTX for a device that NVRTC does not know)."""
+    known = [one for one in nvrtc.getSupportedArchs() if one <= capability]
+    if not known:
+        raise LaunchError(f"CUDA {nvrtc.getVersion()} compiles for no device of compute capability {capability / 10}")
+    real = known[-1] == capability
+    options = f"-arch={'sm' if real else 'compute'}_{known[-1]}", *options
+    key = hashlib.sha256(repr((nvrtc.getVersion(), options, name, source)).encode()).hexdigest()
+    path = cache_directory().parent / "cuda" / key
+    found = _read(path)
+    if found is None:
+        found = _compile(nvrtc, name, source, options, real)
+        _write(path, found)
+    return found
+
+
+def _compile(nvrtc, name, source, options, real):
+    program = nvrtc.createProgram(source, name, (), ())
+    try:
+        nvrtc.compileProgram(program, options)
+        return nvrtc.getCUBIN(program) if real else nvrtc.getPTX(program)
+    except nvrtc.NVRTCError as error:
+        raise DeshpcError(f"{name} {' '.join(options)}: {error}\n{nvrtc.getProgramLog(program)}") from None
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+def _read(path):
+    """What `_write` has written, None if that is not there as a whole."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, binary = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return binary if hashlib.sha256(binary).digest() == digest else None
+
+
+def _write(path, binary):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # ranks may compile the same at once
+            file.write(hashlib.sha256(binary).digest() + binary)
+        os.replace(file.name, path)
+    except OSError:
+        pass  # where nothing can be kept, it is compiled again
 
 
 def _import_cupy():
