@@ -34,9 +34,6 @@ class CupyDevice:
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._stream.use()
         self._numba_stream = None
-        from cupy.cuda import nvrtc
-
-        self._nvrtc = nvrtc
 
     def empty(self, shape, dtype):
         """An array on the device; contents are whatever was there."""
@@ -89,9 +86,10 @@ class CupyDevice:
 
     def compile(self, name, source, constants):
         """The kernels of a file, compiled for this device and kept on disk."""
-        capability = int(self._cupy.cuda.Device().compute_capability)
-        path = machine_code_file(self._nvrtc, name, source, constants, capability)
-        return _Compiled(self._cupy.RawModule(path=str(path)))
+        defines = (f"-D{key}={value}" for key, value in constants.items())
+        module = self._cupy.cuda.function.Module()
+        module.load(_binary(self._cupy.cuda.nvrtc, self._capability, name, source, (*_OPTIONS, *defines)))
+        return _Compiled(module)
 
     def launch(self, function, blocks, threads, arguments):
         """Start a kernel; arguments are arrays of the device, NumPy scalars of the parameters' types, or None."""
@@ -107,13 +105,9 @@ class CupyDevice:
         if self._numba_stream is None:
             self._numba_stream = cuda.external_stream(self._stream.ptr)
 
-        def given(argument):
-            # Numba would wait for the stream that CuPy names with its arrays; it is the one that the kernel goes to
-            return cuda.as_cuda_array(argument, sync=False) if hasattr(argument, "__cuda_array_interface__") else argument
-
         def start(count, *arguments):
             if count:
-                kernel[-(-count // THREADS), THREADS, self._numba_stream](np.int64(count), *map(given, arguments))
+                kernel[-(-count // THREADS), THREADS, self._numba_stream](np.int64(count), *arguments)
 
         return start
 
