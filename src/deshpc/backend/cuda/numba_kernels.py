@@ -13,6 +13,9 @@ from deshpc.jit import cache_directory
 
 THREADS = 256
 
+# Else Numba may let the host wait, at every launch, for the stream that an array names; ours is the kernel's own.
+cuda.config.CUDA_ARRAY_INTERFACE_SYNC = 0
+
 
 @overload(elementwise.product, target="cuda")
 def _product(a, b):
