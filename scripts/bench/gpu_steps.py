@@ -1,0 +1,266 @@
+"""Whole training steps of LR and FM on a device: milliseconds a step, where they go, and PyTorch's beside them.
+
+    PYTHONPATH=src python scripts/bench/gpu_steps.py [--device cuda] [--scale full] [--out steps.json]
+
+The real model on one rank: batches of 26 keys a sample, drawn by Zipf's law so that about 35 % of 2^20 look-ups are distinct,
+13 dense features, Adagrad, k = 16.  The same few batches come again and again, so that every row is there when the clock runs.
+A step ends when its loss is on the host.  The split comes from a second pass that waits for the device after every stage; its
+sum is more than a step.  PyTorch has a table of known size and row numbers where deshpc hashes and looks keys up.
+"""
+
+import argparse
+import statistics
+import time
+from contextlib import contextmanager
+
+import gpu_one_rank
+import numpy as np
+from gpu_device import environment, open_bench, save
+
+from deshpc.config.load import build
+
+FIELDS, DENSE, DISTINCT = 26, 13, 0.35
+SCALES = {  # look-ups of the batches, of which the first decides about the share of distinct keys;  batches;  timed steps
+    "full": ((2**20, 2**18, 2**22), 4, 24),
+    "small": ((2**18, 2**16), 3, 12),
+    "tiny": ((260,), 2, 2),
+}
+MOST_ROWS = 2**25
+VARIANTS = {  # name: (model, how gradients are summed, accumulate)
+    "LR, ordered": ("lr", "ordered", ""),
+    "FM, ordered": ("fm", "ordered", ""),
+    "FM, atomic": ("fm", "atomic", ""),
+    "FM, ordered, fixed point": ("fm", "ordered", "int64"),
+}
+
+
+class Stages:
+    """Stands in for `Model.enter`: milliseconds of each stage, the device waited for at its end."""
+
+    def __init__(self, bench):
+        self._bench, self._current, self._since, self.times = bench, None, 0.0, {}
+
+    def enter(self, stage):
+        self._bench.wait()
+        now = time.perf_counter()
+        if self._current is not None:
+            self.times.setdefault(self._current, []).append(1e3 * (now - self._since))
+        self._current, self._since = stage, time.perf_counter()
+
+    def means(self, steps):
+        """{stage: milliseconds a step}, without making batches."""
+        return {stage: sum(times) / steps for stage, times in self.times.items() if stage != "read"}
+
+
+def draw(lookups, rows, count, seed):
+    """`count` arrays (samples, FIELDS) of row numbers below `rows`, by Zipf's law."""
+    from rows_worker import zipf
+
+    random = np.random.default_rng(seed)
+    samples = max(1, lookups // FIELDS)
+    return [zipf(random.random((samples, FIELDS)), rows) for _ in range(count)]
+
+
+def rows_for(lookups):
+    """So many rows that a batch's share of distinct ones is about DISTINCT."""
+    low, high = 1, MOST_ROWS
+    while low < high * 0.95:
+        middle = int((low * high) ** 0.5) + 1
+        share = len(np.unique(draw(lookups, middle, 1, 5)[0])) / (lookups // FIELDS * FIELDS)
+        low, high = (middle, high) if share < DISTINCT else (low, middle)
+        if high - low < 3:
+            break
+    return high
+
+
+def batches_of(drawn):
+    """A Batch of each array of row numbers."""
+    from rows_worker import key_of
+
+    from deshpc.data.batch import Batch
+
+    made = []
+    for step, numbers in enumerate(drawn):
+        n = len(numbers)
+        random = np.random.default_rng(step)
+        offsets = np.arange(n + 1, dtype=np.int64) * FIELDS
+        made.append(Batch(
+            step, n, np.arange(n), offsets[:-1], offsets[1:], key_of(numbers.ravel()),
+            np.tile(np.arange(FIELDS, dtype=np.uint16), n), None, random.random((n, DENSE), np.float32),
+            (random.random(n) < 0.25).astype(np.float32),
+        ))  # fmt: skip
+    return made
+
+
+@contextmanager
+def open_model(bench, name, sums, accumulate, dim):
+    """The model of a configuration on the bench's device and one rank."""
+    from mpi4py import MPI
+
+    from deshpc.backend.cuda.backend import CudaBackend
+    from deshpc.comm.door import open_door
+    from deshpc.comm.group import Group
+    from deshpc.model.build import build_model
+
+    config = build({
+        "data": {"format": "synthetic"}, "model": {"name": name, "dim": dim}, "train": {"accumulate": accumulate},
+        "compute": {"backend": "cuda", "cuda_sums": sums},
+    })  # fmt: skip
+    group, backend = Group(MPI.COMM_SELF), CudaBackend(bench.device, atomic_sums=sums == "atomic")
+    group.door = open_door(backend)
+    yield build_model(config, backend, group, FIELDS, DENSE)
+    backend.close()
+    group.free()
+
+
+def train(bench, variant, drawn, timed, dim=16):
+    """The result of one variant on these batches."""
+    from deshpc.training.step import steps
+
+    batches = batches_of(drawn)
+    with open_model(bench, *VARIANTS[variant], dim) as model:
+        model.table.reserve(sum(len(np.unique(numbers)) for numbers in drawn))
+        losses = [loss for _, loss in steps(model, batches)]  # inserts every row, compiles every kernel
+        losses += [loss for _, loss in steps(model, batches)]
+        if not np.isfinite(losses).all():
+            raise RuntimeError(f"losses {losses}")
+        times, before = [], None
+        for _ in steps(model, (batches[i % len(batches)] for i in range(timed + 1))):
+            now = time.perf_counter()
+            if before is not None:
+                times.append(1e3 * (now - before))
+            before = now
+        stages = Stages(bench)
+        model.enter, upload = stages.enter, model.backend.upload
+
+        def uploaded(arrays):
+            stages.enter("upload")
+            placed = upload(arrays)
+            stages.enter("route")
+            return placed
+
+        model.backend.upload = uploaded
+        turns = min(timed, 2 * len(batches))
+        for _ in steps(model, (batches[i % len(batches)] for i in range(turns))):
+            pass
+        rows, table_bytes = len(model.table), model.table.nbytes
+    lookups = drawn[0].size
+    return {
+        "name": variant, "lookups": lookups, "samples": len(drawn[0]), "dim": dim, "distinct": _share(drawn), "rows": rows,
+        "table_bytes": table_bytes, "ms": statistics.median(times), "least_ms": min(times), "most_ms": max(times),
+        "stages_ms": stages.means(turns), "m_samples_per_s": len(drawn[0]) / statistics.median(times) / 1e3,
+        "first_losses": [float(loss) / len(drawn[0]) for loss in losses[:3]],
+    }  # fmt: skip
+
+
+def train_torch(name, drawn, rows, timed, device="cuda"):
+    """PyTorch's result: EmbeddingBag or Embedding with sparse gradients, Adagrad, float32."""
+    import torch
+    from peers.torch_models import ACCUMULATOR, FM, LR, RATE
+
+    torch.manual_seed(1)
+    model = {"lr": LR, "fm": FM}[name](rows, DENSE).to(device)
+    tables = [model.table.weight]
+    others = [one for one in model.parameters() if one is not model.table.weight]
+    optimizers = [torch.optim.Adagrad(group, lr=RATE, initial_accumulator_value=ACCUMULATOR) for group in (tables, others)]
+    criterion = torch.nn.BCEWithLogitsLoss(reduction="sum")
+    pinned = (lambda array: torch.from_numpy(array).pin_memory()) if device == "cuda" else torch.from_numpy
+    made = [
+        tuple(map(pinned, (numbers.astype(np.int64), batch.dense, batch.labels)))
+        for numbers, batch in zip(drawn, batches_of(drawn), strict=True)
+    ]
+
+    def step(turn):
+        indices, dense, labels = (one.to(device, non_blocking=True) for one in made[turn % len(made)])
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss = criterion(model(indices, dense), labels)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        return float(loss.detach())
+
+    first = [step(turn) / len(drawn[0]) for turn in range(3)]
+    times = []
+    for turn in range(timed):
+        before = time.perf_counter()
+        step(turn)
+        times.append(1e3 * (time.perf_counter() - before))
+    return {
+        "name": f"PyTorch {name.upper()}", "lookups": drawn[0].size, "samples": len(drawn[0]), "distinct": _share(drawn),
+        "rows": rows, "ms": statistics.median(times), "least_ms": min(times), "most_ms": max(times),
+        "m_samples_per_s": len(drawn[0]) / statistics.median(times) / 1e3, "first_losses": first, "version": torch.__version__,
+    }  # fmt: skip
+
+
+def _share(drawn):
+    return statistics.mean(len(np.unique(numbers)) / numbers.size for numbers in drawn)
+
+
+def with_torch(device):
+    """Whether PyTorch is there, with a device to train on."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return device == "executor" or torch.cuda.is_available()
+
+
+def line(result, measured=True):
+    """A result as lines of the table."""
+    what = f"{result['name']:<30}{result.get('lookups', 0):>10,} look-ups"
+    if "error" in result:
+        return f"{what} FAILED {result['error']}"
+    if not measured:
+        return f"{what} ran"
+    text = (
+        f"{what}{result['distinct']:>6.0%} distinct{result['ms']:>9.3f} ms a step ({result['least_ms']:.3f} - "
+        f"{result['most_ms']:.3f}){result['m_samples_per_s']:>8.2f} M samples/s"
+    )
+    if "stages_ms" in result:
+        text += "\n    waiting after each: " + ", ".join(f"{name} {ms:.3f}" for name, ms in result["stages_ms"].items())
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "executor"), default="cuda")
+    parser.add_argument("--scale", choices=SCALES, default="full")
+    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="variants")
+    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--no-pool", action="store_true", help="every array an allocation of its own, for compute-sanitizer")
+    parser.add_argument("--out", help="JSON file, written anew after each result")
+    options = parser.parse_args()
+    mpi = gpu_one_rank.stand_in()
+    bench = open_bench(options.device)
+    if options.no_pool:
+        bench.without_pool()
+    found = {"environment": {**environment(bench), "mpi": mpi}, "scale": options.scale, "results": []}
+    sizes, count, timed = SCALES[options.scale]
+    rows, failed = rows_for(sizes[0]), False
+
+    def measure(name, work, *arguments):
+        nonlocal failed
+        try:
+            result = work(*arguments)
+        except Exception as error:  # the others are measured all the same
+            failed = True
+            result = {"name": name, "lookups": lookups, "error": f"{type(error).__name__}: {error}"}
+        found["results"].append(result)
+        save(options.out, found)
+        print(line(result, bench.measures), flush=True)
+
+    for lookups in sizes:
+        drawn = draw(lookups, rows, count, 3)
+        for variant in options.only:
+            measure(variant, train, bench, variant, drawn, timed)
+        bench.free_bytes()
+        if not options.no_torch and with_torch(options.device):
+            for name in ("lr", "fm"):
+                device = "cuda" if bench.measures else "cpu"
+                measure(f"PyTorch {name.upper()}", train_torch, name, drawn, rows, timed, device)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
