@@ -73,7 +73,26 @@ def rows_for(lookups):
     return high
 
 
-def batches_of(drawn):
+class Load:
+    """Batches of so many look-ups, as row numbers and as deshpc takes them.  distinct : their mean share of distinct keys"""
+
+    def __init__(self, lookups, rows, count):
+        self.drawn, self.rows = draw(lookups, rows, count, 3), rows
+        self.samples, self.lookups = len(self.drawn[0]), self.drawn[0].size
+        self.batches = _batches_of(self.drawn)
+        self.distinct = statistics.mean(len(np.unique(numbers)) / numbers.size for numbers in self.drawn)
+
+    def result(self, name, times, first_losses, **further):
+        """What is reported of a run."""
+        ms = statistics.median(times)
+        return {
+            "name": name, "lookups": self.lookups, "samples": self.samples, "distinct": self.distinct, "ms": ms,
+            "least_ms": min(times), "most_ms": max(times), "m_samples_per_s": self.samples / ms / 1e3,
+            "first_losses": [float(loss) / self.samples for loss in first_losses], **further,
+        }  # fmt: skip
+
+
+def _batches_of(drawn):
     """A Batch of each array of row numbers."""
     from rows_worker import key_of
 
@@ -113,13 +132,13 @@ def open_model(bench, name, sums, accumulate, dim):
     group.free()
 
 
-def train(bench, variant, drawn, timed, dim=16):
+def train(bench, variant, load, timed, dim=16):
     """The result of one variant on these batches."""
     from deshpc.training.step import steps
 
-    batches = batches_of(drawn)
+    batches = load.batches
     with open_model(bench, *VARIANTS[variant], dim) as model:
-        model.table.reserve(sum(len(np.unique(numbers)) for numbers in drawn))
+        model.table.reserve(int(load.distinct * load.lookups * len(batches)) + 1)
         losses = [loss for _, loss in steps(model, batches)]  # inserts every row, compiles every kernel
         losses += [loss for _, loss in steps(model, batches)]
         if not np.isfinite(losses).all():
@@ -144,22 +163,18 @@ def train(bench, variant, drawn, timed, dim=16):
         for _ in steps(model, (batches[i % len(batches)] for i in range(turns))):
             pass
         rows, table_bytes = len(model.table), model.table.nbytes
-    lookups = drawn[0].size
-    return {
-        "name": variant, "lookups": lookups, "samples": len(drawn[0]), "dim": dim, "distinct": _share(drawn), "rows": rows,
-        "table_bytes": table_bytes, "ms": statistics.median(times), "least_ms": min(times), "most_ms": max(times),
-        "stages_ms": stages.means(turns), "m_samples_per_s": len(drawn[0]) / statistics.median(times) / 1e3,
-        "first_losses": [float(loss) / len(drawn[0]) for loss in losses[:3]],
-    }  # fmt: skip
+    return load.result(
+        variant, times, losses[:3], dim=dim, rows=rows, table_bytes=table_bytes, stages_ms=stages.means(turns)
+    )
 
 
-def train_torch(name, drawn, rows, timed, device="cuda"):
+def train_torch(name, load, timed, device="cuda"):
     """PyTorch's result: EmbeddingBag or Embedding with sparse gradients, Adagrad, float32."""
     import torch
     from peers.torch_models import ACCUMULATOR, FM, LR, RATE
 
     torch.manual_seed(1)
-    model = {"lr": LR, "fm": FM}[name](rows, DENSE).to(device)
+    model = {"lr": LR, "fm": FM}[name](load.rows, DENSE).to(device)
     tables = [model.table.weight]
     others = [one for one in model.parameters() if one is not model.table.weight]
     optimizers = [torch.optim.Adagrad(group, lr=RATE, initial_accumulator_value=ACCUMULATOR) for group in (tables, others)]
@@ -167,7 +182,7 @@ def train_torch(name, drawn, rows, timed, device="cuda"):
     pinned = (lambda array: torch.from_numpy(array).pin_memory()) if device == "cuda" else torch.from_numpy
     made = [
         tuple(map(pinned, (numbers.astype(np.int64), batch.dense, batch.labels)))
-        for numbers, batch in zip(drawn, batches_of(drawn), strict=True)
+        for numbers, batch in zip(load.drawn, load.batches, strict=True)
     ]
 
     def step(turn):
@@ -180,21 +195,13 @@ def train_torch(name, drawn, rows, timed, device="cuda"):
             optimizer.step()
         return float(loss.detach())
 
-    first = [step(turn) / len(drawn[0]) for turn in range(3)]
+    first = [step(turn) for turn in range(3)]
     times = []
     for turn in range(timed):
         before = time.perf_counter()
         step(turn)
         times.append(1e3 * (time.perf_counter() - before))
-    return {
-        "name": f"PyTorch {name.upper()}", "lookups": drawn[0].size, "samples": len(drawn[0]), "distinct": _share(drawn),
-        "rows": rows, "ms": statistics.median(times), "least_ms": min(times), "most_ms": max(times),
-        "m_samples_per_s": len(drawn[0]) / statistics.median(times) / 1e3, "first_losses": first, "version": torch.__version__,
-    }  # fmt: skip
-
-
-def _share(drawn):
-    return statistics.mean(len(np.unique(numbers)) / numbers.size for numbers in drawn)
+    return load.result(f"PyTorch {name.upper()}", times, first, rows=load.rows, version=torch.__version__)
 
 
 def with_torch(device):
@@ -245,20 +252,20 @@ def main():
             result = work(*arguments)
         except Exception as error:  # the others are measured all the same
             failed = True
-            result = {"name": name, "lookups": lookups, "error": f"{type(error).__name__}: {error}"}
+            result = {"name": name, "lookups": load.lookups, "error": f"{type(error).__name__}: {error}"}
         found["results"].append(result)
         save(options.out, found)
         print(line(result, bench.measures), flush=True)
 
     for lookups in sizes:
-        drawn = draw(lookups, rows, count, 3)
+        load = Load(lookups, rows, count)
         for variant in options.only:
-            measure(variant, train, bench, variant, drawn, timed)
+            measure(variant, train, bench, variant, load, timed)
         bench.free_bytes()
         if not options.no_torch and with_torch(options.device):
             for name in ("lr", "fm"):
                 device = "cuda" if bench.measures else "cpu"
-                measure(f"PyTorch {name.upper()}", train_torch, name, drawn, rows, timed, device)
+                measure(f"PyTorch {name.upper()}", train_torch, name, load, timed, device)
     return int(failed)
 
 

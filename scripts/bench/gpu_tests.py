@@ -1,0 +1,129 @@
+"""The CUDA tests on a real device: none may fail, none may be skipped, and some must have run.
+
+    PYTHONPATH=src python scripts/bench/gpu_tests.py [--device cuda] [--tests tests/cuda] [--limit 120] [--out tests.json]
+
+Runs pytest with itself as a plugin.  Of the tests those that take the fixtures `device` or `few` are run; tests of the executor
+and of what the compiler makes of kernels are left out, by name.  pytest needs none of the plugins of a developer's environment
+for that, and where there is no MPI a stand-in of one rank serves.  Exit code: 0, or 1 with the names of what went wrong.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from gpu_device import ROOT, save
+
+FIXTURES = {"device", "few"}
+LEFT_OUT = (  # what only the executor can tell; parts of files' and tests' names
+    "test_executor", "test_compile", "test_gates", "waits_for_the_device_once", "reads_nothing_back",
+)  # fmt: skip
+BAD = ("failed", "error", "skipped", "xfailed")
+
+
+def pytest_configure(config):
+    import gpu_one_rank
+
+    gpu_one_rank.stand_in()
+
+
+def pytest_collection_modifyitems(config, items):
+    kept = [item for item in items if FIXTURES & set(item.fixturenames) and not any(part in item.nodeid for part in LEFT_OUT)]
+    left_out = [item for item in items if item not in kept]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
+    _write("selected", len(kept))
+    _write("left out", sorted({item.nodeid.split("[")[0] for item in left_out}))
+
+
+def pytest_runtest_logreport(report):
+    outcome = "error" if report.failed and report.when != "call" else report.outcome
+    if hasattr(report, "wasxfail"):
+        outcome = "xfailed"
+    if report.when == "call" or outcome != "passed":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        _write("test", [report.nodeid, outcome, reason[-2000:] if outcome != "passed" else ""])
+
+
+def pytest_collectreport(report):
+    if report.failed:
+        _write("test", [report.nodeid, "error", report.longreprtext[-2000:]])
+    elif report.skipped:
+        _write("test", [report.nodeid, "skipped", str(report.longrepr[2])])
+
+
+def _write(what, content):
+    path = os.environ.get("GPU_TESTS_LOG")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps([what, content]) + "\n")
+
+
+def run(device, tests, limit):
+    """The outcome of the tests: see `judge`."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        log.touch()
+        environment = {**os.environ, "DESHPC_TEST_DEVICE": device, "GPU_TESTS_LOG": str(log)}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(ROOT / "src"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        )
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "gpu_tests", "-p", "no:cacheprovider", str(tests)]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            code = None
+        return judge([json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()], code)
+
+
+def judge(log, code):
+    """{"passed", "selected", "over_time", "left_out", "bad": [[name, outcome, reason]], "ok"} of what pytest has written.
+
+    code : its exit code, None if it was ended
+    """
+    of = {what: content for what, content in log if what != "test"}
+    tests = [content for what, content in log if what == "test"]
+    bad = [test for test in tests if test[1] in BAD]
+    passed = sum(test[1] == "passed" for test in tests)
+    if code is not None and code != 0 and not bad:
+        bad.append(["pytest", "error", f"exit code {code}"])
+    if not bad and code is not None and passed == 0:
+        bad.append(["pytest", "error", "no test has run"])
+    return {
+        "passed": passed, "selected": of.get("selected", 0), "over_time": code is None, "left_out": of.get("left out", []),
+        "bad": bad, "ok": not bad and code is not None,
+    }  # fmt: skip
+
+
+def lines(result):
+    """A result as lines of the table."""
+    yield f"{result['passed']} of {result['selected']} tests passed" + (", ended: over time" if result["over_time"] else "")
+    for name, outcome, reason in result["bad"]:
+        last = reason.strip().splitlines()[-1:] or [""]
+        yield f"    {outcome.upper():<8} {name}: {last[0]}"
+    if result["left_out"]:
+        yield f"    left out, by name or since they need no device: {len(result['left_out'])} tests"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "executor"), default="cuda")
+    parser.add_argument("--tests", default="tests/cuda")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds")
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    result = run(options.device, options.tests, options.limit)
+    save(options.out, result)
+    print("\n".join(lines(result)))
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
