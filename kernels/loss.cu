@@ -77,14 +77,15 @@ extern "C" __global__ void __launch_bounds__(256) worst(const double* numbers, i
     }
 }
 
-// largest[i] = the largest |value| of sample i (1 where there are none), or |dense feature|
+// largest[i] = the largest |value| of sample i (1 where there are none), or |dense feature|.  offsets count from the first.
 extern "C" __global__ void __launch_bounds__(256) largest_values(
     const int64* offsets, int64 samples, const float* values, const float* dense, int32 n_dense, double* largest
 ) {
     const int64 i = thread_number();
     if (i >= samples) return;
     double most = VALUES == 0 ? 1.0 : 0.0;
-    for (int64 place = VALUES * offsets[i]; place < VALUES * offsets[i + 1]; place++) most = fmax(most, fabs((double)values[place]));
+    const int64 begin = offsets[i] - offsets[0], end = offsets[i + 1] - offsets[0];
+    for (int64 place = VALUES * begin; place < VALUES * end; place++) most = fmax(most, fabs((double)values[place]));
     for (int f = 0; f < n_dense; f++) most = fmax(most, fabs((double)dense[i * n_dense + f]));
     largest[i] = most;
 }

@@ -4,7 +4,8 @@
 //   The wire format is that of `backend/cpu/routing.py`; keys of a message are grouped by field, in order of first
 //   appearance.  Everything is placed by prefix sums (scan.cu) and stable sorts (sort.cu): the same on every schedule.
 //   VALUES as in values.cuh.  n < 2^31; byte offsets are 64 bits.
-//   Occurrences of a batch lie side by side: sample i has offsets[i] .. offsets[i + 1] of them.
+//   Occurrences of a batch lie side by side: sample i has offsets[i] .. offsets[i + 1] of them.  Offsets of a share of a
+//   batch are those of the whole, while its keys begin at the share's first: offsets count from offsets[0].
 #include "block.cuh"
 #include "partition.cuh"
 
@@ -62,12 +63,18 @@ extern "C" __global__ void __launch_bounds__(256) pick_own(
     }
 }
 
-// own_offsets[i] = before[offsets[i]], for count + 1 offsets
+// own_offsets[i] = offsets[i] from the first on, for count + 1 offsets
+extern "C" __global__ void __launch_bounds__(256) rebase_offsets(const int64* offsets, int64 count, int64* own_offsets) {
+    const int64 i = thread_number();
+    if (i <= count) own_offsets[i] = offsets[i] - offsets[0];
+}
+
+// own_offsets[i] = occurrences picked before sample i, for count + 1 offsets
 extern "C" __global__ void __launch_bounds__(256) pick_offsets(
     const int64* offsets, int64 count, const int64* before, int64* own_offsets
 ) {
     const int64 i = thread_number();
-    if (i <= count) own_offsets[i] = before[offsets[i]];
+    if (i <= count) own_offsets[i] = before[offsets[i] - offsets[0]];
 }
 
 // The distinct keys in order of first appearance (firsts, counts : of lookup.cu);  numbers[j] : set where a key appears first

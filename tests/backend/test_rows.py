@@ -47,8 +47,8 @@ def test_requests_are_grouped_and_read_again(unique):
 def test_addresses_of_stretches():
     message, counts = rubbish(1000), np.array([2, 0, 3], np.int64)
     found = np.empty(5, np.int64)
-    rows.segment_addresses(message, np.array([500, 0, 96], np.int64), counts, 24, -16, found)
-    assert (found - message.ctypes.data).tolist() == [484, 508, 80, 104, 128]
+    rows.segment_addresses(message, np.array([500, 0, 96], np.int64), counts, 24, found)
+    assert (found - message.ctypes.data).tolist() == [500, 524, 96, 120, 144]
 
 
 def records(rng, count, precision):

@@ -59,7 +59,7 @@ def assert_close_run(trained, expected, precision):
     assert_close(trained.parameters, expected.parameters, of_rows, "dense parameters")
 
 
-@pytest.mark.parametrize("exchange, routing", [("allreduce", "broadcast"), ("reduce_scatter", "routed")])
+@pytest.mark.parametrize("exchange, routing", [("allreduce", "broadcast"), ("reduce_scatter", "routed"), ("rows", "broadcast")])
 @pytest.mark.parametrize(
     "name, rule, weighted, precision",
     [
@@ -77,7 +77,7 @@ def test_ranks_on_a_device_train_what_one_cpu_trains(world, few, name, rule, wei
     assert_close_run(train_on(world, batches, config, backend=CudaBackend(few)), expected, precision)
 
 
-@pytest.mark.parametrize("exchange, routing", [("allreduce", "routed"), ("reduce_scatter", "broadcast")])
+@pytest.mark.parametrize("exchange, routing", [("allreduce", "routed"), ("reduce_scatter", "broadcast"), ("rows", "routed")])
 @pytest.mark.parametrize("name, rule, weighted", [("fm", "adagrad, clipped", 1), ("lr", "ftrl", 2), ("fm", "sgd", 0)])
 def test_fixed_point_gives_the_cpus_rows_to_the_bit(world, few, name, rule, weighted, exchange, routing):
     batches, expected = on_cpu(name, rule, weighted, "float32", "int64")

@@ -16,7 +16,7 @@ class Batch:
     keys           : uint64;  fields : uint16;  values : see `backend.values`
     dense          : (n, n_dense) float32;  labels : (n) float32;  truth : (n) float32 or None
     host           : the same samples in host memory, where this batch's arrays are a device's; then its occurrences lie side
-                     by side, and begins and ends are views of one array of offsets
+                     by side, and begins and ends are views of one array of offsets, whose first is that of the first key
     """
 
     step: int
@@ -38,13 +38,16 @@ class Batch:
     @property
     def occurrences(self):
         """Number of key occurrences of all samples."""
-        where = self.on_host
-        return int((where.ends - where.begins).sum())
+        return self.on_host.lengths(0, len(self))
+
+    def lengths(self, begin, end):
+        """Occurrences of samples begin .. end of a batch in host memory."""
+        return int((self.ends[begin:end] - self.begins[begin:end]).sum())
 
     @property
     def on_host(self):
         """This batch in host memory."""
-        return self.host or self
+        return self if self.host is None else self.host
 
     def on(self, backend):
         """This batch where the backend computes; valid until two more have been put there."""
@@ -54,15 +57,19 @@ class Batch:
 
     def share(self, begin, end):
         """Samples begin .. end of this batch, as views."""
+        own = slice(None)
+        if self.host is not None:
+            first = self.host.lengths(0, begin)
+            own = slice(first, first + self.host.lengths(begin, end))
         return Batch(
             self.step,
             self.global_samples,
             self.samples[begin:end],
             self.begins[begin:end],
             self.ends[begin:end],
-            self.keys,
-            self.fields,
-            self.values,
+            self.keys[own],
+            self.fields[own],
+            None if self.values is None else self.values[own],
             self.dense[begin:end],
             self.labels[begin:end],
             None if self.truth is None else self.truth[begin:end],

@@ -17,7 +17,6 @@ import numpy as np
 
 from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
-from deshpc.errors import ConfigError
 from deshpc.table.table import ShardRows
 
 
@@ -159,7 +158,8 @@ class RowExchange:
 
     def _home_rows(self, s, keys, received, asking, row_bytes):
         """ShardRows of thread s at home: the received rows stand for records."""
-        addresses = self._addresses("addresses", s, received, asking, row_bytes, -self._layout.first_weight)
+        places = self._addresses("addresses", s, received, asking, row_bytes)
+        addresses = self._backend.rows.home_addresses(self._layout, places, self._threads[s])
         sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
         grouping = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, self._threads[s])
         return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, grouping, self._threads[s], *sums)
@@ -167,13 +167,13 @@ class RowExchange:
     def _message(self, name, counts, size):
         return self._scratch.array(name, int(counts.sum()) * size, np.uint8)
 
-    def _addresses(self, name, s, message, counts, size, shift=0):
+    def _addresses(self, name, s, message, counts, size):
         """Where the elements of `size` bytes of thread s lie in a message: rank by rank, inside a rank shard by shard."""
         ends = np.cumsum(counts.ravel())
         begins = size * (ends - counts.ravel()).reshape(counts.shape)[:, s]
         mine = np.ascontiguousarray(counts[:, s])
         result = self._threads[s].array(name, int(mine.sum()), np.int64)
-        self._backend.rows.segment_addresses(message, np.ascontiguousarray(begins), mine, size, shift, result)
+        self._backend.rows.segment_addresses(message, np.ascontiguousarray(begins), mine, size, result)
         return result
 
     def _exchange(self, send, sending, receive, receiving, size, traffic):
@@ -186,8 +186,4 @@ EXCHANGES = {"allreduce": AllReduce, "reduce_scatter": ReduceScatter, "rows": Ro
 
 def open_exchange(name, backend, group, operators):
     """The exchange that a configuration names.  One rank has all rows and all samples: nothing to exchange."""
-    if name == "rows" and not backend.moves_rows:
-        raise ConfigError(
-            f"train.exchange = 'rows' is not there on compute.backend = {backend.name!r}; choose 'allreduce' or 'reduce_scatter'"
-        )
     return EXCHANGES["allreduce" if group.size == 1 else name](backend, group, operators)

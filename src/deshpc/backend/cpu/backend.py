@@ -13,7 +13,7 @@ _PAGE = 4096  # bytes
 class CpuBackend:
     """NumPy arrays, Numba kernels, `threads` threads."""
 
-    name, moves_rows, device = "cpu", True, None
+    name, device = "cpu", None
     fm, linear, lookup, loss, routing, rows, table, update = fm, linear, lookup, loss, routing, rows, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes

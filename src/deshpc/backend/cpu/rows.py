@@ -62,15 +62,21 @@ def read_requests(message, begins, counts, keys, fields):
 
 
 @kernel
-def segment_addresses(message, begins, counts, stride, shift, addresses):
-    """addresses[u] = where element u lies that belongs to rank r's stretch: begins[r] + stride * place + shift."""
+def segment_addresses(message, begins, counts, stride, addresses):
+    """addresses[u] = where element u lies that belongs to rank r's stretch: begins[r] + stride * place."""
     n = 0
     for r in range(len(begins)):
-        place = address_of(message, 0) + begins[r] + shift
+        place = address_of(message, 0) + begins[r]
         for _ in range(counts[r]):
             put(addresses, n, place)
             place += stride
             n += 1
+
+
+def home_addresses(layout, places, buffers):
+    """Addresses of records whose weights are those that have come, side by side, at `places`: they are read there."""
+    places -= layout.first_weight
+    return places
 
 
 @kernel

@@ -13,6 +13,7 @@ from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.routing import RoutingOperations
+from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.sums import KeySums
 from deshpc.backend.cuda.table import TableOperations
 from deshpc.backend.cuda.update import UpdateOperations
@@ -35,7 +36,7 @@ class CudaBackend:
     atomic_sums : add gradients up in any order: faster where few keys are frequent, the same bits in fixed point only
     """
 
-    name, threads, moves_rows = "cuda", 1, False
+    name, threads = "cuda", 1
     lanes = Lanes
     host_buffers = HostBuffers
 
@@ -46,6 +47,7 @@ class CudaBackend:
         self.table = TableOperations(kernels)
         self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
         self.routing = RoutingOperations(kernels, prefix, self.lookup)
+        self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)

@@ -6,6 +6,7 @@ arrays: literals are converted by the type of an array's element where it matter
 
 import math
 
+import numpy as np
 from numba.extending import register_jitable
 
 RULES = ("Sgd", "Adagrad", "RowwiseAdagrad", "Adam", "Ftrl")
@@ -40,7 +41,8 @@ def from_fixed_point(i, sums, inverse_scale, numbers):
 
 def squares(i, numbers, result):
     """result[i] (float64) = numbers[i] squared."""
-    result[i] = float(numbers[i]) * float(numbers[i])
+    number = np.float64(numbers[i])  # Numba's float() leaves a float32 as it is
+    result[i] = number * number
 
 
 def update_dense(i, rule, field, clip, values, state, gradient):

@@ -82,10 +82,8 @@ class LookupOperations:
         begins, ends, keys, fields, values, partition, owner, own_offsets, own_values, picked, places,
     ):  # fmt: skip
         """Look up those keys of a batch that `owner` owns; begins and ends are views of one array of offsets."""
-        n = keys.size
         if partition.owners == 1:
-            self._device.copy(begins, own_offsets[: begins.size])
-            own_offsets[begins.size :].fill(n)
+            self.rebase(begins, own_offsets)
             if values is not None:
                 self._device.copy(values, own_values[: len(values)])
         else:
@@ -116,6 +114,11 @@ class LookupOperations:
             before.fill(0)
         kernels.pick_offsets(own_offsets.size, offsets, own_offsets.size - 1, before, own_offsets)
         return own_keys, own_fields, total
+
+    def rebase(self, offsets, own_offsets):
+        """own_offsets (n + 1) = offsets (n + 1) of a share of a batch, from 0 on."""
+        count = own_offsets.size
+        self._kernels("routing.cu", VALUES=0).rebase_offsets(count, offsets, count - 1, own_offsets)
 
     def owners_of(self, partition):
         """(number of owners, owner of each field on the device or None) of a partition."""

@@ -34,8 +34,7 @@ class RoutingOperations:
                 begins, keys, fields, values, partition, modulus, residue, own_offsets, own_values, self._scratch
             )
         else:
-            device.copy(begins, own_offsets[: begins.size])
-            own_offsets[begins.size :].fill(n)
+            self._lookup.rebase(begins, own_offsets)
             if values is not None:
                 device.copy(values, own_values[: len(values)])
         count = buckets.size // 8

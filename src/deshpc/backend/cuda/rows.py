@@ -1,0 +1,108 @@
+"""Rows that travel, on a device: the operations of `backend.cpu.rows`.  See kernels/rows.cu."""
+
+import numpy as np
+
+from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.kinds import kind
+
+_ALIGNMENT = 16  # of an embedding, and so of a record
+
+
+class RowsOperations:
+    """Counts are host arrays, since both sides of a message need them; everything else is on the device."""
+
+    def __init__(self, kernels, prefix):
+        self._kernels, self._prefix, self._device = kernels, prefix, kernels.device
+        self._routing, self._scratch = kernels("routing.cu", VALUES=0), Buffers(kernels.device)
+
+    def count_requests(self, unique_fields, unique_ranks, counts):
+        """Fill the host array counts (N, F) int32: unique keys of each owner rank and field.  Reads the device."""
+        header, _ = self._counted(unique_fields, unique_ranks, counts.shape)
+        counts[...] = self._device.to_host(header)[:, :-1]
+
+    def group_requests(self, unique_keys, unique_fields, unique_ranks, counts, places, begins, message):
+        """Write every key at its place in its owner rank's request, which begins at byte begins[r] of `message`.
+
+        places : (unique) int32, each key's place in the whole list
+        """
+        n, (ranks, fields) = unique_keys.size, counts.shape
+        in_request = self._scratch.array("in request", n, np.int32)
+        _, groups = self._counted(unique_fields, unique_ranks, counts.shape)
+        _, order = self._prefix.sort(groups, n, (ranks * fields - 1).bit_length(), self._scratch, "groups")
+        of_ranks = counts.sum(axis=1, dtype=np.int64)
+        firsts, starts = self._up("firsts", np.cumsum(of_ranks) - of_ranks, begins)
+        self._routing.pack_keys(n, order, n, unique_keys, unique_ranks, firsts, starts, in_request, message)
+        self._rows(np.float32(0)).place_in_list(n, in_request, unique_ranks, n, firsts, places)
+
+    def read_requests(self, message, begins, counts, keys, fields):
+        """Copy the requests of all home ranks to one shard out, home by home; begins (N) bytes, counts (N, F) int32."""
+        ranks, n_fields = counts.shape
+        of_groups, n = counts.ravel().astype(np.int64), int(counts.sum())
+        (groups,) = self._up("group begins", np.cumsum(of_groups) - of_groups)
+        (starts,) = self._up("starts", begins)
+        self._routing.unpack_keys(n, message, n, groups, ranks, n_fields, starts, keys, fields)
+
+    def segment_addresses(self, message, begins, counts, stride, addresses):
+        """addresses[u] = where element u lies that belongs to rank r's stretch: begins[r] + stride * place."""
+        n, counts = int(counts.sum()), counts.astype(np.int64)
+        firsts, starts = self._up("firsts", np.cumsum(counts) - counts, begins)
+        self._rows(np.float32(0)).segment_addresses(
+            n, self._device.address(message), firsts, starts, len(counts), n, stride, addresses
+        )
+
+    def home_addresses(self, layout, places, buffers):
+        """Addresses of records whose weights are those that have come at `places`: copied, for aligned embeddings."""
+        n, stride = places.size, -(-layout.weights_end // _ALIGNMENT) * _ALIGNMENT
+        records, addresses = buffers.array("home records", n * stride, np.uint8), buffers.array("home addresses", n, np.int64)
+        self._rows(layout.number).place_rows(
+            n * layout.weights, places, n, self._device.address(records), stride, layout.first_weight, layout.weights, addresses
+        )
+        return addresses
+
+    def send_rows(self, number, first, width, lines, local, addresses, targets):
+        """Copy the `width` weights, from byte `first` of the record on, of every requested key to its place."""
+        self._rows(number).send_rows(local.size * width, local, local.size, addresses, first, width, targets)
+
+    def send_gradients(self, dim, scalar_sums, vector_sums, self_sums, send_self, targets):
+        """Write each unique row's sums to its place (scalar, vector, then self if send_self) and leave the sums zero."""
+        n = targets.size
+        self._sums(dim, scalar_sums).send_gradients(
+            n * (dim + 2), targets, n, 1 + dim + bool(send_self), scalar_sums, vector_sums, self_sums
+        )
+
+    def subtract_own(self, lanes, number, zero, dim, addresses, vector_sums, self_sums):
+        """vector_sums[c] -= v self_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
+        kernels = self._kernels("rows.cu", NUMBER=kind(number), COMPUTE=kind(zero), SUM=kind(zero), DIM=dim)
+        kernels.subtract_own(addresses.size * dim, addresses, addresses.size, vector_sums, self_sums)
+
+    def add_gradients(self, sources, dim, local, scalar_sums, vector_sums, self_sums):
+        """Add the gradient sums that came for every requested key to its row's, request by request: in home-rank order."""
+        n = local.size
+        places = self._scratch.array("places", n, np.uint32)
+        self._device.copy(local.view(np.uint32), places)
+        places, order = self._prefix.sort(places, n, scalar_sums.size.bit_length(), self._scratch, "requests")
+        self._sums(dim, scalar_sums).add_gradients(
+            n * (dim + 2), places, order, n, sources, scalar_sums, vector_sums, self_sums
+        )
+
+    def _rows(self, number):
+        """The kernels that know only the storage type."""
+        return self._kernels("rows.cu", NUMBER=kind(number), COMPUTE="float", SUM="float", DIM=1)
+
+    def _sums(self, dim, sums):
+        return self._kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=kind(sums), DIM=dim)
+
+    def _counted(self, unique_fields, unique_ranks, shape):
+        """(unique keys of each rank and field (N, F + 1) int32, number rank F + field of each key's group)."""
+        n, (ranks, fields) = unique_fields.size, shape
+        header, groups = self._scratch.array("header", (ranks, fields + 1), np.int32), self._scratch.array("groups", n, np.uint32)
+        header.fill(0)
+        self._routing.count_keys(n, unique_fields, unique_ranks, n, fields, header, groups)
+        return header, groups
+
+    def _up(self, name, *rows):
+        """int64 arrays of one length on the device, sent together."""
+        host = np.stack(rows).astype(np.int64, copy=False)
+        array = self._scratch.array(name, host.shape, np.int64)
+        self._device.to_device(host, array)
+        return [array[row : row + 1] for row in range(len(rows))]
