@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import gpu_one_rank
 import numpy as np
+from gpu_batches import zipf
 from gpu_device import environment, open_bench, save, upload
 
 from deshpc.backend.cuda.backend import CudaBackend
@@ -69,7 +70,7 @@ class Scale(NamedTuple):
 SCALES = {
     "full": Scale(1024 * MIB, 256 * MIB, 2**26, 2**24, 2**22, 2**22, 2**20, 128, 2**20, 2**24),
     "small": Scale(256 * MIB, 64 * MIB, 2**23, 2**21, 2**19, 2**20, 2**18, 128, 2**18, 2**21),
-    "tiny": Scale(4096, 1024, 2**10, 256, 64, 512, 64, 20, 260, 300),
+    "tiny": Scale(4096, 1024, 2**10, 256, 64, 512, 64, 16, 260, 300),
 }
 
 
@@ -93,9 +94,9 @@ class Cases:
     """Makes the arrays of each case when its turn comes."""
 
     def __init__(self, bench, scale):
-        from rows_worker import key_of, zipf
+        from rows_worker import key_of
 
-        self._key_of, self._zipf = key_of, zipf
+        self._key_of = key_of
         self.device, self.scale = bench.device, scale
         self.backend = CudaBackend(bench.device)
         self._kernels = Kernels(bench.device)
@@ -167,7 +168,7 @@ class Cases:
         for begin in range(0, rows, scale.lookups):
             part = numbers[begin : begin + scale.lookups]
             self._look_up(shard, self._keys(part), 0)
-        for name, drawn in (("uniform", self._random.integers(0, rows, n, np.uint64)), ("zipf", self._zipf_numbers(n))):
+        for name, drawn in (("uniform", self._random.integers(0, rows, n, np.uint64)), ("zipf", self._zipf_numbers(n) % rows)):
             keys, fields = self._upload(self._keys(drawn)), self._upload(np.zeros(n, np.uint16))
             distinct = len(np.unique(drawn))
             yield Case(
@@ -218,7 +219,7 @@ class Cases:
             yield self._partial(
                 f"FM partial, k = {dim}, zipf", n, dim, local, addresses, records, few * row, f"; {few / n:.0%} distinct, each read once"
             )
-            if dim == 16:
+            if rows == self.scale.rows:
                 yield from self._find_and_partial(n, layout, records, addresses, row)
         layout = _layout("adagrad", 0)
         records, addresses = self._records(layout, self.scale.rows, n)
@@ -409,7 +410,7 @@ class Cases:
 
     def _zipf_numbers(self, n):
         """Numbers of which about a third are distinct."""
-        return self._zipf(self._random.random(n), 3 * n)
+        return zipf(self._random, n, 4 * n)
 
     def _offsets(self, n):
         return self._upload(np.arange(n // FIELDS + 1, dtype=np.int64) * FIELDS)

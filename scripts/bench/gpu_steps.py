@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python scripts/bench/gpu_steps.py [--device cuda] [--scale full] [--out steps.json]
 
-The real model on one rank: batches of 26 keys a sample, drawn by Zipf's law so that about 35 % of 2^20 look-ups are distinct,
+The real model on one rank: batches of 26 keys a sample, drawn by Zipf's law, with an exponent such that about 35 % of 2^20 look-ups are distinct,
 13 dense features, Adagrad, k = 16.  The same few batches come again and again, so that every row is there when the clock runs.
 A step ends when its loss is on the host.  The split comes from a second pass that waits for the device after every stage; its
 sum is more than a step.  PyTorch has a table of known size and row numbers where deshpc hashes and looks keys up.
@@ -15,17 +15,18 @@ from contextlib import contextmanager
 
 import gpu_one_rank
 import numpy as np
+from gpu_batches import zipf
 from gpu_device import environment, open_bench, save
 
 from deshpc.config.load import build
 
-FIELDS, DENSE, DISTINCT = 26, 13, 0.35
-SCALES = {  # look-ups of the batches, of which the first decides about the share of distinct keys;  batches;  timed steps
-    "full": ((2**20, 2**18, 2**22), 4, 24),
+FIELDS, DENSE = 26, 13
+SCALES = {  # look-ups of the batches;  batches;  timed steps
+    "full": ((2**20, 2**18, 2**21), 3, 24),
     "small": ((2**18, 2**16), 3, 12),
     "tiny": ((260,), 2, 2),
 }
-MOST_ROWS = 2**25
+ROWS_A_LOOKUP = 4  # of the whole table, which PyTorch holds from the beginning
 VARIANTS = {  # name: (model, how gradients are summed, accumulate)
     "LR, ordered": ("lr", "ordered", ""),
     "FM, ordered": ("fm", "ordered", ""),
@@ -52,35 +53,15 @@ class Stages:
         return {stage: sum(times) / steps for stage, times in self.times.items() if stage != "read"}
 
 
-def draw(lookups, rows, count, seed):
-    """`count` arrays (samples, FIELDS) of row numbers below `rows`, by Zipf's law."""
-    from rows_worker import zipf
-
-    random = np.random.default_rng(seed)
-    samples = max(1, lookups // FIELDS)
-    return [zipf(random.random((samples, FIELDS)), rows) for _ in range(count)]
-
-
-def rows_for(lookups):
-    """So many rows that a batch's share of distinct ones is about DISTINCT."""
-    low, high = 1, MOST_ROWS
-    while low < high * 0.95:
-        middle = int((low * high) ** 0.5) + 1
-        share = len(np.unique(draw(lookups, middle, 1, 5)[0])) / (lookups // FIELDS * FIELDS)
-        low, high = (middle, high) if share < DISTINCT else (low, middle)
-        if high - low < 3:
-            break
-    return high
-
-
 class Load:
     """Batches of so many look-ups, as row numbers and as deshpc takes them.  distinct : their mean share of distinct keys"""
 
     def __init__(self, lookups, rows, count):
-        self.drawn, self.rows = draw(lookups, rows, count, 3), rows
-        self.samples, self.lookups = len(self.drawn[0]), self.drawn[0].size
+        self.samples, self.rows, random = lookups // FIELDS, rows, np.random.default_rng(3)
+        self.lookups = self.samples * FIELDS
+        self.drawn = [zipf(random, self.lookups, rows).reshape(self.samples, FIELDS) for _ in range(count)]
         self.batches = _batches_of(self.drawn)
-        self.distinct = statistics.mean(len(np.unique(numbers)) / numbers.size for numbers in self.drawn)
+        self.distinct = len(np.unique(self.drawn[0])) / self.lookups
 
     def result(self, name, times, first_losses, **further):
         """What is reported of a run."""
@@ -138,7 +119,7 @@ def train(bench, variant, load, timed, dim=16):
 
     batches = load.batches
     with open_model(bench, *VARIANTS[variant], dim) as model:
-        model.table.reserve(int(load.distinct * load.lookups * len(batches)) + 1)
+        model.table.reserve(int(1.1 * load.distinct * load.lookups * len(batches)) + 1)
         losses = [loss for _, loss in steps(model, batches)]  # inserts every row, compiles every kernel
         losses += [loss for _, loss in steps(model, batches)]
         if not np.isfinite(losses).all():
@@ -244,7 +225,7 @@ def main():
         bench.without_pool()
     found = {"environment": {**environment(bench), "mpi": mpi}, "scale": options.scale, "results": []}
     sizes, count, timed = SCALES[options.scale]
-    rows, failed = rows_for(sizes[0]), False
+    rows, failed = ROWS_A_LOOKUP * sizes[0], False
 
     def measure(name, work, *arguments):
         nonlocal failed

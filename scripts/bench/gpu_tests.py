@@ -22,6 +22,7 @@ FIXTURES = {"device", "few"}
 LEFT_OUT = (  # what only the executor can tell; parts of files' and tests' names
     "test_executor", "test_compile", "test_gates", "waits_for_the_device_once", "reads_nothing_back",
 )  # fmt: skip
+SHOWN = 30
 BAD = ("failed", "error", "skipped", "xfailed")
 
 
@@ -105,9 +106,11 @@ def judge(log, code):
 def lines(result):
     """A result as lines of the table."""
     yield f"{result['passed']} of {result['selected']} tests passed" + (", ended: over time" if result["over_time"] else "")
-    for name, outcome, reason in result["bad"]:
-        last = reason.strip().splitlines()[-1:] or [""]
-        yield f"    {outcome.upper():<8} {name}: {last[0]}"
+    for name, outcome, reason in result["bad"][:SHOWN]:
+        of_pytest = [line[1:].strip() for line in reason.splitlines() if line.startswith("E ")]
+        yield f"    {outcome.upper():<8} {name}: {(of_pytest or reason.strip().splitlines()[-1:] or [''])[0]}"
+    if len(result["bad"]) > SHOWN:
+        yield f"    ... and {len(result['bad']) - SHOWN} more"
     if result["left_out"]:
         yield f"    left out, by name or since they need no device: {len(result['left_out'])} tests"
 
