@@ -72,7 +72,7 @@ class Records:
 
     def set_numbers(self, where, numbers):
         places = self.layout.places[:, None] + np.arange(numbers.itemsize)
-        where[self.rows[:, None, None], places] = numbers.view(np.uint8).reshape(self.n, -1, numbers.itemsize)
+        where[self.rows[:, None, None], places] = numbers.view(np.uint8).reshape(self.n, numbers.shape[1], numbers.itemsize)
 
     def numbers(self, where=None):
         """(n, numbers) of the storage type: w, v, state of w, state of v."""
