@@ -2,12 +2,13 @@
 
     PYTHONPATH=src python scripts/bench/gpu_tests.py [--device cuda] [--tests tests/cuda] [--limit 120] [--out tests.json]
 
-Runs pytest with itself as a plugin.  Of the tests those that take the fixtures `device` or `few` are run; tests of the executor
+Runs pytest with itself as a plugin, on several processes where pytest-xdist is there: most of the time is the compiler's.  Of the tests those that take the fixtures `device` or `few` are run; tests of the executor
 and of what the compiler makes of kernels are left out, by name.  pytest needs none of the plugins of a developer's environment
 for that, and where there is no MPI a stand-in of one rank serves.  Exit code: 0, or 1 with the names of what went wrong.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from gpu_device import ROOT, save
 
 FIXTURES = {"device", "few"}
 LEFT_OUT = (  # what only the executor can tell; parts of files' and tests' names
-    "test_executor", "test_compile", "test_gates", "waits_for_the_device_once", "reads_nothing_back",
+    "test_executor", "compile_gates", "test_machine_code", "waits_for_the_device_once", "reads_nothing_back",
 )  # fmt: skip
 SHOWN = 30
 BAD = ("failed", "error", "skipped", "xfailed")
@@ -37,11 +38,14 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if item not in kept]
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
-    _write("selected", len(kept))
-    _write("left out", sorted({item.nodeid.split("[")[0] for item in left_out}))
+    if _worker() in ("", "gw0"):  # every process collects all tests
+        _write("selected", len(kept))
+        _write("left out", sorted({item.nodeid.split("[")[0] for item in left_out}))
 
 
 def pytest_runtest_logreport(report):
+    if _worker():
+        return  # the process that hands out the tests is told of all
     outcome = "error" if report.failed and report.when != "call" else report.outcome
     if hasattr(report, "wasxfail"):
         outcome = "xfailed"
@@ -51,10 +55,17 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_collectreport(report):
+    if _worker() not in ("", "gw0"):
+        return
     if report.failed:
         _write("test", [report.nodeid, "error", report.longreprtext[-2000:]])
     elif report.skipped:
         _write("test", [report.nodeid, "skipped", str(report.longrepr[2])])
+
+
+def _worker():
+    """The name of this process if pytest-xdist has started it."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "")
 
 
 def _write(what, content):
@@ -64,8 +75,8 @@ def _write(what, content):
             file.write(json.dumps([what, content]) + "\n")
 
 
-def run(device, tests, limit):
-    """The outcome of the tests: see `judge`."""
+def run(device, tests, limit, workers=0):
+    """The outcome of the tests, on so many processes (0: this pytest alone): see `judge`."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         log.touch()
@@ -73,7 +84,8 @@ def run(device, tests, limit):
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(ROOT / "src"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         )
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "gpu_tests", "-p", "no:cacheprovider", str(tests)]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "gpu_tests", "-p", "no:cacheprovider"]
+        command += ["--continue-on-collection-errors", *(["-n", str(workers)] if workers else []), str(tests)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         try:
             code = process.wait(limit)
@@ -90,7 +102,7 @@ def judge(log, code):
     code : its exit code, None if it was ended
     """
     of = {what: content for what, content in log if what != "test"}
-    tests = [content for what, content in log if what == "test"]
+    tests = [json.loads(text) for text in dict.fromkeys(json.dumps(content) for what, content in log if what == "test")]
     bad = [test for test in tests if test[1] in BAD]
     passed = sum(test[1] == "passed" for test in tests)
     if code is not None and code != 0 and not bad:
@@ -120,9 +132,14 @@ def main():
     parser.add_argument("--device", choices=("cuda", "executor"), default="cuda")
     parser.add_argument("--tests", default="tests/cuda")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds")
+    parser.add_argument("--workers", type=int, help="processes; default: half the cores, up to 6, where there is pytest-xdist")
     parser.add_argument("--out")
     options = parser.parse_args()
-    result = run(options.device, options.tests, options.limit)
+    workers = options.workers
+    if workers is None:
+        several = options.device == "cuda" and importlib.util.find_spec("xdist")
+        workers = min(6, os.cpu_count() // 2) if several else 0
+    result = run(options.device, options.tests, options.limit, workers)
     save(options.out, result)
     print("\n".join(lines(result)))
     return 0 if result["ok"] else 1
