@@ -1,6 +1,7 @@
 // Factorization machine: partial (A, c), finish, and what becomes of the state in the adjoint.  See `ops/fm.py`.
 //
 // Contract
+//   samples and occurrences < 2^31
 //   state (samples, width): A at column .. column + DIM, then c.  dense (samples, n_dense);  factors (n_dense, DIM)
 //   A group of LANES threads works on a sample, each on numbers of the embedding that it loads with 16 bytes (8 or 4 where
 //   DIM is not a multiple of 4), so a row is one coalesced read.  A is added in the order of the occurrences: the CPU's bits.
@@ -20,13 +21,13 @@ extern "C" __global__ void __launch_bounds__(256) partial(
     const int64* offsets, int64 samples, const int32* local, const float* values, const int64* addresses, double scale,
     SUM* state, int32 width, int32 column
 ) {
-    const int64 i = thread_number() / LANES;
-    if (i >= samples) return;
+    if (thread_number() / LANES >= samples) return;
+    const int32 i = (int32)(thread_number() / LANES);
     const int lane = threadIdx.x % LANES;
     SUM total[EACH][WIDE] = {}, squares[EACH][WIDE] = {}, scalar = 0;
-    const int64 end = offsets[i + 1];
+    int32 left = (int32)(offsets[i + 1] - offsets[i]);  // 32 bits: with 64 some forms spill
 #pragma unroll 4
-    for (int64 j = offsets[i]; j < end; j++) {
+    for (int64 j = offsets[i]; left > 0; left--, j++) {
         const int64 record = addresses[local[j]];
         const COMPUTE x = embedding_value<COMPUTE>(values, j);
         if (lane == 0) {
@@ -45,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(256) partial(
             }
         }
     }
-    SUM* row = state + i * width + column;
+    SUM* row = state + (int64)i * width + column;
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
         if (lane + e * LANES >= VECTORS) break;
@@ -141,7 +142,8 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
     if (i >= samples) return;
     const int lane = threadIdx.x % LANES;
     double total = 0.0, scalar = 0.0;
-    for (int64 j = offsets[i]; j < offsets[i + 1]; j++) {
+    const int64 end = offsets[i + 1];
+    for (int64 j = offsets[i]; j < end; j++) {
         const int64 record = addresses[local[j]];
         COMPUTE squares[EACH][WIDE] = {};
 #pragma unroll
