@@ -3,16 +3,25 @@
     DESHPC_TEST_DEVICE=cuda   run them on the first CUDA device, through CuPy: once, since it has its own schedules
 
 `device` is one of ten schedules, `few` one of three, for tests that take long.  Both are checked: bounds, races, reads of
-memory that nobody has written.
+memory that nobody has written.  Under mpiexec `few` is one schedule, since ranks share cores, and on more than three ranks
+`device` is, too.
 """
 
 import pytest
 from cuda_device import REAL
 from executor.schedule import Schedule, schedules
 
+from deshpc.comm.launcher import launcher
+
+ONE = Schedule("random", seed=5)
+
 
 def pytest_generate_tests(metafunc):
-    of_fixture = {"device": schedules(), "few": [Schedule("in order"), Schedule("reversed"), Schedule("random", seed=5)]}
+    ranks = launcher().ranks
+    of_fixture = {
+        "device": schedules() if ranks <= 3 else [ONE],
+        "few": [Schedule("in order"), Schedule("reversed"), ONE] if ranks == 1 else [ONE],
+    }
     for name, those in of_fixture.items():
         if name in metafunc.fixturenames:
             those = [None] if REAL else those
