@@ -29,9 +29,9 @@ def loss_of(z, y):
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))) - y * z
 
 
-def run(device, logit, labels, scale, parts):
+def run(backend, logit, labels, scale, parts):
     """(gradient, sums of the losses of the parts)"""
-    backend, zero = CudaBackend(device), logit.dtype.type(0)
+    zero = logit.dtype.type(0)
     gradient, sums = backend.array(np.full_like(logit, 7)), backend.array(np.full(parts, 7.0))
     on_device = backend.array(logit), backend.array(labels)
     backend.loss.log_loss(zero, *on_device, logit.dtype.type(scale), gradient, sums, edges_of(len(logit), parts), 0, parts)
@@ -47,13 +47,18 @@ def error_of_losses(z, y, eps):
 
 
 @pytest.mark.parametrize("compute", ["float32", "float64"])
-@pytest.mark.parametrize("scale", [1.0, 1 / 37])
-def test_log_loss(few, compute, scale):
+def test_log_loss(few, compute):
+    backend = CudaBackend(few)
+    for scale in (1.0, 1 / 37):
+        check_log_loss(backend, compute, scale)
+
+
+def check_log_loss(backend, compute, scale):
     """Each sample is a part, so that the losses are seen one by one."""
     rng, eps = np.random.default_rng(1), EPS[compute]
     logit = np.concatenate([LARGE, LARGE, rng.standard_normal(60) * 5]).astype(compute)
     labels = np.concatenate([np.zeros(16), np.ones(16), rng.integers(0, 2, 40), rng.random(20)]).astype(np.float32)
-    gradient, losses = run(few, logit, labels, scale, len(logit))
+    gradient, losses = run(backend, logit, labels, scale, len(logit))
     z, y, s = logit.astype(np.float64), labels.astype(np.float64), float(logit.dtype.type(scale))
     assert np.isfinite(losses).all() and np.isfinite(gradient).all() and (losses >= 0).all()
     assert_within(losses, loss_of(z, y), error_of_losses(z, y, eps))
@@ -67,11 +72,17 @@ def test_log_loss(few, compute, scale):
     assert (losses[(logit == 1e30) & (labels == 0)] == logit.dtype.type(1e30)).all()
 
 
-@pytest.mark.parametrize("compute, samples, parts", [("float32", 2000, 3), ("float64", 37, 16), ("float64", 5, 16), ("float32", 0, 16), ("float64", 1, 16)])
-def test_sums_of_losses(few, compute, samples, parts):
+@pytest.mark.parametrize("compute", ["float32", "float64"])
+def test_sums_of_losses(few, compute):
+    backends = [CudaBackend(one) for one in devices(few)]
+    for samples, parts in ((2000, 3), (37, 16), (5, 16), (0, 16), (1, 16)):
+        check_sums_of_losses(backends, compute, samples, parts)
+
+
+def check_sums_of_losses(backends, compute, samples, parts):
     rng = np.random.default_rng(samples)
     logit, labels = (rng.standard_normal(samples) * 3).astype(compute), rng.integers(0, 2, samples).astype(np.float32)
-    found = [run(one, logit, labels, 1.0, parts) for one in devices(few)]
+    found = [run(backend, logit, labels, 1.0, parts) for backend in backends]
     for gradient, sums in found:
         assert_same_bits(gradient, found[0][0])
         assert_same_bits(sums, found[0][1])  # whatever the schedule
@@ -118,12 +129,12 @@ def test_terms_are_rounded_to_even(few):
 
 
 @pytest.mark.parametrize("compute", ["float32", "float64"])
-@pytest.mark.parametrize("samples", [0, 1, 300])
-def test_begin_logit(few, compute, samples):
+def test_begin_logit(few, compute):
     backend = CudaBackend(few)
-    logit, bias = backend.array(np.full(samples + 1, 7, compute)), backend.array(np.array(0.3, compute))
-    backend.loss.begin_logit(logit[:samples], bias)
-    assert_same_bits(backend.host(logit), np.append(np.full(samples, 0.3, compute), np.array(7, compute)))
+    for samples in (0, 1, 300):
+        logit, bias = backend.array(np.full(samples + 1, 7, compute)), backend.array(np.array(0.3, compute))
+        backend.loss.begin_logit(logit[:samples], bias)
+        assert_same_bits(backend.host(logit), np.append(np.full(samples, 0.3, compute), np.array(7, compute)))
 
 
 @pytest.mark.parametrize("width, n_dense, samples", [(0, 0, 29), (0, 3, 29), (1, 0, 29), (1, 2, 300), (2, 1, 37), (2, 0, 1), (1, 1, 0)])
