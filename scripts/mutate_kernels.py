@@ -1,0 +1,515 @@
+"""Break the CUDA kernels in many small ways, one at a time, and see that a test fails.
+
+    python scripts/mutate_kernels.py [--sample 150] [--seed 1] [--files fm.cu ...] [--jobs 2] [--json FILE]
+
+A mutant is a copy of kernels/ with one edit: another comparison or operation, a constant off by one, a condition the other
+way round, a statement left out, an atomic operation taken apart, arguments swapped, an index shifted.  It is run by the
+tests that launch what was edited, cheapest first, until one fails, on the executor with its checks, on two schedules.
+What does not compile is not counted; what does not end has been noticed.
+
+The mutants that survive are printed as differences.  Those that nothing could notice are listed in
+tests/cuda/mutants.toml, with the reason, and are not run unless --all.  --list prints the mutants and runs none.
+
+Exit code 1 if less than 85 % of the others are noticed.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from kernel_coverage import ROOT, TEXTS, Run, function_of, run_tests
+
+SCHEDULES = ["reversed", "random-5"]
+LISTED = ROOT / "tests" / "cuda" / "mutants.toml"
+LEAST = 0.85
+COMPILING_S = 1.0  # what a variant costs, beside the seconds of tests
+ENDS_WITHIN_S = 900
+SURVIVED, KILLED, NOT_COMPILED, BROKEN = 0, 10, 11, 12  # exit codes of the process of a mutant
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=int, default=150, help="mutants, spread over the files; 0: all there are")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--files", nargs="*", default=list(TEXTS), metavar="FILE")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--lines", nargs="*", type=int, help="of one file: the mutants of these lines")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--all", action="store_true", help="run those that are listed, too")
+    parser.add_argument("--list", action="store_true", help="print the mutants, run none")
+    options = parser.parse_args()
+    mutants = chosen(options)
+    if options.list:
+        for mutant in mutants:
+            print(mutant.difference())
+        return 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        trial = Trial(mutants, {} if options.all else listed(), options.jobs, Path(folder))
+        run_tests([Run(SCHEDULES), trial], "-s", "--tb=line")
+    if trial.verdicts is None:
+        return 1
+    figures = summary(trial, options)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return int(figures["killed"] < LEAST * (figures["killed"] + figures["survived"]))
+
+
+# ---------------------------------------------------------------------- mutants
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """TEXTS[file][begin:end] becomes `text`."""
+
+    file: str
+    begin: int
+    end: int
+    text: str
+    operator: str
+
+    @property
+    def line(self):
+        return TEXTS[self.file].count("\n", 0, self.begin) + 1
+
+    def whole(self):
+        text = TEXTS[self.file]
+        return text[: self.begin] + self.text + text[self.end :]
+
+    def lines(self):
+        """(before, after) the lines that differ, without indentation."""
+        pair = [TEXTS[self.file].splitlines(), self.whole().splitlines()]
+        parts = [code for code in difflib.SequenceMatcher(None, *pair, autojunk=False).get_opcodes() if code[0] != "equal"]
+        return tuple(
+            " ".join(line.strip() for _, *places in parts for line in one[slice(*places[2 * i : 2 * i + 2])])
+            for i, one in enumerate(pair)
+        )
+
+    def difference(self):
+        before, after = self.lines()
+        return f"{self.file}:{self.line} {self.operator}\n  - {before}\n  + {after}"
+
+
+def chosen(options):
+    """The mutants of this run: as many of every file as its share, three at least."""
+    chance, found = random.Random(options.seed), {file: mutants_of(file) for file in options.files}
+    if options.lines:
+        return [one for mutants in found.values() for one in mutants if one.line in options.lines]
+    total, result = sum(map(len, found.values())), []
+    for file in sorted(found):
+        share = -(-options.sample * len(found[file]) // total) if options.sample else total
+        picked = chance.sample(found[file], min(len(found[file]), max(3, share)))
+        result += sorted(picked, key=lambda one: (one.begin, one.text))
+    return result
+
+
+_TYPES = r"(?:const |unsigned )*(?:bool|float|double|int|u?int\d+|uint4|ulonglong2|SUM|COMPUTE|NUMBER|T|S|Sums|Embedding|Bits|Rule|Start)\b"
+_DECLARATION = re.compile(rf"(?:constexpr|typedef|union|struct|return|__shared__|{_TYPES}\*? \w|(?:const )?Vector\b)")
+_CONTROL = {"if", "for", "while", "switch", "sizeof", "return"}
+_OTHER = {
+    "<": ["<=", ">="], "<=": ["<", ">"], ">": [">=", "<="], ">=": [">", "<"], "==": ["!="], "!=": ["=="], "&&": ["||"],
+    "||": ["&&"], "+": ["-"], "-": ["+"], "*": ["/"], "/": ["*"], "%": ["/"], "<<": [">>"], ">>": ["<<"], "&": ["|"],
+    "|": ["&"], "^": ["|"], "+=": ["-=", "="], "-=": ["+="], "*=": ["/="],
+}  # fmt: skip
+_NAMES = [
+    ("low.", "high."), (".x ==", ".y =="), (".first", ".second"), (".slope", ".jump"), ("fmax", "fmin"), ("true", "false"),
+    ("blockIdx.x", "threadIdx.x"), ("gridDim.x", "blockDim.x"), ("begin", "end"), ("heads", "tails"),
+]  # fmt: skip
+_APART = {
+    "atomicAdd": "[](auto* place, auto more) { auto held = *place; *place = held + more; return held; }",
+    "atomicMax": "[](auto* place, auto other) { auto held = *place; if (held < other) *place = other; return held; }",
+    "atomicMin": "[](auto* place, auto other) { auto held = *place; if (other < held) *place = other; return held; }",
+    "atomicCAS": "[](auto* place, auto old, auto other) { auto held = *place; if (held == old) *place = other; return held; }",
+}
+
+
+@cache
+def mutants_of(file):
+    """All mutants of a file, in the order of its text."""
+    code, text = code_of(TEXTS[file]), TEXTS[file]
+    found = []
+
+    def add(operator, begin, end, new):
+        if new != text[begin:end]:
+            found.append(Mutant(file, begin, end, new, operator))
+
+    for match in re.finditer(r"(?<= )(<=|>=|==|!=|&&|\|\||<<|>>|[-+*]=|[-<>+*/%&|^])(?= )", code):
+        for other in _OTHER[match[1]]:
+            add("operation", *match.span(), other)
+    for match in re.finditer(r"(?<=[ (])-(?=[\w(*])", code):
+        add("sign", *match.span(), "")
+    for match in re.finditer(r"(\w+)\+\+", code):
+        add("increment", *match.span(), f"{match[1]} += 2")
+    for match in re.finditer(r"(?<![\w.])(\d+)(u|ull)?(?![\w.])", code):
+        for number in {int(match[1]) + 1, abs(int(match[1]) - 1)}:
+            add("constant", *match.span(), f"{number}{match[2] or ''}")
+    for match in re.finditer(r"(?<![\w.])(\d+\.\d+)(f?)(?![\w.])", code):
+        add("constant", *match.span(), f"{float(match[1]) * 2 or 1.0}{match[2]}")
+    for match in re.finditer(r"\b0x([0-9a-fA-F]+?)([0-9a-fA-F])(u|ull)?\b", code):
+        add("constant", *match.span(), f"0x{match[1]}{int(match[2], 16) ^ 1:x}{match[3] or ''}")
+    for match in re.finditer(r"\b(?:if|while) \(", code):
+        end = closing(code, match.end() - 1)
+        add("condition", match.end(), end, f"!({text[match.end() : end]})")
+    for match in re.finditer(r" \? ", code):
+        swap_results(code, text, match, add)
+    for begin, end in statements(code):
+        add("statement", begin, end, ";")
+    for name, plain in _APART.items():
+        for match in re.finditer(rf"\b{name}\b", code):
+            add("atomic", *match.span(), plain)
+    for match in re.finditer(r"\bvolatile ", code):
+        add("volatile", *match.span(), "")
+    for match in re.finditer(r"\bfabs\b", code):
+        add("fabs", *match.span(), "")
+    for match in re.finditer(r"\b(\w+) *\(", code):
+        swap_arguments(code, text, match, add)
+    for match in re.finditer(r"\w\[(?!\])", code):
+        end, line = closing(code, match.end() - 1), code[code.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+        inside = text[match.end() : end]
+        if not (_DECLARATION.match(line) and re.fullmatch(r"[A-Z_0-9 */]+", inside)):
+            for shift in ("+", "-"):
+                add("index", match.end(), end, f"({inside}) {shift} 1")
+    for pair in _NAMES:
+        for one, other in (pair, pair[::-1]):
+            for match in re.finditer(rf"(?<![\w]){re.escape(one)}(?!\w)" if one[0] != "." else re.escape(one) + r"(?!\w)", code):
+                add("name", *match.span(), other)
+    return sorted(set(found), key=lambda one: (one.begin, one.end, one.text, one.operator))
+
+
+def code_of(text):
+    """The text with everything blank that is no statement: comments, directives, headers of functions, structures."""
+
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match.group())
+
+    text = re.sub(r"//[^\n]*|^#[^\n]*", blank, text, flags=re.MULTILINE)
+    text = re.sub(r"(?:template <[^;{}]*?>\s*)?struct [^{;]*\{[^}]*\};|^template <[^;{}\n]*>$", blank, text, flags=re.MULTILINE)
+    text = re.sub(r'^(?:extern "C" __global__|(?:__host__ )?__device__)[^{;]*', blank, text, flags=re.MULTILINE)
+    return re.sub(r"(?<=\w)<[^<>;&|\n]*>|typedef [^\n]*", blank, text)
+
+
+def closing(code, begin):
+    """Where the bracket closes that opens at `begin`."""
+    depth = 0
+    for place in range(begin, len(code)):
+        depth += (code[place] in "([{") - (code[place] in ")]}")
+        if depth == 0:
+            return place
+    raise ValueError(code[begin : begin + 80])
+
+
+def end_of_part(code, begin, ends):
+    """The first of the characters `ends` behind `begin` that is in no brackets of its own, or the bracket around it."""
+    place = begin
+    while code[place] not in ends and code[place] not in ")]}":
+        place = closing(code, place) + 1 if code[place] in "([{" else place + 1
+    return place
+
+
+def swap_results(code, text, match, add):
+    middle = match.end()
+    while not code.startswith(" : ", middle):
+        middle = closing(code, middle) + 1 if code[middle] in "([{" else middle + 1
+        if code[middle] in ";?":
+            return
+    end = end_of_part(code, middle + 3, ";,?")
+    if code[end] != "?":
+        add("condition", match.end(), end, f"{text[middle + 3 : end]} : {text[match.end() : middle]}")
+
+
+def swap_arguments(code, text, match, add):
+    if match[1] in _CONTROL:
+        return
+    ends, end = [match.end() - 1], closing(code, match.end() - 1)
+    while ends[-1] < end:
+        ends.append(end_of_part(code, ends[-1] + 1, ",;"))
+        if code[ends[-1]] == ";":
+            return
+    parts = [text[a + 1 : b] for a, b in zip(ends, ends[1:], strict=False)]
+    for i in range(len(parts) - 1):
+        one, other = (part.strip() for part in parts[i : i + 2])
+        if one != other:
+            add("arguments", ends[i] + 1, ends[i + 2], f"{other}, {one}")
+
+
+def statements(code):
+    """(begin, end) of the statements that can be left out: what is assigned or called, and jumps."""
+    for match in re.finditer(r"^[ ]+(?=\S)", code, flags=re.MULTILINE):
+        place = match.end()
+        while place < len(code) and code[place] not in "{}\n":
+            head = re.compile(r"(?:else )?(?:if|for|while) \(|else ").match(code, place)
+            if head:
+                place = closing(code, head.end() - 1) + 1 if head.group().endswith("(") else head.end()
+                place += re.compile(r"\s*").match(code, place).end() - place
+                continue
+            end = place
+            while code[end] not in ";{}":
+                end = closing(code, end) + 1 if code[end] in "([" else end + 1
+            if code[end] != ";":
+                break
+            statement = code[place:end]
+            if not _DECLARATION.match(statement) and re.search(r" [-+*]?= |\w\(|\+\+|^(break|continue)$", statement) or statement == "return":
+                yield place, end + 1
+            place = end + 1
+            while code[place] == " ":
+                place += 1
+
+
+def listed():
+    """{(file, before, after): reason} of mutants that nothing could notice."""
+    if not LISTED.exists():
+        return {}
+    try:
+        import tomllib
+    except ImportError:
+        import tomli as tomllib
+    entries = tomllib.loads(LISTED.read_text(encoding="utf-8"))["mutant"]
+    return {(one["file"], one["before"], one["after"]): one["reason"] for one in entries}
+
+
+# ---------------------------------------------------------------------- trial
+
+
+class Trial:
+    """A plug-in of pytest that runs the collected tests against every mutant instead of once.
+
+    Everything is imported and collected once; each mutant has a process of its own, forked from this one.
+    verdicts {mutant: (outcome, the test that failed, or the reason)}; None if there was none
+    """
+
+    def __init__(self, mutants, reasons, jobs, folder):
+        self._mutants, self._reasons, self._jobs, self._folder, self.verdicts = mutants, reasons, jobs, folder, None
+
+    def pytest_runtestloop(self, session):
+        from executor import compile as compiling
+
+        from deshpc.backend.cuda import source
+
+        self._compiling, self._source = compiling, source
+        compiling.runtime()
+        source.FOLDER = self._folder / "kernels"
+        write_kernels(source.FOLDER, TEXTS)
+        self._items, began = session.items, time.monotonic()
+        self._of_tests = self._watch()
+        print(f"{len(self._of_tests)} tests watched in {time.monotonic() - began:.0f} s")
+        self._order_of = cache(self._order)
+        self.verdicts = self._try_all()
+        return True
+
+    # -------------------------------------------------- what tests do
+
+    def _watch(self):
+        """{item: (seconds, launched {(file, kernel)}, compiled {(file, form)})} of the tests that pass unbroken kernels."""
+        parts = [self._items[part :: self._jobs] for part in range(self._jobs)]
+        files = [self._folder / f"watched {part}" for part in range(self._jobs)]
+        children = [fork(lambda part=part, file=file: self._watch_part(part, file)) for part, file in zip(parts, files, strict=True)]
+        codes = [os.waitpid(child, 0)[1] for child in children]
+        if any(codes):
+            raise RuntimeError(f"the tests end with {codes} without any mutant")
+        found = {}
+        for part, file in zip(parts, files, strict=True):
+            for item, (failed, *watched) in zip(part, json.loads(file.read_text()), strict=True):
+                if failed:
+                    print(f"not used, since it fails: {item.nodeid}")
+                else:
+                    seconds, launched, compiled = watched
+                    found[item] = seconds, set(map(tuple, launched)), set(map(tuple, compiled))
+        return found
+
+    def _watch_part(self, items, file):
+        from executor.device import ExecutorDevice
+
+        launch, compile_ = ExecutorDevice.launch, ExecutorDevice.compile
+        launched, compiled = set(), set()
+
+        def launch_it(device, function, *rest, **options):
+            launched.add((function.module.name, function.name))
+            return launch(device, function, *rest, **options)
+
+        def compile_it(device, name, source, constants):
+            compiled.add((name, repr(sorted(constants.items()))))
+            return compile_(device, name, source, constants)
+
+        ExecutorDevice.launch, ExecutorDevice.compile = launch_it, compile_it
+        watched = []
+        for item in items:
+            launched.clear(), compiled.clear()
+            began = time.process_time()
+            failed = fails(item)
+            watched.append((failed, time.process_time() - began, list(launched), list(compiled)))
+        file.write_text(json.dumps(watched))
+        return SURVIVED
+
+    def _order(self, file, kernel):
+        """Tests that use the file, of which `kernel` is launched if it is one: cheap ones first, like ones late."""
+        users = {name for name in TEXTS if file in included(name)}
+        costs = {}
+        for item, (seconds, launched, compiled) in self._of_tests.items():
+            wanted = (file, kernel) in launched if kernel else any(name in users for name, _ in launched)
+            if wanted:
+                costs[item] = seconds, {form for form in compiled if form[0] in users}
+        order, ready, seen = [], set(), Counter()
+        while costs:
+            best = min(costs, key=lambda item: (costs[item][0] + COMPILING_S * len(costs[item][1] - ready) + 0.05) * (1 + seen[item.originalname]))
+            seconds, forms = costs.pop(best)
+            ready |= forms
+            seen[best.originalname] += 1
+            order.append((best, seconds))
+        return order
+
+    # -------------------------------------------------- mutants
+
+    def _try_all(self):
+        verdicts, running, waiting = {}, {}, []
+        for number, mutant in enumerate(self._mutants):
+            reason = self._reasons.get((mutant.file, *mutant.lines()))
+            if reason:
+                verdicts[mutant] = "listed", reason
+            else:
+                waiting.append((number, mutant))
+        total = len(waiting)
+        while waiting or running:
+            while waiting and len(running) < self._jobs:
+                number, mutant = waiting.pop(0)
+                folder = self._folder / f"{number}"
+                child = fork(lambda mutant=mutant, folder=folder: self._try(mutant, folder))
+                running[child] = mutant, folder, time.monotonic()
+            time.sleep(0.02)
+            for child in list(running):
+                mutant, folder, began = running[child]
+                done, status = os.waitpid(child, os.WNOHANG)
+                if not done and time.monotonic() - began < ENDS_WITHIN_S:
+                    continue
+                if not done:
+                    os.kill(child, signal.SIGKILL)
+                    _, status = os.waitpid(child, 0)
+                del running[child]
+                verdicts[mutant] = outcome, why = verdict_of(status, folder)
+                shutil.rmtree(folder)
+                print(f"{len(verdicts)} of {total}, {time.monotonic() - began:.0f} s: {outcome}, {why}\n{mutant.difference()}", flush=True)
+        return {mutant: verdicts[mutant] for mutant in self._mutants}
+
+    def _try(self, mutant, folder):
+        """In the process of the mutant: the exit code."""
+        kernels, modules = folder / "kernels", folder / "modules"
+        write_kernels(kernels, {**TEXTS, mutant.file: mutant.whole()})
+        modules.mkdir()
+        for module in self._compiling.cache_directory().iterdir():  # what is not broken need not be compiled
+            if module.is_file():
+                (modules / module.name).symlink_to(module)
+        self._compiling.cache_directory = lambda: modules
+        self._source.FOLDER = kernels
+        self._source.text_of.cache_clear()
+        compile_kernels = self._compiling.compile_kernels
+
+        def compile_or_leave(*arguments):
+            try:
+                return compile_kernels(*arguments)
+            except Exception:
+                os._exit(NOT_COMPILED)
+
+        self._compiling.compile_kernels = compile_or_leave
+        function = kernel_at(mutant)
+        for item, seconds in self._order_of(mutant.file, function):
+            (folder / "test").write_text(item.nodeid)
+            limit = int(time.process_time() + 20 + 10 * seconds)
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+            if fails(item):
+                return KILLED
+        return SURVIVED
+
+
+def fork(work):
+    """The process that does `work` and exits with what it returns."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child:
+        return child
+    code = BROKEN
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def fails(item):
+    from _pytest.runner import runtestprotocol
+
+    return any(report.failed for report in runtestprotocol(item, log=False, nextitem=None))
+
+
+def verdict_of(status, folder):
+    test = (folder / "test").read_text() if (folder / "test").exists() else "no test"
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        return ("timed out" if name in ("SIGXCPU", "SIGKILL") else "killed"), f"{name} in {test}"
+    outcomes = {SURVIVED: "survived", KILLED: "killed", NOT_COMPILED: "not compiled"}
+    outcome = outcomes.get(os.WEXITSTATUS(status), "broken")
+    return outcome, "all tests pass" if outcome == "survived" else test
+
+
+def write_kernels(folder, texts):
+    folder.mkdir(parents=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+@cache
+def included(name):
+    """The file and all that it includes."""
+    inner = re.findall(r'^#include "([^"]+)"$', TEXTS[name], flags=re.MULTILINE)
+    return {name}.union(*(included(one) for one in inner))
+
+
+def kernel_at(mutant):
+    """The kernel that the mutant is in, None outside of kernels."""
+    function = function_of(mutant.file, mutant.line)
+    header = function and re.search(rf"__global__ [^\n]*\b{function[0]}\(", TEXTS[mutant.file])
+    return function[0] if header else None
+
+
+# ---------------------------------------------------------------------- figures
+
+
+def summary(trial, options):
+    of_file, survivors = defaultdict(Counter), []
+    for mutant, (outcome, why) in trial.verdicts.items():
+        of_file[mutant.file][outcome] += 1
+        if outcome in ("survived", "listed", "broken"):
+            before, after = mutant.lines()
+            survivors.append(
+                {"file": mutant.file, "line": mutant.line, "before": before, "after": after, "outcome": outcome, "why": why}
+            )
+    total = sum(of_file.values(), Counter())
+    outcomes = ["killed", "timed out", "survived", "listed", "not compiled", "broken"]
+    print(f"\n{'file':16}" + "".join(f"{one:>13}" for one in outcomes))
+    for file, counts in [*sorted(of_file.items()), ("all", total)]:
+        print(f"{file:16}" + "".join(f"{counts[one]:13}" for one in outcomes))
+    for one in survivors:
+        print(f"{one['outcome']}: {one['file']}:{one['line']}: {one['why']}\n  - {one['before']}\n  + {one['after']}")
+    killed, counted = total["killed"] + total["timed out"], total["killed"] + total["timed out"] + total["survived"]
+    print(f"{killed} of {counted} killed: {100.0 * killed / max(counted, 1):.1f} %")
+    command = f"scripts/mutate_kernels.py --sample {options.sample} --seed {options.seed}"
+    return {
+        "command": command, "killed": killed, "survived": total["survived"], "listed": total["listed"],
+        "not compiled": total["not compiled"], "files": {file: dict(counts) for file, counts in sorted(of_file.items())},
+        "survivors": survivors,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
