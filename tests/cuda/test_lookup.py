@@ -47,6 +47,92 @@ def draw(generator, n, kind):
     return keys, generator.integers(0, 2**16, n).astype(np.uint16)
 
 
+# ------------------------------------------------------------------ what the phases leave
+
+
+@pytest.mark.parametrize("n", [1, 33, 255, 256, 257, 700])
+def test_find_gives_slots_and_counts_what_has_none(device, n):
+    backend, shard, model = open_both(device)
+    generator = np.random.default_rng(n)
+    keys, fields = draw(generator, 300, "one bucket")
+    check_look_up(backend, shard, model, keys[:150], fields[:150], 0)
+    asked = np.where(generator.random(n) < 0.2, 0, generator.choice(keys, n)).astype(np.uint64)
+    slots, misses = device.empty((n + 1,), np.uint32), device.empty((2,), np.uint32)
+    slots.fill(7)
+    misses.fill(5)
+    find = Kernels(device)("lookup.cu").find
+    find(n, backend.array(asked), n, shard._buckets, shard._mask, slots, misses)
+    buckets = backend.host(shard._buckets).reshape(-1, 8)[:, :4].reshape(-1)
+    slot_of = {int(key): slot for slot, key in enumerate(buckets.tolist()) if key}
+    expected = [slot_of.get(key, NO_SLOT) for key in asked.tolist()]
+    missed = sum(key != 0 and key not in slot_of for key in asked.tolist())
+    assert backend.host(slots).tolist() == [*expected, 7] and backend.host(misses).tolist() == [5 + missed, 5]
+
+
+def test_a_bucket_with_an_empty_slot_ends_a_search(few):
+    """Whichever slot it is; a full one sends the search on to the next bucket, behind the last to the first."""
+    keys = np.array([1 << 32 | 3, 2 << 32 | 3, 3 << 32 | 3, 4 << 32 | 3, 5 << 32 | 3], np.uint64)  # all begin at bucket 3
+    for empty in (None, 0, 1, 2, 3):
+        buckets, slots, misses = np.zeros((4, 8), np.uint64), few.empty((5,), np.uint32), few.zeros((1,), np.uint32)
+        buckets[3, :4], buckets[0, 2] = keys[:4], keys[4]
+        expected = [12, 13, 14, 15, 2]
+        if empty is not None:
+            buckets[3, empty] = 0
+            expected[empty] = expected[4] = NO_SLOT
+        backend = CudaBackend(few)
+        array = backend.array(buckets.reshape(-1))
+        Kernels(few)("lookup.cu").find(5, backend.array(keys), 5, array, 3, slots, misses)
+        assert few.to_host(slots).tolist() == expected and few.to_host(misses).tolist() == [expected.count(NO_SLOT)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [1, 300, TILE, TILE + 1])
+def test_first_occurrences_of_keys_in_a_scratch_index(few, n, kind):
+    backend = CudaBackend(few)
+    keys, _ = draw(np.random.default_rng(n), n, kind)
+    buckets = few.empty((8 * 1024,), np.uint64)
+    buckets.fill(99)
+    firsts, tiles, counts, total = backend.lookup.unique(backend.array(keys), n, buckets, 1023)
+    first_of = {}
+    expected = [first_of.setdefault(key, j) if key else -1 for j, key in enumerate(keys.tolist())]
+    assert backend.host(firsts).tolist() == expected
+    assert tiles == -(-n // TILE)
+    own = [sum(begin <= j < begin + TILE for j in first_of.values()) for begin in range(0, n, TILE)]
+    before = np.cumsum([0, *own])
+    packed = [int(one) << 32 | int(one) for one in before]  # none of them has a row
+    assert backend.host(counts)[:tiles].tolist() == packed[:-1] and backend.host(total).tolist() == packed[-1:]
+    occurrences = few.empty((n,), np.int32)
+    backend.lookup.follow(firsts, n, backend.array(3 * np.arange(n, dtype=np.int32)), occurrences)
+    assert backend.host(occurrences).tolist() == [-1 if first < 0 else 3 * first for first in expected]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+@pytest.mark.parametrize("samples, n", [(0, 0), (3, 0), (1, 1), (0, 5), (40, 300), (7, TILE), (300, TILE + 1), (5, 2 * TILE + 9)])
+def test_occurrences_by_key(few, samples, n, atomic):
+    """Some samples have no occurrences, and some occurrences, behind the last sample's, have no key."""
+    backend, generator = CudaBackend(few, atomic), np.random.default_rng(n)
+    there = n - n // 8 if samples else 0
+    counts = generator.multinomial(there, np.full(samples, 1 / samples)) if samples else np.zeros(0, np.int64)
+    counts[::3] = 0
+    there, distinct = int(counts.sum()), max(1, n // 4)
+    local = np.append(generator.integers(0, distinct, there), np.full(n - there, n)).astype(np.int32)
+    offsets = np.append(0, np.cumsum(counts)).astype(np.int64)
+    grouping = backend.lookup.group(
+        backend.array(offsets), backend.array(local), backend.array(np.zeros(n, np.int64)), backend.buffers()
+    )
+    assert grouping.keys == n
+    assert backend.host(grouping.samples).tolist() == [*np.repeat(np.arange(samples), counts).tolist(), *[-1] * (n - there)]
+    if atomic:
+        assert grouping.places is None and grouping.order is None
+        return
+    order = np.argsort(local, kind="stable")
+    assert backend.host(grouping.order).tolist() == order.tolist()
+    assert backend.host(grouping.places).tolist() == local[order].tolist()
+
+
+# ------------------------------------------------------------------ shards
+
+
 def several_batches(device, sizes, kind):
     """Insert, ask, insert: with keys of earlier batches among the later ones."""
     backend, shard, model = open_both(device)
@@ -143,23 +229,6 @@ def test_the_index_grows_when_it_must_and_not_before(device):
     check(backend, shard, model)
 
 
-def test_chunks_grow_when_they_must_and_not_before(few):
-    device = fast(few)
-    backend, shard, model = open_both(device)
-    generator = np.random.default_rng(8)
-    keys, fields = draw(generator, 70_000, "distinct")
-    for begin, end, chunks in ((0, 40_000, 1), (30_000, 65_536, 1), (65_530, 65_537, 2)):
-        order = generator.permutation(np.arange(begin, end))
-        check_look_up(backend, shard, model, keys[order], fields[order], begin)
-        assert len(shard._chunks) == chunks
-    order = generator.permutation(np.repeat(np.arange(65_000, 70_000), 2))
-    check_look_up(backend, shard, model, keys[order], fields[order], 4)
-    assert shard.remove(keys[100:300]) == model.remove(keys[100:300])
-    new, fields = draw(generator, 300, "distinct")
-    check_look_up(backend, shard, model, new, fields, 5)
-    check(backend, shard, model)
-
-
 @pytest.mark.skipif(REAL, reason="the executor alone counts how often the host waits")
 def test_a_look_up_reads_nothing_back_while_there_is_room(device):
     backend, shard, model = open_both(device)
@@ -175,6 +244,23 @@ def test_a_look_up_reads_nothing_back_while_there_is_room(device):
     shard.look_up(on_device[0][:300], on_device[1][:300], 0)  # that no key is new, only the device knows
     assert device.synchronisations == before + 1 and shard._mask + 1 == 512
     assert len(shard) == 1_200
+
+
+def test_chunks_grow_when_they_must_and_not_before(few):
+    device = fast(few)
+    backend, shard, model = open_both(device)
+    generator = np.random.default_rng(8)
+    keys, fields = draw(generator, 70_000, "distinct")
+    for begin, end, chunks in ((0, 40_000, 1), (30_000, 65_536, 1), (65_530, 65_537, 2)):
+        order = generator.permutation(np.arange(begin, end))
+        check_look_up(backend, shard, model, keys[order], fields[order], begin)
+        assert len(shard._chunks) == chunks
+    order = generator.permutation(np.repeat(np.arange(65_000, 70_000), 2))
+    check_look_up(backend, shard, model, keys[order], fields[order], 4)
+    assert shard.remove(keys[100:300]) == model.remove(keys[100:300])
+    new, fields = draw(generator, 300, "distinct")
+    check_look_up(backend, shard, model, new, fields, 5)
+    check(backend, shard, model)
 
 
 # ------------------------------------------------------------------ a shard's part of a batch
@@ -229,70 +315,3 @@ def test_own_keys_of_a_batch(few, name, width):
             else:
                 assert backend.host(values)[: own.sum()].tolist() == batch.values[own].tolist()
         check(backend, shard, model)
-
-
-# ------------------------------------------------------------------ what the phases leave
-
-
-@pytest.mark.parametrize("n", [1, 33, 255, 256, 257, 700])
-def test_find_gives_slots_and_counts_what_has_none(device, n):
-    backend, shard, model = open_both(device)
-    generator = np.random.default_rng(n)
-    keys, fields = draw(generator, 300, "one bucket")
-    check_look_up(backend, shard, model, keys[:150], fields[:150], 0)
-    asked = np.where(generator.random(n) < 0.2, 0, generator.choice(keys, n)).astype(np.uint64)
-    slots, misses = device.empty((n + 1,), np.uint32), device.empty((2,), np.uint32)
-    slots.fill(7)
-    misses.fill(5)
-    find = Kernels(device)("lookup.cu").find
-    find(n, backend.array(asked), n, shard._buckets, shard._mask, slots, misses)
-    buckets = backend.host(shard._buckets).reshape(-1, 8)[:, :4].reshape(-1)
-    slot_of = {int(key): slot for slot, key in enumerate(buckets.tolist()) if key}
-    expected = [slot_of.get(key, NO_SLOT) for key in asked.tolist()]
-    missed = sum(key != 0 and key not in slot_of for key in asked.tolist())
-    assert backend.host(slots).tolist() == [*expected, 7] and backend.host(misses).tolist() == [5 + missed, 5]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [1, 300, TILE, TILE + 1])
-def test_first_occurrences_of_keys_in_a_scratch_index(few, n, kind):
-    backend = CudaBackend(few)
-    keys, _ = draw(np.random.default_rng(n), n, kind)
-    buckets = few.empty((8 * 1024,), np.uint64)
-    buckets.fill(99)
-    firsts, tiles, counts, total = backend.lookup.unique(backend.array(keys), n, buckets, 1023)
-    first_of = {}
-    expected = [first_of.setdefault(key, j) if key else -1 for j, key in enumerate(keys.tolist())]
-    assert backend.host(firsts).tolist() == expected
-    assert tiles == -(-n // TILE)
-    own = [sum(begin <= j < begin + TILE for j in first_of.values()) for begin in range(0, n, TILE)]
-    before = np.cumsum([0, *own])
-    packed = [int(one) << 32 | int(one) for one in before]  # none of them has a row
-    assert backend.host(counts)[:tiles].tolist() == packed[:-1] and backend.host(total).tolist() == packed[-1:]
-    occurrences = few.empty((n,), np.int32)
-    backend.lookup.follow(firsts, n, backend.array(3 * np.arange(n, dtype=np.int32)), occurrences)
-    assert backend.host(occurrences).tolist() == [-1 if first < 0 else 3 * first for first in expected]
-
-
-@pytest.mark.parametrize("atomic", [False, True])
-@pytest.mark.parametrize("samples, n", [(0, 0), (3, 0), (1, 1), (0, 5), (40, 300), (7, TILE), (300, TILE + 1), (5, 2 * TILE + 9)])
-def test_occurrences_by_key(few, samples, n, atomic):
-    """Some samples have no occurrences, and some occurrences, behind the last sample's, have no key."""
-    backend, generator = CudaBackend(few, atomic), np.random.default_rng(n)
-    there = n - n // 8 if samples else 0
-    counts = generator.multinomial(there, np.full(samples, 1 / samples)) if samples else np.zeros(0, np.int64)
-    counts[::3] = 0
-    there, distinct = int(counts.sum()), max(1, n // 4)
-    local = np.append(generator.integers(0, distinct, there), np.full(n - there, n)).astype(np.int32)
-    offsets = np.append(0, np.cumsum(counts)).astype(np.int64)
-    grouping = backend.lookup.group(
-        backend.array(offsets), backend.array(local), backend.array(np.zeros(n, np.int64)), backend.buffers()
-    )
-    assert grouping.keys == n
-    assert backend.host(grouping.samples).tolist() == [*np.repeat(np.arange(samples), counts).tolist(), *[-1] * (n - there)]
-    if atomic:
-        assert grouping.places is None and grouping.order is None
-        return
-    order = np.argsort(local, kind="stable")
-    assert backend.host(grouping.order).tolist() == order.tolist()
-    assert backend.host(grouping.places).tolist() == local[order].tolist()
