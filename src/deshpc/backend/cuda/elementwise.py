@@ -51,7 +51,7 @@ def update_dense(i, rule, field, clip, values, state, gradient):
     state (planes n), plane after plane.  The formulas are those of `backend.rules`, each product rounded by itself.
     """
     n = len(values)
-    g, weight = clip * gradient[i], values[i]
+    g, weight = product(clip, gradient[i]), values[i]
     if rule == 0:
         values[i] = product(g, -field[0]) + weight
     elif rule == 1:
