@@ -4,6 +4,8 @@ The body is compiled with Numba, with bounds checked.  On a GPU the same body is
 may depend on the order of indices.  What it writes is not followed: all its arrays count as written afterwards.
 """
 
+import functools
+
 import numba
 import numpy as np
 
@@ -17,12 +19,18 @@ def _run(body, order, arguments):
         body(order[k], *arguments)
 
 
+@functools.cache
+def _compiled(body):
+    """Compiled once a process, whatever the device: that takes seconds, running it does not."""
+    return numba.njit(nogil=True, boundscheck=True, error_model="numpy")(body)
+
+
 class Elementwise:
     """Called with the number of indices and the body's other arguments."""
 
     def __init__(self, device, body):
         self._device, self._name = device, getattr(body, "__name__", "body")
-        self._body = numba.njit(nogil=True, boundscheck=True, error_model="numpy")(getattr(body, "py_func", body))
+        self._body = _compiled(getattr(body, "py_func", body))
 
     def __call__(self, count, *arguments):
         given = [self._accept(number, value) for number, value in enumerate(arguments)]
