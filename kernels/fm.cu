@@ -5,7 +5,8 @@
 //   state (samples, width): A at column .. column + DIM, then c.  dense (samples, n_dense);  factors (n_dense, DIM)
 //   A group of LANES threads works on a sample, each on numbers of the embedding that it loads with 16 bytes (8 or 4 where
 //   DIM is not a multiple of 4), so a row is one coalesced read.  A is added in the order of the occurrences: the CPU's bits.
-//   c and logits are the CPU's bits in fixed point, and where DIM is a power of two from 4 on (the tree of their last sum).
+//   c, logits and magnitudes are the CPU's bits where DIM is a power of two (the tree of their last sum), c in fixed point
+//   for any DIM; sums of dense gradients in fixed point, and (g A, g) always.
 #include "block.cuh"
 #include "record.cuh"
 #include "values.cuh"

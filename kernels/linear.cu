@@ -2,7 +2,7 @@
 //
 // Contract
 //   state (samples, width) at `column`;  dense (samples, n_dense);  parts of the samples: part p begins at samples p / parts
-//   gather_weights and partial give the same bits as the CPU; sums of dense gradients the same in fixed point.
+//   All give the same bits as the CPU, sums of dense gradients in fixed point only.
 //   A sample is one thread; its occurrences are read in a row.
 #include "block.cuh"
 #include "record.cuh"

@@ -48,7 +48,7 @@ __device__ __forceinline__ bool goes_before(double a, int64 i, double b, int64 j
     return a > b;
 }
 
-// The worst of the numbers of each block's samples, and its sample.
+// The worst of the numbers of each block's samples, none of which is below 0, and its sample: (0, 0) where all are 0.
 extern "C" __global__ void __launch_bounds__(256) worst(const double* numbers, int64 n, double* worst_numbers, int64* samples) {
     __shared__ double number[THREADS];
     __shared__ int64 sample[THREADS];

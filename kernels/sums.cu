@@ -7,7 +7,8 @@
 //
 //   sum_tiles, sum_spans : the occurrences sorted by key (sort.cu).  A group of lanes adds the occurrences of one tile of
 //     TILE in order; a key that lies in one tile is written at once, one that spans tiles leaves a part in each, and
-//     sum_spans adds its parts in a fixed tree.  Nothing is atomic: the same bits on every schedule.
+//     sum_spans adds its parts in a fixed tree.  Nothing is atomic: the same bits on every schedule.  Those of the CPU in
+//     fixed point, and for keys in one tile whose sums were 0.
 //   add_atomically : in the order in which threads happen to come.  The same bits on every schedule in fixed point only.
 //   A group reads the DIM + 1 numbers of a state side by side: coalesced, though a state of odd width has no 16-byte parts.
 #include "values.cuh"

@@ -5,7 +5,7 @@
 //   vector_sums[c] - self_sums[c] v for its embedding v (null: nothing to subtract; it may be scalar_sums itself).
 //   inverse_scale : value of a 1 in fixed point.  The sums become zero again.
 //   Set besides: SCALARS 0 or 1, RULE (rules.cuh).  Given equal sums, a row's new bits are the CPU's; under row-wise
-//   Adagrad where DIM is a power of two from 4 on.
+//   Adagrad where DIM is a power of two, and square norms there, too.  Where there is no row, sums stay.
 //   A group of LANES threads takes a row: weights, state and sums move in 16-byte loads and stores where DIM is a multiple
 //   of 4 (float32).
 #include "record.cuh"
