@@ -35,7 +35,7 @@ def _linear():
 def _loss():
     for _, compute, sums in (_FLOAT, _FIXED, _DOUBLE):
         yield {"COMPUTE": compute, "SUM": sums, "VALUES": 0}
-    yield from ({"COMPUTE": "float", "SUM": "float", "VALUES": values} for values in (1, 2))
+    yield from ({"COMPUTE": "double", "SUM": "double", "VALUES": values} for values in (1, 2))
 
 
 def _sums():
