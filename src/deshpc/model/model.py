@@ -9,6 +9,7 @@ from deshpc.comm.ledger import Traffic
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
 from deshpc.nn.loss import log_loss
 from deshpc.nn.parts import edges, parts_of
+from deshpc.nn.scores import Scores
 from deshpc.table.routed import RoutedBatch
 from deshpc.table.table import ShardRows
 
@@ -73,6 +74,7 @@ class Model:
         self.table, self.operators, self.parameters, self.overlaps = table, operators, parameters, overlaps
         self.zero = table.zero
         self.enter = _nowhere
+        self.scores = Scores(backend)
         self._scratch = backend.buffers()
         self._fixed = FixedPoint(group, group.size * backend.threads) if table.sums_type.kind == "i" else None
 
@@ -123,8 +125,12 @@ class Model:
         return self.complete(self.begin(self.prepare(batch, train)))
 
     def lose(self, forward):
-        """Set the gradient of the loss by the logits, and start adding up the loss over ranks.  Collective."""
+        """Set the gradient of the loss by the logits, and start adding up the loss over ranks.  Collective.
+
+        The scores, which no update has made yet for these samples, are counted in `scores`.
+        """
         routed = forward.routed
+        self.scores.add(forward.logit, routed.labels)
         loss = log_loss(
             self.backend, self.zero, forward.logit, routed.labels, forward.gradient, routed.samples,
             self.table.optimizer.reduction,

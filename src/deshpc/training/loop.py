@@ -150,5 +150,5 @@ def _progress(session, epoch, rows, done, record):
     run, epochs = session.config.run, session.config.train.epochs
     return Progress(
         f"epoch {epoch + 1}/{epochs}", rows, run.report_interval_s,
-        lambda **entries: record.write("progress", epoch=epoch, **entries), done=done,
+        lambda **entries: record.write("progress", epoch=epoch, **entries), done=done, take_auc=session.model.scores.take_auc,
     )  # fmt: skip

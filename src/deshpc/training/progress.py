@@ -5,13 +5,15 @@ import time
 
 
 class Progress:
-    """Counts steps and samples of an epoch; shows rate, mean loss and time left, at most every `interval_s`.
+    """Counts steps and samples of an epoch; shows rate, mean loss, AUC and time left, at most every `interval_s`.
 
-    show(samples per second, mean loss, done, total samples) is called at each interval, for the record.
+    report(samples_per_s, loss, auc, samples, total_samples) is called at each interval, for the record.
     done : samples of the epoch that were trained before, by the run that this one goes on from
+    take_auc : function that gives the AUC since its last call, or None; see `nn.scores`
     """
 
-    def __init__(self, title, total_samples, interval_s, report, stream=None, done=0):
+    def __init__(self, title, total_samples, interval_s, report, stream=None, done=0, take_auc=lambda: None):
+        self._take_auc = take_auc
         self._title, self._total, self._interval_s, self._report = title, total_samples, interval_s, report
         self._stream = stream or sys.stderr
         self._bar = self._stream.isatty()
@@ -41,10 +43,11 @@ class Progress:
         samples = self._done - self._last_done
         rate = samples / max(1e-9, now - self._last)
         loss = (self._loss - self._last_loss) / max(1, samples)
+        auc = self._take_auc()
         left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done - self._before)
         text = (
             f"{self._title}  {100 * self._done / max(1, self._total):3.0f} %  {rate / 1000:,.0f} k samples/s  "
-            f"loss {loss:.4f}  {left_s:.0f} s left"
+            f"loss {loss:.4f}  {'' if auc is None else f'AUC {auc:.4f}  '}{left_s:.0f} s left"
         )
         if self._bar:
             width = 24
@@ -53,7 +56,7 @@ class Progress:
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
-        self._report(samples_per_s=round(rate), loss=loss, samples=self._done, total_samples=self._total)
+        self._report(samples_per_s=round(rate), loss=loss, auc=auc, samples=self._done, total_samples=self._total)
         self._last, self._last_done, self._last_loss = now, self._done, self._loss
 
 

@@ -10,6 +10,8 @@ from deshpc.backend.cpu.values import value_width
 from deshpc.jit import kernel
 
 BLOCK = 64  # samples
+PER_LOGIT = 64
+"""Bins of `count_scores` in 1 of a logit."""
 
 
 def begin_logit(logit, bias):
@@ -38,6 +40,18 @@ def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
                 total += max(z, zero) - y * z
             total += math.log(product)
         put(losses, p, total)
+
+
+@kernel
+def count_scores(logit, labels, counts):
+    """counts[label above one half, bin of the logit] += 1; NaN counts in the first.  counts (2, bins) int64, see `nn.scores`."""
+    bins = counts.shape[1]
+    for i in range(len(logit)):
+        place = (np.float64(at(logit, i)) + bins // (2 * PER_LOGIT)) * PER_LOGIT
+        slot = bins * np.int64(at(labels, i) > 0.5)
+        if place >= 1.0:
+            slot += np.int64(min(place, bins - 1.0))
+        put(counts, slot, at(counts, slot) + 1)
 
 
 @kernel

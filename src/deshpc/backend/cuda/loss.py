@@ -7,6 +7,8 @@ from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
+_MOST_BLOCKS = 128  # that count scores: each adds its own counts to all
+
 
 class LossOperations:
     """Parts of the samples are as `nn.parts` has them: a call works on all parts."""
@@ -24,6 +26,10 @@ class LossOperations:
         of_samples = self._scratch.array("losses", n, np.float64)
         self._log_loss(n, logit, labels, scale, gradient, of_samples)
         self._of(zero, zero).sum_losses.blocks(losses.size, of_samples, n, losses.size, losses)
+
+    def count_scores(self, logit, labels, counts):
+        n, kernel = logit.size, self._of(logit, logit).count_scores
+        kernel.blocks(min(_MOST_BLOCKS, -(-n // kernel.threads)), logit, labels, n, counts)
 
     def sum_gradient(self, gradient, scale, sums, edges, first, last):
         self._of(gradient, sums).sum_gradient.blocks(sums.size, gradient, gradient.size, sums.size, scale, sums)

@@ -1,0 +1,36 @@
+"""How well a model ranks the samples that it is about to learn from: a histogram of their logits, read now and then.
+
+Every sample is scored before it is trained on, so this is an honest estimate while training runs (progressive validation).
+Logits are counted in bins, by label; pairs inside a bin count one half, so the AUC is exact to the share of such pairs.
+"""
+
+import numpy as np
+
+BINS = 1024
+"""Of 1 / 64 each, from -8 on; whatever lies outside is in the first or the last."""
+
+
+class Scores:
+    """Counts the samples of this rank's top since the last reading."""
+
+    def __init__(self, backend):
+        self._backend, self._counts = backend, backend.zeros((2, BINS), np.int64)
+
+    def add(self, logit, labels):
+        """Count samples: logit (n) of the compute type, labels (n) float32, positive above one half."""
+        self._backend.loss.count_scores(logit, labels, self._counts)
+
+    def take_auc(self):
+        """AUC of the samples since the last call, None where one class is missing.  A device is waited for."""
+        counts = self._backend.host(self._counts)
+        self._counts.fill(0)
+        return binned_auc(*counts)
+
+
+def binned_auc(negatives, positives):
+    """Chance that a positive lies in a higher bin than a negative, the same bin one half; None without one of either."""
+    pairs = int(negatives.sum()) * int(positives.sum())
+    if pairs == 0:
+        return None
+    below = np.cumsum(negatives) - negatives
+    return float((positives * (below + 0.5 * negatives)).sum()) / pairs
