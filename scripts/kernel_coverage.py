@@ -26,6 +26,28 @@ TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(KERNELS.
 NOT_OF_KERNELS = ("test_executor", "test_compile")
 """Tests that run no kernel of ours: those of the executor itself, and of compilers for devices."""
 
+# Lines that cannot run in some variants: how they begin, and whether they can where the constants are c.
+CAN_RUN = {
+    "numbers.cuh": {  # more than 32 vectors in a row
+        "for (int e = (count + 1) / 2;": lambda c: c["DIM"] > 32 * vector_width(c["NUMBER"], c["DIM"]),
+        "for (int c = 0; c < WIDTH; c++) number[e - (count": lambda c: c["DIM"] > 32 * vector_width(c["NUMBER"], c["DIM"]),
+    },
+    "table.cu": {  # a new number that is no weight; of the embedding's state; of its first plane; that depends on the weight
+        "i -= DIM;": lambda c: c["PLANES"] > 0,
+        "if (i >= VECTOR_STATE)": lambda c: c["PLANES"] > 0,
+        "if (i >= STATE_WIDTH)": lambda c: c["STATE_WIDTH"] > 0,
+        "if (start.slope == 0.0": lambda c: c["STATE_WIDTH"] > 0,
+        "const double weight = (double)first_weight": lambda c: c["STATE_WIDTH"] > 0 and c["PLANES"] == 2,
+        "const double sign = (double)(weight": lambda c: c["STATE_WIDTH"] > 0 and c["PLANES"] == 2,
+        "return (NUMBER)(start.first + start.slope": lambda c: c["STATE_WIDTH"] > 0 and c["PLANES"] == 2,
+    },
+}
+
+
+def vector_width(number, dim):
+    """As in numbers.cuh."""
+    return 4 if number == "float" and dim % 4 == 0 else 2 if dim % 2 == 0 else 1
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -121,9 +143,10 @@ class Lines:
 
 
 class Variant(Lines):
-    """A file with its constants: the lines of those functions that have been entered."""
+    """A file with its constants: the lines that can run of those functions that have been entered."""
 
     def __init__(self, file, constants, counts):
+        counts = {place: n for place, n in counts.items() if can_run(*place, constants)}
         entered = {function_of(*place) for place, count in counts.items() if count > 0}
         self.file, self.all_counts = file, counts
         self.kernels = sorted(name for name, _ in entered)
@@ -132,12 +155,20 @@ class Variant(Lines):
 
 
 def per_file(variants):
-    """The Lines of every .cu and .cuh file, over all variants."""
-    total = defaultdict(Counter)
+    """The Lines of every .cu and .cuh file, over all variants; one that nobody has compiled has a line that has not run."""
+    total = defaultdict(Counter, {file: Counter({(file, 1): 0}) for file in TEXTS})
     for variant in variants:
         for (file, line), count in variant.all_counts.items():
             total[file][file, line] += count
+    for file, counts in total.items():
+        if len(counts) > 1:
+            del counts[file, 1]
     return [Lines(file, counts) for file, counts in sorted(total.items())]
+
+
+def can_run(file, line, constants):
+    text = TEXTS[file].splitlines()[line - 1].strip()
+    return all(test(constants) for begin, test in CAN_RUN.get(file, {}).items() if text.startswith(begin))
 
 
 def function_of(file, line):

@@ -15,6 +15,7 @@ Exit code 1 if less than 85 % of the others are noticed.
 
 import argparse
 import difflib
+import hashlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +50,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--lines", nargs="*", type=int, help="of one file: the mutants of these lines")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--watched", type=Path, help="what tests launch, so that the next run need not find out: a file")
     parser.add_argument("--all", action="store_true", help="run those that are listed, too")
     parser.add_argument("--list", action="store_true", help="print the mutants, run none")
     options = parser.parse_args()
@@ -57,7 +60,7 @@ def main():
             print(mutant.difference())
         return 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        trial = Trial(mutants, {} if options.all else listed(), options.jobs, Path(folder))
+        trial = Trial(mutants, {} if options.all else listed(), options.jobs, Path(folder), options.watched)
         run_tests([Run(SCHEDULES), trial], "-s", "--tb=line")
     if trial.verdicts is None:
         return 1
@@ -289,8 +292,9 @@ class Trial:
     verdicts {mutant: (outcome, the test that failed, or the reason)}; None if there was none
     """
 
-    def __init__(self, mutants, reasons, jobs, folder):
-        self._mutants, self._reasons, self._jobs, self._folder, self.verdicts = mutants, reasons, jobs, folder, None
+    def __init__(self, mutants, reasons, jobs, folder, known=None):
+        self._mutants, self._reasons, self._jobs, self._folder, self._known = mutants, reasons, jobs, folder, known
+        self.verdicts = None
 
     def pytest_runtestloop(self, session):
         from executor import compile as compiling
@@ -312,20 +316,27 @@ class Trial:
 
     def _watch(self):
         """{item: (seconds, launched {(file, kernel)}, compiled {(file, form)})} of the tests that pass unbroken kernels."""
-        parts = [self._items[part :: self._jobs] for part in range(self._jobs)]
+        digests = {item: digest_of(item.path) + item.nodeid for item in self._items}
+        known = json.loads(self._known.read_text()) if self._known and self._known.exists() else {}
+        missing = [item for item in self._items if digests[item] not in known]
+        parts = [missing[part :: self._jobs] for part in range(self._jobs)]
         files = [self._folder / f"watched {part}" for part in range(self._jobs)]
         children = [fork(lambda part=part, file=file: self._watch_part(part, file)) for part, file in zip(parts, files, strict=True)]
         codes = [os.waitpid(child, 0)[1] for child in children]
         if any(codes):
             raise RuntimeError(f"the tests end with {codes} without any mutant")
-        found = {}
         for part, file in zip(parts, files, strict=True):
-            for item, (failed, *watched) in zip(part, json.loads(file.read_text()), strict=True):
-                if failed:
-                    print(f"not used, since it fails: {item.nodeid}")
-                else:
-                    seconds, launched, compiled = watched
-                    found[item] = seconds, set(map(tuple, launched)), set(map(tuple, compiled))
+            known.update({digests[item]: watched for item, watched in zip(part, json.loads(file.read_text()), strict=True)})
+        found = {}
+        for item in self._items:
+            failed, seconds, launched, compiled = known[digests[item]]
+            if failed:
+                print(f"not used, since it fails: {item.nodeid}")
+                del known[digests[item]]
+            else:
+                found[item] = seconds, set(map(tuple, launched)), set(map(tuple, compiled))
+        if self._known:
+            self._known.write_text(json.dumps(known))
         return found
 
     def _watch_part(self, items, file):
@@ -437,13 +448,22 @@ def fork(work):
     child = os.fork()
     if child:
         return child
-    code = BROKEN
+    code, errors, nowhere = BROKEN, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1), os.dup2(nowhere, 2)
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
         code = work()
+    except BaseException:
+        os.write(errors, traceback.format_exc().encode())
     finally:
         os._exit(code)
+
+
+@cache
+def digest_of(test):
+    """Of what the outcome of the tests in a file depends on."""
+    parts = [test, *ROOT.glob("tests/*.py"), *ROOT.glob("tests/cuda/conftest.py"), *ROOT.glob("src/deshpc/backend/*/*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in sorted(parts)]
+    return hashlib.sha256(repr((texts, TEXTS)).encode()).hexdigest()
 
 
 def fails(item):
