@@ -12,5 +12,8 @@ __device__ __forceinline__ int64 record_address(const int64* chunks, int64 recor
     return chunks[row >> CHUNK_ROWS_LOG2] + (row & ((1 << CHUNK_ROWS_LOG2) - 1)) * record_bytes;
 }
 
+// The compiler cannot know that a number is an address in global memory; told, it uses loads that are for that alone.
 template <typename T>
-__device__ __forceinline__ T* at(int64 address, int64 offset = 0) { return (T*)(address + offset); }
+__device__ __forceinline__ T* at(int64 address, int64 offset = 0) {
+    return (T*)__cvta_global_to_generic((uint64)(address + offset));
+}

@@ -4,7 +4,7 @@ from compile_gates.limits import registers, wide_accesses
 
 LOCAL_ACCESS = r"(LDL|STL)(\..*)?"
 # record addresses are numbers, so the compiler does not know that they lie in global memory: LD as well as LDG
-WIDE_LOAD, WIDE_STORE = r"LDG?\.E\.(.*\.)?128(\..*)?", r"STG?\.E\.(.*\.)?128(\..*)?"
+WIDE_LOAD, WIDE_STORE = r"LDG\.E\.(.*\.)?128(\..*)?", r"STG\.E\.(.*\.)?128(\..*)?"
 
 
 def refusals(file, constants, capability, kernels):

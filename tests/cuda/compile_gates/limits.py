@@ -20,7 +20,7 @@ _BUDGETS = {  # the first whose constants all fit
     ],
     ("fm.cu", "finish"): [({"COMPUTE": "double"}, 48)],
     ("fm.cu", "sum_dense"): [({"SUM": "float"}, 48), ({}, 64)],
-    ("fm.cu", "magnitude"): [({}, 40)],
+    ("fm.cu", "magnitude"): [({}, 48)],
     ("sums.cu", "sum_tiles"): [({"SUM": "float"}, 40), ({}, 48)],
     ("sums.cu", "sum_spans"): [({}, 48)],
     ("update.cu", "rows"): [

@@ -40,7 +40,8 @@ class UpdateOperations:
 
     def sum_parts(self, sums, total):
         """total (n) = sums (parts, ...) over all parts, in order; they become zero."""
-        kernels = self._kernels("loss.cu", COMPUTE="double", SUM=kind(sums), VALUES=0)
+        compute = "double" if sums.dtype == np.int64 else kind(sums)
+        kernels = self._kernels("loss.cu", COMPUTE=compute, SUM=kind(sums), VALUES=0)
         kernels.sum_parts(total.size, sums, len(sums), total.size, total)
 
     def set_numbers(self, sums, inverse_scale, numbers):

@@ -1,0 +1,85 @@
+"""Whatever a run asks the device to compile, NVRTC compiles, within the gates of every kernel.
+
+Runs of all number types, rules, kinds of values and exchanges are made on the executor, which takes down the forms; those that
+`variants.py` does not have are compiled here.
+"""
+
+from functools import cache
+
+import pytest
+from compile_gates.gates import refusals
+from compile_gates.limits import PROMISING
+from compile_gates.machine_code import kernels_in
+from compile_gates.nvrtc import cubin_of
+from compile_gates.tools import reason_to_skip
+from executor.device import ExecutorDevice
+from mpi4py import MPI
+from small_training import N_FIELDS, RULES, small_config
+from synthetic_batches import awkward_batches
+from variants import VARIANTS
+
+from deshpc.backend.cuda.backend import CudaBackend
+from deshpc.backend.cuda.source import text_of
+from deshpc.comm.door import open_door
+from deshpc.comm.group import Group
+from deshpc.hashing.partition import KeyPartition
+from deshpc.model.build import build_model
+from deshpc.ops.exchange import EXCHANGES
+from deshpc.table.routing import routings
+from deshpc.training.step import step
+
+pytestmark = pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip()))
+
+TYPES = [("float32", ""), ("float32", "float64"), ("float32", "int64"), ("float64", ""), ("float64", "int64")]
+CAPABILITY = 90
+
+
+class Recorder(ExecutorDevice):
+    """Takes down what it is asked to compile."""
+
+    def __init__(self):
+        super().__init__(mode="fast")
+        self.forms = set()
+
+    def compile(self, name, source, constants):
+        self.forms.add((name, tuple(constants.items())))
+        return super().compile(name, source, constants)
+
+
+def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
+    """{(file, constants)} of training and evaluation with every exchange and routing."""
+    config = small_config(name, rule=RULES[rule], precision=precision, accumulate=accumulate)
+    device, group, partition = Recorder(), Group(MPI.COMM_SELF), KeyPartition(1, 1)
+    backend = CudaBackend(device, atomic)
+    group.door = open_door(backend)
+    for exchange in EXCHANGES.values():
+        model = build_model(config, backend, group, N_FIELDS, 2)
+        model.exchange = exchange(backend, group, model.operators)
+        for routing in routings(model.exchange):
+            model.routing = routing(backend, group, partition, N_FIELDS, model.exchange)
+            for batch in awkward_batches(1, 2, weighted):
+                step(model, batch)
+                model.forward(batch, train=False)
+        model.table.load(model.table.export())
+    group.free()
+    return device.forms
+
+
+@cache
+def checked(file, constants):
+    """What the gates say of one form."""
+    constants = dict(constants)
+    if constants in VARIANTS[file]:
+        return []  # test_compile_gates has it
+    listed = file in {file for file, _ in PROMISING}
+    return refusals(file, constants, CAPABILITY, kernels_in(cubin_of(file, text_of(file), constants, CAPABILITY), listed))
+
+
+@pytest.mark.parametrize("precision, accumulate", TYPES)
+@pytest.mark.parametrize("name", ["lr", "fm"])
+@pytest.mark.parametrize("rule, weighted", [("adagrad, clipped", 1), ("ftrl", 0), ("adam", 2), ("rowwise_adagrad", 0), ("sgd", 1)])
+def test_what_a_run_asks_for_compiles(name, rule, weighted, precision, accumulate):
+    forms = forms_of(name, rule, weighted, precision, accumulate, atomic=rule == "sgd")
+    assert len(forms) >= 10
+    wrong = [sentence for form in sorted(forms) for sentence in checked(*form)]
+    assert not wrong, "\n".join(wrong)
