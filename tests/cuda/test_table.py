@@ -108,6 +108,29 @@ def test_rows_read_out_are_those_written_in(few, name):
         shard.load(rows_of_keys(generator, keys, width + 1, form.precision))
 
 
+@pytest.mark.parametrize("name", ["sgd", "adagrad, float64", "ftrl, no linear weight"])
+def test_records_are_written_whole_where_there_are_none(few, name):
+    """Every other record of a chunk of zeros, key included; the ones between, and read out again."""
+    form, backend, generator = FORMS[name], CudaBackend(few), np.random.default_rng(7)
+    layout, width, n = new_shard(backend, form).layout, form.scalars + form.dim + sum(form.widths), 70
+    rows = rows_of_keys(generator, draw(generator, n)[0], width, form.precision)
+    chunk = backend.aligned(2 * n * form.record_bytes, np.uint8)
+    places = 2 * generator.permutation(n).astype(np.int32)
+    addresses = backend.array(backend.address(chunk) + places * np.int64(form.record_bytes))
+    backend.table.write_records(
+        addresses, layout.tail, layout.places, rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers
+    )
+    records = backend.host(chunk).reshape(2 * n, form.record_bytes)
+    assert not records[1::2].any()
+    assert [records[place, :8].tobytes() for place in places] == [key.tobytes() for key in rows.keys]
+    fields, counts, steps = np.empty(n, np.uint16), np.empty(n, np.uint32), np.empty(n, np.uint32)
+    numbers, chunks = np.empty((n, width), form.precision), backend.array(np.array([backend.address(chunk)]))
+    backend.table.read_records(
+        places, chunks, form.record_bytes, layout.tail, layout.places, layout.number, fields, counts, steps, numbers
+    )
+    assert_same_rows(Rows(rows.keys, fields, counts, steps, numbers), rows)
+
+
 @pytest.mark.parametrize("name", ["adagrad", "ftrl, float64"])
 def test_what_is_read_out_goes_from_device_to_cpu_and_back(few, name):
     backend, cpu, form = CudaBackend(few), open_backend("cpu", 1), FORMS[name]
