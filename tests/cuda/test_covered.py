@@ -1,12 +1,18 @@
 """What the tests beside this one leave out, as scripts/kernel_coverage.py and scripts/mutate_kernels.py have found.
 
 First rows that travel, of which a single rank has none: against Python lists and NumPy.  Messages are filled with rubbish
-before, so that a byte that is not written shows, as does one that is written beside.
+before, so that a byte that is not written shows, as does one that is written beside.  Then training with embeddings of
+other sizes than in test_training: every kernel of a variant runs, with dense features and with keys of many occurrences.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from device_rows import assert_same_bits
+from mpi4py import MPI
+from small_training import RULES, small_config, train_on
+from synthetic_batches import awkward_batches
 
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cuda.backend import CudaBackend
@@ -174,3 +180,29 @@ def test_own_terms_are_subtracted_with_one_rounding(few, precision, compute, dim
     assert (np.abs(backend.host(on_vector) - exact) <= np.finfo(compute).eps / 2 * np.abs(exact) * 1.01 + 1e-18).all()
     assert_same_bits(backend.host(on_own), own)
     assert_same_bits(backend.host(memory), held)
+
+
+# ---------------------------------------------------------------------- embeddings of other sizes
+
+
+@pytest.mark.parametrize(
+    "dim, weighted, rule, precision",
+    [
+        (4, 0, "ftrl", "float32"),
+        (8, 1, "rowwise_adagrad", "float32"),
+        (16, 0, "adagrad", "float32"),
+        (16, 0, "sgd", "float64"),
+        (256, 0, "sgd", "float64"),
+    ],
+)
+def test_embeddings_of_other_sizes_train_as_on_the_cpu(few, dim, weighted, rule, precision):
+    batches, config = awkward_batches(23, 6, weighted), small_config(rule=RULES[rule], precision=precision)
+    config = replace(config, model=replace(config.model, dim=dim))
+    expected = train_on(MPI.COMM_SELF, batches, config)
+    found = train_on(MPI.COMM_SELF, batches, config, backend=CudaBackend(few))
+    of_rows, of_losses = (1e-11, 1e-11) if precision == "float64" else (2e-5, 1e-6)  # as in test_training
+    assert np.array_equal(found.rows.keys, expected.rows.keys) and np.array_equal(found.rows.counts, expected.rows.counts)
+    assert expected.rows.numbers.shape[1] > dim
+    assert np.abs(found.losses - expected.losses).max() <= of_losses * np.abs(expected.losses).max()
+    for one, other in ((found.rows.numbers, expected.rows.numbers), (found.parameters, expected.parameters)):
+        assert one.shape == other.shape and np.abs(one - other).max() <= of_rows * np.abs(other).max()
