@@ -6,6 +6,7 @@ with a dict, and what is read out with the CPU's shard where the same bits are t
 
 import numpy as np
 import pytest
+from cuda_device import REAL
 from device_shards import CHUNK, Form, check, check_look_up, fast, index_of, look_up, new_record, new_shard, open_both
 
 from deshpc.backend.cuda.backend import CudaBackend
@@ -245,14 +246,33 @@ def test_counters_know_how_many_rows_there_may_be(few):
     counters[LIVE], counters[NEXT], counters[FREE] = 40, 60, 20
     assert few.to_host(counters.array).tolist() == [40, 60, 20]
     assert counters.have_room(30, limits) and not counters.have_room(31, limits)  # 20 free rows and ten more
-    assert counters.lack(30, limits) == 0 and counters.lack(31, limits) == 31
+    assert counters.fit(30, limits) and not counters.fit(31, limits)
     limits[0] = 69
     assert counters.have_room(29, limits) and not counters.have_room(30, limits)
     counters.note(25)
     assert counters.have_room(4, limits) and not counters.have_room(5, limits)
     few.to_device(np.array([50, 60, 10], np.int64), counters.array)  # of the 25 only ten were new
-    assert counters.lack(5, limits) == 0 and counters.lack(19, limits) == 0 and counters.lack(20, limits) == 20
+    assert counters.fit(5, limits) and counters.fit(19, limits) and not counters.fit(20, limits)
     assert [counters[which] for which in (LIVE, NEXT, FREE, TICKET)] == [50, 60, 10, 7]
+
+
+def test_counters_come_to_the_host_while_it_goes_on(few):
+    """What was started counts when the device has passed it; rows that were noted since stay in doubt."""
+    counters, limits = CudaBackend(few).table.new_counters(), np.array([100, 100])
+    counters.note(60)
+    few.to_device(np.array([5, 5, 0], np.int64), counters.array)  # of the 60 only five were new
+    counters.fetch()
+    counters.note(20)
+    if not REAL:
+        assert counters.have_room(20, limits) and not counters.have_room(21, limits)  # nobody has waited yet
+        waits = few.synchronisations
+    few.wait(few.mark())
+    assert counters.have_room(75, limits) and not counters.have_room(76, limits)
+    counters.note(3)
+    assert counters.have_room(72, limits) and not counters.have_room(73, limits)
+    counters[FREE] = 4
+    assert [counters[which] for which in (LIVE, NEXT, FREE)] == [5, 5, 4]
+    assert REAL or few.synchronisations == waits + 1  # to know exactly, once
 
 
 def test_the_record_of_the_model_is_that_of_the_cpu():

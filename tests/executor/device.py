@@ -173,9 +173,18 @@ class ExecutorDevice:
         self._synchronise()
         host[...] = host_view(array)
 
+    def start_into_host(self, array, host):
+        """Copy to a NumPy array, which has the content when the device has passed a mark that is made after this."""
+        require_array(array, "start_into_host")
+        self._transfers.comes(host, host_view(array).copy())
+
     def mark(self):
-        """A point in the order of what the device is given, for `wait`."""
+        """A point in the order of what the device is given, for `wait` and `passed`."""
         return self._transfers.mark()
+
+    def passed(self, point):
+        """Whether something that waits has waited for a point of `mark`."""
+        return self._transfers.has_passed(point)
 
     def wait(self, point):
         """Wait until the device has passed a point of `mark`."""

@@ -13,7 +13,8 @@ class Transfers:
     def __init__(self):
         self._memory = []  # what host_memory gave: (address, end, array)
         self._under_way = []  # (number, the host's array, what was sent)
-        self._number = 0
+        self._arriving = []  # (number, the host's array, what is to come)
+        self._number = self._passed = 0
 
     def host_memory(self, shape, dtype):
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -28,11 +29,26 @@ class Transfers:
         if any(begin <= host.ctypes.data < end for begin, end, _ in self._memory):
             self._under_way.append((self._number, host, host.copy()))
 
+    def comes(self, host, content):
+        """`host` is to have this content, which nobody may count on before the device has passed."""
+        self._number += 1
+        host.view(np.uint8).fill(0xCB)
+        self._arriving.append((self._number, host, content))
+
     def mark(self):
         return self._number
 
+    def has_passed(self, number):
+        """As slow as a device may be: only what has been waited for has passed."""
+        return number <= self._passed
+
     def passed(self, number):
         """The device has passed all transfers up to this number: ExecutorError if one has read what was changed since."""
+        self._passed = max(self._passed, number)
+        for arrived, host, content in self._arriving:
+            if arrived <= number:
+                host[...] = content
+        self._arriving = [one for one in self._arriving if one[0] > number]
         passed = [one for one in self._under_way if one[0] <= number]
         self._under_way = [one for one in self._under_way if one[0] > number]
         for _, host, copy in passed:

@@ -68,6 +68,10 @@ class CupyDevice:
         """Copy to a NumPy array, in pinned memory or not.  Waits for all that has been started."""
         array.get(stream=self._stream, out=host)  # waits for the stream
 
+    def start_into_host(self, array, host):
+        """Start copying to a NumPy array in pinned memory; `mark` and `passed` tell when it is there."""
+        array.get(stream=self._stream, out=host, blocking=False)
+
     def copy(self, source, target):
         """Copy an array of the device to another one, of the same size."""
         target.data.copy_from_device_async(source.data, source.nbytes, self._stream)
@@ -79,6 +83,10 @@ class CupyDevice:
     def mark(self):
         """A point in the stream, for `wait`."""
         return self._stream.record()
+
+    def passed(self, point):
+        """Whether the stream has passed a point of `mark`."""
+        return point.done
 
     def wait(self, point):
         """Wait until the stream has passed a point of `mark`."""

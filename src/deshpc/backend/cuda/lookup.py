@@ -44,22 +44,23 @@ class LookupOperations:
     def look_up_listed(self, index, insert, new, step, progress, local, addresses, fresh, keys, fields):
         """Look up keys (n) of fields (n): as on the CPU, but that all of addresses is written, 0 beyond the last.
 
-        progress[DISTINCT] becomes the room for distinct keys.  Returns 0, or for how many more rows there must be room first.
-        Reads the device, and waits for it, only where the room may not be enough.
+        progress[DISTINCT] becomes the room for distinct keys.  Returns 0, or for how many more rows there must be room first:
+        for as many as there are keys, so that the next batches are not in doubt.  Reads the device, and waits for it, only where
+        the room may not be enough.
         """
         n, first = keys.size, int(progress[self.DISTINCT])
         array = self._scratch.array
         slots, misses = array("slots", n, np.uint32), array("misses", 1, np.uint32)
         misses.fill(0)
         self._lookup.find(n, keys, n, index.buckets, index.mask, slots, misses)
-        counters = index.counters
+        counters, most_new = index.counters, n
         if insert and n and not counters.have_room(n, index.limits):
-            lack = counters.lack(int(self._device.to_host(misses)[0]), index.limits)
-            if lack:
-                return lack
+            most_new = int(self._device.to_host(misses)[0])
+            if not counters.fit(most_new, index.limits):
+                return n
         base = counters[TICKET]
         if insert:
-            counters.note(n)
+            counters.note(most_new)
             self._lookup.claim(n, keys, n, index.buckets, index.mask, slots)
         firsts, tiles, counts, total = self.count_distinct(index.buckets, slots, n, base)
         numbers, new_rows = array("numbers", n, np.int32), array("new rows", n, np.int32)
@@ -73,6 +74,7 @@ class LookupOperations:
         )  # fmt: skip
         self._lookup.locate(n, firsts, n, numbers, taken, first, first + n if insert else 0, local, addresses)
         if insert:
+            counters.fetch()
             self._write_new(new, index.record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n)
         progress[self.DISTINCT], progress[self.DONE] = first + n, n
         return 0

@@ -1,7 +1,7 @@
 """The rows of one shard and their index on a device: new records, growth, rows read out and in.  See kernels/table.cu.
 
-The index's buckets and the records are those of the CPU, byte for byte.  `Counters` knows how many rows a batch can have
-added at most since it was read last, so that a step reads nothing back while there is room.
+The index's buckets and the records are those of the CPU, byte for byte.  `Counters` knows how many rows there can be at
+most, so that a step waits for nothing while there is room.
 """
 
 from typing import NamedTuple
@@ -28,19 +28,23 @@ class Index(NamedTuple):
 class Counters:
     """Live rows, next unused row, length of the free list: on the device; the next ticket: on the host.
 
-    counters[LIVE] and so on reads the device and waits for it; writing does not.
+    counters[LIVE] and so on reads the device and waits for it, unless nothing has changed.
+
+    _known : what they were some time ago, and _new: rows that may have been added since
+    _arriving : host memory on its way, the mark that says when it is there, rows that were noted until then; or None
     """
 
     def __init__(self, device):
         self._device, self.array = device, device.zeros((3,), np.int64)
         self._ticket = 0
-        self._known, self._new = np.zeros(3, np.int64), 0
+        self._known, self._new, self._arriving = np.zeros(3, np.int64), 0, None
+        self._memory = device.host_memory((3,), np.int64)
 
     def __getitem__(self, which):
         if which == TICKET:
             return self._ticket
         if self._new:
-            self._known, self._new = self._device.to_host(self.array), 0
+            self._known, self._new, self._arriving = self._device.to_host(self.array), 0, None
         return int(self._known[which])
 
     def __setitem__(self, which, number):
@@ -48,23 +52,31 @@ class Counters:
             self._ticket = int(number)
         else:
             self[which]  # exact before one of them changes
-            self._known[which] = number
+            self._known[which], self._arriving = number, None
             self._device.to_device(self._known, self.array)
 
     def have_room(self, rows, limits):
         """Whether so many new rows are sure to fit, as far as the host knows."""
+        if self._arriving and self._device.passed(self._arriving[0]):
+            self._known, self._new = self._memory.copy(), self._new - self._arriving[1]
+            self._arriving = None
         return self._most(rows, limits)
 
-    def lack(self, rows, limits):
-        """0, or `rows` if so many new rows do not fit.  Reads the device, and waits for it, only if that is in doubt."""
-        if self._most(rows, limits):
-            return 0
-        self[LIVE]
-        return 0 if self._most(rows, limits) else rows
+    def fit(self, rows, limits):
+        """Whether so many new rows fit.  Reads the device, and waits for it, if that is in doubt."""
+        if not self._most(rows, limits):
+            self[LIVE]
+        return self._most(rows, limits)
 
     def note(self, rows):
-        """A look-up has been started that adds up to so many rows."""
+        """A look-up is being started that adds up to so many rows."""
         self._new += rows
+
+    def fetch(self):
+        """Have what the counters are after all that has been started come to the host: nothing waits for it."""
+        if self._arriving is None:
+            self._device.start_into_host(self.array, self._memory)
+            self._arriving = self._device.mark(), self._new
 
     def _most(self, rows, limits):
         new = self._new + rows
