@@ -6,7 +6,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}
 scripts/environment.sh test
 "$venv/bin/ruff" check src tests scripts examples
-[ "${SERIAL:-yes}" = no ] || "$venv/bin/python" -m pytest "$@"
+if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything: tests of the kernels beside the others, on a core each
+    kernels=$(mktemp)
+    trap 'rm -f "$kernels"' EXIT
+    "$venv/bin/python" -m pytest -q tests/cuda > "$kernels" 2>&1 &
+    beside=$!
+    "$venv/bin/python" -m pytest --ignore=tests/cuda || { kill "$beside"; exit 1; }
+    wait "$beside" || { cat "$kernels"; exit 1; }
+    echo "== tests/cuda: $(tail -n 1 "$kernels")"
+elif [ "${SERIAL:-yes}" != no ]; then
+    "$venv/bin/python" -m pytest "$@"
+fi
 . scripts/mpi.sh
 for ranks in ${RANKS:-2 3 4}; do
     echo "== $ranks ranks"
