@@ -60,7 +60,9 @@ class Rows:
 
 class Lookup:
     """Where a batch's keys are.  local (n) int32: each key's place among the distinct keys; addresses (distinct)
-    int64: the records of the distinct keys.  In evaluation place 0 is a record of zeros that stands for unseen keys."""
+    int64: the records of the distinct keys.  In evaluation place 0 is a record of zeros that stands for unseen keys.
+
+    On a device nobody waits to learn how many distinct keys there are: addresses has room for all, and 0 beyond the last."""
 
     def __init__(self, local, addresses):
         self.local, self.addresses = local, addresses

@@ -28,7 +28,8 @@ class Session:
         self.config = config
         self.group, self.node = Group(comm), Node(comm)
         self._same_on_all_ranks()
-        self.backend = self.group.together(lambda: self._open_backend(self._threads()))
+        threads = self._threads()
+        self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.door = open_door(self.backend)
         self.input = self.group.together(lambda: open_input(config.data))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
