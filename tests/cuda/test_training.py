@@ -18,7 +18,7 @@ from small_training import RULES, all_rows, all_samples, reads, small_config, sm
 from synthetic_batches import awkward_batches, one_key_batches
 
 from deshpc.backend.cuda.backend import CudaBackend
-from deshpc.training.step import step
+from deshpc.training.step import step, steps
 
 pytestmark = pytest.mark.mpi
 
@@ -146,6 +146,19 @@ def test_rows_and_parameters_move_between_backends(world, few):
         for batch in batches[4:]:
             assert step(model, reads(model, batch)) == pytest.approx(step(cpu, reads(cpu, batch)), rel=1e-11)
         assert_close(all_rows(model).numbers, cpu.table.export().numbers, 1e-11, "rows")
+
+
+@pytest.mark.parametrize("routing", ["broadcast", "routed"])
+def test_preparing_a_batch_ahead_changes_no_bit(world, few, routing):
+    batches = awkward_batches(39, STEPS)
+    found = []
+    for overlap in ("on", "off"):
+        config = config_of("fm", "adagrad", "float32", routing=routing, overlap=overlap)
+        with small_model(world, config, backend=CudaBackend(few)) as model:
+            assert model.overlaps == (overlap == "on")
+            losses = [loss for _, loss in steps(model, [reads(model, batch) for batch in batches])]
+            found.append((losses, hashed(all_rows(model))))
+    assert found[0] == found[1]
 
 
 def test_a_step_waits_for_the_device_once(few):
