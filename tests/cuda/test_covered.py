@@ -1,8 +1,9 @@
 """What the tests beside this one leave out, as scripts/kernel_coverage.py and scripts/mutate_kernels.py have found.
 
 First rows that travel, of which a single rank has none: against Python lists and NumPy.  Messages are filled with rubbish
-before, so that a byte that is not written shows, as does one that is written beside.  Then training with embeddings of
-other sizes than in test_training: every kernel of a variant runs, with dense features and with keys of many occurrences.
+before, so that a byte that is not written shows, as does one that is written beside.  Then shares of batches, which only
+several ranks have; and training with embeddings of other sizes than in test_training, so that every kernel of a variant
+runs, with dense features and with keys of many occurrences.
 """
 
 from dataclasses import replace
@@ -12,11 +13,13 @@ import pytest
 from device_rows import assert_same_bits
 from mpi4py import MPI
 from small_training import RULES, small_config, train_on
-from synthetic_batches import awkward_batches
+from synthetic_batches import awkward_batches, owner_of
 
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
+from deshpc.hashing.partition import KeyPartition
+from deshpc.table.unique import Deduplication
 
 RANKS, FIELDS, RUBBISH = 3, 4, 0xA5
 
@@ -180,6 +183,35 @@ def test_own_terms_are_subtracted_with_one_rounding(few, precision, compute, dim
     assert (np.abs(backend.host(on_vector) - exact) <= np.finfo(compute).eps / 2 * np.abs(exact) * 1.01 + 1e-18).all()
     assert_same_bits(backend.host(on_own), own)
     assert_same_bits(backend.host(memory), held)
+
+
+# ---------------------------------------------------------------------- shares of batches
+
+# A share's arrays begin with its first occurrence, but its offsets count from the whole batch's.
+
+
+@pytest.mark.parametrize("begin, end", [(0, 11), (11, 40), (39, 40), (7, 7)])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
+@pytest.mark.parametrize("partition, modulus, residue", [(KeyPartition(1, 1), 1, 0), (KeyPartition(2, 3), 3, 1)], ids=["all", "some"])
+def test_keys_of_a_share(few, begin, end, weighted, partition, modulus, residue):
+    backend, batch = CudaBackend(few), awkward_batches(6, 2, weighted)[1]
+    share = batch.on(backend).share(begin, end)
+    parts = slice(batch.begins[begin], batch.ends[end - 1] if end > begin else batch.begins[begin])
+    keys, sample = batch.keys[parts], np.repeat(np.arange(end - begin), (batch.ends - batch.begins)[begin:end])
+    own = np.array([owner_of(key, partition.owners) % modulus == residue for key in keys], bool)
+    unique = Deduplication(backend.routing, partition)(share, backend.buffers(), modulus, residue, with_values=True)
+    counts = np.bincount(sample[own], minlength=end - begin)
+    assert backend.host(unique.offsets).tolist() == [0, *np.cumsum(counts).tolist()]
+    assert backend.host(unique.keys)[backend.host(unique.occurrences)].tolist() == keys[own].tolist()
+    assert len(set(keys[own].tolist())) == unique.keys.size
+    if weighted:
+        assert_same_bits(backend.host(unique.values), batch.values[parts][own])
+    largest = backend.zeros(end - begin, np.float64)
+    backend.loss.largest_values(share.begins, share.ends, share.values, share.dense, largest)
+    values = np.ones(len(keys)) if batch.values is None else np.abs(batch.values[parts]).reshape(len(keys), weighted).max(axis=1)
+    expected = np.maximum(np.abs(batch.dense[begin:end]).max(axis=1), 0 if weighted else 1).astype(np.float64)
+    np.maximum.at(expected, sample, values)
+    assert_same_bits(backend.host(largest), expected)
 
 
 # ---------------------------------------------------------------------- embeddings of other sizes
