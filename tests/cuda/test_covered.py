@@ -2,8 +2,8 @@
 
 First rows that travel, of which a single rank has none: against Python lists and NumPy.  Messages are filled with rubbish
 before, so that a byte that is not written shows, as does one that is written beside.  Then shares of batches, which only
-several ranks have; and training with embeddings of other sizes than in test_training, so that every kernel of a variant
-runs, with dense features and with keys of many occurrences.
+several ranks have; new rows of zeros; and training with embeddings of other sizes than in test_training, so that every
+kernel of a variant runs, with dense features and with keys of many occurrences.
 """
 
 from dataclasses import replace
@@ -18,7 +18,9 @@ from synthetic_batches import awkward_batches, owner_of
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
+from deshpc.backend.rules import StateStart
 from deshpc.hashing.partition import KeyPartition
+from deshpc.table.shard import Initialisation, Shard
 from deshpc.table.unique import Deduplication
 
 RANKS, FIELDS, RUBBISH = 3, 4, 0xA5
@@ -212,6 +214,21 @@ def test_keys_of_a_share(few, begin, end, weighted, partition, modulus, residue)
     expected = np.maximum(np.abs(batch.dense[begin:end]).max(axis=1), 0 if weighted else 1).astype(np.float64)
     np.maximum.at(expected, sample, values)
     assert_same_bits(backend.host(largest), expected)
+
+
+# ---------------------------------------------------------------------- new rows
+
+
+def test_the_state_of_a_new_weight_that_is_zero_has_no_jump(few):
+    """As where model.init_std is 0."""
+    backend, dim, keys = CudaBackend(few), 4, np.arange(1, 41, dtype=np.uint64)
+    layout = RecordLayout(1, dim, "float32", 2, 2 * dim)
+    shard = Shard(backend, layout, Initialisation(7, 0.0, StateStart(2, 0.5, 0.25, 2.0, 3.0)))
+    shard.look_up(backend.array(keys), backend.zeros(40, np.uint16), 1)
+    numbers = shard.export().numbers
+    assert not numbers[:, : 1 + dim].any()
+    expected = [0.5, 0.25, *[0.5] * dim, *[0.25] * dim]  # of the linear weight, of the embedding plane by plane
+    assert numbers[:, 1 + dim :].tolist() == [expected] * 40
 
 
 # ---------------------------------------------------------------------- embeddings of other sizes
