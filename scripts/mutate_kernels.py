@@ -120,6 +120,8 @@ def chosen(options):
 
 _TYPES = r"(?:const |unsigned )*(?:bool|float|double|int|u?int\d+|uint4|ulonglong2|SUM|COMPUTE|NUMBER|T|S|Sums|Embedding|Bits|Rule|Start)\b"
 _DECLARATION = re.compile(rf"(?:constexpr|typedef|union|struct|return|__shared__|{_TYPES}\*? \w|(?:const )?Vector\b)")
+_SYMMETRIC = {"at", "fold", "fmax", "fmin", "least"}
+_FACTORS = {"multiply_add": 0, "combine": 0, "__fmaf_rn": 0, "__fma_rn": 0, "add_fused": 1, "add_product": 1}  # the first of two
 _CONTROL = {"if", "for", "while", "switch", "sizeof", "return"}
 _OTHER = {
     "<": ["<=", ">="], "<=": ["<", ">"], ">": [">=", "<="], ">=": [">", "<"], "==": ["!="], "!=": ["=="], "&&": ["||"],
@@ -156,7 +158,10 @@ def mutants_of(file):
     for match in re.finditer(r"(\w+)\+\+", code):
         add("increment", *match.span(), f"{match[1]} += 2")
     for match in re.finditer(r"(?<![\w.])(\d+)(u|ull)?(?![\w.])", code):
+        declares = code[match.start() - 1] == "[" and _DECLARATION.match(line_before(code, match.start()))
         for number in {int(match[1]) + 1, abs(int(match[1]) - 1)}:
+            if declares and number > int(match[1]):
+                continue  # room that nobody uses
             add("constant", *match.span(), f"{number}{match[2] or ''}")
     for match in re.finditer(r"(?<![\w.])(\d+\.\d+)(f?)(?![\w.])", code):
         add("constant", *match.span(), f"{float(match[1]) * 2 or 1.0}{match[2]}")
@@ -179,7 +184,7 @@ def mutants_of(file):
     for match in re.finditer(r"\b(\w+) *\(", code):
         swap_arguments(code, text, match, add)
     for match in re.finditer(r"\w\[(?!\])", code):
-        end, line = closing(code, match.end() - 1), code[code.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+        end, line = closing(code, match.end() - 1), line_before(code, match.start())
         inside = text[match.end() : end]
         if not (_DECLARATION.match(line) and re.fullmatch(r"[A-Z_0-9 */]+", inside)):
             for shift in ("+", "-"):
@@ -201,6 +206,10 @@ def code_of(text):
     text = re.sub(r"(?:template <[^;{}]*?>\s*)?struct [^{;]*\{[^}]*\};|^template <[^;{}\n]*>$", blank, text, flags=re.MULTILINE)
     text = re.sub(r'^(?:extern "C" __global__|(?:__host__ )?__device__)[^{;]*', blank, text, flags=re.MULTILINE)
     return re.sub(r"(?<=\w)<[^<>;&|\n]*>|typedef [^\n]*", blank, text)
+
+
+def line_before(code, place):
+    return code[code.rfind("\n", 0, place) + 1 : place].strip()
 
 
 def closing(code, begin):
@@ -233,7 +242,7 @@ def swap_results(code, text, match, add):
 
 
 def swap_arguments(code, text, match, add):
-    if match[1] in _CONTROL:
+    if match[1] in _CONTROL | _SYMMETRIC:
         return
     ends, end = [match.end() - 1], closing(code, match.end() - 1)
     while ends[-1] < end:
@@ -243,7 +252,7 @@ def swap_arguments(code, text, match, add):
     parts = [text[a + 1 : b] for a, b in zip(ends, ends[1:], strict=False)]
     for i in range(len(parts) - 1):
         one, other = (part.strip() for part in parts[i : i + 2])
-        if one != other:
+        if one != other and _FACTORS.get(match[1]) != i:
             add("arguments", ends[i] + 1, ends[i + 2], f"{other}, {one}")
 
 
