@@ -11,7 +11,7 @@ if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything: tests of the 
     trap 'rm -f "$kernels"' EXIT
     "$venv/bin/python" -m pytest -q tests/cuda > "$kernels" 2>&1 &
     beside=$!
-    "$venv/bin/python" -m pytest --ignore=tests/cuda || { kill "$beside"; exit 1; }
+    "$venv/bin/python" -m pytest --ignore=tests/cuda || { kill "$beside" 2>/dev/null; exit 1; }
     wait "$beside" || { cat "$kernels"; exit 1; }
     echo "== tests/cuda: $(tail -n 1 "$kernels")"
 elif [ "${SERIAL:-yes}" != no ]; then

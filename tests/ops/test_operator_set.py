@@ -76,7 +76,7 @@ def test_states_are_columns_and_logits_and_gradients_add_up(model):
         one.finish_adjoint(state, batch.dense, parameters, gradient, 1.0)
         one.partial_adjoint(shards, state, 1.0)
         collected.append(sums(shards))
-        dense.append(parameters.take_sums())
+        dense.append(parameters.take_sums().copy())
     assert np.array_equal(states[0], np.hstack(states[1:]))
     assert np.array_equal(dense[0], dense[1] + dense[2]) and dense[1].any() and dense[2].any()
     for whole, *parts in zip(*collected, strict=True):
