@@ -48,6 +48,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--files", nargs="*", default=list(TEXTS), metavar="FILE")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=200.0, help="of tests that a mutant is run by at most")
     parser.add_argument("--lines", nargs="*", type=int, help="of one file: the mutants of these lines")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--watched", type=Path, help="what tests launch, so that the next run need not find out: a file")
@@ -60,7 +61,7 @@ def main():
             print(mutant.difference())
         return 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        trial = Trial(mutants, {} if options.all else listed(), options.jobs, Path(folder), options.watched)
+        trial = Trial(mutants, {} if options.all else listed(), options.jobs, Path(folder), options.seconds, options.watched)
         run_tests([Run(SCHEDULES), trial], "-s", "--tb=line")
     if trial.verdicts is None:
         return 1
@@ -301,8 +302,9 @@ class Trial:
     verdicts {mutant: (outcome, the test that failed, or the reason)}; None if there was none
     """
 
-    def __init__(self, mutants, reasons, jobs, folder, known=None):
-        self._mutants, self._reasons, self._jobs, self._folder, self._known = mutants, reasons, jobs, folder, known
+    def __init__(self, mutants, reasons, jobs, folder, most_seconds, known=None):
+        self._mutants, self._reasons, self._jobs, self._folder = mutants, reasons, jobs, folder
+        self._most_seconds, self._known = most_seconds, known
         self.verdicts = None
 
     def pytest_runtestloop(self, session):
@@ -380,13 +382,14 @@ class Trial:
             wanted = (file, kernel) in launched if kernel else any(name in users for name, _ in launched)
             if wanted:
                 costs[item] = seconds, {form for form in compiled if form[0] in users}
-        order, ready, seen = [], set(), Counter()
-        while costs:
+        order, ready, seen, total = [], set(), Counter(), 0.0
+        while costs and total < self._most_seconds:
             best = min(costs, key=lambda item: (costs[item][0] + COMPILING_S * len(costs[item][1] - ready) + 0.05) * (1 + seen[item.originalname]))
             seconds, forms = costs.pop(best)
             ready |= forms
             seen[best.originalname] += 1
             order.append((best, seconds))
+            total += seconds
         return order
 
     # -------------------------------------------------- mutants
@@ -403,6 +406,7 @@ class Trial:
         while waiting or running:
             while waiting and len(running) < self._jobs:
                 number, mutant = waiting.pop(0)
+                self._order_of(mutant.file, kernel_at(mutant))  # here, not in every process anew
                 folder = self._folder / f"{number}"
                 child = fork(lambda mutant=mutant, folder=folder: self._try(mutant, folder))
                 running[child] = mutant, folder, time.monotonic()
@@ -441,8 +445,7 @@ class Trial:
                 os._exit(NOT_COMPILED)
 
         self._compiling.compile_kernels = compile_or_leave
-        function = kernel_at(mutant)
-        for item, seconds in self._order_of(mutant.file, function):
+        for item, seconds in self._order_of(mutant.file, kernel_at(mutant)):
             (folder / "test").write_text(item.nodeid)
             limit = int(time.process_time() + 20 + 10 * seconds)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
