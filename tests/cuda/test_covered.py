@@ -2,8 +2,8 @@
 
 First rows that travel, of which a single rank has none: against Python lists and NumPy.  Messages are filled with rubbish
 before, so that a byte that is not written shows, as does one that is written beside.  Then shares of batches, which only
-several ranks have; new rows of zeros; and training with embeddings of other sizes than in test_training, so that every
-kernel of a variant runs, with dense features and with keys of many occurrences.
+several ranks have; sums of very many occurrences; new rows of zeros; and training with embeddings of other sizes than in
+test_training, so that every kernel of a variant runs, with dense features and with keys of many occurrences.
 """
 
 from dataclasses import replace
@@ -214,6 +214,20 @@ def test_keys_of_a_share(few, begin, end, weighted, partition, modulus, residue)
     expected = np.maximum(np.abs(batch.dense[begin:end]).max(axis=1), 0 if weighted else 1).astype(np.float64)
     np.maximum.at(expected, sample, values)
     assert_same_bits(backend.host(largest), expected)
+
+
+# ---------------------------------------------------------------------- sums
+
+
+def test_a_key_of_more_tiles_than_a_block_has_groups(few):
+    """Occurrences are added up in tiles of 32, and the parts of a key by 128 groups in turns."""
+    backend, n = CudaBackend(few), 32 * 300 + 5
+    state = np.random.default_rng(9).integers(-1000, 1000, (n, 1)).astype(np.float64)
+    offsets, local, on_state = on(backend, np.arange(n + 1), np.zeros(n, np.int32), state)
+    grouping = backend.lookup.group(offsets, local, backend.zeros(1, np.int64), backend.buffers())
+    sums = backend.zeros(1, np.int64)
+    backend.linear.partial_adjoint(np.float64(0), 1.0, offsets, local, None, grouping, on_state, 1, 0, sums)
+    assert backend.host(sums).tolist() == [int(state.sum())]
 
 
 # ---------------------------------------------------------------------- new rows
