@@ -28,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(256) sum_gradient(
     if (threadIdx.x == 0) sums[part] = total;
 }
 
-// counts[label above one half, bin of the logit] += 1: bins of 1 / 64 around 0, outermost for whatever lies outside,
+// counts[label from one half on, bin of the logit] += 1: bins of 1 / 64 around 0, outermost for whatever lies outside,
 // the first for NaN.
 // counts (2, BINS) int64; each block counts in shared memory first, since most samples fall into few bins.
 constexpr int BINS = 1024;
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(256) count_scores(
     for (int64 i = thread_number(); i < n; i += (int64)gridDim.x * THREADS) {
         const double place = ((double)logit[i] + BINS / 128) * 64.0;
         const int bin = (int)fmin(fmax(place, 0.0), BINS - 1.0);
-        atomicAdd(found + (labels[i] > 0.5f ? BINS : 0) + bin, 1u);
+        atomicAdd(found + (labels[i] >= 0.5f ? BINS : 0) + bin, 1u);
     }
     __syncthreads();
     for (int slot = threadIdx.x; slot < 2 * BINS; slot += THREADS)

@@ -2,29 +2,16 @@
 
 import numpy as np
 import pytest
+from score_counts import awkward_logits, expected_counts, some_labels
 
 from deshpc.backend.open import open_backend
 from deshpc.nn.scores import BINS, Scores, binned_auc
 
 
-def expected_counts(logit, labels):
-    """(2, BINS): each logit's bin by searching the bins' edges; NaN in the first."""
-    edges = np.arange(1, BINS) / 64 - 8
-    bins = np.searchsorted(edges, logit.astype(np.float64), side="right")
-    bins[np.isnan(logit)] = 0
-    return np.stack([np.bincount(bins[(labels > 0.5) == label], minlength=BINS) for label in (False, True)])
-
-
-def awkward_logits(dtype, n=1000, seed=3):
-    rng = np.random.default_rng(seed)
-    special = [-np.inf, np.inf, np.nan, -8.0, 8.0, 7.984375, -7.984375, 0.0, -0.0, 1e30, -1e30, 0.015625, 0.0156249]
-    return np.concatenate([special, 4 * rng.standard_normal(n)]).astype(dtype)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_sample_is_counted_in_its_bin(dtype):
     logit = awkward_logits(dtype)
-    labels = (np.random.default_rng(4).random(len(logit)) < 0.3).astype(np.float32)
+    labels = some_labels(len(logit))
     counts = np.ones((2, BINS), np.int64)
     open_backend("cpu", 1).loss.count_scores(logit, labels, counts)
     assert np.array_equal(counts - 1, expected_counts(logit, labels))

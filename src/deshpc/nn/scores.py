@@ -17,7 +17,7 @@ class Scores:
         self._backend, self._counts = backend, backend.zeros((2, BINS), np.int64)
 
     def add(self, logit, labels):
-        """Count samples: logit (n) of the compute type, labels (n) float32, positive above one half."""
+        """Count samples: logit (n) of the compute type, labels (n) float32, positive from one half on."""
         self._backend.loss.count_scores(logit, labels, self._counts)
 
     def take_auc(self):

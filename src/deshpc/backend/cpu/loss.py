@@ -44,11 +44,14 @@ def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
 
 @kernel
 def count_scores(logit, labels, counts):
-    """counts[label above one half, bin of the logit] += 1; NaN counts in the first.  counts (2, bins) int64, see `nn.scores`."""
+    """counts[label from one half on, bin of the logit] += 1; NaN counts in the first.
+
+    logit (n), labels (n) float32 between 0 and 1;  counts (2, bins) int64, see `nn.scores`
+    """
     bins = counts.shape[1]
     for i in range(len(logit)):
         place = (np.float64(at(logit, i)) + bins // (2 * PER_LOGIT)) * PER_LOGIT
-        slot = bins * np.int64(at(labels, i) > 0.5)
+        slot = bins * np.int64(at(labels, i) + np.float32(0.5))  # no branch: a label cannot be predicted
         if place >= 1.0:
             slot += np.int64(min(place, bins - 1.0))
         put(counts, slot, at(counts, slot) + 1)
