@@ -14,6 +14,7 @@ from deshpc.backend.cuda.loss import LossOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.sending import sent
 from deshpc.backend.cuda.sums import KeySums
 from deshpc.backend.cuda.table import TableOperations
 from deshpc.backend.cuda.update import UpdateOperations
@@ -67,10 +68,7 @@ class CudaBackend:
 
     def array(self, host):
         """A copy of a host array on the device."""
-        host = np.ascontiguousarray(host)
-        array = self.device.empty(host.shape, host.dtype)
-        self.device.to_device(host, array)
-        return array
+        return sent(self.device, host)
 
     def host(self, array):
         """A copy in host memory.  Waits for all that has been started."""

@@ -48,7 +48,8 @@ def squares(i, numbers, result):
 def update_dense(i, rule, field, clip, values, state, gradient):
     """Apply rule number `rule`, its fields in `field`, to dense parameter i with gradient  clip gradient.
 
-    state (planes n), plane after plane.  The formulas are those of `backend.rules`, each product rounded by itself.
+    state (planes n), plane after plane.  The formulas are those of `backend.rules`, each product rounded by itself; dense
+    parameters have no row-wise rule (`table.optimizer`).
     """
     n = len(values)
     g, weight = product(clip, gradient[i]), values[i]

@@ -1,4 +1,4 @@
-"""How many threads of a warp work on one row, as numbers.cuh computes it."""
+"""How many threads of a warp work on one row, as `lanes_for` in numbers.cuh computes it."""
 
 import numpy as np
 
@@ -9,5 +9,13 @@ def lanes_of(dim, number):
     """Lanes for an embedding of `dim` numbers of the storage type of `number`."""
     size = np.dtype(number.dtype).itemsize
     wide = 4 if size == 4 and dim % 4 == 0 else 2 if dim % 2 == 0 else 1
-    vectors = max(1, dim // wide)
-    return min(_MOST_LANES, 1 << (vectors - 1).bit_length())
+    return _lanes_for(dim // wide)
+
+
+def sum_lanes_of(dim):
+    """Lanes that add up the dim + 1 numbers of a state, in turns of four: see sums.cu."""
+    return _lanes_for((dim + 4) // 4)
+
+
+def _lanes_for(vectors):
+    return min(_MOST_LANES, 1 << max(0, vectors - 1).bit_length())

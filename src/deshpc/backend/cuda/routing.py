@@ -7,6 +7,7 @@ import numpy as np
 
 from deshpc.backend.cpu.routing import MOST_IN_SAMPLE, section_bytes
 from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.sending import begins_of, sent_together
 from deshpc.backend.values import value_width
 
 _BUCKET_SLOTS, _LOAD_LIMIT = 4, 0.6
@@ -71,12 +72,12 @@ class RoutingOperations:
         ranks, fields = header.shape[0], header.shape[1] - 1
         unique, n, samples = unique_keys.size, occurrences.size, begins.size
         array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=value_width(values))
-        keys_begin = _begins(sections[:, 3])
+        keys_begin = begins_of(sections[:, 3])
         occurrences_begin = keys_begin + sections[:, 0]
         values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
         counts_begin = values_begin + sections[:, 2]
-        begin = self._up("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
-        firsts = self._up("firsts", _begins(header[:, :fields].sum(axis=1)), _begins(header[:, fields]))
+        begin = self._send("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
+        firsts = self._send("firsts", begins_of(header[:, :fields].sum(axis=1)), begins_of(header[:, fields]))
         message.fill(0)
         groups, of_occurrences = array("groups", unique, np.uint32), array("ranks", n, np.uint32)
         _, order = self._prefix.sort(groups, unique, (ranks * fields - 1).bit_length(), self._scratch, "groups")
@@ -105,12 +106,12 @@ class RoutingOperations:
         counts = header[:, :fields].astype(np.int64)
         n_keys, n, total = int(counts.sum()), int(header[:, fields].sum()), int(samples.sum())
         kernels = self._kernels("routing.cu", VALUES=value_width(own_values))
-        keys_begin = _begins(sections[:, 3])
+        keys_begin = begins_of(sections[:, 3])
         occurrences_begin = keys_begin + sections[:, 0]
         values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
-        begin = self._up("begins", keys_begin, occurrences_begin, values_begin, values_begin + sections[:, 2])
-        firsts = self._up("firsts", _begins(header[:, fields]), _begins(counts.sum(axis=1)), _begins(samples))
-        (groups,) = self._up("group begins", _begins(counts.ravel()))
+        begin = self._send("begins", keys_begin, occurrences_begin, values_begin, values_begin + sections[:, 2])
+        firsts = self._send("firsts", begins_of(header[:, fields]), begins_of(counts.sum(axis=1)), begins_of(samples))
+        (groups,) = self._send("group begins", begins_of(counts.ravel()))
         kernels.unpack_keys(n_keys, message, n_keys, groups, ranks, fields, begin[0], own_keys, own_fields)
         kernels.unpack_occurrences(
             n, message, n, firsts[0], firsts[1], ranks, begin[1], begin[2], own_occurrences, own_values
@@ -124,15 +125,5 @@ class RoutingOperations:
         """occurrences[j] = local[occurrences[j]]."""
         self._kernels("routing.cu", VALUES=0).through(occurrences.size, occurrences, occurrences.size, local)
 
-    def _up(self, name, *rows):
-        """int64 arrays of one length on the device, sent together."""
-        host = np.stack(rows).astype(np.int64, copy=False)
-        array = self._scratch.array(name, host.shape, np.int64)
-        self._device.to_device(host, array)
-        return [array[row : row + 1] for row in range(len(rows))]
-
-
-def _begins(counts):
-    """Exclusive prefix sums, int64."""
-    ends = np.cumsum(counts, dtype=np.int64)
-    return ends - counts
+    def _send(self, name, *rows):
+        return sent_together(self._device, self._scratch, name, *rows)

@@ -4,6 +4,7 @@ import numpy as np
 
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.kinds import kind
+from deshpc.backend.cuda.sending import begins_of, sent_together
 
 _ALIGNMENT = 16  # of an embedding, and so of a record
 
@@ -30,7 +31,7 @@ class RowsOperations:
         _, groups = self._counted(unique_fields, unique_ranks, counts.shape)
         _, order = self._prefix.sort(groups, n, (ranks * fields - 1).bit_length(), self._scratch, "groups")
         of_ranks = counts.sum(axis=1, dtype=np.int64)
-        firsts, starts = self._up("firsts", np.cumsum(of_ranks) - of_ranks, begins)
+        firsts, starts = self._send("firsts", begins_of(of_ranks), begins)
         self._routing.pack_keys(n, order, n, unique_keys, unique_ranks, firsts, starts, in_request, message)
         self._rows(np.float32(0)).place_in_list(n, in_request, unique_ranks, n, firsts, places)
 
@@ -38,14 +39,14 @@ class RowsOperations:
         """Copy the requests of all home ranks to one shard out, home by home; begins (N) bytes, counts (N, F) int32."""
         ranks, n_fields = counts.shape
         of_groups, n = counts.ravel().astype(np.int64), int(counts.sum())
-        (groups,) = self._up("group begins", np.cumsum(of_groups) - of_groups)
-        (starts,) = self._up("starts", begins)
+        (groups,) = self._send("group begins", begins_of(of_groups))
+        (starts,) = self._send("starts", begins)
         self._routing.unpack_keys(n, message, n, groups, ranks, n_fields, starts, keys, fields)
 
     def segment_addresses(self, message, begins, counts, stride, addresses):
         """addresses[u] = where element u lies that belongs to rank r's stretch: begins[r] + stride * place."""
         n, counts = int(counts.sum()), counts.astype(np.int64)
-        firsts, starts = self._up("firsts", np.cumsum(counts) - counts, begins)
+        firsts, starts = self._send("firsts", begins_of(counts), begins)
         self._rows(np.float32(0)).segment_addresses(
             n, self._device.address(message), firsts, starts, len(counts), n, stride, addresses
         )
@@ -100,9 +101,5 @@ class RowsOperations:
         self._routing.count_keys(n, unique_fields, unique_ranks, n, fields, header, groups)
         return header, groups
 
-    def _up(self, name, *rows):
-        """int64 arrays of one length on the device, sent together."""
-        host = np.stack(rows).astype(np.int64, copy=False)
-        array = self._scratch.array(name, host.shape, np.int64)
-        self._device.to_device(host, array)
-        return [array[row : row + 1] for row in range(len(rows))]
+    def _send(self, name, *rows):
+        return sent_together(self._device, self._scratch, name, *rows)

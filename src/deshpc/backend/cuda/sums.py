@@ -3,6 +3,7 @@
 import numpy as np
 
 from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.groups import sum_lanes_of
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
@@ -21,7 +22,7 @@ class KeySums:
         kernels = self._kernels(
             "sums.cu", COMPUTE=kind(zero), SUM=kind(scalar_sums), DIM=dim, VALUES=value_width(values)
         )
-        n, lanes = local.size, _lanes(dim)
+        n, lanes = local.size, sum_lanes_of(dim)
         if grouping.order is None:
             kernels.add_atomically(
                 n * lanes, local, n, grouping.keys, grouping.samples, values, state, width, column, scale,
@@ -40,8 +41,3 @@ class KeySums:
         kernels.sum_spans.blocks(
             min(tiles, _MOST_SPAN_BLOCKS), grouping.places, n, heads, tails, spans, span_count, scalar_sums, vector_sums, self_sums
         )
-
-
-def _lanes(dim):
-    """Threads of a group, as in sums.cu: a power of two that takes the dim + 1 numbers of a state in turns of four."""
-    return min(32, 1 << max(0, (dim + 4) // 4 - 1).bit_length())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cuda.kinds import kind
+from deshpc.backend.cuda.sending import sent
 
 LIVE, NEXT, FREE, TICKET = 0, 1, 2, 3
 
@@ -112,7 +113,7 @@ class TableOperations:
     def index_rows(self, keys, rows, marks, buckets, mask):
         """Enter rows (host arrays) into an index that holds none of them."""
         n = len(keys)
-        self._plain.index_rows(n, self._up(keys), self._up(rows), self._up(marks), n, buckets, mask)
+        self._plain.index_rows(n, self._send(keys), self._send(rows), self._send(marks), n, buckets, mask)
 
     def indexed_rows(self, buckets, keys, rows, marks):
         """Fill host arrays with every (key, row, mark) of the index, in any order; returns their number.  Waits."""
@@ -130,7 +131,7 @@ class TableOperations:
         device, n, width = self._device, len(rows), numbers.shape[1]
         held = [device.empty(host.shape, host.dtype) for host in (fields, counts, steps, numbers)]
         kernels = self._kernels("table.cu", NUMBER=kind(number), SCALARS=0, DIM=0, STATE_WIDTH=0, PLANES=0)
-        kernels.read_records(n * width, self._up(rows), n, chunks, record_bytes, tail, self._up(places), width, *held)
+        kernels.read_records(n * width, self._send(rows), n, chunks, record_bytes, tail, self._send(places), width, *held)
         for host, array in zip((fields, counts, steps, numbers), held, strict=True):
             host[...] = device.to_host(array)
 
@@ -139,7 +140,7 @@ class TableOperations:
         n, width = len(keys), numbers.shape[1]
         kernels = self._kernels("table.cu", NUMBER=kind(numbers), SCALARS=0, DIM=0, STATE_WIDTH=0, PLANES=0)
         kernels.write_records(
-            n * width, addresses, n, tail, self._up(places), width, *map(self._up, (keys, fields, counts, steps, numbers))
+            n * width, addresses, n, tail, self._send(places), width, *map(self._send, (keys, fields, counts, steps, numbers))
         )
 
     @property
@@ -147,7 +148,5 @@ class TableOperations:
         """The kernels that do not look into records."""
         return self._kernels("table.cu", NUMBER="float", SCALARS=0, DIM=0, STATE_WIDTH=0, PLANES=0)
 
-    def _up(self, host):
-        array = self._device.empty(host.shape, host.dtype)
-        self._device.to_device(np.ascontiguousarray(host), array)
-        return array
+    def _send(self, host):
+        return sent(self._device, host)
