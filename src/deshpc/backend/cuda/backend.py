@@ -76,7 +76,7 @@ class CudaBackend:
 
     def set(self, array, host):
         """Copy a host array to an array of the device, of the same shape and type."""
-        self.device.to_device(np.ascontiguousarray(host, array.dtype), array)
+        self.device.to_device(np.asarray(host, array.dtype, order="C"), array)
 
     def address(self, array):
         """Where an array begins."""

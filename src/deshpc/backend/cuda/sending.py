@@ -11,7 +11,7 @@ def begins_of(counts):
 def sent(device, host):
     """A copy of a host array on the device."""
     array = device.empty(host.shape, host.dtype)
-    device.to_device(np.ascontiguousarray(host), array)
+    device.to_device(np.asarray(host, order="C"), array)
     return array
 
 
