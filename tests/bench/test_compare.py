@@ -1,6 +1,8 @@
 """The comparison with peers without the peers: its files beside plain Python's reading of them, its AUC beside pairs that are
 counted, its noise meter and its verdicts beside figures that are made up."""
 
+import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -91,6 +93,13 @@ def test_auc_counts_pairs(modules):
     clicks, others = scores[labels == 1], scores[labels == 0]
     pairs = (clicks[:, None] > others).mean() + 0.5 * (clicks[:, None] == others).mean()
     assert auc(scores, labels) == pytest.approx(pairs, abs=1e-12)
+
+
+def test_a_training_that_has_diverged_has_no_auc(modules):
+    from samples import auc
+
+    with pytest.raises(ValueError, match="not finite"):
+        auc([0.1, float("nan"), 0.3], [0, 1, 0])
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the cores' busy time is known from /proc/stat")
@@ -239,6 +248,87 @@ def test_every_race_names_workers_and_peers_that_exist(modules):
             assert not contestant.peer or contestant.peer in PEERS
         for comparison in race.comparisons:
             assert {*comparison.ours, comparison.peer} <= names
+
+
+def test_a_deep_race_is_one_model_for_all(modules):
+    from peers.suite import KEPT_MEMORY, RACES
+
+    races = [race for race in RACES if re.search("Deep|DCN|DLRM", race.name)]
+    assert len(races) == 6
+    for race in races:
+        models = set()
+        for contestant in race.contestants:
+            job = contestant.job
+            if contestant.peer:
+                assert contestant.variables == KEPT_MEMORY
+                models.add((job["model"], tuple(job["hidden"])))
+            else:
+                options = dict(option.split("=") for option in job["overrides"])
+                models.add((options["model.name"], tuple(json.loads(options["model.hidden"]))))
+        assert len(models) == 1
+        peers = {contestant.name for contestant in race.contestants if contestant.peer}
+        ours = {contestant.name for contestant in race.contestants if not contestant.peer}
+        assert {comparison.peer for comparison in race.comparisons} == peers
+        assert {name for comparison in race.comparisons for name in comparison.ours} == ours
+        for comparison in race.comparisons:
+            assert all("row-wise" not in name for name in comparison.ours) or "PyTorch" not in comparison.peer
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def layers(state, name, x):
+    """Hidden layers and a last linear one: those of `state` called `name`.0, `name`.2 and so on."""
+    places = sorted({int(key.split(".")[-2]) for key in state if key.startswith(f"{name}.")})
+    for place in places:
+        x = x @ state[f"{name}.{place}.weight"].T + state[f"{name}.{place}.bias"]
+        if place < places[-1]:
+            x = relu(x)
+    return x
+
+
+def deep_logits(model, state, rows, dense):
+    """The logits of a deep model, sample by sample, as its formula says."""
+    logits = []
+    for row, d in zip(rows, dense, strict=True):
+        v, w, inputs = row[:, :16], row[:, 16], np.concatenate([row[:, :16].ravel(), d])
+        pairs = [(i, j) for i in range(len(v) + 1) for j in range(i)]
+        if model in ("wide_deep", "deepfm"):
+            logit = w.sum() + d @ state["linear.weight"][0] + layers(state, "deep", inputs)[0]
+            if model == "deepfm":
+                logit += sum(v[i] @ v[j] for i, j in pairs if i < len(v))
+        elif model in ("dcn", "dcnv2"):
+            x = inputs
+            for layer in range(3):
+                if model == "dcn":
+                    x = inputs * (x @ state["cross.weights"][layer]) + state["cross.biases"][layer] + x
+                else:
+                    weight, bias = (state[f"cross.layers.{layer}.{name}"] for name in ("weight", "bias"))
+                    x = inputs * (weight @ x + bias) + x
+            logit = state["last.weight"][0] @ x + layers(state, "deep", inputs)[0]
+        else:
+            y = relu(layers(state, "bottom", d))
+            vectors = [y, *v]
+            logit = layers(state, "top", np.concatenate([[vectors[i] @ vectors[j] for i, j in pairs], y]))[0]
+        logits.append(logit)
+    return np.array(logits)
+
+
+@pytest.mark.parametrize("model", ["wide_deep", "deepfm", "dcn", "dcnv2", "dlrm"])
+def test_deep_peers_compute_their_formulas(modules, model):
+    torch = pytest.importorskip("torch", reason="it is in the peers' environment only, as a rule")
+    from torch_deep_models import top_of
+
+    torch.manual_seed(1)
+    top = top_of({"model": model, "hidden": [8, 4]}, 3, 2)[0].double()
+    with torch.no_grad():
+        for parameter in top.parameters():  # those that start at 0, too
+            parameter.uniform_(-0.5, 0.5)
+        rows, dense = torch.randn(5, 3, 20, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
+        found = top(rows, dense).numpy()
+    state = {name: parameter.detach().numpy() for name, parameter in top.named_parameters()}
+    np.testing.assert_allclose(found, deep_logits(model, state, rows.numpy(), dense.numpy()), rtol=1e-9)
 
 
 def test_deshpc_workers_report_samples_seconds_and_auc(data):

@@ -302,7 +302,7 @@ def check_dense(backend, rule, compute, clip):
     other = type(rule)(*[field * 2 for field in rule])
     for fields in (other, rule):  # the fields on the device are those of the call
         backend.set(held[0], values), backend.set(held[1], state.ravel())
-        backend.update.dense(fields, number(0), *held, clip)
+        backend.update.dense(fields, None, number(0), *held, clip, 0, len(held[0]))
     new_values, new_state = backend.host(held[0]), backend.host(held[1]).reshape(planes, n)
     assert_same_bits(backend.host(held[2]), gradient)
     whole = Rounded.constant(float(clip), unit) * Rounded(gradient, 0.0, unit)
@@ -311,7 +311,7 @@ def check_dense(backend, rule, compute, clip):
     for plane, one in zip(new_state, of_state, strict=True):
         assert one.holds(plane)
     of_cpu = values.copy(), state.ravel().copy()
-    on_cpu.dense(rule, number(0), *of_cpu, gradient, clip)
+    on_cpu.dense(rule, None, number(0), *of_cpu, gradient, clip, 0, n)
     assert_same_bits(new_values, of_cpu[0])
     assert_same_bits(new_state.ravel(), of_cpu[1])
 

@@ -65,7 +65,7 @@ def exact_zeros(config, z, weights):
 def new_table(config, scalars, dim, storage, compute, sums=None):
     return Table(
         open_backend("cpu", 1), SimpleNamespace(rank=0, size=1), KeyPartition(1, 1), scalars, dim, storage, compute,
-        open_optimizer(config), 5, 0.5, sums,
+        open_optimizer(config), 5, 0.5, sums, own_terms=bool(scalars),
     )  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def _value(kind, value, source, path, metadata):
 
 def _valid(value, source, name, metadata):
     choices = metadata.get("choices")
-    if choices and value not in choices:
+    if choices and value not in choices and not (metadata.get("importable") and ":" in value):
         near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{source}: {name} = {value!r} is not one of {', '.join(map(repr, choices))}{hint}")

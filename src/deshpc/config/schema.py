@@ -7,12 +7,13 @@ choices or the smallest valid value; `load` checks them, `deshpc info --options`
 from dataclasses import dataclass, field
 
 
-def option(default, text, choices=(), minimum=None, above=None, below=None):
+def option(default, text, choices=(), minimum=None, above=None, below=None, importable=False):
     """A dataclass field with a default, its documentation and what values are valid.
 
     minimum : the smallest valid value;  above, below : the value must be greater, or less, than this.
+    importable : package.module:Name is valid beside the choices
     """
-    metadata = {"text": text, "choices": choices, "minimum": minimum, "above": above, "below": below}
+    metadata = {"text": text, "choices": choices, "minimum": minimum, "above": above, "below": below, "importable": importable}
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -94,8 +95,30 @@ class DataConfig:
 class ModelConfig:
     """The model, `[model]`."""
 
-    name: str = option("fm", "lr: linear; fm: factorization machine", choices=("lr", "fm"))
-    dim: int = option(16, "embedding dimension k of fm", minimum=1)
+    name: str = option(
+        "fm",
+        "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
+        "package.module:Class: a definition of your own",
+        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
+        importable=True,
+    )
+    dim: int = option(16, "embedding dimension k", minimum=1)
+    hidden: tuple[int, ...] = option((400, 400, 400), "deep models: widths of the network's hidden layers; dlrm: of the top one's")
+    bottom_hidden: tuple[int, ...] = option((512, 256), "dlrm: widths of the bottom network's layers before the last, which has dim")
+    activation: str = option("relu", "deep models: of hidden layers", choices=("relu", "tanh", "sigmoid"))
+    normalisation: str = option(
+        "none",
+        "deep models: before each hidden activation: layer: over a sample's units; batch: over the global batch, running "
+        "statistics in evaluation",
+        choices=("none", "layer", "batch"),
+    )
+    dropout: float = option(
+        0.0, "deep models: chance of a hidden unit to be zero in training; the same units on any number of ranks",
+        minimum=0.0, below=1.0,
+    )  # fmt: skip
+    cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1)
+    cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
+    cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
     expected_rows: int = option(
         0,
         "rows of the whole run's table for which memory is set aside before training, so that no step waits for the system; "
@@ -162,10 +185,10 @@ class TrainConfig:
         8, "rows that stay together, in their order; 1: every row for itself, read from memory one by one", minimum=1
     )
     exchange: str = option(
-        "allreduce",
-        "allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
+        "auto",
+        "auto: allreduce for lr and fm, rows for deep models; allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
         "samples' sums, gradients are all-gathered; rows: rows travel to the samples, gradients back",
-        choices=("allreduce", "reduce_scatter", "rows"),
+        choices=("auto", "allreduce", "reduce_scatter", "rows"),
     )
     routing: str = option(
         "routed",

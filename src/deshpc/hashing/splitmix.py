@@ -1,7 +1,7 @@
 """Counter-based random numbers: a pure function of 64-bit words, the same on every rank and device.
 
 `mix64` is the output function of SplitMix64 (docs/references.md): mix64(0x9e3779b97f4a7c15 * n) is the
-n-th output of the published generator with seed 0.  `draw64` folds several words, such as
+n-th output of the published generator with seed 0.  `fold_words` folds several words, such as
 (seed, step, sample, unit), into one such number.
 """
 
@@ -34,3 +34,12 @@ def fold(state, word):
 def uniform24(x):
     """The top 24 bits of `x` as a float32 in [-1, 1): symmetric about 0, exact, no rounding anywhere."""
     return (np.float32(np.int64(x >> _S40)) - np.float32(8388607.5)) * np.float32(2.0**-23)
+
+
+@kernel
+def fold_words(seed, *words):
+    """A seed with some integers folded in, one after another, uint64."""
+    state = np.uint64(seed)
+    for word in words:
+        state = fold(state, np.uint64(word))
+    return state

@@ -7,8 +7,8 @@ import numpy as np
 from deshpc.comm.group import Handle, done, slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
+from deshpc.model.tower import TopSamples
 from deshpc.nn.loss import log_loss
-from deshpc.nn.parts import edges, parts_of
 from deshpc.nn.scores import Scores
 from deshpc.table.routed import RoutedBatch
 from deshpc.table.table import ShardRows
@@ -60,7 +60,7 @@ class Forward:
 
 
 class Model:
-    """Operators on one table, their logits added to a bias.
+    """Operators on one table, and what is above their complete states: a sum of logits (`SumTop`) or a tower (`Tower`).
 
     The states of all operators lie side by side in one array (B, s), so that a step makes one aggregating
     collective however many operators there are.
@@ -69,9 +69,9 @@ class Model:
     a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
     """
 
-    def __init__(self, backend, group, routing, exchange, table, operators, parameters, overlaps=False):
+    def __init__(self, backend, group, routing, exchange, table, operators, parameters, top, overlaps=False):
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
-        self.table, self.operators, self.parameters, self.overlaps = table, operators, parameters, overlaps
+        self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps
         self.zero = table.zero
         self.enter = _nowhere
         self.scores = Scores(backend)
@@ -117,7 +117,7 @@ class Model:
         samples = len(routed.labels)
         forward.logit = self._scratch.array("logit", samples, self.zero.dtype)
         forward.gradient = self._scratch.array("gradient", samples, self.zero.dtype)
-        self.operators.finish(forward.state, routed.dense, self.parameters, forward.logit)
+        self.top.forward(forward.state, self._top_samples(forward), forward.logit)
         return forward
 
     def forward(self, batch, train):
@@ -144,17 +144,18 @@ class Model:
     def backward(self, forward):
         """Sum the gradients of all rows and dense parameters, from `forward.gradient`.  Collective."""
         self.enter("backward")
-        if self._fixed:
+        samples, gradient = self._top_samples(forward), forward.gradient
+        if self._fixed and self.top.scaled:
             forward.gradient_scale = self._agree_scale(forward)
-        scale, gradient = forward.gradient_scale, forward.gradient
-        self._sum_bias_gradient(gradient, scale)
-        self.operators.finish_adjoint(forward.state, forward.routed.dense, self.parameters, gradient, scale)
+        forward.state = self.top.backward(forward.state, samples, gradient, forward.gradient_scale)
+        if self._fixed and not self.top.scaled:
+            forward.gradient_scale = self._agree_scale(forward)
         sums = self.parameters.take_sums()
         if self.exchange.whole_top:
             forward.dense = done(sums)
         else:
             forward.dense = self.group.sum_samples(sums, Traffic("dense", "dense", "backward"))
-        self.exchange.backward(forward.prepared, forward.partial_shards, forward.state, scale)
+        self.exchange.backward(forward.prepared, forward.partial_shards, forward.state, forward.gradient_scale)
 
     def update(self, forward):
         """Apply the update rule to the rows that the batch touched and to the dense parameters.  Collective."""
@@ -165,12 +166,11 @@ class Model:
         self.table.update(forward.shards, step, clip, inverse_scale)
         self.parameters.update(step, clip)
 
-    def _sum_bias_gradient(self, gradient, scale):
-        sums, places = self.parameters.sums_of("bias"), edges(len(gradient))
-        self.backend.each(
-            self.backend.loss.sum_gradient,
-            [(gradient, scale, sums, places, a, b) for a, b in parts_of(self.backend.threads)],
-        )
+    def _top_samples(self, forward):
+        """TopSamples of the samples that this rank's top works on."""
+        routed = forward.routed
+        first = 0 if self.exchange.whole_top else self._home_samples(routed)[0]
+        return TopSamples(routed.dense, routed.step, first, forward.prepared.train)
 
     def _clip(self, forward, inverse_scale):
         """Factor of all gradients: at most 1, so that their global norm is at most the optimizer's clip_norm."""
@@ -192,7 +192,7 @@ class Model:
         largest = self._scratch.array("largest values", len(home), np.float64)
         self.backend.loss.largest_values(home.begins, home.ends, home.values, home.dense, largest)
         term, sample = self.operators.largest_term(
-            forward.state, forward.gradient, self.parameters, largest, begin, end
+            forward.partial_shards, forward.state, forward.gradient, self.parameters, largest, begin, end
         )
         return self._fixed.gradient_scale(
             routed.step, self._magnitude(forward), (term, sample - begin + first), home.occurrences + len(home)

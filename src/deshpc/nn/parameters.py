@@ -7,23 +7,33 @@ import numpy as np
 
 from deshpc.nn.parts import PARTS
 
+_VECTOR = 64  # parameters
+
 
 class Parameters:
     """Named arrays inside one flat array of `dtype`, so that one fused exchange or update serves them all."""
 
-    def __init__(self, backend, shapes, dtype, optimizer, sums=None):
+    def __init__(self, backend, shapes, dtype, optimizer, sums=None, slots=None, statistics=()):
         """shapes : {name: shape}, in order; everything starts at zero, optimizer state to fit.
 
         sums : type in which gradients are added up, if not `dtype`
+        slots : a `SlotSums` of the same shapes, for a tower; otherwise sums are kept by parts of the batch
+        statistics : {name: first value} of what is stored beside the parameters, but is none
         """
         sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
         total = sum(sizes.values())
-        self._backend, self._optimizer, self._shapes, self._sizes = backend, optimizer, dict(shapes), sizes
-        self.values, self.gradient = backend.zeros(total, dtype), backend.zeros(total, dtype)
+        statistics = dict(statistics)
+        self._backend, self._optimizer, self._slots = backend, optimizer, slots
+        self._shapes = {**shapes, **{name: one.shape for name, one in statistics.items()}}
+        self._sizes = {**sizes, **{name: one.size for name, one in statistics.items()}}
+        self.values, self.gradient = backend.zeros(sum(self._sizes.values()), dtype), backend.zeros(total, dtype)
         self.state = backend.zeros(optimizer.dense_state_start.planes * total, dtype)
-        self._part_sums = {name: backend.zeros((PARTS, *shape), sums or dtype) for name, shape in shapes.items()}
+        self._part_sums = {} if slots else {name: backend.zeros((PARTS, *shape), sums or dtype) for name, shape in shapes.items()}
         self._sums = backend.zeros(total, sums or dtype)
+        self._lanes = backend.lanes(backend.update.LANES, dtype, dtype) if slots else None
         self._views, self._gradients = self._split(self.values), self._split(self.gradient)
+        for name, first in statistics.items():
+            self.set(name, first)
         self.begin_state()
 
     def __getitem__(self, name):
@@ -46,8 +56,17 @@ class Parameters:
         """The sums (PARTS, ...) of the parameter's gradient over each part of the samples, to be added to; see `nn.parts`."""
         return self._part_sums[name]
 
+    def keep(self, name, value, momentum):
+        """Move a statistic towards a value, by this share of the way."""
+        held = self._views[name]
+        held += momentum * (value - held)
+
     def take_sums(self):
         """The gradient's sums over all parts (n), added in order; the parts' sums become zero.  Valid until the next call."""
+        if self._slots:
+            self._backend.each(self._slots.take, [(self._sums, a, b) for a, b in self._ranges()])
+            self._slots.clear()
+            return self._sums
         begin = 0
         for name, sums in self._part_sums.items():
             end = begin + self._sizes[name]
@@ -65,13 +84,21 @@ class Parameters:
 
         FTRL computes weights from its state, so a state that does not know them would undo them.
         """
-        self._backend.set(self.state, self._optimizer.dense_state_start.of(self._backend.host(self.values)).ravel())
+        learnt = self._backend.host(self.values)[: len(self.gradient)]
+        self._backend.set(self.state, self._optimizer.dense_state_start.of(learnt).ravel())
 
     def update(self, step, clip=1.0):
         """Apply the optimizer once, to `clip` times the gradient.  L1 and L2 do not apply to dense parameters."""
         zero = self.values.dtype.type(0)
         rule = self._optimizer.dense_rule(step, type(zero))
-        self._backend.update.dense(rule, zero, self.values, self.state, self.gradient, type(zero)(clip))
+        arguments = rule, self._lanes, zero, self.values, self.state, self.gradient, type(zero)(clip)
+        self._backend.each(self._backend.update.dense, [(*arguments, a, b) for a, b in self._ranges()])
+
+    def _ranges(self):
+        """(begin, end) of the parameters that each thread works on: whole vectors, so that the bits are the same for any number."""
+        vectors, threads = -(-len(self.gradient) // _VECTOR), self._backend.threads
+        edges = [min(len(self.gradient), vectors * t // threads * _VECTOR) for t in range(threads + 1)]
+        return list(zip(edges, edges[1:], strict=False))
 
     def square_norm(self):
         """Squared norm of the gradient, float64."""
@@ -93,6 +120,8 @@ class Parameters:
     def _split(self, flat):
         views, begin = {}, 0
         for name, shape in self._shapes.items():
+            if begin + self._sizes[name] > len(flat):
+                break  # statistics have no gradient
             views[name] = flat[begin : begin + self._sizes[name]].reshape(shape)
             begin += self._sizes[name]
         return views

@@ -20,3 +20,8 @@ def edges(samples):
 def parts_of(threads):
     """[(first part, last part) of each thread]."""
     return [(PARTS * t // threads, PARTS * (t + 1) // threads) for t in range(threads)]
+
+
+def shares(samples, threads):
+    """[(begin, end) of each thread's samples], where no sum depends on them."""
+    return [(samples * t // threads, samples * (t + 1) // threads) for t in range(threads)]

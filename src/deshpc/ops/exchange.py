@@ -38,7 +38,7 @@ class AllReduce:
 
     def start(self, prepared, scale, direction):
         """Start the all-reduce of partials.  Collective."""
-        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale)
+        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale, stays=self._group.size == 1)
         traffic = Traffic(self._operators.name, "partials", direction)
         return self._group.sum_samples(state, traffic).then(lambda whole: (whole, prepared.shards))
 
@@ -119,7 +119,7 @@ class RowExchange:
             shards = self._backend.each(
                 lambda s, keys: self._home_rows(s, keys, received, requests.asking, row_bytes), list(enumerate(requests.home))
             )
-            return self._operators.partial(shards, len(prepared.routed.home), scale), shards
+            return self._operators.partial(shards, len(prepared.routed.home), scale, stays=True), shards
 
         return travelling.then(compute)
 
@@ -161,8 +161,13 @@ class RowExchange:
         places = self._addresses("addresses", s, received, asking, row_bytes)
         addresses = self._backend.rows.home_addresses(self._layout, places, self._threads[s])
         sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
-        grouping = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, self._threads[s])
-        return ShardRows(keys.offsets, keys.occurrences, keys.values, addresses, False, grouping, self._threads[s], *sums)
+        grouping, fields = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, self._threads[s]), None
+        if self._table.by_field:
+            fields = self._threads[s].array("fields", keys.unique, np.uint16)
+            self._backend.rows.requested_fields(keys.counts, fields)
+        return ShardRows(
+            keys.offsets, keys.occurrences, keys.values, addresses, fields, False, grouping, self._threads[s], *sums
+        )
 
     def _message(self, name, counts, size):
         return self._scratch.array(name, int(counts.sum()) * size, np.uint8)
@@ -183,7 +188,3 @@ class RowExchange:
 
 EXCHANGES = {"allreduce": AllReduce, "reduce_scatter": ReduceScatter, "rows": RowExchange}
 
-
-def open_exchange(name, backend, group, operators):
-    """The exchange that a configuration names.  One rank has all rows and all samples: nothing to exchange."""
-    return EXCHANGES["allreduce" if group.size == 1 else name](backend, group, operators)

@@ -16,7 +16,7 @@ class FM:
     """The FM operator; its table has one linear and `dim` embedding weights a row."""
 
     name = "fm"
-    scalars = 1
+    scalars, own_terms, by_field = 1, True, False
 
     def __init__(self, backend, n_dense, compute, lanes, dim, seed, init_std):
         self._backend, self.zero, self.dim, self.width = backend, np.dtype(compute).type(0), dim, dim + 1

@@ -12,7 +12,7 @@ class Linear:
     """The linear operator; its table has one linear weight a row."""
 
     name = "linear"
-    scalars, dim, width = 1, 0, 1
+    scalars, dim, width, own_terms, by_field = 1, 0, 1, False, False
 
     def __init__(self, backend, n_dense, compute):
         self._backend, self.zero = backend, np.dtype(compute).type(0)

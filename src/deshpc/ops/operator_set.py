@@ -20,8 +20,11 @@ class OperatorSet:
         """s, numbers of a sample's state."""
         return self._columns[-1]
 
-    def partial(self, shards, samples, scale):
-        """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call."""
+    def partial(self, shards, samples, scale, stays=False):
+        """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call.
+
+        stays : the partials are complete and go nowhere
+        """
         states = [
             self._scratch.array(f"state {i}", (samples, self.width), self.table.sums_type) for i in range(len(shards))
         ]
@@ -63,7 +66,7 @@ class OperatorSet:
         )
         return worst(one for of_shard in found for one in of_shard)
 
-    def largest_term(self, state, gradient, parameters, largest_values, begin, end):
+    def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
         """(bound of all |terms| of gradient sums of samples begin .. end, its sample); NaN counts as largest."""
         return worst(
             operator.largest_term(state, column, gradient, parameters, largest_values, begin, end)

@@ -40,7 +40,7 @@ class _Requests:
             self._backend.rows.group_requests(keys, fields, ranks, counts, places, begins, message)
             self._backend.routing.through(occurrences, places)
 
-        return counts, write, HomeKeys(found.offsets, occurrences, found.values, len(keys))
+        return counts, write, HomeKeys(found.offsets, occurrences, found.values, len(keys), counts)
 
     def _count(self, home, asking, direction):
         """Note how many keys this rank asks for, and of whom."""

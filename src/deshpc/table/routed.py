@@ -43,12 +43,14 @@ class HomeKeys:
 
     offsets : (b + 1) int64;  occurrences : (nnz) int32, place in the list of unique keys;  values : of these
     unique : length of that list, which is grouped by owner rank, inside a rank as the request lists them
+    counts : (N, F) int32, keys of each owner rank and field, in which order the list has them
     """
 
     offsets: np.ndarray
     occurrences: np.ndarray
     values: np.ndarray | None
     unique: int
+    counts: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
-    addresses (distinct) int64, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows
+    addresses (distinct) int64, fields (distinct) uint16 or None: of the rows, where operators ask for them, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows
     travel, an occurrence is a requested key, and there are no offsets.
     grouping : occurrences by distinct row, where the backend adds them up so
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
@@ -28,6 +28,7 @@ class ShardRows:
     local: np.ndarray
     values: np.ndarray | None
     addresses: np.ndarray
+    fields: np.ndarray | None
     in_order: bool
     grouping: object
     scratch: object
@@ -39,13 +40,20 @@ class ShardRows:
 class Table:
     """Rows `[w, v_1 .. v_dim]` (w only if `scalars` = 1) split by `partition`; this rank holds its shards."""
 
-    def __init__(self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None):
-        """precision : type of weights and state;  compute : of arithmetic;  sums : of sums, if not as compute."""
+    def __init__(
+        self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
+        own_terms=True, by_field=False,
+    ):  # fmt: skip
+        """precision : type of weights and state;  compute : of arithmetic;  sums : of sums, if not as compute
+
+        own_terms : an embedding's gradient has the term - v sum g x^2;  by_field : operators ask for the rows' fields
+        """
         self._backend, self._group, self._partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
         self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
         self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
+        self._own_terms, self.by_field = own_terms, by_field
         self._start = Initialisation(seed, init_std, optimizer.state_start)
         self._shards = [Shard(backend, self.layout, self._start) for _ in range(partition.shards)]
         self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
@@ -139,11 +147,14 @@ class Table:
             if owned.occurrences is not None:
                 self._backend.routing.through(owned.occurrences, found.local)
                 local = owned.occurrences
-        scratch, grouping = next(self._scratch[s]), None
+        scratch, grouping, fields = next(self._scratch[s]), None, None
+        if self.by_field and offsets is not None:
+            fields = scratch.array("fields", found.distinct, np.uint16)
+            self._backend.lookup.row_fields(found.addresses, self.layout.tail, fields)
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
         sums = self.zero_sums(scratch, found.distinct, weighted)
-        return ShardRows(offsets, local, values, found.addresses, offsets is not None, grouping, scratch, *sums)
+        return ShardRows(offsets, local, values, found.addresses, fields, offsets is not None, grouping, scratch, *sums)
 
     def zero_sums(self, buffers, rows, weighted):
         """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""
@@ -151,7 +162,7 @@ class Table:
         return (
             buffers.zeros("scalar", rows, kind) if self.layout.scalars else None,
             buffers.zeros("vector", (rows, dim), kind) if dim else None,
-            buffers.zeros("self", rows, kind) if dim and weighted else None,
+            buffers.zeros("self", rows, kind) if dim and self._own_terms and (weighted or not self.layout.scalars) else None,
         )
 
     def _update(self, shard, rule, step, clip, l2, inverse_scale):
@@ -172,4 +183,4 @@ class Table:
     def _sums_of(self, shard):
         """Scalar, vector and self sums as kernels take them: where all values are 1, sums of g x^2 are those of g x."""
         own = shard.scalar_sums if shard.self_sums is None else shard.self_sums
-        return shard.scalar_sums, shard.vector_sums, own if self.layout.dim else None
+        return shard.scalar_sums, shard.vector_sums, own if self.layout.dim and self._own_terms else None

@@ -16,6 +16,7 @@ from deshpc.errors import LaunchError
 from deshpc.hashing.partition import KeyPartition
 from deshpc.jit import cache_directory
 from deshpc.model.build import build_model
+from deshpc.model.combinations import exchange_name
 from deshpc.ops.exchange import EXCHANGES
 from deshpc.table.routing import routings
 from deshpc.training.step import step
@@ -126,7 +127,7 @@ def warm_up(config, sample, backend, source):
     group = Group(MPI.COMM_SELF)
     group.door = open_door(backend)
     model = build_model(config, backend, group, source.n_fields, source.n_dense, total_steps=1)
-    model.exchange = EXCHANGES[config.train.exchange](backend, group, model.operators)
+    model.exchange = EXCHANGES[exchange_name(config)](backend, group, model.operators)
     few, partition = sample.head(rows), KeyPartition(1, backend.threads)
     for kind in routings(model.exchange):
         model.routing = kind(backend, group, partition, source.n_fields, model.exchange)

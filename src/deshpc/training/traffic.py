@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.errors import DeshpcError
+from deshpc.model.combinations import exchange_name
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 
@@ -95,6 +96,6 @@ def _run(session, train_set, steps, samples):
         samples=samples, fields=session.input.n_fields, n_dense=train_set.n_dense,
         dense_parameters=len(model.parameters.values), value_width=train_set.value_width,
         state_width=model.width, row_width=layout.weights, dim=layout.dim,
-        row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=train.exchange,
+        row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange_name(session.config),
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
     )  # fmt: skip

@@ -2,7 +2,20 @@
 
 import numpy as np
 
-from deshpc.backend.cpu import fm, linear, lookup, loss, routing, rows, table, update
+from deshpc.backend.cpu import (
+    bi_interaction,
+    dense,
+    fm,
+    interaction,
+    linear,
+    lookup,
+    loss,
+    pool,
+    routing,
+    rows,
+    table,
+    update,
+)
 from deshpc.backend.cpu.buffers import Buffers, aligned
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.team import Team
@@ -14,7 +27,8 @@ class CpuBackend:
     """NumPy arrays, Numba kernels, `threads` threads."""
 
     name, device = "cpu", None
-    fm, linear, lookup, loss, routing, rows, table, update = fm, linear, lookup, loss, routing, rows, table, update
+    bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
+    loss, pool, routing, rows, table, update = loss, pool, routing, rows, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
 

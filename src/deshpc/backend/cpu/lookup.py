@@ -21,13 +21,14 @@ from deshpc.backend.cpu.table import (
     LIVE,
     MARKS_AT,
     NEXT,
+    RECORDS_AHEAD,
     ROWS_AT,
     TICKET,
     record_address,
     write_new_record,
 )  # fmt: skip
 from deshpc.backend.cpu.values import copy_value
-from deshpc.backend.record import CACHE_LINE
+from deshpc.backend.record import CACHE_LINE, FIELD
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
 
@@ -49,6 +50,15 @@ PROGRESS = 7
 
 def group(offsets, local, addresses, buffers):
     """Occurrences by distinct key, for sums per key: none, they are added in the order in which they come."""
+
+
+@kernel
+def row_fields(addresses, tail, fields):
+    """fields (distinct) uint16 of the rows whose records are at these addresses; tail : of the `RecordLayout`."""
+    last = len(addresses) - 1
+    for c in range(len(addresses)):
+        prefetch_read(at(addresses, min(c + RECORDS_AHEAD, last)) + tail + FIELD)
+        put(fields, c, np.uint16(load(at(addresses, c) + tail + FIELD, np.uint32(0))))
 
 
 def place_of(places, j):

@@ -47,6 +47,12 @@ def group_requests(unique_keys, unique_fields, unique_ranks, counts, places, beg
         store(base + begins[r] + 8 * (place - first[r]), unique_keys[u])
 
 
+def requested_fields(counts, fields):
+    """fields (unique) uint16 : of all requested keys, in their order; counts (N, F) int32."""
+    numbers = np.arange(counts.shape[1], dtype=np.uint16)
+    fields[:] = np.repeat(np.tile(numbers, len(counts)), counts.ravel())
+
+
 @kernel
 def read_requests(message, begins, counts, keys, fields):
     """Copy the requests of all home ranks to one shard out, home by home; begins (N) bytes, counts (N, F) int32."""
@@ -99,18 +105,20 @@ def send_gradients(dim, scalar_sums, vector_sums, self_sums, send_self, targets)
     """Write each unique row's sums to its place (scalar, vector, then self if send_self) and leave the sums zero."""
     for c in range(len(targets)):
         target = at(targets, c)
-        scalar = at(scalar_sums, c)
-        nothing, size = cast(0, scalar), size_of(scalar)
-        store(target, scalar)
-        put(scalar_sums, c, nothing)
+        if scalar_sums is not None:
+            store(target, at(scalar_sums, c))
+            target += size_of(at(scalar_sums, c))
+            put(scalar_sums, c, cast(0, at(scalar_sums, c)))
         if vector_sums is not None:
+            like = at(vector_sums, 0)
+            nothing, size = cast(0, like), size_of(like)
             sums = address_of(vector_sums, 0) + c * dim * size
             for i in range(dim):
-                store(target + (1 + i) * size, load(sums + i * size, scalar))
+                store(target + i * size, load(sums + i * size, like))
                 store(sums + i * size, nothing)
             if self_sums is not None:
                 if send_self:
-                    store(target + (1 + dim) * size, at(self_sums, c))
+                    store(target + dim * size, at(self_sums, c))
                 put(self_sums, c, nothing)
 
 
@@ -133,13 +141,16 @@ def add_gradients(sources, dim, local, scalar_sums, vector_sums, self_sums):
     for j in range(len(local)):
         source = at(sources, j)
         c = np.int64(at(local, j))
-        scalar = at(scalar_sums, c)
-        size = size_of(scalar)
-        put(scalar_sums, c, scalar + load(source, scalar))
+        if scalar_sums is not None:
+            scalar = at(scalar_sums, c)
+            put(scalar_sums, c, scalar + load(source, scalar))
+            source += size_of(scalar)
         if vector_sums is not None:
+            like = at(vector_sums, 0)
+            size = size_of(like)
             sums = address_of(vector_sums, 0) + c * dim * size
             for i in range(dim):
                 place = sums + i * size
-                store(place, load(place, scalar) + load(source + (1 + i) * size, scalar))
+                store(place, load(place, like) + load(source + i * size, like))
             if self_sums is not None:
-                put(self_sums, c, at(self_sums, c) + load(source + (1 + dim) * size, scalar))
+                put(self_sums, c, at(self_sums, c) + load(source + dim * size, like))

@@ -11,7 +11,7 @@ import numpy as np
 from deshpc.backend.cpu.generic import multiply_add, read, spread, write
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.rules import new_weight
-from deshpc.backend.cpu.simd import astore, vfma, vsplat, vsum, vwide
+from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
 from deshpc.backend.cpu.sums import sload, szero, total_value, vector_value
 from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
 from deshpc.jit import kernel
@@ -117,14 +117,26 @@ def square_norm(numbers):
     return float(np.square(numbers, dtype=np.float64).sum())
 
 
+LANES = 16
+"""Dense parameters that are updated at once, where they are many."""
+
+
 @kernel
-def dense(rule, zero, values, state, gradient, clip):
-    """Apply `rule` to flat dense parameters, with gradient  clip gradient.
+def dense(rule, lanes, zero, values, state, gradient, clip, begin, end):
+    """Apply `rule` to the flat dense parameters begin .. end, with gradient  clip gradient.
 
     values, gradient (n), state (planes n), plane after plane: of the compute type
+    lanes : of LANES numbers, or None: then each product is rounded by itself
     """
-    size = size_of(zero)
-    for i in range(len(values)):
+    size, n = size_of(zero), len(gradient)
+    if lanes is not None:
+        whole = begin + (end - begin) // LANES * LANES
+        for i in range(begin, whole, LANES):
+            place, weight = address_of(state, 0) + i * size, address_of(values, 0) + i * size
+            slope = aload(lanes, address_of(gradient, 0) + i * size) * vsplat(lanes, clip)
+            astore(weight, new_weight(rule, lanes, zero, zero, aload(lanes, weight), slope, place, n * size))
+        begin = whole
+    for i in range(begin, end):
         place = address_of(state, 0) + i * size
-        whole = clip * at(gradient, i)
-        put(values, i, new_weight(rule, None, zero, zero, at(values, i), whole, place, len(values) * size))
+        slope = clip * at(gradient, i)
+        put(values, i, new_weight(rule, None, zero, zero, at(values, i), slope, place, n * size))

@@ -55,7 +55,8 @@ class UpdateOperations:
         self._squares(numbers.size, numbers, result)
         return float(self._device.to_host(result).sum())
 
-    def dense(self, rule, zero, values, state, gradient, clip):
+    def dense(self, rule, lanes, zero, values, state, gradient, clip, begin, end):
+        """All parameters at once: lanes is None, and begin .. end are all."""
         numbers, fields = elementwise.RULES.index(type(rule).__name__), self._fields(rule, zero)
         self._dense(values.size, np.int32(numbers), fields, clip, values, state, gradient)
 

@@ -1,0 +1,105 @@
+"""Sums and sums of squares of a sample's embeddings, coordinate by coordinate, CPU.  See `ops.bi_interaction`.
+
+Columns of the state: c, A (k), Q (k).  Arguments are those of `pool`, without fields.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for
+from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
+from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
+from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload
+from deshpc.backend.cpu.values import embedding_value, linear_value
+from deshpc.backend.record import CACHE_LINE, EMBEDDING
+from deshpc.jit import kernel
+
+
+@kernel
+def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, state, width, begin, end):
+    """c += sum w xl, A += sum v x, Q += sum v^2 x^2 over own occurrences of samples begin .. end."""
+    last = len(local) - 1
+    lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    size = size_of(at(state, 0))
+    for i in range(begin, end):
+        scalar, place = at(state, i * width), address_of(state, 0) + (i * width + 1) * size
+        total, squares = sload(lanes, place), sload(lanes, place + dim * size)
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
+            record = at(addresses, np.int64(at(local, j)))
+            v = vload(lanes, record + EMBEDDING) * vsplat(lanes, embedding_value(values, j, zero))
+            total = accumulate(total, v, scale)
+            squares = accumulate_product(squares, v, v, scale)
+            weight = cast(load(record + EMBEDDING - size_of(number), number), zero)
+            scalar = accumulate_product(scalar, weight, linear_value(values, j, zero), scale)
+        put(state, i * width, scalar)
+        astore(place, total)
+        astore(place + dim * size, squares)
+
+
+@kernel
+def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, addresses, state, width, scalar_sums, vector_sums):
+    """vector_sums[c] += x dA + 2 x^2 v dQ, scalar_sums[c] += g xl, for every own occurrence of distinct key c."""
+    sums, sum_bytes, size = address_of(vector_sums, 0), dim * size_of(at(vector_sums, 0)), size_of(zero)
+    two = cast(2, zero)
+    for i in range(len(offsets) - 1):
+        g, place = at(state, i * width), address_of(state, 0) + (i * width + 1) * size
+        of_total, of_squares = aload(lanes, place), aload(lanes, place + dim * size)
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            c = np.int64(at(local, j))
+            x = embedding_value(values, j, zero)
+            v = vload(lanes, at(addresses, c) + EMBEDDING)
+            slope = vfma(v * vsplat(lanes, two * x), of_squares, of_total)
+            target = sums + c * sum_bytes
+            astore(target, accumulate_product(sload(lanes, target), slope, vsplat(lanes, x), scale))
+            put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, linear_value(values, j, zero), scale))
+
+
+@kernel
+def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
+    """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
+
+    Bounds: sum |w xl|, sum |v| |x| and sum |v|^2 x^2, with |v| the embedding's norm.
+    """
+    worst, where = 0.0, 0
+    for i in range(len(offsets) - 1):
+        total, squares, scalar = 0.0, 0.0, 0.0
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            record = at(addresses, np.int64(at(local, j)))
+            v = vload(lanes, record + EMBEDDING)
+            x, xl = embedding_value(values, j, 0.0), linear_value(values, j, 0.0)
+            square = np.float64(vsum(v * v)) * x * x
+            squares += square
+            total += np.sqrt(square)
+            scalar += abs(np.float64(load(record + EMBEDDING - size_of(number), number)) * xl)
+        size = max(total, max(squares, scalar))
+        whole = squares + scalar
+        if whole != whole or not size <= worst:
+            worst, where = whole if whole != whole else size, i
+            if worst != worst:
+                break
+    return worst, where
+
+
+@kernel
+def largest_term(lanes, number, zero, dim, offsets, local, values, addresses, gradient, width):
+    """(largest |term| of the sums of gradients of a shard's rows, its sample); the first NaN wins.
+
+    gradient : (n, width), of the states.  Terms are g xl and x (dA + 2 x v dQ), each bounded by norms.
+    """
+    worst, where = 0.0, 0
+    for i in range(len(offsets) - 1):
+        g, of_total, of_squares = abs(float(gradient[i, 0])), 0.0, 0.0
+        for c in range(dim):
+            of_total = max(of_total, abs(float(gradient[i, 1 + c])))
+            of_squares = max(of_squares, abs(float(gradient[i, 1 + dim + c])))
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            v = vload(lanes, at(addresses, np.int64(at(local, j))) + EMBEDDING)
+            x, xl = abs(float(embedding_value(values, j, 0.0))), abs(float(linear_value(values, j, 0.0)))
+            norm = np.sqrt(np.float64(vsum(v * v)))
+            term = max(g * xl, x * (of_total + 2.0 * x * norm * of_squares))
+            whole = g + of_total + of_squares + norm
+            if whole != whole or not term <= worst:
+                worst, where = whole if whole != whole else term, i
+                if worst != worst:
+                    return worst, where
+    return worst, where

@@ -1,0 +1,178 @@
+"""Interactions of embeddings that lie side by side in a sample's row, CPU.  See `nn.pairs`, `nn.dots` and `nn.cross`.
+
+A matrix is given by the address of its first number and the bytes from one row to the next: the rows of a tower's input hold
+more than its embeddings.  All numbers are of the compute type; `lanes` are of it too.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of, store
+from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum
+from deshpc.jit import kernel
+
+
+@kernel
+def sum_fields(lanes, zero, dim, n_fields, x, row, total):
+    """total (n, dim) += the sum of the n_fields embeddings of each row of x."""
+    size = size_of(zero)
+    for i in range(len(total)):
+        place = address_of(total, 0) + i * dim * size
+        sums = aload(lanes, place)
+        for f in range(n_fields):
+            sums = sums + aload(lanes, x + i * row + f * dim * size)
+        astore(place, sums)
+
+
+@kernel
+def half_squares(lanes, zero, dim, total, result):
+    """result (n) += |total_i|^2 / 2, of total (n, dim)."""
+    half = vsplat(lanes, cast(0.5, zero))
+    for i in range(len(total)):
+        sums = aload(lanes, address_of(total, 0) + i * dim * size_of(zero))
+        put(result, i, at(result, i) + vsum(sums * sums * half))
+
+
+@kernel
+def add_to_fields(lanes, zero, dim, n_fields, upstream, fresh, gradient, row):
+    """gradient_if = (or +=, unless fresh) upstream_i for each of the n_fields embeddings; upstream (n, dim)."""
+    size = size_of(zero)
+    for i in range(len(upstream)):
+        one = aload(lanes, address_of(upstream, 0) + i * dim * size)
+        for f in range(n_fields):
+            place = gradient + i * row + f * dim * size
+            astore(place, one if fresh else one + aload(lanes, place))
+
+
+@kernel
+def dots(zero, dim, n_fields, x, row, last, result, first):
+    """result[i, first ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of x, and `last` (n, dim).
+
+    Pairs come in the order (1, 0), (2, 0), (2, 1), ...; result (n, >= first + pairs)
+    """
+    size, vectors = size_of(zero), n_fields + 1
+    by_coordinate = np.empty((dim, vectors), last.dtype)
+    sums = np.empty(vectors, last.dtype)
+    for i in range(len(last)):
+        for f in range(n_fields):
+            for c in range(dim):
+                by_coordinate[c, f] = load(x + i * row + (f * dim + c) * size, zero)
+        for c in range(dim):
+            by_coordinate[c, n_fields] = last[i, c]
+        place = first
+        for f in range(1, vectors):
+            sums[:f] = zero
+            for c in range(dim):
+                one = by_coordinate[c, f]
+                for h in range(f):  # vectors, not coordinates, side by side: no sum across lanes
+                    sums[h] += one * by_coordinate[c, h]
+            for h in range(f):
+                result[i, place + h] = sums[h]
+            place += f
+
+
+@kernel
+def dots_adjoint(lanes, zero, dim, n_fields, x, row, last, upstream, first, gradient, gradient_row, fresh, last_gradient):
+    """Adjoint of `dots`: gradient_f (+)= sum_h u_fh e_h for the vectors of x, last_gradient (n, dim) += that of `last`."""
+    size, vectors = size_of(zero), n_fields + 1
+    symmetric = np.zeros((vectors, vectors), last.dtype)
+    for i in range(len(last)):
+        place = first
+        for f in range(1, vectors):
+            for h in range(f):
+                symmetric[f, h] = upstream[i, place + h]
+                symmetric[h, f] = upstream[i, place + h]
+            place += f
+        whole = address_of(last, 0) + i * dim * size
+        for f in range(vectors):
+            total = aload(lanes, whole) * vsplat(lanes, at(symmetric, f * vectors + n_fields))
+            for h in range(n_fields):
+                total = vfma(aload(lanes, x + i * row + h * dim * size), vsplat(lanes, at(symmetric, f * vectors + h)), total)
+            if f == n_fields:
+                target = address_of(last_gradient, 0) + i * dim * size
+                astore(target, total + aload(lanes, target))
+            else:
+                target = gradient + i * gradient_row + f * dim * size
+                astore(target, total if fresh else total + aload(lanes, target))
+
+
+@kernel
+def cross(lanes, step, zero, d, x0, x0_row, x, x_row, z, bias, result):
+    """z += bias;  result = x0 z + x, of d columns each.  z, result (n, d); `step` : the number of lanes."""
+    size = size_of(zero)
+    for i in range(len(z)):
+        of_z, of_result = address_of(z, 0) + i * d * size, address_of(result, 0) + i * d * size
+        of_x0, of_x, of_bias = x0 + i * x0_row, x + i * x_row, address_of(bias, 0)
+        whole = d // step * step
+        for j in range(0, whole * size, step * size):
+            one = aload(lanes, of_z + j) + aload(lanes, of_bias + j)
+            astore(of_z + j, one)
+            astore(of_result + j, vfma(aload(lanes, of_x0 + j), one, aload(lanes, of_x + j)))
+        for j in range(whole * size, d * size, size):
+            one = load(of_z + j, zero) + load(of_bias + j, zero)
+            store(of_z + j, one)
+            store(of_result + j, load(of_x0 + j, zero) * one + load(of_x + j, zero))
+
+
+@kernel
+def cross_adjoint(lanes, step, zero, d, x0, x0_row, z, upstream, bias_sum, gradient, gradient_row, columns, fresh):
+    """gradient (+)= upstream z, of the first `columns` columns;  z = upstream x0, bias_sum (d) = its sum over samples."""
+    size = size_of(zero)
+    bias_sum[:] = zero
+    for i in range(len(z)):
+        of_z, of_upstream = address_of(z, 0) + i * d * size, address_of(upstream, 0) + i * d * size
+        of_x0, of_gradient, of_bias = x0 + i * x0_row, gradient + i * gradient_row, address_of(bias_sum, 0)
+        inside, whole = columns // step * step * size, d // step * step * size
+        for j in range(0, whole, step * size):
+            g = aload(lanes, of_upstream + j)
+            if j < inside:
+                slope = g * aload(lanes, of_z + j)
+                astore(of_gradient + j, slope if fresh else slope + aload(lanes, of_gradient + j))
+            elif j < columns * size:
+                for part in range(j, columns * size, size):
+                    slope = load(of_upstream + part, zero) * load(of_z + part, zero)
+                    store(of_gradient + part, slope if fresh else slope + load(of_gradient + part, zero))
+            dz = g * aload(lanes, of_x0 + j)
+            astore(of_z + j, dz)
+            astore(of_bias + j, aload(lanes, of_bias + j) + dz)
+        for j in range(whole, d * size, size):
+            g = load(of_upstream + j, zero)
+            if j < columns * size:
+                slope = g * load(of_z + j, zero)
+                store(of_gradient + j, slope if fresh else slope + load(of_gradient + j, zero))
+            dz = g * load(of_x0 + j, zero)
+            store(of_z + j, dz)
+            store(of_bias + j, load(of_bias + j, zero) + dz)
+
+
+@kernel
+def cross_scalars(zero, products, constants, last_constant, scalars, logit):
+    """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + last_constant.
+
+    products (n, L + 1) : s_0 .. s_{L-1}, s_out;  constants (L) : B_l . w_l;  scalars (n, L + 1)
+    a_0 = 1, a_{l+1} = a_l (1 + s_l) + B_l . w_l
+    """
+    layers = len(constants)
+    for i in range(len(products)):
+        a = cast(1, zero)
+        scalars[i, 0] = a
+        for layer in range(layers):
+            a = a * (cast(1, zero) + products[i, layer]) + constants[layer]
+            scalars[i, layer + 1] = a
+        logit[i] += a * products[i, layers] + last_constant
+
+
+@kernel
+def cross_scalars_adjoint(zero, products, scalars, upstream, slopes, constant_sums):
+    """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by B_l . w_l and by last_constant."""
+    layers = len(constant_sums) - 1
+    constant_sums[:] = zero
+    for i in range(len(products)):
+        g = upstream[i]
+        slopes[i, layers] = g * scalars[i, layers]
+        constant_sums[layers] += g
+        da = g * products[i, layers]
+        for back in range(layers):
+            layer = layers - 1 - back
+            constant_sums[layer] += da
+            slopes[i, layer] = da * scalars[i, layer]
+            da *= cast(1, zero) + products[i, layer]

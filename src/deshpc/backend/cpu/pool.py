@@ -1,0 +1,136 @@
+"""Embeddings of a sample added up field by field, CPU.  See `ops.pool`.
+
+Columns of the state: c at `column` if there is one, the sum E_f of field f at columns[f] .. columns[f] + k.  An occurrence
+multiplies its embedding by x and its linear weight by xl, see `backend.values`.  Rows of the state are `width` numbers apart.
+"""
+
+import numpy as np
+
+from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for
+from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
+from deshpc.backend.cpu.simd import aload, astore, vload, vsplat, vsum
+from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload
+from deshpc.backend.cpu.values import embedding_value, linear_value
+from deshpc.backend.record import CACHE_LINE, EMBEDDING
+from deshpc.jit import kernel
+
+
+@kernel
+def clear(state, columns, begin, end):
+    """Set the first `columns` numbers of samples begin .. end to zero."""
+    for i in range(begin, end):
+        for c in range(columns):
+            state[i, c] = 0
+
+
+@kernel
+def partial(
+    lanes, number, zero, scale, dim, linear, squares, offsets, local, values, fields, addresses, columns, state, width, column,
+    begin, end,
+):  # fmt: skip
+    """E_f += sum v x, c += sum (w xl if linear, - |v|^2 x^2 / 2 if squares) over own occurrences of samples begin .. end.
+
+    fields (distinct) uint16 : of each row;  columns (F) int64;  state : (B, width) of the accumulation type
+    Everything else as in `fm.partial`.
+    """
+    last = len(local) - 1
+    lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    halves = vsplat(lanes, cast(0.5, zero))
+    nothing = cast(0, at(state, 0))
+    size = size_of(nothing)
+    base = address_of(state, 0)
+    for i in range(begin, end):
+        row, scalar = base + i * width * size, nothing
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
+            c = np.int64(at(local, j))
+            record = at(addresses, c)
+            v = vload(lanes, record + EMBEDDING) * vsplat(lanes, embedding_value(values, j, zero))
+            place = row + at(columns, np.int64(at(fields, c))) * size
+            astore(place, accumulate(sload(lanes, place), v, scale))
+            if linear:
+                weight = cast(load(record + EMBEDDING - size_of(number), number), zero)
+                scalar = accumulate_product(scalar, weight, linear_value(values, j, zero), scale)
+            if squares:
+                scalar = accumulate(scalar, -vsum(v * v * halves), scale)
+        if linear or squares:
+            put(state, i * width + column, at(state, i * width + column) + scalar)
+
+
+@kernel
+def partial_adjoint(
+    lanes, zero, scale, dim, offsets, local, values, fields, columns, state, width, column, scalar_sums, vector_sums, self_sums
+):
+    """For every own occurrence of distinct key c: vector_sums[c] += x dE_f, scalar_sums[c] += g xl, self_sums[c] += g x^2.
+
+    state : (B, width) of the compute type holds g = dc and dE;  the sums : of the accumulation type, None where not wanted
+    """
+    base, sums = address_of(state, 0), address_of(vector_sums, 0)
+    size, sum_bytes = size_of(zero), dim * size_of(at(vector_sums, 0))
+    for i in range(len(offsets) - 1):
+        row, g = base + i * width * size, at(state, i * width + column)
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            c = np.int64(at(local, j))
+            x, place = embedding_value(values, j, zero), sums + c * sum_bytes
+            upstream = aload(lanes, row + at(columns, np.int64(at(fields, c))) * size)
+            astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
+            if scalar_sums is not None:
+                put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, linear_value(values, j, zero), scale))
+            if self_sums is not None:
+                put(self_sums, c, accumulate_product(at(self_sums, c), g * x, x, scale))
+
+
+@kernel
+def magnitude(lanes, number, zero, dim, linear, squares, n_fields, offsets, local, values, fields, addresses):
+    """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
+
+    Of each field sum |v| |x| with |v| the embedding's norm, and of c the sum of |w xl| and |v|^2 x^2 / 2.
+    """
+    worst, where = 0.0, 0
+    of_field = np.zeros(n_fields)
+    for i in range(len(offsets) - 1):
+        scalar, largest = 0.0, 0.0
+        of_field[:] = 0.0
+        for j in range(at(offsets, i), at(offsets, i + 1)):
+            c = np.int64(at(local, j))
+            record = at(addresses, c)
+            v = vload(lanes, record + EMBEDDING)
+            x, xl = embedding_value(values, j, 0.0), linear_value(values, j, 0.0)
+            square = np.float64(vsum(v * v)) * x * x
+            f = np.int64(at(fields, c))
+            of_field[f] += np.sqrt(square)
+            largest = max(largest, of_field[f])
+            scalar += square * 0.5 if squares else 0.0 * square
+            if linear:
+                scalar += abs(np.float64(load(record + EMBEDDING - size_of(number), number)) * xl)
+        size = max(largest, scalar)
+        if scalar != scalar or not size <= worst:
+            worst, where = scalar if scalar != scalar else size, i
+            if worst != worst:
+                break
+    return worst, where
+
+
+@kernel
+def largest_term(gradient, width, largest_values, begin, end):
+    """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
+
+    gradient : (n, >= width), of the states;  largest_values : (end - begin) float64, the largest |x| or |xl| of each sample
+    Terms are x dE, g xl and g x^2.
+    """
+    worst, where = 0.0, begin
+    for i in range(begin, end):
+        x = max(1.0, at(largest_values, i - begin))
+        total = 0.0
+        for c in range(width):
+            number = abs(float(gradient[i, c]))
+            if not number <= total:
+                total = number
+                if number != number:
+                    break
+        term = total * x * x
+        if not term <= worst:
+            worst, where = term, i
+            if worst != worst:
+                break
+    return worst, where

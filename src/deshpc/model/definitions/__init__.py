@@ -1,0 +1,50 @@
+"""Deep models, one short file each: which partials of rows a model needs, and the tower above them."""
+
+import importlib
+from typing import NamedTuple
+
+from deshpc.errors import ConfigError
+
+DEFINITIONS = {
+    "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
+}  # fmt: skip
+"""{model.name: class in the module of that name}."""
+
+
+class Setting(NamedTuple):
+    """What a definition is made for.
+
+    backend, values : where layers compute, and the `FirstValues` in which they declare parameters
+    model, seed, compute : ModelConfig; of the run; type of arithmetic
+    n_fields F, n_dense, dim k : of the data and the embeddings
+    """
+
+    backend: object
+    values: object
+    model: object
+    seed: int
+    compute: str
+    n_fields: int
+    n_dense: int
+    dim: int
+
+    @property
+    def inputs(self):
+        """Numbers of x_0: all pooled embeddings and the dense features."""
+        return self.n_fields * self.dim + self.n_dense
+
+    @property
+    def factor_bound(self):
+        """First factors of dense features are uniform in +- this, as a table starts its rows."""
+        return 3**0.5 * self.model.init_std
+
+
+def definition_class(name):
+    """The class that `model.name` names: one of DEFINITIONS, or package.module:Class of the user's own."""
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"model.name = {name!r} cannot be imported: {error}") from None
+    return getattr(importlib.import_module(f"{__name__}.{name}"), DEFINITIONS[name])

@@ -1,0 +1,24 @@
+"""Neural factorization machine [He 2017]: logit = bias + sum w x + w_d . dense + MLP(sum_{i<j} x_i v_i * x_j v_j)."""
+
+from deshpc.model.definitions.definition import Definition
+from deshpc.nn.dense import Dense
+from deshpc.nn.logit import Logit
+from deshpc.nn.mlp import MLP
+from deshpc.nn.pairs import BiInteraction
+
+
+class NFM(Definition):
+    operator, linear = "bi_interaction", True
+
+    def __init__(self, setting):
+        backend, values = setting.backend, setting.values
+        self._pairs = BiInteraction(values, "fm.factors", setting.dim, setting.n_dense, setting.factor_bound)
+        self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
+        self._deep = MLP(backend, values, "deep", setting.dim, setting.model.hidden, setting.model, setting.seed)
+        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
+        self._logit = Logit(values)
+
+    def logit(self, tape, inputs):
+        deep = yield from self._deep(tape, tape.apply(self._pairs, inputs.pooled, inputs.dense))
+        deep = tape.apply(self._out, deep)
+        return tape.apply(self._logit, inputs.first, tape.apply(self._wide, inputs.dense), deep)

@@ -1,0 +1,132 @@
+"""Cross networks: DCN's from L + 1 scalars a sample, and DCN-v2's matrix layers, full or of low rank."""
+
+import math
+
+import numpy as np
+
+from deshpc.nn.tape import Operator
+
+_LANES = 16
+
+
+class CrossProducts(Operator):
+    """DCN's x_0 . w_l for all layers, and x_0 . w_out: (n, d) -> (n, L + 1), one matrix product."""
+
+    learns = True
+
+    def __init__(self, values, name, inputs, layers):
+        self._weights, self._layers = values.uniform(name, 1 / math.sqrt(inputs), inputs, layers + 1), layers
+
+    def forward(self, tape, x):
+        weights = tape.parameters[self._weights]
+        products = tape.array((len(x), self._layers + 1), weights.dtype)
+        np.matmul(x, weights, out=products)
+        return products, x
+
+    def backward(self, tape, x, gradient, into):
+        tape.add(self._weights, lambda out: np.matmul(x.T, gradient, out=out))
+        if into is not None:
+            into.add_product(tape, gradient, tape.parameters[self._weights])
+
+
+class CrossScalars(Operator):
+    """DCN's cross network from its products: (n, L + 1) -> logits (n).
+
+    x_{l+1} = x_0 (x_l . w_l) + b_l + x_l.  Since x_l = a_l x_0 + B_l with a_0 = 1, B_0 = 0,
+        a_{l+1} = a_l (1 + x_0 . w_l) + B_l . w_l,  B_{l+1} = B_l + b_l,  x_L . w_out = a_L (x_0 . w_out) + B_L . w_out.
+    The w are the parameter `weights` (d, L + 1) of the products; B . w does not depend on the sample.
+    """
+
+    learns = True
+
+    def __init__(self, backend, values, name, weights, inputs, layers):
+        self._kernels, self._weights, self._layers = backend.interaction, weights, layers
+        self._biases = values.zeros(name, layers, inputs)
+
+    def forward(self, tape, products):
+        weights, sums = tape.parameters[self._weights], self._bias_sums(tape)
+        zero = weights.dtype.type(0)
+        constants = (sums * weights.T).sum(axis=1)
+        scalars = tape.array(products.shape, weights.dtype)
+        logit = tape.array((len(products),), weights.dtype)
+        logit[...] = 0
+        self._kernels.cross_scalars(zero, products, constants[:-1], constants[-1], scalars, logit)
+        return logit, (products, scalars)
+
+    def backward(self, tape, saved, gradient, into):
+        products, scalars = saved
+        weights, sums = tape.parameters[self._weights], self._bias_sums(tape)
+        slopes = tape.scratch.array("slopes", products.shape, weights.dtype)
+        of_constants = np.empty(self._layers + 1, weights.dtype)
+        self._kernels.cross_scalars_adjoint(
+            weights.dtype.type(0), products, scalars, gradient.reshape(-1), slopes, of_constants
+        )
+        tape.add(self._weights, lambda out: np.multiply(sums.T, of_constants, out=out))
+
+        def of_biases(out):  # b_j is part of B_l for l > j
+            by_sums = weights.T * of_constants[:, None]
+            np.cumsum(by_sums[:0:-1], axis=0, out=out)
+            out[...] = out[::-1].copy()
+
+        tape.add(self._biases, of_biases)
+        into.add(slopes)
+
+    def _bias_sums(self, tape):
+        """(L + 1, d): B_0 .. B_L."""
+        biases = tape.parameters[self._biases]
+        return np.concatenate([np.zeros_like(biases[:1]), np.cumsum(biases, axis=0)])
+
+
+class CrossLayer(Operator):
+    """DCN-v2: (x_0, x_l) -> x_0 * (x_l W + b) + x_l, of d columns; with rank r, W = V U of (d, r) and (r, d).
+
+    dz = g x_0;  dx_0 += g z;  dx_l = g + dz W^T
+    """
+
+    learns = True
+
+    def __init__(self, backend, values, name, compute, inputs, rank=0):
+        self._backend, self._kernels = backend, backend.interaction
+        self._lanes, self._zero = backend.lanes(_LANES, compute, compute), np.dtype(compute).type(0)
+        self._inputs, self._rank = inputs, rank
+        if rank:
+            self._narrow = values.dense(f"{name}.narrow", inputs, rank)
+            self._wide = values.dense(f"{name}.wide", rank, inputs)
+        else:
+            self._wide = values.dense(f"{name}.weights", inputs, inputs)
+        self._bias = values.zeros(f"{name}.bias", inputs)
+
+    def forward(self, tape, x0, x):
+        narrow, d, address = x, self._inputs, self._backend.address
+        if self._rank:
+            narrow = tape.array((len(x), self._rank), self._zero.dtype)
+            np.matmul(x, tape.parameters[self._narrow], out=narrow)
+        z, result = (tape.array((len(x), d), self._zero.dtype) for _ in range(2))
+        np.matmul(narrow, tape.parameters[self._wide], out=z)
+        self._kernels.cross(
+            self._lanes, _LANES, self._zero, d, address(x0), x0.strides[0], address(x), x.strides[0], z,
+            tape.parameters[self._bias], result,
+        )  # fmt: skip
+        return result, (x0, x, narrow, z)
+
+    def backward(self, tape, saved, gradient, into_x0, into_x):
+        x0, x, narrow, z = saved
+
+        def of_bias(out):
+            self._kernels.cross_adjoint(
+                self._lanes, _LANES, self._zero, self._inputs, self._backend.address(x0), x0.strides[0], z, gradient, out,
+                self._backend.address(into_x0.array), into_x0.array.strides[0], into_x0.array.shape[1], into_x0.fresh,
+            )  # fmt: skip
+            into_x0.fresh = False
+
+        tape.add(self._bias, of_bias)  # leaves dz in z
+        wide = tape.parameters[self._wide]
+        tape.add(self._wide, lambda out: np.matmul(narrow.T, z, out=out))
+        slope = z
+        if self._rank:
+            slope = tape.scratch.array("narrow", narrow.shape, narrow.dtype)
+            np.matmul(z, wide.T, out=slope)
+            tape.add(self._narrow, lambda out: np.matmul(x.T, slope, out=out))
+            wide = tape.parameters[self._narrow]
+        into_x.add_product(tape, slope, wide)
+        into_x.add(gradient)

@@ -1,0 +1,60 @@
+"""Dense layers: y = f(x W + b), with f applied in place, so that nothing but matrix products passes over memory twice."""
+
+import numpy as np
+
+from deshpc.nn.tape import Operator
+
+ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")
+"""f of a layer; a kernel takes its place in this list.  All have derivatives that follow from f's value."""
+
+
+class Activation(Operator):
+    """x (n, h) -> f(x)."""
+
+    def __init__(self, backend, activation):
+        self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
+
+    def forward(self, tape, x):
+        y = tape.array(x.shape, x.dtype)
+        y[...] = x
+        self._kernels.bias_activation(y, np.zeros(x.shape[1], x.dtype), self._activation)
+        return y, y
+
+    def backward(self, tape, y, gradient, into):
+        self._kernels.activation_adjoint(gradient, y, self._activation, np.empty(y.shape[1], y.dtype))
+        into.add(gradient)
+
+
+class Dense(Operator):
+    """x (n, inputs) -> f(x W + b) (n, outputs).
+
+    saved : x and y.  dz = dy f'(z);  dW = x^T dz, db = sum dz, dx = dz W^T.
+    """
+
+    learns = True
+
+    def __init__(self, backend, values, name, inputs, outputs, activation="identity", bias=True):
+        self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
+        self._weights = values.dense(f"{name}.weights", inputs, outputs)
+        self._bias = values.zeros(f"{name}.bias", outputs) if bias else None
+        self.outputs = outputs
+
+    def forward(self, tape, x):
+        weights = tape.parameters[self._weights]
+        y = tape.array((len(x), self.outputs), weights.dtype)
+        np.matmul(x, weights, out=y)
+        if self._bias is not None:
+            self._kernels.bias_activation(y, tape.parameters[self._bias], self._activation)
+        return y, (x, y)
+
+    def backward(self, tape, saved, gradient, into):
+        x, y = saved
+
+        def of_bias(out):
+            self._kernels.activation_adjoint(gradient, y, self._activation, out)
+
+        if self._bias is not None:
+            tape.add(self._bias, of_bias)
+        tape.add(self._weights, lambda out: np.matmul(x.T, gradient, out=out))
+        if into is not None:
+            into.add_product(tape, gradient, tape.parameters[self._weights])

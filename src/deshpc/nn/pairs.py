@@ -1,0 +1,92 @@
+"""FM's second order over a sample's embeddings and dense features: 1/2 |A|^2 and what its own terms take off.
+
+A = sum_f E_f + sum_d f_d x_d;   pairs = 1/2 |A|^2 - 1/2 sum_d |f_d|^2 x_d^2;   dE_f = g A, df_d = x_d (g A) - g x_d^2 f_d
+E_f lies complete in the sample's row; its own terms - 1/2 |v|^2 x^2 have come with the state's first column (`ops.pool`).
+"""
+
+import numpy as np
+
+from deshpc.nn.tape import Operator
+
+
+class Pairs(Operator):
+    """(embeddings (n, F k), dense (n, n_dense)) -> (n); factors (n_dense, k) of the dense features are parameters."""
+
+    learns = True
+
+    def __init__(self, backend, values, name, compute, dim, n_fields, n_dense, bound):
+        """bound : factors start uniform in +-bound"""
+        self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
+        self._dim, self._n_fields, self._zero = dim, n_fields, np.dtype(compute).type(0)
+        self._factors = values.uniform(name, bound, n_dense, dim)
+
+    def forward(self, tape, embeddings, dense):
+        factors, zero = tape.parameters[self._factors], self._zero
+        total = tape.array((len(embeddings), self._dim), zero.dtype)
+        result = tape.array((len(embeddings),), zero.dtype)
+        np.matmul(dense, factors, out=total)
+        np.matmul(dense * dense, -0.5 * np.square(factors).sum(axis=1), out=result)
+        self._kernels.sum_fields(
+            self._lanes, zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], total
+        )
+        self._kernels.half_squares(self._lanes, zero, self._dim, total, result)
+        return result, (total, dense)
+
+    def backward(self, tape, saved, gradient, into, _):
+        total, dense = saved
+        g = gradient.reshape(-1, 1)
+        upstream = np.multiply(total, g, out=total)
+        factors = tape.parameters[self._factors]
+
+        def of_factors(out):
+            np.matmul(dense.T, upstream, out=out)
+            out -= ((dense * dense).T @ g) * factors
+
+        tape.add(self._factors, of_factors)
+        self._kernels.add_to_fields(
+            self._lanes, self._zero, self._dim, self._n_fields, upstream, into.fresh, self._backend.address(into.array),
+            into.array.strides[0],
+        )  # fmt: skip
+        into.fresh = False
+
+
+class BiInteraction(Operator):
+    """NFM: (A and Q side by side (n, 2 k), dense) -> 1/2 (A^2 - Q) (n, k), in every coordinate.
+
+    A = sum v x, Q = sum v^2 x^2 (`ops.bi_interaction`), to which dense features add f_d x_d and its square.
+    """
+
+    learns = True
+
+    def __init__(self, values, name, dim, n_dense, bound):
+        self._dim, self._factors = dim, values.uniform(name, bound, n_dense, dim)
+
+    def forward(self, tape, sums, dense):
+        factors, dim = tape.parameters[self._factors], self._dim
+        total = tape.array((len(sums), dim), factors.dtype)
+        result = tape.array((len(sums), dim), factors.dtype)
+        np.matmul(dense, factors, out=total)
+        total += sums[:, :dim]
+        np.matmul(dense * dense, np.square(factors), out=result)
+        result += sums[:, dim:]
+        np.subtract(total * total, result, out=result)
+        result *= 0.5
+        return result, (total, dense)
+
+    def backward(self, tape, saved, gradient, into, _):
+        total, dense = saved
+        upstream = np.multiply(total, gradient, out=total)  # by A
+        factors = tape.parameters[self._factors]
+
+        def of_factors(out):
+            np.matmul(dense.T, upstream, out=out)
+            out -= ((dense * dense).T @ gradient) * factors
+
+        tape.add(self._factors, of_factors)
+        if into.fresh:
+            into.array[:, : self._dim] = upstream
+            np.multiply(gradient, -0.5, out=into.array[:, self._dim :])
+        else:
+            into.array[:, : self._dim] += upstream
+            into.array[:, self._dim :] -= 0.5 * gradient
+        into.fresh = False

@@ -1,0 +1,48 @@
+"""Sums of the gradients of a tower's parameters: one flat array a slot, each written by one thread."""
+
+import numpy as np
+
+
+class SlotSums:
+    """`slots` flat arrays of the parameters' layout, of which those that have been written to are added up in order."""
+
+    def __init__(self, backend, shapes, dtype, slots):
+        """shapes : {name: shape}, in order."""
+        ends = np.cumsum([0, *(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())])
+        self._backend, self._slots = backend, [None] * slots
+        self._places = {name: (int(a), int(b), shape) for (name, shape), a, b in zip(shapes.items(), ends, ends[1:], strict=False)}
+        self._size, self._dtype = int(ends[-1]), dtype
+        self._written = [set() for _ in range(slots)]
+
+    def of(self, slot, name):
+        """(sums of a parameter in a slot, whether they are to be written instead of added to)."""
+        if self._slots[slot] is None:  # memory for as many slots as are used
+            self._slots[slot] = self._backend.zeros(self._size, self._dtype)
+        begin, end, shape = self._places[name]
+        written = self._written[slot]
+        fresh = name not in written
+        written.add(name)
+        return self._slots[slot][begin:end].reshape(shape), fresh
+
+    def take(self, total, begin, end):
+        """total[begin:end] = the numbers begin .. end of all slots, added in order; a parameter nobody wrote to is zero there."""
+        used = []
+        for flat, written in zip(self._slots, self._written, strict=True):
+            if not written:
+                continue
+            for name, (a, b, _) in self._places.items():
+                if name not in written:
+                    flat[a:b] = 0
+            used.append(flat)
+        part = total[begin:end]
+        if not used:
+            part[...] = 0
+            return
+        np.copyto(part, used[0][begin:end])
+        for flat in used[1:]:
+            part += flat[begin:end]
+
+    def clear(self):
+        """Begin anew."""
+        for written in self._written:
+            written.clear()

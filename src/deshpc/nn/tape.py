@@ -1,0 +1,138 @@
+"""Reverse-mode differentiation of a graph that is known in advance: what was applied to what, walked back.
+
+An operator is two functions and what it saves:
+
+    output, saved = operator.forward(tape, *arrays)
+    operator.backward(tape, saved, gradient, *into)
+
+`into` has a `Gradient` for every input, or None where nobody wants it: the operator writes to its `array` where it is `fresh`,
+which it then is no more, and adds to it otherwise.  An input's last columns may be left out of it: a sample's dense features.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
+thread, so nothing here locks.
+"""
+
+import numpy as np
+
+
+class Gradient:
+    """The gradient of the loss by one array: `array`, of its shape, and whether nothing has been added to it yet."""
+
+    __slots__ = ("array", "fresh")
+
+    def __init__(self, array, fresh=True):
+        self.array, self.fresh = array, fresh
+
+    def add(self, numbers):
+        """Write or add numbers, of which columns that are not wanted are left out."""
+        if self.array.ndim == 2:
+            numbers = numbers[:, : self.array.shape[1]]
+        if self.fresh:
+            self.array[...] = numbers
+        else:
+            self.array += numbers
+        self.fresh = False
+
+    def add_product(self, tape, upstream, weights):
+        """Write or add upstream weights^T, the gradient by x of x weights, for the columns that are wanted."""
+        weights = weights[: self.array.shape[1]].T
+        if self.fresh:
+            np.matmul(upstream, weights, out=self.array)
+        else:
+            part = tape.scratch.array("product", self.array.shape, self.array.dtype)
+            self.array += np.matmul(upstream, weights, out=part)
+        self.fresh = False
+
+
+class Node:
+    """An array of a graph.  wanted : whether its gradient is;  target : Gradient of an input, made by whoever wants it"""
+
+    __slots__ = ("array", "target", "wanted")
+
+    def __init__(self, array, target=None, wanted=True):
+        self.array, self.target, self.wanted = array, target, wanted
+
+
+class Tape:
+    """One block of samples under way.
+
+    scratch : reusable arrays, of this block alone;  parameters : `Parameters`, read by operators
+    slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
+    step, first : the step, and the number in the global batch of the block's first sample, for random numbers
+    train : whether a gradient will be asked for, and numbers are dropped;  is_first : whether it is this rank's first block
+    """
+
+    def __init__(self, scratch, parameters, sums, slot, step, first, train, is_first):
+        self.scratch, self.parameters, self._sums, self._slot = scratch, parameters, sums, slot
+        self.step, self.first, self.train, self.is_first = step, first, train, is_first
+        self._records, self._names = [], 0
+
+    def input(self, array, target=None):
+        """A Node of an array from outside.  target : Gradient to fill, which nodes that are parts of each other share."""
+        return Node(array, target, target is not None)
+
+    def array(self, shape, dtype):
+        """A scratch array that stays until the next step: the n-th call of each step gets the same memory."""
+        self._names += 1
+        return self.scratch.array(self._names, shape, dtype)
+
+    def apply(self, operator, *nodes):
+        """The Node of what `operator` makes of some nodes."""
+        return self._record(operator, nodes, *operator.forward(self, *(node.array for node in nodes)))
+
+    def apply_in_step(self, operator, *nodes):
+        """As `apply`, for operators that may span the batch: a generator, which yields what their `forward` yields."""
+        made = operator.forward(self, *(node.array for node in nodes))
+        if not isinstance(made, tuple):
+            made = yield from made
+        return self._record(operator, nodes, *made)
+
+    def _record(self, operator, nodes, output, saved):
+        result = Node(output, wanted=operator.learns or any(node.wanted for node in nodes))
+        if self.train and result.wanted:
+            self._records.append((operator, nodes, result, saved))
+        return result
+
+    def backward(self, node, gradient):
+        """Walk back from `node`, whose gradient this is; every gradient is let go when it has been used.
+
+        A generator: it yields what operators that span the batch yield, see `nn.lockstep`.
+        """
+        node.target = Gradient(gradient, fresh=False)
+        while self._records:
+            operator, nodes, result, saved = self._records.pop()
+            if result.target is None:
+                continue  # nothing depends on it
+            into = [self._gradient(one) for one in nodes]
+            walk = operator.backward(self, saved, result.target.array, *into)
+            if walk is not None:
+                yield from walk
+            result.target = None
+
+    def add(self, name, compute):
+        """Add to the gradient of a parameter: compute(out) writes it to an array of the parameter's shape."""
+        sums, fresh = self._sums.of(self._slot, name)
+        if fresh:
+            compute(sums)
+        else:
+            part = self.scratch.array("parameter", sums.size, sums.dtype).reshape(sums.shape)
+            compute(part)
+            sums += part
+
+    def _gradient(self, node):
+        if node.wanted and node.target is None:
+            node.target = Gradient(self.array(node.array.shape, node.array.dtype))
+        return node.target if node.wanted else None
+
+
+class Operator:
+    """What tapes apply.  learns : whether it has parameters, so that it is walked back even where no input wants a gradient"""
+
+    learns = False
+
+    def forward(self, tape, *arrays):
+        """(output, what `backward` needs)."""
+        raise NotImplementedError
+
+    def backward(self, tape, saved, gradient, *into):
+        """Put the gradient by every input into `into`, and those by parameters into the tape's sums."""
+        raise NotImplementedError
+

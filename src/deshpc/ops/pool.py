@@ -1,0 +1,55 @@
+"""Pooled embeddings: E_f = sum over the occurrences of field f of v_j x_j, the input of a deep model's tower.
+
+partial  E (F k numbers), beside it c = sum w_j xl_j (linear) - 1/2 sum |v_j|^2 x_j^2 (squares, FM's own terms), if either
+finish   the tower's affair (`model.tower`), which gives dE and g = dc
+adjoint  dv_j = x_j dE_f [- g x_j^2 v_j], dw_j = g xl_j at the owner
+
+A mean needs nothing more: its x_j are 1 / n_f, which the home rank has written (`formats`), unseen keys counted.
+"""
+
+import numpy as np
+
+
+class Pool:
+    """The operator; its table has `dim` embedding weights a row and, if `linear`, a linear one."""
+
+    name = "pool"
+
+    def __init__(self, backend, compute, lanes, dim, n_fields, linear, squares):
+        self._backend, self.zero, self.dim, self._lanes = backend, np.dtype(compute).type(0), dim, lanes
+        self.scalars, self.own_terms = int(linear), squares
+        self._linear, self._squares, self._n_fields = linear, squares, n_fields
+        self.first = int(linear or squares)  # column where E begins
+        self.width = self.first + n_fields * dim
+        self.by_field = True
+        self._columns = self.first + dim * np.arange(n_fields, dtype=np.int64)
+
+    def prepare(self, table, shards):
+        """Nothing: a row is taken as it is."""
+
+    def partial(self, table, shards, state, scale, begin, end):
+        """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
+        self._backend.pool.clear(state, self.width, begin, end)
+        for shard in shards:
+            self._backend.pool.partial(
+                self._lanes, table.layout.number, self.zero, scale, self.dim, self._linear, self._squares, shard.offsets,
+                shard.local, shard.values, shard.fields, shard.addresses, self._columns, state, state.shape[1], 0, begin, end,
+            )  # fmt: skip
+
+    def partial_adjoint(self, table, shard, state, scale):
+        """Add the gradients of one shard's rows to its sums; state : gradient of the states."""
+        self._backend.pool.partial_adjoint(
+            self._lanes, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values, shard.fields, self._columns,
+            state, state.shape[1], 0, shard.scalar_sums, shard.vector_sums, shard.self_sums,
+        )  # fmt: skip
+
+    def magnitude(self, table, shard):
+        """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
+        return self._backend.pool.magnitude(
+            self._lanes, table.layout.number, self.zero, self.dim, self._linear, self._squares, self._n_fields,
+            shard.offsets, shard.local, shard.values, shard.fields, shard.addresses,
+        )  # fmt: skip
+
+    def largest_term(self, table, shards, state, largest_values, begin, end):
+        """(largest |term| of gradient sums of samples begin .. end, its sample); state : gradient of the states."""
+        return self._backend.pool.largest_term(state, self.width, largest_values, begin, end)
