@@ -34,11 +34,12 @@ class Gradient:
     def add_product(self, tape, upstream, weights):
         """Write or add upstream weights^T, the gradient by x of x weights, for the columns that are wanted."""
         weights = weights[: self.array.shape[1]].T
+        product = np.multiply if len(weights) == 1 else np.matmul  # a column times a row: nothing to add up
         if self.fresh:
-            np.matmul(upstream, weights, out=self.array)
+            product(upstream, weights, out=self.array)
         else:
             part = tape.scratch.array("product", self.array.shape, self.array.dtype)
-            self.array += np.matmul(upstream, weights, out=part)
+            self.array += product(upstream, weights, out=part)
         self.fresh = False
 
 

@@ -1,6 +1,7 @@
 """What the CPU offers: threads, arrays, scratch arrays, and one module of kernels for each operation."""
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from deshpc.backend.cpu import (
     bi_interaction,
@@ -33,7 +34,9 @@ class CpuBackend:
     lanes = Lanes
 
     def __init__(self, threads):
-        self._team = Team(threads)
+        """From now until `close` a matrix product of this process runs on the thread that asks for it: each of the team asks for
+        its own, and a library's workers would fight with it for the cores."""
+        self._team, self._products = Team(threads), threadpool_limits(1, user_api="blas")
         self.threads = threads
 
     def buffers(self):
@@ -77,3 +80,4 @@ class CpuBackend:
     def close(self):
         """Let the threads go."""
         self._team.close()
+        self._products.restore_original_limits()
