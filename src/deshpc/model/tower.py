@@ -124,7 +124,8 @@ class Tower:
         return state
 
     def _slot(self, block, blocks):
-        return block if self._by_block else block * self._backend.threads // blocks
+        """A block's slot: its own, or that of the thread that works on it (`nn.parts.shares`)."""
+        return block if self._by_block else ((block + 1) * self._backend.threads - 1) // blocks
 
     def _combine(self, arrays, direction):
         total = arrays[0].copy()
