@@ -26,6 +26,7 @@ def lockstep(backend, walks, combine):
         backend.each(advance, [(running[a:b],) for a, b in shares(len(running), backend.threads)])
         if not yielded:
             return results
+        running = sorted(yielded)
         total = combine([yielded[i] for i in running])
-        sending, running = [total] * len(walks), sorted(yielded)
+        sending = [total] * len(walks)
     return results
