@@ -9,6 +9,7 @@ from hand_made_model import ROWS, hand_made
 import deshpc
 from deshpc.errors import ConfigError, DataError
 from deshpc.serve.onnx_graph import write_onnx
+from deshpc.serve.top import Top
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -28,7 +29,7 @@ def test_equals_the_formula(tmp_path, name, n_dense):
     inputs = {"c": generator.normal(size=50), "dense": generator.normal(size=(50, n_dense)), "A": generator.normal(size=(50, 3))}
     inputs = {key: array.astype(np.float32) for key, array in inputs.items()}
     dense = {"bias": np.float64(0.3), "fm.weights": w, "fm.factors": f, "linear.weights": w}
-    write_onnx(tmp_path / "m.onnx", name, dense)
+    write_onnx(tmp_path / "m.onnx", Top({"name": name}, dense, 1, n_dense))
     logit = 0.3 + inputs["c"] + inputs["dense"].astype(float) @ w
     if name == "fm":  # pairs of a dense feature and A, of two dense features, and |A|^2 / 2
         pairs = np.einsum("nc,nf,fc->n", inputs["A"], inputs["dense"], f)
@@ -46,7 +47,7 @@ def test_equals_the_formula(tmp_path, name, n_dense):
 def test_takes_what_the_predictor_pools(tmp_path, name, dim):
     hand_made(tmp_path / "m.model", name, dim)
     predictor = deshpc.Predictor(tmp_path / "m.model")
-    write_onnx(tmp_path / "m.onnx", name, predictor.model.dense)
+    write_onnx(tmp_path / "m.onnx", predictor.model.top)
     found = run(tmp_path / "m.onnx", predictor.pooled(ROWS))
     np.testing.assert_allclose(found["probability"], predictor.predict(ROWS), rtol=0, atol=1e-6)
     model = onnx.load(tmp_path / "m.onnx")
@@ -54,9 +55,9 @@ def test_takes_what_the_predictor_pools(tmp_path, name, dim):
 
 
 def test_errors(tmp_path, monkeypatch):
-    dense = {"bias": np.float64(0), "linear.weights": np.zeros(0)}
+    top = Top({"name": "lr"}, {"bias": np.float64(0), "linear.weights": np.zeros(0)}, 1, 0)
     with pytest.raises(DataError, match="cannot be written"):
-        write_onnx(tmp_path / "none" / "m.onnx", "lr", dense)
+        write_onnx(tmp_path / "none" / "m.onnx", top)
     real = builtins.__import__
 
     def blocked(name, *rest):
@@ -66,4 +67,4 @@ def test_errors(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", blocked)
     with pytest.raises(ConfigError, match=r"pip install 'deshpc\[onnx\]'"):
-        write_onnx(tmp_path / "m.onnx", "lr", dense)
+        write_onnx(tmp_path / "m.onnx", top)

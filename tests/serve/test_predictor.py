@@ -21,6 +21,7 @@ from deshpc.serve.predictor import Predictor
 def fm(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "fm.model"
     rows, dense = hand_made(path)
+    dense = {"bias": dense["bias"], "weights": dense["fm.weights"], "factors": dense["fm.factors"]}
     return path, [plain_probability(row, rows, dense, TRANSFORMS.to_json()) for row in ROWS]
 
 
@@ -36,7 +37,7 @@ def test_equals_the_definition(fm):
 
 def test_linear_model_equals_the_definition(tmp_path):
     rows, dense = hand_made(tmp_path / "lr.model", "lr", dim=0)
-    dense = {**dense, "factors": np.zeros((2, 0))}
+    dense = {"bias": dense["bias"], "weights": dense["linear.weights"], "factors": np.zeros((2, 0))}
     expected = [plain_probability(row, rows, dense, TRANSFORMS.to_json()) for row in ROWS]
     np.testing.assert_allclose(Predictor(tmp_path / "lr.model").predict(ROWS), expected, rtol=0, atol=1e-6)
 

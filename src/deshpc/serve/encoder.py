@@ -17,7 +17,7 @@ from deshpc.serve.keys import keys_of
 class Samples:
     """n samples, with nnz key occurrences in all.
 
-    offsets : (n + 1) int64    sample i holds occurrences offsets[i] .. offsets[i + 1]
+    offsets : (n + 1) int64    sample i holds occurrences offsets[i] .. offsets[i + 1], in the order of their fields
     keys    : (nnz) uint64;  fields : (nnz) uint16
     x, xl   : (nnz) float64    weights of the embedding and of the linear weight
     dense   : (n, n_dense) float64, of float32 precision as in training

@@ -12,6 +12,7 @@ from deshpc.errors import DataError
 from deshpc.formats.schema import Schema
 from deshpc.serve.exported import about_model, write_model
 from deshpc.serve.onnx_graph import write_onnx
+from deshpc.serve.top import Top
 
 
 def export(path, out, onnx=None):
@@ -24,15 +25,16 @@ def export(path, out, onnx=None):
     manifest = read_manifest(folder)
     config = build(manifest["config"], source=str(folder))
     schema, transforms = _input(config.data, manifest["source"], folder)
-    width = manifest["model"]["scalars"] + manifest["model"]["dim"]
+    about, scalars = about_model(config, manifest["steps"]), manifest["model"]["scalars"]
+    width = scalars + manifest["model"]["dim"]
     dense = dense_parameters(folder, manifest)
     rows = write_model(
-        out, about_model(config, manifest["steps"]), schema, transforms,
+        out, about, schema, transforms,
         ((block.keys, block.numbers[:, :width]) for block in row_blocks(folder, manifest)),
-        np.empty((0, width), manifest["model"]["precision"]), dense,
+        np.empty((0, width), manifest["model"]["precision"]), dense, scalars,
     )  # fmt: skip
     if onnx is not None:
-        write_onnx(onnx, config.model.name, dense)
+        write_onnx(onnx, Top(about["model"], dense, len(schema.key_fields), len(schema.dense_fields)))
     return f"{out}: {config.model.name} model of {manifest['steps']} steps, {rows:,} rows" + (
         f"; {onnx}" if onnx else ""
     )

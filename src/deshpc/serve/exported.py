@@ -1,6 +1,7 @@
 """An exported model on disk: one container (`storage.container`, kind "model") that NumPy alone can read.
 
-    keys       (n) uint64, increasing       weights (n), embeddings (n, k): row i is that of key i; k = 0 for lr
+    keys       (n) uint64, increasing       weights (n), embeddings (n, k): row i is that of key i
+               k = 0 for lr; weights (n, 0) of models whose rows have no linear weight
     dense/NAME each dense parameter, such as dense/bias
     about      model and hash, schema, transforms or null, steps, and how it was trained: `about_model`
 
@@ -16,9 +17,11 @@ import numpy as np
 
 from deshpc.config import resolved
 from deshpc.data.transform import Transforms
-from deshpc.errors import DataError
+from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
+from deshpc.serve.forward import FORWARDS
+from deshpc.serve.top import Top
 from deshpc.storage.container import Container, ContainerWriter
 
 KIND = "model"
@@ -29,17 +32,25 @@ _DENSE = "dense/"
 class ExportedModel:
     """A model without its training.
 
-    name : `model.name`;  schema : of the raw values;  transforms : Transforms, None where dense features are taken as they are
-    keys : (n) uint64, increasing;  weights : (n);  embeddings : (n, k), k = 0 where there are none;  dense : {name: array}
+    name : `model.name`;  options : of `[model]`;  schema : of the raw values
+    transforms : Transforms, None where dense features are taken as they are
+    keys : (n) uint64, increasing;  weights : (n), or (n, 0) where there are none;  embeddings : (n, k), k = 0 where there are none
+    dense : {name: array}, the dense parameters
     """
 
     name: str
+    options: dict
     schema: Schema
     transforms: Transforms | None
     keys: np.ndarray
     weights: np.ndarray
     embeddings: np.ndarray
     dense: dict
+
+    @property
+    def top(self):
+        """The Top."""
+        return Top(self.options, self.dense, len(self.schema.key_fields), len(self.schema.dense_fields))
 
 
 def about_model(config, steps):
@@ -48,13 +59,17 @@ def about_model(config, steps):
     return {"model": tree["model"], "steps": steps, "training": {part: tree[part] for part in ("optimizer", "train")}}
 
 
-def write_model(path, about, schema, transforms, blocks, numbers, dense):
+def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars=1):
     """Write an exported model; returns its number of rows.
 
     about   : of `about_model`;  transforms : None where dense features are taken as they are;  dense : {name: array}
-    blocks  : (keys (m) uint64, weights (m, 1 + k)) of rows in key order, asked for one after another: one is held at a time
-    numbers : (0, 1 + k), empty, of the weights' type
+    blocks  : (keys (m) uint64, weights (m, scalars + k)) of rows in key order, asked for one after another: one is held at a time
+    numbers : (0, scalars + k), empty, of the weights' type;  scalars : linear weights of a row, 0 or 1, in front of the embedding
     """
+    name = about["model"]["name"]
+    if name not in FORWARDS:
+        raise ConfigError(f"{path}: a model {name!r} cannot be exported: the predictor scores {', '.join(FORWARDS)}")
+    linear, embedding = (0 if scalars else slice(0)), slice(scalars, None)
     stored = None if transforms is None else transforms.to_json()
     about = {**about, "hash": HASH_ID, "schema": schema.to_json(), "transforms": stored}
     folder = Path(path).parent
@@ -62,14 +77,14 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense):
         with (
             ContainerWriter(path, KIND, about) as writer,
             _Spool(folder, np.empty(0, np.uint64)) as keys,
-            _Spool(folder, numbers[:, 0]) as weights,
-            _Spool(folder, numbers[:, 1:]) as embeddings,
+            _Spool(folder, numbers[:, linear]) as weights,
+            _Spool(folder, numbers[:, embedding]) as embeddings,
         ):
             for block_keys, block in _in_key_order(blocks, path):
                 used = block.any(axis=1)
                 keys.append(block_keys[used])
-                weights.append(block[used, 0])
-                embeddings.append(block[used, 1:])
+                weights.append(block[used, linear])
+                embeddings.append(block[used, embedding])
             writer.add("keys", keys.array())
             writer.add("weights", weights.array())
             writer.add("embeddings", embeddings.array())
@@ -101,12 +116,12 @@ def read_model(path):
             raise DataError(f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}")
         schema = Schema.from_json(about["schema"])
         transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
-        name = about["model"]["name"]
+        options, name = about["model"], about["model"]["name"]
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
     keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))
     dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}
-    return ExportedModel(name, schema, transforms, keys, weights, embeddings, dense)
+    return ExportedModel(name, options, schema, transforms, keys, weights, embeddings, dense)
 
 
 class _Spool:

@@ -87,6 +87,7 @@ class Learner:
             path, about_model(self._session.config, self._steps), self._schema, self._transforms,
             ((block.keys, block.numbers[:, :width]) for block in table.blocks()),
             np.empty((0, width), table.layout.precision), {name: parameters.host(name) for name, _ in parameters.names()},
+            table.layout.scalars,
         )  # fmt: skip
 
     def close(self):

@@ -5,7 +5,9 @@ import numpy as np
 from deshpc.errors import DataError
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.exported import read_model
-from deshpc.serve.forward import FORWARDS, sigmoid
+from deshpc.serve.forward import FORWARDS
+from deshpc.serve.forward.layers import sigmoid
+from deshpc.serve.forward.sample_rows import SampleRows
 from deshpc.serve.rows import Rows
 
 _BLOCK_ROWS = 4096  # their embeddings, (rows x keys, k) float64, stay in tens of MB
@@ -25,7 +27,7 @@ class Predictor:
         if self.model.name not in FORWARDS:
             raise DataError(f"{path}: a model {self.model.name!r}; this version scores {', '.join(FORWARDS)}")
         dense = {name: array.astype(np.float64) for name, array in self.model.dense.items()}
-        self._forward = FORWARDS[self.model.name](dense)
+        self._forward = FORWARDS[self.model.name](self.model.top._replace(parameters=dense))
         self._encoder = Encoder(self.model.schema, self.model.transforms)
 
     @property
@@ -64,11 +66,11 @@ class Predictor:
         samples = self._encoder.encode(min(_BLOCK_ROWS, rows - begin), cells, begin)
         model, (at, seen) = self.model, _find(self.model.keys, samples.keys)
         offsets = np.concatenate([[0], np.cumsum(seen)])[samples.offsets]
-        pooled = self._forward.pool(
-            offsets, model.weights[at].astype(np.float64), model.embeddings[at].astype(np.float64),
+        rows = SampleRows(
+            offsets, samples.fields[seen], model.weights[at].astype(np.float64), model.embeddings[at].astype(np.float64),
             samples.x[seen], samples.xl[seen],
         )  # fmt: skip
-        return {**pooled, "dense": samples.dense}
+        return {**self._forward.pool(rows), "dense": samples.dense}
 
 
 def _find(keys, wanted):

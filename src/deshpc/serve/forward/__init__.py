@@ -1,0 +1,16 @@
+"""Models in NumPy float64: what becomes of a sample's rows, and of what they are pooled to.
+
+A model is written in two parts, as in training: `pool` adds up a sample's rows, `logit` does the rest.  A class is made of a
+`Top` with float64 parameters.  FORWARDS names them; an ONNX graph holds the second part (`serve.onnx_graph`).
+"""
+
+from deshpc.serve.forward.cross import DCN, DCNv2
+from deshpc.serve.forward.deep import NFM, DeepFM, WideDeep
+from deshpc.serve.forward.interaction import DLRM, XDeepFM
+from deshpc.serve.forward.linear import FM, LR
+
+FORWARDS = {
+    "lr": LR, "fm": FM, "wide_deep": WideDeep, "deepfm": DeepFM, "nfm": NFM, "dcn": DCN, "dcnv2": DCNv2, "dlrm": DLRM,
+    "xdeepfm": XDeepFM,
+}  # fmt: skip
+"""By `model.name`."""

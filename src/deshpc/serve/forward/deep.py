@@ -1,0 +1,73 @@
+"""A network above pooled embeddings, and what they and their pairs add: Wide & Deep, DeepFM, NFM.
+
+E (n, F k) holds the sums E_f = sum v x of all fields side by side;  x_0 = [E, dense].
+"""
+
+import numpy as np
+
+from deshpc.serve.forward.layers import joined, network, product
+from deshpc.serve.forward.linear import pairs
+
+
+class Deep:
+    """What deep models share: their Top, and embeddings that are pooled by field."""
+
+    def __init__(self, top):
+        self._top, self._parameters = top, top.parameters
+
+    def pool(self, rows):
+        """{"E": (n, F k)} of SampleRows."""
+        return {"E": rows.field_sums(rows.scaled, self._top.n_fields)}
+
+    def _wide(self, c, dense):
+        """(n): bias + c + w_d . dense."""
+        return self._parameters["bias"] + c + product(self._top, "wide", dense)
+
+    def _deep(self, x):
+        """(n): w . MLP(x)."""
+        return product(self._top, "deep.out", network(self._top, "deep", x, self._top.options["hidden"]))
+
+
+class WideDeep(Deep):
+    """logit = bias + c + w_d . dense + w . MLP(x_0), with c = sum w xl"""
+
+    def pool(self, rows):
+        """{"E": (n, F k), "c": (n)} of SampleRows."""
+        return {**super().pool(rows), "c": rows.sums(rows.linear_terms)}
+
+    def logit(self, E, c, dense):
+        """(n) float64 of pooled rows E (n, F k), c (n) and dense features (n, n_dense)."""
+        return self._wide(c, dense) + self._deep(joined(E, dense))
+
+
+class DeepFM(WideDeep):
+    """logit = bias + c + w_d . dense + w . MLP(x_0) + |A|^2 / 2 - sum |f_d|^2 dense_d^2 / 2
+
+    with  A = sum_f E_f + sum f_d dense_d,  c = sum w xl - sum |v|^2 x^2 / 2
+    """
+
+    def pool(self, rows):
+        """{"E": (n, F k), "c": (n)} of SampleRows."""
+        return {**super().pool(rows), "c": rows.sums(rows.linear_terms - rows.own_terms)}
+
+    def logit(self, E, c, dense):
+        """(n) float64 of pooled rows E (n, F k), c (n) and dense features (n, n_dense)."""
+        A = E.reshape(len(E), self._top.n_fields, self._top.dim).sum(axis=1)
+        return super().logit(E, c, dense) + pairs(A, dense, self._parameters["fm.factors"])
+
+
+class NFM(Deep):
+    """logit = bias + c + w_d . dense + w . MLP((A^2 - Q) / 2), squares taken coordinate by coordinate
+
+    with  A = sum v x + sum f_d dense_d,  Q = sum v^2 x^2 + sum f_d^2 dense_d^2,  c = sum w xl
+    """
+
+    def pool(self, rows):
+        """{"A": (n, k), "Q": (n, k), "c": (n)} of SampleRows."""
+        return {"A": rows.sums(rows.scaled), "Q": rows.sums(np.square(rows.scaled)), "c": rows.sums(rows.linear_terms)}
+
+    def logit(self, A, Q, c, dense):
+        """(n) float64 of pooled rows A, Q (n, k), c (n) and dense features (n, n_dense)."""
+        factors = self._parameters["fm.factors"]
+        total, squares = A + dense @ factors, Q + np.square(dense) @ np.square(factors)
+        return self._wide(c, dense) + self._deep((np.square(total) - squares) / 2)

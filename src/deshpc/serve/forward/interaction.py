@@ -1,0 +1,48 @@
+"""Interactions of fields: DLRM's dot products and xDeepFM's compressed interaction network (CIN)."""
+
+import numpy as np
+
+from deshpc.serve.forward.deep import Deep, WideDeep
+from deshpc.serve.forward.layers import joined, network, product
+
+_BYTES = 1 << 25  # of products of a CIN held at a time
+
+
+class DLRM(Deep):
+    """z = MLP of dense;  logit = bias + w . MLP(z and <e_f, e_h> for all f > h), with e_0 .. e_{F-1} = E and e_F = z"""
+
+    def logit(self, E, dense):
+        """(n) float64 of pooled rows E (n, F k) and dense features (n, n_dense)."""
+        top = self._top
+        z = network(top, "bottom", dense, (*top.options["bottom_hidden"], top.dim))
+        vectors = joined(E, z).reshape(len(E), top.n_fields + 1, top.dim)
+        later, earlier = np.tril_indices(top.n_fields + 1, -1)
+        dots = (vectors @ vectors.transpose(0, 2, 1))[:, later, earlier]
+        return self._parameters["bias"] + product(top, "top.out", network(top, "top", joined(z, dots), top.options["hidden"]))
+
+
+class XDeepFM(WideDeep):
+    """logit = bias + c + w_d . dense + w . MLP(x_0) + w_cin . CIN(E), with c = sum w xl
+
+    CIN: X^{l+1}_h = sum_{i, f} W^l_ifh X^l_i * X^0_f, with X^0 = E;  the sums of all X^l_h with l >= 1 over their coordinates
+    """
+
+    def logit(self, E, c, dense):
+        """(n) float64 of pooled rows E (n, F k), c (n) and dense features (n, n_dense)."""
+        return super().logit(E, c, dense) + product(self._top, "cin.out", self._interactions(E))
+
+    def _interactions(self, E):
+        """(n, sum of H_l): CIN of E, some samples at a time."""
+        top = self._top
+        fields = E.reshape(len(E), top.n_fields, top.dim)
+        maps = max(top.n_fields, *top.options["cin_layers"], 1)
+        samples = max(1, _BYTES // (8 * maps * max(1, top.n_fields) * top.dim))
+        return np.concatenate([self._of_some(fields[i : i + samples]) for i in range(0, max(1, len(E)), samples)])
+
+    def _of_some(self, fields):
+        maps, sums = fields, [np.empty((len(fields), 0))]
+        for layer, out in enumerate(self._top.options["cin_layers"]):
+            weights = self._parameters[f"cin.{layer}.weights"].reshape(maps.shape[1], fields.shape[1], out)
+            maps = np.einsum("nic,nfc,ifh->nhc", maps, fields, weights, optimize=True)
+            sums.append(maps.sum(axis=2))
+        return joined(*sums)

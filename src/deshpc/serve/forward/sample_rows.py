@@ -1,0 +1,59 @@
+"""The rows of samples, and how they are added up."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SampleRows:
+    """The rows of n samples, one for each occurrence of a key that the model knows.
+
+    offsets : (n + 1) int64    sample i has the rows offsets[i] .. offsets[i + 1], in the order of their fields
+    fields  : (nnz) uint16
+    weights, embeddings : (nnz), (nnz, k) float64;  weights (nnz, 0) or k = 0 where the model has none
+    x, xl   : (nnz) float64    weights of the embedding and of the linear weight
+    """
+
+    offsets: np.ndarray
+    fields: np.ndarray
+    weights: np.ndarray
+    embeddings: np.ndarray
+    x: np.ndarray
+    xl: np.ndarray
+
+    @cached_property
+    def scaled(self):
+        """(nnz, k): v x."""
+        return self.embeddings * self.x[:, None]
+
+    @property
+    def linear_terms(self):
+        """(nnz): w xl."""
+        return self.weights * self.xl
+
+    @property
+    def own_terms(self):
+        """(nnz): |v|^2 x^2 / 2, what FM's pairs have too much."""
+        return np.einsum("jc,jc->j", self.scaled, self.scaled) / 2
+
+    def sums(self, terms):
+        """(n, ...): terms (nnz, ...) added up over each sample."""
+        return _sums(terms, self.offsets)
+
+    def field_sums(self, terms, n_fields):
+        """(n, n_fields width): terms (nnz, width) added up over each field of each sample, fields side by side."""
+        samples = len(self.offsets) - 1
+        places = np.repeat(np.arange(samples) * n_fields, np.diff(self.offsets)) + self.fields
+        sums = _sums(terms, np.searchsorted(places, np.arange(samples * n_fields + 1)))
+        return sums.reshape(samples, n_fields * terms.shape[1])
+
+
+def _sums(terms, offsets):
+    """Sums (n, ...) of terms (nnz, ...) over offsets[i] .. offsets[i + 1]."""
+    sums = np.zeros((len(offsets) - 1, *terms.shape[1:]))
+    occupied = np.flatnonzero(np.diff(offsets))
+    if len(occupied):
+        sums[occupied] = np.add.reduceat(terms, offsets[occupied], axis=0)
+    return sums

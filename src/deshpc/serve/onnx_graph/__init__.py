@@ -1,0 +1,39 @@
+"""What follows the pooled rows as an ONNX graph: the second part of a model, see `serve.forward`.
+
+inputs   what the model's `pool` gives, as `Predictor.pooled` has it;  dense (n, n_dense) where there are dense features
+outputs  logit (n), probability (n)                                                          all float32
+"""
+
+from pathlib import Path
+
+from deshpc.errors import ConfigError, DataError
+from deshpc.serve.onnx_graph.cross import dcn, dcnv2
+from deshpc.serve.onnx_graph.deep import deepfm, nfm, wide_deep
+from deshpc.serve.onnx_graph.graph import Graph
+from deshpc.serve.onnx_graph.interaction import dlrm, xdeepfm
+from deshpc.serve.onnx_graph.linear import fm, lr
+from deshpc.storage.whole_file import publish, synchronise
+
+GRAPHS = {
+    "lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "nfm": nfm, "dcn": dcn, "dcnv2": dcnv2, "dlrm": dlrm,
+    "xdeepfm": xdeepfm,
+}  # fmt: skip
+"""By `model.name`: function of a Graph and a Top that returns the parts of the logit beside the bias, each (n)."""
+
+
+def write_onnx(path, top):
+    """Write the graph of a `Top`, checked; the file is whole or absent.  ConfigError where onnx is not installed."""
+    try:
+        import onnx
+    except ImportError:
+        raise ConfigError("--onnx needs the package onnx: pip install 'deshpc[onnx]'") from None
+    graph = Graph(onnx, top.parameters)
+    model = graph.model(graph.sum(graph.parameter("bias"), *GRAPHS[top.name](graph, top)))
+    onnx.checker.check_model(model, full_check=True)
+    partial = Path(f"{path}.partial")
+    try:
+        partial.write_bytes(model.SerializeToString())
+        synchronise(partial)
+        publish(partial, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
