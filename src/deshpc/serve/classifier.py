@@ -7,15 +7,16 @@ import numpy as np
 
 from deshpc.config.load import build, override
 from deshpc.errors import DataError
-from deshpc.serve.forward import sigmoid
+from deshpc.serve.forward.layers import sigmoid
 from deshpc.serve.learner import Learner
 from deshpc.serve.table_columns import NO_FILES, columns_of, fields_of
 
 
 class Classifier:
-    """Logistic regression or a factorization machine of raw columns, for two classes.
+    """A linear model, a factorization machine or a deep model of raw columns, for two classes.
 
     model, dim, init_std                    as in [model];  optimizer, learning_rate, l1, l2 : as in [optimizer]
+    hidden, bottom_hidden, activation, normalisation, dropout, cross_layers, cross_rank, cin_layers : of deep models, as in [model]
     epochs, batch_samples, shuffle, seed    as in [train];  threads : 0: all cores
     fields    : {column: kind, or {"kind": ..., "pooling": ..., ...} as in [[data.fields]]}; columns that are not named are
                 dense where all values are numbers, multi where one is a list, and else categorical
@@ -32,11 +33,15 @@ class Classifier:
     def __init__(
         self, model="fm", dim=16, init_std=0.01, optimizer="adagrad", learning_rate=0.05, l1=0.0, l2=0.0, epochs=1,
         batch_samples=1024, shuffle=True, seed=1, threads=0, fields=None, overrides=(),
+        hidden=(400, 400, 400), bottom_hidden=(512, 256), activation="relu", normalisation="none", dropout=0.0,
+        cross_layers=3, cross_rank=0, cin_layers=(100, 100),
     ):  # fmt: skip
         self.model, self.dim, self.init_std = model, dim, init_std
         self.optimizer, self.learning_rate, self.l1, self.l2 = optimizer, learning_rate, l1, l2
         self.epochs, self.batch_samples, self.shuffle, self.seed = epochs, batch_samples, shuffle, seed
         self.threads, self.fields, self.overrides = threads, fields, overrides
+        self.hidden, self.bottom_hidden, self.activation, self.normalisation = hidden, bottom_hidden, activation, normalisation
+        self.dropout, self.cross_layers, self.cross_rank, self.cin_layers = dropout, cross_layers, cross_rank, cin_layers
 
     def fit(self, X, y):
         """Train `epochs` epochs from the start; returns self."""
@@ -92,7 +97,7 @@ class Classifier:
         return self
 
     def __repr__(self):
-        changed = (name for name, default in _PARAMETERS.items() if getattr(self, name) is not default)
+        changed = (name for name, default in _PARAMETERS.items() if _plain(getattr(self, name)) != _plain(default))
         return f"Classifier({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
     def __getstate__(self):
@@ -131,7 +136,7 @@ class Classifier:
         data = {**NO_FILES, "fields": fields}
         tree = {
             "data": data,
-            "model": {"name": self.model, "dim": self.dim, "init_std": self.init_std},
+            "model": {"name": self.model, **{name: getattr(self, name) for name in _MODEL_OPTIONS}},
             "optimizer": {"name": self.optimizer, "learning_rate": self.learning_rate, "l1": self.l1, "l2": self.l2},
             "train": {
                 "global_batch_samples": self.batch_samples,
@@ -142,8 +147,7 @@ class Classifier:
             "compute": {"threads_per_rank": self.threads},
         }
         plain = {
-            section: {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
-            for section, options in tree.items()
+            section: {name: _plain(value) for name, value in options.items()} for section, options in tree.items()
         }
         return override(build(plain, source="Classifier"), *self.overrides)
 
@@ -160,4 +164,15 @@ class Classifier:
             raise DataError("this Classifier has not been fitted: call fit or partial_fit first")
 
 
+def _plain(value):
+    """An option as TOML has it: no scalar of NumPy, no tuple."""
+    if isinstance(value, (tuple, list, np.ndarray)):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+_MODEL_OPTIONS = (
+    "dim", "init_std", "hidden", "bottom_hidden", "activation", "normalisation", "dropout", "cross_layers", "cross_rank",
+    "cin_layers",
+)  # fmt: skip
 _PARAMETERS = {name: parameter.default for name, parameter in inspect.signature(Classifier).parameters.items()}
