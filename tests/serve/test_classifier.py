@@ -57,10 +57,16 @@ def test_every_shape_of_x(fitted):
         assert np.array_equal(fitted.predict_proba(other), expected)
 
 
-def test_is_the_model_that_deshpc_train_makes(tmp_path):
+SMALL = {"hidden": (6, 4), "bottom_hidden": (5,), "cin_layers": (4,), "cross_layers": 2}
+OF_EVERY_KIND = {**SMALL, "activation": "tanh", "normalisation": "batch", "dropout": 0.25, "cross_rank": 2}
+
+
+@pytest.mark.parametrize(("name", "options"), [("fm", {}), ("dcnv2", OF_EVERY_KIND), ("xdeepfm", SMALL), ("dlrm", SMALL)])
+def test_is_the_model_that_deshpc_train_makes(tmp_path, name, options):
     from mpi4py import MPI
 
-    config = tree(tmp_path, optimizer={"decay": "linear"})
+    config = tree(tmp_path, name, optimizer={"decay": "linear"})
+    config["model"] |= {one: list(value) if isinstance(value, tuple) else value for one, value in options.items()}
     deshpc.train(build(config), MPI.COMM_SELF)
     predict(config["run"]["directory"], str(tmp_path / "scores.csv"), MPI.COMM_SELF)
     with open(tmp_path / "scores.csv", encoding="utf-8", newline="") as file:
@@ -69,8 +75,8 @@ def test_is_the_model_that_deshpc_train_makes(tmp_path):
     labels = [int(row["click"]) for row in rows]
     given = {field["name"]: {"kind": "categorical", **{k: v for k, v in field.items() if k != "name"}} for field in FIELDS}
     model = deshpc.Classifier(
-        dim=5, init_std=0.1, learning_rate=0.1, epochs=2, batch_samples=64, threads=1, fields=given,
-        overrides=["optimizer.decay=linear"],
+        name, dim=5, init_std=0.1, learning_rate=0.1, epochs=2, batch_samples=64, threads=1, fields=given,
+        overrides=["optimizer.decay=linear"], **options,
     ).fit([{name: row[name] for name in NAMES} for row in rows], labels)
     found = model.predict_proba([{name: row[name] for name in NAMES} for row in test])[:, 1]
     assert np.array_equal(found, expected)  # one code path: the same bits
@@ -93,6 +99,30 @@ def test_saved_for_the_predictor(fitted, tmp_path):
     fitted.save(tmp_path / "c.model")
     found = deshpc.Predictor(tmp_path / "c.model").predict(x)
     np.testing.assert_allclose(found, fitted.predict_proba(x)[:, 1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"])
+def test_deep_models_learn_and_are_saved(tmp_path, name):
+    x, y = learnable(1500)
+    other, expected = learnable(800, seed=1)
+    model = deshpc.Classifier(name, **{**QUICK, "init_std": 0.2, "epochs": 8, **SMALL}, fields=FIELDS_OF).fit(x, y)
+    assert model.score(other, expected) > 0.65 > max(np.mean(expected == "yes"), np.mean(expected == "no"))
+    model.save(tmp_path / "c.model")
+    found = deshpc.Predictor(tmp_path / "c.model").predict(other)
+    np.testing.assert_allclose(found, model.predict_proba(other)[:, 1], rtol=0, atol=1e-5)
+
+
+def test_scikit_learn_searches_deep_options():
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV
+
+    x, y = learnable(300)
+    numbers = np.column_stack([x["x"], np.arange(300) % 7])
+    model = deshpc.Classifier("wide_deep", batch_samples=64, threads=1, learning_rate=0.2, hidden=(4,))
+    assert clone(model).get_params() == model.get_params() and repr(clone(model)) == repr(model)
+    grid = {"hidden": [(3,), np.array([4, 2])], "normalisation": ["layer"], "dropout": np.array([0.0, 0.5])}
+    search = GridSearchCV(model, grid, cv=2).fit(numbers, y)
+    assert search.predict(numbers).shape == (300,)
 
 
 def test_scikit_learn_accepts_it(fitted):
@@ -118,6 +148,7 @@ def test_scikit_learn_accepts_it(fitted):
 def test_parameters():
     model = deshpc.Classifier("lr", fields={"a": "dense"})
     assert repr(model) == "Classifier(model='lr', fields={'a': 'dense'})"
+    assert repr(deshpc.Classifier(hidden=[400, 400, 400], bottom_hidden=[3])) == "Classifier(bottom_hidden=[3])"
     assert model.set_params(dim=3).dim == 3 and copy.deepcopy(model).get_params() == model.get_params()
     with pytest.raises(ValueError, match="no parameter 'dims'"):
         model.set_params(dims=3)
@@ -163,6 +194,8 @@ def test_bad_options(fitted):
     x, y = {"a": [1, 2]}, [0, 1]
     with pytest.raises(ConfigError, match="model.name"):
         deshpc.Classifier("deep", threads=1).fit(x, y)
+    with pytest.raises(ConfigError, match="model.hidden must be a list, not 8"):
+        deshpc.Classifier("dcn", threads=1, hidden=8).fit(x, y)
     with pytest.raises(ConfigError, match="did you mean optimizer.decay"):
         deshpc.Classifier("lr", threads=1, overrides=["optimizer.decai=linear"]).fit(x, y)
     with pytest.raises(ConfigError, match="no column 'b'"):
