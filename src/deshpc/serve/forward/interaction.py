@@ -5,7 +5,7 @@ import numpy as np
 from deshpc.serve.forward.deep import Deep, WideDeep
 from deshpc.serve.forward.layers import joined, network, product
 
-_BYTES = 1 << 25  # of products of a CIN held at a time
+_BYTES = 1 << 23  # of products of a CIN held at a time
 
 
 class DLRM(Deep):
@@ -34,15 +34,16 @@ class XDeepFM(WideDeep):
     def _interactions(self, E):
         """(n, sum of H_l): CIN of E, some samples at a time."""
         top = self._top
-        fields = E.reshape(len(E), top.n_fields, top.dim)
+        fields = np.ascontiguousarray(E.reshape(len(E), top.n_fields, top.dim).transpose(0, 2, 1))
         maps = max(top.n_fields, *top.options["cin_layers"], 1)
         samples = max(1, _BYTES // (8 * maps * max(1, top.n_fields) * top.dim))
         return np.concatenate([self._of_some(fields[i : i + samples]) for i in range(0, max(1, len(E)), samples)])
 
     def _of_some(self, fields):
+        """The same of the coordinates fields (n, k, F) of some samples."""
         maps, sums = fields, [np.empty((len(fields), 0))]
         for layer, out in enumerate(self._top.options["cin_layers"]):
-            weights = self._parameters[f"cin.{layer}.weights"].reshape(maps.shape[1], fields.shape[1], out)
-            maps = np.einsum("nic,nfc,ifh->nhc", maps, fields, weights, optimize=True)
-            sums.append(maps.sum(axis=2))
+            weights = self._parameters[f"cin.{layer}.weights"].reshape(maps.shape[2], fields.shape[2], out)
+            maps = np.tensordot(np.einsum("nci,ncf->ncif", maps, fields), weights, 2)
+            sums.append(maps.sum(axis=1))
         return joined(*sums)
