@@ -62,11 +62,13 @@ def test_rows_that_ftrl_made_zero_are_left_out(comm, tmp_path):
     assert_same(path, make_rows(1, 150), expected)
 
 
-@pytest.mark.parametrize(("profile", "rate"), [("small", 0.1), ("history", 0.003)])  # of 12 and a thousand keys a sample
-def test_generated_samples(comm, tmp_path, profile, rate):
+@pytest.mark.parametrize(
+    ("profile", "name", "rate"), [("small", "fm", 0.1), ("history", "fm", 0.003), ("history", "dcn", 0.02)]
+)  # of 12 and a thousand keys a sample
+def test_generated_samples(comm, tmp_path, profile, name, rate):
     rows = {"train_rows": 300, "test_rows": 40}
-    config = tree(tmp_path, optimizer={"learning_rate": rate})
-    config["model"]["init_std"] = 0.01
+    config = tree(tmp_path, name, optimizer={"learning_rate": rate})
+    config["model"] |= {"init_std": 0.01, "hidden": [8]}
     config["data"] = {"format": "synthetic", "synthetic": {"profile": profile, **rows}}
     expected, path = trained(comm, tmp_path, config)
     raw, predictor = draw(build(config).data.synthetic, "test", 0, 40), deshpc.Predictor(path)
@@ -110,8 +112,8 @@ def test_criteo(comm, tmp_path):
     assert_same(path, [dict(zip(names, r, strict=True)) for r in rows[250:]], expected)
 
 
-@pytest.mark.parametrize("name", ["libsvm", "libffm"])
-def test_libsvm_and_libffm(comm, tmp_path, name):
+@pytest.mark.parametrize(("name", "model"), [("libsvm", "fm"), ("libffm", "fm"), ("libffm", "deepfm")])
+def test_libsvm_and_libffm(comm, tmp_path, name, model):
     chance = random.Random(4)
     rows = [{chance.randrange(60): round(chance.gauss(0, 1), 3) for _ in range(chance.randrange(9))} for _ in range(300)]
 
@@ -119,7 +121,7 @@ def test_libsvm_and_libffm(comm, tmp_path, name):
         prefix = {"libsvm": "", "libffm": "{}:"}[name]
         return " ".join([str(label), *(prefix.format(index % 3) + f"{index}:{value}" for index, value in row.items())])
 
-    config = tree(tmp_path)
+    config = tree(tmp_path, model)
     config["data"] = {
         "format": name,
         "train": lines_of(tmp_path / "train.txt", (line(r, int(sum(r) % 60 > 30)) for r in rows[:250])),
