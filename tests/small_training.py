@@ -12,6 +12,7 @@ from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.config.load import build
 from deshpc.model.build import build_model
+from deshpc.table.columns import joined
 from deshpc.table.shard import Rows
 from deshpc.training.step import step
 
@@ -90,8 +91,11 @@ def all_samples(model, array):
 
 
 def all_rows(model):
-    """The rows of all ranks in key order, on every rank.  Collective."""
-    return Rows.concatenate(model.group.gather(model.table.export()))
+    """The rows of all ranks in key order, on every rank; where ranks have columns of them, whole ones.  Collective."""
+    parts, whole = model.group.gather(model.table.export()), model.table.whole_rows
+    if whole["split"] == "column":
+        return next(joined([[part] for part in parts], whole))
+    return Rows.concatenate(parts)
 
 
 def train_on(comm, batches, config, threads=1, backend=None):

@@ -36,7 +36,7 @@ class Probe:
     def __init__(self, table=None, partials=None):
         self.table, self._partials = table, partials
 
-    def partial(self, shards, samples, scale, stays=False):
+    def partial(self, shards, samples, scale, prepared=None, stays=False):
         self.samples = samples
         return np.zeros((samples, WIDTH)) if self._partials is None else self._partials
 

@@ -39,9 +39,9 @@ def require_fit(model, manifest, folder):
 
 
 def _content(model):
-    layout = model.table.layout
+    layout = model.table.whole_layout
     return {
-        "operator": model.operators.name, "scalars": layout.scalars, "dim": layout.dim, "precision": layout.precision,
+        "operator": model.name, **model.table.whole_rows, "precision": layout.precision,
         "optimizer": model.table.optimizer.config.name, "scalar_state": layout.scalar_state,
         "vector_state": layout.vector_state,
     }  # fmt: skip

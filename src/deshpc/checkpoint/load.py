@@ -11,6 +11,8 @@ from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile, rows_name
 from deshpc.errors import DataError
 from deshpc.storage.container import Container
+from deshpc.table.columns import joined
+from deshpc.table.merging import merged
 
 
 def load_model(model, folder, manifest=None):
@@ -34,14 +36,27 @@ def _load(model, folder, manifest):
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last):
         taken += model.table.load(block)
-    return taken, sum(manifest["rows"])
+    return taken, rows_of(manifest)
+
+
+def rows_of(manifest):
+    """Rows of a model; under column split every rank has some columns of each."""
+    return manifest["rows"][0] if manifest["model"].get("split") == "column" else sum(manifest["rows"])
 
 
 def row_blocks(folder, manifest, first=0, last=2**64 - 1):
-    """Yield the Rows of a model with keys first .. last, from all its files, in key order, one block at a time."""
-    for rank in range(manifest["ranks"]):
-        path = require_identity(folder, manifest, rows_name(rank, manifest["ranks"]))
-        yield from RowsFile(path).blocks(first, last)
+    """Yield the Rows of a model with keys first .. last, from all its files, in key order, one block of each file at a time."""
+    ranks, split = manifest["ranks"], manifest["model"].get("split", "key")
+    files = (
+        RowsFile(require_identity(folder, manifest, rows_name(rank, ranks))).blocks(first, last) for rank in range(ranks)
+    )
+    if split == "key":
+        for blocks in files:
+            yield from blocks
+    elif split == "field":
+        yield from merged(files)
+    else:
+        yield from joined(files, manifest["model"])
 
 
 def dense_parameters(folder, manifest):

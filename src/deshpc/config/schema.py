@@ -116,6 +116,12 @@ class ModelConfig:
         0.0, "deep models: chance of a hidden unit to be zero in training; the same units on any number of ranks",
         minimum=0.0, below=1.0,
     )  # fmt: skip
+    first_layer: str = option(
+        "pooled",
+        "deep models: pooled: embeddings come to the samples, where the network is; pushed_down: owners multiply them by the first "
+        "layer\'s weights, and the products are added up (wide_deep, deepfm, dcn)",
+        choices=("pooled", "pushed_down"),
+    )
     cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
@@ -186,9 +192,17 @@ class TrainConfig:
     )
     exchange: str = option(
         "auto",
-        "auto: allreduce for lr and fm, rows for deep models; allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
-        "samples' sums, gradients are all-gathered; rows: rows travel to the samples, gradients back",
-        choices=("auto", "allreduce", "reduce_scatter", "rows"),
+        "auto: allreduce for lr and fm; deep models: pooled under field split, reduce_scatter where owners compute a part, else rows; "
+        "allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
+        "samples' sums, gradients are all-gathered; rows: rows travel to the samples, gradients back; "
+        "pooled: complete embeddings of fields travel to the samples (field split)",
+        choices=("auto", "allreduce", "reduce_scatter", "rows", "pooled"),
+    )
+    split: str = option(
+        "key",
+        "how rows are divided: key: by the key\'s hash; field: every field\'s rows on one rank; column: every rank has some columns "
+        "of all embeddings, and computes its own part of the model; docs/models.md has the valid combinations",
+        choices=("key", "field", "column"),
     )
     routing: str = option(
         "routed",

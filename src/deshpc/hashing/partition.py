@@ -21,6 +21,11 @@ class KeyPartition(NamedTuple):
     shards: int
 
     @property
+    def split(self):
+        """`train.split`."""
+        return "key"
+
+    @property
     def owners(self):
         return self.ranks * self.shards
 
@@ -37,9 +42,53 @@ class FieldPartition(NamedTuple):
     shards: int
     owner_of_field: np.ndarray
 
+    @classmethod
+    def of(cls, ranks, shards, n_fields):
+        """Neighbouring fields to each owner, as many of them as to any other, or one more or less."""
+        owners = ranks * shards
+        edges = n_fields * np.arange(owners + 1) // owners
+        return cls(ranks, shards, np.repeat(np.arange(owners), np.diff(edges)).astype(np.int64))
+
+    @property
+    def split(self):
+        """`train.split`."""
+        return "field"
+
     @property
     def owners(self):
         return self.ranks * self.shards
+
+    def fields_of(self, rank):
+        """(first, end) of a rank's fields."""
+        return tuple(int(edge) for edge in np.searchsorted(self.owner_of_field // self.shards, [rank, rank + 1]))
+
+    def key_range(self, rank):
+        """(first, last) key of a rank: its fields' keys are anywhere."""
+        return 0, 2**64 - 1
+
+
+class ColumnPartition(NamedTuple):
+    """Split by column: every rank has its own columns of all rows, so each counts itself, `rank`, the owner of every key.
+
+    Its shards share the keys.
+    """
+
+    ranks: int
+    shards: int
+    rank: int
+
+    @property
+    def split(self):
+        """`train.split`."""
+        return "column"
+
+    @property
+    def owners(self):
+        return self.ranks * self.shards
+
+    def key_range(self, rank):
+        """(first, last) key of a rank: all."""
+        return 0, 2**64 - 1
 
 
 def owner_of(partition, key, field):
@@ -61,6 +110,13 @@ def _owner_of(partition, key, field):
             return partition.owner_of_field[field]
 
         return by_field
+    if partition.instance_class is ColumnPartition:
+
+        def by_column(partition, key, field):
+            shard = np.int64(((key >> np.uint64(32)) * np.uint64(partition.shards)) >> np.uint64(32))
+            return partition.rank * partition.shards + shard
+
+        return by_column
 
 
 @kernel

@@ -2,10 +2,15 @@
 
 from typing import NamedTuple
 
-from deshpc.hashing.partition import KeyPartition
-from deshpc.model.combinations import exchange_kind, require_deep
+import numpy as np
+
+from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition
+from deshpc.model.combinations import exchange_kind, exchange_name, is_deep, is_pushed_down, require_valid
 from deshpc.model.definitions import Setting, definition_class
+from deshpc.model.dense_sums import DenseSums
 from deshpc.model.model import Model
+from deshpc.model.owner_tower import OwnerTower
+from deshpc.model.share import Share
 from deshpc.model.sum_top import SumTop
 from deshpc.model.tower import Tower, most_slots
 from deshpc.nn.first_values import FirstValues
@@ -28,21 +33,28 @@ def build_model(config, backend, group, n_fields, n_dense, total_steps=None, sev
     total_steps : of the run, for a learning rate that falls until its end;  several_nodes : whether the ranks are on such
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
-    train, types = config.train, Types.of(config.train)
-    partition = KeyPartition(group.size, backend.threads)
+    train = config.train
+    require_valid(config, backend)
+    partition = open_partition(train.split, group, backend.threads, n_fields)
     optimizer = open_optimizer(config.optimizer, total_steps)
-    kind = exchange_kind(config, group.size)
-    build = _sum_model if config.model.name in ("lr", "fm") else _deep_model
-    operator, finish = build(config, backend, group, kind, optimizer, types, n_fields, n_dense)
-    table = Table(
-        backend, group, partition, operator.scalars, operator.dim, train.precision, types.compute, optimizer,
-        train.seed, config.model.init_std, types.sums, operator.own_terms, operator.by_field,
-    )  # fmt: skip
-    operators, parameters, top = finish(table)
-    exchange = kind(backend, group, operators)
+    build = _deep_model if is_deep(config) else _sum_model
+    parts = build(config, backend, group, partition, optimizer, n_fields, n_dense)
+    exchange = exchange_kind(config, group.size)(backend, group, parts.operators)
     routing = open_routing(train.routing, backend, group, partition, n_fields, exchange)
     overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
-    return Model(backend, group, routing, exchange, table, operators, parameters, top, overlaps)
+    return Model(
+        config.model.name, backend, group, routing, exchange, parts.operators.table, parts.operators, parts.parameters, parts.top, parts.dense_sums,
+        overlaps,
+    )  # fmt: skip
+
+
+class Parts(NamedTuple):
+    """operators : what an exchange moves the partials of;  top : `SumTop` or `Tower`"""
+
+    operators: object
+    parameters: Parameters
+    top: object
+    dense_sums: DenseSums
 
 
 class Types(NamedTuple):
@@ -59,48 +71,100 @@ class Types(NamedTuple):
         return cls(train.precision, "float64" if sums == "int64" else sums, sums)
 
 
-def _sum_model(config, backend, group, kind, optimizer, types, n_fields, n_dense):
-    """(operator, function of its table that gives operators, parameters and top) of a linear model or an FM."""
-    model = config.model
+def open_partition(split, group, threads, n_fields):
+    """The partition of a split of `train.split`."""
+    if split == "field":
+        return FieldPartition.of(group.size, threads, n_fields)
+    if split == "column":
+        return ColumnPartition(group.size, threads, group.rank)
+    return KeyPartition(group.size, threads)
+
+
+def _sum_model(config, backend, group, partition, optimizer, n_fields, n_dense):
+    """The Parts of a linear model or an FM."""
+    model, train, types = config.model, config.train, Types.of(config.train)
     if model.name == "lr":
         operator = Linear(backend, n_dense, types.compute)
     else:
-        operator = FM(backend, n_dense, types.compute, backend.lanes(model.dim, *types), model.dim, config.train.seed, model.init_std)
+        operator = FM(backend, n_dense, types.compute, backend.lanes(model.dim, *types), model.dim, train.seed, model.init_std)
+    table = Table(
+        backend, group, partition, operator.scalars, operator.dim, train.precision, types.compute, optimizer,
+        train.seed, model.init_std, types.sums,
+    )  # fmt: skip
+    parameters = Parameters(backend, {"bias": (), **operator.parameters}, types.compute, optimizer, types.sums)
+    operator.begin(parameters)
+    parameters.begin_state()
+    operators = OperatorSet(backend, table, [operator])
+    whole_top = exchange_kind(config, group.size).whole_top
+    return Parts(
+        operators, parameters, SumTop(backend, operators, parameters), DenseSums(group, parameters, whole_top)
+    )
 
-    def finish(table):
-        parameters = Parameters(backend, {"bias": (), **operator.parameters}, types.compute, optimizer, types.sums)
-        operator.begin(parameters)
-        parameters.begin_state()
-        operators = OperatorSet(backend, table, [operator])
-        return operators, parameters, SumTop(backend, operators, parameters)
 
-    return operator, finish
-
-
-def _deep_model(config, backend, group, kind, optimizer, types, n_fields, n_dense):
-    """The same of a model with a tower."""
-    model, train = config.model, config.train
-    require_deep(config, backend)
-    lanes, kind_of_model = backend.lanes(model.dim, *types), definition_class(model.name)
-    if kind_of_model.operator == "bi_interaction":
-        operator = BiInteraction(backend, types.compute, lanes, model.dim)
+def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense):
+    """The Parts of a model with a tower."""
+    model, train, types = config.model, config.train, Types.of(config.train)
+    pushed_down, split = is_pushed_down(config), train.split
+    of_model, values = definition_class(model.name), FirstValues(train.seed)
+    share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
+    definition = of_model(Setting(backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share))
+    operator = _pooling(of_model, backend, group, types, partition, split, share, n_fields, model.dim, exchange_name(config))
+    table = Table(
+        backend, group, partition, int(of_model.linear), model.dim, train.precision, types.compute, optimizer,
+        train.seed, model.init_std, types.sums, operator.own_terms, operator.by_field,
+        share.columns if split == "column" else None,
+    )  # fmt: skip
+    by_block, whole_top = types.sums == "int64", exchange_kind(config, group.size).whole_top
+    slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples))
+    owner_slots, local = None, 0
+    if pushed_down and definition.owner_parameters:
+        shapes = {name: values.shapes[name] for name in definition.owner_parameters}
+        owner_slots = SlotSums(backend, shapes, types.compute, backend.threads)
+        if definition.local_rows and split != "key" and group.size > 1:
+            name, rows = definition.local_rows
+            local = rows * values.shapes[name][1]
+    parameters = Parameters(
+        backend, values.shapes, types.compute, optimizer, slots=slots, statistics=values.statistics, owner_slots=owner_slots
+    )
+    values.set(parameters)
+    parameters.begin_state()
+    dense_sums = DenseSums(group, parameters, whole_top, definition.owner_parameters if pushed_down else (), local)
+    if pushed_down:
+        operators = OwnerTower(backend, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
+        width, first = operators.width, 0
     else:
-        operator = Pool(backend, types.compute, lanes, model.dim, n_fields, kind_of_model.linear, kind_of_model.squares)
-    values = FirstValues(train.seed)
-    definition = kind_of_model(Setting(backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim))
+        width, first = operator.first + n_fields * model.dim, operator.first
+        if of_model.operator == "bi_interaction":
+            width = operator.width
+        operators = BySamples(backend, table, operator, n_dense)
+    tower = Tower(
+        backend, group, whole_top, definition, parameters, slots, types.compute, width, first, n_dense, by_block
+    )
+    return Parts(operators, parameters, tower, dense_sums)
 
-    def finish(table):
-        by_block = types.sums == "int64"
-        slots = SlotSums(
-            backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples)
-        )
-        parameters = Parameters(backend, values.shapes, types.compute, optimizer, slots=slots, statistics=values.statistics)
-        values.set(parameters)
-        parameters.begin_state()
-        tower = Tower(
-            backend, group, kind.whole_top, definition, parameters, slots, types.compute, operator.width, operator.first,
-            n_dense, by_block,
-        )  # fmt: skip
-        return BySamples(backend, table, operator, tower.room), parameters, tower
 
-    return operator, finish
+def _pooling(of_model, backend, group, types, partition, split, share, n_fields, dim, exchange):
+    """The operator that gives a tower, or the owners' part of one, its embeddings."""
+    if of_model.operator == "bi_interaction":
+        return BiInteraction(backend, types.compute, backend.lanes(dim, *types), dim)
+    own_dim = share.dim if share else dim
+    lanes, columns = backend.lanes(own_dim, *types), own_dim * np.arange(n_fields, dtype=np.int64)
+    if of_model.operator == "sum":
+        columns[:] = 0
+    linear, first, of_rank = of_model.linear, None, None
+    if split == "column":
+        linear, first = linear and group.rank == 0, of_model.linear or of_model.squares
+    elif share and split == "field":
+        columns = _own_columns(n_fields, dim, share.fields)
+    elif exchange == "pooled" and group.size > 1:
+        fields = [partition.fields_of(rank) for rank in range(group.size)]
+        columns = _own_columns(n_fields, dim, fields[group.rank])
+        of_rank = [(begin * dim, end * dim) for begin, end in fields]
+    return Pool(backend, types.compute, lanes, own_dim, columns, linear, of_model.squares, first, of_rank)
+
+
+def _own_columns(n_fields, dim, fields):
+    """(F) int64: where E_f begins if only the fields first .. end are there, side by side; -1 for the others."""
+    columns = np.full(n_fields, -1, np.int64)
+    columns[slice(*fields)] = dim * np.arange(fields[1] - fields[0])
+    return columns

@@ -1,14 +1,45 @@
-"""Which models, exchanges, types and backends go together."""
+"""Which models, splits, exchanges, routings, types, rules and backends go together: one table, and what is refused with its reason.
+
+    split    first layer   models                                          exchanges
+    key      pooled        all but fm under tower; lr, fm                  allreduce, reduce_scatter, rows
+    key      pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
+    field    pooled        lr, fm, nfm                                     allreduce, reduce_scatter, rows
+                           wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm    pooled, rows
+    field    pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
+    column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm       allreduce, reduce_scatter; broadcast routing
+
+Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
+(train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
+"""
 
 from deshpc.errors import ConfigError
+from deshpc.model.definitions import definition_class
 from deshpc.ops.exchange import EXCHANGES
+
+SUMS = ("lr", "fm", "nfm")
+"""Models whose partials are sums over all fields: nobody's partial is complete under field split."""
+
+
+def is_deep(config):
+    """Whether a model has a tower: all but lr and fm, and fm under column split."""
+    return config.model.name not in ("lr", "fm") or (config.model.name == "fm" and config.train.split == "column")
+
+
+def is_pushed_down(config):
+    """Whether owners compute a part of the tower."""
+    return config.train.split == "column" or config.model.first_layer == "pushed_down"
 
 
 def exchange_name(config):
     """What `train.exchange` means, where it is auto."""
-    if config.train.exchange != "auto":
-        return config.train.exchange
-    return "allreduce" if config.model.name in ("lr", "fm") or config.train.accumulate == "int64" else "rows"
+    model, train = config.model, config.train
+    if train.exchange != "auto":
+        return train.exchange
+    if model.name in ("lr", "fm") or train.accumulate == "int64":
+        return "allreduce"
+    if is_pushed_down(config):
+        return "reduce_scatter"
+    return "pooled" if train.split == "field" and model.name not in SUMS else "rows"
 
 
 def exchange_kind(config, ranks):
@@ -16,13 +47,70 @@ def exchange_kind(config, ranks):
     return EXCHANGES["allreduce" if ranks == 1 else exchange_name(config)]
 
 
-def require_deep(config, backend):
-    """ConfigError, with the reason, where a deep model does not go with an option."""
-    name, train = config.model.name, config.train
+def require_valid(config, backend):
+    """ConfigError, with the reason, where options do not go together (see the module)."""
+    model, train = config.model, config.train
+    name, split, exchange = model.name, train.split, exchange_name(config)
+    if is_deep(config):
+        _require_deep(config, backend, definition_class(name), exchange)
+    elif model.first_layer == "pushed_down":
+        raise ConfigError(f"model.first_layer = 'pushed_down': model.name = {name!r} has no dense layer")
+    elif split != "key" and backend.name != "cpu":
+        raise ConfigError(f"train.split = {split!r} does not run on compute.backend = {backend.name!r} yet; choose 'cpu'")
+    if split == "column":
+        _require_column(config, name)
+    if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
+        raise ConfigError(
+            f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
+            f"them field by field with model.first_layer = 'pooled', not train.split = {split!r} and model.name = {name!r}"
+        )
+
+
+def _require_deep(config, backend, definition, exchange):
+    model, train = config.model, config.train
+    name, split, pushed_down = model.name, train.split, is_pushed_down(config)
     if backend.name != "cpu":
         raise ConfigError(f"model.name = {name!r} does not run on compute.backend = {backend.name!r} yet; choose 'cpu'")
-    if train.accumulate == "int64" and exchange_name(config) != "allreduce":
+    if train.accumulate == "int64" and (exchange != "allreduce" or pushed_down or split != "key"):
         raise ConfigError(
-            f"train.accumulate = 'int64' with model.name = {name!r} needs train.exchange = 'allreduce': on a rank's own share of "
-            "the samples, matrix products have other shapes on another number of ranks, and round differently"
+            f"train.accumulate = 'int64' with model.name = {name!r} needs train.exchange = 'allreduce', train.split = 'key' and "
+            "model.first_layer = 'pooled': otherwise matrix products have other shapes on another number of ranks, and round "
+            "differently"
+        )
+    if pushed_down and split not in definition.pushed_down:
+        possible = ", ".join(map(repr, definition.pushed_down)) or "none"
+        raise ConfigError(
+            f"model.name = {name!r} cannot be computed in part by owners under train.split = {split!r} (possible: {possible}); "
+            "choose train.split = 'key' and model.first_layer = 'pooled'"
+        )
+    if pushed_down and exchange not in ("allreduce", "reduce_scatter"):
+        raise ConfigError(
+            f"train.exchange = {exchange!r}: what owners compute has to be added up; choose 'reduce_scatter' or 'allreduce'"
+        )
+    if pushed_down and model.first_layer == "pushed_down" and not model.hidden:
+        raise ConfigError("model.first_layer = 'pushed_down' needs a layer: model.hidden is empty")
+    if split == "field" and not pushed_down and name not in SUMS and exchange not in ("pooled", "rows"):
+        raise ConfigError(
+            f"train.exchange = {exchange!r} would add zeros to embeddings that are complete at their owners under "
+            "train.split = 'field'; choose 'pooled'"
+        )
+
+
+def _require_column(config, name):
+    train = config.train
+    if name == "lr":
+        raise ConfigError("train.split = 'column': model.name = 'lr' has no embeddings to split")
+    if train.routing != "broadcast":
+        raise ConfigError("train.split = 'column' needs train.routing = 'broadcast': every rank needs all keys")
+    if config.optimizer.name == "rowwise_adagrad":
+        raise ConfigError(
+            "optimizer.name = 'rowwise_adagrad' keeps one number for a whole row, of which train.split = 'column' gives every rank "
+            "a part; choose 'adagrad'"
+        )
+    if config.train.accumulate == "int64":
+        raise ConfigError("train.accumulate = 'int64' does not go with train.split = 'column'; choose train.split = 'key'")
+    if name == "dlrm" and config.model.normalisation == "batch":
+        raise ConfigError(
+            "model.normalisation = 'batch' with model.name = 'dlrm' does not go with train.split = 'column', where the bottom "
+            "network runs at owners and at home"
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deshpc.comm.group import Handle, done, slice_of
+from deshpc.comm.group import Handle, slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
 from deshpc.model.tower import TopSamples
@@ -69,9 +69,11 @@ class Model:
     a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
     """
 
-    def __init__(self, backend, group, routing, exchange, table, operators, parameters, top, overlaps=False):
+    def __init__(self, name, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False):
+        self.name = name
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
         self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps
+        self.dense_sums = dense_sums
         self.zero = table.zero
         self.enter = _nowhere
         self.scores = Scores(backend)
@@ -150,12 +152,11 @@ class Model:
         forward.state = self.top.backward(forward.state, samples, gradient, forward.gradient_scale)
         if self._fixed and not self.top.scaled:
             forward.gradient_scale = self._agree_scale(forward)
-        sums = self.parameters.take_sums()
-        if self.exchange.whole_top:
-            forward.dense = done(sums)
-        else:
-            forward.dense = self.group.sum_samples(sums, Traffic("dense", "dense", "backward"))
+        if not self.operators.own_parameters:  # what the top has to add up travels meanwhile
+            forward.dense = self.dense_sums.start()
         self.exchange.backward(forward.prepared, forward.partial_shards, forward.state, forward.gradient_scale)
+        if self.operators.own_parameters:
+            forward.dense = self.dense_sums.start()
 
     def update(self, forward):
         """Apply the update rule to the rows that the batch touched and to the dense parameters.  Collective."""
@@ -182,7 +183,7 @@ class Model:
             of_rows = self._fixed.sum(norms)
         else:
             of_rows = float(self.group.sum(norms.sum(), Traffic("batch", "control", "backward"))[0])
-        return self.table.optimizer.clip(of_rows + self.parameters.square_norm())
+        return self.table.optimizer.clip(of_rows + self.dense_sums.square_norm())
 
     def _agree_scale(self, forward):
         """The scale of this step's gradients in fixed point, from every rank's own share of the batch."""

@@ -69,16 +69,11 @@ class Tower:
         if samples.train:
             gradient = self._scratch.array("gradient", (n, self._width), self._dtype)
         edges = block_edges(n)
-        while len(self._buffers) < len(edges) - 1:
-            self._buffers.append(self._backend.buffers())
         blocks = list(zip(edges, edges[1:], strict=False))
-        tapes = [
-            Tape(
-                self._buffers[b], self._parameters, self._sums, self._slot(b, len(blocks)), samples.step, samples.first + begin,
-                samples.train, b == 0,
-            )
-            for b, (begin, _) in enumerate(blocks)
-        ]  # fmt: skip
+        tapes = new_tapes(
+            self._backend, self._buffers, self._parameters, self._sums, blocks, samples.step, samples.first, samples.train,
+            self._by_block,
+        )  # fmt: skip
         results = lockstep(
             self._backend,
             [self._forward(tape, x, gradient, a, b, logit) for tape, (a, b) in zip(tapes, blocks, strict=True)],
@@ -98,7 +93,11 @@ class Tower:
         return self._gradient
 
     def _forward(self, tape, x, gradient, begin, end, logit):
-        node = yield from self._definition.logit(tape, self._inputs(tape, x[begin:end], gradient, begin, end))
+        if self._definition.share is None:
+            walk = self._definition.logit(tape, self._inputs(tape, x[begin:end], gradient, begin, end))
+        else:
+            walk = self._definition.finish(tape, *self._parts(tape, x[begin:end], gradient, begin, end))
+        node = yield from walk
         logit[begin:end] = node.array
         return node
 
@@ -114,6 +113,16 @@ class Tower:
             tape.input(x[:, state_end:dense_end]), tape.input(x[:, first:dense_end], of_pooled),
         )  # fmt: skip
 
+    def _parts(self, tape, x, gradient, begin, end):
+        """Nodes of the dense features, and of what each of the owners' Nodes has added up to."""
+        nodes, column = [tape.input(x[:, self._width : self._width + self._n_dense])], 0
+        for width in self._definition.partial_widths:
+            after = column + width
+            target = None if gradient is None else Gradient(gradient[begin:end, column:after])
+            nodes.append(tape.input(x[:, column:after], target))
+            column = after
+        return nodes
+
     def _joined(self, state, dense, n):
         """(n, s + n_dense): the states with the dense features behind them, in the same array if there is room."""
         if state.shape[1] < self._width + self._n_dense:
@@ -123,10 +132,6 @@ class Tower:
         state[:, self._width :] = dense
         return state
 
-    def _slot(self, block, blocks):
-        """A block's slot: its own, or that of the thread that works on it (`nn.parts.shares`)."""
-        return block if self._by_block else ((block + 1) * self._backend.threads - 1) // blocks
-
     def _combine(self, arrays, direction):
         total = arrays[0].copy()
         for array in arrays[1:]:
@@ -134,6 +139,22 @@ class Tower:
         if self._whole_top:
             return total
         return self._group.sum(total, Traffic("tower", "statistics", direction))
+
+
+def new_tapes(backend, buffers, parameters, sums, blocks, step, first, train, by_block):
+    """A Tape for each block (begin, end) of samples.
+
+    buffers : list of sets of scratch arrays, of which each block keeps one;  first : number of the first sample in the batch
+    by_block : a slot of `sums` for each block, otherwise one for each thread
+    """
+    while len(buffers) < len(blocks):
+        buffers.append(backend.buffers())
+    slots = range(len(blocks))
+    if not by_block:  # that of the thread that works on the block (`nn.parts.shares`)
+        slots = [((b + 1) * backend.threads - 1) // len(blocks) for b in slots]
+    return [
+        Tape(buffers[b], parameters, sums, slots[b], step, first + begin, train, b == 0) for b, (begin, _) in enumerate(blocks)
+    ]
 
 
 def block_edges(samples):

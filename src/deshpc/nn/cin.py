@@ -21,14 +21,14 @@ class CIN(Operator):
         """layers : H_1, H_2, ..., feature maps of each layer"""
         self._dim, self._n_fields, self._layers, self.outputs = dim, n_fields, tuple(layers), sum(layers)
         before = (n_fields, *layers)
-        self._weights = [
+        self.parameters = [
             values.dense(f"{name}.{i}.weights", maps * n_fields, out) for i, (maps, out) in enumerate(zip(before, layers, strict=False))
         ]
 
     def forward(self, tape, embeddings):
         n, first = len(embeddings), self._by_coordinate(tape, embeddings)
         maps, result, begin = [first], tape.array((n, self.outputs), embeddings.dtype), 0
-        for weights, out in zip(self._weights, self._layers, strict=True):
+        for weights, out in zip(self.parameters, self._layers, strict=True):
             following = tape.array((len(first), out), embeddings.dtype)
             for a, b in self._pieces(maps[-1]):
                 np.matmul(_products(maps[-1][a:b], first[a:b]), tape.parameters[weights], out=following[a:b])
@@ -41,7 +41,7 @@ class CIN(Operator):
         n, first = len(gradient), maps[0]
         of_first, upstream, end = np.zeros_like(first), None, self.outputs
         for layer in range(len(self._layers) - 1, -1, -1):
-            out, before, weights = self._layers[layer], maps[layer], tape.parameters[self._weights[layer]]
+            out, before, weights = self._layers[layer], maps[layer], tape.parameters[self.parameters[layer]]
             pooled = np.repeat(gradient[:, end - out : end], self._dim, axis=0)
             upstream = pooled if upstream is None else upstream + pooled
             end -= out
@@ -51,7 +51,7 @@ class CIN(Operator):
                 by_products = (upstream[a:b] @ weights.T).reshape(b - a, before.shape[1], self._n_fields)
                 np.einsum("nhf,nf->nh", by_products, first[a:b], out=slope[a:b])
                 of_first[a:b] += np.einsum("nhf,nh->nf", by_products, before[a:b])
-            tape.add(self._weights[layer], lambda out, total=of_weights: np.copyto(out, total))
+            tape.add(self.parameters[layer], lambda out, total=of_weights: np.copyto(out, total))
             upstream = slope
         of_first += upstream
         by_field = of_first.reshape(n, self._dim, self._n_fields).transpose(0, 2, 1).reshape(n, self._dim * self._n_fields)

@@ -15,18 +15,18 @@ class CrossProducts(Operator):
     learns = True
 
     def __init__(self, values, name, inputs, layers):
-        self._weights, self._layers = values.uniform(name, 1 / math.sqrt(inputs), inputs, layers + 1), layers
+        self.weights, self._layers = values.uniform(name, 1 / math.sqrt(inputs), inputs, layers + 1), layers
 
     def forward(self, tape, x):
-        weights = tape.parameters[self._weights]
+        weights = tape.parameters[self.weights]
         products = tape.array((len(x), self._layers + 1), weights.dtype)
         np.matmul(x, weights, out=products)
         return products, x
 
     def backward(self, tape, x, gradient, into):
-        tape.add(self._weights, lambda out: np.matmul(x.T, gradient, out=out))
+        tape.add(self.weights, lambda out: np.matmul(x.T, gradient, out=out))
         if into is not None:
-            into.add_product(tape, gradient, tape.parameters[self._weights])
+            into.add_product(tape, gradient, tape.parameters[self.weights])
 
 
 class CrossScalars(Operator):

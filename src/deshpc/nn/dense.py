@@ -25,6 +25,54 @@ class Activation(Operator):
         into.add(gradient)
 
 
+class Product(Operator):
+    """x (n, rows) -> x W[rows] (n, outputs): a layer's product with those inputs that are here, before bias and activation."""
+
+    learns = True
+
+    def __init__(self, weights, rows):
+        """weights : name of the parameter;  rows : slice or numbers of its rows that x has the inputs of"""
+        self._weights, self._rows = weights, rows
+
+    def forward(self, tape, x):
+        weights = tape.parameters[self._weights][self._rows]
+        y = tape.array((len(x), weights.shape[1]), weights.dtype)
+        np.matmul(x, weights, out=y)
+        return y, (x, weights)
+
+    def backward(self, tape, saved, gradient, into):
+        x, weights = saved
+        tape.add(self._weights, lambda out: np.matmul(x.T, gradient, out=out), self._rows)
+        if into is not None:
+            into.add_product(tape, gradient, weights)
+
+
+class Completion(Operator):
+    """(sum of the `Product`s of all ranks (n, outputs), the remaining inputs) -> f(sum + inputs W[first:] + b)."""
+
+    learns = True
+
+    def __init__(self, backend, weights, first, bias=None, activation="identity"):
+        """weights, bias : names of parameters;  first : the first row of `weights` that belongs to the remaining inputs"""
+        self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
+        self._weights, self._rows, self._bias = weights, slice(first, None), bias
+
+    def forward(self, tape, product, inputs):
+        y = tape.array(product.shape, product.dtype)
+        np.matmul(inputs, tape.parameters[self._weights][self._rows], out=y)
+        y += product
+        if self._bias is not None:
+            self._kernels.bias_activation(y, tape.parameters[self._bias], self._activation)
+        return y, (inputs, y)
+
+    def backward(self, tape, saved, gradient, into, _):
+        inputs, y = saved
+        if self._bias is not None:
+            tape.add(self._bias, lambda out: self._kernels.activation_adjoint(gradient, y, self._activation, out))
+        tape.add(self._weights, lambda out: np.matmul(inputs.T, gradient, out=out), self._rows)
+        into.add(gradient)
+
+
 class Dense(Operator):
     """x (n, inputs) -> f(x W + b) (n, outputs).
 
@@ -35,16 +83,16 @@ class Dense(Operator):
 
     def __init__(self, backend, values, name, inputs, outputs, activation="identity", bias=True):
         self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
-        self._weights = values.dense(f"{name}.weights", inputs, outputs)
-        self._bias = values.zeros(f"{name}.bias", outputs) if bias else None
-        self.outputs = outputs
+        self.weights = values.dense(f"{name}.weights", inputs, outputs)
+        self.bias = values.zeros(f"{name}.bias", outputs) if bias else None
+        self.outputs, self.activation = outputs, activation
 
     def forward(self, tape, x):
-        weights = tape.parameters[self._weights]
+        weights = tape.parameters[self.weights]
         y = tape.array((len(x), self.outputs), weights.dtype)
         np.matmul(x, weights, out=y)
-        if self._bias is not None:
-            self._kernels.bias_activation(y, tape.parameters[self._bias], self._activation)
+        if self.bias is not None:
+            self._kernels.bias_activation(y, tape.parameters[self.bias], self._activation)
         return y, (x, y)
 
     def backward(self, tape, saved, gradient, into):
@@ -53,8 +101,8 @@ class Dense(Operator):
         def of_bias(out):
             self._kernels.activation_adjoint(gradient, y, self._activation, out)
 
-        if self._bias is not None:
-            tape.add(self._bias, of_bias)
-        tape.add(self._weights, lambda out: np.matmul(x.T, gradient, out=out))
+        if self.bias is not None:
+            tape.add(self.bias, of_bias)
+        tape.add(self.weights, lambda out: np.matmul(x.T, gradient, out=out))
         if into is not None:
-            into.add_product(tape, gradient, tape.parameters[self._weights])
+            into.add_product(tape, gradient, tape.parameters[self.weights])

@@ -6,27 +6,35 @@ from deshpc.nn.tape import Operator
 
 
 class Dots(Operator):
-    """(embeddings (n, F k), z (n, k)) -> [z, <e_f, e_h> for all f > h] (n, k + F (F + 1) / 2), where e_F = z."""
+    """(embeddings (n, F k), z (n, k)) -> [z, <e_f, e_h> for all f > h] (n, k + F (F + 1) / 2), where e_F = z.
 
-    def __init__(self, backend, compute, dim, n_fields):
+    beside : whether z itself is there, in front
+    """
+
+    def __init__(self, backend, compute, dim, n_fields, beside=True):
         self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
         self._zero, self._dim, self._n_fields = np.dtype(compute).type(0), dim, n_fields
-        self.outputs = dim + n_fields * (n_fields + 1) // 2
+        self._first = dim if beside else 0
+        self.outputs = self._first + n_fields * (n_fields + 1) // 2
 
     def forward(self, tape, embeddings, z):
         result = tape.array((len(z), self.outputs), self._zero.dtype)
-        result[:, : self._dim] = z
+        if self._first:
+            result[:, : self._dim] = z
         self._kernels.dots(
-            self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], z, result, self._dim
+            self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], z, result, self._first
         )
         return result, (embeddings, z)
 
     def backward(self, tape, saved, gradient, into, into_z):
         embeddings, z = saved
         address = self._backend.address
-        into_z.add(gradient)
+        if self._first:
+            into_z.add(gradient)
+        elif into_z.fresh:
+            into_z.array[...], into_z.fresh = 0, False
         self._kernels.dots_adjoint(
-            self._lanes, self._zero, self._dim, self._n_fields, address(embeddings), embeddings.strides[0], z, gradient, self._dim,
+            self._lanes, self._zero, self._dim, self._n_fields, address(embeddings), embeddings.strides[0], z, gradient, self._first,
             address(into.array), into.array.strides[0], into.fresh, into_z.array,
         )  # fmt: skip
         into.fresh = False

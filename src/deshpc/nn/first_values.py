@@ -35,6 +35,10 @@ class FirstValues:
         generator = np.random.Generator(np.random.Philox(words))
         return self._declare(name, (generator.random(shape) * 2 - 1) * bound)
 
+    def given(self, name, value):
+        """Declare a parameter that starts with these numbers."""
+        return self._declare(name, value)
+
     def dense(self, name, inputs, outputs):
         """Declare weights (inputs, outputs), uniform in +-sqrt(6 / (inputs + outputs)) [Glorot 2010, eq. 16]."""
         return self.uniform(name, math.sqrt(6 / max(1, inputs + outputs)), inputs, outputs)

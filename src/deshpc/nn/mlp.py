@@ -1,6 +1,6 @@
 """Stacks of dense layers."""
 
-from deshpc.nn.dense import Activation, Dense
+from deshpc.nn.dense import Activation, Completion, Dense
 from deshpc.nn.dropout import Dropout
 from deshpc.nn.normalisation import BatchNormalisation, LayerNormalisation
 
@@ -10,7 +10,7 @@ class MLP:
 
     def __init__(self, backend, values, name, inputs, hidden, tower, seed):
         """tower : ModelConfig, of which activation, normalisation and dropout are taken"""
-        self._layers, normalise = [], tower.normalisation
+        self._backend, self._layers, normalise = backend, [], tower.normalisation
         for i, width in enumerate(hidden):
             layer = f"{name}.{i}"
             if normalise == "none":
@@ -25,8 +25,25 @@ class MLP:
             inputs = width
         self.outputs = inputs
 
+    @property
+    def first_weights(self):
+        """Name of the first layer's weights."""
+        return self._layers[0].weights
+
     def __call__(self, tape, x):
         """The last layer's Node; a generator."""
-        for layer in self._layers:
+        return self._rest(tape, x, self._layers)
+
+    def complete(self, tape, product, inputs, first):
+        """As `__call__`, from the sum of all ranks' `Product`s with the first layer's weights; a generator.
+
+        inputs, first : the inputs that were in none of them, and the weights' row where these begin
+        """
+        dense = self._layers[0]
+        x = tape.apply(Completion(self._backend, dense.weights, first, dense.bias, dense.activation), product, inputs)
+        return self._rest(tape, x, self._layers[1:])
+
+    def _rest(self, tape, x, layers):
+        for layer in layers:
             x = yield from tape.apply_in_step(layer, x)
         return x

@@ -9,26 +9,51 @@ import numpy as np
 from deshpc.nn.tape import Operator
 
 
+class SumFields(Operator):
+    """Embeddings (n, F k) -> A = sum_f E_f (n, k)."""
+
+    def __init__(self, backend, compute, dim, n_fields):
+        self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
+        self._dim, self._n_fields, self._zero = dim, n_fields, np.dtype(compute).type(0)
+
+    def forward(self, tape, embeddings):
+        total = tape.array((len(embeddings), self._dim), self._zero.dtype)
+        total[...] = 0
+        self._kernels.sum_fields(
+            self._lanes, self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], total
+        )
+        return total, None
+
+    def backward(self, tape, saved, gradient, into):
+        self._kernels.add_to_fields(
+            self._lanes, self._zero, self._dim, self._n_fields, gradient, into.fresh, self._backend.address(into.array),
+            into.array.strides[0],
+        )  # fmt: skip
+        into.fresh = False
+
+
 class Pairs(Operator):
-    """(embeddings (n, F k), dense (n, n_dense)) -> (n); factors (n_dense, k) of the dense features are parameters."""
+    """(A = sum_f E_f (n, k), dense (n, n_dense)) -> (n); the factors (n_dense, k) of dense features are a parameter.
+
+    A may be some columns of all, of which `columns` is the slice: what they give adds up to the whole.
+    """
 
     learns = True
 
-    def __init__(self, backend, values, name, compute, dim, n_fields, n_dense, bound):
-        """bound : factors start uniform in +-bound"""
-        self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
-        self._dim, self._n_fields, self._zero = dim, n_fields, np.dtype(compute).type(0)
-        self._factors = values.uniform(name, bound, n_dense, dim)
+    def __init__(self, backend, factors, compute, dim, columns=slice(None)):
+        """factors : name of the parameter;  dim : of all columns"""
+        own = len(range(dim)[columns])
+        self._kernels, self._lanes = backend.interaction, backend.lanes(own, compute, compute)
+        self._dim, self._columns, self._zero = own, columns, np.dtype(compute).type(0)
+        self._factors = factors
 
-    def forward(self, tape, embeddings, dense):
-        factors, zero = tape.parameters[self._factors], self._zero
-        total = tape.array((len(embeddings), self._dim), zero.dtype)
-        result = tape.array((len(embeddings),), zero.dtype)
+    def forward(self, tape, sums, dense):
+        factors, zero = tape.parameters[self._factors][:, self._columns], self._zero
+        total = tape.array((len(sums), self._dim), zero.dtype)
+        result = tape.array((len(sums),), zero.dtype)
         np.matmul(dense, factors, out=total)
+        total += sums
         np.matmul(dense * dense, -0.5 * np.square(factors).sum(axis=1), out=result)
-        self._kernels.sum_fields(
-            self._lanes, zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], total
-        )
         self._kernels.half_squares(self._lanes, zero, self._dim, total, result)
         return result, (total, dense)
 
@@ -39,15 +64,11 @@ class Pairs(Operator):
         factors = tape.parameters[self._factors]
 
         def of_factors(out):
-            np.matmul(dense.T, upstream, out=out)
-            out -= ((dense * dense).T @ g) * factors
+            out[...] = 0
+            out[:, self._columns] = dense.T @ upstream - ((dense * dense).T @ g) * factors[:, self._columns]
 
         tape.add(self._factors, of_factors)
-        self._kernels.add_to_fields(
-            self._lanes, self._zero, self._dim, self._n_fields, upstream, into.fresh, self._backend.address(into.array),
-            into.array.strides[0],
-        )  # fmt: skip
-        into.fresh = False
+        into.add(upstream)
 
 
 class BiInteraction(Operator):
@@ -58,8 +79,9 @@ class BiInteraction(Operator):
 
     learns = True
 
-    def __init__(self, values, name, dim, n_dense, bound):
-        self._dim, self._factors = dim, values.uniform(name, bound, n_dense, dim)
+    def __init__(self, factors, dim):
+        """factors : name of the parameter (n_dense, k)"""
+        self._dim, self._factors = dim, factors
 
     def forward(self, tape, sums, dense):
         factors, dim = tape.parameters[self._factors], self._dim

@@ -13,17 +13,19 @@ _VECTOR = 64  # parameters
 class Parameters:
     """Named arrays inside one flat array of `dtype`, so that one fused exchange or update serves them all."""
 
-    def __init__(self, backend, shapes, dtype, optimizer, sums=None, slots=None, statistics=()):
+    def __init__(self, backend, shapes, dtype, optimizer, sums=None, slots=None, statistics=(), owner_slots=None):
         """shapes : {name: shape}, in order; everything starts at zero, optimizer state to fit.
 
         sums : type in which gradients are added up, if not `dtype`
         slots : a `SlotSums` of the same shapes, for a tower; otherwise sums are kept by parts of the batch
+        owner_slots : a `SlotSums` of some of `shapes`, to which owners of rows add up gradients from their own rows
         statistics : {name: first value} of what is stored beside the parameters, but is none
         """
         sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()}
         total = sum(sizes.values())
         statistics = dict(statistics)
-        self._backend, self._optimizer, self._slots = backend, optimizer, slots
+        self._backend, self._optimizer, self._slots, self._owner_slots = backend, optimizer, slots, owner_slots
+        self._owner_sums = backend.zeros(owner_slots.size, dtype) if owner_slots else None
         self._shapes = {**shapes, **{name: one.shape for name, one in statistics.items()}}
         self._sizes = {**sizes, **{name: one.size for name, one in statistics.items()}}
         self.values, self.gradient = backend.zeros(sum(self._sizes.values()), dtype), backend.zeros(total, dtype)
@@ -52,6 +54,12 @@ class Parameters:
         """The parameter's gradient, a view."""
         return self._gradients[name]
 
+    def place(self, name):
+        """(begin, end) of the parameter in the flat arrays."""
+        names = list(self._sizes)
+        begin = sum(self._sizes[one] for one in names[: names.index(name)])
+        return begin, begin + self._sizes[name]
+
     def sums_of(self, name):
         """The sums (PARTS, ...) of the parameter's gradient over each part of the samples, to be added to; see `nn.parts`."""
         return self._part_sums[name]
@@ -74,6 +82,12 @@ class Parameters:
                 self._backend.update.sum_parts(sums, self._sums[begin:end])
             begin = end
         return self._sums
+
+    def take_owner_sums(self):
+        """The sums that owners have added up at this rank, flat, in the order of `owner_slots`.  Valid until the next call."""
+        self._owner_slots.take(self._owner_sums, 0, len(self._owner_sums))
+        self._owner_slots.clear()
+        return self._owner_sums
 
     def set_gradient(self, sums, inverse_scale):
         """Set the gradient from its sums (n) over all samples; inverse_scale : value of a 1 in fixed-point sums."""
@@ -100,9 +114,9 @@ class Parameters:
         edges = [min(len(self.gradient), vectors * t // threads * _VECTOR) for t in range(threads + 1)]
         return list(zip(edges, edges[1:], strict=False))
 
-    def square_norm(self):
-        """Squared norm of the gradient, float64."""
-        return self._backend.update.square_norm(self.gradient)
+    def square_norm(self, begin=0, end=None):
+        """Squared norm of the gradient, or of the numbers begin .. end of it, float64."""
+        return self._backend.update.square_norm(self.gradient[begin:end])
 
     def arrays(self):
         """{"values": ..., "state": ...}: what a saved model holds, copies in host memory."""

@@ -11,13 +11,13 @@ class SlotSums:
         ends = np.cumsum([0, *(int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())])
         self._backend, self._slots = backend, [None] * slots
         self._places = {name: (int(a), int(b), shape) for (name, shape), a, b in zip(shapes.items(), ends, ends[1:], strict=False)}
-        self._size, self._dtype = int(ends[-1]), dtype
+        self.size, self._dtype = int(ends[-1]), dtype
         self._written = [set() for _ in range(slots)]
 
     def of(self, slot, name):
         """(sums of a parameter in a slot, whether they are to be written instead of added to)."""
         if self._slots[slot] is None:  # memory for as many slots as are used
-            self._slots[slot] = self._backend.zeros(self._size, self._dtype)
+            self._slots[slot] = self._backend.zeros(self.size, self._dtype)
         begin, end, shape = self._places[name]
         written = self._written[slot]
         fresh = name not in written

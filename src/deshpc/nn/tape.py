@@ -97,7 +97,15 @@ class Tape:
 
         A generator: it yields what operators that span the batch yield, see `nn.lockstep`.
         """
-        node.target = Gradient(gradient, fresh=False)
+        return self.backward_from([(node, gradient)])
+
+    def backward_from(self, ends):
+        """As `backward`, from several nodes: (node, gradient) of each."""
+        for node, gradient in ends:
+            if node.target is None:
+                node.target = Gradient(gradient, fresh=False)
+            else:  # an input, or an end twice
+                node.target.add(gradient)
         while self._records:
             operator, nodes, result, saved = self._records.pop()
             if result.target is None:
@@ -108,10 +116,19 @@ class Tape:
                 yield from walk
             result.target = None
 
-    def add(self, name, compute):
-        """Add to the gradient of a parameter: compute(out) writes it to an array of the parameter's shape."""
+    def add(self, name, compute, rows=None):
+        """Add to the gradient of a parameter: compute(out) writes it to an array of the parameter's shape.
+
+        rows : slice or numbers of those rows of the parameter that are meant, all of them if None
+        """
         sums, fresh = self._sums.of(self._slot, name)
-        if fresh:
+        if rows is not None:
+            if fresh:
+                sums[...] = 0
+            part = self.scratch.array("parameter", sums[rows].size, sums.dtype).reshape(sums[rows].shape)
+            compute(part)
+            sums[rows] += part
+        elif fresh:
             compute(sums)
         else:
             part = self.scratch.array("parameter", sums.size, sums.dtype).reshape(sums.shape)

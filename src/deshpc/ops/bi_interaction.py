@@ -20,9 +20,6 @@ class BiInteraction:
         self._backend, self.zero, self.dim, self._lanes = backend, np.dtype(compute).type(0), dim, lanes
         self.width = 1 + 2 * dim
 
-    def prepare(self, table, shards):
-        """Nothing: a row is taken as it is."""
-
     def partial(self, table, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
         self._backend.pool.clear(state, self.width, begin, end)

@@ -10,24 +10,25 @@ from deshpc.ops.operator_set import worst
 class BySamples:
     """The same interface to exchanges as an `OperatorSet`; what is above the states is a tower's affair."""
 
+    own_parameters = False
+
     def __init__(self, backend, table, operator, room):
         """room : columns behind the states that the tower wants in the same array"""
-        self._backend, self.table, self._operator, self._room = backend, table, operator, room
+        self._backend, self.table, self.operator, self.room = backend, table, operator, room
         self._scratch = backend.buffers()
         self.name = operator.name
 
     @property
     def width(self):
         """s, numbers of a sample's state."""
-        return self._operator.width
+        return self.operator.width
 
-    def partial(self, shards, samples, scale, stays=False):
+    def partial(self, shards, samples, scale, prepared=None, stays=False):
         """Partials (samples, s) of the ShardRows `shards`; with columns behind them if they stay.  Valid until the next call."""
-        shape = samples, self.width + (self._room if stays and self.table.sums_type.kind == "f" else 0)
+        shape = samples, self.width + (self.room if stays and self.table.sums_type.kind == "f" else 0)
         state = self._scratch.array("state", shape, self.table.sums_type)
-        self._operator.prepare(self.table, shards)
         self._backend.each(
-            lambda begin, end: self._operator.partial(self.table, shards, state, scale, begin, end),
+            lambda begin, end: self.operator.partial(self.table, shards, state, scale, begin, end),
             shares(samples, self._backend.threads),
         )
         return state
@@ -35,16 +36,16 @@ class BySamples:
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""
         self._backend.each(
-            lambda shard: self._operator.partial_adjoint(self.table, shard, state, scale), [(shard,) for shard in shards]
+            lambda shard: self.operator.partial_adjoint(self.table, shard, state, scale), [(shard,) for shard in shards]
         )
 
     def magnitude(self, shards):
         """(largest sum of |terms| of any partial, its sample) over shards; NaN counts as largest."""
-        return worst(self._backend.each(lambda shard: self._operator.magnitude(self.table, shard), [(s,) for s in shards]))
+        return worst(self._backend.each(lambda shard: self.operator.magnitude(self.table, shard), [(s,) for s in shards]))
 
     def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
         """(bound of all |terms| of gradient sums of `shards`' rows or of samples begin .. end, its sample).
 
         state : the states' gradient;  NaN counts as largest
         """
-        return self._operator.largest_term(self.table, shards, state, largest_values, begin, end)
+        return self.operator.largest_term(self.table, shards, state, largest_values, begin, end)

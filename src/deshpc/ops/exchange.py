@@ -17,6 +17,7 @@ import numpy as np
 
 from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
+from deshpc.ops.pooled_exchange import PooledExchange
 from deshpc.table.table import ShardRows
 
 
@@ -38,7 +39,8 @@ class AllReduce:
 
     def start(self, prepared, scale, direction):
         """Start the all-reduce of partials.  Collective."""
-        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale, stays=self._group.size == 1)
+        samples, stays = prepared.routed.samples, self._group.size == 1
+        state = self._operators.partial(prepared.shards, samples, scale, prepared, stays)
         traffic = Traffic(self._operators.name, "partials", direction)
         return self._group.sum_samples(state, traffic).then(lambda whole: (whole, prepared.shards))
 
@@ -64,7 +66,7 @@ class ReduceScatter:
 
     def start(self, prepared, scale, direction):
         """Start the reduce-scatter of partials.  Collective."""
-        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale)
+        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale, prepared)
         traffic = Traffic(self._operators.name, "partials", direction)
         return self._group.reduce_samples(state, traffic).then(lambda share: (share, prepared.shards))
 
@@ -119,7 +121,7 @@ class RowExchange:
             shards = self._backend.each(
                 lambda s, keys: self._home_rows(s, keys, received, requests.asking, row_bytes), list(enumerate(requests.home))
             )
-            return self._operators.partial(shards, len(prepared.routed.home), scale, stays=True), shards
+            return self._operators.partial(shards, len(prepared.routed.home), scale, prepared, stays=True), shards
 
         return travelling.then(compute)
 
@@ -186,5 +188,5 @@ class RowExchange:
         return self._group.exchange_bytes(send, out, receive, into, [(traffic, out)])
 
 
-EXCHANGES = {"allreduce": AllReduce, "reduce_scatter": ReduceScatter, "rows": RowExchange}
+EXCHANGES = {"allreduce": AllReduce, "reduce_scatter": ReduceScatter, "rows": RowExchange, "pooled": PooledExchange}
 

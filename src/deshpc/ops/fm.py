@@ -25,9 +25,8 @@ class FM:
 
     def begin(self, parameters):
         """Set the dense parameters' first values: factors as a table would start rows, weights at zero."""
-        shape = parameters["fm.factors"].shape
-        generator = np.random.Generator(np.random.Philox(self._seed))
-        parameters.set("fm.factors", (generator.random(shape) * 2 - 1) * (3**0.5 * self._init_std))
+        n_dense, dim = parameters["fm.factors"].shape
+        parameters.set("fm.factors", first_factors(self._seed, n_dense, dim, self._init_std))
 
     def partial(self, table, shard, state, column, scale):
         """Write columns column .. column + k of `state` (B, width): the partial of one shard's rows."""
@@ -81,3 +80,9 @@ class FM:
             self._lanes, self.zero, self.dim, state, state.shape[1], column, gradient, parameters["fm.factors"],
             largest_values, begin, end,
         )  # fmt: skip
+
+
+def first_factors(seed, n_dense, dim, std):
+    """First factors (n_dense, k) float64 of dense features."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    return (generator.random((n_dense, dim)) * 2 - 1) * (3**0.5 * std)

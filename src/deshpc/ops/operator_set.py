@@ -9,6 +9,8 @@ class OperatorSet:
     Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
     """
 
+    own_parameters = False  # gradients of dense parameters are the top's affair
+
     def __init__(self, backend, table, operators):
         self._backend, self.table, self._operators = backend, table, operators
         self._columns = [int(c) for c in np.cumsum([0] + [operator.width for operator in operators])]
@@ -20,10 +22,10 @@ class OperatorSet:
         """s, numbers of a sample's state."""
         return self._columns[-1]
 
-    def partial(self, shards, samples, scale, stays=False):
+    def partial(self, shards, samples, scale, prepared=None, stays=False):
         """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call.
 
-        stays : the partials are complete and go nowhere
+        prepared : the batch;  stays : the partials are complete and go nowhere
         """
         states = [
             self._scratch.array(f"state {i}", (samples, self.width), self.table.sums_type) for i in range(len(shards))

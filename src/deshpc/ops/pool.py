@@ -13,19 +13,26 @@ import numpy as np
 class Pool:
     """The operator; its table has `dim` embedding weights a row and, if `linear`, a linear one."""
 
-    name = "pool"
+    name, by_field = "pool", True
 
-    def __init__(self, backend, compute, lanes, dim, n_fields, linear, squares):
+    def __init__(self, backend, compute, lanes, dim, columns, linear, squares, first=None, of_rank=None):
+        """columns : (F) int64, where each field's E begins among those of this rank's fields; -1 for a field of another rank
+
+        first : whether there is a column for c, if not as linear and squares say
+        of_rank : (first, end) column of every rank's fields among those of all, where ranks have different fields
+        """
         self._backend, self.zero, self.dim, self._lanes = backend, np.dtype(compute).type(0), dim, lanes
         self.scalars, self.own_terms = int(linear), squares
-        self._linear, self._squares, self._n_fields = linear, squares, n_fields
-        self.first = int(linear or squares)  # column where E begins
-        self.width = self.first + n_fields * dim
-        self.by_field = True
-        self._columns = self.first + dim * np.arange(n_fields, dtype=np.int64)
+        self._linear, self._squares = linear, squares
+        self.first = int(linear or squares) if first is None else int(first)  # column where E begins
+        # an unseen key of any field reads as zeros of field 0, which may be added anywhere
+        self._columns = np.maximum(columns, 0) + self.first
+        self.width = self.first + (int(columns.max(initial=-dim)) + dim)
+        self._of_rank = of_rank
 
-    def prepare(self, table, shards):
-        """Nothing: a row is taken as it is."""
+    def places_of_ranks(self):
+        """[(first, end)] of every rank's columns of a whole state."""
+        return [(self.first + first, self.first + end) for first, end in self._of_rank]
 
     def partial(self, table, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
@@ -46,7 +53,7 @@ class Pool:
     def magnitude(self, table, shard):
         """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
         return self._backend.pool.magnitude(
-            self._lanes, table.layout.number, self.zero, self.dim, self._linear, self._squares, self._n_fields,
+            self._lanes, table.layout.number, self.zero, self.dim, self._linear, self._squares, len(self._columns),
             shard.offsets, shard.local, shard.values, shard.fields, shard.addresses,
         )  # fmt: skip
 

@@ -29,11 +29,12 @@ BLOCK_ROWS = 65_536
 @dataclass(frozen=True)
 class Initialisation:
     """What a new row holds: embeddings uniform with mean 0 and standard deviation `std`, scalar weight 0, optimizer
-    state as `state_start` says."""
+    state as `state_start` says.  first_column : number of the first column that is held here."""
 
     seed: int
     std: float
     state_start: StateStart
+    first_column: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ class Shard:
         scale = np.float32(math.sqrt(3.0) * initialisation.std)
         start = initialisation.state_start
         width = layout.vector_state // max(1, start.planes)
-        self._new = (layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start)
+        self._new = (
+            layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start,
+            initialisation.first_column,
+        )  # fmt: skip
         self._chunks, self._chunk_addresses = [], backend.array(np.zeros(0, np.int64))
         self._counters = self._table.new_counters()
         self._counters[self._table.TICKET] = 1

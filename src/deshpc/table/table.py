@@ -8,6 +8,8 @@ import numpy as np
 
 from deshpc.backend.record import RecordLayout, cache_lines
 from deshpc.hashing.partition import owners
+from deshpc.table.columns import own_places
+from deshpc.table.merging import merged
 from deshpc.table.routed import WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 
@@ -42,25 +44,45 @@ class Table:
 
     def __init__(
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
-        own_terms=True, by_field=False,
+        own_terms=True, by_field=False, columns=None,
     ):  # fmt: skip
         """precision : type of weights and state;  compute : of arithmetic;  sums : of sums, if not as compute
 
         own_terms : an embedding's gradient has the term - v sum g x^2;  by_field : operators ask for the rows' fields
+        columns : (begin, end) of the embedding's columns that this rank holds, None for all;  the first rank's rows have w
         """
         self._backend, self._group, self._partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
+        self.whole_layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
+        self._own_places, self._has_first_column, first_column = None, columns is None or columns[0] == 0, 0
+        if columns is not None:
+            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns)
+            first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
         self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
         self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
         self._own_terms, self.by_field = own_terms, by_field
-        self._start = Initialisation(seed, init_std, optimizer.state_start)
+        self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
         self._shards = [Shard(backend, self.layout, self._start) for _ in range(partition.shards)]
         self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
+
+    @property
+    def whole_rows(self):
+        """What says how whole rows are put together: {"split", "scalars", "dim", "planes"}; planes : numbers of state a weight."""
+        layout = self.whole_layout
+        return {
+            "split": self._partition.split, "scalars": layout.scalars, "dim": layout.dim,
+            "planes": self.optimizer.state_start.planes,
+        }  # fmt: skip
 
     def __len__(self):
         """Rows at this rank."""
         return sum(map(len, self._shards))
+
+    @property
+    def first_rows(self):
+        """Rows at this rank whose first column it holds: added up over ranks, those of the model."""
+        return len(self) if self._has_first_column else 0
 
     @property
     def nbytes(self):
@@ -111,15 +133,19 @@ class Table:
     def blocks(self, block_rows=BLOCK_ROWS):
         """Yield the rows of this rank in key order, at most so many at a time: see `Shard.blocks`.
 
-        A shard's keys come before those of the next one, since owners are in the order of their keys (KeyPartition).
+        A shard's keys come before those of the next one, since shards are in the order of their keys, but for FieldPartition.
         """
-        for shard in self._shards:
-            yield from shard.blocks(block_rows)
+        yield from self._in_key_order([shard.blocks(block_rows) for shard in self._shards])
 
     def copied_blocks(self):
         """[Rows]: a copy of all rows of this rank, as `blocks`; each thread copies its shard."""
         parts = self._backend.each(lambda shard: list(shard.blocks()), [(shard,) for shard in self._shards])
-        return [block for part in parts for block in part]
+        return list(self._in_key_order(parts))
+
+    def _in_key_order(self, of_shards):
+        if self._partition.split == "field":
+            return merged(of_shards)
+        return (block for blocks in of_shards for block in blocks)
 
     @property
     def key_range(self):
@@ -127,14 +153,19 @@ class Table:
         return self._partition.key_range(self._group.rank)
 
     def load(self, rows):
-        """Take from `rows` (any keys, `Rows`) those that this rank owns; returns how many.  Not collective."""
-        owner = owners(self._partition, rows.keys, rows.fields)
+        """Take from `rows` (any keys, `Rows`) those that this rank owns; returns how many, where it holds their first column.
+
+        Not collective.
+        """
+        owner, numbers = owners(self._partition, rows.keys, rows.fields), rows.numbers
+        if self._own_places is not None:
+            numbers = numbers[:, self._own_places]
         first, taken = self._group.rank * self._partition.shards, 0
         for s, shard in enumerate(self._shards):
             mine = owner == first + s
-            shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], rows.numbers[mine]))
+            shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], numbers[mine]))
             taken += int(mine.sum())
-        return taken
+        return taken if self._has_first_column else 0
 
     def _lookup(self, s, routed, insert):
         owned, shard, step = routed.shards[s], self._shards[s], routed.step if insert else None

@@ -165,7 +165,7 @@ class LookupOperations:
         return Grouping(keys, samples, *self._prefix.sort(places, n, keys.bit_length(), buffers, "grouped"))
 
     def _write_new(self, new, record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n):
-        number, scalars, dim, width, seed, scale, start = new
+        number, scalars, dim, width, seed, scale, start, _ = new  # whole embeddings: their first column is 0
         kernels = self._table.of(number, scalars, dim, width, start.planes)
         kernels.write_new(
             n * (record_bytes // 16), taken, new_rows, numbers, addresses, keys, fields, n, record_bytes, step, seed, scale,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from deshpc.errors import ConfigError
 
 DEFINITIONS = {
-    "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
+    "fm": "FM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
 }  # fmt: skip
 """{model.name: class in the module of that name}."""
 
@@ -15,6 +15,7 @@ class Setting(NamedTuple):
     """What a definition is made for.
 
     backend, values : where layers compute, and the `FirstValues` in which they declare parameters
+    share : `Share` of this rank, where owners compute partials of their own; None where embeddings come pooled to the tower
     model, seed, compute : ModelConfig; of the run; type of arithmetic
     n_fields F, n_dense, dim k : of the data and the embeddings
     """
@@ -27,11 +28,17 @@ class Setting(NamedTuple):
     n_fields: int
     n_dense: int
     dim: int
+    share: object = None
 
     @property
     def inputs(self):
         """Numbers of x_0: all pooled embeddings and the dense features."""
-        return self.n_fields * self.dim + self.n_dense
+        return self.pooled + self.n_dense
+
+    @property
+    def pooled(self):
+        """Numbers of all pooled embeddings: x_0's dense features begin behind them."""
+        return self.n_fields * self.dim
 
     @property
     def factor_bound(self):

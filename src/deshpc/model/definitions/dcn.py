@@ -1,25 +1,45 @@
 """Deep & Cross Network [Wang 2017]: x_{l+1} = x_0 (x_l . w_l) + b_l + x_l;  logit = bias + w_out . x_L + w . MLP(x_0).
 
-All cross layers follow from L + 1 products of x_0, see `nn.cross.CrossScalars`.
+All cross layers follow from L + 1 products of x_0, see `nn.cross.CrossScalars`: all that owners have to add up for them.
 """
 
 from deshpc.model.definitions.definition import Definition
 from deshpc.nn.cross import CrossProducts, CrossScalars
-from deshpc.nn.dense import Dense
+from deshpc.nn.dense import Completion, Dense, Product
 from deshpc.nn.logit import Logit
 from deshpc.nn.mlp import MLP
 
 
 class DCN(Definition):
+    pushed_down = ("key", "field", "column")
+
     def __init__(self, setting):
-        backend, values, layers = setting.backend, setting.values, setting.model.cross_layers
+        backend, values, self.share = setting.backend, setting.values, setting.share
+        layers = setting.model.cross_layers
         self._products = CrossProducts(values, "cross.weights", setting.inputs, layers)
         self._cross = CrossScalars(backend, values, "cross.bias", "cross.weights", setting.inputs, layers)
         self._deep = MLP(backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed)
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._logit = Logit(values)
+        if self.share:
+            weights, self._pooled = self._deep.first_weights, setting.pooled
+            self._own = [Product(name, self.share.inputs) for name in ("cross.weights", weights)]
+            self._complete = Completion(backend, "cross.weights", setting.pooled)
+            self.partial_widths = layers + 1, setting.model.hidden[0]
+            self.owner_parameters, self.local_rows = (weights, "cross.weights"), (weights, setting.pooled)
 
     def logit(self, tape, inputs):
-        cross = tape.apply(self._cross, tape.apply(self._products, inputs.x0))
+        products = tape.apply(self._products, inputs.x0)
         deep = yield from self._deep(tape, inputs.x0)
-        return tape.apply(self._logit, cross, tape.apply(self._out, deep))
+        return self._sum(tape, products, deep)
+
+    def partial(self, tape, inputs):
+        yield from ()
+        return [tape.apply(product, inputs.pooled) for product in self._own]
+
+    def finish(self, tape, dense, products, product):
+        deep = yield from self._deep.complete(tape, product, dense, self._pooled)
+        return self._sum(tape, tape.apply(self._complete, products, dense), deep)
+
+    def _sum(self, tape, products, deep):
+        return tape.apply(self._logit, tape.apply(self._cross, products), tape.apply(self._out, deep))

@@ -12,6 +12,7 @@ from deshpc.nn.mlp import MLP
 
 class DCNv2(Definition):
     def __init__(self, setting):
+        self.share = None
         backend, values, model = setting.backend, setting.values, setting.model
         self._cross = [
             CrossLayer(backend, values, f"cross.{i}", setting.compute, setting.inputs, model.cross_rank)

@@ -11,9 +11,18 @@ class Definition:
     __init__(setting) makes the layers, which declare their parameters.  logit(tape, inputs), a generator, applies them to the
     `Inputs` of a block of samples and returns the Node of the logits (n); layers that may span the batch are applied by
     `yield from`.
+
+    Where the setting has a `share`, owners compute a part of the model, and `logit` is not called:
+    pushed_down : the splits under which the model has such a part
+    partial(tape, inputs) : a generator, applied by each owner to all samples; returns Nodes, of `partial_widths` columns
+    finish(tape, dense, *parts) : a generator; from these Nodes' sums over all owners to the Node of the logits
+    owner_parameters : names of the parameters that `partial` uses
+    local_rows : (name, rows) of one of them whose first rows each belong to one owner under "field" and "column", or None
     """
 
     operator, linear, squares = "pool", False, False
+    pushed_down = ()  # splits under which owners can compute a partial
+    partial_widths, owner_parameters, local_rows = (), (), None
 
     def __init__(self, setting):
         raise NotImplementedError

@@ -11,8 +11,10 @@ class NFM(Definition):
     operator, linear = "bi_interaction", True
 
     def __init__(self, setting):
+        self.share = None
         backend, values = setting.backend, setting.values
-        self._pairs = BiInteraction(values, "fm.factors", setting.dim, setting.n_dense, setting.factor_bound)
+        factors = values.uniform("fm.factors", setting.factor_bound, setting.n_dense, setting.dim)
+        self._pairs = BiInteraction(factors, setting.dim)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._deep = MLP(backend, values, "deep", setting.dim, setting.model.hidden, setting.model, setting.seed)
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)

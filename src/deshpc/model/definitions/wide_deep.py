@@ -1,22 +1,38 @@
 """Wide & Deep [Cheng 2016]: logit = bias + sum w x + w_d . dense + MLP(x_0)."""
 
 from deshpc.model.definitions.definition import Definition
-from deshpc.nn.dense import Dense
+from deshpc.nn.dense import Dense, Product
 from deshpc.nn.logit import Logit
 from deshpc.nn.mlp import MLP
 
 
 class WideDeep(Definition):
-    linear = True
+    linear, pushed_down = True, ("key", "field", "column")
 
     def __init__(self, setting):
-        backend, values = setting.backend, setting.values
+        backend, values, self.share = setting.backend, setting.values, setting.share
         self._deep = MLP(backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed)
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._logit = Logit(values)
+        if self.share:
+            self._pooled = setting.pooled
+            self._product = Product(self._deep.first_weights, self.share.inputs)
+            self.partial_widths = 1, setting.model.hidden[0]
+            self.owner_parameters = (self._deep.first_weights,)
+            self.local_rows = self._deep.first_weights, setting.pooled
 
     def logit(self, tape, inputs):
         deep = yield from self._deep(tape, inputs.x0)
-        deep = tape.apply(self._out, deep)
-        return tape.apply(self._logit, inputs.first, tape.apply(self._wide, inputs.dense), deep)
+        return self._sum(tape, inputs.first, inputs.dense, deep)
+
+    def partial(self, tape, inputs):
+        yield from ()
+        return inputs.first, tape.apply(self._product, inputs.pooled)
+
+    def finish(self, tape, dense, first, product):
+        deep = yield from self._deep.complete(tape, product, dense, self._pooled)
+        return self._sum(tape, first, dense, deep)
+
+    def _sum(self, tape, first, dense, deep):
+        return tape.apply(self._logit, first, tape.apply(self._wide, dense), tape.apply(self._out, deep))

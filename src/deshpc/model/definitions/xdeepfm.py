@@ -1,26 +1,45 @@
-"""xDeepFM [Lian 2018]: logit = bias + sum w x + w_d . dense + w . CIN(E) + MLP(x_0)."""
+"""xDeepFM [Lian 2018]: logit = bias + sum w x + w_d . dense + w . CIN(E) + MLP(x_0).
+
+Columns never mix inside the CIN, so under column split its outputs over own columns add up.
+"""
 
 from deshpc.model.definitions.definition import Definition
 from deshpc.nn.cin import CIN
-from deshpc.nn.dense import Dense
+from deshpc.nn.dense import Dense, Product
 from deshpc.nn.logit import Logit
 from deshpc.nn.mlp import MLP
 
 
 class XDeepFM(Definition):
-    linear = True
+    linear, pushed_down = True, ("column",)
 
     def __init__(self, setting):
-        backend, values, model = setting.backend, setting.values, setting.model
-        self._cin = CIN(values, "cin", setting.dim, setting.n_fields, model.cin_layers)
+        backend, values, model, self.share = setting.backend, setting.values, setting.model, setting.share
+        dim = self.share.dim if self.share else setting.dim
+        self._cin = CIN(values, "cin", dim, setting.n_fields, model.cin_layers)
         self._cin_out = Dense(backend, values, "cin.out", self._cin.outputs, 1, bias=False)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed)
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._logit = Logit(values)
+        if self.share:
+            weights, self._pooled = self._deep.first_weights, setting.pooled
+            self._product = Product(weights, self.share.inputs)
+            self.partial_widths = 1, self._cin.outputs, model.hidden[0]
+            self.owner_parameters, self.local_rows = (weights, *self._cin.parameters), (weights, setting.pooled)
 
     def logit(self, tape, inputs):
-        cin = tape.apply(self._cin_out, tape.apply(self._cin, inputs.pooled))
         deep = yield from self._deep(tape, inputs.x0)
-        deep = tape.apply(self._out, deep)
-        return tape.apply(self._logit, inputs.first, cin, tape.apply(self._wide, inputs.dense), deep)
+        return self._sum(tape, inputs.first, tape.apply(self._cin, inputs.pooled), inputs.dense, deep)
+
+    def partial(self, tape, inputs):
+        yield from ()
+        return inputs.first, tape.apply(self._cin, inputs.pooled), tape.apply(self._product, inputs.pooled)
+
+    def finish(self, tape, dense, first, cin, product):
+        deep = yield from self._deep.complete(tape, product, dense, self._pooled)
+        return self._sum(tape, first, cin, dense, deep)
+
+    def _sum(self, tape, first, cin, dense, deep):
+        parts = tape.apply(self._cin_out, cin), tape.apply(self._wide, dense), tape.apply(self._out, deep)
+        return tape.apply(self._logit, first, *parts)

@@ -1,0 +1,72 @@
+"""The gradients of dense parameters, summed over ranks: one collective a step at most.
+
+    top              its own samples' gradients are     owners' gradients, from own rows
+    of all samples   complete: every rank has them      added up over ranks
+    of own samples   added up over ranks                added up over ranks, in the same buffer
+
+Rows of a parameter that belong to one rank alone (`local`: a first layer's weights under field and column split) never travel.
+"""
+
+import numpy as np
+
+from deshpc.comm.group import done
+from deshpc.comm.ledger import Traffic
+
+_TRAFFIC = Traffic("dense", "dense", "backward")
+
+
+class DenseSums:
+    """Takes the sums of `Parameters` and completes them.
+
+    whole_top : whether the top works on all samples;  owner_names : parameters of the owners' part, in the order of their sums
+    local : numbers of the first of these that belong to single ranks
+    """
+
+    def __init__(self, group, parameters, whole_top, owner_names=(), local=0):
+        self._group, self._parameters, self._whole_top = group, parameters, whole_top
+        self._owner_names, self._local = owner_names, local
+        begin = parameters.place(owner_names[0])[0] if local else 0
+        self._own = begin, begin + local
+
+    @property
+    def sent(self):
+        """Numbers that are added up over ranks in a step."""
+        if not self._whole_top:
+            return len(self._parameters.gradient) - self._local
+        return sum(b - a for a, b in map(self._parameters.place, self._owner_names)) - self._local
+
+    def start(self):
+        """Handle of the complete sums (n).  Collective."""
+        sums = self._parameters.take_sums()
+        if not self._owner_names:
+            return done(sums) if self._whole_top else self._group.sum_samples(sums, _TRAFFIC)
+        owner = self._parameters.take_owner_sums()
+        if self._whole_top:
+            shared = self._group.sum_samples(owner[self._local :], _TRAFFIC)
+            return shared.then(lambda _: self._add(sums, owner))
+        self._add(sums, owner)
+        if not self._local:
+            return self._group.sum_samples(sums, _TRAFFIC)
+        begin, end = self._own
+        travelling = np.concatenate([sums[:begin], sums[end:]])
+        return self._group.sum_samples(travelling, _TRAFFIC).then(lambda complete: self._put(sums, complete))
+
+    def square_norm(self):
+        """Squared norm of the whole gradient, which is set.  Collective, where rows belong to single ranks."""
+        norm = self._parameters.square_norm()
+        if not self._local:
+            return norm
+        own = self._parameters.square_norm(*self._own)
+        return norm - own + float(self._group.sum(own, Traffic("batch", "control", "backward"))[0])
+
+    def _add(self, sums, owner):
+        begin = 0
+        for a, b in map(self._parameters.place, self._owner_names):
+            sums[a:b] += owner[begin : begin + b - a]
+            begin += b - a
+        return sums
+
+    def _put(self, sums, complete):
+        begin, end = self._own
+        sums[:begin], sums[end:] = complete[:begin], complete[begin:]
+        return sums

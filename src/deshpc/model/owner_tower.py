@@ -1,0 +1,90 @@
+"""The part of a deep model that owners compute: from the embeddings that a rank's rows give to a partial of a few columns.
+
+    pooled rows (B, F_p k_p) -> the definition's `partial` -> (B, s)   added up over ranks by an exchange
+                             <- its adjoint                <- the gradient of the complete states
+
+Owners see all B samples.  Their weights' gradients, each a sum over own rows alone, are `take_sums`.
+"""
+
+import numpy as np
+
+from deshpc.model.tower import Inputs, block_edges, new_tapes
+from deshpc.nn.lockstep import lockstep
+from deshpc.nn.parts import shares
+from deshpc.nn.tape import Gradient
+
+
+class OwnerTower:
+    """The interface of an `OperatorSet` to exchanges, on one table and one pooling operator."""
+
+    own_parameters = True
+
+    def __init__(self, backend, table, operator, definition, parameters, sums, compute, n_dense):
+        """operator : `Pool` of this rank's fields and columns;  sums : `SlotSums` of the parameters that `partial` uses"""
+        self._backend, self.table, self._operator, self._definition = backend, table, operator, definition
+        self._parameters, self._sums, self._dtype, self._n_dense = parameters, sums, np.dtype(compute), n_dense
+        self._scratch, self._buffers, self._under_way = backend.buffers(), [], []
+        self.name, self.width = operator.name, sum(definition.partial_widths)
+
+    def partial(self, shards, samples, scale, prepared, stays=False):
+        """Partials (samples, s) of the ShardRows `shards`.  Valid until the next call."""
+        pooled = self._scratch.array("pooled", (samples, self._operator.width), self._dtype)
+        self._backend.each(
+            lambda begin, end: self._operator.partial(self.table, shards, pooled, scale, begin, end),
+            shares(samples, self._backend.threads),
+        )
+        gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if prepared.train else None
+        state = self._scratch.array("state", (samples, self.width), self._dtype)
+        dense = self._dense(prepared, samples)
+        edges = block_edges(samples)
+        blocks = list(zip(edges, edges[1:], strict=False))
+        tapes = new_tapes(
+            self._backend, self._buffers, self._parameters, self._sums, blocks, prepared.routed.step, 0, prepared.train, False
+        )
+        walks = [self._partial(tape, pooled, gradient, dense, state, a, b) for tape, (a, b) in zip(tapes, blocks, strict=True)]
+        nodes = lockstep(self._backend, walks, None)
+        self._under_way = list(zip(tapes, nodes, blocks, strict=True))
+        self._gradient = gradient
+        return state
+
+    def partial_adjoint(self, shards, state, scale):
+        """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""
+        walks = [self._backward(tape, nodes, state[a:b]) for tape, nodes, (a, b) in self._under_way]
+        lockstep(self._backend, walks, None)
+        self._under_way = []
+        self._backend.each(
+            lambda shard: self._operator.partial_adjoint(self.table, shard, self._gradient, scale), [(shard,) for shard in shards]
+        )
+
+    def _dense(self, prepared, samples):
+        """Dense features of all samples, where the definition's `partial` takes them: all ranks read whole batches then."""
+        if self._definition.share.split != "column":
+            return np.zeros((samples, 0), np.float32)
+        dense = self._scratch.array("dense", (samples, self._n_dense), self._dtype)
+        dense[...] = prepared.routed.shards[0].batch.dense
+        return dense
+
+    def _partial(self, tape, pooled, gradient, dense, state, begin, end):
+        first = self._operator.first
+        of_first = of_pooled = None
+        if gradient is not None:
+            of_pooled = Gradient(gradient[begin:end, first:])
+            of_first = Gradient(gradient[begin:end, 0]) if first else None
+        embeddings = tape.input(pooled[begin:end, first:], of_pooled)
+        inputs = Inputs(
+            tape.input(pooled[begin:end, 0], of_first) if first else None, embeddings, tape.input(dense[begin:end]), embeddings
+        )
+        nodes = yield from self._definition.partial(tape, inputs)
+        column = 0
+        for node, width in zip(nodes, self._definition.partial_widths, strict=True):
+            state[begin:end, column : column + width] = node.array.reshape(end - begin, width)
+            column += width
+        return nodes
+
+    def _backward(self, tape, nodes, gradient):
+        column, pairs = 0, []
+        for node, width in zip(nodes, self._definition.partial_widths, strict=True):
+            part = np.ascontiguousarray(gradient[:, column : column + width]).reshape(node.array.shape)
+            pairs.append((node, part))
+            column += width
+        return tape.backward_from(pairs)

@@ -1,0 +1,45 @@
+"""What a rank's rows hold of every sample's embeddings, where operators above them are computed by owners."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.comm.group import slice_of
+from deshpc.errors import ConfigError
+
+
+class Share(NamedTuple):
+    """A rank's fields and columns of the F k pooled embeddings.
+
+    split : "key" (every owner has a part of everything), "field" or "column"
+    fields : (first, end);  columns : (begin, end) of each embedding's k
+    inputs : rows of a layer's weights, F k of them and more, that belong to these: a slice, or int64 numbers
+    """
+
+    split: str
+    fields: tuple[int, int]
+    columns: tuple[int, int]
+    inputs: object
+
+    @property
+    def n_fields(self):
+        return self.fields[1] - self.fields[0]
+
+    @property
+    def dim(self):
+        return self.columns[1] - self.columns[0]
+
+    @classmethod
+    def of(cls, split, partition, rank, n_fields, dim):
+        """The share of `rank`.  ConfigError where there are fewer columns than ranks."""
+        fields, columns = (0, n_fields), (0, dim)
+        inputs = slice(0, n_fields * dim)
+        if split == "field":
+            fields = partition.fields_of(rank)
+            inputs = slice(fields[0] * dim, fields[1] * dim)
+        elif split == "column":
+            columns = slice_of(dim, partition.ranks, rank)
+            if dim < partition.ranks:
+                raise ConfigError(f"model.dim = {dim}: train.split = 'column' needs a column for each of {partition.ranks} ranks")
+            inputs = (dim * np.arange(n_fields)[:, None] + np.arange(*columns)).ravel()
+        return cls(split, fields, columns, inputs)

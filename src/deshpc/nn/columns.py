@@ -1,0 +1,34 @@
+"""Columns taken out of an array, and arrays put side by side."""
+
+from deshpc.nn.tape import Operator
+
+
+class Columns(Operator):
+    """x (n, h) -> its columns begin .. end."""
+
+    def __init__(self, begin, end):
+        self._begin, self._end = begin, end
+
+    def forward(self, tape, x):
+        y = tape.array((len(x), self._end - self._begin), x.dtype)
+        y[...] = x[:, self._begin : self._end]
+        return y, None
+
+    def backward(self, tape, saved, gradient, into):
+        if into.fresh:
+            into.array[...] = 0
+        into.array[:, self._begin : self._end] += gradient
+        into.fresh = False
+
+
+class Beside(Operator):
+    """(x (n, a), y (n, b)) -> (n, a + b)."""
+
+    def forward(self, tape, x, y):
+        both = tape.array((len(x), x.shape[1] + y.shape[1]), x.dtype)
+        both[:, : x.shape[1]], both[:, x.shape[1] :] = x, y
+        return both, x.shape[1]
+
+    def backward(self, tape, width, gradient, into_x, into_y):
+        into_x.add(gradient[:, :width])
+        into_y.add(gradient[:, width:])

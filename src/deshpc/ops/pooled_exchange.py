@@ -1,0 +1,73 @@
+"""Complete pooled embeddings travel to the samples' home ranks, where every field's keys belong to one rank (field split)."""
+
+import numpy as np
+
+from deshpc.comm.group import slices
+from deshpc.comm.ledger import Traffic
+
+
+class PooledExchange:
+    """All-to-all of the fields' embeddings, complete as they are: nothing is added up but the first column, if there is one.
+
+    Forward: owner -> home, (b, c and own fields' E) of every home rank's samples.  Backward: home -> owner, their gradients.
+
+            rank 0 (field f)   rank 1 (field g)         home 0     home 1
+        s0  f0                 g0                 ->    f0 g0
+        s1  f1                 g1                                  f1 g1
+
+    Sent by a rank in a step, both directions: (B - b) times the numbers of its own fields and as many of each other rank's: about
+    2 b F k (N - 1) / N of them.
+    """
+
+    whole_top, moves_rows = False, False
+
+    def __init__(self, backend, group, operators):
+        self._backend, self._group, self._operators, self._scratch = backend, group, operators, backend.buffers()
+        operator = operators.operator
+        self._first, self._places = operator.first, operator.places_of_ranks()
+        self._widths = np.array([self._first + end - begin for begin, end in self._places], np.int64)
+
+    def start(self, prepared, scale, direction):
+        """Start sending the pooled embeddings.  Collective."""
+        group, samples = self._group, prepared.routed.samples
+        own = self._operators.partial(prepared.shards, samples, scale, prepared)
+        sending = slices(samples, group.size) * self._widths[group.rank] * own.itemsize
+        home = len(prepared.routed.home)
+        incoming = self._scratch.array("pooled", home * int(self._widths.sum()), own.dtype)
+        travelling = group.exchange_bytes(
+            own.reshape(-1).view(np.uint8), sending, incoming.view(np.uint8), home * self._widths * own.itemsize,
+            [(Traffic(self._operators.name, "pooled", direction), sending)],
+        )  # fmt: skip
+        return travelling.then(lambda _: (self._joined(incoming, home), prepared.shards))
+
+    def backward(self, prepared, shards, state, scale):
+        """Send the gradients of the pooled embeddings to their owners, which add up those of their rows.  Collective."""
+        group, home, samples = self._group, len(state), prepared.routed.samples
+        message = self._scratch.array("gradients out", home * int(self._widths.sum()), state.dtype)
+        begin = 0
+        for (first, end), width in zip(self._places, self._widths, strict=True):
+            part = message[begin : begin + home * int(width)].reshape(home, int(width))
+            part[:, : self._first] = state[:, : self._first]
+            part[:, self._first :] = state[:, first:end]
+            begin += home * int(width)
+        own = self._scratch.array("gradients in", (samples, int(self._widths[group.rank])), state.dtype)
+        sending, receiving = (
+            counts * state.itemsize for counts in (home * self._widths, slices(samples, group.size) * self._widths[group.rank])
+        )
+        traffic = Traffic(self._operators.name, "pooled", "backward")
+        group.exchange_bytes(
+            message.view(np.uint8), sending, own.reshape(-1).view(np.uint8), receiving, [(traffic, sending)]
+        ).wait()
+        self._operators.partial_adjoint(prepared.shards, own, scale)
+
+    def _joined(self, incoming, home):
+        """(home, s): what has come from every rank, side by side, with room for the tower's dense features behind."""
+        columns = self._places[-1][1]
+        whole = self._scratch.array("state", (home, columns + self._operators.room), incoming.dtype)
+        whole[:, : self._first], begin = 0, 0
+        for (first, end), width in zip(self._places, self._widths, strict=True):
+            part = incoming[begin : begin + home * int(width)].reshape(home, int(width))
+            whole[:, : self._first] += part[:, : self._first]
+            whole[:, first:end] = part[:, self._first :]
+            begin += home * int(width)
+        return whole

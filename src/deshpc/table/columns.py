@@ -1,0 +1,38 @@
+"""Rows of which every rank holds some columns: where these are in a whole row that is read out.
+
+    whole row   w | v_1 .. v_k | state of w | state of v, plane after plane of k numbers each
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from deshpc.comm.group import slice_of
+
+
+def own_places(scalars, dim, planes, begin, end):
+    """(n) int64: places in a whole row of the numbers of a rank that holds columns begin .. end, in their order.
+
+    The rank of column 0 holds w, too, where there is one (`scalars` = 1).  planes : numbers that the rule keeps for a weight
+    """
+    columns = np.arange(begin, end)
+    has_scalar = scalars and begin == 0
+    of_w = scalars + dim + np.arange(planes * scalars)
+    of_v = scalars + dim + planes * scalars + (dim * np.arange(planes)[:, None] + columns).ravel()
+    parts = [np.arange(scalars) if has_scalar else [], scalars + columns, of_w if has_scalar else [], of_v]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def joined(streams, model):
+    """Yield whole Rows from streams of blocks of the same rows, of which each has a rank's columns, in rank order.
+
+    model : {"scalars", "dim", "planes"} of the whole rows
+    """
+    streams = list(streams)
+    scalars, dim, planes = model["scalars"], model["dim"], model["planes"]
+    places = [own_places(scalars, dim, planes, *slice_of(dim, len(streams), rank)) for rank in range(len(streams))]
+    for blocks in zip(*streams, strict=True):
+        numbers = np.empty((len(blocks[0]), (scalars + dim) * (1 + planes)), blocks[0].numbers.dtype)
+        for block, place in zip(blocks, places, strict=True):
+            numbers[:, place] = block.numbers
+        yield replace(blocks[0], numbers=numbers)
