@@ -35,14 +35,14 @@ SOURCE = textwrap.dedent('''
             self._dim = dim
 
         def forward(self, tape, embeddings):
-            fields = embeddings.reshape(len(embeddings), -1, self._dim)
+            fields = embeddings.reshape(len(embeddings), embeddings.shape[1] // self._dim, self._dim)
             return (fields * fields[:, :1]).reshape(embeddings.shape), fields
 
         def backward(self, tape, fields, gradient, into):
             gradient = gradient.reshape(fields.shape)
             slope = gradient * fields[:, :1]
             slope[:, 0] += (gradient * fields).sum(axis=1)
-            into.add(slope.reshape(len(slope), -1))
+            into.add(slope.reshape(into.array.shape))
 
 
     class Mine(Definition):
