@@ -21,6 +21,7 @@ class Definition:
     """
 
     operator, linear, squares = "pool", False, False
+    share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
     partial_widths, owner_parameters, local_rows = (), (), None
 
