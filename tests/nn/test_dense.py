@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nn.through_tape import WAYS, Case, numbers
 
-from deshpc.nn.dense import ACTIVATIONS, Activation, Dense
+from deshpc.nn.dense import ACTIVATIONS, Activation, Completion, Dense, Product
 
 FUNCTIONS = {
     "identity": lambda z: z,
@@ -42,6 +42,55 @@ def test_a_layer_of_no_inputs_is_its_bias():
     case = Case(dense("identity", 0, 3), [numbers(5, 0)], wanted=(0,))
     assert np.array_equal(case.forward(case.point)[0], np.tile(case.point["layer.bias"], (5, 1)))
     assert case.check()["layer.weights"].shape == (0, 3)
+
+
+ROWS = {"the first": slice(0, 7), "none": slice(3, 3), "a part": slice(5, 9), "some": np.array([1, 4, 5, 8])}
+
+
+def product(rows):
+    """The product with some rows of the weights of a layer of 9 inputs and 3 outputs."""
+    return lambda backend, values: Product(values.dense("weights", 9, 3), rows)
+
+
+def completion(activation, first, bias=True):
+    """The layer from its product with the first rows, and its remaining inputs."""
+
+    def make(backend, values):
+        weights, name = values.dense("weights", 9, 3), values.zeros("bias", 3) if bias else None
+        return Completion(backend, weights, first, name, activation)
+
+    return make
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("rows", ROWS)
+def test_gradients_of_a_layers_product_with_some_rows(rows, fresh):
+    count = len(np.arange(9)[ROWS[rows]])
+    for n in (0, 1, 5):
+        gradients = Case(product(ROWS[rows]), [numbers(n, count)], wanted=(None if count else 0,), fresh=fresh).check()
+        assert np.abs(np.delete(gradients["weights"], np.arange(9)[ROWS[rows]], axis=0)).max(initial=0) <= 1e-15
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize(
+    "activation, first, bias", [*((one, first, True) for one in ACTIVATIONS for first in (0, 7, 9)), ("identity", 7, False)]
+)
+def test_gradients_of_a_layers_completion(activation, first, bias, fresh):
+    for n in (0, 1, 5):
+        inputs = [numbers(n, 3), numbers(n, 9 - first, seed=2)]
+        Case(completion(activation, first, bias), inputs, wanted=(None, 0), fresh=fresh).check()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_products_of_parts_complete_to_the_layer(activation):
+    x, total = numbers(5, 9), 0.0
+    done = Case(completion(activation, 7), [numbers(5, 3), x[:, 7:]], wanted=(None, 0))
+    for rows in (slice(0, 3), slice(3, 3), np.array([3, 5]), np.array([4, 6])):
+        part = Case(product(rows), [x[:, rows]], wanted=(None,) if x[:, rows].size else (0,))
+        total = total + part.forward({**part.point, "weights": done.point["weights"]})[0]
+    found = done.forward({**done.point, "input 0": total})[0]
+    expected = FUNCTIONS[activation](x @ done.point["weights"] + done.point["bias"])
+    assert np.abs(found - expected).max() <= 1e-14 * max(1, np.abs(expected).max())
 
 
 @pytest.mark.parametrize("fresh, narrow", WAYS)

@@ -1,0 +1,206 @@
+"""Pooled embeddings: partials and row gradients by definition, in floating and in fixed point, and the bounds of fixed point.
+
+Records are written by hand; NumPy adds up one occurrence after another, in float64 or in whole numbers of Python.
+"""
+
+import numpy as np
+import pytest
+
+from deshpc.backend.cpu import loss, pool
+from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.record import EMBEDDING
+
+ROWS, SAMPLES, N_FIELDS, SCALE = 30, 11, 4, 2.0**32
+TYPES = {"float64": ("float64", "float64"), "float32": ("float32", "float32"), "wide": ("float32", "float64"), "int64": ("float32", "int64")}
+"""{name: (precision of rows, type of sums)}"""
+TOLERANCE = {"float64": 1e-14, "wide": 1e-14, "float32": 5e-6}  # of sums of up to 8 terms of up to 30, or 1000
+
+
+class Sparse:
+    """Random rows with fields, and samples of 0 to 8 keys."""
+
+    def __init__(self, seed, weighted, kind="int64", dim=5):
+        rng, (self.precision, self.sums) = np.random.default_rng(seed), TYPES[kind]
+        self.compute = "float64" if self.sums == "int64" else self.sums
+        self.dim, size = dim, np.dtype(self.precision).itemsize
+        self.weights = rng.standard_normal((ROWS, 1 + dim)).astype(self.precision)
+        self.records = np.zeros((ROWS, EMBEDDING + size * dim), np.uint8)
+        self.addresses = self.records.ctypes.data + self.records.shape[1] * np.arange(ROWS)
+        self.fields = rng.integers(0, N_FIELDS, ROWS).astype(np.uint16)
+        self.counts = rng.integers(0, 9, SAMPLES)
+        self.counts[4] = 0
+        self.offsets = np.concatenate([[0], self.counts.cumsum()]).astype(np.int64)
+        self.local = rng.integers(0, ROWS, self.counts.sum()).astype(np.int32)
+        shape = (len(self.local), 2)[:weighted]
+        self.values = (3 * rng.standard_normal(shape)).astype(np.float32) if weighted else None
+        self.lanes = Lanes(dim, self.precision, self.compute, self.sums)
+        self.number, self.zero = np.dtype(self.precision).type(0), np.dtype(self.compute).type(0)
+        self.write()
+
+    def write(self):
+        self.records[:, EMBEDDING - self.number.nbytes :] = self.weights.view(np.uint8)
+
+    def occurrences(self, i):
+        """(row, w, v (k), x of the embedding, xl of the linear weight) of each occurrence of sample i, float64."""
+        for j in range(self.offsets[i], self.offsets[i + 1]):
+            row = self.local[j]
+            x = xl = 1.0
+            if self.values is not None:
+                x, xl = (float(one) for one in np.broadcast_to(self.values[j], 2))
+            yield row, float(self.weights[row, 0]), self.weights[row, 1:].astype(np.float64), x, xl
+
+    def rounded(self, numbers):
+        """In fixed point, a term as a multiple of 1 / SCALE."""
+        return np.rint(numbers * SCALE) / SCALE if self.sums == "int64" else numbers
+
+    def floats(self, sums):
+        return sums / SCALE if self.sums == "int64" else sums.astype(np.float64)
+
+    def assert_close(self, found, expected):
+        if self.sums == "int64":  # whole numbers: a last bit of a product may decide how a term is rounded
+            assert np.abs(found - expected).max() <= 2 / SCALE
+        else:
+            kind = "float64" if self.precision == "float64" else "wide" if self.sums == "float64" else "float32"
+            assert np.abs(found - expected).max() <= TOLERANCE[kind] * max(1, np.abs(expected).max())
+
+
+FORMS = [(kind, weighted) for kind in TYPES for weighted in (0, 1, 2)]
+
+
+def columns_of(dim, first):
+    return first + dim * np.arange(N_FIELDS, dtype=np.int64)
+
+
+@pytest.mark.parametrize("linear, squares", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("kind, weighted", FORMS)
+def test_partials(kind, weighted, linear, squares):
+    """E_f = sum v x, c = sum w xl - 1/2 sum |v|^2 x^2 of either; other samples and the columns behind are left alone."""
+    sparse, first = Sparse(1, weighted, kind), int(linear or squares)
+    dim, begin, end = sparse.dim, 2, 9
+    width = first + N_FIELDS * dim
+    state = np.full((SAMPLES, width + 2), 77, sparse.sums)
+    pool.clear(state, width, begin, end)
+    halves = np.arange(ROWS) % 2  # two shards' occurrences are added up
+    for shard in (0, 1):
+        mine = halves[sparse.local] == shard
+        offsets = np.concatenate([[0], np.cumsum(mine)])[sparse.offsets]
+        values = None if sparse.values is None else sparse.values[mine]
+        pool.partial(
+            sparse.lanes, sparse.number, sparse.zero, SCALE, dim, linear, squares, offsets, sparse.local[mine], values,
+            sparse.fields, sparse.addresses, columns_of(dim, first), state, width + 2, 0, begin, end,
+        )  # fmt: skip
+    assert (state[:begin] == 77).all() and (state[end:] == 77).all() and (state[:, width:] == 77).all()
+    expected = np.zeros((SAMPLES, width))
+    for i in range(SAMPLES):
+        for row, w, v, x, xl in sparse.occurrences(i):
+            place = first + dim * sparse.fields[row]
+            expected[i, place : place + dim] += sparse.rounded(v * x)
+            expected[i, 0] += sparse.rounded(w * xl) if linear else 0.0
+            expected[i, 0] -= sparse.rounded(0.5 * ((v * x) ** 2).sum()) if squares else 0.0
+    sparse.assert_close(sparse.floats(state[begin:end, :width]), expected[begin:end])
+
+
+@pytest.mark.parametrize("dim", [1, 4, 17])
+def test_partials_of_any_width(dim):
+    sparse = Sparse(2, 1, "float64", dim)
+    state = np.zeros((SAMPLES, N_FIELDS * dim))
+    pool.partial(
+        sparse.lanes, sparse.number, sparse.zero, 1.0, dim, False, False, sparse.offsets, sparse.local, sparse.values,
+        sparse.fields, sparse.addresses, columns_of(dim, 0), state, N_FIELDS * dim, 0, 0, SAMPLES,
+    )  # fmt: skip
+    expected = np.zeros((SAMPLES, N_FIELDS, dim))
+    for i in range(SAMPLES):
+        for row, _, v, x, _ in sparse.occurrences(i):
+            expected[i, sparse.fields[row]] += v * x
+    sparse.assert_close(state, expected.reshape(SAMPLES, -1))
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("kind, weighted", FORMS)
+def test_row_gradients(kind, weighted, linear, own):
+    """sum x dE_f, sum g xl, and sum g x^2 where FM's own terms are wanted; added to what is there."""
+    sparse, first = Sparse(3, weighted, kind), int(linear or own)
+    dim, width = sparse.dim, first + N_FIELDS * sparse.dim
+    upstream = np.random.default_rng(4).standard_normal((SAMPLES, width + 3)).astype(sparse.compute)
+    scalars, vectors, selves = np.zeros(ROWS, sparse.sums), np.ones((ROWS, dim), sparse.sums), np.zeros(ROWS, sparse.sums)
+    pool.partial_adjoint(
+        sparse.lanes, sparse.zero, SCALE, dim, sparse.offsets, sparse.local, sparse.values, sparse.fields, columns_of(dim, first),
+        upstream, width + 3, 0, scalars if linear else None, vectors, selves if own else None,
+    )  # fmt: skip
+    expected = np.zeros((ROWS, 2 + dim))
+    for i in range(SAMPLES):
+        g = float(upstream[i, 0])
+        for row, _, _, x, xl in sparse.occurrences(i):
+            place = first + dim * sparse.fields[row]
+            expected[row, :dim] += sparse.rounded(x * upstream[i, place : place + dim].astype(np.float64))
+            expected[row, dim] += sparse.rounded(g * xl) if linear else 0.0
+            expected[row, dim + 1] += sparse.rounded(g * x * x) if own else 0.0
+    found = np.column_stack([sparse.floats(vectors - vectors.dtype.type(1)), sparse.floats(scalars), sparse.floats(selves)])
+    sparse.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("linear, squares", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("weighted", [0, 1, 2])
+def test_magnitude_is_no_smaller_than_the_sum_of_any_states_terms(weighted, linear, squares):
+    for seed in range(20):
+        sparse = Sparse(seed, weighted)
+        terms = np.zeros((SAMPLES, 1 + N_FIELDS * sparse.dim))
+        for i in range(SAMPLES):
+            for row, w, v, x, xl in sparse.occurrences(i):
+                place = 1 + sparse.dim * sparse.fields[row]
+                terms[i, place : place + sparse.dim] += np.abs(v * x)
+                terms[i, 0] += abs(w * xl) * linear + 0.5 * ((v * x) ** 2).sum() * squares
+        bound, sample = magnitude(sparse, linear, squares)
+        # a field's sum is bounded by lengths of v x: up to the root of k more than its largest coordinate
+        assert terms.max() * (1 - 1e-14) <= bound <= max(terms[:, 0].max(), terms[:, 1:].max() * sparse.dim**0.5) * (1 + 1e-14)
+        assert bound >= terms[sample].max() * (1 - 1e-14)
+
+
+def magnitude(sparse, linear=True, squares=True):
+    return pool.magnitude(
+        sparse.lanes, sparse.number, sparse.zero, sparse.dim, linear, squares, N_FIELDS, sparse.offsets, sparse.local, sparse.values,
+        sparse.fields, sparse.addresses,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("linear, squares, column", [(True, True, 0), (True, True, 3), (True, False, 3), (False, False, 3), (False, True, 1)])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_magnitude_finds_what_is_no_finite_number(number, linear, squares, column):
+    sparse = Sparse(3, True)
+    where = int(np.argmax(sparse.counts))
+    sparse.local[sparse.local == ROWS - 1] = 0
+    sparse.local[sparse.offsets[where]] = ROWS - 1  # of several occurrences the first
+    sparse.weights[ROWS - 1, column] = number
+    sparse.write()
+    bound, sample = magnitude(sparse, linear, squares)
+    assert not np.isfinite(bound) and sample == where
+
+
+@pytest.mark.parametrize("weighted", [0, 1, 2])
+def test_largest_term_is_no_smaller_than_any_term_of_a_gradient(weighted):
+    rng, width = np.random.default_rng(7), 1 + N_FIELDS * 5
+    for seed in range(20):
+        sparse, gradient = Sparse(seed, weighted), rng.standard_normal((SAMPLES, width + 2))
+        gradient[:, width:] = 1e9  # what lies behind is no gradient
+        largest, of_samples = np.empty(SAMPLES), np.zeros(SAMPLES)
+        dense = np.zeros((SAMPLES, 1), np.float32)
+        loss.largest_values(sparse.offsets[:-1], sparse.offsets[1:], sparse.values, dense, largest)
+        for i in range(SAMPLES):
+            g = abs(gradient[i, 0])
+            for row, _, _, x, xl in sparse.occurrences(i):
+                place = 1 + 5 * sparse.fields[row]
+                of_samples[i] = max(of_samples[i], abs(x) * np.abs(gradient[i, place : place + 5]).max(), g * abs(xl), g * x * x)
+        for begin, end in ((0, SAMPLES), (3, 8), (4, 4)):
+            bound, sample = pool.largest_term(gradient, width, largest[begin:end], begin, end)
+            assert bound >= of_samples[begin:end].max(initial=0) * (1 - 1e-14)
+            assert begin <= sample < max(end, begin + 1)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_largest_term_finds_what_is_no_finite_number(number):
+    for column in (0, 7, 20):
+        gradient = np.ones((SAMPLES, 21))
+        gradient[6, column] = number
+        bound, sample = pool.largest_term(gradient, 21, np.ones(SAMPLES), 0, SAMPLES)
+        assert not np.isfinite(bound) and sample == 6
