@@ -1,0 +1,63 @@
+"""Towers in blocks: how samples are cut, that each thread adds up in slots of its own, and that threads hardly matter."""
+
+import threading
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from deep_training import MODELS, deep_config, joined, randomise
+from mpi4py import MPI
+from small_training import all_rows, reads, small_model
+from synthetic_batches import awkward_batches
+
+from deshpc.model.tower import BLOCK_SAMPLES, block_edges, most_slots
+from deshpc.nn.slot_sums import SlotSums
+from deshpc.training.step import step
+
+
+def test_blocks_are_all_samples_in_order_and_not_too_large():
+    before = 0
+    for samples in [*range(700), 8191, 8192, 8193, 100_000]:
+        edges = block_edges(samples)
+        assert edges[0] == 0 and edges[-1] == samples and edges == sorted(edges)
+        sizes = np.diff(edges)
+        assert sizes.max() <= BLOCK_SAMPLES and sizes.max() - sizes.min() <= 1
+        assert len(sizes) >= before  # so the slots of the largest batch are enough for any
+        before = most_slots(2, True, samples)
+        assert before == len(sizes) and most_slots(2, False, samples) == 2
+
+
+@pytest.mark.parametrize("samples", [96, 101, 175])  # 3 and 5 blocks
+@pytest.mark.parametrize("threads", [2, 3])
+def test_no_two_threads_add_up_in_one_slot(threads, samples, monkeypatch):
+    users, of = defaultdict(set), SlotSums.of
+
+    def watched(self, slot, name):
+        users[id(self), slot].add(threading.get_ident())
+        return of(self, slot, name)
+
+    monkeypatch.setattr(SlotSums, "of", watched)
+    batch = joined(awkward_batches(61, steps=8)).share(0, samples)
+    with small_model(MPI.COMM_SELF, deep_config("wide_deep"), threads) as model:
+        step(model, reads(model, batch))
+    assert len(users) > 1 and all(len(idents) == 1 for idents in users.values())
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_gradients_on_any_number_of_threads(kind):
+    """The same but for the order in which they are added, and in fixed point the same bits."""
+    batch, rule = joined(awkward_batches(62, steps=10)), {"name": "sgd", "learning_rate": 1.0, "reduction": "sum"}
+    for accumulate, tolerance in (("float64", 1e-12), ("int64", 0.0)):
+        moved = []
+        for threads in (1, 2, 3):
+            model = {"normalisation": "batch", "dropout": 0.2}
+            config = deep_config(kind, rule=rule, model=model, accumulate=accumulate, exchange="allreduce")
+            with small_model(MPI.COMM_SELF, config, threads) as model:
+                model.forward(reads(model, batch), train=True)
+                randomise(model)
+                before = all_rows(model).numbers, model.parameters.arrays()["values"]
+                step(model, reads(model, batch))
+                moved.append([all_rows(model).numbers - before[0], model.parameters.arrays()["values"] - before[1]])
+        for other in moved[1:]:
+            for one, expected in zip(other, moved[0], strict=True):
+                assert np.abs(one - expected).max() <= tolerance * np.abs(expected).max()
