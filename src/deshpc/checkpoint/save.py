@@ -21,8 +21,9 @@ def save_model(model, folder, manifest):
     """
     group = model.group
     prepare(group, folder)
+    dense = dense_of(model)
     group.together(
-        lambda: write_share(folder, group, manifest, model.table.blocks(), dense_of(model), lambda: model.enter("save"))
+        lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
     )
     group.together(lambda: complete(folder, manifest) if group.rank == 0 else None)
 
@@ -41,10 +42,9 @@ def prepare(group, folder, best=None):
 
 
 def dense_of(model):
-    """Arguments of `write_dense` after the steps: rank 0's; the other ranks, whose parameters are equal: None."""
-    if model.group.rank != 0:
-        return None
-    return model.parameters.names(), model.parameters.arrays()
+    """Arguments of `write_dense` after the steps, on rank 0, which writes for all; None on the others.  Collective."""
+    arrays = model.dense_sums.whole_arrays()
+    return (model.parameters.names(), arrays) if model.group.rank == 0 else None
 
 
 def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None):

@@ -8,8 +8,8 @@ class Traffic(NamedTuple):
     """What a collective carries.
 
     operator : the operator's name, or "batch" for what belongs to none
-    kind : "keys", "partials", "rows", "gradients", "dense", "labels" or "control"
-    direction : "forward", "backward", "eval" or "setup";  level : "flat" (one level over all ranks)
+    kind : "keys", "partials", "pooled", "rows", "gradients", "dense", "statistics", "labels" or "control"
+    direction : "forward", "backward", "eval", "save" or "setup";  level : "flat" (one level over all ranks)
     """
 
     operator: str

@@ -128,7 +128,9 @@ def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense)
     )
     values.set(parameters)
     parameters.begin_state()
-    dense_sums = DenseSums(group, parameters, whole_top, definition.owner_parameters if pushed_down else (), local)
+    dense_sums = DenseSums(
+        group, parameters, whole_top, definition.owner_parameters if pushed_down else (), local, share.inputs if share else slice(0)
+    )
     if pushed_down:
         operators = OwnerTower(backend, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
         width, first = operators.width, 0
@@ -136,9 +138,9 @@ def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense)
         width, first = operator.first + n_fields * model.dim, operator.first
         if of_model.operator == "bi_interaction":
             width = operator.width
-        operators = BySamples(backend, table, operator, n_dense)
+        operators = BySamples(backend, table, operator, n_dense, bool(definition.first_layers) and not by_block)
     tower = Tower(
-        backend, group, whole_top, definition, parameters, slots, types.compute, width, first, n_dense, by_block
+        backend, group, whole_top, definition, operators, parameters, slots, types.compute, width, first, n_dense, by_block
     )
     return Parts(operators, parameters, tower, dense_sums)
 

@@ -4,7 +4,8 @@
     of all samples   complete: every rank has them      added up over ranks
     of own samples   added up over ranks                added up over ranks, in the same buffer
 
-Rows of a parameter that belong to one rank alone (`local`: a first layer's weights under field and column split) never travel.
+Rows of a parameter that belong to one rank alone (`local`: a first layer's weights under field and column split) travel where a
+model is saved, and never in a step.
 """
 
 import numpy as np
@@ -12,19 +13,19 @@ import numpy as np
 from deshpc.comm.group import done
 from deshpc.comm.ledger import Traffic
 
-_TRAFFIC = Traffic("dense", "dense", "backward")
+_TRAFFIC, _SAVED = Traffic("dense", "dense", "backward"), Traffic("dense", "dense", "save")
 
 
 class DenseSums:
     """Takes the sums of `Parameters` and completes them.
 
     whole_top : whether the top works on all samples;  owner_names : parameters of the owners' part, in the order of their sums
-    local : numbers of the first of these that belong to single ranks
+    local : numbers of the first of these that belong to single ranks;  own_rows : slice or numbers of the rows that are this rank's
     """
 
-    def __init__(self, group, parameters, whole_top, owner_names=(), local=0):
+    def __init__(self, group, parameters, whole_top, owner_names=(), local=0, own_rows=slice(0)):
         self._group, self._parameters, self._whole_top = group, parameters, whole_top
-        self._owner_names, self._local = owner_names, local
+        self._owner_names, self.local, self._own_rows = owner_names, local, own_rows
         begin = parameters.place(owner_names[0])[0] if local else 0
         self._own = begin, begin + local
 
@@ -32,8 +33,8 @@ class DenseSums:
     def sent(self):
         """Numbers that are added up over ranks in a step."""
         if not self._whole_top:
-            return len(self._parameters.gradient) - self._local
-        return sum(b - a for a, b in map(self._parameters.place, self._owner_names)) - self._local
+            return len(self._parameters.gradient) - self.local
+        return sum(b - a for a, b in map(self._parameters.place, self._owner_names)) - self.local
 
     def start(self):
         """Handle of the complete sums (n).  Collective."""
@@ -42,10 +43,10 @@ class DenseSums:
             return done(sums) if self._whole_top else self._group.sum_samples(sums, _TRAFFIC)
         owner = self._parameters.take_owner_sums()
         if self._whole_top:
-            shared = self._group.sum_samples(owner[self._local :], _TRAFFIC)
+            shared = self._group.sum_samples(owner[self.local :], _TRAFFIC)
             return shared.then(lambda _: self._add(sums, owner))
         self._add(sums, owner)
-        if not self._local:
+        if not self.local:
             return self._group.sum_samples(sums, _TRAFFIC)
         begin, end = self._own
         travelling = np.concatenate([sums[:begin], sums[end:]])
@@ -54,10 +55,29 @@ class DenseSums:
     def square_norm(self):
         """Squared norm of the whole gradient, which is set.  Collective, where rows belong to single ranks."""
         norm = self._parameters.square_norm()
-        if not self._local:
+        if not self.local:
             return norm
         own = self._parameters.square_norm(*self._own)
         return norm - own + float(self._group.sum(own, Traffic("batch", "control", "backward"))[0])
+
+    def whole_arrays(self):
+        """`Parameters.arrays`, with the rows of single ranks as these have them.  Collective, where there are such rows.
+
+        The ranks' bits are added to zeros as integers, so numbers stay as they are, -0.0 too.
+        """
+        arrays = self._parameters.arrays()
+        if not self.local:
+            return arrays
+        begin, end = self._own
+        state = arrays["state"].reshape(-1, len(self._parameters.gradient))
+        planes = np.stack([plane[begin:end] for plane in (arrays["values"], *state)])
+        of_rows = planes.reshape(len(planes), -1, self._parameters[self._owner_names[0]].shape[1])
+        own = np.zeros_like(of_rows)
+        own[:, self._own_rows] = of_rows[:, self._own_rows]
+        bits = self._group.sum_samples(own.reshape(-1).view(f"i{own.itemsize}"), _SAVED).wait()
+        whole = bits.view(own.dtype).reshape(planes.shape)
+        arrays["values"][begin:end], state[:, begin:end] = whole[0], whole[1:]
+        return arrays
 
     def _add(self, sums, owner):
         begin = 0

@@ -48,18 +48,15 @@ class Tower:
 
     scaled = False  # its gradients are of the compute type, whatever sums are
 
-    def __init__(self, backend, group, whole_top, definition, parameters, sums, compute, width, first, n_dense, by_block):
-        """width : s, of a state;  first : columns in front of E;  by_block : a slot of `sums` for each block"""
+    def __init__(self, backend, group, whole_top, definition, rows, parameters, sums, compute, width, first, n_dense, by_block):
+        """rows : `BySamples`, which knows the rows that a batch repeats, or the owners' part
+        width : s, of a state;  first : columns in front of E;  by_block : a slot of `sums` for each block"""
         self._backend, self._group, self._whole_top = backend, group, whole_top
-        self._definition, self._parameters, self._sums = definition, parameters, sums
+        self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
         self._dtype, self._width, self._first, self._n_dense, self._by_block = np.dtype(compute), width, first, n_dense, by_block
         self._scratch, self._blocks, self._buffers = backend.buffers(), [], []
+        self._first_layers = () if definition.share else definition.first_layers
         self._under_way = []
-
-    @property
-    def room(self):
-        """Columns behind a state that the tower wants in the same array."""
-        return self._n_dense
 
     def forward(self, state, samples, logit):
         """Set logit (n) from complete states (n, >= s).  Collective, where a layer spans the batch."""
@@ -74,6 +71,8 @@ class Tower:
             self._backend, self._buffers, self._parameters, self._sums, blocks, samples.step, samples.first, samples.train,
             self._by_block,
         )  # fmt: skip
+        for layer in self._first_layers:
+            layer.begin(self._parameters, self._rows.repeated, self._backend.threads)
         results = lockstep(
             self._backend,
             [self._forward(tape, x, gradient, a, b, logit) for tape, (a, b) in zip(tapes, blocks, strict=True)],
@@ -90,6 +89,8 @@ class Tower:
         walks = [tape.backward(node, gradient[a:b]) for tape, node, a, b in self._under_way]
         lockstep(self._backend, walks, lambda arrays: self._combine(arrays, "backward"))
         self._under_way = []
+        for layer in self._first_layers:
+            layer.finish(self._parameters, self._sums)
         return self._gradient
 
     def _forward(self, tape, x, gradient, begin, end, logit):
@@ -153,7 +154,7 @@ def new_tapes(backend, buffers, parameters, sums, blocks, step, first, train, by
     if not by_block:  # that of the thread that works on the block (`nn.parts.shares`)
         slots = [((b + 1) * backend.threads - 1) // len(blocks) for b in slots]
     return [
-        Tape(buffers[b], parameters, sums, slots[b], step, first + begin, train, b == 0) for b, (begin, _) in enumerate(blocks)
+        Tape(buffers[b], parameters, sums, slots[b], step, first + begin, train, b == 0, begin) for b, (begin, _) in enumerate(blocks)
     ]
 
 

@@ -66,7 +66,7 @@ class CIN(Operator):
 
     def _pieces(self, maps):
         """Ranges of rows whose products take _BYTES at most."""
-        rows = max(1, _BYTES // (maps.shape[1] * self._n_fields * maps.itemsize))
+        rows = max(1, _BYTES // max(1, maps.shape[1] * self._n_fields * maps.itemsize))
         return [(a, min(a + rows, len(maps))) for a in range(0, len(maps), rows)]
 
 

@@ -4,29 +4,17 @@ import math
 
 import numpy as np
 
+from deshpc.nn.first_dense import FirstDense
 from deshpc.nn.tape import Operator
 
 _LANES = 16
 
 
-class CrossProducts(Operator):
-    """DCN's x_0 . w_l for all layers, and x_0 . w_out: (n, d) -> (n, L + 1), one matrix product."""
+class CrossProducts(FirstDense):
+    """DCN's x_0 . w_l for all layers, and x_0 . w_out: x_0 (n, d) -> (n, L + 1), one matrix product."""
 
-    learns = True
-
-    def __init__(self, values, name, inputs, layers):
-        self.weights, self._layers = values.uniform(name, 1 / math.sqrt(inputs), inputs, layers + 1), layers
-
-    def forward(self, tape, x):
-        weights = tape.parameters[self.weights]
-        products = tape.array((len(x), self._layers + 1), weights.dtype)
-        np.matmul(x, weights, out=products)
-        return products, x
-
-    def backward(self, tape, x, gradient, into):
-        tape.add(self.weights, lambda out: np.matmul(x.T, gradient, out=out))
-        if into is not None:
-            into.add_product(tape, gradient, tape.parameters[self.weights])
+    def __init__(self, backend, values, name, inputs, n_dense, layers):
+        super().__init__(backend, values, name, inputs, layers + 1, n_dense, bias=False, bound=1 / math.sqrt(inputs))
 
 
 class CrossScalars(Operator):

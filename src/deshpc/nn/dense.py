@@ -81,9 +81,14 @@ class Dense(Operator):
 
     learns = True
 
-    def __init__(self, backend, values, name, inputs, outputs, activation="identity", bias=True):
+    def __init__(self, backend, values, name, inputs, outputs, activation="identity", bias=True, bound=None):
+        """bound : weights start uniform in +-bound, None for `FirstValues.dense`"""
         self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
-        self.weights = values.dense(f"{name}.weights", inputs, outputs)
+        weights = f"{name}.weights"
+        if bound is None:
+            self.weights = values.dense(weights, inputs, outputs)
+        else:
+            self.weights = values.uniform(weights, bound, inputs, outputs)
         self.bias = values.zeros(f"{name}.bias", outputs) if bias else None
         self.outputs, self.activation = outputs, activation
 

@@ -2,28 +2,38 @@
 
 from deshpc.nn.dense import Activation, Completion, Dense
 from deshpc.nn.dropout import Dropout
+from deshpc.nn.first_dense import FirstDense
 from deshpc.nn.normalisation import BatchNormalisation, LayerNormalisation
 
 
 class MLP:
     """x -> layers of the widths `hidden`, each f(normalised x W + b), then dropout, in that order."""
 
-    def __init__(self, backend, values, name, inputs, hidden, tower, seed):
-        """tower : ModelConfig, of which activation, normalisation and dropout are taken"""
+    def __init__(self, backend, values, name, inputs, hidden, tower, seed, n_dense=None):
+        """tower : ModelConfig, of which activation, normalisation and dropout are taken
+        n_dense : where the inputs are x_0, the number of dense features in it: the first layer is then a `FirstDense`
+        """
         self._backend, self._layers, normalise = backend, [], tower.normalisation
         for i, width in enumerate(hidden):
             layer = f"{name}.{i}"
-            if normalise == "none":
-                self._layers.append(Dense(backend, values, layer, inputs, width, tower.activation))
+            activation, bias = (tower.activation, True) if normalise == "none" else ("identity", False)
+            if i == 0 and n_dense is not None:
+                self._layers.append(FirstDense(backend, values, layer, inputs, width, n_dense, activation, bias))
             else:
+                self._layers.append(Dense(backend, values, layer, inputs, width, activation, bias))
+            if normalise != "none":
                 kind = BatchNormalisation if normalise == "batch" else LayerNormalisation
-                self._layers.append(Dense(backend, values, layer, inputs, width, bias=False))
                 self._layers.append(kind(values, layer, width))
                 self._layers.append(Activation(backend, tower.activation))
             if tower.dropout:
                 self._layers.append(Dropout(backend, seed, layer, tower.dropout))
             inputs = width
         self.outputs = inputs
+
+    @property
+    def first_layers(self):
+        """[the first layer], where it is a `FirstDense`."""
+        return [layer for layer in self._layers[:1] if isinstance(layer, FirstDense)]
 
     @property
     def first_weights(self):

@@ -131,6 +131,11 @@ class Parameters:
         """[(name, shape)] in the order in which they lie in the flat array."""
         return list(self._shapes.items())
 
+    @property
+    def statistics(self):
+        """{name: shape} of what is stored beside the parameters, but is none."""
+        return {name: shape for name, shape in self._shapes.items() if name not in self._gradients}
+
     def _split(self, flat):
         views, begin = {}, 0
         for name, shape in self._shapes.items():

@@ -58,12 +58,13 @@ class Tape:
     scratch : reusable arrays, of this block alone;  parameters : `Parameters`, read by operators
     slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
     step, first : the step, and the number in the global batch of the block's first sample, for random numbers
+    begin : number of that sample among those of this rank
     train : whether a gradient will be asked for, and numbers are dropped;  is_first : whether it is this rank's first block
     """
 
-    def __init__(self, scratch, parameters, sums, slot, step, first, train, is_first):
-        self.scratch, self.parameters, self._sums, self._slot = scratch, parameters, sums, slot
-        self.step, self.first, self.train, self.is_first = step, first, train, is_first
+    def __init__(self, scratch, parameters, sums, slot, step, first, train, is_first, begin=0):
+        self.scratch, self.parameters, self._sums, self.slot = scratch, parameters, sums, slot
+        self.begin, self.step, self.first, self.train, self.is_first = begin, step, first, train, is_first
         self._records, self._names = [], 0
 
     def input(self, array, target=None):
@@ -121,7 +122,7 @@ class Tape:
 
         rows : slice or numbers of those rows of the parameter that are meant, all of them if None
         """
-        sums, fresh = self._sums.of(self._slot, name)
+        sums, fresh = self._sums.of(self.slot, name)
         if rows is not None:
             if fresh:
                 sums[...] = 0

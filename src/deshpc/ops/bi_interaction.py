@@ -20,6 +20,9 @@ class BiInteraction:
         self._backend, self.zero, self.dim, self._lanes = backend, np.dtype(compute).type(0), dim, lanes
         self.width = 1 + 2 * dim
 
+    def begin(self, table, shards, repeats):
+        """No row is worth a product of its own."""
+
     def partial(self, table, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
         self._backend.pool.clear(state, self.width, begin, end)

@@ -12,10 +12,13 @@ class BySamples:
 
     own_parameters = False
 
-    def __init__(self, backend, table, operator, room):
-        """room : columns behind the states that the tower wants in the same array"""
+    def __init__(self, backend, table, operator, room, repeats):
+        """room : columns behind the states that the tower wants in the same array
+        repeats : whether the tower can make use of `repeated`
+        """
         self._backend, self.table, self.operator, self.room = backend, table, operator, room
-        self._scratch = backend.buffers()
+        self._scratch, self._repeats = backend.buffers(), repeats
+        self.repeated = None  # RepeatedRows of the last partials, where there are some and they stay
         self.name = operator.name
 
     @property
@@ -27,6 +30,7 @@ class BySamples:
         """Partials (samples, s) of the ShardRows `shards`; with columns behind them if they stay.  Valid until the next call."""
         shape = samples, self.width + (self.room if stays and self.table.sums_type.kind == "f" else 0)
         state = self._scratch.array("state", shape, self.table.sums_type)
+        self.repeated = self.operator.begin(self.table, shards, self._repeats and stays and prepared.train)
         self._backend.each(
             lambda begin, end: self.operator.partial(self.table, shards, state, scale, begin, end),
             shares(samples, self._backend.threads),

@@ -9,6 +9,8 @@ A mean needs nothing more: its x_j are 1 / n_f, which the home rank has written 
 
 import numpy as np
 
+from deshpc.ops.repeated import find_repeated
+
 
 class Pool:
     """The operator; its table has `dim` embedding weights a row and, if `linear`, a linear one."""
@@ -26,13 +28,26 @@ class Pool:
         self._linear, self._squares = linear, squares
         self.first = int(linear or squares) if first is None else int(first)  # column where E begins
         # an unseen key of any field reads as zeros of field 0, which may be added anywhere
-        self._columns = np.maximum(columns, 0) + self.first
+        self._by_field = self._columns = np.maximum(columns, 0) + self.first
+        self._scratch = backend.buffers()
         self.width = self.first + (int(columns.max(initial=-dim)) + dim)
         self._of_rank = of_rank
 
     def places_of_ranks(self):
         """[(first, end)] of every rank's columns of a whole state."""
         return [(self.first + first, self.first + end) for first, end in self._of_rank]
+
+    def begin(self, table, shards, repeats):
+        """Choose the order of fields in the states to come; repeats : RepeatedRows are wanted, which come first.  Returns them."""
+        self._columns, repeated = self._by_field, None
+        if repeats and len(self._by_field):
+            repeated = find_repeated(
+                self._backend, self._lanes, table.layout, self.zero, self.dim, len(self._by_field), shards, self._scratch
+            )
+        if repeated is not None:
+            self._columns = np.empty_like(self._by_field)
+            self._columns[repeated.order] = self.first + self.dim * np.arange(len(self._by_field))
+        return repeated
 
     def partial(self, table, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""

@@ -2,8 +2,8 @@
 
 All bytes are those of all ranks together, over a whole run of S samples in any number of steps: most collectives send
 every sample's numbers to or from each of the N - 1 other ranks, so neither uneven shares nor an uneven last batch
-changes their sum.  What de-duplication decides is exact given the numbers of keys, and the padding of messages has
-bounds.  Evaluations are not predicted.
+changes their sum.  Where ranks have fields of their own, the batches' sizes count.  What de-duplication decides is exact
+given the numbers of keys, and the padding of messages has bounds.  Evaluations are not predicted.
 """
 
 from typing import NamedTuple
@@ -16,23 +16,25 @@ _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple 
 class Run(NamedTuple):
     """What the bytes of training depend on, besides the keys.
 
-    operator : the operators' name;  ranks N, threads T of each, steps;  samples S : trained, over all steps
-    fields F, n_dense, dense_parameters P;  value_width : values of an occurrence, 0 to 2
+    operator : the operators' name;  ranks N, threads T of each;  batches : ((samples, batches of so many), ...)
+    fields F, n_dense;  value_width : values of an occurrence, 0 to 2
+    dense_parameters P : those whose gradients are added up over ranks (`model.dense_sums`)
     state_width s;  row_width w : weights of a row, of which dim are its embedding's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters
-    exchange : "allreduce", "reduce_scatter" or "rows";  routed : whether keys are sent to their owners
+    exchange : of `train.exchange`;  routed : whether keys are sent to their owners
     clip : whether gradients are clipped;  fixed_point : whether sums are integers
+    field_widths : of each rank, numbers of a state that it has complete, where those travel;  batch_widths : of the layers that
+    batch normalisation spans;  local : whether single ranks have dense parameters of their own
     """
 
     operator: str
     ranks: int
     threads: int
-    steps: int
-    samples: int
+    batches: tuple
     fields: int
     n_dense: int
-    dense_parameters: int
     value_width: int
+    dense_parameters: int
     state_width: int
     row_width: int
     dim: int
@@ -42,6 +44,18 @@ class Run(NamedTuple):
     routed: bool
     clip: bool
     fixed_point: bool
+    field_widths: tuple = ()
+    batch_widths: tuple = ()
+    local: bool = False
+
+    @property
+    def steps(self):
+        return sum(count for _, count in self.batches)
+
+    @property
+    def samples(self):
+        """S: trained, over all steps."""
+        return sum(samples * count for samples, count in self.batches)
 
 
 class KeysAway(NamedTuple):
@@ -123,22 +137,39 @@ def _rows(run, away):
     ]
 
 
-_EXCHANGES = {"allreduce": _all_reduce, "reduce_scatter": _reduce_scatter, "rows": _rows}
+def _pooled(run, away):
+    """Every rank's own part of the states to the samples' home ranks, and its gradient back."""
+    sent = sum(count * _to_other_homes(samples, run.field_widths) for samples, count in run.batches) * run.sum_bytes
+    return [(run.operator, "pooled", direction, sent, 0) for direction in ("forward", "backward")]
+
+
+def _to_other_homes(samples, widths):
+    """Numbers of a batch whose home is another rank; shares of a batch differ by one sample at most."""
+    ranks = len(widths)
+    home = [samples * (rank + 1) // ranks - samples * rank // ranks for rank in range(ranks)]
+    return sum((samples - own) * width for own, width in zip(home, widths, strict=True))
+
+
+_EXCHANGES = {"allreduce": _all_reduce, "reduce_scatter": _reduce_scatter, "rows": _rows, "pooled": _pooled}
 
 
 def _top(run):
-    """What a top that works on a rank's own samples has to add up: the loss, and the dense parameters' gradients."""
+    """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
+    samples, the loss, and the count and two moments of each unit that batch normalisation needs of all of them."""
     own_share = run.exchange != "allreduce"
-    dense = 2 * (run.ranks - 1) * run.dense_parameters * run.sum_bytes * run.steps
+    moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run)
     return [
         ("batch", "control", "forward", own_share * _NUMBER * _messages(run), 0),
-        ("dense", "dense", "backward", own_share * dense, 0),
+        ("tower", "statistics", "forward", moments, 0),
+        ("tower", "statistics", "backward", moments, 0),
+        ("dense", "dense", "backward", 2 * (run.ranks - 1) * run.dense_parameters * run.sum_bytes * run.steps, 0),
     ]
 
 
 def _control(run):
-    """Agreement on the scale of fixed-point gradients: five numbers; on the norm: one number, three in fixed point."""
-    numbers = 5 * run.fixed_point + (3 if run.fixed_point else 1) * run.clip
+    """Agreement on the scale of fixed-point gradients: five numbers; on the norm: one number, three in fixed point, and one
+    more where dense parameters belong to single ranks."""
+    numbers = 5 * run.fixed_point + ((3 if run.fixed_point else 1) + run.local) * run.clip
     return "batch", "control", "backward", numbers * _NUMBER * _messages(run), 0
 
 

@@ -38,7 +38,8 @@ class TrainResult:
     traffic : [TrafficRow]: bytes sent by training steps, all ranks together, beside the formula of `deshpc.plan.cost`
     keys_per_sample, unique_keys_per_sample : m and u, see `training.traffic.KeysMet`
     ledger : this run's byte ledger of rank 0, over all operators, kinds, passes and levels
-    rows : rows of all tables;  rows_per_rank : of each rank;  setup_s, compile_s : seconds before training
+    rows : rows of all tables;  rows_per_rank : of each rank, under column split all of them, with some of their columns
+    setup_s, compile_s : seconds before training
     """
 
     ranks: int
@@ -111,11 +112,11 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
             keep(trained.steps)
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
     traffic, keys = training_traffic(session, train_set, steps, samples)
-    rows = group.gather(len(model.table))
+    rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
     result = TrainResult(
         group.size, session.backend.threads, trained.steps, trained.best_step or trained.steps,
         start.steps if start else None, samples, samples / max(1e-9, seconds), loaded - begin, compiled - loaded,
-        sum(rows), rows, bytes_per_sample(traffic, group.size, samples), traffic, keys.m, keys.u,
+        sum(first_rows), list(rows), bytes_per_sample(traffic, group.size, samples), traffic, keys.m, keys.u,
         group.ledger.entries(), valid, test,
     )  # fmt: skip
     record.write("result", **asdict(result))

@@ -89,13 +89,31 @@ def _formula(row):
 
 
 def _run(session, train_set, steps, samples):
-    model, train = session.model, session.config.train
-    layout, sums = model.table.layout, model.table.sums_type
+    model, train, ranks = session.model, session.config.train, session.group.size
+    layout, sums, exchange = model.table.layout, model.table.sums_type, exchange_name(session.config)
     return Run(
-        operator=model.operators.name, ranks=session.group.size, threads=session.backend.threads, steps=steps,
-        samples=samples, fields=session.input.n_fields, n_dense=train_set.n_dense,
-        dense_parameters=len(model.parameters.values), value_width=train_set.value_width,
+        operator=model.operators.name, ranks=ranks, threads=session.backend.threads,
+        batches=_batches(len(train_set), train.global_batch_samples, steps, samples), fields=session.input.n_fields,
+        n_dense=train_set.n_dense, value_width=train_set.value_width, dense_parameters=model.dense_sums.sent,
         state_width=model.width, row_width=layout.weights, dim=layout.dim,
-        row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange_name(session.config),
+        row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
+        field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
+        batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
+        local=model.dense_sums.local > 0,
     )  # fmt: skip
+
+
+def _batches(rows, batch_samples, steps, samples):
+    """((samples of a batch, batches of so many), ...) of `steps` batches of so many samples in all: whole ones, and last ones of
+    an epoch of so many rows."""
+    last = rows % batch_samples
+    if not last:
+        return ((batch_samples, steps),)
+    smaller = (steps * batch_samples - samples) // (batch_samples - last)
+    return (batch_samples, steps - smaller), (last, smaller)
+
+
+def _field_widths(pool):
+    """Numbers of a state that each rank has complete: its fields' embeddings, and the first column where there is one."""
+    return tuple(pool.first + end - begin for begin, end in pool.places_of_ranks())

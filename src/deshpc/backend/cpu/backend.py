@@ -12,6 +12,7 @@ from deshpc.backend.cpu import (
     lookup,
     loss,
     pool,
+    repeated,
     routing,
     rows,
     table,
@@ -29,7 +30,7 @@ class CpuBackend:
 
     name, device = "cpu", None
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
-    loss, pool, routing, rows, table, update = loss, pool, routing, rows, table, update
+    loss, pool, repeated, routing, rows, table, update = loss, pool, repeated, routing, rows, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
 

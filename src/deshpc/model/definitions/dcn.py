@@ -16,9 +16,12 @@ class DCN(Definition):
     def __init__(self, setting):
         backend, values, self.share = setting.backend, setting.values, setting.share
         layers = setting.model.cross_layers
-        self._products = CrossProducts(values, "cross.weights", setting.inputs, layers)
+        self._products = CrossProducts(backend, values, "cross", setting.inputs, setting.n_dense, layers)
         self._cross = CrossScalars(backend, values, "cross.bias", "cross.weights", setting.inputs, layers)
-        self._deep = MLP(backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed)
+        self._deep = MLP(
+            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense
+        )
+        self.first_layers = [self._products, *self._deep.first_layers]
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._logit = Logit(values)
         if self.share:

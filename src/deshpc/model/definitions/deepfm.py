@@ -24,7 +24,10 @@ class DeepFM(Definition):
         factors = values.uniform("fm.factors", setting.factor_bound, setting.n_dense, setting.dim)
         self._pairs = Pairs(backend, factors, setting.compute, setting.dim, columns)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
-        self._deep = MLP(backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed)
+        self._deep = MLP(
+            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense
+        )
+        self.first_layers = self._deep.first_layers
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._logit = Logit(values)
         if self.share:

@@ -12,6 +12,8 @@ class Definition:
     `Inputs` of a block of samples and returns the Node of the logits (n); layers that may span the batch are applied by
     `yield from`.
 
+    first_layers : `FirstDense` layers, if nothing in `logit` depends on the order of fields in the inputs but these
+
     Where the setting has a `share`, owners compute a part of the model, and `logit` is not called:
     pushed_down : the splits under which the model has such a part
     partial(tape, inputs) : a generator, applied by each owner to all samples; returns Nodes, of `partial_widths` columns
@@ -24,6 +26,7 @@ class Definition:
     share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
     partial_widths, owner_parameters, local_rows = (), (), None
+    first_layers = ()
 
     def __init__(self, setting):
         raise NotImplementedError

@@ -11,7 +11,10 @@ class WideDeep(Definition):
 
     def __init__(self, setting):
         backend, values, self.share = setting.backend, setting.values, setting.share
-        self._deep = MLP(backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed)
+        self._deep = MLP(
+            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense
+        )
+        self.first_layers = self._deep.first_layers
         self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._logit = Logit(values)
