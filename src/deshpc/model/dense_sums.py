@@ -54,11 +54,12 @@ class DenseSums:
 
     def square_norm(self):
         """Squared norm of the whole gradient, which is set.  Collective, where rows belong to single ranks."""
-        norm = self._parameters.square_norm()
+        norm = self._parameters.square_norm
         if not self.local:
-            return norm
-        own = self._parameters.square_norm(*self._own)
-        return norm - own + float(self._group.sum(own, Traffic("batch", "control", "backward"))[0])
+            return norm()
+        begin, end = self._own
+        shared, own = norm(0, begin) + norm(end), norm(begin, end)  # the shared part's bits are those of all ranks
+        return shared + float(self._group.sum(own, Traffic("batch", "control", "backward"))[0])
 
     def whole_arrays(self):
         """`Parameters.arrays`, with the rows of single ranks as these have them.  Collective, where there are such rows.
