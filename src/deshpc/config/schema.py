@@ -145,6 +145,11 @@ class OptimizerConfig:
         choices=("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"),
     )
     learning_rate: float = option(0.05, "step size; alpha of ftrl", above=0.0)
+    dense_name: str = option(
+        "", "rule of dense parameters: sgd, adagrad or adam; empty: that of rows, adagrad where that is rowwise_adagrad",
+        choices=("", "sgd", "adagrad", "adam"),
+    )  # fmt: skip
+    dense_learning_rate: float = option(0.0, "step size of dense parameters; 0: learning_rate", minimum=0.0)
     reduction: str = option(
         "auto",
         "gradient of the batch's mean or summed loss; auto: sum for adagrad, rowwise_adagrad and ftrl, whose steps "

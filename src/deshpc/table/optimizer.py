@@ -12,7 +12,7 @@ l1 and l2, and with one accumulator per weight under rowwise_adagrad.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deshpc.backend import rules
 from deshpc.backend.rules import StateStart
@@ -27,11 +27,14 @@ class Optimizer:
     """The rule that a configuration names, with its learning rates.
 
     reduction : "mean" or "sum", the gradient is that of the batch's mean or summed loss
+    dense, dense_schedule : rule and learning rates of dense parameters
     """
 
     config: OptimizerConfig
     schedule: Schedule
     reduction: str
+    dense: OptimizerConfig
+    dense_schedule: Schedule
 
     @property
     def clip_norm(self):
@@ -46,12 +49,12 @@ class Optimizer:
     @property
     def state_start(self):
         """First state of rows."""
-        return self._start(self.config.l1, self.config.l2)
+        return _start(self.config, self.config.l1, self.config.l2)
 
     @property
     def dense_state_start(self):
         """First state of dense parameters."""
-        return self._start(0.0, 0.0)
+        return _start(self.dense, 0.0, 0.0)
 
     def state_numbers(self, weights):
         """State numbers of the part of a row that has so many weights: the linear weight, or the embedding."""
@@ -61,43 +64,42 @@ class Optimizer:
 
     def rule(self, step, number):
         """The rule of `backend.rules` for rows at `step`, its fields of the type `number`."""
-        return self._rule(step, number, self.config.name, self.config.l1, self.config.l2)
+        return _rule(self.config, self.schedule.rate(step), step, number, self.config.l1, self.config.l2)
 
     def dense_rule(self, step, number):
         """The rule for dense parameters: no l1, no l2, one accumulator per weight."""
-        name = "adagrad" if self.config.name == "rowwise_adagrad" else self.config.name
-        return self._rule(step, number, name, 0.0, 0.0)
+        return _rule(self.dense, self.dense_schedule.rate(step), step, number, 0.0, 0.0)
 
     def clip(self, square_norm):
         """Factor of all gradients of a step whose gradient has this squared norm, at most 1."""
         norm = math.sqrt(square_norm)
         return self.clip_norm / norm if 0.0 < self.clip_norm < norm else 1.0
 
-    def _rule(self, step, number, name, l1, l2):
-        c, rate = self.config, self.schedule.rate(step)
-        if name == "sgd":
-            rule = rules.Sgd(rate)
-        elif name == "adagrad":
-            rule = rules.Adagrad(rate, c.epsilon)
-        elif name == "rowwise_adagrad":
-            rule = rules.RowwiseAdagrad(rate, c.epsilon)
-        elif name == "adam":
-            left1, left2 = 1.0 - c.beta1 ** (step + 1), 1.0 - c.beta2 ** (step + 1)
-            rule = rules.Adam(rate, c.beta1, c.beta2, 1.0 - c.beta1, 1.0 - c.beta2, 1.0 / left1, 1.0 / left2, c.epsilon)
-        else:
-            rule = rules.Ftrl(rate, c.beta, l1, l2)
-        return type(rule)(*map(number, rule))
 
-    def _start(self, l1, l2):
-        c = self.config
-        if c.name in ("adagrad", "rowwise_adagrad"):
-            return StateStart(1, c.initial_accumulator)
-        if c.name == "adam":
-            return StateStart(2)
-        if c.name == "ftrl":  # the z from which the formula gives the weight as it is, or the first update would undo it
-            slope = (c.beta + math.sqrt(c.initial_accumulator)) / c.learning_rate + l2
-            return StateStart(2, 0.0, c.initial_accumulator, -slope, -l1)
-        return StateStart()
+def _rule(c, rate, step, number, l1, l2):
+    if c.name == "sgd":
+        rule = rules.Sgd(rate)
+    elif c.name == "adagrad":
+        rule = rules.Adagrad(rate, c.epsilon)
+    elif c.name == "rowwise_adagrad":
+        rule = rules.RowwiseAdagrad(rate, c.epsilon)
+    elif c.name == "adam":
+        left1, left2 = 1.0 - c.beta1 ** (step + 1), 1.0 - c.beta2 ** (step + 1)
+        rule = rules.Adam(rate, c.beta1, c.beta2, 1.0 - c.beta1, 1.0 - c.beta2, 1.0 / left1, 1.0 / left2, c.epsilon)
+    else:
+        rule = rules.Ftrl(rate, c.beta, l1, l2)
+    return type(rule)(*map(number, rule))
+
+
+def _start(c, l1, l2):
+    if c.name in ("adagrad", "rowwise_adagrad"):
+        return StateStart(1, c.initial_accumulator)
+    if c.name == "adam":
+        return StateStart(2)
+    if c.name == "ftrl":  # the z from which the formula gives the weight as it is, or the first update would undo it
+        slope = (c.beta + math.sqrt(c.initial_accumulator)) / c.learning_rate + l2
+        return StateStart(2, 0.0, c.initial_accumulator, -slope, -l1)
+    return StateStart()
 
 
 def open_optimizer(config, total_steps=None):
@@ -105,7 +107,10 @@ def open_optimizer(config, total_steps=None):
     reduction = config.reduction
     if reduction == "auto":
         reduction = "sum" if config.name in _SUMMED else "mean"
-    schedule = Schedule(
-        config.learning_rate, config.warmup_steps, config.decay, config.decay_steps, config.final_rate_fraction, total_steps
-    )
-    return Optimizer(config, schedule, reduction)
+    name = config.dense_name or ("adagrad" if config.name == "rowwise_adagrad" else config.name)
+    dense = replace(config, name=name, learning_rate=config.dense_learning_rate or config.learning_rate)
+    schedules = [
+        Schedule(c.learning_rate, c.warmup_steps, c.decay, c.decay_steps, c.final_rate_fraction, total_steps)
+        for c in (config, dense)
+    ]
+    return Optimizer(config, schedules[0], reduction, dense, schedules[1])
