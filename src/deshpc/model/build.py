@@ -132,7 +132,7 @@ def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense)
         group, parameters, whole_top, definition.owner_parameters if pushed_down else (), local, share.inputs if share else slice(0)
     )
     if pushed_down:
-        operators = OwnerTower(backend, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
+        operators = OwnerTower(backend, group, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
         width, first = operators.width, 0
     else:
         width, first = operator.first + n_fields * model.dim, operator.first

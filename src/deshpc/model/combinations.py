@@ -6,7 +6,9 @@
     field    pooled        lr, fm, nfm                                     allreduce, reduce_scatter, rows
                            wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm    pooled, rows
     field    pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
-    column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm       allreduce, reduce_scatter; broadcast routing
+                           dcnv2 of low rank                               the same; broadcast routing
+    column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
+                           dcnv2 of low rank
 
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
 (train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
@@ -82,6 +84,16 @@ def _require_deep(config, backend, definition, exchange):
         raise ConfigError(
             f"model.name = {name!r} cannot be computed in part by owners under train.split = {split!r} (possible: {possible}); "
             "choose train.split = 'key' and model.first_layer = 'pooled'"
+        )
+    if pushed_down and name == "dcnv2" and not model.cross_rank:
+        raise ConfigError(
+            "model.cross_rank = 0: a full cross layer needs the whole of x; owners can do layers of low rank, such as 32, or choose "
+            "train.split = 'key'"
+        )
+    if pushed_down and definition.owners_take_dense and train.routing != "broadcast":
+        raise ConfigError(
+            f"model.name = {name!r} with train.split = {split!r} needs train.routing = 'broadcast': owners need all samples' dense "
+            "features"
         )
     if pushed_down and exchange not in ("allreduce", "reduce_scatter"):
         raise ConfigError(

@@ -8,6 +8,7 @@ Owners see all B samples.  Their weights' gradients, each a sum over own rows al
 
 import numpy as np
 
+from deshpc.comm.ledger import Traffic
 from deshpc.model.tower import Inputs, block_edges, new_tapes
 from deshpc.nn.lockstep import lockstep
 from deshpc.nn.parts import shares
@@ -19,8 +20,9 @@ class OwnerTower:
 
     own_parameters = True
 
-    def __init__(self, backend, table, operator, definition, parameters, sums, compute, n_dense):
+    def __init__(self, backend, group, table, operator, definition, parameters, sums, compute, n_dense):
         """operator : `Pool` of this rank's fields and columns;  sums : `SlotSums` of the parameters that `partial` uses"""
+        self._group = group
         self._backend, self.table, self._operator, self._definition = backend, table, operator, definition
         self._parameters, self._sums, self._dtype, self._n_dense = parameters, sums, np.dtype(compute), n_dense
         self._scratch, self._buffers, self._under_way = backend.buffers(), [], []
@@ -42,7 +44,7 @@ class OwnerTower:
             self._backend, self._buffers, self._parameters, self._sums, blocks, prepared.routed.step, 0, prepared.train, False
         )
         walks = [self._partial(tape, pooled, gradient, dense, state, a, b) for tape, (a, b) in zip(tapes, blocks, strict=True)]
-        nodes = lockstep(self._backend, walks, None)
+        nodes = lockstep(self._backend, walks, None, lambda rows: self._over_ranks(rows, prepared.direction))
         self._under_way = list(zip(tapes, nodes, blocks, strict=True))
         self._gradient = gradient
         return state
@@ -50,15 +52,19 @@ class OwnerTower:
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""
         walks = [self._backward(tape, nodes, state[a:b]) for tape, nodes, (a, b) in self._under_way]
-        lockstep(self._backend, walks, None)
+        lockstep(self._backend, walks, None, lambda rows: self._over_ranks(rows, "backward"))
         self._under_way = []
         self._backend.each(
             lambda shard: self._operator.partial_adjoint(self.table, shard, self._gradient, scale), [(shard,) for shard in shards]
         )
 
+    def _over_ranks(self, rows, direction):
+        """Rows (B, r) of all samples, added up over ranks.  Collective."""
+        return self._group.sum_samples(rows, Traffic(self.name, "layers", direction)).wait()
+
     def _dense(self, prepared, samples):
         """Dense features of all samples, where the definition's `partial` takes them: all ranks read whole batches then."""
-        if self._definition.share.split != "column":
+        if not self._definition.owners_take_dense:
             return np.zeros((samples, 0), np.float32)
         dense = self._scratch.array("dense", (samples, self._n_dense), self._dtype)
         dense[...] = prepared.routed.shards[0].batch.dense

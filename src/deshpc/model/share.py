@@ -13,12 +13,14 @@ class Share(NamedTuple):
 
     split : "key" (every owner has a part of everything), "field" or "column"
     fields : (first, end);  columns : (begin, end) of each embedding's k
+    first : whether this is the first rank, whose share has whatever is nobody's
     inputs : rows of a layer's weights, F k of them and more, that belong to these: a slice, or int64 numbers
     """
 
     split: str
     fields: tuple[int, int]
     columns: tuple[int, int]
+    first: bool
     inputs: object
 
     @property
@@ -42,4 +44,4 @@ class Share(NamedTuple):
             if dim < partition.ranks:
                 raise ConfigError(f"model.dim = {dim}: train.split = 'column' needs a column for each of {partition.ranks} ranks")
             inputs = (dim * np.arange(n_fields)[:, None] + np.arange(*columns)).ravel()
-        return cls(split, fields, columns, inputs)
+        return cls(split, fields, columns, rank == 0, inputs)

@@ -30,5 +30,6 @@ class Beside(Operator):
         return both, x.shape[1]
 
     def backward(self, tape, width, gradient, into_x, into_y):
-        into_x.add(gradient[:, :width])
-        into_y.add(gradient[:, width:])
+        for into, part in ((into_x, gradient[:, :width]), (into_y, gradient[:, width:])):
+            if into is not None:
+                into.add(part)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from deshpc.nn.first_dense import FirstDense
+from deshpc.nn.lockstep import OverRanks
 from deshpc.nn.tape import Operator
 
 _LANES = 16
@@ -78,22 +79,22 @@ class CrossLayer(Operator):
         self._lanes, self._zero = backend.lanes(_LANES, compute, compute), np.dtype(compute).type(0)
         self._inputs, self._rank = inputs, rank
         if rank:
-            self._narrow = values.dense(f"{name}.narrow", inputs, rank)
-            self._wide = values.dense(f"{name}.wide", rank, inputs)
+            self.narrow = values.dense(f"{name}.narrow", inputs, rank)
+            self.wide = values.dense(f"{name}.wide", rank, inputs)
         else:
-            self._wide = values.dense(f"{name}.weights", inputs, inputs)
-        self._bias = values.zeros(f"{name}.bias", inputs)
+            self.wide = values.dense(f"{name}.weights", inputs, inputs)
+        self.bias = values.zeros(f"{name}.bias", inputs)
 
     def forward(self, tape, x0, x):
         narrow, d, address = x, self._inputs, self._backend.address
         if self._rank:
             narrow = tape.array((len(x), self._rank), self._zero.dtype)
-            np.matmul(x, tape.parameters[self._narrow], out=narrow)
+            np.matmul(x, tape.parameters[self.narrow], out=narrow)
         z, result = (tape.array((len(x), d), self._zero.dtype) for _ in range(2))
-        np.matmul(narrow, tape.parameters[self._wide], out=z)
+        np.matmul(narrow, tape.parameters[self.wide], out=z)
         self._kernels.cross(
             self._lanes, _LANES, self._zero, d, address(x0), x0.strides[0], address(x), x.strides[0], z,
-            tape.parameters[self._bias], result,
+            tape.parameters[self.bias], result,
         )  # fmt: skip
         return result, (x0, x, narrow, z)
 
@@ -107,14 +108,56 @@ class CrossLayer(Operator):
             )  # fmt: skip
             into_x0.fresh = False
 
-        tape.add(self._bias, of_bias)  # leaves dz in z
-        wide = tape.parameters[self._wide]
-        tape.add(self._wide, lambda out: np.matmul(narrow.T, z, out=out))
+        tape.add(self.bias, of_bias)  # leaves dz in z
+        wide = tape.parameters[self.wide]
+        tape.add(self.wide, lambda out: np.matmul(narrow.T, z, out=out))
         slope = z
         if self._rank:
             slope = tape.scratch.array("narrow", narrow.shape, narrow.dtype)
             np.matmul(z, wide.T, out=slope)
-            tape.add(self._narrow, lambda out: np.matmul(x.T, slope, out=out))
-            wide = tape.parameters[self._narrow]
+            tape.add(self.narrow, lambda out: np.matmul(x.T, slope, out=out))
+            wide = tape.parameters[self.narrow]
         into_x.add_product(tape, slope, wide)
         into_x.add(gradient)
+
+
+class OwnCrossLayer(Operator):
+    """DCN-v2 of rank r on own coordinates of x_0 and x_l: (n, d_own) each; every rank has all samples.
+
+    z = sum over ranks of x_l V, r numbers a sample;  x_{l+1} = x_0 * (z U + b) + x_l on own coordinates
+    q = sum over ranks of dz U^T, r numbers a sample;  dx_l = g + q V^T, dV = x_l^T q, dU = z^T dz
+    forward and backward are generators, see `nn.lockstep.OverRanks`.
+    """
+
+    learns = True
+
+    def __init__(self, layer, own):
+        """layer : `CrossLayer` of low rank;  own : numbers of the coordinates that are here"""
+        self._layer, self._own = layer, own
+
+    def forward(self, tape, x0, x):
+        layer = self._layer
+        narrow, wide, bias = (tape.parameters[name] for name in (layer.narrow, layer.wide, layer.bias))
+        z = yield OverRanks(x @ narrow[self._own])
+        slope = z @ wide[:, self._own] + bias[self._own]
+        result = tape.array(x.shape, x.dtype)
+        np.multiply(x0, slope, out=result)
+        result += x
+        return result, (x0, x, z, slope)
+
+    def backward(self, tape, saved, gradient, into_x0, into_x):
+        x0, x, z, slope = saved
+        layer, own = self._layer, self._own
+        narrow, wide = (tape.parameters[name][rows] for name, rows in ((layer.narrow, own), (layer.wide, slice(None))))
+        of_slope = gradient * x0
+        tape.add(layer.bias, lambda out: of_slope.sum(axis=0, out=out), own)
+
+        def of_wide(out):
+            out[...] = 0
+            out[:, own] = z.T @ of_slope
+
+        tape.add(layer.wide, of_wide)
+        q = yield OverRanks(of_slope @ wide[:, own].T)
+        tape.add(layer.narrow, lambda out: np.matmul(x.T, q, out=out), own)
+        into_x0.add(gradient * slope)
+        into_x.add(gradient + q @ narrow.T)

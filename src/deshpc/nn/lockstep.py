@@ -2,17 +2,31 @@
 
 A block's work is a generator.  Most never yield.  What one yields, an array, is added up over all blocks and ranks, and the sum
 is sent to all: so batch normalisation sees the global batch while everything else works on blocks that stay in the caches.
+What one yields as `OverRanks`, a number of rows for its samples, is added up over ranks alone, and each gets its own rows.
 """
+
+from typing import NamedTuple
+
+import numpy as np
 
 from deshpc.nn.parts import shares
 
 
-def lockstep(backend, walks, combine):
+class OverRanks(NamedTuple):
+    """Rows (n, r) of a block's n samples, to which every rank has something to add."""
+
+    rows: np.ndarray
+
+
+def lockstep(backend, walks, combine, add_over_ranks=None):
     """Run generators to their ends; returns what each returns.
 
-    combine(arrays) : the sum of one array of every block, over all ranks as well.  Collective, if any generator yields.
+    combine(arrays) : the sum of one array of every block, over all ranks as well
+    add_over_ranks(rows) : the same rows (of all blocks' samples), added up over ranks
+    Collective, if any generator yields.
     """
-    results, sending, running = [None] * len(walks), [None] * len(walks), list(range(len(walks)))
+    results, running = [None] * len(walks), list(range(len(walks)))
+    sending = dict.fromkeys(running)
     while running:
         yielded = {}
 
@@ -27,6 +41,11 @@ def lockstep(backend, walks, combine):
         if not yielded:
             return results
         running = sorted(yielded)
-        total = combine([yielded[i] for i in running])
-        sending = [total] * len(walks)
+        if isinstance(yielded[running[0]], OverRanks):
+            parts = [yielded[i].rows for i in running]
+            ends = np.cumsum([len(part) for part in parts])
+            whole = np.split(add_over_ranks(np.concatenate(parts)), ends[:-1])
+            sending = dict(zip(running, whole, strict=True))
+        else:
+            sending = dict.fromkeys(running, combine([yielded[i] for i in running]))
     return results

@@ -33,6 +33,7 @@ class DeepFM(Definition):
         if self.share:
             weights = self._deep.first_weights
             self._product, self._pooled = Product(weights, self.share.inputs), setting.pooled
+            self.owners_take_dense = self.share.split == "column"
             self._by_column, self._add = self.share.split == "column", Sum()
             self.partial_widths = (1, setting.model.hidden[0]) if self._by_column else (1, dim, setting.model.hidden[0])
             self.owner_parameters = (weights, factors) if self._by_column else (weights,)

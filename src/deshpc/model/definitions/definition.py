@@ -19,12 +19,14 @@ class Definition:
     partial(tape, inputs) : a generator, applied by each owner to all samples; returns Nodes, of `partial_widths` columns
     finish(tape, dense, *parts) : a generator; from these Nodes' sums over all owners to the Node of the logits
     owner_parameters : names of the parameters that `partial` uses
+    owners_take_dense : whether it uses dense features, of which all samples' must be there: all ranks then read whole batches
     local_rows : (name, rows) of one of them whose first rows each belong to one owner under "field" and "column", or None
     """
 
     operator, linear, squares = "pool", False, False
     share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
+    owners_take_dense = False  # whether `partial` uses the dense features
     partial_widths, owner_parameters, local_rows = (), (), None
     first_layers = ()
 

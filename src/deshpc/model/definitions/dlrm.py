@@ -13,6 +13,7 @@ from deshpc.nn.mlp import MLP
 
 
 class DLRM(Definition):
+    owners_take_dense = True
     pushed_down = ("column",)
 
     def __init__(self, setting):

@@ -12,6 +12,7 @@ from deshpc.ops.fm import first_factors
 
 class FM(Definition):
     linear = squares = True
+    owners_take_dense = True
     pushed_down, operator = ("column",), "sum"
     partial_widths, owner_parameters = (1,), ("fm.factors",)
 
