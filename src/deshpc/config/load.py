@@ -177,6 +177,7 @@ def _check(config, source):
     for i, one in enumerate(data.fields):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
+    _check_layers(config.model, f"{source}: model")
     _check_optimizer(config.optimizer, f"{source}: optimizer")
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
@@ -200,12 +201,22 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.criteo_numeric belongs to {where}.format = 'criteo', not {data.format!r}")
 
 
+def _check_layers(model, where):
+    """Refuse layers without units, and an interaction network without layers."""
+    for name in ("hidden", "bottom_hidden", "cin_layers"):
+        for i, width in enumerate(getattr(model, name)):
+            if width < 1:
+                raise ConfigError(f"{where}.{name}[{i}] = {width} is too small: a layer has at least 1 unit")
+    if model.name == "xdeepfm" and not model.cin_layers:
+        raise ConfigError(f"{where}.cin_layers is empty: xdeepfm needs a layer; without one it is wide_deep")
+
+
 def _check_optimizer(one: OptimizerConfig, where):
     """Refuse options that the rule or the decay gives no meaning, and divisions of 0 by 0."""
-    accumulates = one.name in ("adagrad", "rowwise_adagrad")
+    accumulates = one.name in ("adagrad", "rowwise_adagrad") or one.dense_name == "adagrad"
     if accumulates and one.initial_accumulator == 0 and one.epsilon == 0:
         raise ConfigError(f"{where}.initial_accumulator and {where}.epsilon are both 0: a zero gradient divides 0 by 0")
-    if one.name == "adam" and one.epsilon == 0:
+    if "adam" in (one.name, one.dense_name) and one.epsilon == 0:
         raise ConfigError(f"{where}.epsilon = 0: a zero gradient divides 0 by 0; adam needs a small number, such as 1e-8")
     if one.name == "ftrl" and one.initial_accumulator == 0 and one.beta == 0:
         raise ConfigError(f"{where}.initial_accumulator and {where}.beta are both 0: a zero gradient divides 0 by 0")
