@@ -166,7 +166,7 @@ class Group:
         def finish():
             complete(request)
             begin, end = slice_of(len(array), self.size, self.rank)
-            share = np.add.reduce(parts.reshape(self.size, own), axis=0).reshape(end - begin, *array.shape[1:])
+            share = np.add.reduce(parts.reshape(self.size, own), axis=0, dtype=array.dtype).reshape(end - begin, *array.shape[1:])
             self._room[array.dtype] = room
             return share
 

@@ -1,4 +1,4 @@
-"""xDeepFM's compressed interaction network (CIN) [Lian 2018, eq. 6 and 8].
+"""xDeepFM's compressed interaction network (CIN).
 
     X^{l+1}[h, c] = sum_{i, f} W^l[i, f, h] X^l[i, c] X^0[f, c];   output: sum_c X^l[h, c] of all layers l >= 1, side by side
 

@@ -40,7 +40,7 @@ class FirstValues:
         return self._declare(name, value)
 
     def dense(self, name, inputs, outputs):
-        """Declare weights (inputs, outputs), uniform in +-sqrt(6 / (inputs + outputs)) [Glorot 2010, eq. 16]."""
+        """Declare weights (inputs, outputs), uniform in +-sqrt(6 / (inputs + outputs)) (Glorot and Bengio)."""
         return self.uniform(name, math.sqrt(6 / max(1, inputs + outputs)), inputs, outputs)
 
     def statistic(self, name, start):

@@ -1,4 +1,4 @@
-"""Layer normalisation [Ba 2016] and batch normalisation [Ioffe 2015], whose statistics are those of the global batch."""
+"""Layer and batch normalisation, whose statistics are those of the global batch."""
 
 import numpy as np
 

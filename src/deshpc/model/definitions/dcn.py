@@ -1,4 +1,4 @@
-"""Deep & Cross Network [Wang 2017]: x_{l+1} = x_0 (x_l . w_l) + b_l + x_l;  logit = bias + w_out . x_L + w . MLP(x_0).
+"""Deep & Cross Network: x_{l+1} = x_0 (x_l . w_l) + b_l + x_l;  logit = bias + w_out . x_L + w . MLP(x_0).
 
 All cross layers follow from L + 1 products of x_0, see `nn.cross.CrossScalars`: all that owners have to add up for them.
 """

@@ -1,4 +1,4 @@
-"""DCN-v2 [Wang 2021], parallel: x_{l+1} = x_0 * (x_l W_l + b_l) + x_l;  logit = bias + w_out . x_L + w . MLP(x_0).
+"""DCN-v2, parallel: x_{l+1} = x_0 * (x_l W_l + b_l) + x_l;  logit = bias + w_out . x_L + w . MLP(x_0).
 
 W_l is full, or of rank `model.cross_rank`.  Of low rank, owners of fields or columns can do each layer on their own coordinates:
 they add up rank numbers a sample and layer, one layer after another.

@@ -1,4 +1,4 @@
-"""DeepFM [Guo 2017]: a factorization machine and a network that share their embeddings.
+"""DeepFM: a factorization machine and a network that share their embeddings.
 
 logit = bias + sum w x + w_d . dense + sum_{i<j} <v_i, v_j> x_i x_j + MLP(x_0); dense features have factors of their own in the
 pairs, and enter the network as they are.

@@ -1,4 +1,4 @@
-"""DLRM [Naumov 2019]: z = bottom MLP of the dense features;  logit = MLP(z and the dot products of all pairs of E_1 .. E_F, z).
+"""DLRM: z = bottom MLP of the dense features;  logit = MLP(z and the dot products of all pairs of E_1 .. E_F, z).
 
 The bottom network has the layers `model.bottom_hidden` and a last one of k.  Under column split a dot product is the sum of own
 columns' products: every owner computes z, of which its own columns take part.

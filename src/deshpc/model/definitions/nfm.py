@@ -1,4 +1,4 @@
-"""Neural factorization machine [He 2017]: logit = bias + sum w x + w_d . dense + MLP(sum_{i<j} x_i v_i * x_j v_j)."""
+"""Neural factorization machine: logit = bias + sum w x + w_d . dense + MLP(sum_{i<j} x_i v_i * x_j v_j)."""
 
 from deshpc.model.definitions.definition import Definition
 from deshpc.nn.dense import Dense

@@ -1,4 +1,4 @@
-"""Wide & Deep [Cheng 2016]: logit = bias + sum w x + w_d . dense + MLP(x_0)."""
+"""Wide & Deep: logit = bias + sum w x + w_d . dense + MLP(x_0)."""
 
 from deshpc.model.definitions.definition import Definition
 from deshpc.nn.dense import Dense, Product

@@ -1,4 +1,4 @@
-"""xDeepFM [Lian 2018]: logit = bias + sum w x + w_d . dense + w . CIN(E) + MLP(x_0).
+"""xDeepFM: logit = bias + sum w x + w_d . dense + w . CIN(E) + MLP(x_0).
 
 Columns never mix inside the CIN, so under column split its outputs over own columns add up.
 """
