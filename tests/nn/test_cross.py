@@ -10,15 +10,15 @@ SIZES = [(5, 17), (1, 33), (5, 1), (5, 3), (5, 16), (0, 3)]  # samples, columns
 
 
 def products(columns, layers):
-    return lambda backend, values: CrossProducts(values, "weights", columns, layers)
+    return lambda backend, values: CrossProducts(backend, values, "cross", columns, 0, layers)
 
 
 def scalars(columns, layers):
     """CrossScalars, with the weights that CrossProducts would declare."""
 
     def make(backend, values):
-        CrossProducts(values, "weights", columns, layers)
-        return CrossScalars(backend, values, "bias", "weights", columns, layers)
+        CrossProducts(backend, values, "cross", columns, 0, layers)
+        return CrossScalars(backend, values, "bias", "cross.weights", columns, layers)
 
     return make
 
@@ -35,7 +35,7 @@ def test_gradients_of_the_products(n, columns, fresh, narrow):
 
 
 def test_products_of_an_input_whose_gradient_nobody_wants():
-    assert set(Case(products(17, 2), [numbers(5, 17)], wanted=(0,)).check()) == {"weights"}
+    assert set(Case(products(17, 2), [numbers(5, 17)], wanted=(0,)).check()) == {"cross.weights"}
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -51,7 +51,7 @@ def test_scalars_are_the_recursion(layers):
     """x_{l+1} = x_0 (x_l . w_l) + b_l + x_l, and x_L . w_out."""
     x0 = 0.5 * numbers(7, 17)
     case = Case(scalars(17, layers), [np.zeros((7, layers + 1))])
-    weights, biases = case.point["weights"], case.point["bias"]
+    weights, biases = case.point["cross.weights"], case.point["bias"]
     found = case.forward({**case.point, "input 0": x0 @ weights})[0]
     for i in range(len(x0)):
         x = x0[i]

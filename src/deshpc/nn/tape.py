@@ -65,10 +65,15 @@ class Tape:
     def __init__(self, scratch, parameters, sums, slot, step, first, train, is_first, begin=0):
         self.scratch, self.parameters, self._sums, self.slot = scratch, parameters, sums, slot
         self.begin, self.step, self.first, self.train, self.is_first = begin, step, first, train, is_first
-        self._records, self._names = [], 0
+        self._records, self._targets, self._names = [], [], 0
 
     def input(self, array, target=None):
-        """A Node of an array from outside.  target : Gradient to fill, which nodes that are parts of each other share."""
+        """A Node of an array from outside.  target : Gradient to fill, which nodes that are parts of each other share.
+
+        It is zero after `backward` where nothing depends on the input.
+        """
+        if target is not None:
+            self._targets.append(target)
         return Node(array, target, target is not None)
 
     def array(self, shape, dtype):
@@ -116,6 +121,9 @@ class Tape:
             if walk is not None:
                 yield from walk
             result.target = None
+        for target in self._targets:
+            if target.fresh:
+                target.array[...], target.fresh = 0, False
 
     def add(self, name, compute, rows=None):
         """Add to the gradient of a parameter: compute(out) writes it to an array of the parameter's shape.
