@@ -13,7 +13,7 @@ import pytest
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 FM = Run(
-    operator="fm", ranks=2, threads=1, steps=1, samples=5, fields=3, n_dense=2, dense_parameters=7, value_width=0,
+    operator="fm", ranks=2, threads=1, batches=((5, 1),), fields=3, n_dense=2, value_width=0, dense_parameters=0,
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, exchange="allreduce", routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
@@ -50,7 +50,7 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "reduce_scatter", "value_width": 1, "clip": True},
+            {"exchange": "reduce_scatter", "value_width": 1, "clip": True, "dense_parameters": 7},
             {
                 ("batch", "control", "forward"): (16, 16),  # the loss, to each other
                 ("batch", "control", "backward"): (16, 16),  # the norm
@@ -61,7 +61,10 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "rows", "threads": 2, "steps": 3, "fixed_point": True, "sum_bytes": 8, "clip": True},
+            {
+                "exchange": "rows", "threads": 2, "batches": ((2, 2), (1, 1)), "fixed_point": True, "sum_bytes": 8, "clip": True,
+                "dense_parameters": 7,
+            },
             {
                 ("batch", "control", "forward"): (48, 48),
                 ("batch", "control", "backward"): (384, 384),  # 3 steps x 2 messages x (5 + 3 numbers)
@@ -72,7 +75,7 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "rows", "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8},
+            {"exchange": "rows", "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7},
             {
                 ("batch", "control", "forward"): (16, 16),
                 ("batch", "control", "backward"): (80, 80),
@@ -81,22 +84,47 @@ def totals(run, away):
                 ("dense", "dense", "backward"): (112, 112),
             },
         ),
+        (
+            {"exchange": "pooled", "routed": False, "batches": ((5, 2), (1, 1)), "field_widths": (3, 1), "batch_widths": (4, 2)},
+            {
+                ("batch", "control", "forward"): (48, 48),  # the loss of 3 steps, to each other
+                # shares of 2 and 3 samples, and of 0 and 1: 2 x (3 of 3 numbers and 2 of 1), and 1 of 3
+                ("fm", "pooled", "forward"): (100, 100),
+                ("fm", "pooled", "backward"): (100, 100),
+                ("tower", "statistics", "forward"): (672, 672),  # 3 x 2 messages of 9 + 5 float64
+                ("tower", "statistics", "backward"): (672, 672),
+            },
+        ),
+        (
+            {"routed": False, "dense_parameters": 7, "local": True, "clip": True, "batch_widths": (4,), "layer_width": 6},
+            {
+                ("fm", "layers", "forward"): (240, 240),  # 2 x 5 samples of 6 numbers
+                ("fm", "layers", "backward"): (240, 240),
+                ("batch", "control", "backward"): (32, 32),  # the norm of rows, and of parameters of single ranks
+                ("fm", "partials", "forward"): (120, 120),
+                ("dense", "dense", "backward"): (56, 56),  # of owners; every rank has the moments of all samples
+            },
+        ),
     ],
 )
 def test_numbers_worked_out_by_hand(change, wanted):
     assert totals(FM._replace(**change), AWAY) == wanted
 
 
-@pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows"])
+@pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows", "pooled"])
 @pytest.mark.parametrize("routed", [True, False])
 def test_one_rank_sends_nothing(exchange, routed):
-    alone = FM._replace(ranks=1, exchange=exchange, routed=routed, value_width=2, fixed_point=True, clip=True)
+    alone = FM._replace(
+        ranks=1, exchange=exchange, routed=routed, value_width=2, fixed_point=True, clip=True, dense_parameters=7, batch_widths=(3,),
+        layer_width=2,
+    )  # fmt: skip
     assert training_bytes(alone, KeysAway()) == []
-    assert training_bytes(alone._replace(ranks=4, steps=0, samples=0), KeysAway()) == []
+    assert training_bytes(alone._replace(field_widths=(4,)), KeysAway()) == []
+    assert training_bytes(alone._replace(ranks=4, batches=((9, 0),)), KeysAway()) == []
 
 
 def test_the_padding_may_reach_its_bound():
-    two_samples = FM._replace(samples=2, fields=0)  # without keys: each message is a count of 2 bytes, padded to 8
+    two_samples = FM._replace(batches=((2, 1),), fields=0)  # without keys: each message is a count of 2 bytes, padded to 8
     assert totals(two_samples, KeysAway())["batch", "keys", "forward"] == (12, 24)
     assert played(two_samples, [[[], []]])[0]["batch", "keys", "forward"] == 24
 
@@ -129,10 +157,17 @@ def _play(run, own, others, i, j, sent, away):
     unique = len(set(keys))
     away.update(unique=unique, occurrences=len(keys))
     state, top = run.state_width * run.sum_bytes, run.exchange == "allreduce"
+    for direction in ("forward", "backward"):  # terms of j's samples to j, and the sums of one's own
+        sent[run.operator, "layers", direction] += (len(others) + len(own)) * run.layer_width * run.sum_bytes
+    dense = range(run.dense_parameters)  # j's share to be added up there, and the sum of one's own
+    sent["dense", "dense", "backward"] += (len(share(dense, run.ranks, j)) + len(share(dense, run.ranks, i))) * run.sum_bytes
     if run.exchange == "rows":
         sent[run.operator, "rows", "forward"] += unique * run.row_width * run.row_bytes  # that j sends back
         extra = 1 if run.fixed_point and run.value_width and run.dim else 0
         sent[run.operator, "gradients", "backward"] += unique * (run.row_width + extra) * run.sum_bytes
+    elif run.exchange == "pooled":
+        sent[run.operator, "pooled", "forward"] += len(others) * run.field_widths[i] * run.sum_bytes
+        sent[run.operator, "pooled", "backward"] += len(own) * run.field_widths[j] * run.sum_bytes
     else:
         sent[run.operator, "partials", "forward"] += len(others) * state  # of j's samples
         sent[(run.operator, *(("partials", "forward") if top else ("gradients", "backward")))] += len(own) * state
@@ -144,22 +179,22 @@ def _play(run, own, others, i, j, sent, away):
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:
         sent["batch", "control", "forward"] += 8
-        parameters = range(run.dense_parameters)  # j's share to be added up there, and the sum of one's own
-        numbers = len(share(parameters, run.ranks, j)) + len(share(parameters, run.ranks, i))
-        sent["dense", "dense", "backward"] += numbers * run.sum_bytes
+        for direction in ("forward", "backward"):  # of every layer, a count of samples and two sums a unit
+            sent["tower", "statistics", direction] += sum(8 + 8 * width + 8 * width for width in run.batch_widths)
     sent["batch", "control", "backward"] += 40 if run.fixed_point else 0
-    sent["batch", "control", "backward"] += (24 if run.fixed_point else 8) if run.clip else 0
+    sent["batch", "control", "backward"] += ((24 if run.fixed_point else 8) + 8 * run.local) * run.clip
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
-@pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows"])
+@pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows", "pooled"])
 def test_formulas_equal_the_played_messages(exchange, ranks):
     sizes = (13, 13, 13, 2, 1, 5)
     for seed, (routed, width, fixed, clip, dim) in enumerate(product((False, True), (0, 1, 2), *[(False, True)] * 2, (0, 4))):
         run = FM._replace(
-            operator="fm" if dim else "linear", ranks=ranks, threads=1 + seed % 3, steps=len(sizes), samples=sum(sizes),
-            fields=seed % 5, n_dense=seed % 4, dense_parameters=1 + seed, value_width=width,
-            state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
+            operator="fm" if dim else "linear", ranks=ranks, threads=1 + seed % 3, batches=tuple(Counter(sizes).items()),
+            fields=seed % 5, n_dense=seed % 4, dense_parameters=seed % 7, value_width=width, local=seed % 3 == 1,
+            field_widths=tuple((5 * rank + seed) % 4 for rank in range(ranks)), batch_widths=(3, 2, 3)[: seed % 4],
+            layer_width=seed % 3, state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
             exchange=exchange, routed=routed, clip=clip, fixed_point=fixed,
         )  # fmt: skip
         sent, away = played(run, random_batches(seed, sizes))

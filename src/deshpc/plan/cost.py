@@ -24,7 +24,8 @@ class Run(NamedTuple):
     exchange : of `train.exchange`;  routed : whether keys are sent to their owners
     clip : whether gradients are clipped;  fixed_point : whether sums are integers
     field_widths : of each rank, numbers of a state that it has complete, where those travel;  batch_widths : of the layers that
-    batch normalisation spans;  local : whether single ranks have dense parameters of their own
+    batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
+    local : whether single ranks have dense parameters of their own
     """
 
     operator: str
@@ -46,6 +47,7 @@ class Run(NamedTuple):
     fixed_point: bool
     field_widths: tuple = ()
     batch_widths: tuple = ()
+    layer_width: int = 0
     local: bool = False
 
     @property
@@ -81,7 +83,7 @@ class Bytes(NamedTuple):
 
 def training_bytes(run, away):
     """[Bytes] of everything that the training steps of `run` send, `away` being its KeysAway; one rank sends nothing."""
-    entries = [_keys(run, away), _labels(run), *_EXCHANGES[run.exchange](run, away), *_top(run), _control(run)]
+    entries = [_keys(run, away), _labels(run), *_EXCHANGES[run.exchange](run, away), *_layers(run), *_top(run), _control(run)]
     return [
         Bytes(operator, kind, direction, "flat", low, low + slack)
         for operator, kind, direction, low, slack in entries
@@ -151,6 +153,12 @@ def _to_other_homes(samples, widths):
 
 
 _EXCHANGES = {"allreduce": _all_reduce, "reduce_scatter": _reduce_scatter, "rows": _rows, "pooled": _pooled}
+
+
+def _layers(run):
+    """All-reduces between the layers of the owners' part, in sequence."""
+    sent = 2 * run.layer_width * run.sum_bytes * _samples_to_others(run)
+    return [(run.operator, "layers", direction, sent, 0) for direction in ("forward", "backward")]
 
 
 def _top(run):
