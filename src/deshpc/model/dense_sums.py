@@ -43,7 +43,7 @@ class DenseSums:
             return done(sums) if self._whole_top else self._group.sum_samples(sums, _TRAFFIC)
         owner = self._parameters.take_owner_sums()
         if self._whole_top:
-            shared = self._group.sum_samples(owner[self.local :], _TRAFFIC)
+            shared = self._group.sum_samples(owner[self.local :], _TRAFFIC) if self.sent else done(None)
             return shared.then(lambda _: self._add(sums, owner))
         self._add(sums, owner)
         if not self.local:
