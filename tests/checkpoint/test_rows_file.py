@@ -1,17 +1,21 @@
 """Rows on disk against a sorted array and a dictionary: any key range, block by block, without reading the others."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from saved_models import assert_same_rows, joined, random_rows, slice_rows, write_model
 
-from deshpc.checkpoint.load import row_blocks
-from deshpc.checkpoint.manifest import read_manifest
+from deshpc.checkpoint.load import row_blocks, rows_of, verify
+from deshpc.checkpoint.manifest import NAME, read_manifest, write_manifest
 from deshpc.checkpoint.rows_file import RowsFile, write_rows
 from deshpc.errors import DataError
 from deshpc.hashing.partition import KeyPartition, owners
 from deshpc.storage.container import Container, ContainerWriter
+from deshpc.table.shard import Rows
 
 BLOCK = 64
 
@@ -43,6 +47,55 @@ def test_any_key_range(saved, data):
     assert [one for block in blocks for one in block.keys.tolist()] == [rows.keys.tolist()[i] for i in wanted]
     if wanted:
         assert_same_rows(joined(blocks), slice_rows(rows, wanted[0], wanted[-1] + 1))
+
+
+WHOLE = 1 + 5 + 2 * 1 + 2 * 5  # numbers of a row of w and five columns, by a rule that keeps two for each
+PLACES = [  # of three ranks' columns 0, 1 to 2 and 3 to 4 in such a row, counted by hand
+    [0, 1, 6, 7, 8, 13], [2, 3, 9, 10, 14, 15], [4, 5, 11, 12, 16, 17],
+]  # fmt: skip
+
+
+def split_model(folder, split, parts):
+    """(folder, manifest) of a model of `parts`, the Rows of three ranks, that says so of its split."""
+    write_model(folder, parts, block_rows=BLOCK)
+    manifest = json.loads((folder / NAME).read_text())
+    del manifest["crc32"]
+    write_manifest(folder, {**manifest, "model": {**manifest["model"], "scalars": 1, "dim": 5, "planes": 2, "split": split}})
+    return folder, read_manifest(folder)
+
+
+def parts_of(split, rows):
+    if split == "column":
+        return [replace(rows, numbers=rows.numbers[:, places]) for places in PLACES]
+    return [Rows(*(array[rows.fields // 3 == rank] for array in vars(rows).values())) for rank in range(3)]
+
+
+@pytest.mark.parametrize("split", ["field", "column"])
+def test_whole_rows_in_key_order_by_any_split(tmp_path, split):
+    rows = random_rows(7, 900, numbers=WHOLE)
+    folder, manifest = split_model(tmp_path / "model", split, parts_of(split, rows))
+    assert verify(folder) == manifest and rows_of(manifest) == len(rows)
+    assert_same_rows(joined(row_blocks(folder, manifest)), rows)
+    for begin, end in ((0, 1), (5, 5 + BLOCK), (333, 700), (880, len(rows))):
+        found = list(row_blocks(folder, manifest, int(rows.keys[begin]), int(rows.keys[end - 1])))
+        assert_same_rows(joined(found), slice_rows(rows, begin, end))
+        assert max(map(len, found)) <= 3 * BLOCK
+
+
+@pytest.mark.parametrize("split", ["field", "column"])
+def test_no_rows_by_any_split(tmp_path, split):
+    folder, manifest = split_model(tmp_path / "model", split, [random_rows(1, 0)] * 3)
+    assert sum(map(len, row_blocks(folder, manifest))) == rows_of(manifest) == 0 and verify(folder) == manifest
+
+
+def test_columns_of_different_rows_are_refused(tmp_path):
+    """Each file is sound, but they do not belong together."""
+    first, second, third = parts_of("column", random_rows(7, 900, numbers=WHOLE))
+    other = replace(second, keys=second.keys + (np.arange(len(second)) == len(second) - 1).astype(np.uint64))
+    folder, manifest = split_model(tmp_path / "model", "column", [first, other, third])
+    for task in (lambda: verify(folder), lambda: list(row_blocks(folder, manifest))):
+        with pytest.raises(DataError, match="model: damaged: .* columns of different rows"):
+            task()
 
 
 @pytest.mark.parametrize(("ranks", "threads"), [(1, 1), (2, 1), (3, 2), (4, 1), (7, 5)])

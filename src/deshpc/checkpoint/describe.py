@@ -7,7 +7,7 @@ from deshpc.hashing.key import HASH_ID
 
 _OPTIONS = {
     "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "precision": "train.precision",
-    "optimizer": "optimizer.name", "scalar_state": "optimizer.name", "vector_state": "optimizer.name",
+    "optimizer": "optimizer.name", "dense_optimizer": "optimizer.dense_name", "scalar_state": "optimizer.name", "vector_state": "optimizer.name",
 }  # fmt: skip
 
 
@@ -24,17 +24,24 @@ def describe(model, config, source, steps, progress=None):
 
 
 def require_fit(model, manifest, folder):
-    """ConfigError, naming the option and both values, unless rows and parameters of `folder` fit into `model`."""
+    """ConfigError, naming the option and both values, unless rows and parameters of `folder` fit into `model`.
+
+    How ranks share them out (`train.split`, `model.first_layer`, `train.exchange`) may be another way here.
+    """
     saved, here = manifest["model"], _content(model)
+    if "dense_optimizer" not in saved:  # a version in which rows and dense parameters had one rule
+        saved = {**saved, "dense_optimizer": {"rowwise_adagrad": "adagrad"}.get(saved["optimizer"], saved["optimizer"])}
     for name, option in _OPTIONS.items():
         if saved.get(name) != here[name]:
             raise ConfigError(
                 f"{option}: the model in {folder} has {name} = {saved.get(name)!r}, the configuration asks for {here[name]!r}"
             )
-    if manifest["dense"] != _dense(model):
+    saved, here = manifest["dense"], _dense(model)
+    if saved != here:
+        other, wanted = ([one for one in ones if one not in others] or ones for ones, others in ((saved, here), (here, saved)))
         raise ConfigError(
-            f"data.fields: the model in {folder} has dense parameters {manifest['dense']}, "
-            f"the configuration asks for {_dense(model)}"
+            f"data.fields, or layers of [model]: the model in {folder} has dense parameters {other}, "
+            f"the configuration asks for {wanted}"
         )
 
 
@@ -42,7 +49,7 @@ def _content(model):
     layout = model.table.whole_layout
     return {
         "operator": model.name, **model.table.whole_rows, "precision": layout.precision,
-        "optimizer": model.table.optimizer.config.name, "scalar_state": layout.scalar_state,
+        "optimizer": model.table.optimizer.config.name, "dense_optimizer": model.table.optimizer.dense.name, "scalar_state": layout.scalar_state,
         "vector_state": layout.vector_state,
     }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Read a model on any number of ranks, and verify one."""
 
+from itertools import chain
 from pathlib import Path
 
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
@@ -41,22 +42,38 @@ def _load(model, folder, manifest):
 
 def rows_of(manifest):
     """Rows of a model; under column split every rank has some columns of each."""
-    return manifest["rows"][0] if manifest["model"].get("split") == "column" else sum(manifest["rows"])
+    return manifest["rows"][0] if _split_of(manifest) == "column" else sum(manifest["rows"])
 
 
 def row_blocks(folder, manifest, first=0, last=2**64 - 1):
-    """Yield the Rows of a model with keys first .. last, from all its files, in key order, one block of each file at a time."""
-    ranks, split = manifest["ranks"], manifest["model"].get("split", "key")
-    files = (
-        RowsFile(require_identity(folder, manifest, rows_name(rank, ranks))).blocks(first, last) for rank in range(ranks)
-    )
+    """Yield the Rows of a model with keys first .. last, from all its files, in key order, one block of each file at a time.
+
+    Whole rows, whatever the split by which they were saved: by key files follow each other, by field their keys lie between
+    each other, by column each has some columns of all rows.
+    """
+    ranks, split = manifest["ranks"], _split_of(manifest)
+    files = (RowsFile(require_identity(folder, manifest, rows_name(rank, ranks))) for rank in range(ranks))
+    if split == "column":
+        files = list(files)
+        _require_same_blocks(folder, files)
+    blocks = (file.blocks(first, last) for file in files)
     if split == "key":
-        for blocks in files:
-            yield from blocks
+        yield from chain.from_iterable(blocks)
     elif split == "field":
-        yield from merged(files)
+        yield from merged(blocks)
     else:
-        yield from joined(files, manifest["model"])
+        yield from joined(blocks, manifest["model"])
+
+
+def _split_of(manifest):
+    """`train.split` of the run that saved a model; versions before there was a choice split by key."""
+    return manifest["model"].get("split", "key")
+
+
+def _require_same_blocks(folder, files):
+    """DataError unless RowsFiles have columns of the same rows."""
+    if any(file.extents != files[0].extents for file in files):
+        raise DataError(f"{folder}: damaged: the files of its rows have columns of different rows")
 
 
 def dense_parameters(folder, manifest):
@@ -84,9 +101,11 @@ def verify(folder, verified=lambda container: None):
         container = Container(path, DENSE_KIND if name == DENSE else ROWS_KIND)
         container.verify()
         verified(container)
-    rows = [len(RowsFile(folder / rows_name(rank, manifest["ranks"]))) for rank in range(manifest["ranks"])]
-    if rows != manifest["rows"]:
+    files = [RowsFile(folder / rows_name(rank, manifest["ranks"])) for rank in range(manifest["ranks"])]
+    if (rows := list(map(len, files))) != manifest["rows"]:
         raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
+    if _split_of(manifest) == "column":
+        _require_same_blocks(folder, files)
     best_step = best_step_of(manifest)
     if best_step is not None:
         best = verify(folder / "best", verified)

@@ -11,7 +11,9 @@ Entries, all there:
     steps            updates that made the model                  ranks  that wrote it
     config           every option, resolved                       source input state: fitted transforms
     model            operator, scalars, dim, precision, optimizer, scalar_state, vector_state: what a row consists of
-    dense            [[name, shape]] of the dense parameters      rows   of each rank
+                     dense_optimizer: rule of the dense parameters
+                     split, planes: how the ranks' files make whole rows, `load.row_blocks`; no split: by key
+    dense            [[name, shape]] of the dense parameters      rows   of each rank, by column those of all
     files            {name: {bytes, end}}: size and last 32 bytes, where a container has the checksum of its directory,
                      so a file of another checkpoint, or of another step, is found
     progress         null, or where a run goes on, `training.cursor`

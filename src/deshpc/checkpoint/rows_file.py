@@ -3,9 +3,9 @@
     about            {rank, ranks, steps, blocks: [[rows, first key, last key]]}
     keys/0 (n) uint64, fields/0 (n) uint16, counts/0, steps/0 (n) uint32, numbers/0 (n, weights + state), keys/1, ...
 
-numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  The ranks of a
-model lie in key order, too, so that the files of all ranks, one after another, hold all keys in order, and any range of
-keys is found without reading others.
+numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  Any range of keys is
+found without reading others.  Where rows are split by key, the ranks lie in key order, too: the files of all ranks, one after
+another, hold all keys in order.  Where they are split by column, every file has some columns of all rows (`table.columns`).
 """
 
 import numpy as np
@@ -55,6 +55,11 @@ class RowsFile:
 
     def __len__(self):
         return sum(rows for rows, _, _ in self._blocks)
+
+    @property
+    def extents(self):
+        """[(rows, first key, last key)] of the blocks."""
+        return self._blocks
 
     def blocks(self, first=0, last=LAST_KEY):
         """Yield the Rows of keys first .. last, in key order, one block at a time; other blocks are not read.

@@ -77,7 +77,7 @@ def _file(path):
 
 def _model(folder):
     """A model's folder: a trained model or a checkpoint."""
-    from deshpc.checkpoint.load import best_step_of, verify
+    from deshpc.checkpoint.load import best_step_of, rows_of, verify
 
     containers = []
     manifest = verify(folder, containers.append)
@@ -94,10 +94,10 @@ def _model(folder):
     best_step = best_step_of(manifest)
     if best_step is not None:
         lines.append(("best model", f"after {best_step:,} steps, in {folder / 'best'}"))
-    rows = manifest["rows"]
+    counts, split = ", ".join(f"{count:,}" for count in manifest["rows"]), model.get("split", "key")
     lines += [
         ("written by", f"{manifest['ranks']} ranks, deshpc {manifest['deshpc']}"),
-        ("rows", f"{sum(rows):,} ({', '.join(f'{count:,}' for count in rows)})"),
+        ("rows", f"{rows_of(manifest):,} ({counts}), split by {split}"),
         ("model", f"{model['operator']}, dim {model['dim']}, {model['precision']}"),
         ("optimizer", f"{model['optimizer']}, {model['scalar_state'] + model['vector_state']} state numbers a row"),
         ("dense parameters", ", ".join(f"{name} {tuple(shape)}" for name, shape in manifest["dense"])),
