@@ -9,6 +9,7 @@ from deshpc.checkpoint.load import load_model, verify
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import writing
 from deshpc.config import resolved
+from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.training.cursor import Cursor
 from deshpc.training.same_run import require_same_run
@@ -44,7 +45,8 @@ def _refuse(folders, config, resume):
         )
     for folder in folders:
         with suppress(DataError):  # `go_on` reports it
-            require_same_run(read_manifest(folder)["config"], resolved(config), folder)
+            saved = build(read_manifest(folder)["config"], source=str(folder))  # with defaults of options that came later
+            require_same_run(resolved(saved), resolved(config), folder)
             return
 
 
@@ -105,4 +107,3 @@ def _report(group, record, folder, error):
     if group.rank == 0:
         sys.stderr.write(f"deshpc: warning: the checkpoint in {folder} cannot be read: {error}\n")
         record.write("damaged", folder=str(folder), error=str(error))
-

@@ -4,8 +4,8 @@ from deshpc.config import flat
 from deshpc.errors import ConfigError
 
 _MAY_DIFFER = (
-    "train.epochs", "train.exchange", "train.routing", "train.overlap", "train.evaluate_every_steps", "train.watchdog_s",
-    "model.expected_rows", "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
+    "train.epochs", "train.split", "train.exchange", "train.routing", "train.overlap", "train.evaluate_every_steps",
+    "train.watchdog_s", "model.first_layer", "model.expected_rows", "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
 )  # fmt: skip
 _ABSENT = "missing"
 
@@ -14,8 +14,8 @@ def require_same_run(saved, here, folder):
     """ConfigError, naming option and both values, where resolved configurations differ in what makes the run.
 
     saved, here : nested dictionaries, of the checkpoint in `folder` and of this run
-    Files may have moved, ranks, threads and exchanges add up the same numbers, and expected rows are memory alone; epochs may be added unless a
-    learning rate falls until the end of the run.
+    Files may have moved, ranks, threads, splits and exchanges add up the same numbers, and expected rows are memory alone;
+    epochs may be added unless a learning rate falls until the end of the run.
     """
     before, now = flat(saved), flat(here)
     optimizer = here["optimizer"]
