@@ -96,6 +96,7 @@ class CsvScores(_Scores):
     def _close(self):
         self._file.close()
 
+
 class ParquetScores(_Scores):
     """Columns file: string, row: int64, score: float64, null where the row could not be read."""
 
@@ -118,6 +119,7 @@ class ParquetScores(_Scores):
 
     def _close(self):
         self._writer.close()
+
 
 class NoScores:
     """What the other ranks hold."""
