@@ -3,7 +3,7 @@
 Options are too many for all their combinations: `pairwise` gives some in which any two values of two options meet.
 """
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from small_training import DIM, INIT_STD, all_rows
@@ -50,8 +50,9 @@ def joined(batches, step=None):
 def randomise(model, seed=1):
     """Give all rows linear weights, which start at zero, and all dense parameters and statistics random numbers.  Collective."""
     rows, rng = all_rows(model), np.random.default_rng(seed)
-    if model.table.layout.scalars:
-        rows.numbers[:, 0] = 0.3 * rng.standard_normal(len(rows))
+    linear = 0.3 * rng.standard_normal(len(rows))
+    if model.table.whole_rows["scalars"]:
+        rows.numbers[:, 0] = linear
         model.table.load(rows)
     for name, shape in model.parameters.names():
         number = rng.standard_normal(shape) / np.sqrt(shape[0] if len(shape) == 2 and shape[0] else 4)
@@ -79,15 +80,22 @@ def some_of(rows, chosen):
     return Rows(*(getattr(rows, name)[chosen] for name in ("keys", "fields", "counts", "steps", "numbers")))
 
 
+def all_pairs(options):
+    """The pairs of values of any two options of {option: values}."""
+    return [((a, x), (b, y)) for a, b in combinations(options, 2) for x, y in product(options[a], options[b])]
+
+
 def pairs_of(one):
     """The pairs of values of a combination {option: value}."""
     return set(combinations(one.items(), 2))
 
 
-def pairwise(options):
-    """Combinations {option: value} of {option: values} in which any two values of two options meet; greedy, always the same."""
-    all_pairs = (((a, x), (b, y)) for a, b in combinations(options, 2) for x in options[a] for y in options[b])
-    missing, found = dict.fromkeys(all_pairs), []  # a set in order
+def pairwise(options, goes=lambda one: True):
+    """Combinations {option: value} of {option: values} in which any two values of two options meet; greedy, always the same.
+
+    goes(one) : whether the values of a part of a combination go together
+    """
+    missing, found = dict.fromkeys(pair for pair in all_pairs(options) if goes(dict(pair))), []  # a set in order
     while missing:
         one = dict(next(iter(missing)))
         for option in [option for option in options if option not in one]:
@@ -97,7 +105,8 @@ def pairwise(options):
                 return sum(pair in missing for pair in pairs_of({name: trial[name] for name in options if name in trial}))
 
             turn = len(found) % len(options[option])
-            one[option] = max(options[option][turn:] + options[option][:turn], key=gained)
+            possible = [value for value in options[option][turn:] + options[option][:turn] if goes({**one, option: value})]
+            one[option] = max(possible, key=gained)
         found.append({option: one[option] for option in options})
         for pair in pairs_of(found[-1]):
             missing.pop(pair, None)

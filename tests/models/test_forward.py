@@ -5,7 +5,6 @@ none, several blocks; without dense features; on one thread and on two.
 """
 
 from dataclasses import asdict
-from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -13,10 +12,12 @@ from deep_training import (
     ACTIVATIONS,
     MODELS,
     NORMALISATIONS,
+    all_pairs,
     deep_config,
     dense_parameters,
     joined,
     named,
+    pairs_of,
     pairwise,
     plain_rows,
     randomise,
@@ -45,8 +46,7 @@ WAYS = pairwise(OPTIONS)
 
 
 def test_all_pairs_of_options_meet():
-    for (one, values), (other, others) in combinations(OPTIONS.items(), 2):
-        assert {(way[one], way[other]) for way in WAYS} == set(product(values, others))
+    assert set().union(*map(pairs_of, WAYS)) == set(all_pairs(OPTIONS))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=named)
