@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "kuairand"
 SOURCE = ROOT.parent / "shared" / "data" / "kuairand_pure_2w"
 MPIEXEC = Path(sys.executable).parent / "mpiexec"
-MODELS = ("lr", "fm", "lr_history", "fm_history")
+DEEP = ("deepfm", "dcn", "dcnv2", "dlrm", "deepfm_history", "dcn_history")
+MODELS = ("lr", "fm", "lr_history", "fm_history", *DEEP)
 
 needs_data = pytest.mark.skipif(not SOURCE.is_dir(), reason=f"the KuaiRand files are not at {SOURCE}")
 needs_mpiexec = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
@@ -80,6 +81,13 @@ def test_a_model_reads_33_single_values_its_bags_and_six_numbers(model):
     assert not {field.name for field in fields} & {"is_click", "long_view", "is_like", "play_time_ms"}  # outcomes
 
 
+@pytest.mark.parametrize("model", DEEP)
+def test_a_deep_model_has_the_network_of_its_reference(model):
+    network = load(EXAMPLE / f"{model}.toml").model
+    assert (network.name, network.dim, network.hidden, network.dropout) == (model.split("_")[0], 10, (64, 32), 0.2)
+    assert network.cross_layers == {"dcnv2": 2}.get(model, 3)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Folder of the joined files."""
@@ -109,3 +117,9 @@ def test_the_linear_model_reaches_its_reference_on_1_and_4_ranks(data):
 @needs_data
 def test_the_factorization_machine_with_histories_reaches_its_reference(data):
     assert train(data, "fm_history", 1)["test"]["auc"] >= 0.7424
+
+
+@needs_data
+@pytest.mark.parametrize(("model", "least"), [("deepfm", 0.7286), ("dcn", 0.7275)])
+def test_a_deep_model_reaches_its_reference(data, model, least):
+    assert train(data, model, 1)["test"]["auc"] >= least
