@@ -158,7 +158,7 @@ def _pooling(of_model, backend, group, types, partition, split, share, n_fields,
         linear, first = linear and group.rank == 0, of_model.linear or of_model.squares
     elif share and split == "field":
         columns = _own_columns(n_fields, dim, share.fields)
-    elif exchange == "pooled" and group.size > 1:
+    elif exchange == "pooled":
         fields = [partition.fields_of(rank) for rank in range(group.size)]
         columns = _own_columns(n_fields, dim, fields[group.rank])
         of_rank = [(begin * dim, end * dim) for begin, end in fields]

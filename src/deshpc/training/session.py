@@ -13,9 +13,8 @@ from deshpc.config import resolved
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import LaunchError
-from deshpc.hashing.partition import KeyPartition
 from deshpc.jit import cache_directory
-from deshpc.model.build import build_model
+from deshpc.model.build import build_model, open_partition
 from deshpc.model.combinations import exchange_name
 from deshpc.ops.exchange import EXCHANGES
 from deshpc.table.routing import routings
@@ -117,8 +116,8 @@ class Session:
 
 
 def warm_up(config, sample, backend, source):
-    """Run tiny steps and evaluations with either routing on this rank alone, and read rows out and in, so that every kernel
-    is compiled."""
+    """Run tiny steps and evaluations on this rank alone, by whole batches and by the run's routing, and read rows out and in, so
+    that every kernel is compiled."""
     from mpi4py import MPI
 
     rows = min(len(sample), 64)
@@ -128,8 +127,8 @@ def warm_up(config, sample, backend, source):
     group.door = open_door(backend)
     model = build_model(config, backend, group, source.n_fields, source.n_dense, total_steps=1)
     model.exchange = EXCHANGES[exchange_name(config)](backend, group, model.operators)
-    few, partition = sample.head(rows), KeyPartition(1, backend.threads)
-    for kind in routings(model.exchange):
+    few, partition = sample.head(rows), open_partition(config.train.split, group, backend.threads, source.n_fields)
+    for kind in routings(model.exchange)[: 1 + (config.train.routing == "routed")]:
         model.routing = kind(backend, group, partition, source.n_fields, model.exchange)
         for shuffle in (True, False):
             reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
