@@ -63,7 +63,8 @@ def scores(path):
     "options",
     [
         (), ("train.exchange=reduce_scatter", "train.global_batch_samples=7"), ("train.exchange=rows",),
-        ("train.routing=broadcast", "train.global_batch_samples=1000"),
+        ("train.routing=broadcast", "train.global_batch_samples=1000"), ("train.split=field", "train.exchange=reduce_scatter"),
+        ("train.split=column", "train.routing=broadcast"),
     ],
 )  # fmt: skip
 def test_equals_the_definition(trained, options):

@@ -15,7 +15,7 @@ from saved_models import assert_same_rows, files_of, joined, some_ranks
 
 import deshpc
 from deshpc.checkpoint.folders import step_folder, step_folders
-from deshpc.checkpoint.load import row_blocks, verify
+from deshpc.checkpoint.load import dense_parameters, row_blocks, verify
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ def config(directory, **sections):
     return build(
         {
             "data": {"format": "synthetic", "synthetic": {"train_rows": ROWS, "valid_rows": 500, "test_rows": 300}},
-            "model": {"dim": 4, "init_std": 0.1},
+            "model": {"dim": 4, "init_std": 0.1, **sections.pop("model", {})},
             "optimizer": {"learning_rate": 0.3, **sections.pop("optimizer", {})},
             "train": train,
             "compute": {"threads_per_rank": 1},
@@ -82,9 +82,17 @@ RUNS = {
     "decay": {"optimizer": {"decay": "cosine", "warmup_steps": 6}, "train": {"exchange": "reduce_scatter"}},
     "stopping": {"train": {"evaluate_every_steps": 5, "stop_metric": "log_loss", "stop_patience": 4}},
     "foreground": {"checkpoint": {"background": False}, "optimizer": {"name": "ftrl", "l1": 0.1}},
-}
+    "fields": {
+        "model": {"name": "deepfm", "hidden": [6], "first_layer": "pushed_down", "normalisation": "batch"},
+        "train": {"split": "field"}, "optimizer": {"name": "adam", "learning_rate": 0.02},
+    },
+    "columns": {
+        "model": {"name": "dcn", "hidden": [6]}, "optimizer": {"learning_rate": 0.1},
+        "train": {"split": "column", "routing": "broadcast", "exchange": "allreduce", "stop_metric": "auc", "evaluate_every_steps": 9},
+    },
+}  # fmt: skip
 
-CUTS = {"shuffled": (4, 12, 28, 36), "stopping": (8, 16)}
+CUTS = {"shuffled": (4, 12, 28, 36), "stopping": (8, 16), "fields": (24,), "columns": (16,)}
 
 
 @pytest.mark.mpi
@@ -94,8 +102,9 @@ def test_the_same_ranks_go_on_with_the_same_bits(world, directory, losses, run):
     result = deshpc.train(config(whole, **RUNS[run]), world)
     trained, expected = dict(losses), files_of(whole / "model")
     assert result.resumed_from is None and len(trained) == result.steps
-    assert result.steps < STEPS if run == "stopping" else result.steps == STEPS
-    assert [step for step, _ in step_folders(whole)][::-1] == list(range(4, result.steps + (run != "stopping"), 4))
+    stops = "stop_metric" in RUNS[run].get("train", {})
+    assert result.steps < STEPS if run == "stopping" else result.steps == STEPS or stops
+    assert [step for step, _ in step_folders(whole)][::-1] == list(range(4, result.steps + (not stops), 4))
     for cut in CUTS.get(run, (4, (result.steps - 1) // 4 * 4)):
         interrupted_at(world, whole, again, cut)
         losses.clear()
@@ -137,6 +146,48 @@ def test_in_fixed_point_any_ranks_go_on_with_the_same_bits(world, directory):
                 result = deshpc.train(config(again, **options), comm, resume=True)
                 assert result.ranks == ranks and result.resumed_from == 16
         assert_same_rows(joined(row_blocks(again / "model", read_manifest(again / "model"))), expected)
+
+
+BY_OTHER_WAYS = [  # first_layer and options of [train] of the run, and of what goes on
+    ("pushed_down", {"split": "field"}, "pushed_down", {"split": "field"}),
+    ("pooled", {}, "pooled", {"split": "field", "exchange": "pooled"}),
+    ("pooled", {"split": "field"}, "pooled", {"split": "column", "routing": "broadcast"}),
+    ("pooled", {"split": "column", "routing": "broadcast"}, "pushed_down", {"exchange": "allreduce"}),
+]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ways", BY_OTHER_WAYS)
+def test_other_ranks_go_on_by_any_split(world, directory, ways):
+    """Close to the run that nobody interrupted."""
+
+    def options(first_layer, train):
+        model = {"name": "deepfm", "hidden": [6], "first_layer": first_layer}
+        rule = {"name": "adam", "learning_rate": 0.02, "epsilon": 1e-3}
+        return {"model": model, "train": {"precision": "float64", "epochs": 2, **train}, "optimizer": rule}
+
+    whole = directory / "whole"
+    result = deshpc.train(config(whole, **options(*ways[:2])), world)
+    expected = joined(row_blocks(whole / "model", read_manifest(whole / "model")))
+    assert result.rows == len(expected)
+    overrides = [f"model.first_layer={ways[2]}", *(f"train.{name}={value}" for name, value in ways[3].items())]
+    assert deshpc.evaluate(whole, world, overrides).log_loss == pytest.approx(result.test.log_loss, rel=1e-9)
+    for ranks in range(1, world.size + 1):
+        again = directory / f"on {ranks}"
+        interrupted_at(world, whole, again, 16)
+        with some_ranks(world, ranks) as comm:
+            if comm:
+                resumed = deshpc.train(config(again, **options(*ways[2:])), comm, resume=True)
+                assert resumed.resumed_from == 16 and resumed.rows == result.rows
+                assert resumed.test.log_loss == pytest.approx(result.test.log_loss, rel=1e-9)
+                by_column = ways[3].get("split") == "column"
+                assert resumed.rows_per_rank == [result.rows] * ranks if by_column else sum(resumed.rows_per_rank) == result.rows
+        manifest = read_manifest(again / "model")
+        found = joined(row_blocks(again / "model", manifest))
+        assert np.array_equal(found.keys, expected.keys) and np.array_equal(found.counts, expected.counts)
+        np.testing.assert_allclose(found.numbers, expected.numbers, rtol=0, atol=1e-9 * np.abs(expected.numbers).max())
+        for name, array in dense_parameters(again / "model", manifest).items():
+            np.testing.assert_allclose(array, dense_parameters(whole / "model", read_manifest(whole / "model"))[name], rtol=0, atol=1e-9)
 
 
 @pytest.mark.mpi
