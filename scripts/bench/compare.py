@@ -1,7 +1,9 @@
-"""deshpc beside its peers, in one run: logistic regression and factorization machines, in memory, on 2 ranks, from text.
+"""deshpc beside its peers, in one run: logistic regression, factorization machines and deep models; in memory, on 2 ranks, from text.
 
     python scripts/bench/compare.py [--rows 1000000] [--repeats 5] [--only PATTERN] [--out compare.json]
                                     [--picture compare.svg] [--peers FOLDER]
+    python scripts/bench/compare.py --only 'Deep|DCN|DLRM'      # the deep models alone
+    python scripts/bench/compare.py --only '^(LR|FM)'           # all others
 
 Two cores' work for everyone: two threads or two processes.  Minibatches are of 8192 samples, k = 16.  The rows are
 those of deshpc's synthetic profile `criteo`: nine tenths of --rows train, one tenth tests.  FOLDER (by default one in the

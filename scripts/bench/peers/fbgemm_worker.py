@@ -1,10 +1,12 @@
 """FBGEMM's fused tables on two threads: look-up, and row-wise Adagrad in the backward pass, in its own kernels.
 
     fbgemm_worker.py '{"data": FOLDER, "test": false}'
+    fbgemm_worker.py '{"data": FOLDER, "model": "deepfm", "hidden": [400, 400], "compiled": true, "test": false}'
 
-FM; minibatches of 8192 and the rest of the model by PyTorch.  A row is [v, w] padded to 20 floats, which FBGEMM wants in
-fours, so that a sample looks up each value once.  The 26 fields are the features of one table, which is faster than a table
-each; indices have FBGEMM's order, field after field, before the clock starts.
+FM or a deep model (torch_deep_models.py); minibatches of 8192 and the rest of the model by PyTorch.  A row is [v, w] padded to
+20 floats, which FBGEMM wants in fours, so that a sample looks up each value once; v where the model has no w.  The 26 fields
+are the features of one table, which is faster than a table each; indices have FBGEMM's order, field after field, before the
+clock starts.
 """
 
 import samples
@@ -13,24 +15,23 @@ from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
 from fbgemm_gpu.split_table_batched_embeddings_ops_training import ComputeDevice, SplitTableBatchedEmbeddingBagsCodegen
 from noise import Meter
-from torch_models import ACCUMULATOR, RATE, FMTop, batches, first_weights, loss_of
+from torch_deep_models import top_of, width_of
+from torch_models import ACCUMULATOR, RATE, batches, first_weights, loss_of, warm_up
 
-WIDTH = 20
 
-
-class FM(torch.nn.Module):
-    def __init__(self, rows, fields, numbers):
+class Model(torch.nn.Module):
+    def __init__(self, top, rows, width, fields):
         super().__init__()
+        self.top, self.width = top, width
         self.table = SplitTableBatchedEmbeddingBagsCodegen(
-            [(rows, WIDTH, EmbeddingLocation.HOST, ComputeDevice.CPU)], feature_table_map=[0] * fields,
+            [(rows, width, EmbeddingLocation.HOST, ComputeDevice.CPU)], feature_table_map=[0] * fields,
             pooling_mode=PoolingMode.SUM, optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD, learning_rate=RATE, eps=1e-8,
         )  # fmt: skip
         first_weights(self.table.split_embedding_weights()[0])
         self.table.split_optimizer_states()[0][0].fill_(ACCUMULATOR)
-        self.top = FMTop(numbers)
 
     def forward(self, indices, offsets, dense):
-        return self.top(self.table(indices, offsets).view(len(dense), -1, WIDTH), dense)
+        return self.top(self.table(indices, offsets).view(len(dense), -1, self.width), dense)
 
 
 def field_after_field(indices, slices):
@@ -41,7 +42,7 @@ def field_after_field(indices, slices):
 
 def train(model, optimizer, keys, rows, slices):
     _, dense, labels = rows
-    for (indices, offsets), batch in zip(keys, slices, strict=False):
+    for (indices, offsets), batch in zip(keys, slices, strict=True):
         optimizer.zero_grad(set_to_none=True)
         loss_of(model(indices, offsets, dense[batch]), labels[batch]).backward()
         optimizer.step()
@@ -51,16 +52,17 @@ def main(job):
     torch.set_num_threads(2)
     torch.manual_seed(1)
     rows = [torch.from_numpy(array) for array in samples.arrays(job["data"], "train")]
-    size = sum(samples.table_sizes(job["data"])), rows[0].shape[1], rows[1].shape[1]
+    values, fields, numbers = sum(samples.table_sizes(job["data"])), rows[0].shape[1], rows[1].shape[1]
     slices = batches(0, len(rows[0]))
     keys = field_after_field(rows[0], slices)
 
     def fresh():
-        model = FM(*size)
-        return model, torch.optim.Adagrad(model.top.parameters(), lr=RATE, initial_accumulator_value=ACCUMULATOR)
+        top, rate = top_of(job, fields, numbers)
+        optimizer = torch.optim.Adagrad(top.parameters(), lr=rate, initial_accumulator_value=ACCUMULATOR, fused=True)
+        return Model(top, values, width_of(job), fields), optimizer
 
     warm = fresh()
-    train(*warm, keys[:3], rows, slices)
+    train(*warm, warm_up(keys), rows, warm_up(slices))
     del warm
     model, optimizer = fresh()
     meter = Meter()

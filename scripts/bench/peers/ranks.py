@@ -1,4 +1,4 @@
-"""Two processes of one thread each, joined by gloo, for the torch workers that need them."""
+"""Two processes of one thread each, or one of two, joined by gloo, for the torch workers that need them."""
 
 import os
 import tempfile
@@ -9,32 +9,35 @@ import torch.distributed as dist
 from noise import Meter
 from torch_models import batches
 
-RANKS = 2
+CORES = 2
 
 
 def run_on_ranks(main, job):
-    """Call main(rank, job) in RANKS processes; an error of one ends this process with its message."""
+    """Call main(rank, job) in job["ranks"] processes, by default two; an error of one ends this process with its message."""
+    ranks = job.get("ranks", CORES)
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_start, (str(Path(folder) / "meeting"), main, job), RANKS)
+        torch.multiprocessing.spawn(_start, (str(Path(folder) / "meeting"), ranks, main, job), ranks)
 
 
-def _start(rank, meeting, main, job):
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(RANKS))
-    torch.set_num_threads(1)
+def _start(rank, meeting, ranks, main, job):
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(ranks))
+    torch.set_num_threads(CORES // ranks)
     torch.manual_seed(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=RANKS)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=ranks)
     main(rank, job)
     dist.barrier()
     dist.destroy_process_group()
 
 
 def share_of_batches(rank, rows):
-    """This rank's half of each global batch of `rows` rows."""
-    halves = [(batch.start + batch.stop) // 2 for batch in batches(0, rows)]
-    return [
-        slice(batch.start, half) if rank == 0 else slice(half, batch.stop)
-        for batch, half in zip(batches(0, rows), halves, strict=True)
-    ]
+    """This rank's part of each global batch of `rows` rows."""
+    ranks = dist.get_world_size()
+
+    def part(batch):
+        begin, end = ((batch.stop - batch.start) * edge // ranks for edge in (rank, rank + 1))
+        return slice(batch.start + begin, batch.start + end)
+
+    return [part(batch) for batch in batches(0, rows)]
 
 
 def measured(train):
@@ -54,6 +57,6 @@ def summed(tensor):
 
 def gathered(tensor):
     """All ranks' tensors of one length, one after the other in the order of the ranks."""
-    tensors = [torch.empty_like(tensor) for _ in range(RANKS)]
+    tensors = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(tensors, tensor)
     return torch.cat(tensors)

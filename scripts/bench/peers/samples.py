@@ -28,8 +28,13 @@ def labels_of(folder, part):
 
 
 def auc(scores, labels):
-    """Area under the curve: the share of pairs of a click and none that are in order; ties count half."""
+    """Area under the curve: the share of pairs of a click and none that are in order; ties count half.
+
+    Raises ValueError on scores that are not finite: the training has diverged.
+    """
     scores, positive = np.asarray(scores, np.float64), np.asarray(labels) > 0.5
+    if not np.isfinite(scores).all():
+        raise ValueError("scores are not finite")
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     middle_ranks = np.cumsum(counts) - (counts - 1) / 2
     clicks, others = np.count_nonzero(positive), np.count_nonzero(~positive)

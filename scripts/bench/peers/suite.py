@@ -67,6 +67,42 @@ def peer(name, module, worker, kept_memory=False, **job):
 LR, ROWWISE, BROADCAST = "model.name=lr", "optimizer.name=rowwise_adagrad", "train.routing=broadcast"
 THREADS, RANKS = "deshpc, 1 rank x 2 threads", "deshpc, 2 ranks"
 GROWING = ", nothing set aside"
+DENSE_RATE = "optimizer.dense_learning_rate=0.01"  # that of torch_deep_models.py
+
+
+def deep(name, model, hidden, at_least, then, *overrides, exchange=False, torchrec=False, compiled=True):
+    """The race of a deep model in memory; the peers' models are those of torch_deep_models.py.
+
+    hidden : widths of the hidden layers;  exchange : deshpc on 2 ranks as well, between which rows travel
+    compiled : what is PyTorch's is compiled in FBGEMM's model, and in PyTorch's as a further peer
+    Peers with an accumulator a weight are set beside deshpc with the same, those with one a row beside both.
+    """
+    job = {"model": model, "hidden": hidden}
+    chosen = [f"model.name={model}", f"model.hidden={hidden}", DENSE_RATE, *overrides]
+    adagrad = [in_memory("deshpc Adagrad, 1 rank x 2 threads", 1, *chosen)]
+    if exchange:
+        adagrad.append(in_memory("deshpc Adagrad, 2 ranks, routed rows", 2, "train.exchange=rows", *chosen))
+    rowwise = [in_memory("deshpc row-wise Adagrad, 1 rank x 2 threads", 1, ROWWISE, *chosen)]
+    adagrad_peers = [peer("PyTorch sparse Adagrad", "torch", "torch", True, **job, optimizer="adagrad")]
+    rowwise_peers = [peer("FBGEMM", "fbgemm_gpu", "fbgemm", True, **job)]
+    if compiled:
+        job_compiled = job | {"compiled": True}
+        adagrad_peers += [
+            peer("PyTorch sparse Adagrad, compiled", "torch", "torch", True, **job_compiled, optimizer="adagrad")
+        ]
+        rowwise_peers = [peer("FBGEMM, compiled", "fbgemm_gpu", "fbgemm", True, **job_compiled)]
+    if torchrec:
+        rowwise_peers += [
+            peer("torchrec, 1 process", "torchrec", "torchrec", True, **job, ranks=1),
+            peer("torchrec, 2 processes", "torchrec", "torchrec", True, **job, ranks=2),
+        ]
+    beside = [(adagrad, one) for one in adagrad_peers + rowwise_peers] + [(rowwise, one) for one in rowwise_peers]
+    return Race(
+        name,
+        (*adagrad, *rowwise, *adagrad_peers, *rowwise_peers),
+        tuple(Comparison(name, tuple(our.name for our in ours), one.name, at_least, then) for ours, one in beside),
+    )
+
 
 RACES = (
     Race(
@@ -155,4 +191,10 @@ RACES = (
         (Comparison("FM from text", (THREADS, RANKS), "xLearn", 8, 12),),
         whole_process=True,
     ),
+    deep("DeepFM 400-400-400", "deepfm", [400, 400, 400], 1.4, 1.6, exchange=True, torchrec=True),
+    deep("DeepFM 256-128", "deepfm", [256, 128], 1.5, 2, exchange=True, torchrec=True),
+    deep("Wide & Deep 400-400-400", "wide_deep", [400, 400, 400], 1.4, 1.6),
+    deep("DCN 400-400-400", "dcn", [400, 400, 400], 1.4, 1.6, "model.cross_layers=3"),
+    deep("DCN-v2 400-400-400", "dcnv2", [400, 400, 400], 1.2, None, "model.cross_layers=3", "model.cross_rank=0"),
+    deep("DLRM", "dlrm", [512, 256], 1.4, 1.6, "model.bottom_hidden=[512, 256]", torchrec=True, compiled=False),
 )  # fmt: skip

@@ -27,6 +27,8 @@ class LR(torch.nn.Module):
 class FMTop(torch.nn.Module):
     """Complete FM from looked-up rows: (n, 26, >= 17), of which columns beyond 16 are not used."""
 
+    WIDTH = DIM + 1
+
     def __init__(self, numbers):
         super().__init__()
         self.linear = torch.nn.Linear(numbers, 1)
@@ -52,7 +54,7 @@ class FM(torch.nn.Module):
 
 
 def first_weights(table):
-    """Fill a table of rows [v, w, unused]: v uniform with standard deviation 0.01, the rest 0."""
+    """Fill a table of rows [v, w, unused] or v: v uniform with standard deviation 0.01, the rest 0."""
     with torch.no_grad():
         table.zero_()
         table[:, :DIM].uniform_(-0.017, 0.017)
@@ -66,3 +68,8 @@ def loss_of(logits, labels):
 def batches(begin, end, size=BATCH):
     """Slices of `size` rows; no copies are made of the arrays that they are taken from."""
     return [slice(at, min(at + size, end)) for at in range(begin, end, size)]
+
+
+def warm_up(batches):
+    """The batches of a warm-up: the first three, and the last one, whose size differs."""
+    return [*batches[:3], batches[-1]]

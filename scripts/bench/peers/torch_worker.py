@@ -1,6 +1,7 @@
 """PyTorch on two threads: minibatches of 8192, sparse gradients, `torch.optim`'s sparse SGD or Adagrad.
 
     torch_worker.py '{"data": FOLDER, "model": "fm", "optimizer": "adagrad", "test": false}'
+    torch_worker.py '{"data": FOLDER, "model": "deepfm", "hidden": [400, 400], "compiled": true, "optimizer": "adagrad", "test": false}'
 
 One fused table; a batch is a view of what lies in memory; the rows come in the order of the file, which is random.
 """
@@ -8,7 +9,8 @@ One fused table; a batch is a view of what lies in memory; the rows come in the 
 import samples
 import torch
 from noise import Meter
-from torch_models import ACCUMULATOR, BATCH, FM, LR, RATE, batches, loss_of
+from torch_deep_models import DEEP, Deep
+from torch_models import ACCUMULATOR, FM, LR, RATE, batches, loss_of, warm_up
 
 
 def optimizer_of(name, parameters):
@@ -34,15 +36,22 @@ def main(job):
     torch.set_num_threads(2)
     torch.manual_seed(1)
     rows = [torch.from_numpy(array) for array in samples.arrays(job["data"], "train")]
-    size = sum(samples.table_sizes(job["data"])), rows[1].shape[1]
-    model = {"lr": LR, "fm": FM}[job["model"]]
-    warm = model(*size)
-    train(warm, optimizer_of(job["optimizer"], warm.parameters()), rows, batches(0, 3 * BATCH))
+    values, fields, numbers = sum(samples.table_sizes(job["data"])), rows[0].shape[1], rows[1].shape[1]
+    slices = batches(0, len(rows[0]))
+
+    def fresh():
+        if job["model"] in DEEP:
+            model = Deep(job, values, fields, numbers)
+            return model, optimizer_of(job["optimizer"], model.groups())
+        model = {"lr": LR, "fm": FM}[job["model"]](values, numbers)
+        return model, optimizer_of(job["optimizer"], model.parameters())
+
+    warm = fresh()
+    train(*warm, rows, warm_up(slices))
     del warm
-    model = model(*size)
-    optimizer = optimizer_of(job["optimizer"], model.parameters())
+    model, optimizer = fresh()
     meter = Meter()
-    train(model, optimizer, rows, batches(0, len(rows[0])))
+    train(model, optimizer, rows, slices)
     measured, test_auc = meter.stop(), None
     if job["test"]:
         test = [torch.from_numpy(array) for array in samples.arrays(job["data"], "test")]

@@ -1,41 +1,43 @@
-"""torchrec in two processes (gloo), tables whole on a rank each, fused row-wise Adagrad: FM in minibatches of 8192.
+"""torchrec in two processes (gloo), tables whole on a rank each, fused row-wise Adagrad, minibatches of 8192.
 
     torchrec_worker.py '{"data": FOLDER, "test": false}'
+    torchrec_worker.py '{"data": FOLDER, "model": "deepfm", "hidden": [400, 400], "ranks": 1, "test": false}'
 
-A rank has 4096 samples of a batch and one table that holds the values of 13 fields, which is faster than 13 tables; the
-fields take turns by size, so that both tables have about the same.  A row is [v, w] padded to 20 floats.  Rows of other
-ranks' tables travel by torchrec's all-to-all; dense parameters are trained by its data-parallel wrapper.  Batches lie in
-torchrec's form, KeyedJaggedTensor, before the clock starts.
+FM or a deep model (torch_deep_models.py).  A rank has 4096 samples of a batch and one table that holds the values of 13
+fields, which is faster than 13 tables; the fields take turns by size, so that both tables have about the same.  A row is
+[v, w] padded to 20 floats, or v.  Rows of other ranks' tables travel by torchrec's all-to-all; dense parameters are trained by
+its data-parallel wrapper, DDP.  Batches lie in torchrec's form, KeyedJaggedTensor, before the clock starts.  With "ranks" 1 it is
+one process of two threads with one table.
 """
 
 import samples
 import torch
 from fbgemm_gpu.split_embedding_configs import EmbOptimType
-from ranks import RANKS, gathered, measured, run_on_ranks, share_of_batches
-from torch_models import ACCUMULATOR, RATE, FMTop, first_weights, loss_of
+from ranks import gathered, measured, run_on_ranks, share_of_batches
+from torch_deep_models import top_of, width_of
+from torch_models import ACCUMULATOR, RATE, first_weights, loss_of, warm_up
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.sharding_plan import construct_module_sharding_plan, table_wise
 from torchrec.distributed.types import ShardingEnv, ShardingPlan
 
-WIDTH = 20
 
-
-class FM(torch.nn.Module):
-    def __init__(self, tables, numbers):
+class Model(torch.nn.Module):
+    def __init__(self, tables, top):
         super().__init__()
         self.tables = EmbeddingBagCollection(tables=tables, device=torch.device("meta"))
-        self.top = FMTop(numbers)
+        self.top, self.width = top, tables[0].embedding_dim
 
     def forward(self, keys, dense):
-        return self.top(self.tables(keys).values().view(len(dense), -1, WIDTH), dense)
+        return self.top(self.tables(keys).values().view(len(dense), -1, self.width), dense)
 
 
 def main(rank, job):
-    sizes = samples.table_sizes(job["data"])
+    sizes, ranks, numbers = samples.table_sizes(job["data"]), torch.distributed.get_world_size(), 13
+    width = width_of(job)
     by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
-    fields_of = [by_size[owner::RANKS] for owner in range(RANKS)]
+    fields_of = [by_size[owner::ranks] for owner in range(ranks)]
     order = [field for fields in fields_of for field in fields]
     starts, names = [0] * len(sizes), [f"c{field}" for field in order]
     for fields in fields_of:
@@ -43,7 +45,7 @@ def main(rank, job):
             starts[field] = starts[before] + sizes[before]
     tables = [
         EmbeddingBagConfig(
-            name=f"t{owner}", embedding_dim=WIDTH, num_embeddings=sum(sizes[field] for field in fields),
+            name=f"t{owner}", embedding_dim=width, num_embeddings=sum(sizes[field] for field in fields),
             feature_names=[f"c{field}" for field in fields],
         )
         for owner, fields in enumerate(fields_of)
@@ -66,10 +68,11 @@ def main(rank, job):
 
     def fresh():
         fused = {"optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD, "learning_rate": RATE, "eps": 1e-8}
-        sharder, model = EmbeddingBagCollectionSharder(fused_params=fused), FM(tables, 13)
+        top, rate = top_of(job, len(sizes), numbers)
+        sharder, model = EmbeddingBagCollectionSharder(fused_params=fused), Model(tables, top)
         plan = construct_module_sharding_plan(
-            model.tables, {f"t{owner}": table_wise(owner, compute_kernel="fused") for owner in range(RANKS)},
-            sharder, local_size=RANKS, world_size=RANKS, device_type="cpu",
+            model.tables, {f"t{owner}": table_wise(owner, compute_kernel="fused") for owner in range(ranks)},
+            sharder, local_size=ranks, world_size=ranks, device_type="cpu",
         )  # fmt: skip
         model = DistributedModelParallel(
             model, ShardingEnv.from_process_group(torch.distributed.group.WORLD), torch.device("cpu"),
@@ -82,7 +85,7 @@ def main(rank, job):
                 for (accumulators,) in kernel.emb_module.split_optimizer_states():
                     accumulators.fill_(ACCUMULATOR)
         dense = [parameter for name, parameter in model.named_parameters() if ".top." in f".{name}"]
-        return model, torch.optim.Adagrad(dense, lr=RATE, initial_accumulator_value=ACCUMULATOR)
+        return model, torch.optim.Adagrad(dense, lr=rate, initial_accumulator_value=ACCUMULATOR, fused=True)
 
     def train(model, optimizer, batches):
         for keys, dense, labels in batches:
@@ -92,7 +95,7 @@ def main(rank, job):
 
     batches = load("train")
     warm = fresh()
-    train(*warm, batches[:3])
+    train(*warm, warm_up(batches))
     del warm
     model, optimizer = fresh()
     measures = measured(lambda: train(model, optimizer, batches))
