@@ -30,7 +30,7 @@ EPSILON = 1e-5  # of the variance in a normalisation
 
 
 class PlainDeep:
-    """options : [model] options; rows : {key: (w, v (k))};  parameters : {name: array}, running statistics among them."""
+    """options : [model] options, and dims where fields have dimensions of their own; rows : {key: (w, v (k))};  parameters : {name: array}, running statistics among them."""
 
     def __init__(self, options, n_fields, rows, parameters):
         self.options, self.n_fields, self.rows = options, n_fields, rows
@@ -141,7 +141,8 @@ class Sample:
 
     def __init__(self, model, batch, i):
         x, xl = values_of(batch)
-        self.embeddings, self.terms, self.linear = [np.zeros(model.options["dim"]) for _ in range(model.n_fields)], [], 0.0
+        dims = model.options.get("dims") or [model.options["dim"]] * model.n_fields
+        self.embeddings, self.terms, self.linear = [np.zeros(k) for k in dims], [], 0.0
         for j in range(int(batch.begins[i]), int(batch.ends[i])):
             if (key := int(batch.keys[j])) in model.rows:
                 w, v = model.rows[key]

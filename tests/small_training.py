@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from synthetic_batches import N_FIELDS, share_of
+from synthetic_batches import FIELD_NAMES, N_FIELDS, share_of
 
 from deshpc.backend.open import open_backend
 from deshpc.comm.door import open_door
@@ -74,7 +74,7 @@ def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend
     """
     group, backend = Group(comm), backend or open_backend("cpu", threads)
     group.door = open_door(backend)
-    yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes)
+    yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES)
     backend.close()
     group.free()
 

@@ -15,6 +15,7 @@ from deshpc.comm.group import slice_of
 from deshpc.data.batch import Batch
 
 N_FIELDS = 6
+FIELD_NAMES = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]
 SIZES = (37, 64, 2, 31, 29, 1, 60, 3, 41, 48, 37, 12, 53, 37, 24, 61, 17, 7, 2, 1)  # of the first twenty steps
 NO_KEYS, ONE_KEY = 3, 4  # steps whose batch has no key at all, and the same single key in its samples
 

@@ -14,6 +14,7 @@ from deshpc.cli.info import describe
 from deshpc.cli.toml import to_toml
 from deshpc.config import Config, FieldConfig, load, override, resolved
 from deshpc.config.load import build
+from deshpc.config.schema import ModelFieldConfig
 from deshpc.errors import ConfigError
 
 SYNTHETIC = {"data": {"format": "synthetic"}}
@@ -28,11 +29,11 @@ def leaves(kind=Config, path=()):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, (*path, field.name))
-        elif hint != tuple[FieldConfig, ...]:
+        elif hint not in (tuple[FieldConfig, ...], tuple[ModelFieldConfig, ...]):
             yield (*path, field.name), hint, field
 
 
-LEAVES, FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig))
+LEAVES, FIELD_LEAVES, MODEL_FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig)), list(leaves(ModelFieldConfig))
 
 
 def tree_with(path, value):
@@ -67,6 +68,8 @@ def test_every_option_is_documented_and_listed():
         assert f"\n{'.'.join(path)} = " in "\n" + text and f"    {field.metadata['text']}" in text
     for path, _, field in FIELD_LEAVES:
         assert len(field.metadata["text"]) > 5 and f"data.fields[].{path[0]} = " in text
+    for path, _, field in MODEL_FIELD_LEAVES:
+        assert len(field.metadata["text"]) > 5 and f"\nmodel.fields[].{path[0]} = " in text
     assert "train.global_batch_samples = 8192\n" in text and 'model.name = "fm"\n' in text
 
 
@@ -411,3 +414,18 @@ WORDS = st.sampled_from(
 def test_any_set_text_is_a_config_or_a_config_error(text, name):
     for whole in (text, f"{'.'.join(name[0])}={text}"):
         only_config_errors(override, build(SYNTHETIC), whole)
+
+
+def test_fields_of_the_model(tmp_path):
+    """They are read, written back, and each is there once, with a name."""
+    config = build({**SYNTHETIC, "model": {"fields": [{"name": "a", "dim": 4}, {"name": "b"}]}})
+    assert [(one.name, one.dim) for one in config.model.fields] == [("a", 4), ("b", 0)]
+    (tmp_path / "a.toml").write_text(to_toml(resolved(config)), encoding="utf-8")
+    assert build(resolved(config)) == load(tmp_path / "a.toml") == config
+    for fields, *words in (
+        ([{"name": "a"}, {"name": "a"}], "model.fields[1].name = 'a'", "twice"),
+        ([{"dim": 3}], "model.fields[0].name = ''", "needs a name"),
+        ([{"name": "a", "dim": -1}], "model.fields[0].dim", "at least 0"),
+        ([{"name": "a", "dims": 1}], "model.fields[0].dims", "did you mean model.fields[0].dim?"),
+    ):
+        refused({**SYNTHETIC, "model": {"fields": fields}}, *words)

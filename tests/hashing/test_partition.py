@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deshpc.hashing.partition import FieldPartition, KeyPartition, owners
+from deshpc.hashing.partition import FieldPartition, KeyPartition, TablePartition, owners
 
 EDGES = [0, 1, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 2**32 - 1, 2**64 - 2**32, 2**64 - 1]
 
@@ -59,6 +59,29 @@ def test_split_by_field():
     assert found.tolist() == [[2, 0, 5, 5, 1][field] for field in fields.tolist()]
 
 
-@pytest.mark.parametrize("partition", [KeyPartition(2, 1), FieldPartition(2, 1, np.zeros(3, np.int64))])
+@pytest.mark.parametrize(("ranks", "threads"), [(1, 1), (1, 3), (2, 1), (3, 2), (7, 4), (4099, 5)])
+def test_split_by_key_with_tables(ranks, threads):
+    """Rank and thread are those of a single table; a rank's shards lie table after table."""
+    tables, rng = [2, 0, 1, 1, 0], np.random.default_rng(3)
+    partition = TablePartition.of(ranks, threads, tables)
+    assert partition.split == "key" and partition.shards == 3 * threads and partition.owners == 3 * ranks * threads
+    keys = np.concatenate([np.array(EDGES, np.uint64), random_keys(5_003)])
+    fields = rng.integers(0, 5, len(keys)).astype(np.uint16)
+    found = owners(partition, keys, fields)
+    expected = []
+    for key, field in zip(keys.tolist(), fields.tolist(), strict=True):
+        rank, thread = divmod((key >> 32) * ranks * threads >> 32, threads)
+        expected.append((rank * 3 + tables[field]) * threads + thread)
+    assert found.dtype == np.int64 and found.tolist() == expected
+    ranges = [partition.key_range(rank) for rank in range(ranks)]
+    assert ranges[0][0] == 0 and ranges[-1][1] == 2**64 - 1
+    assert all(last + 1 == first for (_, last), (first, _) in zip(ranges, ranges[1:], strict=False))
+    firsts = np.array([first for first, _ in ranges], np.uint64)
+    assert np.array_equal(np.searchsorted(firsts, keys, "right") - 1, found // partition.shards)
+
+
+@pytest.mark.parametrize(
+    "partition", [KeyPartition(2, 1), FieldPartition(2, 1, np.zeros(3, np.int64)), TablePartition.of(2, 1, [0, 1])]
+)
 def test_no_keys(partition):
     assert len(owners(partition, np.zeros(0, np.uint64), np.zeros(0, np.uint16))) == 0

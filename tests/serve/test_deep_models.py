@@ -35,6 +35,7 @@ CASES = [
     ("dlrm", {**SMALL, "bottom_hidden": []}),
     ("xdeepfm", {**SMALL, "cin_layers": [3]}),
 ]
+KEYED = {field["name"]: field for field in FIELDS}
 KEY_FIELDS = [field for field in FIELDS if field.get("kind") != "dense"]
 DENSE_FIELDS = [field for field in FIELDS if field.get("kind") == "dense"]
 
@@ -204,12 +205,12 @@ def test_graph_of_one_sort_of_field(tmp_path, name, fields):
     np.testing.assert_allclose(scored(tmp_path / "m.onnx", predictor.pooled(ROWS, ignore_extra=True)), found, rtol=0, atol=2e-6)
 
 
-def trained(folder, name, fields=FIELDS, train=(), **options):
+def trained(folder, name, fields=FIELDS, train=(), fields_of_model=(), **options):
     """Train on rows of every kind of field; the scores of `deshpc predict` of the test rows, and the exported model's path."""
     from mpi4py import MPI
 
     config = tree(folder, name, train={"epochs": 3, **dict(train)}, data={"fields": fields})
-    config["model"] = {**config["model"], "init_std": 0.4, **SMALL, **options}
+    config["model"] = {**config["model"], "init_std": 0.4, **SMALL, **options, "fields": list(fields_of_model)}
     config["run"]["report_interval_s"] = 1000.0
     deshpc.train(build(config), MPI.COMM_SELF)
     predict(config["run"]["directory"], str(folder / "scores.csv"), MPI.COMM_SELF)
@@ -286,3 +287,28 @@ def test_a_definition_of_the_users_own_is_not_exported(tmp_path):
     with pytest.raises(ConfigError, match="'mine:Model' cannot be exported"):
         write_model(tmp_path / "m.model", about_model(config, 1), None, None, [], np.empty((0, 1)), {})
     assert list(tmp_path.iterdir()) == []
+
+
+OWN_DIMS = {"site": 2, "hour": 7, "tags": 1}
+
+
+@pytest.mark.parametrize(("name", "options"), [("wide_deep", {}), ("dcn", {}), ("dcnv2", {}), ("dcnv2", {"cross_rank": 2})], ids=shown)
+def test_fields_with_dimensions_of_their_own(tmp_path, name, options):
+    """Scores are those of training; a row is as wide as the widest, and 0 beyond its own columns."""
+    pytest.importorskip("onnx")
+    fields = [{"name": field, "dim": dim} for field, dim in OWN_DIMS.items()]
+    expected, path = trained(tmp_path, name, train={"precision": "float64"}, fields_of_model=fields, **options)
+    rows, predictor = make_rows(1, 150), deshpc.Predictor(path)
+    found = predictor.predict(rows)
+    assert np.std(expected) > 0.005
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+    np.testing.assert_allclose([predictor.predict_one(row) for row in rows[:9]], found[:9], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(scored(tmp_path / "out.onnx", predictor.pooled(rows)), expected, rtol=0, atol=1e-5)
+    model = read_model(path)
+    assert [(one["name"], one["dim"]) for one in model.options["fields"]] == list(OWN_DIMS.items())
+    assert model.embeddings.shape[1] == 7
+    for field, dim in [*OWN_DIMS.items(), ("price", 5)]:
+        texts = {text for row in make_rows(0, 400) for text, _, _ in values_of(KEYED[field], row[field])} if field != "price" else set("01234")
+        known = np.isin(model.keys, np.array([plain_key(field, text) for text in texts], np.uint64))
+        assert known.sum() >= 3
+        assert not model.embeddings[known, dim:].any() and model.embeddings[known, :dim].all()

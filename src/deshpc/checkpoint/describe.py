@@ -6,7 +6,7 @@ from deshpc.errors import ConfigError
 from deshpc.hashing.key import HASH_ID
 
 _OPTIONS = {
-    "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "precision": "train.precision",
+    "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "dims": "model.fields", "precision": "train.precision",
     "optimizer": "optimizer.name", "dense_optimizer": "optimizer.dense_name", "scalar_state": "optimizer.name", "vector_state": "optimizer.name",
 }  # fmt: skip
 
@@ -32,9 +32,9 @@ def require_fit(model, manifest, folder):
     if "dense_optimizer" not in saved:  # a version in which rows and dense parameters had one rule
         saved = {**saved, "dense_optimizer": {"rowwise_adagrad": "adagrad"}.get(saved["optimizer"], saved["optimizer"])}
     for name, option in _OPTIONS.items():
-        if saved.get(name) != here[name]:
+        if saved.get(name) != here.get(name):
             raise ConfigError(
-                f"{option}: the model in {folder} has {name} = {saved.get(name)!r}, the configuration asks for {here[name]!r}"
+                f"{option}: the model in {folder} has {name} = {saved.get(name)!r}, the configuration asks for {here.get(name)!r}"
             )
     saved, here = manifest["dense"], _dense(model)
     if saved != here:

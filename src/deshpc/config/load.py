@@ -178,6 +178,7 @@ def _check(config, source):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
     _check_layers(config.model, f"{source}: model")
+    _check_model_fields(config.model, f"{source}: model")
     _check_optimizer(config.optimizer, f"{source}: optimizer")
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
@@ -209,6 +210,16 @@ def _check_layers(model, where):
                 raise ConfigError(f"{where}.{name}[{i}] = {width} is too small: a layer has at least 1 unit")
     if model.name == "xdeepfm" and not model.cin_layers:
         raise ConfigError(f"{where}.cin_layers is empty: xdeepfm needs a layer; without one it is wide_deep")
+
+
+def _check_model_fields(model, where):
+    """Refuse fields without a name, and the same field twice."""
+    taken = set()
+    for i, one in enumerate(model.fields):
+        if not one.name or one.name in taken:
+            problem = "is there twice" if one.name else "needs a name"
+            raise ConfigError(f"{where}.fields[{i}].name = {one.name!r} {problem}")
+        taken.add(one.name)
 
 
 def _check_optimizer(one: OptimizerConfig, where):

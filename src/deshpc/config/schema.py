@@ -92,6 +92,14 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class ModelFieldConfig:
+    """What one field's embeddings have of their own, `[[model.fields]]`."""
+
+    name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
+    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The model, `[model]`."""
 
@@ -103,6 +111,9 @@ class ModelConfig:
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1)
+    fields: tuple[ModelFieldConfig, ...] = option(
+        (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
+    )
     hidden: tuple[int, ...] = option((400, 400, 400), "deep models: widths of the network's hidden layers; dlrm: of the top one's")
     bottom_hidden: tuple[int, ...] = option((512, 256), "dlrm: widths of the bottom network's layers before the last, which has dim")
     activation: str = option("relu", "deep models: of hidden layers", choices=("relu", "tanh", "sigmoid"))

@@ -35,6 +35,37 @@ class KeyPartition(NamedTuple):
         return first, after - 1
 
 
+class TablePartition(NamedTuple):
+    """Split by key, where fields have tables of their own: a rank has `threads` shards of each, table after table.
+
+    Rank and thread of a key are those of KeyPartition(ranks, threads);  table_of_field (F) int64
+    """
+
+    ranks: int
+    shards: int
+    threads: int
+    table_of_field: np.ndarray
+
+    @classmethod
+    def of(cls, ranks, threads, table_of_field):
+        """As many tables as `table_of_field` (F) names, from 0."""
+        tables = np.array(table_of_field, np.int64)
+        return cls(ranks, threads * int(tables.max() + 1), threads, tables)
+
+    @property
+    def split(self):
+        """`train.split`."""
+        return "key"
+
+    @property
+    def owners(self):
+        return self.ranks * self.shards
+
+    def key_range(self, rank):
+        """(first, last) key of a rank, whatever the table."""
+        return KeyPartition(self.ranks, self.threads).key_range(rank)
+
+
 class FieldPartition(NamedTuple):
     """Split by field: `owner_of_field` (F) int64 names the owner of every field's keys."""
 
@@ -104,6 +135,16 @@ def _owner_of(partition, key, field):
             return np.int64(((key >> np.uint64(32)) * np.uint64(partition.ranks * partition.shards)) >> np.uint64(32))
 
         return by_key
+    if partition.instance_class is TablePartition:
+
+        def by_key_and_table(partition, key, field):
+            places = np.uint64(partition.ranks * partition.threads)  # of one table, on all ranks
+            place = np.int64(((key >> np.uint64(32)) * places) >> np.uint64(32))
+            rank = place // partition.threads
+            thread = place - rank * partition.threads
+            return rank * partition.shards + partition.table_of_field[field] * partition.threads + thread
+
+        return by_key_and_table
     if partition.instance_class is FieldPartition:
 
         def by_field(partition, key, field):

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition
+from deshpc.config.field_dims import field_dims, has_field_dims
+from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.model.combinations import exchange_kind, exchange_name, is_deep, is_pushed_down, require_valid
 from deshpc.model.definitions import Setting, definition_class
 from deshpc.model.dense_sums import DenseSums
@@ -22,23 +23,30 @@ from deshpc.ops.fm import FM
 from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.ops.pool import Pool
+from deshpc.ops.pool_set import PoolSet
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.routing import open_routing
 from deshpc.table.table import Table
+from deshpc.table.table_set import TableSet
 
 
-def build_model(config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False):
+def build_model(config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=()):
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
     total_steps : of the run, for a learning rate that falls until its end;  several_nodes : whether the ranks are on such
+    field_names : (F), by which `model.fields` calls the categorical fields
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
     train = config.train
     require_valid(config, backend)
-    partition = open_partition(train.split, group, backend.threads, n_fields)
+    dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
+    tables = TableFields.of(dims) if has_field_dims(config.model) else None
+    partition = open_partition(train.split, group, backend.threads, n_fields, tables)
     optimizer = open_optimizer(config.optimizer, total_steps)
-    build = _deep_model if is_deep(config) else _sum_model
-    parts = build(config, backend, group, partition, optimizer, n_fields, n_dense)
+    if is_deep(config):
+        parts = _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables)
+    else:
+        parts = _sum_model(config, backend, group, partition, optimizer, n_dense)
     exchange = exchange_kind(config, group.size)(backend, group, parts.operators)
     routing = open_routing(train.routing, backend, group, partition, n_fields, exchange)
     overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
@@ -57,6 +65,27 @@ class Parts(NamedTuple):
     dense_sums: DenseSums
 
 
+class TableFields(NamedTuple):
+    """Which fields have a table together: those whose embeddings have the same dimension.
+
+    field_dims : (F) of every field;  dims : of every table, ascending;  of_field : (F) int64, table of every field
+    """
+
+    field_dims: tuple
+    dims: list
+    of_field: np.ndarray
+
+    @classmethod
+    def of(cls, field_dims):
+        """The tables for these dimensions (F)."""
+        dims, of_field = np.unique(np.array(field_dims, np.int64), return_inverse=True)
+        return cls(field_dims, dims.tolist(), of_field)
+
+    def columns(self):
+        """(F) int64: where each field's E begins, side by side in their order."""
+        return np.cumsum(self.field_dims) - self.field_dims
+
+
 class Types(NamedTuple):
     """precision : of rows;  compute : of arithmetic;  sums : in which partials and gradients of rows are added up"""
 
@@ -71,8 +100,10 @@ class Types(NamedTuple):
         return cls(train.precision, "float64" if sums == "int64" else sums, sums)
 
 
-def open_partition(split, group, threads, n_fields):
-    """The partition of a split of `train.split`."""
+def open_partition(split, group, threads, n_fields, tables=None):
+    """The partition of a split of `train.split`.  tables : TableFields, where there are several"""
+    if tables:
+        return TablePartition.of(group.size, threads, tables.of_field)
     if split == "field":
         return FieldPartition.of(group.size, threads, n_fields)
     if split == "column":
@@ -80,7 +111,7 @@ def open_partition(split, group, threads, n_fields):
     return KeyPartition(group.size, threads)
 
 
-def _sum_model(config, backend, group, partition, optimizer, n_fields, n_dense):
+def _sum_model(config, backend, group, partition, optimizer, n_dense):
     """The Parts of a linear model or an FM."""
     model, train, types = config.model, config.train, Types.of(config.train)
     if model.name == "lr":
@@ -101,19 +132,28 @@ def _sum_model(config, backend, group, partition, optimizer, n_fields, n_dense):
     )
 
 
-def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense):
+def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables):
     """The Parts of a model with a tower."""
     model, train, types = config.model, config.train, Types.of(config.train)
     pushed_down, split = is_pushed_down(config), train.split
     of_model, values = definition_class(model.name), FirstValues(train.seed)
     share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
-    definition = of_model(Setting(backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share))
-    operator = _pooling(of_model, backend, group, types, partition, split, share, n_fields, model.dim, exchange_name(config))
-    table = Table(
-        backend, group, partition, int(of_model.linear), model.dim, train.precision, types.compute, optimizer,
-        train.seed, model.init_std, types.sums, operator.own_terms, operator.by_field,
-        share.columns if split == "column" else None,
-    )  # fmt: skip
+    setting = Setting(
+        backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share, tables and tables.field_dims
+    )
+    definition = of_model(setting)
+
+    def open_table(operator, dim, columns=None, shards=None):
+        return Table(
+            backend, group, partition, int(of_model.linear), dim, train.precision, types.compute, optimizer,
+            train.seed, model.init_std, types.sums, operator.own_terms, operator.by_field, columns, shards,
+        )  # fmt: skip
+
+    if tables:
+        table, operator = _pooling_of_tables(of_model, backend, types, tables, open_table)
+    else:
+        operator = _pooling(of_model, backend, group, types, partition, split, share, n_fields, model.dim, exchange_name(config))
+        table = open_table(operator, model.dim, share.columns if split == "column" else None)
     by_block, whole_top = types.sums == "int64", exchange_kind(config, group.size).whole_top
     slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples))
     owner_slots, local = None, 0
@@ -135,7 +175,7 @@ def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense)
         operators = OwnerTower(backend, group, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
         width, first = operators.width, 0
     else:
-        width, first = operator.first + n_fields * model.dim, operator.first
+        width, first = operator.first + setting.pooled, operator.first
         if of_model.operator == "bi_interaction":
             width = operator.width
         operators = BySamples(backend, table, operator, n_dense, bool(definition.first_layers) and not by_block)
@@ -163,6 +203,19 @@ def _pooling(of_model, backend, group, types, partition, split, share, n_fields,
         columns = _own_columns(n_fields, dim, fields[group.rank])
         of_rank = [(begin * dim, end * dim) for begin, end in fields]
     return Pool(backend, types.compute, lanes, own_dim, columns, linear, of_model.squares, first, of_rank)
+
+
+def _pooling_of_tables(of_model, backend, types, tables, open_table):
+    """(TableSet, PoolSet) of fields whose embeddings have different dimensions.  open_table : a Table of an operator and dimension"""
+    columns, pools = tables.columns(), {}
+    for t, dim in enumerate(tables.dims):
+        own = np.where(tables.of_field == t, columns, -1)
+        pool = Pool(backend, types.compute, backend.lanes(dim, *types), dim, own, of_model.linear, of_model.squares)
+        shards = range(t * backend.threads, (t + 1) * backend.threads)
+        pools[open_table(pool, tables.dims[-1], (0, dim), shards)] = pool
+    fields = [np.flatnonzero(tables.of_field == t) for t in range(len(pools))]
+    table = TableSet(list(pools), fields, tables.field_dims)
+    return table, PoolSet(backend, pools, next(iter(pools.values())).first + sum(tables.field_dims))
 
 
 def _own_columns(n_fields, dim, fields):

@@ -10,10 +10,14 @@
     column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
                            dcnv2 of low rank
 
+Fields with embedding dimensions of their own (model.fields) go with wide_deep, dcn and dcnv2 of the first line, which take all
+embeddings as one vector.
+
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
 (train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
 """
 
+from deshpc.config.field_dims import has_field_dims
 from deshpc.errors import ConfigError
 from deshpc.model.definitions import definition_class
 from deshpc.ops.exchange import EXCHANGES
@@ -61,6 +65,8 @@ def require_valid(config, backend):
         raise ConfigError(f"train.split = {split!r} does not run on compute.backend = {backend.name!r} yet; choose 'cpu'")
     if split == "column":
         _require_column(config, name)
+    if has_field_dims(model):
+        _require_field_dims(config)
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -106,6 +112,21 @@ def _require_deep(config, backend, definition, exchange):
             f"train.exchange = {exchange!r} would add zeros to embeddings that are complete at their owners under "
             "train.split = 'field'; choose 'pooled'"
         )
+
+
+def _require_field_dims(config):
+    model, train, why = config.model, config.train, "model.fields gives fields embeddings of different dimensions"
+    if not (is_deep(config) and definition_class(model.name).field_dims):
+        raise ConfigError(
+            f"{why}: model.name = {model.name!r} has no use for them, or multiplies or adds up embeddings of different fields, which "
+            "have to be of one dimension; choose 'wide_deep', 'dcn' or 'dcnv2'"
+        )
+    if train.split != "key":
+        raise ConfigError(f"{why}: train.split = {train.split!r} does not know their tables; choose 'key'")
+    if model.first_layer == "pushed_down":
+        raise ConfigError(f"{why}: owners cannot compute a part of a model with several tables; choose model.first_layer = 'pooled'")
+    if train.accumulate == "int64":
+        raise ConfigError(f"{why}: fixed point bounds the sums of one table; choose another train.accumulate than 'int64'")
 
 
 def _require_column(config, name):

@@ -95,18 +95,18 @@ class RowExchange:
 
     def __init__(self, backend, group, operators):
         self._backend, self._group, self._operators = backend, group, operators
-        self._table, self._layout = operators.table, operators.table.layout
+        self._tables, self._sums_type = operators.table.of_shards, operators.table.sums_type
+        self._row_bytes = np.array([one.layout.weights * np.dtype(one.layout.precision).itemsize for one in self._tables])
         self._scratch = backend.buffers()
-        self._threads = [backend.buffers() for _ in range(backend.threads)]
+        self._of_shards = [backend.buffers() for _ in self._tables]
 
     def start(self, prepared, scale, direction):
         """Start sending rows; partials of whole samples are computed when they are there.  Collective."""
-        requests, layout = prepared.routed.requests, self._layout
-        row_bytes = layout.weights * np.dtype(layout.precision).itemsize
+        requests, row_bytes = prepared.routed.requests, self._row_bytes
         message = self._message("rows out", requests.asked, row_bytes)
 
         def send(s, shard):
-            targets = self._addresses("targets", s, message, requests.asked, row_bytes)
+            layout, targets = shard.table.layout, self._addresses("targets", s, message, requests.asked, row_bytes)
             self._backend.rows.send_rows(
                 layout.number, layout.first_weight, layout.weights, cache_lines(layout.weights_end),
                 shard.local, shard.addresses, targets,
@@ -119,7 +119,7 @@ class RowExchange:
 
         def compute(received):
             shards = self._backend.each(
-                lambda s, keys: self._home_rows(s, keys, received, requests.asking, row_bytes), list(enumerate(requests.home))
+                lambda s, keys: self._home_rows(s, keys, received, requests.asking), list(enumerate(requests.home))
             )
             return self._operators.partial(shards, len(prepared.routed.home), scale, prepared, stays=True), shards
 
@@ -128,19 +128,19 @@ class RowExchange:
     def backward(self, prepared, shards, state, scale):
         """Sum the gradients of the share's unique rows at home and send them to the owners.  Collective."""
         self._operators.partial_adjoint(shards, state, scale)
-        requests, layout, kernels = prepared.routed.requests, self._layout, self._backend.rows
-        integers = self._table.sums_type.kind == "i"
+        requests, kernels = prepared.routed.requests, self._backend.rows
+        integers = self._sums_type.kind == "i"
         weighted = shards[0].self_sums is not None
         send_self = weighted and integers
-        gradient_bytes = (layout.weights + send_self) * self._table.sums_type.itemsize
+        gradient_bytes = np.array([(table.layout.weights + send_self) * self._sums_type.itemsize for table in self._tables])
         message = self._message("gradients out", requests.asking, gradient_bytes)
 
         def send(s, shard):
+            table, layout = shard.table, shard.table.layout
             if weighted and not integers:
                 kernels.subtract_own(
-                    self._table.lanes, layout.number, self._table.zero, layout.dim, shard.addresses,
-                    shard.vector_sums, shard.self_sums,
-                )  # fmt: skip
+                    table.lanes, layout.number, table.zero, layout.dim, shard.addresses, shard.vector_sums, shard.self_sums
+                )
             targets = self._addresses("targets", s, message, requests.asking, gradient_bytes)
             kernels.send_gradients(
                 layout.dim, shard.scalar_sums, shard.vector_sums, shard.self_sums, send_self, targets
@@ -154,37 +154,39 @@ class RowExchange:
         def add(s, shard):
             sources = self._addresses("sources", s, received, requests.asked, gradient_bytes)
             own = shard.self_sums if send_self else None
-            kernels.add_gradients(sources, layout.dim, shard.local, shard.scalar_sums, shard.vector_sums, own)
+            kernels.add_gradients(sources, shard.table.layout.dim, shard.local, shard.scalar_sums, shard.vector_sums, own)
 
         self._backend.each(add, list(enumerate(prepared.shards)))
 
-    def _home_rows(self, s, keys, received, asking, row_bytes):
-        """ShardRows of thread s at home: the received rows stand for records."""
-        places = self._addresses("addresses", s, received, asking, row_bytes)
-        addresses = self._backend.rows.home_addresses(self._layout, places, self._threads[s])
-        sums = self._table.zero_sums(self._threads[s], keys.unique, keys.values is not None)
-        grouping, fields = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, self._threads[s]), None
-        if self._table.by_field:
-            fields = self._threads[s].array("fields", keys.unique, np.uint16)
+    def _home_rows(self, s, keys, received, asking):
+        """ShardRows of shard s at home: the received rows stand for records."""
+        table, buffers = self._tables[s], self._of_shards[s]
+        places = self._addresses("addresses", s, received, asking, self._row_bytes)
+        addresses = self._backend.rows.home_addresses(table.layout, places, buffers)
+        sums = table.zero_sums(buffers, keys.unique, keys.values is not None)
+        grouping, fields = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, buffers), None
+        if table.by_field:
+            fields = buffers.array("fields", keys.unique, np.uint16)
             self._backend.rows.requested_fields(keys.counts, fields)
         return ShardRows(
-            keys.offsets, keys.occurrences, keys.values, addresses, fields, False, grouping, self._threads[s], *sums
+            table, keys.offsets, keys.occurrences, keys.values, addresses, fields, False, grouping, buffers, *sums
         )
 
-    def _message(self, name, counts, size):
-        return self._scratch.array(name, int(counts.sum()) * size, np.uint8)
+    def _message(self, name, counts, sizes):
+        """counts (N, S) of the elements of each rank and shard;  sizes (S) : bytes of an element"""
+        return self._scratch.array(name, int((counts * sizes).sum()), np.uint8)
 
-    def _addresses(self, name, s, message, counts, size):
-        """Where the elements of `size` bytes of thread s lie in a message: rank by rank, inside a rank shard by shard."""
-        ends = np.cumsum(counts.ravel())
-        begins = size * (ends - counts.ravel()).reshape(counts.shape)[:, s]
+    def _addresses(self, name, s, message, counts, sizes):
+        """Where the elements of shard s lie in a message: rank by rank, inside a rank shard by shard."""
+        size, lengths = int(sizes[s]), counts * sizes
+        begins = (np.cumsum(lengths.ravel()) - lengths.ravel()).reshape(counts.shape)[:, s]
         mine = np.ascontiguousarray(counts[:, s])
-        result = self._threads[s].array(name, int(mine.sum()), np.int64)
+        result = self._of_shards[s].array(name, int(mine.sum()), np.int64)
         self._backend.rows.segment_addresses(message, np.ascontiguousarray(begins), mine, size, result)
         return result
 
-    def _exchange(self, send, sending, receive, receiving, size, traffic):
-        out, into = size * sending.sum(axis=1), size * receiving.sum(axis=1)
+    def _exchange(self, send, sending, receive, receiving, sizes, traffic):
+        out, into = (sending * sizes).sum(axis=1), (receiving * sizes).sum(axis=1)
         return self._group.exchange_bytes(send, out, receive, into, [(traffic, out)])
 
 

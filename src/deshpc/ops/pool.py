@@ -53,10 +53,14 @@ class Pool:
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
         self._backend.pool.clear(state, self.width, begin, end)
         for shard in shards:
-            self._backend.pool.partial(
-                self._lanes, table.layout.number, self.zero, scale, self.dim, self._linear, self._squares, shard.offsets,
-                shard.local, shard.values, shard.fields, shard.addresses, self._columns, state, state.shape[1], 0, begin, end,
-            )  # fmt: skip
+            self.add(table, shard, state, scale, begin, end)
+
+    def add(self, table, shard, state, scale, begin, end):
+        """Add the partials of one shard's rows to samples begin .. end of `state`."""
+        self._backend.pool.partial(
+            self._lanes, table.layout.number, self.zero, scale, self.dim, self._linear, self._squares, shard.offsets,
+            shard.local, shard.values, shard.fields, shard.addresses, self._columns, state, state.shape[1], 0, begin, end,
+        )  # fmt: skip
 
     def partial_adjoint(self, table, shard, state, scale):
         """Add the gradients of one shard's rows to its sums; state : gradient of the states."""

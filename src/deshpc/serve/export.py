@@ -34,7 +34,7 @@ def export(path, out, onnx=None):
         np.empty((0, width), manifest["model"]["precision"]), dense, scalars,
     )  # fmt: skip
     if onnx is not None:
-        write_onnx(onnx, Top(about["model"], dense, len(schema.key_fields), len(schema.dense_fields)))
+        write_onnx(onnx, Top.of(about["model"], dense, schema))
     return f"{out}: {config.model.name} model of {manifest['steps']} steps, {rows:,} rows" + (
         f"; {onnx}" if onnx else ""
     )

@@ -1,7 +1,7 @@
 """An exported model on disk: one container (`storage.container`, kind "model") that NumPy alone can read.
 
     keys       (n) uint64, increasing       weights (n), embeddings (n, k): row i is that of key i
-               k = 0 for lr; weights (n, 0) of models whose rows have no linear weight
+               k = 0 for lr, the largest of all where fields have dimensions of their own; weights (n, 0) of models whose rows have no linear weight
     dense/NAME each dense parameter, such as dense/bias
     about      model and hash, schema, transforms or null, steps, and how it was trained: `about_model`
 
@@ -50,7 +50,7 @@ class ExportedModel:
     @property
     def top(self):
         """The Top."""
-        return Top(self.options, self.dense, len(self.schema.key_fields), len(self.schema.dense_fields))
+        return Top.of(self.options, self.dense, self.schema)
 
 
 def about_model(config, steps):

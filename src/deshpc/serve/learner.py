@@ -82,12 +82,12 @@ class Learner:
     def save(self, path):
         """Write the model for `deshpc.Predictor`."""
         table, parameters = self._model.table, self._model.parameters
-        width = table.layout.weights
+        layout = table.whole_layout
         write_model(
             path, about_model(self._session.config, self._steps), self._schema, self._transforms,
-            ((block.keys, block.numbers[:, :width]) for block in table.blocks()),
-            np.empty((0, width), table.layout.precision), {name: parameters.host(name) for name, _ in parameters.names()},
-            table.layout.scalars,
+            ((block.keys, block.numbers[:, : layout.weights]) for block in table.blocks()),
+            np.empty((0, layout.weights), layout.precision), {name: parameters.host(name) for name, _ in parameters.names()},
+            layout.scalars,
         )  # fmt: skip
 
     def close(self):

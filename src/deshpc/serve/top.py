@@ -2,16 +2,26 @@
 
 from typing import NamedTuple
 
+from deshpc.config.field_dims import field_dims
+
 
 class Top(NamedTuple):
     """options : of `[model]`, a dictionary;  parameters : {name: array}, the dense parameters, as training declares them
-    n_fields F, n_dense : of a sample
+    n_fields F, n_dense : of a sample;  field_dims : (F) numbers of every field's embeddings
     """
 
     options: dict
     parameters: dict
     n_fields: int
     n_dense: int
+    field_dims: tuple = ()
+
+    @classmethod
+    def of(cls, options, parameters, schema):
+        """The Top of a model for samples of a Schema."""
+        names = [field.name for field in schema.key_fields]
+        dims = field_dims(options["dim"], {one["name"]: one["dim"] for one in options.get("fields", ())}, names)
+        return cls(options, parameters, len(names), len(schema.dense_fields), dims)
 
     @property
     def name(self):
@@ -20,5 +30,5 @@ class Top(NamedTuple):
 
     @property
     def dim(self):
-        """k, numbers of an embedding."""
+        """k, numbers of an embedding, where fields have no dimensions of their own."""
         return self.options["dim"]

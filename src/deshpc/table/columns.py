@@ -1,6 +1,6 @@
-"""Rows of which every rank holds some columns: where these are in a whole row that is read out.
+"""Rows that have some columns of whole ones: where these are in a whole row that is read out.
 
-    whole row   w | v_1 .. v_k | state of w | state of v, plane after plane of k numbers each
+    whole row   w | v_1 .. v_k | state of w | state of v, plane after plane of k numbers each (of one, for row-wise rules)
 """
 
 from dataclasses import replace
@@ -10,17 +10,26 @@ import numpy as np
 from deshpc.comm.group import slice_of
 
 
-def own_places(scalars, dim, planes, begin, end):
-    """(n) int64: places in a whole row of the numbers of a rank that holds columns begin .. end, in their order.
+def own_places(scalars, dim, planes, begin, end, row_wise=False):
+    """(n) int64: places in a whole row of the numbers of a row that has columns begin .. end, in their order.
 
-    The rank of column 0 holds w, too, where there is one (`scalars` = 1).  planes : numbers that the rule keeps for a weight
+    With column 0 goes w, where there is one (`scalars` = 1).
+    planes : numbers that the rule keeps for a weight;  row_wise : for w, and for all of v together
     """
     columns = np.arange(begin, end)
     has_scalar = scalars and begin == 0
     of_w = scalars + dim + np.arange(planes * scalars)
-    of_v = scalars + dim + planes * scalars + (dim * np.arange(planes)[:, None] + columns).ravel()
+    of_plane, width = (np.arange(1), 1) if row_wise else (columns, dim)
+    of_v = scalars + dim + planes * scalars + (width * np.arange(planes)[:, None] + of_plane).ravel()
     parts = [np.arange(scalars) if has_scalar else [], scalars + columns, of_w if has_scalar else [], of_v]
     return np.concatenate(parts).astype(np.int64)
+
+
+def widened(rows, places, width):
+    """`Rows` whose numbers are at `places` of rows of so many numbers, which are 0 elsewhere."""
+    numbers = np.zeros((len(rows), width), rows.numbers.dtype)
+    numbers[:, places] = rows.numbers
+    return replace(rows, numbers=numbers)
 
 
 def joined(streams, model):

@@ -56,9 +56,14 @@ class Optimizer:
         """First state of dense parameters."""
         return _start(self.dense, 0.0, 0.0)
 
+    @property
+    def row_wise(self):
+        """Whether rows keep state for the linear weight and for the whole embedding, not for each weight."""
+        return self.config.name == "rowwise_adagrad"
+
     def state_numbers(self, weights):
         """State numbers of the part of a row that has so many weights: the linear weight, or the embedding."""
-        if self.config.name == "rowwise_adagrad":
+        if self.row_wise:
             return min(weights, 1)
         return self.state_start.planes * weights
 

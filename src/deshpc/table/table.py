@@ -8,7 +8,7 @@ import numpy as np
 
 from deshpc.backend.record import RecordLayout, cache_lines
 from deshpc.hashing.partition import owners
-from deshpc.table.columns import own_places
+from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
 from deshpc.table.routed import WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
@@ -18,6 +18,7 @@ from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
+    table : the Table whose rows they are, or stand for
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
     addresses (distinct) int64, fields (distinct) uint16 or None: of the rows, where operators ask for them, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows
     travel, an occurrence is a requested key, and there are no offsets.
@@ -26,6 +27,7 @@ class ShardRows:
     scratch : reusable arrays of whoever works on this shard
     """
 
+    table: "Table"
     offsets: np.ndarray | None
     local: np.ndarray
     values: np.ndarray | None
@@ -44,34 +46,41 @@ class Table:
 
     def __init__(
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
-        own_terms=True, by_field=False, columns=None,
+        own_terms=True, by_field=False, columns=None, shards=None,
     ):  # fmt: skip
         """precision : type of weights and state;  compute : of arithmetic;  sums : of sums, if not as compute
 
         own_terms : an embedding's gradient has the term - v sum g x^2;  by_field : operators ask for the rows' fields
-        columns : (begin, end) of the embedding's columns that this rank holds, None for all;  the first rank's rows have w
+        columns : (begin, end) of the embedding's columns that this rank's rows have, None for all;  with column 0 goes w
+        shards : range of those of the rank's shards that are this table's, None for all
         """
-        self._backend, self._group, self._partition, self.optimizer = backend, group, partition, optimizer
+        self._backend, self._group, self.partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
         self.whole_layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
         self._own_places, self._has_first_column, first_column = None, columns is None or columns[0] == 0, 0
         if columns is not None:
-            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns)
+            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
             first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
         self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
         self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
         self._own_terms, self.by_field = own_terms, by_field
         self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
-        self._shards = [Shard(backend, self.layout, self._start) for _ in range(partition.shards)]
+        self._numbers = range(partition.shards) if shards is None else shards
+        self._shards = [Shard(backend, self.layout, self._start) for _ in self._numbers]
         self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
+
+    @property
+    def of_shards(self):
+        """[the Table] of each of the rank's shards."""
+        return [self] * len(self._shards)
 
     @property
     def whole_rows(self):
         """What says how whole rows are put together: {"split", "scalars", "dim", "planes"}; planes : numbers of state a weight."""
         layout = self.whole_layout
         return {
-            "split": self._partition.split, "scalars": layout.scalars, "dim": layout.dim,
+            "split": self.partition.split, "scalars": layout.scalars, "dim": layout.dim,
             "planes": self.optimizer.state_start.planes,
         }  # fmt: skip
 
@@ -119,7 +128,7 @@ class Table:
 
         Rows spread over owners as evenly as hashes do; a table that gets more of them grows all the same.
         """
-        mean = rows / self._partition.owners
+        mean = rows / (self.partition.ranks * len(self._shards))
         self._backend.each(lambda shard: shard.reserve(math.ceil(mean + 4 * math.sqrt(mean))), [(s,) for s in self._shards])
 
     def clear(self):
@@ -143,32 +152,32 @@ class Table:
         return list(self._in_key_order(parts))
 
     def _in_key_order(self, of_shards):
-        if self._partition.split == "field":
+        if self.partition.split == "field":
             return merged(of_shards)
         return (block for blocks in of_shards for block in blocks)
 
     @property
     def key_range(self):
         """(first, last) key that this rank may own."""
-        return self._partition.key_range(self._group.rank)
+        return self.partition.key_range(self._group.rank)
 
     def load(self, rows):
         """Take from `rows` (any keys, `Rows`) those that this rank owns; returns how many, where it holds their first column.
 
         Not collective.
         """
-        owner, numbers = owners(self._partition, rows.keys, rows.fields), rows.numbers
+        owner, numbers = owners(self.partition, rows.keys, rows.fields), rows.numbers
         if self._own_places is not None:
             numbers = numbers[:, self._own_places]
-        first, taken = self._group.rank * self._partition.shards, 0
-        for s, shard in enumerate(self._shards):
+        first, taken = self._group.rank * self.partition.shards, 0
+        for s, shard in zip(self._numbers, self._shards, strict=True):
             mine = owner == first + s
             shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], numbers[mine]))
             taken += int(mine.sum())
         return taken if self._has_first_column else 0
 
     def _lookup(self, s, routed, insert):
-        owned, shard, step = routed.shards[s], self._shards[s], routed.step if insert else None
+        owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None
         if isinstance(owned, WholeBatch):
             found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
             local, weighted = found.local, values is not None
@@ -185,7 +194,11 @@ class Table:
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
         sums = self.zero_sums(scratch, found.distinct, weighted)
-        return ShardRows(offsets, local, values, found.addresses, fields, offsets is not None, grouping, scratch, *sums)
+        return ShardRows(self, offsets, local, values, found.addresses, fields, offsets is not None, grouping, scratch, *sums)
+
+    def widened(self, rows):
+        """`Rows` of this table as whole rows, with 0 in the columns that they do not have."""
+        return rows if self._own_places is None else widened(rows, self._own_places, self.whole_layout.numbers)
 
     def zero_sums(self, buffers, rows, weighted):
         """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""

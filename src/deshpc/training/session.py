@@ -14,7 +14,7 @@ from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import LaunchError
 from deshpc.jit import cache_directory
-from deshpc.model.build import build_model, open_partition
+from deshpc.model.build import build_model
 from deshpc.model.combinations import exchange_name
 from deshpc.ops.exchange import EXCHANGES
 from deshpc.table.routing import routings
@@ -77,7 +77,7 @@ class Session:
         self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend, self.input))
         self.model = build_model(
             self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
-            several_nodes=self.node.size < self.group.size,
+            several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input),
         )  # fmt: skip
         if self.config.model.expected_rows:
             self.model.table.reserve(self.config.model.expected_rows)
@@ -115,6 +115,11 @@ class Session:
             self.group.agree(LaunchError(f"ranks {odd} were started with another configuration than rank 0"))
 
 
+def _field_names(source):
+    """Names of the fields of an input that become keys."""
+    return [field.name for field in source.schema.key_fields]
+
+
 def warm_up(config, sample, backend, source):
     """Run tiny steps and evaluations on this rank alone, by whole batches and by the run's routing, and read rows out and in, so
     that every kernel is compiled."""
@@ -125,9 +130,9 @@ def warm_up(config, sample, backend, source):
         return
     group = Group(MPI.COMM_SELF)
     group.door = open_door(backend)
-    model = build_model(config, backend, group, source.n_fields, source.n_dense, total_steps=1)
+    model = build_model(config, backend, group, source.n_fields, source.n_dense, 1, field_names=_field_names(source))
     model.exchange = EXCHANGES[exchange_name(config)](backend, group, model.operators)
-    few, partition = sample.head(rows), open_partition(config.train.split, group, backend.threads, source.n_fields)
+    few, partition = sample.head(rows), model.table.partition
     for kind in routings(model.exchange)[: 1 + (config.train.routing == "routed")]:
         model.routing = kind(backend, group, partition, source.n_fields, model.exchange)
         for shuffle in (True, False):

@@ -18,6 +18,7 @@ class Setting(NamedTuple):
     share : `Share` of this rank, where owners compute partials of their own; None where embeddings come pooled to the tower
     model, seed, compute : ModelConfig; of the run; type of arithmetic
     n_fields F, n_dense, dim k : of the data and the embeddings
+    field_dims : (F) dimension of every field's embeddings, where fields have their own
     """
 
     backend: object
@@ -29,6 +30,7 @@ class Setting(NamedTuple):
     n_dense: int
     dim: int
     share: object = None
+    field_dims: tuple | None = None
 
     @property
     def inputs(self):
@@ -38,7 +40,7 @@ class Setting(NamedTuple):
     @property
     def pooled(self):
         """Numbers of all pooled embeddings: x_0's dense features begin behind them."""
-        return self.n_fields * self.dim
+        return sum(self.field_dims) if self.field_dims else self.n_fields * self.dim
 
     @property
     def factor_bound(self):

@@ -11,7 +11,7 @@ from deshpc.nn.mlp import MLP
 
 
 class DCN(Definition):
-    pushed_down = ("key", "field", "column")
+    field_dims, pushed_down = True, ("key", "field", "column")
 
     def __init__(self, setting):
         backend, values, self.share = setting.backend, setting.values, setting.share

@@ -15,7 +15,7 @@ from deshpc.nn.mlp import MLP
 
 
 class DCNv2(Definition):
-    pushed_down, owners_take_dense = ("field", "column"), True
+    pushed_down, owners_take_dense, field_dims = ("field", "column"), True, True
 
     def __init__(self, setting):
         backend, values, model, self.share = setting.backend, setting.values, setting.model, setting.share

@@ -7,6 +7,7 @@ class Definition:
     operator : "pool" (every field's embeddings added up) or "bi_interaction" (sums over all fields, `ops.bi_interaction`)
     linear   : the state's first column has the linear terms sum w x of the rows
     squares  : it has FM's own terms - 1/2 sum |v|^2 x^2
+    field_dims : fields may have embeddings of different dimensions, since `logit` takes `inputs.x0` as a whole
 
     __init__(setting) makes the layers, which declare their parameters.  logit(tape, inputs), a generator, applies them to the
     `Inputs` of a block of samples and returns the Node of the logits (n); layers that may span the batch are applied by
@@ -23,7 +24,7 @@ class Definition:
     local_rows : (name, rows) of one of them whose first rows each belong to one owner under "field" and "column", or None
     """
 
-    operator, linear, squares = "pool", False, False
+    operator, linear, squares, field_dims = "pool", False, False, False
     share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
     owners_take_dense = False  # whether `partial` uses the dense features

@@ -7,7 +7,7 @@ from deshpc.nn.mlp import MLP
 
 
 class WideDeep(Definition):
-    linear, pushed_down = True, ("key", "field", "column")
+    linear, field_dims, pushed_down = True, True, ("key", "field", "column")
 
     def __init__(self, setting):
         backend, values, self.share = setting.backend, setting.values, setting.share

@@ -1,6 +1,6 @@
 """A network above pooled embeddings, and what they and their pairs add: Wide & Deep, DeepFM, NFM.
 
-E (n, F k) holds the sums E_f = sum v x of all fields side by side;  x_0 = [E, dense].
+E (n, F k), or of as many columns as the fields' dimensions add up to, holds the sums E_f = sum v x of all fields side by side;  x_0 = [E, dense].
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ class Deep:
 
     def pool(self, rows):
         """{"E": (n, F k)} of SampleRows."""
-        return {"E": rows.field_sums(rows.scaled, self._top.n_fields)}
+        return {"E": rows.field_sums(rows.scaled, self._top.field_dims)}
 
     def _wide(self, c, dense):
         """(n): bias + c + w_d . dense."""

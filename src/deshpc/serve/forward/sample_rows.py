@@ -42,12 +42,15 @@ class SampleRows:
         """(n, ...): terms (nnz, ...) added up over each sample."""
         return _sums(terms, self.offsets)
 
-    def field_sums(self, terms, n_fields):
-        """(n, n_fields width): terms (nnz, width) added up over each field of each sample, fields side by side."""
-        samples = len(self.offsets) - 1
+    def field_sums(self, terms, dims):
+        """(n, sum of dims): terms (nnz, k) added up over each field of each sample, the first dims[f] columns of each side by side."""
+        samples, n_fields, width = len(self.offsets) - 1, len(dims), terms.shape[1]
         places = np.repeat(np.arange(samples) * n_fields, np.diff(self.offsets)) + self.fields
         sums = _sums(terms, np.searchsorted(places, np.arange(samples * n_fields + 1)))
-        return sums.reshape(samples, n_fields * terms.shape[1])
+        sums = sums.reshape(samples, n_fields * width)
+        if all(dim == width for dim in dims):
+            return sums
+        return sums[:, np.concatenate([f * width + np.arange(dim) for f, dim in enumerate(dims)])]
 
 
 def _sums(terms, offsets):

@@ -30,8 +30,8 @@ def deep(graph, top, x):
 
 
 def inputs(graph, top):
-    """(E (n, F k), dense (n, n_dense)), None where there are no fields or no dense features; joined they are x_0."""
-    E = graph.input("E", top.n_fields * top.dim) if top.n_fields else None
+    """(E (n, sum of the fields' k), dense (n, n_dense)), None where there are no fields or no dense features; joined they are x_0."""
+    E = graph.input("E", sum(top.field_dims)) if top.n_fields else None
     dense = graph.input("dense", top.n_dense) if top.n_dense else None
     return E, dense
 

@@ -1,0 +1,28 @@
+"""Pooled embeddings of fields whose rows are in several tables: one `Pool` for each, whose states are columns of one array.
+
+partial  [c | E_1 .. E_F], E_f of as many numbers as field f's embeddings have
+"""
+
+
+class PoolSet:
+    """The operator; every Pool has the columns of its own table's fields, and -1 for the others."""
+
+    name, by_field = "pool", True
+
+    def __init__(self, backend, pools, width):
+        """pools : {Table: Pool};  width : numbers of a sample's state"""
+        self._backend, self._pools, self.width = backend, pools, width
+        self.first = next(iter(pools.values())).first
+
+    def begin(self, table, shards, repeats):
+        """No row is worth a product of its own."""
+
+    def partial(self, table, shards, state, scale, begin, end):
+        """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
+        self._backend.pool.clear(state, self.width, begin, end)
+        for shard in shards:
+            self._pools[shard.table].add(shard.table, shard, state, scale, begin, end)
+
+    def partial_adjoint(self, table, shard, state, scale):
+        """Add the gradients of one shard's rows to its sums; state : gradient of the states."""
+        self._pools[shard.table].partial_adjoint(shard.table, shard, state, scale)
