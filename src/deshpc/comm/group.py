@@ -226,6 +226,23 @@ class Group:
 
         return _started(request, room).then(finish)
 
+    def gather_bytes(self, own, counts, whole, traffic):
+        """All-gather the ranks' messages, counts (N) int64 bytes each, one after another into `whole`; Handle of it.
+
+        own, whole : uint8.  Sent: (N - 1) times the own message.  Collective.
+        """
+        self.ledger.add(traffic, (self.size - 1) * own.nbytes)
+        begins, most = _displacements(counts), int(counts.max())
+        if self._slots is None or most < _SHARED_FROM:
+            return _started(self.comm.Iallgatherv(own, [whole, (counts, begins)]), whole)
+
+        def collect(parts):
+            for part, begin, count in zip(parts, begins, counts, strict=True):
+                whole[begin : begin + count] = part[:count]
+            return whole
+
+        return self._put(own, most, collect)
+
     def sum(self, numbers, traffic=_CONTROL):
         """Sums over ranks, in rank order, of a few float64 or int64 numbers, as an array.  Collective."""
         return self.gather_numbers(numbers, traffic).wait().sum(axis=0)

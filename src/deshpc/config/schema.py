@@ -93,10 +93,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelFieldConfig:
-    """What one field's embeddings have of their own, `[[model.fields]]`."""
+    """What one field has of its own, `[[model.fields]]`."""
 
     name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
     dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0)
+    replicated: bool = option(
+        False,
+        "deep models: every rank has all rows of this field: none of its keys or embeddings travels, only its rows' gradients do, "
+        "to all ranks; for fields of few keys",
+    )
 
 
 @dataclass(frozen=True)

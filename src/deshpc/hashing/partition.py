@@ -74,11 +74,17 @@ class FieldPartition(NamedTuple):
     owner_of_field: np.ndarray
 
     @classmethod
-    def of(cls, ranks, shards, n_fields):
-        """Neighbouring fields to each owner, as many of them as to any other, or one more or less."""
-        owners = ranks * shards
-        edges = n_fields * np.arange(owners + 1) // owners
-        return cls(ranks, shards, np.repeat(np.arange(owners), np.diff(edges)).astype(np.int64))
+    def of(cls, ranks, shards, n_fields, replicated=None):
+        """Neighbouring fields to each owner, as many of them as to any other, or one more or less.
+
+        replicated (F) bool : fields that nobody owns; they are not counted, and named with those after them
+        """
+        owners, divided = ranks * shards, np.ones(n_fields, bool) if replicated is None else ~replicated
+        edges = int(divided.sum()) * np.arange(owners + 1) // owners
+        owner = np.repeat(np.arange(owners), np.diff(edges)).astype(np.int64)
+        if not divided.all():
+            owner = np.append(owner, owner[-1:] if len(owner) else 0)[np.cumsum(divided) - divided]
+        return cls(ranks, shards, owner)
 
     @property
     def split(self):

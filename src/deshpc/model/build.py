@@ -24,7 +24,9 @@ from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.ops.pool import Pool
 from deshpc.ops.pool_set import PoolSet
+from deshpc.ops.replicated import Replicated, state_places
 from deshpc.table.optimizer import open_optimizer
+from deshpc.table.replicated import PartlyReplicated, ReplicatedTable
 from deshpc.table.routing import open_routing
 from deshpc.table.table import Table
 from deshpc.table.table_set import TableSet
@@ -41,10 +43,11 @@ def build_model(config, backend, group, n_fields, n_dense, total_steps=None, sev
     require_valid(config, backend)
     dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
-    partition = open_partition(train.split, group, backend.threads, n_fields, tables)
+    replicated = replicated_fields(config.model, field_names)
+    partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated)
     optimizer = open_optimizer(config.optimizer, total_steps)
     if is_deep(config):
-        parts = _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables)
+        parts = _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables, replicated)
     else:
         parts = _sum_model(config, backend, group, partition, optimizer, n_dense)
     exchange = exchange_kind(config, group.size)(backend, group, parts.operators)
@@ -52,17 +55,18 @@ def build_model(config, backend, group, n_fields, n_dense, total_steps=None, sev
     overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
     return Model(
         config.model.name, backend, group, routing, exchange, parts.operators.table, parts.operators, parts.parameters, parts.top, parts.dense_sums,
-        overlaps,
+        overlaps, parts.replicated,
     )  # fmt: skip
 
 
 class Parts(NamedTuple):
-    """operators : what an exchange moves the partials of;  top : `SumTop` or `Tower`"""
+    """operators : what an exchange moves the partials of;  top : `SumTop` or `Tower`;  replicated : `Replicated`, if there is one"""
 
     operators: object
     parameters: Parameters
     top: object
     dense_sums: DenseSums
+    replicated: Replicated | None = None
 
 
 class TableFields(NamedTuple):
@@ -86,6 +90,15 @@ class TableFields(NamedTuple):
         return np.cumsum(self.field_dims) - self.field_dims
 
 
+def replicated_fields(model, names):
+    """(F) bool, whether every rank has all rows of a field, by a ModelConfig; None where that is true of none.
+
+    names : (F), of the fields
+    """
+    chosen = {one.name for one in model.fields if one.replicated}
+    return np.array([name in chosen for name in names]) if chosen else None
+
+
 class Types(NamedTuple):
     """precision : of rows;  compute : of arithmetic;  sums : in which partials and gradients of rows are added up"""
 
@@ -100,12 +113,15 @@ class Types(NamedTuple):
         return cls(train.precision, "float64" if sums == "int64" else sums, sums)
 
 
-def open_partition(split, group, threads, n_fields, tables=None):
-    """The partition of a split of `train.split`.  tables : TableFields, where there are several"""
+def open_partition(split, group, threads, n_fields, tables=None, replicated=None):
+    """The partition of a split of `train.split`.
+
+    tables : TableFields, where there are several;  replicated (F) bool : fields that nobody owns, where there are some
+    """
     if tables:
         return TablePartition.of(group.size, threads, tables.of_field)
     if split == "field":
-        return FieldPartition.of(group.size, threads, n_fields)
+        return FieldPartition.of(group.size, threads, n_fields, replicated)
     if split == "column":
         return ColumnPartition(group.size, threads, group.rank)
     return KeyPartition(group.size, threads)
@@ -132,8 +148,8 @@ def _sum_model(config, backend, group, partition, optimizer, n_dense):
     )
 
 
-def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables):
-    """The Parts of a model with a tower."""
+def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables, replicated):
+    """The Parts of a model with a tower.  tables, replicated : see `open_partition`"""
     model, train, types = config.model, config.train, Types.of(config.train)
     pushed_down, split = is_pushed_down(config), train.split
     of_model, values = definition_class(model.name), FirstValues(train.seed)
@@ -144,15 +160,21 @@ def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense,
     definition = of_model(setting)
 
     def open_table(operator, dim, columns=None, shards=None):
-        return Table(
-            backend, group, partition, int(of_model.linear), dim, train.precision, types.compute, optimizer,
-            train.seed, model.init_std, types.sums, operator.own_terms, operator.by_field, columns, shards,
+        arguments = (
+            int(of_model.linear), dim, train.precision, types.compute, optimizer, train.seed, model.init_std, types.sums,
+            operator.own_terms, operator.by_field, columns, shards,
         )  # fmt: skip
+        if replicated is None:
+            return Table(backend, group, partition, *arguments)
+        return PartlyReplicated(ReplicatedTable(backend, *arguments), replicated, backend, group, partition, *arguments)
+
+    # where partials travel, those of replicated fields have no columns
+    travelling = np.ones(n_fields, bool) if replicated is None or exchange_name(config) == "rows" else ~replicated
 
     if tables:
         table, operator = _pooling_of_tables(of_model, backend, types, tables, open_table)
     else:
-        operator = _pooling(of_model, backend, group, types, partition, split, share, n_fields, model.dim, exchange_name(config))
+        operator = _pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
         table = open_table(operator, model.dim, share.columns if split == "column" else None)
     by_block, whole_top = types.sums == "int64", exchange_kind(config, group.size).whole_top
     slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples))
@@ -178,30 +200,38 @@ def _deep_model(config, backend, group, partition, optimizer, n_fields, n_dense,
         width, first = operator.first + setting.pooled, operator.first
         if of_model.operator == "bi_interaction":
             width = operator.width
-        operators = BySamples(backend, table, operator, n_dense, bool(definition.first_layers) and not by_block)
+        room = n_dense if travelling.all() else 0  # whole states are made afterwards
+        repeats = bool(definition.first_layers) and not by_block and replicated is None
+        operators = BySamples(backend, table, operator, room, repeats)
     tower = Tower(
         backend, group, whole_top, definition, operators, parameters, slots, types.compute, width, first, n_dense, by_block
     )
-    return Parts(operators, parameters, tower, dense_sums)
+    if replicated is None:
+        return Parts(operators, parameters, tower, dense_sums)
+    columns = model.dim * np.arange(n_fields, dtype=np.int64)
+    pool = Pool(backend, types.compute, table.lanes, model.dim, columns, of_model.linear, of_model.squares)
+    places = None if travelling.all() else state_places(replicated, first, model.dim)
+    beside = Replicated(backend, group, table.replicated, pool, replicated, places, n_dense)
+    return Parts(operators, parameters, tower, dense_sums, beside)
 
 
-def _pooling(of_model, backend, group, types, partition, split, share, n_fields, dim, exchange):
-    """The operator that gives a tower, or the owners' part of one, its embeddings."""
+def _pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange):
+    """The operator that gives a tower, or the owners' part of one, its embeddings.  travelling (F) bool : fields of its states."""
     if of_model.operator == "bi_interaction":
         return BiInteraction(backend, types.compute, backend.lanes(dim, *types), dim)
     own_dim = share.dim if share else dim
-    lanes, columns = backend.lanes(own_dim, *types), own_dim * np.arange(n_fields, dtype=np.int64)
+    lanes, columns = backend.lanes(own_dim, *types), _own_columns(travelling, own_dim, 0, len(travelling))
     if of_model.operator == "sum":
         columns[:] = 0
     linear, first, of_rank = of_model.linear, None, None
     if split == "column":
         linear, first = linear and group.rank == 0, of_model.linear or of_model.squares
     elif share and split == "field":
-        columns = _own_columns(n_fields, dim, share.fields)
+        columns = _own_columns(travelling, dim, *share.fields)
     elif exchange == "pooled":
         fields = [partition.fields_of(rank) for rank in range(group.size)]
-        columns = _own_columns(n_fields, dim, fields[group.rank])
-        of_rank = [(begin * dim, end * dim) for begin, end in fields]
+        columns, before = _own_columns(travelling, dim, *fields[group.rank]), np.append(0, np.cumsum(travelling)).tolist()
+        of_rank = [(before[begin] * dim, before[end] * dim) for begin, end in fields]
     return Pool(backend, types.compute, lanes, own_dim, columns, linear, of_model.squares, first, of_rank)
 
 
@@ -218,8 +248,8 @@ def _pooling_of_tables(of_model, backend, types, tables, open_table):
     return table, PoolSet(backend, pools, next(iter(pools.values())).first + sum(tables.field_dims))
 
 
-def _own_columns(n_fields, dim, fields):
-    """(F) int64: where E_f begins if only the fields first .. end are there, side by side; -1 for the others."""
-    columns = np.full(n_fields, -1, np.int64)
-    columns[slice(*fields)] = dim * np.arange(fields[1] - fields[0])
+def _own_columns(travelling, dim, first, end):
+    """(F) int64: where E_f begins if only the fields first .. end that travel are there, side by side; -1 for the others."""
+    columns, own = np.full(len(travelling), -1, np.int64), first + np.flatnonzero(travelling[first:end])
+    columns[own] = dim * np.arange(len(own))
     return columns

@@ -15,6 +15,10 @@ embeddings as one vector.
 
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
 (train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
+
+Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
+Under allreduce they need broadcast routing, since every rank pools them for all samples; they do not go with fixed point,
+nor with dimensions of their own.
 """
 
 from deshpc.config.field_dims import has_field_dims
@@ -34,6 +38,11 @@ def is_deep(config):
 def is_pushed_down(config):
     """Whether owners compute a part of the tower."""
     return config.train.split == "column" or config.model.first_layer == "pushed_down"
+
+
+def replicates(config):
+    """Whether rows of some fields are on all ranks."""
+    return any(field.replicated for field in config.model.fields)
 
 
 def exchange_name(config):
@@ -67,6 +76,8 @@ def require_valid(config, backend):
         _require_column(config, name)
     if has_field_dims(model):
         _require_field_dims(config)
+    if replicates(config):
+        _require_replicated(config, name, exchange)
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -146,4 +157,28 @@ def _require_column(config, name):
         raise ConfigError(
             "model.normalisation = 'batch' with model.name = 'dlrm' does not go with train.split = 'column', where the bottom "
             "network runs at owners and at home"
+        )
+
+
+def _require_replicated(config, name, exchange):
+    train = config.train
+    if name in SUMS:
+        raise ConfigError(
+            f"model.fields: replicated fields are pooled beside those that travel; model.name = {name!r} adds up all fields in one sum: "
+            "choose a model that takes embeddings field by field"
+        )
+    if is_pushed_down(config):
+        what = "train.split = 'column'" if train.split == "column" else "model.first_layer = 'pushed_down'"
+        raise ConfigError(
+            f"model.fields: replicated fields do not go with {what}, where owners compute a part of the model; "
+            "choose train.split = 'key' and model.first_layer = 'pooled'"
+        )
+    if has_field_dims(config.model):
+        raise ConfigError("model.fields: replicated fields do not go with embedding dimensions of single fields yet")
+    if train.accumulate == "int64":
+        raise ConfigError("model.fields: replicated fields do not go with train.accumulate = 'int64'")
+    if exchange == "allreduce" and train.routing != "broadcast":
+        raise ConfigError(
+            "model.fields: replicated fields with train.exchange = 'allreduce' need train.routing = 'broadcast': every rank works on "
+            "all samples, and their keys do not travel; choose another exchange, or train.routing = 'broadcast'"
         )

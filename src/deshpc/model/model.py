@@ -19,11 +19,13 @@ class Prepared:
     """A batch whose keys are at their owners and whose rows are found: all that may be done before the rows are read.
 
     shards : ShardRows of this rank's shards;  train : unseen keys have been inserted
+    replicated : ShardRows of replicated fields, of the samples of this rank's top, where there are such fields
     """
 
     routed: RoutedBatch
     shards: list[ShardRows]
     train: bool
+    replicated: list[ShardRows] | None = None
 
     @property
     def direction(self):
@@ -38,6 +40,7 @@ class Forward:
     state (n, s), logit (n), gradient (n) : of the samples that this rank's top works on; gradient is that of the loss
     by the logits;  loss, dense : Handles of the batch's summed loss, and of the dense gradients' sums
     gradient_scale : of fixed-point sums of gradients
+    replicated : ShardRows of replicated fields with the sums over all ranks
     """
 
     prepared: Prepared
@@ -49,6 +52,7 @@ class Forward:
     loss: Handle | None = None
     dense: Handle | None = None
     gradient_scale: float = 1.0
+    replicated: list[ShardRows] | None = None
 
     @property
     def routed(self):
@@ -65,15 +69,16 @@ class Model:
     The states of all operators lie side by side in one array (B, s), so that a step makes one aggregating
     collective however many operators there are.
 
+    replicated : `ops.replicated.Replicated`, where every rank has the rows of some fields
     overlaps : whether the next batch is prepared while the partials of a batch travel.  That hides the time on a network.  Inside
     a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
     """
 
-    def __init__(self, name, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False):
+    def __init__(self, name, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False, replicated=None):
         self.name = name
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
         self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps
-        self.dense_sums = dense_sums
+        self.dense_sums, self.replicated = dense_sums, replicated
         self.zero = table.zero
         self.enter = _nowhere
         self.scores = Scores(backend)
@@ -92,12 +97,17 @@ class Model:
         read as zeros.  poke : called between pieces of work.  Valid until the call after the next one.  Collective.
         """
         self.enter("route")
-        routed = self.routing.route(batch.on(self.backend), "forward" if train else "eval")
+        batch, replicated = batch.on(self.backend), None
+        if self.replicated:
+            batch, replicated = self.replicated.split(batch, self.routing.reads_whole_batch, self.exchange.whole_top)
+        routed = self.routing.route(batch, "forward" if train else "eval")
         poke()
         self.enter("look up")
         shards = self.table.lookup(routed, insert=train)
+        if self.replicated:
+            replicated = self.replicated.table.lookup(replicated, insert=train)
         poke()
-        return Prepared(routed, shards, train)
+        return Prepared(routed, shards, train, replicated)
 
     def begin(self, prepared):
         """Compute partials and start their exchange; returns a Forward.  Collective."""
@@ -110,6 +120,8 @@ class Model:
         self.enter("exchange")
         forward.state, forward.partial_shards = forward.travelling.wait()
         self.enter("finish")
+        if self.replicated:
+            forward.state = self.replicated.add(forward.state, forward.prepared.replicated)
         if self._fixed:
             value = self._scratch.array("value", forward.state.shape, np.float64)
             self.backend.update.set_numbers(forward.state, 1.0 / PARTIAL_SCALE, value)
@@ -154,7 +166,14 @@ class Model:
             forward.gradient_scale = self._agree_scale(forward)
         if not self.operators.own_parameters:  # what the top has to add up travels meanwhile
             forward.dense = self.dense_sums.start()
+        if self.replicated:
+            travelling = self.replicated.backward(
+                forward.prepared.replicated, forward.state, self.exchange.whole_top, forward.routed.step
+            )
+            forward.state = self.replicated.sharded(forward.state)
         self.exchange.backward(forward.prepared, forward.partial_shards, forward.state, forward.gradient_scale)
+        if self.replicated:
+            forward.replicated = travelling.wait()
         if self.operators.own_parameters:
             forward.dense = self.dense_sums.start()
 
@@ -165,6 +184,8 @@ class Model:
         self.parameters.set_gradient(forward.dense.wait(), inverse_scale)
         clip = self._clip(forward, inverse_scale)
         self.table.update(forward.shards, step, clip, inverse_scale)
+        if self.replicated:
+            self.replicated.table.update(forward.replicated, step, clip, inverse_scale)
         self.parameters.update(step, clip)
 
     def _top_samples(self, forward):
@@ -183,6 +204,8 @@ class Model:
             of_rows = self._fixed.sum(norms)
         else:
             of_rows = float(self.group.sum(norms.sum(), Traffic("batch", "control", "backward"))[0])
+        if self.replicated:  # once, not once a rank
+            of_rows += self.replicated.square_norm(forward.replicated, inverse_scale)
         return self.table.optimizer.clip(of_rows + self.dense_sums.square_norm())
 
     def _agree_scale(self, forward):

@@ -30,7 +30,7 @@ class Pool:
         # an unseen key of any field reads as zeros of field 0, which may be added anywhere
         self._by_field = self._columns = np.maximum(columns, 0) + self.first
         self._scratch = backend.buffers()
-        self.width = self.first + (int(columns.max(initial=-dim)) + dim)
+        self.width = self.first + int(columns[columns >= 0].max(initial=-dim)) + dim
         self._of_rank = of_rank
 
     def places_of_ranks(self):

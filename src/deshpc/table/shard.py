@@ -101,13 +101,13 @@ class Shard:
         """Bytes of records (rows in use) and index."""
         return int(self._counters[self._table.NEXT]) * self.layout.record_bytes + self._buckets.nbytes
 
-    def look_up(self, keys, fields, step=None):
+    def look_up(self, keys, fields, step=None, buffers=None):
         """Look up keys (n) uint64 of fields (n) uint16; unseen ones are inserted at `step`.  Returns a Lookup.
 
         step : None inserts nothing; unseen keys get a record of zeros
-        Valid until the call after the next one.
+        Valid until the call after the next one, or as long as the caller's `buffers`.
         """
-        return self._probe(self._kernels.look_up_listed, (keys, fields), next(self._sets), len(keys), step)
+        return self._probe(self._kernels.look_up_listed, (keys, fields), buffers or next(self._sets), len(keys), step)
 
     def look_up_own(self, batch, partition, owner, step=None):
         """Look up those keys of a `Batch` that `owner` owns, as `look_up`.

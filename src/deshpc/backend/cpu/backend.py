@@ -15,6 +15,7 @@ from deshpc.backend.cpu import (
     repeated,
     routing,
     rows,
+    selection,
     table,
     update,
 )
@@ -30,7 +31,7 @@ class CpuBackend:
 
     name, device = "cpu", None
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
-    loss, pool, repeated, routing, rows, table, update = loss, pool, repeated, routing, rows, table, update
+    loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
 

@@ -1,0 +1,155 @@
+"""Fields whose rows every rank has: pooled at the samples of its top, from its own copy of the rows.
+
+Forward: nothing travels; E_f of replicated fields, and their rows' terms of the first column, are added to what the exchange of
+the other fields has given.  Backward: a rank adds up the gradients of its samples' rows; where the top works on its own share,
+the sums of all ranks are all-gathered, and every rank adds them up in rank order and makes the same update of every row.
+
+        rank 0 (samples s0)    rank 1 (samples s1)           rank 0 and rank 1
+        da da' db              db' dc                   ->   da + da', db + db', dc: rows that a rank lacks are inserted
+
+Sent by a rank in a step: (N - 1) times 10 bytes a row and its sums, of the distinct rows of its share.
+"""
+
+import numpy as np
+
+from deshpc.comm.group import done, slice_of
+from deshpc.comm.ledger import Traffic
+from deshpc.nn.parts import shares
+from deshpc.table.selection import FieldSelection
+
+TRAFFIC = Traffic("pool", "replicated", "backward")
+_KEY, _FIELD, _ALIGNED = 8, 2, 8  # bytes
+
+
+class Replicated:
+    """The stages of a step that replicated fields add to those of a `Model`.
+
+    table : ReplicatedTable;  pool : Pool of states in which all fields have their columns
+    places : columns of a whole state, see `state_places`, None where partials do not travel: then states have them already
+    room : columns behind the states that the tower wants in the same array
+    """
+
+    def __init__(self, backend, group, table, pool, fields, places, room):
+        self._backend, self._group, self.table, self._pool = backend, group, table, pool
+        self._places, self._room, self._scratch = places, room, backend.buffers()
+        self._sharded, self._replicated = FieldSelection(backend, ~fields), FieldSelection(backend, fields)
+        self._threads = [backend.buffers() for _ in range(backend.threads)]
+
+    def split(self, batch, reads_whole_batch, whole_top):
+        """(Batch of the sharded fields, to be routed; Batch of the replicated ones, of the samples of this rank's top)."""
+        own = batch
+        if reads_whole_batch and not whole_top:
+            own = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
+        return self._sharded.of(batch), self._replicated.of(own)
+
+    def add(self, state, rows):
+        """Whole states (n, >= s), from those of the sharded fields and the ShardRows `rows`; valid until the next call."""
+        whole, n = state, len(state)
+        if self._places is not None:
+            whole = self._scratch.array("state", (n, self._pool.width + self._room), state.dtype)
+
+        def work(begin, end):
+            for first, last, place in self._places or ():
+                whole[begin:end, first:last] = 0 if place is None else state[begin:end, place : place + last - first]
+            for shard in rows:
+                self._pool.add(self.table, shard, whole, 1.0, begin, end)
+
+        self._backend.each(work, shares(n, self._backend.threads))
+        return whole
+
+    def sharded(self, gradient):
+        """Of the gradient (n, s) of whole states the columns of sharded fields, side by side."""
+        if self._places is None:
+            return gradient
+        held = [(first, last, place) for first, last, place in self._places if place is not None]
+        part = self._scratch.array("gradient", (len(gradient), sum(last - first for first, last, _ in held)), gradient.dtype)
+        for first, last, place in held:
+            part[:, place : place + last - first] = gradient[:, first:last]
+        return part
+
+    def backward(self, rows, gradient, whole_top, step):
+        """Handle of the ShardRows with complete sums, from the gradient (n, s) of whole states.  Collective, unless whole_top."""
+        self._backend.each(
+            lambda shard: self._pool.partial_adjoint(self.table, shard, gradient, 1.0), [(shard,) for shard in rows]
+        )
+        return done(rows) if whole_top else self._gathered(rows, step)
+
+    def square_norm(self, rows, inverse_scale):
+        """Squared norm of the gradient of replicated rows, whose sums are complete: the same bits on all ranks."""
+        norms = np.concatenate(self.table.square_norms(rows, inverse_scale))
+        norms.sort()
+        return float(norms.sum())
+
+    def _gathered(self, rows, step):
+        """Start the all-gather of keys, fields and sums of all ranks; a Handle of their ShardRows."""
+        layout, kernels = self.table.layout, self._backend.rows
+        numbers = layout.weights + (rows[0].self_sums is not None)
+        size, weighted = numbers * self.table.sums_type.itemsize, rows[0].values is not None
+        counts = self._group.gather_numbers([len(shard.addresses) for shard in rows], TRAFFIC).wait()
+        lengths = np.array([_message_bytes(int(n), size) for n in counts.sum(axis=1)])
+        edges = np.concatenate([np.zeros((len(counts), 1), np.int64), counts.cumsum(axis=1)], axis=1)
+        rank, begins = self._group.rank, np.cumsum(lengths) - lengths
+        message = self._scratch.array("message", int(lengths[rank]), np.uint8)
+        keys, fields = _sections(message, int(edges[rank, -1]), size)
+
+        def write(s, shard):
+            first, last = edges[rank, s : s + 2]
+            self._backend.selection.row_keys(shard.addresses, keys[first:last])
+            fields[first:last] = shard.fields
+            begin = np.array([_KEY * edges[rank, -1] + size * first])
+            targets = self._addresses("targets", s, message, begin, counts[rank, s : s + 1], size)
+            kernels.send_gradients(layout.dim, shard.scalar_sums, shard.vector_sums, shard.self_sums, True, targets)
+
+        self._backend.each(write, list(enumerate(rows)))
+        whole = self._scratch.array("messages", int(lengths.sum()), np.uint8)
+
+        def read(s):
+            mine = counts[:, s].copy()
+            all_keys = self._threads[s].array("keys", int(mine.sum()), np.uint64)
+            all_fields, end = self._threads[s].array("fields", int(mine.sum()), np.uint16), 0
+            for r, (begin, length) in enumerate(zip(begins, lengths, strict=True)):
+                keys, fields = _sections(whole[begin : begin + length], int(edges[r, -1]), size)
+                first, last = edges[r, s : s + 2]
+                begin, end = end, end + int(last - first)
+                all_keys[begin:end], all_fields[begin:end] = keys[first:last], fields[first:last]
+            places = begins + _KEY * edges[:, -1] + size * edges[:, s]
+            sources = self._addresses("sources", s, whole, places, mine, size)
+            found = self.table.listed(s, all_keys, all_fields, step, weighted)
+            kernels.add_gradients(
+                sources, layout.dim, found.local, found.scalar_sums, found.vector_sums, found.self_sums
+            )
+            return found
+
+        travelling = self._group.gather_bytes(message, lengths, whole, TRAFFIC)
+        return travelling.then(lambda _: self._backend.each(read, [(s,) for s in range(len(rows))]))
+
+    def _addresses(self, name, s, message, begins, counts, size):
+        """Where the sums lie in a message: counts[r] of `size` bytes each from byte begins[r] on."""
+        result = self._threads[s].array(name, int(counts.sum()), np.int64)
+        self._backend.rows.segment_addresses(message, np.ascontiguousarray(begins), np.ascontiguousarray(counts), size, result)
+        return result
+
+
+def state_places(fields, first, dim):
+    """[(first, last, place)]: columns of a whole state, and where they begin in one of sharded fields alone, None if nowhere.
+
+    fields (F) bool : the replicated ones;  first : columns in front of the embeddings, which both states have
+    """
+    places, place = [(0, first, 0)] if first else [], first
+    edges = np.flatnonzero(np.diff(fields, prepend=~fields[:1], append=~fields[-1:]))
+    for begin, end in zip(edges, edges[1:], strict=False):
+        columns = first + dim * int(begin), first + dim * int(end)
+        places.append((*columns, None if fields[begin] else place))
+        place += 0 if fields[begin] else columns[1] - columns[0]
+    return places
+
+
+def _message_bytes(rows, size):
+    """Bytes of a message of so many rows, with `size` bytes of sums each: keys, sums, fields, up to a multiple of 8."""
+    return -(-rows * (_KEY + size + _FIELD) // _ALIGNED) * _ALIGNED
+
+
+def _sections(message, rows, size):
+    """(keys (rows) uint64, fields (rows) uint16) of a message; between them are the sums."""
+    begin = rows * (_KEY + size)
+    return message[: _KEY * rows].view(np.uint64), message[begin : begin + _FIELD * rows].view(np.uint16)

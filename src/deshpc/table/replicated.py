@@ -1,0 +1,105 @@
+"""Rows of which every rank has a copy, beside those of which it has its shards.
+
+Copies are equal to the bit: a new row is a function of seed and key, and every rank makes the same updates of it.
+"""
+
+from typing import NamedTuple
+
+from deshpc.hashing.partition import KeyPartition
+from deshpc.table.merging import merged
+from deshpc.table.routed import RoutedBatch, WholeBatch
+from deshpc.table.shard import BLOCK_ROWS, Rows
+from deshpc.table.table import ShardRows, Table
+
+
+class _Alone(NamedTuple):
+    """A rank without others, as a Table sees its group."""
+
+    rank: int = 0
+    size: int = 1
+
+
+class ReplicatedTable(Table):
+    """All rows of some fields.  Its shards are the rank's threads': the same on all ranks."""
+
+    def __init__(self, backend, *arguments):
+        """arguments : of a Table, after the partition"""
+        self._alone = KeyPartition(1, backend.threads)
+        super().__init__(backend, _Alone(), self._alone, *arguments)
+        self._listed = [backend.buffers() for _ in range(backend.threads)]
+
+    def lookup(self, batch, insert):
+        """[ShardRows of each shard] of a Batch of this table's fields, as `Table.lookup`."""
+        shards = [WholeBatch(batch, self._alone, s) for s in range(self._alone.shards)]
+        return super().lookup(RoutedBatch(batch.step, len(batch), batch, batch.labels, batch.dense, shards), insert)
+
+    def listed(self, s, keys, fields, step, weighted):
+        """ShardRows, without offsets, of keys of shard s; unseen ones are inserted.  Valid until the next call.
+
+        weighted : whether the occurrences that the sums are of have values
+        """
+        scratch = self._listed[s]
+        found = self._shards[s].look_up(keys, fields, step, scratch)
+        sums = self.zero_sums(scratch, found.distinct, weighted)
+        return ShardRows(self, None, found.local, None, found.addresses, None, False, None, scratch, *sums)
+
+
+class PartlyReplicated(Table):
+    """A Table of the rows of sharded fields, beside which every rank has all rows of the others (`replicated`).
+
+    Training knows the two apart.  Whoever counts, saves or loads a model's rows sees one table: rank 0 shows the replicated rows
+    as its own, and every rank takes them when they are loaded.
+    """
+
+    def __init__(self, replicated, fields, backend, group, *arguments):
+        """replicated : ReplicatedTable of the fields (F) bool;  the others are of a Table"""
+        super().__init__(backend, group, *arguments)
+        self.replicated, self._fields, self._first = replicated, fields, group.rank == 0
+
+    @property
+    def whole_rows(self):
+        """As of a Table; its ranks' rows are merged, as those of a split by field, since rank 0 has keys from anywhere."""
+        return {**super().whole_rows, "split": "field"}
+
+    def __len__(self):
+        return super().__len__() + (len(self.replicated) if self._first else 0)
+
+    @property
+    def nbytes(self):
+        """Bytes of rows and index at this rank, all it has."""
+        return super().nbytes + self.replicated.nbytes
+
+    def clear(self):
+        """Forget all rows."""
+        super().clear()
+        self.replicated.clear()
+
+    def export(self):
+        """All rows that this rank shows, in key order (`Rows`)."""
+        return Rows.concatenate([super().export(), self.replicated.export()]) if self._first else super().export()
+
+    def blocks(self, block_rows=BLOCK_ROWS):
+        """As of a Table, of all rows that this rank shows."""
+        return self._with_replicated(super().blocks(block_rows), self.replicated.blocks(block_rows))
+
+    def copied_blocks(self):
+        """As of a Table, of all rows that this rank shows."""
+        return list(self._with_replicated(super().copied_blocks(), self.replicated.copied_blocks() if self._first else ()))
+
+    def _with_replicated(self, sharded, replicated):
+        yield from merged([sharded, replicated]) if self._first else sharded
+
+    @property
+    def key_range(self):
+        """(first, last) key that this rank may have: any may be replicated."""
+        return 0, 2**64 - 1
+
+    def load(self, rows):
+        """As of a Table; replicated rows are taken by every rank, and counted by rank 0."""
+        replicated = self._fields[rows.fields]
+        taken = self.replicated.load(_chosen(rows, replicated))
+        return super().load(_chosen(rows, ~replicated)) + (taken if self._first else 0)
+
+
+def _chosen(rows, which):
+    return Rows(*(getattr(rows, name)[which] for name in ("keys", "fields", "counts", "steps", "numbers")))
