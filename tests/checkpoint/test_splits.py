@@ -160,11 +160,10 @@ def saved(world, folder, kind, way, rule=None):
         return all_rows(model)
 
 
-@pytest.mark.parametrize(("kind", "way"), [("deepfm", "field, pushed down"), ("lr", "field")])
-def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path, kind, way):
+def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path):
     """As versions before there were others have written it."""
     folder = world.bcast(tmp_path) / "model"
-    rows = saved(world, folder, kind, "key")
+    rows = saved(world, folder, "deepfm", "key")
     if world.rank == 0:
         manifest = json.loads((folder / NAME).read_text())
         del manifest["crc32"]
@@ -173,14 +172,12 @@ def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path, ki
         for option in ("split", "exchange"):
             del manifest["config"]["train"][option]
         del manifest["config"]["model"]["first_layer"]
-        if kind == "lr":
-            manifest["model"]["operator"] = "linear"
         write_manifest(folder, manifest)
     world.Barrier()
     assert_same_rows(joined(row_blocks(folder, verify(folder))), rows)
-    with small_model(world, config(kind, way)) as model:
+    with small_model(world, config("deepfm", "field, pushed down")) as model:
         load_model(model, folder)
-        assert_close(logits(model), alone(kind)[2])
+        assert_close(logits(model), alone("deepfm")[2])
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,26 @@ def test_exchange_bytes(group):
 
 
 @pytest.mark.mpi
+def test_gather_bytes(group):
+    """Messages of any lengths, small ones through MPI, large ones through a node's shared memory; two under way."""
+    for seed, most in enumerate((0, 7, 3000, 9000, 100_000)):
+        messages, whole = [], []
+        for turn in range(2):
+            generator = np.random.default_rng([seed, turn])
+            lengths = generator.integers(0, most + 1, group.size) * (generator.random(group.size) < 0.7)
+            messages.append([generator.integers(0, 256, length, dtype=np.uint8) for length in lengths])
+            whole.append(np.zeros(lengths.sum(), np.uint8))
+        before = group.ledger.of()
+        handles = [
+            group.gather_bytes(of[group.rank], np.array([len(one) for one in of], np.int64), room, TRAFFIC)
+            for of, room in zip(messages, whole, strict=True)
+        ]
+        for handle, of, room in zip(handles, messages, whole, strict=True):
+            assert handle.wait() is room and np.array_equal(room, np.concatenate(of))
+        assert group.ledger.of() - before == (group.size - 1) * sum(len(of[group.rank]) for of in messages)
+
+
+@pytest.mark.mpi
 def test_small_sums_and_things(group):
     n, others = group.size, group.size - 1
     assert group.sum(group.rank + 1).tolist() == [n * (n + 1) // 2]

@@ -85,3 +85,17 @@ def test_split_by_key_with_tables(ranks, threads):
 )
 def test_no_keys(partition):
     assert len(owners(partition, np.zeros(0, np.uint64), np.zeros(0, np.uint16))) == 0
+
+
+@pytest.mark.parametrize(("ranks", "shards"), [(1, 1), (2, 1), (2, 2), (3, 1), (5, 2)])
+@pytest.mark.parametrize("replicated", ["000000", "100000", "000001", "010010", "011110", "111110", "111111"])
+def test_replicated_fields_are_not_divided(replicated, ranks, shards):
+    """Each owner has as many of the other fields as if there were no more; ranks are in the order of their fields."""
+    replicated = np.array([one == "1" for one in replicated])
+    partition = FieldPartition.of(ranks, shards, len(replicated), replicated)
+    owner, divided = partition.owner_of_field, np.flatnonzero(~replicated)
+    assert owner.dtype == np.int64 and len(owner) == len(replicated)
+    assert (np.diff(owner) >= 0).all() and (owner >= 0).all() and (owner < ranks * shards).all()
+    assert owner[divided].tolist() == FieldPartition.of(ranks, shards, len(divided)).owner_of_field.tolist()
+    of_ranks = [list(range(*partition.fields_of(rank))) for rank in range(ranks)]
+    assert sum(of_ranks, []) == list(range(len(replicated)))
