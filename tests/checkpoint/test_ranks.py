@@ -111,7 +111,7 @@ def test_the_files_hold_what_the_ranks_hold(world, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"name": "lr"}, ["model.name", "'fm'", "'linear'"]),
+        ({"name": "lr"}, ["model.name", "'fm'", "'lr'"]),
         ({"precision": "float32"}, ["train.precision", "'float64'", "'float32'"]),
         ({"rule": {"name": "sgd"}}, ["optimizer.name", "'adagrad'", "'sgd'"]),
         ({"n_dense": 3}, ["data.fields", "['fm.weights', [2]]", "['fm.weights', [3]]"]),

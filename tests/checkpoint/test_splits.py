@@ -160,10 +160,11 @@ def saved(world, folder, kind, way, rule=None):
         return all_rows(model)
 
 
-def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path):
+@pytest.mark.parametrize(("kind", "way"), [("deepfm", "field, pushed down"), ("lr", "field")])
+def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path, kind, way):
     """As versions before there were others have written it."""
     folder = world.bcast(tmp_path) / "model"
-    rows = saved(world, folder, "deepfm", "key")
+    rows = saved(world, folder, kind, "key")
     if world.rank == 0:
         manifest = json.loads((folder / NAME).read_text())
         del manifest["crc32"]
@@ -172,12 +173,14 @@ def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path):
         for option in ("split", "exchange"):
             del manifest["config"]["train"][option]
         del manifest["config"]["model"]["first_layer"]
+        if kind == "lr":
+            manifest["model"]["operator"] = "linear"
         write_manifest(folder, manifest)
     world.Barrier()
     assert_same_rows(joined(row_blocks(folder, verify(folder))), rows)
-    with small_model(world, config("deepfm", "field, pushed down")) as model:
+    with small_model(world, config(kind, way)) as model:
         load_model(model, folder)
-        assert_close(logits(model), alone("deepfm")[2])
+        assert_close(logits(model), alone(kind)[2])
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_every_option_refuses_values_of_another_type():
         int: (1.0, True, "1", [1], {}, None), float: (True, "1.0", [1.0], {}, None), bool: (1, "true", [], {}, None),
         str: (1, 1.0, True, ["a"], {}, None), tuple[str, ...]: (1, True, {}, [1], [["a"]], None),
         tuple[float, ...]: (1.0, "1.0", True, {}, ["1"], [[1.0]], None),
+        tuple[int, ...]: (1, "1", True, {}, ["1"], [1.0], [True], [[1]], None),
     }  # fmt: skip
     for path, hint, _ in LEAVES:
         for value in wrong[hint]:
