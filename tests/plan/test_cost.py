@@ -13,7 +13,7 @@ import pytest
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 FM = Run(
-    operator="fm", ranks=2, threads=1, batches=((5, 1),), fields=3, n_dense=2, value_width=0, dense_parameters=0,
+    operator="fm", ranks=2, shards=1, batches=((5, 1),), fields=3, n_dense=2, value_width=0, dense_parameters=0,
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, exchange="allreduce", routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
@@ -62,16 +62,22 @@ def totals(run, away):
         ),
         (
             {
-                "exchange": "rows", "threads": 2, "batches": ((2, 2), (1, 1)), "fixed_point": True, "sum_bytes": 8, "clip": True,
+                "exchange": "rows", "shards": 2, "batches": ((2, 2), (1, 1)), "fixed_point": True, "sum_bytes": 8, "clip": True,
                 "dense_parameters": 7,
             },
             {
                 ("batch", "control", "forward"): (48, 48),
                 ("batch", "control", "backward"): (384, 384),  # 3 steps x 2 messages x (5 + 3 numbers)
-                ("batch", "keys", "forward"): (192, 192),  # 6 keys of 8, 3 x 2 headers of 2 threads and 3 fields
+                ("batch", "keys", "forward"): (192, 192),  # 6 keys of 8, 3 x 2 headers of 2 shards and 3 fields
                 ("fm", "rows", "forward"): (72, 72),  # 6 rows of 3 float32
                 ("fm", "gradients", "backward"): (144, 144),  # 6 of 3 int64
                 ("dense", "dense", "backward"): (336, 336),  # 3 steps of 2 x 7 int64
+            },
+        ),
+        (
+            {"exchange": "rows", "routed": False, "widest_row": 5},  # 6 rows of 3 to 5 float32
+            {
+                ("batch", "control", "forward"): (16, 16), ("fm", "rows", "forward"): (72, 120), ("fm", "gradients", "backward"): (72, 120),
             },
         ),
         (
@@ -153,7 +159,7 @@ def share(things, ranks, rank):
 
 def _play(run, own, others, i, j, sent, away):
     """What rank i sends to rank j in a step, and what it is sent because it asked for it."""
-    keys = [key for sample in own for key in sample if key % (run.ranks * run.threads) // run.threads == j]
+    keys = [key for sample in own for key in sample if key % (run.ranks * run.shards) // run.shards == j]
     unique = len(set(keys))
     away.update(unique=unique, occurrences=len(keys))
     state, top = run.state_width * run.sum_bytes, run.exchange == "allreduce"
@@ -172,7 +178,7 @@ def _play(run, own, others, i, j, sent, away):
         sent[run.operator, "partials", "forward"] += len(others) * state  # of j's samples
         sent[(run.operator, *(("partials", "forward") if top else ("gradients", "backward")))] += len(own) * state
     if run.routed and run.exchange == "rows":
-        sent["batch", "keys", "forward"] += 8 * unique + 4 * run.threads * run.fields
+        sent["batch", "keys", "forward"] += 8 * unique + 4 * run.shards * run.fields
     elif run.routed:
         message = 8 * unique + 4 * len(keys) + 4 * run.value_width * len(keys) + 2 * len(own)
         sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1)
@@ -191,7 +197,7 @@ def test_formulas_equal_the_played_messages(exchange, ranks):
     sizes = (13, 13, 13, 2, 1, 5)
     for seed, (routed, width, fixed, clip, dim) in enumerate(product((False, True), (0, 1, 2), *[(False, True)] * 2, (0, 4))):
         run = FM._replace(
-            operator="fm" if dim else "linear", ranks=ranks, threads=1 + seed % 3, batches=tuple(Counter(sizes).items()),
+            operator="fm" if dim else "linear", ranks=ranks, shards=1 + seed % 3, batches=tuple(Counter(sizes).items()),
             fields=seed % 5, n_dense=seed % 4, dense_parameters=seed % 7, value_width=width, local=seed % 3 == 1,
             field_widths=tuple((5 * rank + seed) % 4 for rank in range(ranks)), batch_widths=(3, 2, 3)[: seed % 4],
             layer_width=seed % 3, state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,

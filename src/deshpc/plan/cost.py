@@ -16,10 +16,11 @@ _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple 
 class Run(NamedTuple):
     """What the bytes of training depend on, besides the keys.
 
-    operator : the operators' name;  ranks N, threads T of each;  batches : ((samples, batches of so many), ...)
+    operator : the operators' name;  ranks N;  shards T of each, over all tables;  batches : ((samples, batches of so many), ...)
     fields F, n_dense;  value_width : values of an occurrence, 0 to 2
     dense_parameters P : those whose gradients are added up over ranks (`model.dense_sums`)
-    state_width s;  row_width w : weights of a row, of which dim are its embedding's
+    state_width s;  row_width w : weights of a row, of which dim are its embedding's; where there are several tables, of the narrowest
+    one's, and widest_row of the widest one's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters
     exchange : of `train.exchange`;  routed : whether keys are sent to their owners
     clip : whether gradients are clipped;  fixed_point : whether sums are integers
@@ -30,7 +31,7 @@ class Run(NamedTuple):
 
     operator: str
     ranks: int
-    threads: int
+    shards: int
     batches: tuple
     fields: int
     n_dense: int
@@ -45,6 +46,7 @@ class Run(NamedTuple):
     routed: bool
     clip: bool
     fixed_point: bool
+    widest_row: int = 0
     field_widths: tuple = ()
     batch_widths: tuple = ()
     layer_width: int = 0
@@ -95,11 +97,11 @@ def _keys(run, away):
     """Unique keys, and with them what owners need of each sample, unless samples stay at home.
 
     Ahead of them, every message has a header: unique keys of each field, and the number of occurrences; where samples
-    stay at home, unique keys of each thread and field.
+    stay at home, unique keys of each shard and field.
     """
     sent, slack = 0, 0
     if run.routed and run.exchange == "rows":
-        sent = _KEY * away.unique + _HEADER * run.threads * run.fields * _messages(run)
+        sent = _KEY * away.unique + _HEADER * run.shards * run.fields * _messages(run)
     elif run.routed:
         of_occurrence = _INDEX + _VALUE * run.value_width
         sent = _KEY * away.unique + of_occurrence * away.occurrences + _COUNT * _samples_to_others(run)
@@ -130,12 +132,14 @@ def _reduce_scatter(run, away):
 def _rows(run, away):
     """Every unique key's row to its home rank, and the row's gradient back.
 
-    In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.
+    In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.  Of several
+    tables, the keys decide whose rows travel.
     """
+    spread = max(0, run.widest_row - run.row_width) * away.unique
     width = run.row_width + (run.fixed_point and run.value_width > 0 and run.dim > 0)
     return [
-        (run.operator, "rows", "forward", run.row_width * run.row_bytes * away.unique, 0),
-        (run.operator, "gradients", "backward", width * run.sum_bytes * away.unique, 0),
+        (run.operator, "rows", "forward", run.row_width * run.row_bytes * away.unique, spread * run.row_bytes),
+        (run.operator, "gradients", "backward", width * run.sum_bytes * away.unique, spread * run.sum_bytes),
     ]
 
 

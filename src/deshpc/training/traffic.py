@@ -91,11 +91,12 @@ def _formula(row):
 def _run(session, train_set, steps, samples):
     model, train, ranks = session.model, session.config.train, session.group.size
     layout, sums, exchange = model.table.layout, model.table.sums_type, exchange_name(session.config)
+    widths = [table.layout.weights for table in model.table.of_shards]
     return Run(
-        operator=model.operators.name, ranks=ranks, threads=session.backend.threads,
+        operator=model.operators.name, ranks=ranks, shards=len(model.table.of_shards),
         batches=_batches(len(train_set), train.global_batch_samples, steps, samples), fields=session.input.n_fields,
         n_dense=train_set.n_dense, value_width=train_set.value_width, dense_parameters=model.dense_sums.sent,
-        state_width=model.width, row_width=layout.weights, dim=layout.dim,
+        state_width=model.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
         row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
