@@ -8,7 +8,7 @@ import pytest
 
 from deshpc.backend.open import open_backend
 from deshpc.nn.slot_sums import SlotSums
-from deshpc.nn.tape import Gradient, Operator, Tape
+from deshpc.nn.tape import Discarded, Gradient, Operator, Tape
 
 N = 5
 
@@ -130,8 +130,16 @@ def test_who_learns_is_walked_back_all_the_same(backend):
     sums = SlotSums(backend, {"factor": ()}, "float64", 1)
     tape, learner = new_tape(backend, sums=sums), Learner(2.0)
     walk(tape, tape.apply(learner, tape.input(np.ones((N, 3)))))
-    assert learner.asked == [None]
+    (unwanted,) = learner.asked
+    assert isinstance(unwanted, Discarded) and unwanted.array.shape == (N, 3)  # made when it is asked for
     assert sums.of(0, "factor")[0] == N * 3
+
+
+def test_who_can_skip_what_nobody_wants_is_told_so(backend):
+    tape, learner = new_tape(backend, sums=SlotSums(backend, {"factor": ()}, "float64", 1)), Learner(2.0)
+    learner.skips_unwanted = True
+    walk(tape, tape.apply(learner, tape.input(np.ones((N, 3)))))
+    assert learner.asked == [None]
 
 
 def test_parts_of_one_input_share_its_gradient(backend):

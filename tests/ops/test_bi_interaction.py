@@ -105,7 +105,7 @@ def test_bounds_find_weights_that_are_no_finite_numbers(number, column):
         assert not np.isfinite(term) and sample == where
 
 
-@pytest.mark.parametrize("column, number", [(0, np.nan), (0, np.inf), (2, np.inf), (8, np.inf)])
+@pytest.mark.parametrize("column, number", [(0, np.nan), (0, np.inf), (2, np.inf), (8, np.inf), (2, np.nan), (8, np.nan)])
 def test_largest_term_finds_gradients_that_are_no_finite_numbers(column, number):
     sparse, gradient = Sparse(3, True), np.ones((SAMPLES, 11))
     where = int(np.argmax(sparse.counts))

@@ -24,6 +24,8 @@ class Columns(Operator):
 class Beside(Operator):
     """(x (n, a), y (n, b)) -> (n, a + b)."""
 
+    skips_unwanted = True
+
     def forward(self, tape, x, y):
         both = tape.array((len(x), x.shape[1] + y.shape[1]), x.dtype)
         both[:, : x.shape[1]], both[:, x.shape[1] :] = x, y

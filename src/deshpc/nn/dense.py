@@ -28,7 +28,7 @@ class Activation(Operator):
 class Product(Operator):
     """x (n, rows) -> x W[rows] (n, outputs): a layer's product with those inputs that are here, before bias and activation."""
 
-    learns = True
+    learns, skips_unwanted = True, True
 
     def __init__(self, weights, rows):
         """weights : name of the parameter;  rows : slice or numbers of its rows that x has the inputs of"""
@@ -79,7 +79,7 @@ class Dense(Operator):
     saved : x and y.  dz = dy f'(z);  dW = x^T dz, db = sum dz, dx = dz W^T.
     """
 
-    learns = True
+    learns, skips_unwanted = True, True
 
     def __init__(self, backend, values, name, inputs, outputs, activation="identity", bias=True, bound=None):
         """bound : weights start uniform in +-bound, None for `FirstValues.dense`"""

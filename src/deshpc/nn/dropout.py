@@ -17,6 +17,8 @@ _STEPS = 1 << 16  # of the chance: 16 random bits a unit
 class Dropout(Operator):
     """x (n, h) -> x mask / (1 - p); in evaluation x itself."""
 
+    skips_unwanted = True
+
     def __init__(self, backend, seed, name, probability):
         self._kernels, self._seed, self._layer = backend.dense, seed, zlib.crc32(name.encode())
         self._threshold = np.uint64(min(round(probability * _STEPS), _STEPS - 1))

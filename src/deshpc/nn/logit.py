@@ -8,7 +8,7 @@ from deshpc.nn.tape import Operator
 class Logit(Operator):
     """Parts (n) or (n, 1) -> their sum and the bias (n)."""
 
-    learns = True
+    learns, skips_unwanted = True, True
 
     def __init__(self, values, name="bias"):
         self._bias = values.zeros(name)
@@ -30,6 +30,8 @@ class Logit(Operator):
 
 class Sum(Operator):
     """Parts (n) or (n, 1) -> their sum (n)."""
+
+    skips_unwanted = True
 
     def forward(self, tape, *parts):
         total = tape.array((len(parts[0]),), parts[0].dtype)

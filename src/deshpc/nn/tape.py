@@ -5,7 +5,7 @@ An operator is two functions and what it saves:
     output, saved = operator.forward(tape, *arrays)
     operator.backward(tape, saved, gradient, *into)
 
-`into` has a `Gradient` for every input, or None where nobody wants it: the operator writes to its `array` where it is `fresh`,
+`into` has a `Gradient` for every input, or, if the operator says so, None where nobody wants it: the operator writes to its `array` where it is `fresh`,
 which it then is no more, and adds to it otherwise.  An input's last columns may be left out of it: a sample's dense features.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
 thread, so nothing here locks.
 """
@@ -41,6 +41,21 @@ class Gradient:
             part = tape.scratch.array("product", self.array.shape, self.array.dtype)
             self.array += product(upstream, weights, out=part)
         self.fresh = False
+
+
+class Discarded(Gradient):
+    """A gradient that nobody wants, for operators that compute it all the same: its array is made if it is asked for."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make):
+        self._make, self.fresh = make, True
+
+    def __getattr__(self, name):
+        if name != "array":
+            raise AttributeError(name)
+        self.array = self._make()
+        return self.array
 
 
 class Node:
@@ -116,7 +131,7 @@ class Tape:
             operator, nodes, result, saved = self._records.pop()
             if result.target is None:
                 continue  # nothing depends on it
-            into = [self._gradient(one) for one in nodes]
+            into = [self._gradient(one, operator.skips_unwanted) for one in nodes]
             walk = operator.backward(self, saved, result.target.array, *into)
             if walk is not None:
                 yield from walk
@@ -144,16 +159,21 @@ class Tape:
             compute(part)
             sums += part
 
-    def _gradient(self, node):
-        if node.wanted and node.target is None:
-            node.target = Gradient(self.array(node.array.shape, node.array.dtype))
-        return node.target if node.wanted else None
+    def _gradient(self, node, skips_unwanted):
+        array = node.array
+        if not node.wanted:
+            return None if skips_unwanted else Discarded(lambda: self.array(array.shape, array.dtype))
+        if node.target is None:
+            node.target = Gradient(self.array(array.shape, array.dtype))
+        return node.target
 
 
 class Operator:
-    """What tapes apply.  learns : whether it has parameters, so that it is walked back even where no input wants a gradient"""
+    """What tapes apply.  learns : whether it has parameters, so that it is walked back even where no input wants a gradient
+    skips_unwanted : whether `backward` takes None for an input whose gradient nobody wants, and saves its work
+    """
 
-    learns = False
+    learns, skips_unwanted = False, False
 
     def forward(self, tape, *arrays):
         """(output, what `backward` needs)."""

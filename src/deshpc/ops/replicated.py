@@ -34,6 +34,12 @@ class Replicated:
         self._places, self._room, self._scratch = places, room, backend.buffers()
         self._sharded, self._replicated = FieldSelection(backend, ~fields), FieldSelection(backend, fields)
         self._threads = [backend.buffers() for _ in range(backend.threads)]
+        self.rows_met = 0  # distinct rows of this rank's shares, whose sums have travelled
+
+    def row_bytes(self, weighted):
+        """Bytes of a row in a message: key, field and sums.  weighted : whether occurrences have values"""
+        own = self._pool.own_terms and (weighted or not self.table.layout.scalars)
+        return _KEY + _FIELD + (self.table.layout.weights + own) * self.table.sums_type.itemsize
 
     def split(self, batch, reads_whole_batch, whole_top):
         """(Batch of the sharded fields, to be routed; Batch of the replicated ones, of the samples of this rank's top)."""
@@ -86,6 +92,7 @@ class Replicated:
         numbers = layout.weights + (rows[0].self_sums is not None)
         size, weighted = numbers * self.table.sums_type.itemsize, rows[0].values is not None
         counts = self._group.gather_numbers([len(shard.addresses) for shard in rows], TRAFFIC).wait()
+        self.rows_met += int(counts[self._group.rank].sum())
         lengths = np.array([_message_bytes(int(n), size) for n in counts.sum(axis=1)])
         edges = np.concatenate([np.zeros((len(counts), 1), np.int64), counts.cumsum(axis=1)], axis=1)
         rank, begins = self._group.rank, np.cumsum(lengths) - lengths

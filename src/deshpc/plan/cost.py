@@ -27,6 +27,7 @@ class Run(NamedTuple):
     field_widths : of each rank, numbers of a state that it has complete, where those travel;  batch_widths : of the layers that
     batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
     local : whether single ranks have dense parameters of their own
+    replicated_row : bytes of a replicated row in a message, 0 without such rows;  threads : of a rank
     """
 
     operator: str
@@ -51,6 +52,8 @@ class Run(NamedTuple):
     batch_widths: tuple = ()
     layer_width: int = 0
     local: bool = False
+    replicated_row: int = 0
+    threads: int = 1
 
     @property
     def steps(self):
@@ -66,10 +69,12 @@ class KeysAway(NamedTuple):
     """Keys of local batches whose owner is another rank, added up over ranks and steps; zero where they stay uncounted.
 
     unique : distinct keys of each local batch;  occurrences : alike, every one
+    replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
     """
 
     unique: int = 0
     occurrences: int = 0
+    replicated: int = 0
 
 
 class Bytes(NamedTuple):
@@ -85,7 +90,7 @@ class Bytes(NamedTuple):
 
 def training_bytes(run, away):
     """[Bytes] of everything that the training steps of `run` send, `away` being its KeysAway; one rank sends nothing."""
-    entries = [_keys(run, away), _labels(run), *_EXCHANGES[run.exchange](run, away), *_layers(run), *_top(run), _control(run)]
+    entries = [_keys(run, away), _labels(run), *_EXCHANGES[run.exchange](run, away), *_layers(run), _replicated(run, away), *_top(run), _control(run)]
     return [
         Bytes(operator, kind, direction, "flat", low, low + slack)
         for operator, kind, direction, low, slack in entries
@@ -157,6 +162,13 @@ def _to_other_homes(samples, widths):
 
 
 _EXCHANGES = {"allreduce": _all_reduce, "reduce_scatter": _reduce_scatter, "rows": _rows, "pooled": _pooled}
+
+
+def _replicated(run, away):
+    """Keys, fields and sums of replicated rows to all ranks, after their numbers; a message is padded to a multiple of 8."""
+    needed = run.exchange != "allreduce" and run.replicated_row > 0
+    sent = _NUMBER * run.threads * _messages(run) + (run.ranks - 1) * run.replicated_row * away.replicated
+    return "pool", "replicated", "backward", needed * sent, needed * (_NUMBER - 1) * _messages(run)
 
 
 def _layers(run):

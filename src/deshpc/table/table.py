@@ -128,7 +128,8 @@ class Table:
 
         Rows spread over owners as evenly as hashes do; a table that gets more of them grows all the same.
         """
-        mean = rows / (self.partition.ranks * len(self._shards))
+        ranks = 1 if self.partition.split == "column" else self.partition.ranks
+        mean = rows / (ranks * len(self._shards))
         self._backend.each(lambda shard: shard.reserve(math.ceil(mean + 4 * math.sqrt(mean))), [(s,) for s in self._shards])
 
     def clear(self):

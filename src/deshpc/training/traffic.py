@@ -47,7 +47,9 @@ def training_traffic(session, train_set, steps, samples):
     counts = np.sum(group.gather(model.routing.counts.of("forward")), axis=0).tolist()
     counted, unique, unique_away, occurrences, occurrences_away = counts
     sent = _sent(group)
-    formula = training_bytes(_run(session, train_set, steps, samples), KeysAway(unique_away, occurrences_away))
+    replicated = sum(group.gather(model.replicated.rows_met if model.replicated else 0))
+    away = KeysAway(unique_away, occurrences_away, replicated)
+    formula = training_bytes(_run(session, train_set, steps, samples), away)
     predicted = {tuple(what): (low, high) for *what, low, high in formula}
     rows = [TrafficRow(*what, sent[what], *predicted.get(what, (0, 0))) for what in sorted({*sent, *predicted})]
     if not counted:
@@ -101,7 +103,8 @@ def _run(session, train_set, steps, samples):
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
-        layer_width=_layer_width(session.config), local=model.dense_sums.local > 0,
+        layer_width=_layer_width(session.config), local=model.dense_sums.local > 0, threads=session.backend.threads,
+        replicated_row=model.replicated.row_bytes(train_set.value_width > 0) if model.replicated else 0,
     )  # fmt: skip
 
 
