@@ -26,7 +26,7 @@ from deshpc.errors import ConfigError
 from deshpc.serve.export import export
 from deshpc.training.step import step
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 PUSHED_DOWN = {"first_layer": "pushed_down"}
 WAYS = {  # options of [train] and [model]

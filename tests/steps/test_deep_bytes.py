@@ -22,7 +22,7 @@ from deshpc.model.combinations import require_valid
 from deshpc.training.step import step
 from deshpc.training.traffic import require_agreement, training_traffic
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 OPTIONS = {
     "kind": ("lr", "fm", *MODELS), "split": ("key", "field", "column"), "first_layer": ("pooled", "pushed_down"),

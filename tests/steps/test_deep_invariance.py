@@ -36,7 +36,7 @@ from deshpc.errors import ConfigError
 from deshpc.model.build import build_model
 from deshpc.training.step import step
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 FIRST_LAYER, BY_FIELD = ("wide_deep", "deepfm", "dcn"), tuple(kind for kind in MODELS if kind != "nfm")
 BY_COLUMN = (*FIRST_LAYER, "dlrm", "xdeepfm")

@@ -36,7 +36,7 @@ from deshpc.errors import ConfigError
 from deshpc.model.build import build_model
 from deshpc.training.step import step
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 FIELDS = [{"name": "delta", "dim": 9}, {"name": "beta", "dim": 1}, {"name": "gamma"}, {"name": "epsilon", "dim": 1}]
 DIMS = [5, 1, 5, 9, 1, 5]  # of every field: FIELDS, and DIM for the others

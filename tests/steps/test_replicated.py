@@ -24,7 +24,7 @@ from deshpc.errors import ConfigError
 from deshpc.model.build import build_model
 from deshpc.training.step import steps
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 NAMES = [f"field {f}" for f in range(N_FIELDS)]
 REPLICATED = {"one": (2,), "first and last": (0, 5), "four": (0, 1, 3, 4), "all": tuple(range(N_FIELDS))}
