@@ -56,7 +56,8 @@ def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
     device, group, partition = Recorder(), Group(MPI.COMM_SELF), KeyPartition(1, 1)
     backend = CudaBackend(device, atomic)
     group.door = open_door(backend)
-    for exchange in EXCHANGES.values():
+    for exchange_name in ("allreduce", "reduce_scatter", "rows"):
+        exchange = EXCHANGES[exchange_name]
         model = build_model(config, backend, group, N_FIELDS, 2)
         model.exchange = exchange(backend, group, model.operators)
         for routing in routings(model.exchange):
