@@ -326,6 +326,8 @@ def valid_value(hint, metadata):
         )  # fmt: skip
     if hint is str:
         return st.text()
+    if hint == tuple[int, ...]:
+        return st.lists(st.integers(1, 2**63 - 1), min_size=1)
     return st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 
 
