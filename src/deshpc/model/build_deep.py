@@ -1,0 +1,94 @@
+"""From a configuration to a model with a tower."""
+
+import numpy as np
+
+from deshpc.model.build_parts import Parts, Types
+from deshpc.model.combinations import exchange_kind, exchange_name, is_pushed_down
+from deshpc.model.definitions import Setting, definition_class
+from deshpc.model.dense_sums import DenseSums
+from deshpc.model.owner_tower import OwnerTower
+from deshpc.model.pooling import pooling, pooling_of_tables
+from deshpc.model.share import Share
+from deshpc.model.tower import Tower, most_slots
+from deshpc.nn.first_values import FirstValues
+from deshpc.nn.parameters import Parameters
+from deshpc.nn.slot_sums import SlotSums
+from deshpc.ops.by_samples import BySamples
+from deshpc.ops.pool import Pool
+from deshpc.ops.replicated import Replicated, state_places
+from deshpc.table.replicated import PartlyReplicated, ReplicatedTable
+from deshpc.table.table import Table
+
+
+def deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables, replicated):
+    """The Parts of a model with a tower.  tables, replicated : see `open_partition`"""
+    model, train, types = config.model, config.train, Types.of(config.train)
+    pushed_down, split = is_pushed_down(config), train.split
+    of_model, values = definition_class(model.name), FirstValues(train.seed)
+    share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
+    setting = Setting(
+        backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share, tables and tables.field_dims
+    )
+    definition = of_model(setting)
+
+    def open_table(operator, dim, columns=None, shards=None):
+        arguments = (
+            int(of_model.linear), dim, train.precision, types.compute, optimizer, train.seed, model.init_std, types.sums,
+            operator.own_terms, operator.by_field, columns, shards,
+        )  # fmt: skip
+        if replicated is None:
+            return Table(backend, group, partition, *arguments)
+        return PartlyReplicated(ReplicatedTable(backend, *arguments), replicated, backend, group, partition, *arguments)
+
+    # where partials travel, those of replicated fields have no columns
+    travelling = np.ones(n_fields, bool) if replicated is None or exchange_name(config) == "rows" else ~replicated
+
+    if tables:
+        table, operator = pooling_of_tables(of_model, backend, types, tables, open_table)
+    else:
+        operator = pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
+        table = open_table(operator, model.dim, share.columns if split == "column" else None)
+    by_block, whole_top = types.sums == "int64", exchange_kind(config, group.size).whole_top
+    slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples))
+    owner_slots, local = None, 0
+    if pushed_down:
+        owner_slots, local = _of_owners(definition, backend, values.shapes, types, split, group.size)
+    parameters = Parameters(
+        backend, values.shapes, types.compute, optimizer, slots=slots, statistics=values.statistics, owner_slots=owner_slots
+    )
+    values.set(parameters)
+    parameters.begin_state()
+    dense_sums = DenseSums(
+        group, parameters, whole_top, definition.owner_parameters if pushed_down else (), local, share.inputs if share else slice(0)
+    )
+    if pushed_down:
+        operators = OwnerTower(backend, group, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
+        width, first = operators.width, 0
+    else:
+        width, first = operator.first + setting.pooled, operator.first
+        if of_model.operator == "bi_interaction":
+            width = operator.width
+        room = n_dense if travelling.all() else 0  # whole states are made afterwards
+        repeats = bool(definition.first_layers) and not by_block and replicated is None
+        operators = BySamples(backend, table, operator, room, repeats)
+    tower = Tower(
+        backend, group, whole_top, definition, operators, parameters, slots, types.compute, width, first, n_dense, by_block
+    )
+    if replicated is None:
+        return Parts(operators, parameters, tower, dense_sums)
+    columns = model.dim * np.arange(n_fields, dtype=np.int64)
+    pool = Pool(backend, types.compute, table.lanes, model.dim, columns, of_model.linear, of_model.squares)
+    places = None if travelling.all() else state_places(replicated, first, model.dim)
+    beside = Replicated(backend, group, table.replicated, pool, replicated, places, n_dense)
+    return Parts(operators, parameters, tower, dense_sums, beside)
+
+
+def _of_owners(definition, backend, shapes, types, split, ranks):
+    """(SlotSums of the parameters that owners use, None without any; how many numbers of the first of them belong to single ranks)."""
+    if not definition.owner_parameters:
+        return None, 0
+    slots = SlotSums(backend, {name: shapes[name] for name in definition.owner_parameters}, types.compute, backend.threads)
+    if definition.local_rows is None or split == "key" or ranks == 1:
+        return slots, 0
+    name, rows = definition.local_rows
+    return slots, rows * shapes[name][1]

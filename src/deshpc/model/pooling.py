@@ -1,0 +1,71 @@
+"""Which embeddings a rank's operator pools, and where they lie in its states: by split, exchange and tables."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.ops.bi_interaction import BiInteraction
+from deshpc.ops.pool import Pool
+from deshpc.ops.pool_set import PoolSet
+from deshpc.table.table_set import TableSet
+
+
+class TableFields(NamedTuple):
+    """Which fields have a table together: those whose embeddings have the same dimension.
+
+    field_dims : (F) of every field;  dims : of every table, ascending;  of_field : (F) int64, table of every field
+    """
+
+    field_dims: tuple
+    dims: list
+    of_field: np.ndarray
+
+    @classmethod
+    def of(cls, field_dims):
+        """The tables for these dimensions (F)."""
+        dims, of_field = np.unique(np.array(field_dims, np.int64), return_inverse=True)
+        return cls(field_dims, dims.tolist(), of_field)
+
+    def columns(self):
+        """(F) int64: where each field's E begins, side by side in their order."""
+        return np.cumsum(self.field_dims) - self.field_dims
+
+
+def pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange):
+    """The operator that gives a tower, or the owners' part of one, its embeddings.  travelling (F) bool : fields of its states."""
+    if of_model.operator == "bi_interaction":
+        return BiInteraction(backend, types.compute, backend.lanes(dim, *types), dim)
+    own_dim = share.dim if share else dim
+    lanes, columns = backend.lanes(own_dim, *types), own_columns(travelling, own_dim, 0, len(travelling))
+    if of_model.operator == "sum":
+        columns[:] = 0
+    linear, first, of_rank = of_model.linear, None, None
+    if split == "column":
+        linear, first = linear and group.rank == 0, of_model.linear or of_model.squares
+    elif share and split == "field":
+        columns = own_columns(travelling, dim, *share.fields)
+    elif exchange == "pooled":
+        fields = [partition.fields_of(rank) for rank in range(group.size)]
+        columns, before = own_columns(travelling, dim, *fields[group.rank]), np.append(0, np.cumsum(travelling)).tolist()
+        of_rank = [(before[begin] * dim, before[end] * dim) for begin, end in fields]
+    return Pool(backend, types.compute, lanes, own_dim, columns, linear, of_model.squares, first, of_rank)
+
+
+def pooling_of_tables(of_model, backend, types, tables, open_table):
+    """(TableSet, PoolSet) of fields whose embeddings have different dimensions.  open_table : a Table of an operator and dimension"""
+    columns, pools = tables.columns(), {}
+    for t, dim in enumerate(tables.dims):
+        own = np.where(tables.of_field == t, columns, -1)
+        pool = Pool(backend, types.compute, backend.lanes(dim, *types), dim, own, of_model.linear, of_model.squares)
+        shards = range(t * backend.threads, (t + 1) * backend.threads)
+        pools[open_table(pool, tables.dims[-1], (0, dim), shards)] = pool
+    fields = [np.flatnonzero(tables.of_field == t) for t in range(len(pools))]
+    table = TableSet(list(pools), fields, tables.field_dims)
+    return table, PoolSet(backend, pools, next(iter(pools.values())).first + sum(tables.field_dims))
+
+
+def own_columns(travelling, dim, first, end):
+    """(F) int64: where E_f begins if only the fields first .. end that travel are there, side by side; -1 for the others."""
+    columns, own = np.full(len(travelling), -1, np.int64), first + np.flatnonzero(travelling[first:end])
+    columns[own] = dim * np.arange(len(own))
+    return columns
