@@ -7,7 +7,8 @@ from deshpc.hashing.key import HASH_ID
 
 _OPTIONS = {
     "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "dims": "model.fields", "precision": "train.precision",
-    "optimizer": "optimizer.name", "dense_optimizer": "optimizer.dense_name", "scalar_state": "optimizer.name", "vector_state": "optimizer.name",
+    "optimizer": "optimizer.name", "dense_optimizer": "optimizer.dense_name", "scalar_state": "optimizer.name",
+    "vector_state": "optimizer.name",
 }  # fmt: skip
 
 
@@ -56,8 +57,8 @@ def _content(model):
     layout = model.table.whole_layout
     return {
         "operator": model.name, **model.table.whole_rows, "precision": layout.precision,
-        "optimizer": model.table.optimizer.config.name, "dense_optimizer": model.table.optimizer.dense.name, "scalar_state": layout.scalar_state,
-        "vector_state": layout.vector_state,
+        "optimizer": model.table.optimizer.config.name, "dense_optimizer": model.table.optimizer.dense.name,
+        "scalar_state": layout.scalar_state, "vector_state": layout.vector_state,
     }  # fmt: skip
 
 

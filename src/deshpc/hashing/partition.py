@@ -1,6 +1,7 @@
 """Who owns a row.  A partition is an object passed to kernels; nobody computes an owner in place.
 
-An owner is one shard: `ranks` ranks times `shards` shards (threads) a rank, owner = rank * shards + shard.
+An owner is one shard: `ranks` ranks times `shards` shards (threads) a rank, owner = rank * shards + shard.  `split` is the value of
+`train.split` that a partition stands for.
 """
 
 from typing import NamedTuple
@@ -17,13 +18,9 @@ class KeyPartition(NamedTuple):
     The lower half chooses the bucket inside the owner's table, so the two choices are independent.
     """
 
+    split = "key"
     ranks: int
     shards: int
-
-    @property
-    def split(self):
-        """`train.split`."""
-        return "key"
 
     @property
     def owners(self):
@@ -41,6 +38,7 @@ class TablePartition(NamedTuple):
     Rank and thread of a key are those of KeyPartition(ranks, threads);  table_of_field (F) int64
     """
 
+    split = "key"
     ranks: int
     shards: int
     threads: int
@@ -51,11 +49,6 @@ class TablePartition(NamedTuple):
         """As many tables as `table_of_field` (F) names, from 0."""
         tables = np.array(table_of_field, np.int64)
         return cls(ranks, threads * int(tables.max() + 1), threads, tables)
-
-    @property
-    def split(self):
-        """`train.split`."""
-        return "key"
 
     @property
     def owners(self):
@@ -69,6 +62,7 @@ class TablePartition(NamedTuple):
 class FieldPartition(NamedTuple):
     """Split by field: `owner_of_field` (F) int64 names the owner of every field's keys."""
 
+    split = "field"
     ranks: int
     shards: int
     owner_of_field: np.ndarray
@@ -85,11 +79,6 @@ class FieldPartition(NamedTuple):
         if not divided.all():
             owner = np.append(owner, owner[-1:] if len(owner) else 0)[np.cumsum(divided) - divided]
         return cls(ranks, shards, owner)
-
-    @property
-    def split(self):
-        """`train.split`."""
-        return "field"
 
     @property
     def owners(self):
@@ -110,14 +99,10 @@ class ColumnPartition(NamedTuple):
     Its shards share the keys.
     """
 
+    split = "column"
     ranks: int
     shards: int
     rank: int
-
-    @property
-    def split(self):
-        """`train.split`."""
-        return "column"
 
     @property
     def owners(self):

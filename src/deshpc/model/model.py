@@ -74,7 +74,10 @@ class Model:
     a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
     """
 
-    def __init__(self, name, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False, replicated=None):
+    def __init__(
+        self, name, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False, replicated=None
+    ):
+        """name : `model.name`;  dense_sums : `DenseSums` of the parameters"""
         self.name = name
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
         self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps

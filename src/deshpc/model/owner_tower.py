@@ -3,7 +3,7 @@
     pooled rows (B, F_p k_p) -> the definition's `partial` -> (B, s)   added up over ranks by an exchange
                              <- its adjoint                <- the gradient of the complete states
 
-Owners see all B samples.  Their weights' gradients, each a sum over own rows alone, are `take_sums`.
+Owners see all B samples.  Gradients of the parameters that they use are sums over own rows alone: `Parameters.take_owner_sums`.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ class OwnerTower:
         self._backend, self.table, self._operator, self._definition = backend, table, operator, definition
         self._parameters, self._sums, self._dtype, self._n_dense = parameters, sums, np.dtype(compute), n_dense
         self._scratch, self._buffers, self._under_way = backend.buffers(), [], []
-        self.name, self.width = operator.name, sum(definition.partial_widths)
+        self.name, self.width, self.layer_width = operator.name, sum(definition.partial_widths), definition.layer_width
 
     def partial(self, shards, samples, scale, prepared, stays=False):
         """Partials (samples, s) of the ShardRows `shards`.  Valid until the next call."""

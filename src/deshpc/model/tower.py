@@ -50,11 +50,12 @@ class Tower:
 
     def __init__(self, backend, group, whole_top, definition, rows, parameters, sums, compute, width, first, n_dense, by_block):
         """rows : `BySamples`, which knows the rows that a batch repeats, or the owners' part
-        width : s, of a state;  first : columns in front of E;  by_block : a slot of `sums` for each block"""
+        width : s, of a state;  first : columns in front of E;  by_block : a slot of `sums` for each block
+        """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
         self._dtype, self._width, self._first, self._n_dense, self._by_block = np.dtype(compute), width, first, n_dense, by_block
-        self._scratch, self._blocks, self._buffers = backend.buffers(), [], []
+        self._scratch, self._buffers = backend.buffers(), []
         self._first_layers = () if definition.share else definition.first_layers
         self._under_way = []
 

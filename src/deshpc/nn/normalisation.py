@@ -1,4 +1,4 @@
-"""Layer and batch normalisation, whose statistics are those of the global batch."""
+"""Layer normalisation, over a sample's units, and batch normalisation, with statistics of the global batch."""
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class BatchNormalisation(Operator):
         """A generator; see `Tape.apply_in_step`."""
         parameters = tape.parameters
         if tape.train:
-            count, total, squares = yield from _sums(len(x), x.sum(axis=0, dtype=np.float64), np.square(x, dtype=np.float64).sum(axis=0))
+            own = x.sum(axis=0, dtype=np.float64), np.square(x, dtype=np.float64).sum(axis=0)
+            count, total, squares = yield from _sums(len(x), *own)
             mean = total / max(1.0, count)
             variance = np.maximum(0.0, squares / max(1.0, count) - mean * mean)
             if count and tape.is_first:

@@ -5,8 +5,9 @@ An operator is two functions and what it saves:
     output, saved = operator.forward(tape, *arrays)
     operator.backward(tape, saved, gradient, *into)
 
-`into` has a `Gradient` for every input, or, if the operator says so, None where nobody wants it: the operator writes to its `array` where it is `fresh`,
-which it then is no more, and adds to it otherwise.  An input's last columns may be left out of it: a sample's dense features.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
+`into` has a `Gradient` for every input, or, if the operator says so, None where nobody wants it: the operator writes to its
+`array` where it is `fresh`, which it then is no more, and adds to it otherwise.  An input's last columns may be left out of it: a
+sample's dense features.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
 thread, so nothing here locks.
 """
 
@@ -182,4 +183,3 @@ class Operator:
     def backward(self, tape, saved, gradient, *into):
         """Put the gradient by every input into `into`, and those by parameters into the tape's sums."""
         raise NotImplementedError
-

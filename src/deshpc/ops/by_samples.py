@@ -10,7 +10,7 @@ from deshpc.ops.operator_set import worst
 class BySamples:
     """The same interface to exchanges as an `OperatorSet`; what is above the states is a tower's affair."""
 
-    own_parameters = False
+    own_parameters, layer_width = False, 0
 
     def __init__(self, backend, table, operator, room, repeats):
         """room : columns behind the states that the tower wants in the same array

@@ -9,7 +9,8 @@ class OperatorSet:
     Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
     """
 
-    own_parameters = False  # gradients of dense parameters are the top's affair
+    # gradients of dense parameters are the top's affair, and nothing is added up between layers: see `model.owner_tower`
+    own_parameters, layer_width = False, 0
 
     def __init__(self, backend, table, operators):
         self._backend, self.table, self._operators = backend, table, operators

@@ -20,8 +20,9 @@ class ShardRows:
 
     table : the Table whose rows they are, or stand for
     offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
-    addresses (distinct) int64, fields (distinct) uint16 or None: of the rows, where operators ask for them, in_order : numbered as the rows first appear in `local`, sample by sample.  Where rows
-    travel, an occurrence is a requested key, and there are no offsets.
+    addresses (distinct) int64, fields (distinct) uint16 or None: of the rows, where operators ask for them, in_order : numbered
+    as the rows first appear in `local`, sample by sample.  Where rows travel, an occurrence is a requested key, and there are no
+    offsets.
     grouping : occurrences by distinct row, where the backend adds them up so
     scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
     scratch : reusable arrays of whoever works on this shard

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.errors import DeshpcError
-from deshpc.model.combinations import exchange_name, is_pushed_down
+from deshpc.model.combinations import exchange_name
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 
@@ -103,15 +103,9 @@ def _run(session, train_set, steps, samples):
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
-        layer_width=_layer_width(session.config), local=model.dense_sums.local > 0, threads=session.backend.threads,
+        layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=session.backend.threads,
         replicated_row=model.replicated.row_bytes(train_set.value_width > 0) if model.replicated else 0,
     )  # fmt: skip
-
-
-def _layer_width(config):
-    """Numbers of a sample that owners add up between layers: those of low-rank cross layers."""
-    in_sequence = config.model.name == "dcnv2" and is_pushed_down(config)
-    return in_sequence * config.model.cross_layers * config.model.cross_rank
 
 
 def _batches(rows, batch_samples, steps, samples):

@@ -35,7 +35,7 @@ class DCNv2(Definition):
                 own = np.concatenate([own, np.arange(setting.pooled, setting.inputs)])
             self._own_cross = [OwnCrossLayer(layer, own) for layer in self._cross]
             self._own_out, self._product = Product("cross.out.weights", own), Product(weights, self.share.inputs)
-            self.partial_widths = 1, model.hidden[0]
+            self.partial_widths, self.layer_width = (1, model.hidden[0]), model.cross_layers * model.cross_rank
             self.owner_parameters = (weights, *cross_names, "cross.out.weights")
             self.local_rows = weights, setting.pooled
 

@@ -27,6 +27,7 @@ class Definition:
     operator, linear, squares, field_dims = "pool", False, False, False
     share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
+    layer_width = 0  # numbers of a sample that owners add up between layers of `partial`
     owners_take_dense = False  # whether `partial` uses the dense features
     partial_widths, owner_parameters, local_rows = (), (), None
     first_layers = ()
