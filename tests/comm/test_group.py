@@ -59,7 +59,7 @@ def sent(group):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32"])
 def test_sum_samples(group, dtype):
     for samples in SAMPLES:
         for width in (1, 17):
@@ -68,7 +68,7 @@ def test_sum_samples(group, dtype):
             summed = group.sum_samples(array, TRAFFIC).wait()
             assert summed is array and same_bits(group, summed)
             terms = np.array([contribution(rank, shape, dtype) for rank in range(group.size)])
-            if dtype == "int64":
+            if np.dtype(dtype).kind == "i":
                 assert np.array_equal(summed, terms.sum(axis=0))
             else:  # N terms, N - 1 roundings
                 bound = (group.size - 1) * np.finfo(dtype).eps / 2 * abs(terms.astype(np.longdouble)).sum(axis=0)
@@ -83,7 +83,7 @@ INNER = ((), (1,), (5,), (0,), (2, 3))  # what a sample consists of
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32"])
 def test_reduce_samples(group, dtype):
     """Bit for bit the sums in rank order, in NumPy: any two numbers are added as IEEE says."""
     for samples in SAMPLES:

@@ -6,34 +6,22 @@ term that the gradient sums of keys, dense features and bias consist of.  The fi
 
 import numpy as np
 import pytest
+import sparse_rows
+from sparse_rows import ROWS, SAMPLES
 
 from deshpc.backend.cpu import fm, linear, loss
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.record import EMBEDDING
 
-DIM, ROWS, SAMPLES, N_DENSE = 5, 30, 11, 2
+DIM, N_DENSE = 5, 2
 ZERO, NUMBER, LANES = np.float64(0), np.float32(0), Lanes(DIM, "float32", "float64", "int64")
 
 
-class Sparse:
-    """Random rows and samples of 0 to 8 keys."""
+class Sparse(sparse_rows.Sparse):
+    """Rows and samples of those, with dense features."""
 
     def __init__(self, seed, weighted):
-        rng = np.random.default_rng(seed)
-        self.weights = rng.standard_normal((ROWS, 1 + DIM)).astype(np.float32)
-        self.records = np.zeros((ROWS, EMBEDDING + 4 * DIM), np.uint8)
-        self.addresses = self.records.ctypes.data + self.records.shape[1] * np.arange(ROWS)
-        self.counts = rng.integers(0, 9, SAMPLES)
-        self.counts[4] = 0
-        self.offsets = np.concatenate([[0], self.counts.cumsum()]).astype(np.int64)
-        self.local = rng.integers(0, ROWS, self.counts.sum()).astype(np.int32)
-        shape = (len(self.local), 2)[:weighted]
-        self.values = (3 * rng.standard_normal(shape)).astype(np.float32) if weighted else None
-        self.dense = rng.standard_normal((SAMPLES, N_DENSE)).astype(np.float32)
-        self.write()
-
-    def write(self):
-        self.records[:, EMBEDDING - 4 :] = self.weights.view(np.uint8)
+        super().__init__(seed, weighted, "int64", DIM)
+        self.dense = np.random.default_rng(seed).standard_normal((SAMPLES, N_DENSE)).astype(np.float32)
 
     def of_sample(self, i):
         """(w (m), v (m, k), x (m) of the embeddings, xl (m) of the linear weights) in float64."""

@@ -7,27 +7,19 @@ direction (low-rank cross layers: one more each), and one of dense gradients.  W
 from collections import Counter
 from dataclasses import replace
 from functools import cache
-from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from deep_training import MODELS
-from small_training import DIM, INIT_STD, RULES, reads, small_model
+from every_combination import COMBINATIONS, combined, is_valid
+from small_training import DIM, RULES, reads, small_model
 from synthetic_batches import N_FIELDS, awkward_batches
 
-from deshpc.config.load import build
-from deshpc.errors import ConfigError
-from deshpc.model.combinations import require_valid
 from deshpc.training.step import step
 from deshpc.training.traffic import require_agreement, training_traffic
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
-OPTIONS = {
-    "kind": ("lr", "fm", *MODELS), "split": ("key", "field", "column"), "first_layer": ("pooled", "pushed_down"),
-    "exchange": ("allreduce", "reduce_scatter", "rows", "pooled"), "routing": ("routed", "broadcast"),
-}  # fmt: skip
 SIZES = (37, 37, 2)  # samples of the batches: shares are uneven, and the last one leaves ranks without any
 KINDS = {
     "allreduce": {"partials"}, "reduce_scatter": {"partials", "gradients", "dense"}, "rows": {"rows", "gradients", "dense"},
@@ -40,30 +32,9 @@ _COLLECTIVES = ("sum_samples", "reduce_samples", "gather_samples", "exchange_byt
 
 
 def config(kind, split="key", first_layer="pooled", exchange="auto", routing="broadcast", rule=(), normalisation="none"):
-    return build(
-        {
-            "data": {"format": "synthetic"},
-            "model": {
-                "dim": DIM, "init_std": INIT_STD, "normalisation": normalisation, "first_layer": first_layer,
-                **MODELS.get(kind, {"name": kind}),
-            },
-            "optimizer": dict(rule or RULES["sgd"]),
-            "train": {
-                "precision": "float64", "split": split, "exchange": exchange, "routing": routing, "global_batch_samples": SIZES[0],
-            },
-        }
-    )  # fmt: skip
-
-
-def is_valid(config):
-    try:
-        require_valid(config, SimpleNamespace(name="cpu"))
-    except ConfigError:
-        return False
-    return True
-
-
-COMBINATIONS = [one for one in product(*OPTIONS.values()) if is_valid(config(*one))]
+    return combined(
+        (kind, split, first_layer, exchange, routing), dict(rule or RULES["sgd"]), normalisation, global_batch_samples=SIZES[0]
+    )
 
 
 @cache
