@@ -4,6 +4,8 @@ import numpy as np
 
 from deshpc.nn.tape import Operator
 
+_LANES = 16
+
 
 class Dots(Operator):
     """(embeddings (n, F k), z (n, k)) -> [z, <e_f, e_h> for all f > h] (n, k + F (F + 1) / 2), where e_F = z.
@@ -14,6 +16,7 @@ class Dots(Operator):
     def __init__(self, backend, compute, dim, n_fields, beside=True):
         self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
         self._zero, self._dim, self._n_fields = np.dtype(compute).type(0), dim, n_fields
+        self._wide, self._padded = backend.lanes(_LANES, compute, compute), -(-(n_fields + 1) // _LANES) * _LANES
         self._first = dim if beside else 0
         self.outputs = self._first + n_fields * (n_fields + 1) // 2
 
@@ -22,8 +25,9 @@ class Dots(Operator):
         if self._first:
             result[:, : self._dim] = z
         self._kernels.dots(
-            self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], z, result, self._first
-        )
+            self._wide, _LANES, self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], z,
+            tape.scratch.array("by coordinate", (self._dim + 1, self._padded), self._zero.dtype), result, self._first,
+        )  # fmt: skip
         return result, (embeddings, z)
 
     def backward(self, tape, saved, gradient, into, into_z):

@@ -44,30 +44,34 @@ def add_to_fields(lanes, zero, dim, n_fields, upstream, fresh, gradient, row):
 
 
 @kernel
-def dots(zero, dim, n_fields, x, row, last, result, first):
+def dots(lanes, step, zero, dim, n_fields, x, row, last, by_coordinate, result, first):
     """result[i, first ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of x, and `last` (n, dim).
 
     Pairs come in the order (1, 0), (2, 0), (2, 1), ...; result (n, >= first + pairs)
+    by_coordinate (dim + 1, vectors, up to a multiple of `step`, the number of lanes) : scratch
     """
-    size, vectors = size_of(zero), n_fields + 1
-    by_coordinate = np.empty((dim, vectors), last.dtype)
-    sums = np.empty(vectors, last.dtype)
+    size, vectors, padded = size_of(zero), n_fields + 1, by_coordinate.shape[1]
+    turned, sums = address_of(by_coordinate, 0), address_of(by_coordinate, dim * padded)
     for i in range(len(last)):
         for f in range(n_fields):
             for c in range(dim):
-                by_coordinate[c, f] = load(x + i * row + (f * dim + c) * size, zero)
+                put(by_coordinate, c * padded + f, load(x + i * row + (f * dim + c) * size, zero))
         for c in range(dim):
-            by_coordinate[c, n_fields] = last[i, c]
-        place = first
+            put(by_coordinate, c * padded + n_fields, at(last, i * dim + c))
+        place = address_of(result, 0) + (i * result.shape[1] + first) * size
         for f in range(1, vectors):
-            sums[:f] = zero
-            for c in range(dim):
-                one = by_coordinate[c, f]
-                for h in range(f):  # vectors, not coordinates, side by side: no sum across lanes
-                    sums[h] += one * by_coordinate[c, h]
-            for h in range(f):
-                result[i, place + h] = sums[h]
-            place += f
+            for begin in range(0, f, step):  # vectors, not coordinates, side by side: no sum across lanes
+                total = vsplat(lanes, zero)
+                for c in range(dim):
+                    one = vsplat(lanes, at(by_coordinate, c * padded + f))
+                    total = vfma(aload(lanes, turned + (c * padded + begin) * size), one, total)
+                if begin + step <= f:
+                    astore(place + begin * size, total)
+                else:
+                    astore(sums, total)
+                    for h in range(f - begin):
+                        store(place + (begin + h) * size, load(sums + h * size, zero))
+            place += f * size
 
 
 @kernel
