@@ -83,7 +83,7 @@ def outputs(backend, layer, parameters, x, edges, train):
     """What the layer makes of blocks of x."""
     walks = []
     for block, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
-        tape = Tape(backend.buffers(), parameters, None, 0, 0, begin, train, block == 0)
+        tape = Tape(backend.products, backend.buffers(), parameters, None, 0, 0, begin, train, block == 0)
         walks.append(tape.apply_in_step(layer, tape.input(x[begin:end])))
     return np.concatenate([node.array for node in lockstep(backend, walks, sum)])
 

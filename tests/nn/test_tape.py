@@ -56,7 +56,7 @@ def backend():
 
 
 def new_tape(backend, train=True, sums=None):
-    return Tape(backend.buffers(), None, sums, 0, 0, 0, train, True)
+    return Tape(backend.products, backend.buffers(), None, sums, 0, 0, 0, train, True)
 
 
 def walk(tape, node, gradient=None):
@@ -212,7 +212,7 @@ def test_in_evaluation_nothing_is_recorded(backend):
 
 def test_arrays_of_one_step_are_different_and_those_of_the_next_the_same(backend):
     scratch = backend.buffers()
-    first, second = (Tape(scratch, None, None, 0, step, 0, True, True) for step in (0, 1))
+    first, second = (Tape(backend.products, scratch, None, None, 0, step, 0, True, True) for step in (0, 1))
     one, other, again = first.array((N, 3), "float64"), first.array((N, 3), "float64"), second.array((N, 3), "float64")
     assert not np.shares_memory(one, other) and np.shares_memory(one, again)
 

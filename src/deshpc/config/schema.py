@@ -279,6 +279,12 @@ class ComputeConfig:
         "ordered", "how a device adds up a row's gradients: ordered (the same bits every time) or atomic (in any order)",
         choices=("ordered", "atomic"),
     )
+    matrix_products: str = option(
+        "auto",
+        "what multiplies matrices of deep models on a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "
+        "parts, as exact as float32) or auto (tiles where the processor has them)",
+        choices=("auto", "library", "tiles"),
+    )
 
 
 @dataclass(frozen=True)

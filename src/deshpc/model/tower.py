@@ -155,7 +155,8 @@ def new_tapes(backend, buffers, parameters, sums, blocks, step, first, train, by
     if not by_block:  # that of the thread that works on the block (`nn.parts.shares`)
         slots = [((b + 1) * backend.threads - 1) // len(blocks) for b in slots]
     return [
-        Tape(buffers[b], parameters, sums, slots[b], step, first + begin, train, b == 0, begin) for b, (begin, _) in enumerate(blocks)
+        Tape(backend.products, buffers[b], parameters, sums, slots[b], step, first + begin, train, b == 0, begin)
+        for b, (begin, _) in enumerate(blocks)
     ]
 
 

@@ -31,7 +31,7 @@ class CIN(Operator):
         for weights, out in zip(self.parameters, self._layers, strict=True):
             following = tape.array((len(first), out), embeddings.dtype)
             for a, b in self._pieces(maps[-1]):
-                np.matmul(_products(maps[-1][a:b], first[a:b]), tape.parameters[weights], out=following[a:b])
+                tape.products.multiply(_products(maps[-1][a:b], first[a:b]), tape.parameters[weights], following[a:b])
             following.reshape(n, self._dim, out).sum(axis=1, out=result[:, begin : begin + out])
             maps.append(following)
             begin += out
@@ -47,8 +47,10 @@ class CIN(Operator):
             end -= out
             slope, of_weights = np.empty_like(before), np.zeros_like(weights)
             for a, b in self._pieces(before):
-                of_weights += _products(before[a:b], first[a:b]).T @ upstream[a:b]
-                by_products = (upstream[a:b] @ weights.T).reshape(b - a, before.shape[1], self._n_fields)
+                products = _products(before[a:b], first[a:b])
+                tape.products.multiply(products.T, upstream[a:b], of_weights, add=True)
+                tape.products.multiply(upstream[a:b], weights.T, products)
+                by_products = products.reshape(b - a, before.shape[1], self._n_fields)
                 np.einsum("nhf,nf->nh", by_products, first[a:b], out=slope[a:b])
                 of_first[a:b] += np.einsum("nhf,nh->nf", by_products, before[a:b])
             tape.add(self.parameters[layer], lambda out, total=of_weights: np.copyto(out, total))

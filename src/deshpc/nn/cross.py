@@ -89,9 +89,9 @@ class CrossLayer(Operator):
         narrow, d, address = x, self._inputs, self._backend.address
         if self._rank:
             narrow = tape.array((len(x), self._rank), self._zero.dtype)
-            np.matmul(x, tape.parameters[self.narrow], out=narrow)
+            tape.products.multiply(x, tape.parameters[self.narrow], narrow)
         z, result = (tape.array((len(x), d), self._zero.dtype) for _ in range(2))
-        np.matmul(narrow, tape.parameters[self.wide], out=z)
+        tape.products.multiply(narrow, tape.parameters[self.wide], z)
         self._kernels.cross(
             self._lanes, _LANES, self._zero, d, address(x0), x0.strides[0], address(x), x.strides[0], z,
             tape.parameters[self.bias], result,
@@ -110,12 +110,12 @@ class CrossLayer(Operator):
 
         tape.add(self.bias, of_bias)  # leaves dz in z
         wide = tape.parameters[self.wide]
-        tape.add(self.wide, lambda out: np.matmul(narrow.T, z, out=out))
+        tape.add_product(self.wide, narrow, z)
         slope = z
         if self._rank:
             slope = tape.scratch.array("narrow", narrow.shape, narrow.dtype)
-            np.matmul(z, wide.T, out=slope)
-            tape.add(self.narrow, lambda out: np.matmul(x.T, slope, out=out))
+            tape.products.multiply(z, wide.T, slope)
+            tape.add_product(self.narrow, x, slope)
             wide = tape.parameters[self.narrow]
         into_x.add_product(tape, slope, wide)
         into_x.add(gradient)
@@ -158,6 +158,6 @@ class OwnCrossLayer(Operator):
 
         tape.add(layer.wide, of_wide)
         q = yield OverRanks(of_slope @ wide[:, own].T)
-        tape.add(layer.narrow, lambda out: np.matmul(x.T, q, out=out), own)
+        tape.add_product(layer.narrow, x, q, own)
         into_x0.add(gradient * slope)
         into_x.add(gradient + q @ narrow.T)

@@ -37,12 +37,12 @@ class Product(Operator):
     def forward(self, tape, x):
         weights = tape.parameters[self._weights][self._rows]
         y = tape.array((len(x), weights.shape[1]), weights.dtype)
-        np.matmul(x, weights, out=y)
+        tape.products.multiply(x, weights, y)
         return y, (x, weights)
 
     def backward(self, tape, saved, gradient, into):
         x, weights = saved
-        tape.add(self._weights, lambda out: np.matmul(x.T, gradient, out=out), self._rows)
+        tape.add_product(self._weights, x, gradient, self._rows)
         if into is not None:
             into.add_product(tape, gradient, weights)
 
@@ -59,8 +59,8 @@ class Completion(Operator):
 
     def forward(self, tape, product, inputs):
         y = tape.array(product.shape, product.dtype)
-        np.matmul(inputs, tape.parameters[self._weights][self._rows], out=y)
-        y += product
+        y[...] = product
+        tape.products.multiply(inputs, tape.parameters[self._weights][self._rows], y, add=True)
         if self._bias is not None:
             self._kernels.bias_activation(y, tape.parameters[self._bias], self._activation)
         return y, (inputs, y)
@@ -69,7 +69,7 @@ class Completion(Operator):
         inputs, y = saved
         if self._bias is not None:
             tape.add(self._bias, lambda out: self._kernels.activation_adjoint(gradient, y, self._activation, out))
-        tape.add(self._weights, lambda out: np.matmul(inputs.T, gradient, out=out), self._rows)
+        tape.add_product(self._weights, inputs, gradient, self._rows)
         into.add(gradient)
 
 
@@ -95,7 +95,7 @@ class Dense(Operator):
     def forward(self, tape, x):
         weights = tape.parameters[self.weights]
         y = tape.array((len(x), self.outputs), weights.dtype)
-        np.matmul(x, weights, out=y)
+        tape.products.multiply(x, weights, y)
         if self.bias is not None:
             self._kernels.bias_activation(y, tape.parameters[self.bias], self._activation)
         return y, (x, y)
@@ -108,6 +108,6 @@ class Dense(Operator):
 
         if self.bias is not None:
             tape.add(self.bias, of_bias)
-        tape.add(self.weights, lambda out: np.matmul(x.T, gradient, out=out))
+        tape.add_product(self.weights, x, gradient)
         if into is not None:
             into.add_product(tape, gradient, tape.parameters[self.weights])

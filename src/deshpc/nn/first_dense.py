@@ -1,6 +1,5 @@
 """The first layer above pooled embeddings: products of rows that repeat in a batch are made once a row (`ops.repeated`)."""
 
-import numpy as np
 
 from deshpc.nn.dense import Dense
 
@@ -30,7 +29,7 @@ class FirstDense(Dense):
         self._products = self._scratch.array("products", (len(repeated.rows), self.outputs), weights.dtype)
         for field, begin, end in repeated.fields:
             own = weights[field * dim : (field + 1) * dim]
-            np.matmul(repeated.rows[begin:end], own, out=self._products[begin:end])
+            self._backend.products.multiply(repeated.rows[begin:end], own, self._products[begin:end])
         while len(self._threads) < slots:
             self._threads.append(self._backend.buffers())
         self._used = {}
@@ -40,7 +39,7 @@ class FirstDense(Dense):
             return super().forward(tape, x)
         zero, left = self._products.dtype.type(0), x[:, self._repeated.columns :]
         y = tape.array((len(x), self.outputs), zero.dtype)
-        np.matmul(left, self._rest, out=y)
+        tape.products.multiply(left, self._rest, y)
         for shard, slots in self._repeated.shards:
             self._backend.repeated.add_products(
                 *self._lanes, zero, shard.offsets, shard.local, shard.values, slots, self._products, tape.begin, y
@@ -61,16 +60,12 @@ class FirstDense(Dense):
             self._backend.repeated.add_gradients(
                 *self._lanes, zero, shard.offsets, shard.local, shard.values, slots, gradient, tape.begin, of_products
             )
-        part = tape.scratch.array("parameter", of_rest.size, of_rest.dtype).reshape(of_rest.shape)
-        of_rest += np.matmul(left.T, gradient, out=part)
+        tape.products.multiply(left.T, gradient, of_rest, add=True)
         columns = self._repeated.columns
         if into.fresh:
             into.array[:, :columns] = 0
         others = self._rest[: into.array.shape[1] - columns].T
-        if into.fresh:
-            np.matmul(gradient, others, out=into.array[:, columns:])
-        else:
-            into.array[:, columns:] += gradient @ others
+        tape.products.multiply(gradient, others, into.array[:, columns:], add=not into.fresh)
         into.fresh = False
 
     def finish(self, parameters, sums):
@@ -86,8 +81,8 @@ class FirstDense(Dense):
         of_rows = self._scratch.array("rows", self._repeated.rows.shape, weights.dtype)
         for field, begin, end in self._repeated.fields:
             own = slice(field * dim, (field + 1) * dim)
-            total[own] += self._repeated.rows[begin:end].T @ of_products[begin:end]
-            np.matmul(of_products[begin:end], weights[own].T, out=of_rows[begin:end])
+            self._backend.products.multiply(self._repeated.rows[begin:end].T, of_products[begin:end], total[own], add=True)
+            self._backend.products.multiply(of_products[begin:end], weights[own].T, of_rows[begin:end])
         lanes = self._backend.lanes(dim, kind, kind)
         for shard, slots in self._repeated.shards:
             self._backend.repeated.add_to_rows(lanes, dim, slots, of_rows, shard.vector_sums)

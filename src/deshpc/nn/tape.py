@@ -11,7 +11,6 @@ sample's dense features.  `gradient` belongs to the operator from then on.  A gr
 thread, so nothing here locks.
 """
 
-import numpy as np
 
 
 class Gradient:
@@ -34,13 +33,7 @@ class Gradient:
 
     def add_product(self, tape, upstream, weights):
         """Write or add upstream weights^T, the gradient by x of x weights, for the columns that are wanted."""
-        weights = weights[: self.array.shape[1]].T
-        product = np.multiply if len(weights) == 1 else np.matmul  # a column times a row: nothing to add up
-        if self.fresh:
-            product(upstream, weights, out=self.array)
-        else:
-            part = tape.scratch.array("product", self.array.shape, self.array.dtype)
-            self.array += product(upstream, weights, out=part)
+        tape.products.multiply(upstream, weights[: self.array.shape[1]].T, self.array, add=not self.fresh)
         self.fresh = False
 
 
@@ -71,15 +64,16 @@ class Node:
 class Tape:
     """One block of samples under way.
 
-    scratch : reusable arrays, of this block alone;  parameters : `Parameters`, read by operators
+    products : a backend's matrix products;  scratch : reusable arrays, of this block alone
+    parameters : `Parameters`, read by operators
     slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
     step, first : the step, and the number in the global batch of the block's first sample, for random numbers
     begin : number of that sample among those of this rank
     train : whether a gradient will be asked for, and numbers are dropped;  is_first : whether it is this rank's first block
     """
 
-    def __init__(self, scratch, parameters, sums, slot, step, first, train, is_first, begin=0):
-        self.scratch, self.parameters, self._sums, self.slot = scratch, parameters, sums, slot
+    def __init__(self, products, scratch, parameters, sums, slot, step, first, train, is_first, begin=0):
+        self.products, self.scratch, self.parameters, self._sums, self.slot = products, scratch, parameters, sums, slot
         self.begin, self.step, self.first, self.train, self.is_first = begin, step, first, train, is_first
         self._records, self._targets, self._names = [], [], 0
 
@@ -159,6 +153,14 @@ class Tape:
             part = self.scratch.array("parameter", sums.size, sums.dtype).reshape(sums.shape)
             compute(part)
             sums += part
+
+    def add_product(self, name, x, gradient, rows=None):
+        """Add x^T gradient, which is by W of x W, to the gradient of a parameter.  rows : see `add`"""
+        if rows is None:
+            sums, fresh = self._sums.of(self.slot, name)
+            self.products.multiply(x.T, gradient, sums, add=not fresh)
+        else:
+            self.add(name, lambda out: self.products.multiply(x.T, gradient, out), rows)
 
     def _gradient(self, node, skips_unwanted):
         array = node.array

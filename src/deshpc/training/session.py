@@ -102,7 +102,7 @@ class Session:
 
     def _open_backend(self, threads):
         compute = self.config.compute
-        return open_backend(compute.backend, threads, self.node.rank, compute.cuda_sums == "atomic")
+        return open_backend(compute.backend, threads, self.node.rank, compute.cuda_sums == "atomic", compute.matrix_products)
 
     def _threads(self):
         wanted = self.config.compute.threads_per_rank or self.node.threads_per_rank()

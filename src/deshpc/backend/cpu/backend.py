@@ -20,6 +20,7 @@ from deshpc.backend.cpu import (
     update,
 )
 from deshpc.backend.cpu.buffers import Buffers, aligned
+from deshpc.backend.cpu.products import open_products
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.team import Team
 
@@ -35,10 +36,13 @@ class CpuBackend:
     aligned = staticmethod(aligned)
     lanes = Lanes
 
-    def __init__(self, threads):
-        """From now until `close` a matrix product of this process runs on the thread that asks for it: each of the team asks for
+    def __init__(self, threads, matrix_products="auto"):
+        """matrix_products : see `open_products`
+
+        From now until `close` a matrix product of this process runs on the thread that asks for it: each of the team asks for
         its own, and a library's workers would fight with it for the cores."""
-        self._team, self._products = Team(threads), threadpool_limits(1, user_api="blas")
+        self._team, self._library_threads = Team(threads), threadpool_limits(1, user_api="blas")
+        self.products = open_products(matrix_products)
         self.threads = threads
 
     def buffers(self):
@@ -82,4 +86,4 @@ class CpuBackend:
     def close(self):
         """Let the threads go."""
         self._team.close()
-        self._products.restore_original_limits()
+        self._library_threads.restore_original_limits()

@@ -1,0 +1,88 @@
+"""Matrix products of the CPU backend: by the library that NumPy has, or by the processor's tiles where those are faster.
+
+    products.multiply(a, b, out, add=False)      out = a b, or out += a b
+
+a (m, k), b (k, n) and out (m, n) are of one type; a and b are C-contiguous in their rows or views of such arrays' transposes.
+"""
+
+import threading
+
+import numpy as np
+
+from deshpc.backend.cpu import tiles
+from deshpc.backend.cpu.buffers import Buffers
+from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
+from deshpc.backend.cpu.tile_product import multiply
+from deshpc.errors import ConfigError
+
+
+class LibraryProducts:
+    """NumPy's own: a BLAS library's."""
+
+    name = "library"
+
+    def __init__(self):
+        self._threads = threading.local()
+
+    def multiply(self, a, b, out, add=False):
+        """out = a b, or += with `add`."""
+        product = np.multiply if a.shape[1] == 1 else np.matmul  # a column times a row: nothing to add up
+        if not add:
+            product(a, b, out=out)
+            return
+        part = self._scratch().array("part", out.shape, out.dtype)
+        out += product(a, b, out=part)
+
+    def _scratch(self):
+        """This thread's scratch arrays."""
+        try:
+            return self._threads.scratch
+        except AttributeError:
+            self._threads.scratch = Buffers()
+            return self._threads.scratch
+
+
+class TileProducts(LibraryProducts):
+    """float32 by tiles where all extents are large enough, see `tile_product`; everything else by the library."""
+
+    name = "tiles"
+
+    def __init__(self):
+        super().__init__()
+        self._configuration = tiles.configuration()
+
+    def multiply(self, a, b, out, add=False):
+        """out = a b, or += with `add`."""
+        m, k = a.shape
+        n = b.shape[1]
+        if out.dtype != np.float32 or m < tiles.SIDE or k < tiles.SIDE or n < tiles.SIDE // 2:
+            super().multiply(a, b, out, add)
+            return
+        scratch, steps, n_blocks = self._scratch(), -(-k // tiles.SIDE), -(-n // tiles.SIDE)
+        tile, sums, of_a, of_b = (
+            scratch.array(name, count, np.uint8).ctypes.data
+            for name, count in (
+                ("tile", tiles.STEP_BYTES), ("sums", n_blocks * tiles.GROUP * tiles.BLOCK_BYTES),
+                ("a", tiles.GROUP * steps * tiles.STEP_BYTES), ("b", n_blocks * steps * tiles.STEP_BYTES),
+            )
+        )  # fmt: skip
+        if b.strides[1] == b.itemsize:
+            split_pairs(b.ctypes.data, b.strides[0], k, n, 0, n_blocks, False, tile, of_b)
+        else:
+            split_rows(b.ctypes.data, b.strides[1], n, k, 0, n_blocks, True, tile, of_b)
+        turned = a.strides[1] != a.itemsize
+        multiply(
+            a.ctypes.data, a.strides[0] if not turned else a.strides[1], turned, of_b, m, n, k, out.ctypes.data, out.strides[0], add,
+            self._configuration.ctypes.data, tile, of_a, sums,
+        )  # fmt: skip
+
+
+def open_products(name):
+    """The products called `name`: "library", "tiles", or "auto", tiles where there are any."""
+    if name == "library":
+        return LibraryProducts()
+    if tiles.available():
+        return TileProducts()
+    if name == "auto":
+        return LibraryProducts()
+    raise ConfigError("compute.matrix_products = 'tiles' needs a processor with Intel AMX under Linux; choose 'auto'")
