@@ -69,7 +69,8 @@ def deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, 
         if of_model.operator == "bi_interaction":
             width = operator.width
         room = n_dense if travelling.all() else 0  # whole states are made afterwards
-        repeats = bool(definition.first_layers) and not by_block and replicated is None
+        by_rows = backend.products.gain_by_rows(types.compute)
+        repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None
         operators = BySamples(backend, table, operator, room, repeats)
     tower = Tower(
         backend, group, whole_top, definition, operators, parameters, slots, types.compute, width, first, n_dense, by_block

@@ -8,7 +8,7 @@ from deshpc.comm.group import Handle, slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
 from deshpc.model.tower import TopSamples
-from deshpc.nn.loss import log_loss
+from deshpc.nn.loss import log_loss, loss_slopes
 from deshpc.nn.scores import Scores
 from deshpc.table.routed import RoutedBatch
 from deshpc.table.table import ShardRows
@@ -195,7 +195,12 @@ class Model:
         """TopSamples of the samples that this rank's top works on."""
         routed = forward.routed
         first = 0 if self.exchange.whole_top else self._home_samples(routed)[0]
-        return TopSamples(routed.dense, routed.step, first, forward.prepared.train)
+
+        def slopes(begin, end, logit, gradient):
+            labels, reduction = routed.labels[begin:end], self.table.optimizer.reduction
+            loss_slopes(self.backend, self.zero, logit, labels, gradient, routed.samples, reduction)
+
+        return TopSamples(routed.dense, routed.step, first, slopes if forward.prepared.train else None)
 
     def _clip(self, forward, inverse_scale):
         """Factor of all gradients: at most 1, so that their global norm is at most the optimizer's clip_norm."""

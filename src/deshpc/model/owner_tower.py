@@ -25,7 +25,8 @@ class OwnerTower:
         self._group = group
         self._backend, self.table, self._operator, self._definition = backend, table, operator, definition
         self._parameters, self._sums, self._dtype, self._n_dense = parameters, sums, np.dtype(compute), n_dense
-        self._scratch, self._buffers, self._under_way = backend.buffers(), [], []
+        self._scratch, self._under_way = backend.buffers(), []
+        self._of_threads = [backend.buffers() for _ in range(backend.threads)]
         self.name, self.width, self.layer_width = operator.name, sum(definition.partial_widths), definition.layer_width
 
     def partial(self, shards, samples, scale, prepared, stays=False):
@@ -41,11 +42,11 @@ class OwnerTower:
         edges = block_edges(samples)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
-            self._backend, self._buffers, self._parameters, self._sums, blocks, prepared.routed.step, 0, prepared.train, False
+            self._backend, self._of_threads, self._parameters, self._sums, blocks, prepared.routed.step, 0, prepared.train, False
         )
         walks = [self._partial(tape, pooled, gradient, dense, state, a, b) for tape, (a, b) in zip(tapes, blocks, strict=True)]
         nodes = lockstep(self._backend, walks, None, lambda rows: self._over_ranks(rows, prepared.direction))
-        self._under_way = list(zip(tapes, nodes, blocks, strict=True))
+        self._under_way = list(zip(tapes, nodes, blocks, strict=True)) if prepared.train else []
         self._gradient = gradient
         return state
 
@@ -85,6 +86,8 @@ class OwnerTower:
         for node, width in zip(nodes, self._definition.partial_widths, strict=True):
             state[begin:end, column : column + width] = node.array.reshape(end - begin, width)
             column += width
+        if not tape.train:
+            tape.close()
         return nodes
 
     def _backward(self, tape, nodes, gradient):
@@ -93,4 +96,5 @@ class OwnerTower:
             part = np.ascontiguousarray(gradient[:, column : column + width]).reshape(node.array.shape)
             pairs.append((node, part))
             column += width
-        return tape.backward_from(pairs)
+        yield from tape.backward_from(pairs)
+        tape.close()

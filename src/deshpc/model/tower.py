@@ -5,6 +5,7 @@ A state's row and the sample's dense features lie side by side in one array, of 
     [ c | E_1 .. E_F | dense ]        c : the first column, where the operator has one;   x_0 = E and dense
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,21 @@ _FEWEST_BLOCKS, _FEWEST_SAMPLES = 16, 32
 
 
 class TopSamples(NamedTuple):
-    """The samples that a rank's top works on: dense (n, n_dense) float32; step; first : number of the first one in the global
-    batch;  train : whether the model learns from them."""
+    """The samples that a rank's top works on.
+
+    dense (n, n_dense) float32;  step;  first : number of the first one in the global batch
+    slopes : where the model learns from them, function(begin, end, logit, gradient) that sets the gradient of the loss by the
+        logits of samples begin .. end;  otherwise None
+    """
 
     dense: np.ndarray
     step: int
     first: int
-    train: bool
+    slopes: Callable | None
+
+    @property
+    def train(self):
+        return self.slopes is not None
 
 
 class Inputs(NamedTuple):
@@ -40,9 +49,10 @@ class Inputs(NamedTuple):
 
 
 class Tower:
-    """Runs a definition's `logit` forward and back, over all samples of this rank's top.
+    """Runs a definition's `logit` over all samples of this rank's top, and back where the model learns.
 
-    Samples are worked on in blocks whose number and size depend on the number of samples alone.  A thread adds up its blocks'
+    A block is walked back as soon as its logits are known, while its arrays are in the caches; the next block of the same thread
+    gets the same memory.  Samples are worked on in blocks whose number and size depend on the number of samples alone.  A thread adds up its blocks'
     gradients of parameters in a slot of `SlotSums`; in fixed point every block has one: the same bits for any number of threads.
     """
 
@@ -55,12 +65,14 @@ class Tower:
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
         self._dtype, self._width, self._first, self._n_dense, self._by_block = np.dtype(compute), width, first, n_dense, by_block
-        self._scratch, self._buffers = backend.buffers(), []
+        self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
-        self._under_way = []
 
     def forward(self, state, samples, logit):
-        """Set logit (n) from complete states (n, >= s).  Collective, where a layer spans the batch."""
+        """Set logit (n) from complete states (n, >= s); where the model learns, find the gradients for `backward`, too.
+
+        Collective, where a layer spans the batch.
+        """
         n = len(logit)
         x = self._joined(state, samples.dense, n)
         gradient = None
@@ -69,39 +81,37 @@ class Tower:
         edges = block_edges(n)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
-            self._backend, self._buffers, self._parameters, self._sums, blocks, samples.step, samples.first, samples.train,
+            self._backend, self._of_threads, self._parameters, self._sums, blocks, samples.step, samples.first, samples.train,
             self._by_block,
         )  # fmt: skip
+        self._sums.clear()
+        self._direction = "forward" if samples.train else "eval"
         for layer in self._first_layers:
             layer.begin(self._parameters, self._rows.repeated, self._backend.threads)
-        results = lockstep(
-            self._backend,
-            [self._forward(tape, x, gradient, a, b, logit) for tape, (a, b) in zip(tapes, blocks, strict=True)],
-            lambda arrays: self._combine(arrays, "forward" if samples.train else "eval"),
-        )
-        self._under_way = [(tape, node, a, b) for tape, node, (a, b) in zip(tapes, results, blocks, strict=True)]
+        walks = [self._walk(tape, x, gradient, a, b, samples, logit) for tape, (a, b) in zip(tapes, blocks, strict=True)]
+        lockstep(self._backend, walks, self._combine)
         self._gradient = gradient
 
     def backward(self, state, samples, gradient, scale):
-        """The gradient of the loss by the states (n, s), from that by the logits (n); adds up those of the parameters.
-
-        Collective, where a layer spans the batch.
-        """
-        walks = [tape.backward(node, gradient[a:b]) for tape, node, a, b in self._under_way]
-        lockstep(self._backend, walks, lambda arrays: self._combine(arrays, "backward"))
-        self._under_way = []
+        """The gradient of the loss by the states (n, s); those of the parameters are added up."""
         for layer in self._first_layers:
             layer.finish(self._parameters, self._sums)
         return self._gradient
 
-    def _forward(self, tape, x, gradient, begin, end, logit):
+    def _walk(self, tape, x, gradient, begin, end, samples, logit):
+        """Forward, and back where the model learns: a generator, see `nn.lockstep`."""
         if self._definition.share is None:
             walk = self._definition.logit(tape, self._inputs(tape, x[begin:end], gradient, begin, end))
         else:
             walk = self._definition.finish(tape, *self._parts(tape, x[begin:end], gradient, begin, end))
         node = yield from walk
         logit[begin:end] = node.array
-        return node
+        if samples.train:
+            slope = np.empty(end - begin, self._dtype)
+            samples.slopes(begin, end, node.array, slope)
+            self._direction = "backward"  # all blocks get here between the same two yields
+            yield from tape.backward(node, slope)
+        tape.close()
 
     def _inputs(self, tape, x, gradient, begin, end):
         first, state_end = self._first, self._width
@@ -134,29 +144,27 @@ class Tower:
         state[:, self._width :] = dense
         return state
 
-    def _combine(self, arrays, direction):
+    def _combine(self, arrays):
         total = arrays[0].copy()
         for array in arrays[1:]:
             total += array
         if self._whole_top:
             return total
-        return self._group.sum(total, Traffic("tower", "statistics", direction))
+        return self._group.sum(total, Traffic("tower", "statistics", self._direction))
 
 
-def new_tapes(backend, buffers, parameters, sums, blocks, step, first, train, by_block):
+def new_tapes(backend, of_threads, parameters, sums, blocks, step, first, train, by_block):
     """A Tape for each block (begin, end) of samples.
 
-    buffers : list of sets of scratch arrays, of which each block keeps one;  first : number of the first sample in the batch
+    of_threads : each thread's scratch arrays;  first : number of the first sample in the batch
     by_block : a slot of `sums` for each block, otherwise one for each thread
     """
-    while len(buffers) < len(blocks):
-        buffers.append(backend.buffers())
-    slots = range(len(blocks))
-    if not by_block:  # that of the thread that works on the block (`nn.parts.shares`)
-        slots = [((b + 1) * backend.threads - 1) // len(blocks) for b in slots]
+    threads = [((b + 1) * backend.threads - 1) // len(blocks) for b in range(len(blocks))]  # of `nn.parts.shares`
     return [
-        Tape(backend.products, buffers[b], parameters, sums, slots[b], step, first + begin, train, b == 0, begin)
-        for b, (begin, _) in enumerate(blocks)
+        Tape(
+            backend.products, of_threads[thread], parameters, sums, b if by_block else thread, step, first + begin, train, b == 0, begin
+        )
+        for b, (thread, (begin, _)) in enumerate(zip(threads, blocks, strict=True))
     ]
 
 

@@ -53,18 +53,21 @@ class Discarded(Gradient):
 
 
 class Node:
-    """An array of a graph.  wanted : whether its gradient is;  target : Gradient of an input, made by whoever wants it"""
+    """An array of a graph.  wanted : whether its gradient is;  target : Gradient of an input, made by whoever wants it
+    lent : the target's memory, where it is the tape's
+    """
 
-    __slots__ = ("array", "target", "wanted")
+    __slots__ = ("array", "lent", "target", "wanted")
 
     def __init__(self, array, target=None, wanted=True):
-        self.array, self.target, self.wanted = array, target, wanted
+        self.array, self.target, self.wanted, self.lent = array, target, wanted, None
 
 
 class Tape:
     """One block of samples under way.
 
-    products : a backend's matrix products;  scratch : reusable arrays, of this block alone
+    products : a backend's matrix products
+    scratch : reusable arrays, of the thread: named ones, that an operator needs for a moment, and those that are lent to blocks
     parameters : `Parameters`, read by operators
     slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
     step, first : the step, and the number in the global batch of the block's first sample, for random numbers
@@ -75,7 +78,7 @@ class Tape:
     def __init__(self, products, scratch, parameters, sums, slot, step, first, train, is_first, begin=0):
         self.products, self.scratch, self.parameters, self._sums, self.slot = products, scratch, parameters, sums, slot
         self.begin, self.step, self.first, self.train, self.is_first = begin, step, first, train, is_first
-        self._records, self._targets, self._names = [], [], 0
+        self._records, self._targets, self._lent = [], [], []
 
     def input(self, array, target=None):
         """A Node of an array from outside.  target : Gradient to fill, which nodes that are parts of each other share.
@@ -87,9 +90,15 @@ class Tape:
         return Node(array, target, target is not None)
 
     def array(self, shape, dtype):
-        """A scratch array that stays until the next step: the n-th call of each step gets the same memory."""
-        self._names += 1
-        return self.scratch.array(self._names, shape, dtype)
+        """An array of any contents that is this block's until `close`."""
+        memory = self.scratch.lend(shape, dtype)
+        self._lent.append(memory)
+        return memory[: shape[0]]
+
+    def close(self):
+        """Give all arrays back: the thread's next block gets the same ones, still in the caches."""
+        while self._lent:
+            self.scratch.give_back(self._lent.pop())
 
     def apply(self, operator, *nodes):
         """The Node of what `operator` makes of some nodes."""
@@ -130,7 +139,7 @@ class Tape:
             walk = operator.backward(self, saved, result.target.array, *into)
             if walk is not None:
                 yield from walk
-            result.target = None
+            self._let_go(result)
         for target in self._targets:
             if target.fresh:
                 target.array[...], target.fresh = 0, False
@@ -167,8 +176,15 @@ class Tape:
         if not node.wanted:
             return None if skips_unwanted else Discarded(lambda: self.array(array.shape, array.dtype))
         if node.target is None:
-            node.target = Gradient(self.array(array.shape, array.dtype))
+            node.lent = self.scratch.lend(array.shape, array.dtype)
+            node.target = Gradient(node.lent[: len(array)])
         return node.target
+
+    def _let_go(self, node):
+        """Of a node that has been walked back: its gradient's memory becomes the next one's, still in the caches."""
+        if node.lent is not None:
+            self.scratch.give_back(node.lent)
+        node.target = node.lent = None
 
 
 class Operator:

@@ -8,6 +8,7 @@ import numpy as np
 from deshpc.backend.record import CACHE_LINE
 
 _HUGE_PAGE = 2 << 20
+_ROWS = 64  # by which arrays that are lent grow
 
 
 def aligned(count, dtype):
@@ -33,7 +34,7 @@ class Buffers:
     """Named scratch arrays, allocated once and grown by half when a batch is larger.  A name keeps its memory, so the contents of the last call are overwritten."""
 
     def __init__(self):
-        self._arrays, self._last = {}, {}
+        self._arrays, self._last, self._free = {}, {}, {}
 
     def array(self, name, shape, dtype):
         """A C-contiguous array of `shape`; contents are whatever was there."""
@@ -55,7 +56,22 @@ class Buffers:
         """An array that is zero when its memory is first made; whoever writes to it leaves it zero again."""
         return self.array(name, shape, dtype)
 
+    def lend(self, shape, dtype):
+        """An array (>= rows, ...) for `shape` (rows, ...), nobody else's until it is given back; if possible the one that was last."""
+        free = self._free.setdefault((shape[1:], dtype), [])
+        if free and len(free[-1]) >= shape[0]:
+            return free.pop()
+        if free:  # too small: a larger one takes its place
+            free.pop()
+        rows = -(-shape[0] // _ROWS) * _ROWS
+        return aligned(rows * int(np.prod(shape[1:])), dtype).reshape(rows, *shape[1:])
+
+    def give_back(self, array):
+        """Take back an array that was lent."""
+        self._free[array.shape[1:], array.dtype].append(array)
+
     @property
     def nbytes(self):
-        """Bytes held."""
-        return sum(array.nbytes for array in self._arrays.values())
+        """Bytes held, without those lent."""
+        free = [array for arrays in self._free.values() for array in arrays]
+        return sum(array.nbytes for array in [*self._arrays.values(), *free])

@@ -15,6 +15,8 @@ from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
 from deshpc.backend.cpu.tile_product import multiply
 from deshpc.errors import ConfigError
 
+_MOST_NUMBERS = 512  # that are added up at a time
+
 
 class LibraryProducts:
     """NumPy's own: a BLAS library's."""
@@ -32,6 +34,10 @@ class LibraryProducts:
             return
         part = self._scratch().array("part", out.shape, out.dtype)
         out += product(a, b, out=part)
+
+    def gain_by_rows(self, dtype):
+        """Whether products of rows that repeat in a batch are worth being made once a row (`ops.repeated`)."""
+        return True
 
     def _scratch(self):
         """This thread's scratch arrays."""
@@ -51,12 +57,21 @@ class TileProducts(LibraryProducts):
         super().__init__()
         self._configuration = tiles.configuration()
 
+    def gain_by_rows(self, dtype):
+        """Not where adding up the rows' products takes as long as making them for every sample."""
+        return np.dtype(dtype) != np.float32
+
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
         m, k = a.shape
         n = b.shape[1]
         if out.dtype != np.float32 or m < tiles.SIDE or k < tiles.SIDE or n < tiles.SIDE // 2:
             super().multiply(a, b, out, add)
+            return
+        if k > _MOST_NUMBERS:  # parts of so many would not stay in the second cache
+            for begin in range(0, k, _MOST_NUMBERS):
+                end = begin + _MOST_NUMBERS
+                self.multiply(a[:, begin:end], b[begin:end], out, add or begin > 0)
             return
         scratch, steps, n_blocks = self._scratch(), -(-k // tiles.SIDE), -(-n // tiles.SIDE)
         tile, sums, of_a, of_b = (
