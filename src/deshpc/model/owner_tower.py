@@ -39,7 +39,7 @@ class OwnerTower:
         gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if prepared.train else None
         state = self._scratch.array("state", (samples, self.width), self._dtype)
         dense = self._dense(prepared, samples)
-        edges = block_edges(samples)
+        edges = block_edges(samples, self._backend.threads, False)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, prepared.routed.step, 0, prepared.train, False

@@ -14,10 +14,10 @@ from deshpc.comm.ledger import Traffic
 from deshpc.nn.lockstep import lockstep
 from deshpc.nn.tape import Gradient, Node, Tape
 
-BLOCK_SAMPLES = 512
-"""Samples that a thread works on at a time: its matrix products then run at their best, and stay in the caches."""
+BLOCK_SAMPLES = 2048
+"""Samples at most that a thread works on at a time: more of them share a split of the weights, fewer stay in the caches."""
 
-_FEWEST_BLOCKS, _FEWEST_SAMPLES = 16, 32
+_FIXED_BLOCKS, _FEWEST_SAMPLES = 16, 32
 
 
 class TopSamples(NamedTuple):
@@ -78,7 +78,7 @@ class Tower:
         gradient = None
         if samples.train:
             gradient = self._scratch.array("gradient", (n, self._width), self._dtype)
-        edges = block_edges(n)
+        edges = block_edges(n, self._backend.threads, self._by_block)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, samples.step, samples.first, samples.train,
@@ -168,12 +168,15 @@ def new_tapes(backend, of_threads, parameters, sums, blocks, step, first, train,
     ]
 
 
-def block_edges(samples):
-    """Where blocks of samples begin and end: blocks of BLOCK_SAMPLES, smaller ones where there would be few.  At least one."""
-    blocks = max(1, -(-samples // BLOCK_SAMPLES), min(_FEWEST_BLOCKS, samples // _FEWEST_SAMPLES))
+def block_edges(samples, threads, by_block):
+    """Where blocks of samples begin and end: as many for every thread, or independent of threads with `by_block`.  At least one."""
+    at_once = _FIXED_BLOCKS if by_block else threads
+    blocks = max(1, min(at_once, samples // _FEWEST_SAMPLES))
+    if samples > blocks * BLOCK_SAMPLES:
+        blocks *= -(-samples // (blocks * BLOCK_SAMPLES))
     return [samples * b // blocks for b in range(blocks + 1)]
 
 
 def most_slots(threads, by_block, samples):
     """Slots of `SlotSums` that a tower needs for batches of so many samples."""
-    return len(block_edges(samples)) - 1 if by_block else threads
+    return len(block_edges(samples, threads, by_block)) - 1 if by_block else threads
