@@ -1,6 +1,7 @@
 """The tape: which operators are walked back, where gradients go, and that they are let go when they have been used."""
 
 import gc
+import itertools
 import weakref
 
 import numpy as np
@@ -194,7 +195,6 @@ def test_gradients_are_let_go_as_they_are_used(backend):
         references.append(weakref.ref(target.array))
         return target
 
-    tape.array = lambda shape, dtype: np.zeros(shape, dtype)  # memory that a tape would otherwise keep for the next step
     tape._gradient = watched
     walk(tape, nodes[-1])
     gc.collect()
@@ -210,11 +210,38 @@ def test_in_evaluation_nothing_is_recorded(backend):
     assert operator.asked == []
 
 
-def test_arrays_of_one_step_are_different_and_those_of_the_next_the_same(backend):
-    scratch = backend.buffers()
-    first, second = (Tape(backend.products, scratch, None, None, 0, step, 0, True, True) for step in (0, 1))
-    one, other, again = first.array((N, 3), "float64"), first.array((N, 3), "float64"), second.array((N, 3), "float64")
-    assert not np.shares_memory(one, other) and np.shares_memory(one, again)
+def test_a_block_has_its_arrays_until_it_is_closed_and_the_next_one_gets_them_in_the_same_order(backend):
+    """Also one with other samples; a block that runs between its first array and its end gets other memory."""
+    scratch, kind = backend.buffers(), np.dtype("float64")
+    first, between, second = (Tape(backend.products, scratch, None, None, 0, step, 0, True, True) for step in (0, 1, 2))
+    one, other, flat = first.array((N, 3), kind), first.array((N, 3), kind), first.array((N,), kind)
+    elsewhere = between.array((N, 3), kind)
+    for a, b in itertools.combinations([one, other, flat, elsewhere], 2):
+        assert not np.shares_memory(a, b)
+    first.close()
+    again = [second.array((N - 1, 3), kind), second.array((N + 9, 3), kind), second.array((2 * N,), kind)]
+    assert [array.shape for array in again] == [(N - 1, 3), (N + 9, 3), (2 * N,)]
+    for before, after in zip((one, other, flat), again, strict=True):
+        assert np.shares_memory(before, after)
+    assert second.array((1000, 3), kind).shape == (1000, 3)  # larger than any before
+    assert not any(np.shares_memory(elsewhere, array) for array in again)
+
+
+def test_the_memory_of_a_gradient_is_used_again_in_the_same_walk(backend):
+    tape, lent = new_tape(backend), []
+
+    class Watch(Times):
+        def backward(self, tape, saved, gradient, into):
+            super().backward(tape, saved, gradient, into)
+            lent.append(into.array.ctypes.data)
+
+    _, target, node = an_input(tape)
+    result = node
+    for _ in range(5):
+        result = tape.apply(Watch(2.0), result)
+    walk(tape, result)
+    assert len(set(lent[:-1])) == 2 and lent[-1] == target.array.ctypes.data  # to and fro; the input's gradient is its owner's
+    assert (target.array == 2.0**5).all()
 
 
 def test_who_yields_waits_for_an_answer(backend):

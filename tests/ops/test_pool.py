@@ -22,7 +22,6 @@ def test_partials(kind, weighted, linear, squares):
     dim, begin, end = sparse.dim, 2, 9
     width = first + N_FIELDS * dim
     state = np.full((SAMPLES, width + 2), 77, sparse.sums)
-    pool.clear(state, width, begin, end)
     halves = np.arange(ROWS) % 2  # two shards' occurrences are added up
     for shard in (0, 1):
         mine = halves[sparse.local] == shard
@@ -30,7 +29,7 @@ def test_partials(kind, weighted, linear, squares):
         values = None if sparse.values is None else sparse.values[mine]
         pool.partial(
             sparse.lanes, sparse.number, sparse.zero, SCALE, dim, linear, squares, offsets, sparse.local[mine], values,
-            sparse.fields, sparse.addresses, columns_of(dim, first), state, width + 2, 0, begin, end,
+            sparse.fields, sparse.addresses, columns_of(dim, first), state, width + 2, 0, begin, end, 0 if shard else width,
         )  # fmt: skip
     assert (state[:begin] == 77).all() and (state[end:] == 77).all() and (state[:, width:] == 77).all()
     expected = np.zeros((SAMPLES, width))

@@ -51,15 +51,17 @@ class Pool:
 
     def partial(self, table, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
-        self._backend.pool.clear(state, self.width, begin, end)
+        cleared = self.width
         for shard in shards:
-            self.add(table, shard, state, scale, begin, end)
+            self.add(table, shard, state, scale, begin, end, cleared)
+            cleared = 0
 
-    def add(self, table, shard, state, scale, begin, end):
-        """Add the partials of one shard's rows to samples begin .. end of `state`."""
+    def add(self, table, shard, state, scale, begin, end, cleared=0):
+        """Add the partials of one shard's rows to samples begin .. end of `state`, of which so many columns are zeroed before."""
         self._backend.pool.partial(
             self._lanes, table.layout.number, self.zero, scale, self.dim, self._linear, self._squares, shard.offsets,
             shard.local, shard.values, shard.fields, shard.addresses, self._columns, state, state.shape[1], 0, begin, end,
+            cleared,
         )  # fmt: skip
 
     def partial_adjoint(self, table, shard, state, scale):

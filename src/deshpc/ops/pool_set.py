@@ -19,9 +19,10 @@ class PoolSet:
 
     def partial(self, table, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
-        self._backend.pool.clear(state, self.width, begin, end)
+        cleared = self.width
         for shard in shards:
-            self._pools[shard.table].add(shard.table, shard, state, scale, begin, end)
+            self._pools[shard.table].add(shard.table, shard, state, scale, begin, end, cleared)
+            cleared = 0
 
     def partial_adjoint(self, table, shard, state, scale):
         """Add the gradients of one shard's rows to its sums; state : gradient of the states."""

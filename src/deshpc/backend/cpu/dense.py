@@ -76,3 +76,11 @@ def drop(numbers, seed, first, threshold, scale):
                 kept = (bits & np.uint64(0xFFFF)) >= threshold
                 numbers[i, j] = numbers[i, j] * scale if kept else numbers.dtype.type(0)
                 bits >>= np.uint64(16)
+
+
+@kernel
+def outer(column, row, out, add):
+    """out (m, n) = column row^T, or += with `add`."""
+    for i in range(len(column)):
+        for j in range(len(row)):
+            out[i, j] = column[i] * row[j] + (out[i, j] if add else out.dtype.type(0))

@@ -26,9 +26,11 @@ def clear(state, columns, begin, end):
 @kernel
 def partial(
     lanes, number, zero, scale, dim, linear, squares, offsets, local, values, fields, addresses, columns, state, width, column,
-    begin, end,
+    begin, end, cleared=0,
 ):  # fmt: skip
     """E_f += sum v x, c += sum (w xl if linear, - |v|^2 x^2 / 2 if squares) over own occurrences of samples begin .. end.
+
+    cleared : numbers of a sample, from its first on, that are set to zero before
 
     fields (distinct) uint16 : of each row;  columns (F) int64;  state : (B, width) of the accumulation type
     Everything else as in `fm.partial`.
@@ -41,6 +43,8 @@ def partial(
     base = address_of(state, 0)
     for i in range(begin, end):
         row, scalar = base + i * width * size, nothing
+        for c in range(i * width, i * width + cleared):
+            put(state, c, nothing)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
             c = np.int64(at(local, j))

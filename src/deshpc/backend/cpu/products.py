@@ -2,7 +2,8 @@
 
     products.multiply(a, b, out, add=False)      out = a b, or out += a b
 
-a (m, k), b (k, n) and out (m, n) are of one type; a and b are C-contiguous in their rows or views of such arrays' transposes.
+a (m, k), b (k, n) and out (m, n) are of one floating type; the numbers of a row or those of a column of a and of b are
+consecutive, those of a row of out.  Any thread may ask, for a product of its own.
 """
 
 import threading
@@ -11,11 +12,13 @@ import numpy as np
 
 from deshpc.backend.cpu import tiles
 from deshpc.backend.cpu.buffers import Buffers
+from deshpc.backend.cpu.dense import outer
 from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
 from deshpc.backend.cpu.tile_product import multiply
 from deshpc.errors import ConfigError
 
-_MOST_NUMBERS = 512  # that are added up at a time
+_MOST_TERMS = 512
+"""Terms of a sum that tiles add up at a time: parts of B of so many stay in the second cache."""
 
 
 class LibraryProducts:
@@ -28,12 +31,13 @@ class LibraryProducts:
 
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
-        product = np.multiply if a.shape[1] == 1 else np.matmul  # a column times a row: nothing to add up
-        if not add:
-            product(a, b, out=out)
-            return
-        part = self._scratch().array("part", out.shape, out.dtype)
-        out += product(a, b, out=part)
+        if a.shape[1] == 1:  # nothing to add up
+            outer(a[:, 0], b[0], out, add)
+        elif add:
+            part = self._scratch().array("part", out.shape, out.dtype)
+            out += np.matmul(a, b, out=part)
+        else:
+            np.matmul(a, b, out=out)
 
     def gain_by_rows(self, dtype):
         """Whether products of rows that repeat in a batch are worth being made once a row (`ops.repeated`)."""
@@ -57,26 +61,28 @@ class TileProducts(LibraryProducts):
         super().__init__()
         self._configuration = tiles.configuration()
 
-    def gain_by_rows(self, dtype):
-        """Not where adding up the rows' products takes as long as making them for every sample."""
-        return np.dtype(dtype) != np.float32
-
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
         m, k = a.shape
         n = b.shape[1]
-        if out.dtype != np.float32 or m < tiles.SIDE or k < tiles.SIDE or n < tiles.SIDE // 2:
+        if out.dtype != np.float32 or m < tiles.SIDE or n < tiles.SIDE or k < tiles.SIDE:
             super().multiply(a, b, out, add)
             return
-        if k > _MOST_NUMBERS:  # parts of so many would not stay in the second cache
-            for begin in range(0, k, _MOST_NUMBERS):
-                end = begin + _MOST_NUMBERS
-                self.multiply(a[:, begin:end], b[begin:end], out, add or begin > 0)
-            return
+        for begin in range(0, k, _MOST_TERMS):
+            terms = slice(begin, begin + _MOST_TERMS)
+            self._multiply(a[:, terms], b[terms], out, add or begin > 0)
+
+    def gain_by_rows(self, dtype):
+        """Not where adding up the rows' products takes as long as making them for every sample."""
+        return np.dtype(dtype) != np.float32
+
+    def _multiply(self, a, b, out, add):
+        m, k = a.shape
+        n = b.shape[1]
         scratch, steps, n_blocks = self._scratch(), -(-k // tiles.SIDE), -(-n // tiles.SIDE)
         tile, sums, of_a, of_b = (
-            scratch.array(name, count, np.uint8).ctypes.data
-            for name, count in (
+            scratch.array(name, size, np.uint8).ctypes.data
+            for name, size in (
                 ("tile", tiles.STEP_BYTES), ("sums", n_blocks * tiles.GROUP * tiles.BLOCK_BYTES),
                 ("a", tiles.GROUP * steps * tiles.STEP_BYTES), ("b", n_blocks * steps * tiles.STEP_BYTES),
             )
@@ -87,7 +93,7 @@ class TileProducts(LibraryProducts):
             split_rows(b.ctypes.data, b.strides[1], n, k, 0, n_blocks, True, tile, of_b)
         turned = a.strides[1] != a.itemsize
         multiply(
-            a.ctypes.data, a.strides[0] if not turned else a.strides[1], turned, of_b, m, n, k, out.ctypes.data, out.strides[0], add,
+            a.ctypes.data, a.strides[int(turned)], turned, of_b, m, n, k, out.ctypes.data, out.strides[0], add,
             self._configuration.ctypes.data, tile, of_a, sums,
         )  # fmt: skip
 
@@ -100,4 +106,4 @@ def open_products(name):
         return TileProducts()
     if name == "auto":
         return LibraryProducts()
-    raise ConfigError("compute.matrix_products = 'tiles' needs a processor with Intel AMX under Linux; choose 'auto'")
+    raise ConfigError("compute.matrix_products = 'tiles' needs a processor with Intel AMX, and Linux; choose 'auto' or 'library'")

@@ -38,6 +38,7 @@ class CudaBackend:
     """
 
     name, threads = "cuda", 1
+    products = None  # matrices are deep models' affair, which are the CPU's
     lanes = Lanes
     host_buffers = HostBuffers
 
