@@ -2,7 +2,7 @@
 
 A product adds to a tile C of float32 (16, 16) what A (16, 32) and B (32, 16) of bfloat16 give, summed up in float32:
 
-    A's rows are 32 consecutive numbers;   B's rows are pairs: row i has B[2 i, j], B[2 i + 1, j] for j = 0 .. 15
+    A's rows are 16 pairs of terms;   B's row i is pair i of 16 columns
 
 Four tiles hold a block of C, of 32 rows and columns; two hold a part of A and two a part of B.  A kernel begins by `configure`
 and ends by `release`.  Registers are numbered here and nowhere else.
