@@ -75,7 +75,8 @@ def deep(name, model, hidden, at_least, then, *overrides, exchange=False, torchr
 
     hidden : widths of the hidden layers;  exchange : deshpc on 2 ranks as well, between which rows travel
     compiled : what is PyTorch's is compiled in FBGEMM's model, and in PyTorch's as a further peer
-    Peers with an accumulator a weight are set beside deshpc with the same, those with one a row beside both.
+    Peers with an accumulator a weight are set beside deshpc with the same, those with one a row beside both.  Where the processor
+    has tiles (compute.matrix_products), deshpc without them says what another one would do.
     """
     job = {"model": model, "hidden": hidden}
     chosen = [f"model.name={model}", f"model.hidden={hidden}", DENSE_RATE, *overrides]
@@ -83,6 +84,7 @@ def deep(name, model, hidden, at_least, then, *overrides, exchange=False, torchr
     if exchange:
         adagrad.append(in_memory("deshpc Adagrad, 2 ranks, routed rows", 2, "train.exchange=rows", *chosen))
     rowwise = [in_memory("deshpc row-wise Adagrad, 1 rank x 2 threads", 1, ROWWISE, *chosen)]
+    library = in_memory("deshpc row-wise Adagrad, BLAS, 1 rank x 2 threads", 1, ROWWISE, "compute.matrix_products=library", *chosen)
     adagrad_peers = [peer("PyTorch sparse Adagrad", "torch", "torch", True, **job, optimizer="adagrad")]
     rowwise_peers = [peer("FBGEMM", "fbgemm_gpu", "fbgemm", True, **job)]
     if compiled:
@@ -99,8 +101,11 @@ def deep(name, model, hidden, at_least, then, *overrides, exchange=False, torchr
     beside = [(adagrad, one) for one in adagrad_peers + rowwise_peers] + [(rowwise, one) for one in rowwise_peers]
     return Race(
         name,
-        (*adagrad, *rowwise, *adagrad_peers, *rowwise_peers),
-        tuple(Comparison(name, tuple(our.name for our in ours), one.name, at_least, then) for ours, one in beside),
+        (*adagrad, *rowwise, library, *adagrad_peers, *rowwise_peers),
+        (
+            *(Comparison(name, tuple(our.name for our in ours), one.name, at_least, then) for ours, one in beside),
+            *(Comparison(f"{name}, BLAS", (library.name,), one.name) for one in rowwise_peers),
+        ),
     )
 
 
