@@ -6,14 +6,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}
 scripts/environment.sh test
 "$venv/bin/ruff" check src tests scripts examples
-if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything: tests of the kernels beside the others, on a core each
-    kernels=$(mktemp)
-    trap 'rm -f "$kernels"' EXIT
-    "$venv/bin/python" -m pytest -q tests/cuda > "$kernels" 2>&1 &
+if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything, in two halves, on a core each: those that only compute beside others
+    computing=(tests/cuda tests/backend tests/models tests/nn tests/ops tests/steps tests/table)
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    "$venv/bin/python" -m pytest -q "${computing[@]}" > "$log" 2>&1 &
     beside=$!
-    "$venv/bin/python" -m pytest --ignore=tests/cuda || { kill "$beside" 2>/dev/null; exit 1; }
-    wait "$beside" || { cat "$kernels"; exit 1; }
-    echo "== tests/cuda: $(tail -n 1 "$kernels")"
+    "$venv/bin/python" -m pytest "${computing[@]/#/--ignore=}" || { kill "$beside" 2>/dev/null; exit 1; }
+    wait "$beside" || { cat "$log"; exit 1; }
+    echo "== ${computing[*]}: $(tail -n 1 "$log")"
 elif [ "${SERIAL:-yes}" != no ]; then
     "$venv/bin/python" -m pytest "$@"
 fi

@@ -51,9 +51,9 @@ class Inputs(NamedTuple):
 class Tower:
     """Runs a definition's `logit` over all samples of this rank's top, and back where the model learns.
 
-    A block is walked back as soon as its logits are known, while its arrays are in the caches; the next block of the same thread
-    gets the same memory.  Samples are worked on in blocks whose number and size depend on the number of samples alone.  A thread adds up its blocks'
-    gradients of parameters in a slot of `SlotSums`; in fixed point every block has one: the same bits for any number of threads.
+    Samples are worked on in blocks.  A block is walked back as soon as its logits are known, while its arrays are in the caches; the
+    next block of the same thread gets the same memory.  A thread adds up its blocks' gradients of parameters in a slot of `SlotSums`;
+    in fixed point every block has one, and there are as many for any number of threads: the same bits.
     """
 
     scaled = False  # its gradients are of the compute type, whatever sums are

@@ -1,6 +1,5 @@
 """The first layer above pooled embeddings: products of rows that repeat in a batch are made once a row (`ops.repeated`)."""
 
-
 from deshpc.nn.dense import Dense
 
 

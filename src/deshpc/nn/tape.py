@@ -12,7 +12,6 @@ thread, so nothing here locks.
 """
 
 
-
 class Gradient:
     """The gradient of the loss by one array: `array`, of its shape, and whether nothing has been added to it yet."""
 
