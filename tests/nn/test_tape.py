@@ -212,7 +212,7 @@ def test_in_evaluation_nothing_is_recorded(backend):
 
 def test_a_block_has_its_arrays_until_it_is_closed_and_the_next_one_gets_them_in_the_same_order(backend):
     """Also one with other samples; a block that runs between its first array and its end gets other memory."""
-    scratch, kind = backend.buffers(), np.dtype("float64")
+    scratch, kind = backend.buffers(), "float64"
     first, between, second = (Tape(backend.products, scratch, None, None, 0, step, 0, True, True) for step in (0, 1, 2))
     one, other, flat = first.array((N, 3), kind), first.array((N, 3), kind), first.array((N,), kind)
     elsewhere = between.array((N, 3), kind)

@@ -58,6 +58,7 @@ class Buffers:
 
     def lend(self, shape, dtype):
         """An array (>= rows, ...) for `shape` (rows, ...), nobody else's until it is given back; if possible the one that was last."""
+        dtype = np.dtype(dtype)
         free = self._free.setdefault((shape[1:], dtype), [])
         if free and len(free[-1]) >= shape[0]:
             return free.pop()

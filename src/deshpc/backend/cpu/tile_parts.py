@@ -34,7 +34,7 @@ def _load(builder, address, count):
     mask = builder.icmp_signed("<", lanes, splat(builder, builder.trunc(count, _I32), _BITS))
     place = pointer(builder, address, _NUMBERS)
     function_type = ir.FunctionType(_NUMBERS, [place.type, _I32, mask.type, _NUMBERS])
-    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.masked.load.v16f32.p0")
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.masked.load.v16f32.p0v16f32")
     return builder.call(function, [place, _I32(4), mask, ir.Constant(_NUMBERS, None)])
 
 
