@@ -15,10 +15,15 @@ def require_replaceable(path):
 def publish(temporary, final):
     """Give the complete file or directory `temporary` its name `final`, replacing a file of that name, durably.
 
-    The caller has flushed and synchronised what `temporary` holds (`synchronise`).
+    The caller has flushed and synchronised what `temporary` holds (`synchronise`).  The folder may get another name as soon as
+    the file is there, by whoever has waited for it: so it is opened before.
     """
-    os.replace(temporary, final)
-    synchronise(Path(final).parent)
+    folder = os.open(Path(final).parent, os.O_RDONLY)
+    try:
+        os.replace(temporary, final)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def synchronise(path):
