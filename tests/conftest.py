@@ -3,8 +3,8 @@
 Under MPI the first failure on any rank is printed with its rank and aborts the job: a rank that has left a test
 would otherwise leave the others waiting in a collective for ever.  Rank 0 alone prints the usual report.
 
-Modules marked `in_turns` have so many cases that 2, 3 and 4 ranks share them: each case runs on one of these numbers, and on one
-rank.  DESHPC_EVERY_CASE=1 runs every case on every number.
+Modules marked `in_turns` have so many cases that 1, 2, 3 and 4 ranks share them: each case runs on one of these numbers.
+DESHPC_EVERY_CASE=1 runs every case on every number.
 """
 
 import os
@@ -33,11 +33,11 @@ def pytest_collection_modifyitems(config, items):
         serial = [item for item in items if item.get_closest_marker("mpi") is None]
         config.hook.pytest_deselected(items=serial)
         items[:] = [item for item in items if item.get_closest_marker("mpi") is not None]
-        if not os.environ.get("DESHPC_EVERY_CASE"):
-            in_turns = [item for item in items if item.get_closest_marker("in_turns") is not None]
-            others = {item for i, item in enumerate(in_turns) if i % 3 != launcher().ranks % 3}
-            config.hook.pytest_deselected(items=list(others))
-            items[:] = [item for item in items if item not in others]
+    if not os.environ.get("DESHPC_EVERY_CASE"):
+        in_turns = [item for item in items if item.get_closest_marker("in_turns") is not None]
+        others = {item for i, item in enumerate(in_turns) if i % 4 != launcher().ranks % 4}
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
 
 
 def pytest_runtest_logreport(report):
