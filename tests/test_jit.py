@@ -1,5 +1,6 @@
 """The folder of compiled kernels follows every source that a kernel can take code or constants from."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,41 @@ def test_an_edit_of_a_kernel_or_of_a_module_beside_one_starts_a_new_cache_folder
     with open(package / "cli" / "main.py", "a", encoding="utf-8") as file:
         file.write("# edited\n")
     assert digest_of(package) in seen  # holds no kernel
+
+
+def run_kernel(folder, cache, *lines):
+    """What `lines` print in a process of its own, with `probe.twice(x, y)` a kernel whose code depends on its types."""
+    (folder / "probe.py").write_text(
+        "from deshpc.jit import kernel\n\n\n@kernel\ndef twice(x, y):\n    return 2 * x + y\n", encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(("import probe", *lines))], cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(Path(deshpc.__file__).parents[1])},
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_processes_that_compile_one_kernel_for_different_types_at_once_do_not_mix_their_code(tmp_path):
+    """Both have read an empty index; in the end the index is that of the one, and the machine code was written by the other last:
+    what Numba's cache alone would keep under the wrong types."""
+    cache = tmp_path / "cache"
+    first = (
+        "files = probe.twice._cache._cache_file",
+        "index, data = files._save_index, files._save_data",
+        "import subprocess, sys",
+        "other = 'import probe; files = probe.twice._cache._cache_file; files._load_index = dict; print(probe.twice(1, 2))'",
+        "def late(name, code):",
+        "    data(name, code)",
+        "    subprocess.run([sys.executable, '-c', other], check=True)",
+        "    index(seen)",
+        "def save(overloads):",
+        "    global seen",
+        "    seen = overloads",
+        "    index(overloads)",
+        "files._save_index, files._save_data = save, late",
+        "print(probe.twice(1.5, 2.5))",
+    )
+    assert run_kernel(tmp_path, cache, *first) == ["4", "5.5"]
+    assert run_kernel(tmp_path, cache, "print(probe.twice(1, 2), probe.twice(1.5, 2.5))") == ["4", "5.5"]
+    names = {path.name for path in cache.rglob("probe.twice*.nbc")}
+    assert len(names) >= 2  # none has been overwritten by the other

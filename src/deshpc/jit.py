@@ -4,11 +4,16 @@ Numba's own on-disk cache notices an edit of the file that holds a function, but
 it takes from another file: the old machine code would run.  So the cache folder is named by a digest of all modules
 of every layer that holds kernels; an edit of any of them starts a new folder.
 
+Nor is it made for two processes that compile one function for different types at the same time: both choose the same file for
+their machine code, and the index may then name one's types with the other's code, for good.  So each process has file names of
+its own; at worst the index forgets an entry, which is compiled again.
+
 Kernels release the GIL (threads of one rank run them side by side) and divide as NumPy does.
 """
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 
 import numba
@@ -54,8 +59,20 @@ def kernel(function=None, *, inline=False):
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_directory())  # read by Numba when the decorator runs
         try:
-            return numba.njit(cache=True, nogil=True, error_model="numpy")(python_function)
+            compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(python_function)
         finally:
             numba.config.CACHE_DIR = before
+        _name_files_apart(compiled)
+        return compiled
 
     return decorate if function is None else decorate(function)
+
+
+_IMPORT = uuid.uuid4().hex[:12]
+
+
+def _name_files_apart(compiled):
+    """Have this process, forks of it too, write machine code to files that no other process writes to."""
+    files = compiled._cache._cache_file
+    stem = files._index_name.removesuffix(".nbi")
+    files._data_name = lambda number: f"{stem}.{_IMPORT}-{os.getpid()}.{number}.nbc"
