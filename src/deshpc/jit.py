@@ -62,7 +62,7 @@ def kernel(function=None, *, inline=False):
             compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(python_function)
         finally:
             numba.config.CACHE_DIR = before
-        _name_files_apart(compiled)
+        name_files_apart(compiled)
         return compiled
 
     return decorate if function is None else decorate(function)
@@ -71,8 +71,8 @@ def kernel(function=None, *, inline=False):
 _IMPORT = uuid.uuid4().hex[:12]
 
 
-def _name_files_apart(compiled):
-    """Have this process, forks of it too, write machine code to files that no other process writes to."""
+def name_files_apart(compiled):
+    """Have this process, forks of it too, write a dispatcher's machine code to files that no other process writes to."""
     files = compiled._cache._cache_file
     stem = files._index_name.removesuffix(".nbi")
     files._data_name = lambda number: f"{stem}.{_IMPORT}-{os.getpid()}.{number}.nbc"

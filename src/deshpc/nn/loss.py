@@ -6,7 +6,10 @@ from deshpc.nn.parts import PARTS, edges, parts_of
 
 
 def loss_slopes(backend, zero, logit, labels, gradient, batch_samples, reduction):
-    """As `log_loss`, for some samples, by the thread that calls it; without the loss."""
+    """As `log_loss`, for some samples: logit, gradient (n) of the compute type, labels (n) float32.
+
+    By the thread that calls it alone; the loss itself is not given.
+    """
     kernels, ends = backend.loss, np.array([0, len(logit)])
     kernels.log_loss(zero, logit, labels, _scale(zero, batch_samples, reduction), gradient, np.empty(1), ends, 0, 1)
 

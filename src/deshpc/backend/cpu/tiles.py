@@ -68,13 +68,6 @@ def _move(builder, name, tile, address, stride):
     _instruction(builder, name, _I8(tile), pointer(builder, address, _I8), stride)
 
 
-def _move_block(builder, name, address, stride):
-    """Load or store the block of C whose first row is at `address`; rows are `stride` bytes apart."""
-    for tile in range(4):
-        offset = builder.add(builder.mul(stride, _I64(_ROWS * (tile // 2))), _I64(_ROW_BYTES * (tile % 2)))
-        _move(builder, name, _C + tile, builder.add(address, offset), stride)
-
-
 @intrinsic
 def configure(typing_context, address):
     """Begin to use tiles, as `configuration` at `address` says."""
@@ -109,32 +102,31 @@ def clear_block(typing_context):
     return types.void(), generate
 
 
-@intrinsic
-def load_block(typing_context, address, stride):
-    """C = the block (32, 32) of float32 at `address`, whose rows are `stride` bytes apart."""
+def _block_mover(instruction):
+    @intrinsic
+    def move_block(typing_context, address, stride):
+        def generate(context, builder, signature, arguments):
+            address, stride = arguments
+            for tile in range(4):
+                offset = builder.add(builder.mul(stride, _I64(_ROWS * (tile // 2))), _I64(_ROW_BYTES * (tile % 2)))
+                _move(builder, instruction, _C + tile, builder.add(address, offset), stride)
+            return context.get_dummy_value()
 
-    def generate(context, builder, signature, arguments):
-        _move_block(builder, "tileloadd64", *arguments)
-        return context.get_dummy_value()
+        return types.void(types.int64, types.int64), generate
 
-    return types.void(types.int64, types.int64), generate
+    return move_block
 
 
-@intrinsic
-def store_block(typing_context, address, stride):
-    """Write C to `address`, its rows `stride` bytes apart."""
+load_block = _block_mover("tileloadd64")
+"""C = the block (32, 32) of float32 at `address`, whose rows are `stride` bytes apart."""
 
-    def generate(context, builder, signature, arguments):
-        _move_block(builder, "tilestored64", *arguments)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
+store_block = _block_mover("tilestored64")
+"""Write C (32, 32) float32 to `address`, its rows `stride` bytes apart."""
 
 
 _HIGH, _MIDDLE, _LOW = range(PARTS)
 _PRODUCTS = ((_HIGH, _LOW), (_HIGH, _MIDDLE), (_HIGH, _HIGH), (_MIDDLE, _HIGH), (_MIDDLE, _MIDDLE), (_LOW, _HIGH))
 """Parts of A and B that are multiplied; those left out are beyond float32.  In an order that loads few tiles again."""
-
 
 GROUP = 4
 """Blocks of C that B's parts serve one after the other."""

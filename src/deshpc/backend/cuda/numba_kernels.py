@@ -9,7 +9,7 @@ from numba.cuda import libdevice
 from numba.cuda.extending import overload
 
 from deshpc.backend.cuda import elementwise
-from deshpc.jit import cache_directory
+from deshpc.jit import cache_directory, name_files_apart
 
 THREADS = 256
 
@@ -75,6 +75,8 @@ def compiled(name):
     before = cuda.config.CACHE_DIR
     cuda.config.CACHE_DIR = str(cache_directory())  # read when the decorator runs
     try:
-        return cuda.jit(cache=True, fastmath=False)(PYTHON[name])
+        kernel = cuda.jit(cache=True, fastmath=False)(PYTHON[name])
     finally:
         cuda.config.CACHE_DIR = before
+    name_files_apart(kernel)
+    return kernel
