@@ -44,7 +44,7 @@ for _ in range(3000):
                 for has_fields in (False, True):
                     arrays = labels, offsets, keys.ravel(), fields, weights
                     rows += libsvm._parse(data, 0, len(data), 0, has_fields, labelled, seeds, *arrays)[0]
-print(rows)
+print(rows, flush=True)  # before the process is ended
 try:
     pages[2 * PAGE]
 finally:
