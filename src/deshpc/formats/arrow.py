@@ -6,7 +6,7 @@ parse(array)   -> the column and (n) bool, true where a value is not what `expec
 
 import numpy as np
 
-from deshpc.formats.cells import NO_SEPARATOR, CategoricalParser, MultiParser, WeightedParser, parser_of
+from deshpc.formats.cells import NO_SEPARATOR, CategoricalParser, MultiParser, NumberParser, WeightedParser, parser_of
 from deshpc.formats.columns import Bucket, Categorical, Multi
 
 _NUMBERS = "integers, floats, decimals or bools"
@@ -193,7 +193,10 @@ def _numbers(array):
 
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)  # an integer may be rounded
+    if pa.types.is_decimal(array.type):  # Arrow's own numbers are not always the nearest ones
+        numbers, _ = NumberParser().parse(*_cells(array))
+    else:
+        numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)  # an integer may be rounded
     return numbers, array.is_valid().to_numpy(zero_copy_only=False)
 
 

@@ -5,8 +5,8 @@
 The text is read as w * 10^e with w the first 18 or 19 significant digits; further digits are cut off.  Where w
 and 10^|e| are exact in float64, one multiplication or division rounds correctly.  Otherwise 10^e is taken from a
 table as an unevaluated sum of two float64 times a power of two, and the product is exact to about 2^-104 before
-its one rounding.  So up to 18 digits give the nearest float64, unless w * 10^e lies within 2^-104 of the middle
-between two neighbours or is subnormal; cut-off digits can cost one unit in the last place.
+its one rounding.  Where that may round otherwise than the text, since it lies too near the middle of two neighbours, is
+subnormal, or has digits cut off that decide, `nearest` takes all digits.  So a text is the nearest float64, as in Python.
 """
 
 import math
@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from deshpc.formats.byte import byte
+from deshpc.formats.nearest import nearest
 from deshpc.jit import kernel
 
 MALFORMED = math.inf
@@ -27,7 +28,9 @@ _EXACT_W = 1 << 53
 _EXACT_POWERS = np.array([10.0**e for e in range(23)])  # 10^22 is the last power of ten exact in float64
 _SPLIT = 134_217_729.0  # 2^27 + 1: halves a float64 for Dekker's exact product
 _MIN_POWER, _MAX_POWER = -343, 308  # w * 10^e is 0 below and infinite above, for any w that is not 0
-_EXPONENT_LIMIT = 100_000  # stop counting there: beyond both limits, however many digits the number has
+_EXPONENT_LIMIT = 1 << 40  # stop counting there: beyond both limits, however many digits the number has
+_ERROR = 2.0**-100  # of a product before its rounding, with room to spare
+_SMALLEST = 2.0**-1022  # that is not subnormal
 
 
 def _power_of_ten(e):
@@ -58,14 +61,17 @@ def number(data, start, stop):
     if negative or byte(data, i) == _PLUS:
         i += 1
 
+    first = i
     w = 0
     e = 0
     digits = 0
+    cut = False
     while i < stop and 0 <= byte(data, i) - _ZERO <= 9:
         if w < _W_LIMIT:
             w = 10 * w + (byte(data, i) - _ZERO)
         else:
             e += 1
+            cut |= byte(data, i) != _ZERO
         digits += 1
         i += 1
     if i < stop and byte(data, i) == _POINT:
@@ -74,8 +80,12 @@ def number(data, start, stop):
             if w < _W_LIMIT:
                 w = 10 * w + (byte(data, i) - _ZERO)
                 e -= 1
+            else:
+                cut |= byte(data, i) != _ZERO
             digits += 1
             i += 1
+    end = i
+    exponent = 0
     if digits == 0:
         return MALFORMED
 
@@ -87,34 +97,41 @@ def number(data, start, stop):
             i += 1
         if i == stop:
             return MALFORMED
-        exponent = 0
         while i < stop and 0 <= byte(data, i) - _ZERO <= 9:
             exponent = min(10 * exponent + (byte(data, i) - _ZERO), _EXPONENT_LIMIT)
             i += 1
-        e += sign * exponent
+        exponent *= sign
+        e += exponent
     if i < stop:
         return MALFORMED
-    magnitude = _scale(w, e)
+    magnitude, sure = _scale(w, e)
+    if cut:
+        above, also_sure = _scale(w + 1, e)
+        sure = sure and also_sure and above == magnitude
+    if not sure:
+        magnitude = nearest(data, first, end, exponent, magnitude)
     return -magnitude if negative and magnitude != MALFORMED else magnitude
 
 
 @kernel
 def _scale(w, e):
-    """w * 10^e for w >= 0, infinite where that is too large."""
+    """(w * 10^e for w >= 0, infinite where that is too large;  whether it is the nearest float64 for sure)."""
     if w <= _EXACT_W and 0 <= e < len(_EXACT_POWERS):
-        return w * _EXACT_POWERS[e]
+        return w * _EXACT_POWERS[e], True
     if w <= _EXACT_W and 0 < -e < len(_EXACT_POWERS):
-        return w / _EXACT_POWERS[-e]
+        return w / _EXACT_POWERS[-e], True
     if w == 0 or e < _MIN_POWER:
-        return 0.0
+        return 0.0, True
     if e > _MAX_POWER:
-        return np.inf
+        return np.inf, True
     power_high, power_low = _HIGH[e - _MIN_POWER], _LOW[e - _MIN_POWER]
     w_high = float(w)
     w_low = float(w - np.int64(w_high))
     product = w_high * power_high
     rest = _product_error(w_high, power_high, product) + (w_high * power_low + w_low * power_high)
-    return math.ldexp(product + rest, _TWO[e - _MIN_POWER])
+    error = product * _ERROR
+    scaled = math.ldexp(product + rest, _TWO[e - _MIN_POWER])
+    return scaled, product + (rest - error) == product + (rest + error) and scaled >= _SMALLEST
 
 
 @kernel(inline=True)
