@@ -121,7 +121,7 @@ def test_missing_numbers(cell):
 @pytest.mark.parametrize(
     ("convert", "cell"),
     [(text_of, cell) for cell in (1.5, [1], "\ud800", {}, object())]
-    + [(number_of, cell) for cell in ("nan", "inf", "1_0", "0x1", "1,5", "1 2", "e5", ".", 10**400, math.inf, "1e999", [], 1j, b"\xff")]
+    + [(number_of, cell) for cell in ("nan", "inf", "1_0", "0x1", "1,5", "1 2", "e5", ".", 10**400, math.inf, "1e999", [], 1j, b"\xff", np.complex64(1), Decimal("sNaN"))]
     + [(lambda cell: values_of(cell, "|", ":"), cell) for cell in (1.5, [1.5], {"a": "x"}, "a:", ":2", [("a", 1, 2)], {"a": 1e39}, {"": 1}, "a:nan")]
     + [(lambda cell: values_of(cell, "|", ""), cell) for cell in ({"a": 0.5}, [("a", 2)])],
 )  # fmt: skip
@@ -150,5 +150,6 @@ def test_a_bad_cell_names_row_and_field(tmp_path):
     rows[3]["age"] = "fourty"
     with pytest.raises(DataError, match="row 3, field 'age': 'fourty' is not a finite number"):
         encoded(schema, transforms, rows)
-
-
+    rows[3]["age"], rows[4]["site"] = "40", 10**5000  # of more digits than Python writes
+    with pytest.raises(DataError, match="row 4, field 'site': this int is not an integer of at most some thousand digits"):
+        encoded(schema, transforms, rows)

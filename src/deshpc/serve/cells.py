@@ -7,10 +7,11 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 import numpy as np
 
-_LARGEST_WEIGHT = float(np.finfo(np.float32).max)
+_TOO_LARGE = 2.0**128 - 2.0**103  # the smallest weight that float32 rounds to infinity
 _NUMBER = re.compile(r" *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)? *")
 
 
@@ -28,7 +29,10 @@ def text_of(cell):
     if isinstance(cell, (bool, np.bool_)):
         return b"true" if cell else b"false"
     if isinstance(cell, (int, np.integer)):
-        return b"%d" % cell
+        try:
+            return b"%d" % cell
+        except ValueError:  # Python has a limit
+            raise BadCell("an integer of at most some thousand digits") from None
     if isinstance(cell, bytes):
         return bytes(cell)
     if is_missing(cell):
@@ -82,7 +86,7 @@ def number_of(cell):
         if not _NUMBER.fullmatch(text):
             raise BadCell("a finite number, or empty where it is missing")
         number = text
-    elif isinstance(cell, (numbers.Number, np.bool_)) and not isinstance(cell, complex):
+    elif isinstance(cell, (numbers.Real, Decimal, np.bool_)):
         number = cell
     else:
         raise BadCell("a finite number, or None where it is missing")
@@ -90,6 +94,8 @@ def number_of(cell):
         number = float(number)
     except OverflowError:
         number = math.inf
+    except ValueError:  # Decimal's signalling NaN
+        raise BadCell("a finite number, or None where it is missing") from None
     if math.isinf(number):
         raise BadCell("a finite number")
     return number
@@ -116,6 +122,6 @@ def _split_values(texts, weight_separator):
 def _weighted(value, weight):
     """(text, weight) of a value beside its weight, None for 1."""
     text, weight = text_of(value), 1.0 if weight is None else number_of(weight)
-    if not text or not abs(weight) <= _LARGEST_WEIGHT:
+    if not text or not abs(weight) < _TOO_LARGE:
         raise BadCell("values that are not empty, with finite weights")
     return text, weight

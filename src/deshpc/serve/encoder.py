@@ -90,8 +90,8 @@ class Encoder:
         """The _Occurrences of a multi field."""
         pairs = converted(lambda cell: values_of(cell, field.separator, field.weight_separator), field, column, first)
         counts = np.array([len(texts) for texts, _ in pairs], np.int64)
-        sums = np.array([weight for _, weights in pairs for weight in weights], np.float64)
-        pooled = {"sum": _rounded(sums), "mean": _rounded(sums / np.repeat(counts, counts))}
+        weights = _rounded(np.array([weight for _, weights in pairs for weight in weights], np.float64))
+        pooled = {"sum": weights, "mean": _rounded(weights / np.repeat(counts, counts))}
         return _Occurrences(
             [text for texts, _ in pairs for text in texts],
             np.repeat(np.arange(len(counts)), counts),
@@ -134,5 +134,8 @@ def converted(convert, field, column, first):
 
 
 def _shown(cell):
-    text = repr(cell)
+    try:
+        text = repr(cell)
+    except ValueError:  # of a huge integer
+        text = f"this {type(cell).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
