@@ -33,7 +33,8 @@ def hand_made(path, name="fm", dim=3, fields=FIELDS, **options):
         {"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"name": name, "dim": max(1, dim), **options}}
     )
     schema = Schema.from_config(config.data)
-    transforms = TRANSFORMS if schema.dense_fields else Transforms((), BUCKETS)
+    buckets = [field.name for field in schema.key_fields if field.kind == "bucket"]
+    transforms = Transforms(STANDARDISATIONS if schema.dense_fields else (), BUCKETS if buckets else ())
     shapes = shapes_of(config.model, dim, len(schema.key_fields), len(schema.dense_fields))
     dense = {one: _numbers(one, shape, generator) for one, shape in shapes.items()}
     scalars = int(name not in NOT_LINEAR)

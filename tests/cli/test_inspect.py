@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from hand_made_model import hand_made
 from launching import errors, run
 from saved_models import files_of, random_rows, write_model
 
@@ -125,7 +126,7 @@ SCHEMA = Schema.of_fields([FieldConfig("user"), FieldConfig("age", "dense")], "l
 
 def test_files_and_folders_of_files(tmp_path):
     write_container(tmp_path / "train.cache", "samples", {"hash": "h", "rows": 12_345, "schema": SCHEMA})
-    write_container(tmp_path / "exported", "model", {"hash": "h", "steps": 7, "schema": SCHEMA, "model": {"name": "fm"}})
+    hand_made(tmp_path / "exported")
     (tmp_path / "notes.txt").write_text("other files are left alone")
     text = inspect(tmp_path / "train.cache")
     for words in ("cache of samples", "12,345", "user (categorical)", "age (dense)", "keys/* <u8 (4,) x 3", "labels <f4 (4,)"):

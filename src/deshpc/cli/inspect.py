@@ -58,10 +58,13 @@ def _is_container(path):
 
 def _file(path):
     """A single container."""
+    from deshpc.serve.exported import KIND, read_model
     from deshpc.storage.container import Container
 
     container = Container(path)
     container.verify()
+    if container.kind == KIND:
+        read_model(path)
     about = container.about
     lines = [("what", {"samples": "cache of samples", "model": "exported model"}.get(container.kind, container.kind))]
     for name in ("steps", "rank", "ranks", "rows", "hash"):

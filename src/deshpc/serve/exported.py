@@ -10,7 +10,7 @@ predicts as an unseen key does.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
 from deshpc.serve.forward import FORWARDS
+from deshpc.serve.sound import declared, require_sound
 from deshpc.serve.top import Top
 from deshpc.storage.container import Container, ContainerWriter
 
@@ -36,6 +37,7 @@ class ExportedModel:
     transforms : Transforms, None where dense features are taken as they are
     keys : (n) uint64, increasing;  weights : (n), or (n, 0) where there are none;  embeddings : (n, k), k = 0 where there are none
     dense : {name: array}, the dense parameters
+    file : the Container into which the arrays map, None where they are memory of their own
     """
 
     name: str
@@ -46,11 +48,24 @@ class ExportedModel:
     weights: np.ndarray
     embeddings: np.ndarray
     dense: dict
+    file: Container | None = None
 
     @property
     def top(self):
         """The Top."""
         return Top.of(self.options, self.dense, self.schema)
+
+    def require_unchanged(self):
+        """DataError where the file was written to since it was verified."""
+        if self.file is not None:
+            self.file.require_unchanged()
+
+    def copied(self):
+        """The same model in memory of its own."""
+        arrays = {name: getattr(self, name).copy() for name in ("keys", "weights", "embeddings")}
+        dense = {name: array.copy() for name, array in self.dense.items()}
+        self.require_unchanged()
+        return replace(self, **arrays, dense=dense, file=None)
 
 
 def about_model(config, steps):
@@ -107,21 +122,26 @@ def _in_key_order(blocks, path):
         yield keys, block
 
 
-def read_model(path):
-    """The ExportedModel of a file, mapped into memory; every section is verified.  DataError names file and section."""
-    container = Container(path, KIND)
+def read_model(path, copy=False):
+    """The ExportedModel of a file, mapped into memory, or read into it (`copy`), of which every byte is verified.
+
+    DataError names file and part: what is damaged, what was not written by this version, and what a model of its options has not.
+    """
+    container = Container(path, KIND, copy=copy, watch=not copy)
     about = container.about
     try:
         if about["hash"] != HASH_ID:
             raise DataError(f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}")
-        schema = Schema.from_json(about["schema"])
+        options, schema = declared(about["model"], about["schema"])
         transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
-        options, name = about["model"], about["model"]["name"]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
         raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
     keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))
     dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}
-    return ExportedModel(name, options, schema, transforms, keys, weights, embeddings, dense)
+    model = ExportedModel(options["name"], options, schema, transforms, keys, weights, embeddings, dense, None if copy else container)
+    require_sound(model, path)
+    model.require_unchanged()
+    return model
 
 
 class _Spool:

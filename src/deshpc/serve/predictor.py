@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from deshpc.errors import DataError
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.exported import read_model
 from deshpc.serve.forward import FORWARDS
@@ -21,14 +20,20 @@ class Predictor:
     contributes nothing.  DataError names row and field of what cannot be read.
     """
 
-    def __init__(self, path):
-        """path : of the exported model, which is verified and mapped into memory; DataError where it is damaged"""
-        self.model = read_model(path)
-        if self.model.name not in FORWARDS:
-            raise DataError(f"{path}: a model {self.model.name!r}; this version scores {', '.join(FORWARDS)}")
+    def __init__(self, path, copy=False):
+        """path : of the exported model, which is verified; DataError where it is damaged, or not what it declares
+
+        copy : it is read into memory, and the file may be written to; otherwise it is mapped, must not be, and every call looks
+        whether it was: DataError.  Another file that is renamed to `path` makes no difference.
+        """
+        self.model = read_model(path, copy)
         dense = {name: array.astype(np.float64) for name, array in self.model.dense.items()}
         self._forward = FORWARDS[self.model.name](self.model.top._replace(parameters=dense))
         self._encoder = Encoder(self.model.schema, self.model.transforms)
+
+    def __getstate__(self):
+        """A pickled or copied Predictor has the model in memory of its own."""
+        return {**vars(self), "model": self.model.copied()}
 
     @property
     def fields(self):
@@ -55,10 +60,11 @@ class Predictor:
     def _of_blocks(self, rows, ignore_extra, work):
         """The arrays that work(pooled) gives for blocks of rows, put together."""
         rows = Rows(rows, self._encoder.fields, self.model.schema.label, ignore_extra)
-        results = [
-            work(self._pool(begin, rows.cells(begin, min(begin + _BLOCK_ROWS, len(rows))), len(rows)))
-            for begin in range(0, max(1, len(rows)), _BLOCK_ROWS)
-        ]
+        results = []
+        for begin in range(0, max(1, len(rows)), _BLOCK_ROWS):
+            self.model.require_unchanged()  # a file that was cut would end the process
+            results.append(work(self._pool(begin, rows.cells(begin, min(begin + _BLOCK_ROWS, len(rows))), len(rows))))
+        self.model.require_unchanged()
         return {name: np.concatenate([one[name] for one in results]) for name in results[0]}
 
     def _pool(self, begin, cells, rows):

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from deshpc.errors import DataError
+from deshpc.storage.watched_file import WatchedFile
 from deshpc.storage.whole_file import publish, require_replaceable
 
 FORMAT = 1
@@ -124,12 +125,14 @@ class Container:
 
     path  : DataError, naming it, unless it is a whole container of `kind` (None: of any kind) with sound directory
     crc32 : computes what zlib.crc32 does, perhaps faster
+    copy  : the file is read into memory instead: whatever becomes of it makes no difference
+    watch : the file stays open, for `require_unchanged`
     kind  : what it is;  about : the JSON object that its writer gave;  names : of its sections, in file order
     """
 
-    def __init__(self, path, kind=None, crc32=zlib.crc32):
-        self.path, self._crc32 = str(path), crc32
-        self._map = self._open()
+    def __init__(self, path, kind=None, crc32=zlib.crc32, copy=False, watch=False):
+        self.path, self._crc32, self._watched = str(path), crc32, None
+        self._map = self._open(copy, watch)
         self._directory(kind)
         self._verified = set()
 
@@ -157,6 +160,11 @@ class Container:
             self._verified.add(name)
         return self._map[start : start + size].view(section["dtype"]).reshape(section["shape"])
 
+    def require_unchanged(self):
+        """DataError where the mapped file, if it is watched, was written to since it was opened."""
+        if self._watched is not None:
+            self._watched.require_unchanged()
+
     def ask_for(self, first, last):
         """Have the operating system read the file from section `first` to section `last` ahead, while we go on."""
         if not hasattr(mmap, "MADV_WILLNEED"):
@@ -183,9 +191,15 @@ class Container:
             raise DataError(f"{self.path}: has no section {name!r}")
         return self._sections[name]
 
-    def _open(self):
+    def _open(self, copy, watch):
         try:
             with open(self.path, "rb") as file:
+                if copy:
+                    data = np.fromfile(file, np.uint8)
+                    data.flags.writeable = False
+                    return data
+                if watch:
+                    self._watched = WatchedFile(self.path, file)
                 self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return np.frombuffer(self._memory, np.uint8)
         except FileNotFoundError:

@@ -7,6 +7,16 @@ from deshpc.serve.forward.layers import joined, product
 class DCN(Deep):
     """x_{l+1} = x_0 (x_l . w_l) + b_l + x_l;  logit = bias + w_out . x_L + w . MLP(x_0)"""
 
+    own_dims = True
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        yield from super().shapes(top)
+        layers = top.options["cross_layers"]
+        yield "cross.weights", (cls.inputs(top), layers + 1)
+        yield "cross.bias", (layers, cls.inputs(top))
+
     def logit(self, E, dense):
         """(n) float64 of pooled rows E (n, F k) and dense features (n, n_dense)."""
         x0 = x = joined(E, dense)
@@ -18,6 +28,22 @@ class DCN(Deep):
 
 class DCNv2(Deep):
     """x_{l+1} = x_0 * (x_l W_l + b_l) + x_l;  logit = bias + w_out . x_L + w . MLP(x_0)"""
+
+    own_dims = True
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        yield from super().shapes(top)
+        inputs, rank = cls.inputs(top), top.options["cross_rank"]
+        for layer in range(top.options["cross_layers"]):
+            if rank:
+                yield f"cross.{layer}.narrow", (inputs, rank)
+                yield f"cross.{layer}.wide", (rank, inputs)
+            else:
+                yield f"cross.{layer}.weights", (inputs, inputs)
+            yield f"cross.{layer}.bias", (inputs,)
+        yield "cross.out.weights", (inputs, 1)
 
     def logit(self, E, dense):
         """(n) float64 of pooled rows E (n, F k) and dense features (n, n_dense)."""

@@ -5,12 +5,31 @@ E (n, F k), or of as many columns as the fields' dimensions add up to, holds the
 
 import numpy as np
 
-from deshpc.serve.forward.layers import joined, network, product
+from deshpc.serve.forward.layers import joined, network, network_shapes, outputs, product
 from deshpc.serve.forward.linear import pairs
 
 
 class Deep:
     """What deep models share: their Top, and embeddings that are pooled by field."""
+
+    linear, embeds, own_dims = False, True, False
+
+    @staticmethod
+    def inputs(top):
+        """Numbers of x_0."""
+        return sum(top.field_dims) + top.n_dense
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter: the bias, and those of w . MLP(x), where x is as long as x_0."""
+        yield "bias", ()
+        yield from cls._deep_shapes(top, cls.inputs(top))
+
+    @staticmethod
+    def _deep_shapes(top, inputs):
+        hidden = top.options["hidden"]
+        yield from network_shapes(top, "deep", inputs, hidden)
+        yield "deep.out.weights", (outputs(inputs, hidden), 1)
 
     def __init__(self, top):
         self._top, self._parameters = top, top.parameters
@@ -31,6 +50,14 @@ class Deep:
 class WideDeep(Deep):
     """logit = bias + c + w_d . dense + w . MLP(x_0), with c = sum w xl"""
 
+    linear, own_dims = True, True
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        yield from super().shapes(top)
+        yield "wide.weights", (top.n_dense, 1)
+
     def pool(self, rows):
         """{"E": (n, F k), "c": (n)} of SampleRows."""
         return {**super().pool(rows), "c": rows.sums(rows.linear_terms)}
@@ -45,6 +72,14 @@ class DeepFM(WideDeep):
 
     with  A = sum_f E_f + sum f_d dense_d,  c = sum w xl - sum |v|^2 x^2 / 2
     """
+
+    own_dims = False
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        yield from super().shapes(top)
+        yield "fm.factors", (top.n_dense, top.dim)
 
     def pool(self, rows):
         """{"E": (n, F k), "c": (n)} of SampleRows."""
@@ -61,6 +96,16 @@ class NFM(Deep):
 
     with  A = sum v x + sum f_d dense_d,  Q = sum v^2 x^2 + sum f_d^2 dense_d^2,  c = sum w xl
     """
+
+    linear = True
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        yield "bias", ()
+        yield from cls._deep_shapes(top, top.dim)
+        yield "wide.weights", (top.n_dense, 1)
+        yield "fm.factors", (top.n_dense, top.dim)
 
     def pool(self, rows):
         """{"A": (n, k), "Q": (n, k), "c": (n)} of SampleRows."""

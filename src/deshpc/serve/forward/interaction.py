@@ -3,13 +3,22 @@
 import numpy as np
 
 from deshpc.serve.forward.deep import Deep, WideDeep
-from deshpc.serve.forward.layers import joined, network, product
+from deshpc.serve.forward.layers import joined, network, network_shapes, outputs, product
 
 _BYTES = 1 << 23  # of products of a CIN held at a time
 
 
 class DLRM(Deep):
     """z = MLP of dense;  logit = bias + w . MLP(z and <e_f, e_h> for all f > h), with e_0 .. e_{F-1} = E and e_F = z"""
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        inputs, hidden = top.dim + top.n_fields * (top.n_fields + 1) // 2, top.options["hidden"]
+        yield "bias", ()
+        yield from network_shapes(top, "bottom", top.n_dense, (*top.options["bottom_hidden"], top.dim))
+        yield from network_shapes(top, "top", inputs, hidden)
+        yield "top.out.weights", (outputs(inputs, hidden), 1)
 
     def logit(self, E, dense):
         """(n) float64 of pooled rows E (n, F k) and dense features (n, n_dense)."""
@@ -26,6 +35,18 @@ class XDeepFM(WideDeep):
 
     CIN: X^{l+1}_h = sum_{i, f} W^l_ifh X^l_i * X^0_f, with X^0 = E;  the sums of all X^l_h with l >= 1 over their coordinates
     """
+
+    own_dims = False
+
+    @classmethod
+    def shapes(cls, top):
+        """(name, shape) of each dense parameter."""
+        yield from super().shapes(top)
+        maps, layers = top.n_fields, top.options["cin_layers"]
+        for layer, out in enumerate(layers):
+            yield f"cin.{layer}.weights", (maps * top.n_fields, out)
+            maps = out
+        yield "cin.out.weights", (sum(layers), 1)
 
     def logit(self, E, c, dense):
         """(n) float64 of pooled rows E (n, F k), c (n) and dense features (n, n_dense)."""

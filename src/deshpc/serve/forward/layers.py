@@ -15,6 +15,21 @@ def network(top, name, x, widths):
     return x
 
 
+def network_shapes(top, name, inputs, widths):
+    """(name, shape) of the parameters of `network`."""
+    parts = {"none": ("bias",), "layer": ("gain", "shift"), "batch": ("gain", "shift", "mean", "variance")}[top.options["normalisation"]]
+    for i, width in enumerate(widths):
+        yield f"{name}.{i}.weights", (inputs, width)
+        for part in parts:
+            yield f"{name}.{i}.{part}", (width,)
+        inputs = width
+
+
+def outputs(inputs, widths):
+    """Numbers that come out of `network`."""
+    return widths[-1] if widths else inputs
+
+
 def product(top, name, x):
     """x . w (n), of the weights (inputs, 1) of a layer of one unit without bias."""
     return x @ top.parameters[f"{name}.weights"][:, 0]

@@ -6,6 +6,14 @@ import numpy as np
 class LR:
     """Linear model: logit = bias + c + weights . dense, with c = sum of w xl."""
 
+    linear, embeds, own_dims = True, False, False
+
+    @staticmethod
+    def shapes(top):
+        """(name, shape) of each dense parameter."""
+        yield "bias", ()
+        yield "linear.weights", (top.n_dense,)
+
     def __init__(self, top):
         parameters = top.parameters
         self._bias, self._weights = parameters["bias"], parameters["linear.weights"]
@@ -25,6 +33,15 @@ class FM:
     logit = bias + c + weights . dense - sum |f_d|^2 dense_d^2 / 2 + |A + sum f_d dense_d|^2 / 2
     with  A = sum v x,  c = sum w xl - sum |v|^2 x^2 / 2
     """
+
+    linear, embeds, own_dims = True, True, False
+
+    @staticmethod
+    def shapes(top):
+        """(name, shape) of each dense parameter."""
+        yield "bias", ()
+        yield "fm.weights", (top.n_dense,)
+        yield "fm.factors", (top.n_dense, top.dim)
 
     def __init__(self, top):
         parameters = top.parameters

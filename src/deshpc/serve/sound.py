@@ -1,0 +1,117 @@
+"""Whether an exported model is what it declares: all that a forward will need is there, and nothing leads it astray.
+
+A checksum says that a file has the bytes that somebody wrote, not that a training wrote them.  So what is declared is checked as a
+configuration is, and every array against it, when a model is opened.
+"""
+
+import sys
+
+import numpy as np
+
+from deshpc.config import resolved
+from deshpc.config.load import build
+from deshpc.errors import ConfigError, DataError
+from deshpc.formats.schema import Schema
+from deshpc.serve.forward import FORWARDS
+
+_FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST_LOG = 710.0  # of any float64
+_BLOCK = 1 << 20  # numbers that are looked at together
+
+
+def declared(options, schema):
+    """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
+    fields, label = schema["fields"], schema["label"]
+    config = build(
+        {"data": {"train": ["-"], "fields": fields, "label": "\0" if label is None else label}, "model": options}, source="its options"
+    )
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label)
+
+
+def require_sound(model, path):
+    """DataError, naming file and part, unless transforms, rows and dense parameters are those of the model's options and schema."""
+    try:
+        if model.name not in FORWARDS:
+            raise DataError(f"a model {model.name!r}; this version scores {', '.join(FORWARDS)}")
+        top = model.top
+        _require_transforms(model.transforms, model.schema)
+        _require_rows(model, top, FORWARDS[model.name])
+        _require_keys(model.keys, model.schema)
+        _require_dense(model.dense, FORWARDS[model.name].shapes(top))
+    except (DataError, ConfigError) as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _require_transforms(transforms, schema):
+    buckets = [field.name for field in schema.key_fields if field.kind == "bucket"]
+    if transforms is None:  # generated samples, whose dense features are taken as they are
+        if buckets:
+            raise DataError(f"field {buckets[0]!r} has no boundaries: the stored transforms are missing")
+        return
+    names = [one.name for one in transforms.dense], [one.name for one in transforms.buckets]
+    if names != ([field.name for field in schema.dense_fields], buckets):
+        raise DataError("the stored transforms are not those of the schema's dense and bucket fields, in their order")
+    for one in transforms.dense:
+        if not (_is_number(one.mean) and _is_number(one.std) and one.std > 0):
+            raise DataError(f"field {one.name!r}: mean {one.mean!r} and standard deviation {one.std!r}; expected numbers, the second above 0")
+        if not (_LARGEST_LOG + abs(one.mean)) / one.std < _LARGEST:
+            raise DataError(f"field {one.name!r}: standardised by mean {one.mean} and standard deviation {one.std}, numbers leave float32")
+    for one in transforms.buckets:
+        edges = one.boundaries
+        if not all(map(_is_number, edges)) or not all(low < high for low, high in zip(edges, edges[1:], strict=False)):
+            raise DataError(f"field {one.name!r}: the boundaries of its buckets are not increasing numbers")
+
+
+def _is_number(x):
+    return type(x) in (int, float) and abs(x) <= sys.float_info.max
+
+
+def _require_rows(model, top, forward):
+    n, width = len(model.keys) if model.keys.ndim else 0, max(top.field_dims, default=top.dim) if forward.embeds else 0
+    if not forward.own_dims and any(dim != top.dim for dim in top.field_dims):
+        raise DataError(f"model.fields: {model.name!r} has embeddings of one dimension")
+    _require_array("keys", model.keys, (n,), [np.dtype(np.uint64)])
+    _require_array("weights", model.weights, (n,) if forward.linear else (n, 0))
+    _require_array("embeddings", model.embeddings, (n, width), [model.weights.dtype])
+
+
+def _require_keys(keys, schema):
+    """The one place where keys are looked at: look-ups rely on their order, and no value has the key 0."""
+    if len(keys) and not keys[0]:
+        raise DataError("section 'keys': it has the key 0, which no value has")
+    for begin in range(0, len(keys), _BLOCK):
+        some = keys[begin : begin + _BLOCK + 1]
+        if not (some[1:] > some[:-1]).all():
+            raise DataError("section 'keys': the keys are not increasing")
+
+
+def _require_dense(dense, shapes):
+    """Looked at one by one, so that a number of layers in the options is never more than there are parameters."""
+    known = set()
+    for name, shape in shapes:
+        if name not in dense:
+            raise DataError(f"the dense parameter {name!r} {_shown(shape)} is missing")
+        _require_array(f"dense/{name}", dense[name], shape)
+        if name.endswith(".variance") and (dense[name] < 0).any():
+            raise DataError(f"section 'dense/{name}': it has a negative variance")
+        known.add(name)
+    if unknown := dense.keys() - known:
+        raise DataError(f"the dense parameter {min(unknown)!r} belongs to no model of these options")
+
+
+def _require_array(name, array, shape, dtypes=_FLOATS):
+    """Of this shape and one of these types, and all numbers finite."""
+    if array.shape != shape or array.dtype not in dtypes:
+        types = " or ".join(map(str, dtypes))
+        raise DataError(f"section {name!r} is {array.dtype} {_shown(array.shape)}; expected {types} {_shown(shape)}")
+    if array.dtype.kind != "f":
+        return
+    numbers = array.reshape(-1)
+    for begin in range(0, len(numbers), _BLOCK):
+        if not np.isfinite(numbers[begin : begin + _BLOCK]).all():
+            raise DataError(f"section {name!r} has numbers that are not finite")
+
+
+def _shown(shape):
+    return f"({', '.join(map(str, shape))})"
