@@ -4,12 +4,12 @@ import gzip
 import io
 import math
 import random
-import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_rows import sparse_rows
 
 from deshpc.config import DataConfig
 from deshpc.errors import DataError
@@ -22,55 +22,10 @@ from deshpc.hashing.key import key
 
 SVM = DataConfig(format="libsvm")
 FFM = DataConfig(format="libffm", libffm_fields=12)
-NUMBER = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def number(text):
-    """The finite float32 of a text, else None."""
-    if not NUMBER.fullmatch(text):
-        return None
-    with np.errstate(over="ignore"):
-        x = np.float32(float(text))
-    return x if np.isfinite(x) else None
-
-
-def entry(token, config):
-    """(field, key, weight) of an entry; None if it is none."""
-    parts = token.split(b":")
-    if len(parts) != (2 if config is SVM else 3) or not all(re.fullmatch(b"[0-9]+", part) for part in parts[:-1]):
-        return None
-    weight = number(parts[-1])
-    field = 0 if config is SVM else int(parts[0])
-    if weight is None or (config is FFM and field >= config.libffm_fields):
-        return None
-    return field, key("feature" if config is SVM else str(field), str(int(parts[-2]))), weight
-
 
 def expected(data, config=SVM, labelled=True):
     """(number of the row, label, entries) of every good row, and the lines of the bad ones."""
-    texts = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    while texts and not texts[-1].strip(b" \t\r"):
-        texts.pop()
-    good, bad, row = [], [], -1
-    for line, text in enumerate(texts, 1):
-        tokens = [token for token in re.split(b"[ \t\r]+", text.split(b"#")[0]) if token]
-        if not tokens and b"#" in text:
-            continue
-        row += 1
-        label = 0
-        if tokens and labelled:
-            text = tokens.pop(0)
-            label = {0.0: 0, 1.0: 1, -1.0: 0}.get(float(text)) if NUMBER.fullmatch(text) else None
-        elif tokens and b":" not in tokens[0]:
-            tokens.pop(0)
-        elif not tokens:
-            label = None
-        entries = [entry(token, config) for token in tokens]
-        if label is None or None in entries or not text.strip(b" \t\r"):
-            bad.append(line)
-        else:
-            good.append((row, label, entries))
-    return good, bad
+    return sparse_rows(data, None if config is SVM else config.libffm_fields, labelled)
 
 
 def read(path, data, config=SVM, policy="error", label=True, chunk_bytes=lines.CHUNK_BYTES):

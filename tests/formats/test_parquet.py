@@ -332,6 +332,16 @@ def test_a_file_without_rows_is_an_empty_table(write):
     assert len(columns) == 0
 
 
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_a_column_with_fewer_rows_than_the_footer_says_is_an_error(write, policy):
+    """As pyarrow's writer makes them, where a list with a dictionary spans pages: its batches then end early, without an error."""
+    path = write({"m": [["a", None, "b"]], "c": ["x"]}, data_page_size=1)
+    with pytest.raises(pa.ArrowInvalid, match="expected length 0 but got length 1"):
+        pq.read_table(path)
+    with pytest.raises(DataError, match=f"^{path}: damaged: row group 0 .* has 0 rows; the file's footer says 1"):
+        read(path, FieldConfig("m", "multi"), FieldConfig("c"), policy=policy)
+
+
 def test_files_that_are_no_parquet(tmp_path):
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("label,c\n1,a\n")

@@ -23,9 +23,13 @@ def record_batches(path, names, check, batch_rows, batch_bytes):
         return reading(path, lambda: pyarrow_parquet.ParquetFile(path, **settings, **options))
 
     def batches(file, group):
-        reader = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False)
+        reader, read = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False), 0
         while (batch := reading(path, lambda: next(reader, None))) is not None:
+            read += len(batch)
             yield batch
+        expected = metadata.row_group(group).num_rows
+        if read != expected:  # pyarrow ends with the shortest column, and says nothing
+            raise DataError(f"{path}: damaged: row group {group} (from 0) has {read} rows; the file's footer says {expected}")
 
     with opened() as file:
         reading(path, lambda: check(file.schema_arrow))
