@@ -4,9 +4,9 @@
 
 Readers: csv, tsv, criteo, libsvm, libffm (plain, gzip and Zstandard; whole and in parts; bad rows refused and skipped; any size of
 chunk), parquet, and cells: the parsers of single cells, compiled and in NumPy.  Each runs for so many seconds in processes with a limit of
-memory beyond what they start with.  Findings: a process that ends, hangs for 20 s or asks for more memory; an exception that is no
-DataError; a DataError without file and line; rows, numbers, keys or bad lines other than those of the independent reader.
-The input of a finding is kept.  Exit code 1 if there is one.  Linux.
+memory beyond what they start with.  Findings: a process that ends, hangs for 20 s, asks for more memory or takes 256 MiB of it; an
+exception that is no DataError; a DataError without file and line; rows, numbers, keys or bad lines other than those of the independent
+reader.  The input of a finding is kept.  Exit code 1 if there is one.  Linux.
 """
 
 import argparse
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 HANGS_S = 20
+GROWS_KIB = 256 << 10  # inputs are small: what they take more than this is a finding, too
 MOST_FINDINGS = 5  # of one process: what comes after them is likely the same
 
 
@@ -91,6 +92,7 @@ def child(options, name, folder):
     resource.setrlimit(resource.RLIMIT_AS, (room + (options.memory << 20),) * 2)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     case = found = 0
+    most = _peak() + GROWS_KIB
     while time.monotonic() < end and found < MOST_FINDINGS:
         signal.alarm(HANGS_S)
         chance = random.Random(f"{options.seed}-{case}")
@@ -98,6 +100,8 @@ def child(options, name, folder):
             complaint = reader.attempt(chance, path)
         except BaseException:
             complaint = traceback.format_exc(limit=-4)
+        if not complaint and _peak() > most:
+            complaint, most = f"memory grew by {(_peak() - most + GROWS_KIB) >> 10} MiB", _peak() + GROWS_KIB
         if complaint:
             print(f"case {case}: {complaint[:1500]!r}", flush=True)
             keep(path, Path(folder) / f"{name}-{options.seed}-{case}")
@@ -106,6 +110,11 @@ def child(options, name, folder):
     signal.alarm(0)
     print(case)
     return 0
+
+
+def _peak():
+    """The most KiB of memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from every_kind import FIELDS, NAMES, make_rows, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deshpc.config import FieldConfig
 from deshpc.config.load import build
 from deshpc.data.dataset import concatenate
 from deshpc.data.fitting import Fitting
@@ -16,6 +17,7 @@ from deshpc.data.samples import samples_of, unfinished
 from deshpc.errors import DataError
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.open import open_format
+from deshpc.formats.schema import Schema
 from deshpc.serve.cells import BadCell, number_of, text_of, values_of
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.rows import Rows
@@ -153,3 +155,13 @@ def test_a_bad_cell_names_row_and_field(tmp_path):
     rows[3]["age"], rows[4]["site"] = "40", 10**5000  # of more digits than Python writes
     with pytest.raises(DataError, match="row 4, field 'site': this int is not an integer of at most some thousand digits"):
         encoded(schema, transforms, rows)
+
+
+def test_dense_features_without_transforms_are_those_of_float32():
+    schema = Schema.of_fields([FieldConfig("a", "dense"), FieldConfig("b", "dense")], None)
+    rows = [{"a": 0.1, "b": None}, {"a": "-1e-50", "b": 16777217}]
+    expected = np.array([[0.1, 0], [-1e-50, 16777217]]).astype(np.float32)
+    assert np.array_equal(encoded(schema, None, rows).dense, expected.astype(np.float64))
+    rows[1]["b"] = "1e39"
+    with pytest.raises(DataError, match="row 1, field 'b': '1e39' is too large for float32"):
+        encoded(schema, None, rows)

@@ -15,8 +15,9 @@ def field_dims(dim, dims, names):
 
     dim : `model.dim`;  dims : {name: dimension, 0 for dim} of single fields;  ConfigError where one of these is none of the fields
     """
+    known = set(names)
     for name in dims:
-        if name not in names:
+        if name not in known:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"model.fields: {name!r} is no field of the data that becomes keys{hint}")

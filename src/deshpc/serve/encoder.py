@@ -104,7 +104,11 @@ class Encoder:
         for j, (field, column) in enumerate(zip(self._dense_fields, cells, strict=True)):
             numbers[:, j] = converted(number_of, field, column, first)
         if self._standardisation is None:
-            return _rounded(np.nan_to_num(numbers, nan=0.0))
+            with np.errstate(over="ignore"):
+                numbers = _rounded(np.nan_to_num(numbers, nan=0.0))
+            for row, j in np.argwhere(np.isinf(numbers)).tolist():
+                raise DataError(f"row {first + row}, field {self._dense_fields[j].name!r}: {_shown(cells[j][row])} is too large for float32")
+            return numbers
         return self._standardisation.apply(numbers).astype(np.float64)
 
 

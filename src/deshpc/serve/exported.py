@@ -132,9 +132,11 @@ def read_model(path, copy=False):
     try:
         if about["hash"] != HASH_ID:
             raise DataError(f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}")
-        options, schema = declared(about["model"], about["schema"])
+        options, schema = declared(about["model"], about["schema"], path)
         transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ConfigError) as error:
+    except ConfigError as error:
+        raise DataError(str(error)) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
     keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))
     dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}

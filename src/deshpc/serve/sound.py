@@ -20,12 +20,11 @@ _LARGEST_LOG = 710.0  # of any float64
 _BLOCK = 1 << 20  # numbers that are looked at together
 
 
-def declared(options, schema):
+def declared(options, schema, path):
     """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
     fields, label = schema["fields"], schema["label"]
-    config = build(
-        {"data": {"train": ["-"], "fields": fields, "label": "\0" if label is None else label}, "model": options}, source="its options"
-    )
+    data = {"train": ["-"], "fields": fields, "label": "\0" if label is None else label}
+    config = build({"data": data, "model": options}, source=str(path))
     return resolved(config)["model"], Schema.of_fields(config.data.fields, label)
 
 
