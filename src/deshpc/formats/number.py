@@ -104,22 +104,28 @@ def number(data, start, stop):
         e += exponent
     if i < stop:
         return MALFORMED
+    if w <= _EXACT_W and 0 <= e < len(_EXACT_POWERS):
+        magnitude = w * _EXACT_POWERS[e]
+    elif w <= _EXACT_W and 0 < -e < len(_EXACT_POWERS):
+        magnitude = w / _EXACT_POWERS[-e]
+    else:
+        magnitude = _of_many_digits(data, first, end, exponent, w, e, cut)
+    return -magnitude if negative and magnitude != MALFORMED else magnitude
+
+
+@kernel
+def _of_many_digits(data, first, end, exponent, w, e, cut):
+    """The digits data[first:end] times 10^exponent, infinite where that is too large.  w * 10^e : without those that were cut off"""
     magnitude, sure = _scale(w, e)
     if cut:
         above, also_sure = _scale(w + 1, e)
         sure = sure and also_sure and above == magnitude
-    if not sure:
-        magnitude = nearest(data, first, end, exponent, magnitude)
-    return -magnitude if negative and magnitude != MALFORMED else magnitude
+    return magnitude if sure else nearest(data, first, end, exponent, magnitude)
 
 
 @kernel
 def _scale(w, e):
     """(w * 10^e for w >= 0, infinite where that is too large;  whether it is the nearest float64 for sure)."""
-    if w <= _EXACT_W and 0 <= e < len(_EXACT_POWERS):
-        return w * _EXACT_POWERS[e], True
-    if w <= _EXACT_W and 0 < -e < len(_EXACT_POWERS):
-        return w / _EXACT_POWERS[-e], True
     if w == 0 or e < _MIN_POWER:
         return 0.0, True
     if e > _MAX_POWER:
