@@ -68,9 +68,11 @@ def tree(folder, name="fm", train_rows=400, test_rows=150, **sections):
     }
 
 
-def plain_key(field, text):
-    """The key of a value, by the xxhash package."""
-    return xxhash.xxh64_intdigest(text.encode(), xxhash.xxh64_intdigest(field.encode(), 0)) or 0x9E3779B97F4A7C15
+def plain_key(field, text, fields=FIELDS):
+    """The key of a value, by the xxhash package: four hexadecimal digits of the hash, four of the field's number, eight of the hash."""
+    number = [one["name"] for one in fields if one.get("kind") != "dense"].index(field)
+    digits = f"{xxhash.xxh64_intdigest(text.encode(), xxhash.xxh64_intdigest(field.encode(), 0)):016x}"
+    return int(f"{digits[:4]}{number:04x}{digits[8:]}", 16)
 
 
 def plain_probability(row, rows, dense, transforms, fields=None):
@@ -99,7 +101,7 @@ def plain_probability(row, rows, dense, transforms, fields=None):
         else:
             values = [(cell, 1.0, 1.0)]
         for text, xl, x in values:
-            if (key := plain_key(name, text)) in rows:
+            if (key := plain_key(name, text, fields or FIELDS)) in rows:
                 features.append((*rows[key], xl, x))
     logit = float(dense["bias"]) + sum(float(w) * xl for w, _, xl, _ in features)
     for i, (_, v, _, x) in enumerate(features):

@@ -58,7 +58,7 @@ def _entry(token, fields):
     x, field = weight(parts[-1]), 0 if fields is None else int(parts[0])
     if x is None or (fields is not None and field >= fields):
         return None
-    return field, key("feature" if fields is None else str(field), parts[-2].lstrip(b"0") or b"0"), x
+    return field, key(field, "feature" if fields is None else str(field), parts[-2].lstrip(b"0") or b"0"), x
 
 
 def sparse_rows(data, fields=None, labelled=True):

@@ -22,10 +22,11 @@ NAMES = [("bias", ()), ("fm.weights", (2,))]
 def random_rows(seed, count, numbers=4, low=1, high=2**64 - 1):
     """`count` Rows at most, with keys low .. high in ascending order."""
     rng = np.random.default_rng(seed)
-    keys = np.unique(rng.integers(low, high, count, np.uint64, endpoint=True))
+    hashes, fields = rng.integers(low, high, count, np.uint64, endpoint=True), rng.integers(0, 9, count).astype(np.uint64)
+    keys = np.unique(hashes & ~np.uint64(0xFFFF << 32) | fields << np.uint64(32))
     n = len(keys)
     return Rows(
-        keys, rng.integers(0, 9, n).astype(np.uint16), rng.integers(0, 99, n).astype(np.uint32),
+        keys, (keys >> np.uint64(32)).astype(np.uint16), rng.integers(0, 99, n).astype(np.uint32),
         rng.integers(0, 99, n).astype(np.uint32), rng.standard_normal((n, numbers)).astype(np.float32),
     )  # fmt: skip
 

@@ -21,13 +21,14 @@ NO_KEYS, ONE_KEY = 3, 4  # steps whose batch has no key at all, and the same sin
 
 
 def keys_of(fields, numbers):
-    """Distinct keys (n) uint64, never 0, of value `numbers` of `fields`; those of every seventh value share their
-    lower half."""
-    z = (fields.astype(np.uint64) << np.uint64(40)) + numbers.astype(np.uint64) + np.uint64(1)
-    z *= np.uint64(0x9E3779B97F4A7C15)
-    z ^= z >> np.uint64(32)
-    z *= np.uint64(0xD6E8FEB86659FD93)
-    return np.where(numbers % 7 == 3, z & np.uint64(0xFFFFFFFF00000000) | np.uint64(42), z)
+    """Distinct keys (n) uint64, never 0, of value `numbers` (below 2^16) of `fields`, which are their bits 32 .. 47; those of
+    every seventh value of a field share their lower half."""
+    fields, numbers = fields.astype(np.uint64), numbers.astype(np.uint64)
+    z = ((fields << np.uint64(40)) + numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ z >> np.uint64(32)) * np.uint64(0xD6E8FEB86659FD93)
+    clashing = (numbers * np.uint64(40_503) & np.uint64(0xFFFF)) << np.uint64(48) | np.uint64(42)
+    z = np.where(numbers % np.uint64(7) == 3, clashing, z)
+    return z & ~np.uint64(0xFFFF << 32) | fields << np.uint64(32)
 
 
 def awkward_batches(seed, steps=20, weighted=True, n_dense=2):

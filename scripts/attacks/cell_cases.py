@@ -14,6 +14,7 @@ from deshpc.hashing.key import field_seed, key
 from deshpc.serve.cells import BadCell, number_of, text_of, values_of
 from deshpc.serve.keys import keys_of
 
+FIELD = 3  # the number of the cells' field
 PIECES = [b"1", b"23", b"0.5", b"-", b"+", b".", b"e", b"E5", b" ", b":", b"::", b"|", b"||", b"a", b"\xc3\xa9", b"\xff", b"\0", b"9" * 25, b"nan", b"inf",
           b"3.4028235e38", b"3.5e38", b"1e-46", b"\t", b"\r", b"\n", b"\xd9\xa1", b"_", b"0x1", b"x" * 9, b"1e400", b"0." + b"0" * 400 + b"1e400"]  # fmt: skip
 
@@ -34,7 +35,7 @@ class Cells:
         path.write_bytes(data)
         stops = np.cumsum([1 + len(cell) for cell in cells])
         starts = stops - [len(cell) for cell in cells]
-        column, bad = parser_of(field).parse(np.frombuffer(data, np.uint8).copy(), starts, stops)
+        column, bad = parser_of(field, FIELD).parse(np.frombuffer(data, np.uint8).copy(), starts, stops)
         found = self.found(column, np.zeros(len(cells), bool) if bad is None else bad)
         for name, convert in (("plain", self.plain), ("predictor", self.predictor)):
             expected = [convert(kind, cell) for cell in cells]
@@ -58,12 +59,12 @@ class Cells:
 
     def plain(self, kind, cell):
         if kind == "categorical":
-            return [(key("f", cell), None)]
+            return [(key(FIELD, "f", cell), None)]
         if kind in ("dense", "bucket"):
             x = plain_rows.number(cell)
             return "bad" if x is None else None if math.isnan(x) else x.hex()
         pairs = plain_rows.values(cell, b"|", b":" if kind == "weighted" else b"")
-        return "bad" if pairs is None else [(key("f", value), int(weight.view(np.uint32))) for value, weight in pairs]
+        return "bad" if pairs is None else [(key(FIELD, "f", value), int(weight.view(np.uint32))) for value, weight in pairs]
 
     def predictor(self, kind, cell):
         seed = np.uint64(field_seed("f"))
@@ -71,12 +72,12 @@ class Cells:
             cell = cell.decode()  # text and bytes are the same
         try:
             if kind == "categorical":
-                return [(int(keys_of([text_of(cell)], np.array([seed]))[0]), None)]
+                return [(int(keys_of([text_of(cell)], np.array([FIELD]), np.array([seed]))[0]), None)]
             if kind in ("dense", "bucket"):
                 x = number_of(cell)
                 return None if math.isnan(x) else x.hex()
             texts, weights = values_of(cell, "|", ":" if kind == "weighted" else "")
         except BadCell:
             return "bad"
-        keys = keys_of(texts, np.full(len(texts), seed)).tolist() if texts else []
+        keys = keys_of(texts, np.full(len(texts), FIELD), np.full(len(texts), seed)).tolist() if texts else []
         return list(zip(keys, np.array(weights).astype(np.float32).view(np.uint32).tolist(), strict=True))

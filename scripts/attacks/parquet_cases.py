@@ -155,7 +155,7 @@ class ParquetFiles:
         plain, weighted = self.plain(row["p"]), self.weighted(row["m"])
         if row["label"] not in (0, 1) or weighted is None or any(one is not None and not math.isfinite(one) for one in (b, x)):
             return None
-        return float(row["label"]), key("c", as_text(row["c"])), [(key("p", text), 1.0) for text in plain], weighted, b, x
+        return float(row["label"]), key(0, "c", as_text(row["c"])), [(key(1, "p", text), 1.0) for text in plain], weighted, b, x
 
     def plain(self, cell):
         values = cell.split("|") if isinstance(cell, str) else cell or []
@@ -180,7 +180,7 @@ class ParquetFiles:
                 weight = float(np.float32(1.0 if weight is None else weight))
             if not value or not math.isfinite(weight):
                 return None
-            found.append((key("m", value), weight))
+            found.append((key(2, "m", value), weight))
         return found
 
 

@@ -195,8 +195,8 @@ class Csv(TextFiles):
         if label not in (0, 1) or None in (x, b, weighted):
             return None
         x, b = (None if math.isnan(one) else one for one in (x, b))
-        pairs = [[(key(name, value), float(weight)) for value, weight in some] for name, some in (("m", weighted), ("p", plain))]
-        return label, key("c", cells["c"]), *pairs, b, x
+        pairs = [[(key(number, name, value), float(weight)) for value, weight in some] for number, name, some in ((1, "m", weighted), (2, "p", plain))]
+        return label, key(0, "c", cells["c"]), *pairs, b, x
 
 
 class Tsv(Csv):
@@ -221,7 +221,7 @@ class Criteo(TextFiles):
         good, bad = plain_rows.criteo_rows(data)
         names = [f"C{i + 1}" for i in range(26)]
         rows = [
-            (row, label, *map(key, names, cells), *(None if math.isnan(x) else x for x in numbers)) for row, label, numbers, cells in good
+            (row, label, *map(key, range(26), names, cells), *(None if math.isnan(x) else x for x in numbers)) for row, label, numbers, cells in good
         ]
         return rows, bad
 

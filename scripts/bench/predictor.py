@@ -31,7 +31,7 @@ def make_model(path, rows, generator):
     config = build({"data": {"format": "criteo", "train": ["x"]}, "model": {"dim": DIM}})
     schema = Schema.from_config(config.data)
     values = [[f"{x:08x}" for x in generator.integers(0, 2**32, VALUES)] for _ in schema.key_fields]
-    known = [key(field.name, text) for field, texts in zip(schema.key_fields, values, strict=True) for text in texts]
+    known = [key(i, field.name, text) for i, field in enumerate(schema.key_fields) for text in values[i]]
     others = generator.integers(1, 2**64 - 1, max(0, rows - len(known)), np.uint64)
     keys = np.unique(np.concatenate([np.array(known, np.uint64), others]))
     weights = generator.normal(0, 0.05, (len(keys), 1 + DIM)).astype(np.float32)

@@ -56,7 +56,7 @@ def test_a_run(directory):
     assert str(directory / "checkpoints" / "step-000000000013") in checkpoint
     for words in (
         "checkpoint after 13 steps", "epoch 2, batch 4 (block 1, row 61; 60 of 200 samples of the epoch done), 260 samples trained", "best 0.75", "after 9 steps",
-        "2 ranks", "11 (7, 4)", "fm, dim 3, float32", "sgd, 0 state numbers", "xxh64-field-seeded-1", "seed 1, step 13",
+        "2 ranks", "11 (7, 4)", "fm, dim 3, float32", "sgd, 0 state numbers", "xxh64-48-field-16", "seed 1, step 13",
         "keys/* <u8 (5,) x 2", "fm.weights (2,)",
     ):  # fmt: skip
         assert words in checkpoint, words

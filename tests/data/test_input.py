@@ -93,9 +93,9 @@ def test_text_becomes_samples_cell_by_cell(tmp_path):
         values = [tag.split(":") for tag in tags.split("|") if tag]
         bucket = str(sum(boundary <= float(age) for boundary in boundaries)) if age else ""
         assert data.keys[own].tolist() == [
-            key("city", city),
-            *(key("tags", name) for name, _ in values),
-            key("age", bucket),
+            key(0, "city", city),
+            *(key(1, "tags", name) for name, _ in values),
+            key(2, "age", bucket),
         ]
         assert data.fields[own].tolist() == [0, *[1] * len(values), 2]
         expected = [(1, 1), *((float(weight) / len(values), float(weight)) for _, weight in values), (1, 1)]
@@ -150,7 +150,7 @@ def test_skipped_rows_are_counted_by_part_in_text_and_cache(tmp_path):
     config = DataConfig(train=(str(path),), label="click", fields=FIELDS[:1], on_bad_row="skip")
     source = open_input(config)
     data = source.load("train")
-    assert data.labels.tolist() == [1, 0] and data.keys.tolist() == [key("city", "a"), key("city", "c")]
+    assert data.labels.tolist() == [1, 0] and data.keys.tolist() == [key(0, "city", "a"), key(0, "city", "c")]
     found = source.bad_rows["train"]
     assert found.count == 2 and f"{path}, line 3" in found.examples[0] and f"{path}, line 5" in found.examples[1]
     ((_, converted),) = convert_parts(config, tmp_path)

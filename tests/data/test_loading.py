@@ -125,7 +125,7 @@ def test_criteo_rows_become_their_samples(tmp_path, size, bad):
     source = open_input(config)
     found = source.load("train", Threads(size))
     assert found.labels.tolist() == [float(row[0]) for row in rows]
-    assert found.keys.tolist() == [key(f"C{i + 1}", value) for row in rows for i, value in enumerate(row[14:])]
+    assert found.keys.tolist() == [key(i, f"C{i + 1}", value) for row in rows for i, value in enumerate(row[14:])]
     assert found.fields.tolist() == list(range(26)) * len(rows)
     assert found.offsets.tolist() == list(range(0, 26 * len(rows) + 1, 26))
     for j in range(13):

@@ -162,7 +162,7 @@ def test_keys_are_those_of_the_values_as_text(profile, numeric):
     one = config(profile, numeric)
     raw, samples = draw(one, "test", 0, 20), generate(one, "test", 0, 20)
     names = describe(one).field_names
-    assert samples.keys.tolist() == [key(names[f], str(i)) for f, i in zip(raw.fields, raw.ids, strict=True)]
+    assert samples.keys.tolist() == [key(int(f), names[f], str(i)) for f, i in zip(raw.fields, raw.ids, strict=True)]
     assert len(str(raw.ids.max())) >= 3  # several digits, and one digit
     assert (raw.ids < 10).any()
 

@@ -152,9 +152,9 @@ def test_a_bucket_is_the_number_of_boundaries_not_above():
     numbers = [-5.0, -1.0, -0.5, 0.0, 2.4999, 2.5, 1e300, NAN]
     transforms = fit(of, bucket_only([1.0, 2.0]))
     samples = samples_of(bucket_only(numbers), of, transforms)
-    expected = [key("größe", bucket) for bucket in (b"0", b"1", b"1", b"2", b"2", b"3", b"3", b"")]
+    expected = [key(0, "größe", bucket) for bucket in (b"0", b"1", b"1", b"2", b"2", b"3", b"3", b"")]
     assert samples.keys.tolist() == expected and samples.values is None
-    assert transforms.buckets[0].keys(np.array(numbers)).tolist() == expected
+    assert transforms.buckets[0].keys(0, np.array(numbers)).tolist() == expected
     assert not Fitting(of).needs_rows and Fitting(of).finish() == transforms
 
 
@@ -167,19 +167,19 @@ def test_bucket_fields_of_different_lengths_keep_apart():
     x, z = np.array([4.0, 6.0, NAN]), np.array([3.5, NAN, 0.0])
     columns = columns_of((Bucket(x), Categorical(np.array([7, 8, 9], np.uint64)), Bucket(z)), (), 3)
     found = samples_of(columns, of, fit(of, columns)).keys.tolist()
-    assert found == [key("x", "0"), 7, key("z", "3"), key("x", "1"), 8, key("z", ""), key("x", ""), 9, key("z", "0")]
+    assert found == [key(0, "x", "0"), 7, key(2, "z", "3"), key(0, "x", "1"), 8, key(2, "z", ""), key(0, "x", ""), 9, key(2, "z", "0")]
 
 
 def test_a_bucket_field_without_training_values_has_one_bucket():
     of = schema(FieldConfig("x", "bucket"))
     samples = samples_of(bucket_only([3.0, NAN]), of, fit(of, bucket_only([NAN])))
-    assert samples.keys.tolist() == [key("x", b"0"), key("x", b"")]
+    assert samples.keys.tolist() == [key(0, "x", b"0"), key(0, "x", b"")]
 
 
 def test_more_than_ten_buckets_have_decimal_numbers():
     of = schema(FieldConfig("x", "bucket", boundaries=tuple(map(float, range(12)))))
     samples = samples_of(bucket_only([9.5, 11.0]), of, fit(of))
-    assert samples.keys.tolist() == [key("x", b"10"), key("x", b"12")]
+    assert samples.keys.tolist() == [key(0, "x", b"10"), key(0, "x", b"12")]
 
 
 def test_json_keeps_every_float():
@@ -234,7 +234,7 @@ def test_each_sample_has_its_keys_in_field_order(n, pooling, linear_pooling, wei
     samples = samples_of(columns, of, fit(of, columns))
     a, b, d, e = columns.key_fields
     keys, fields, values, offsets = [], [], [], [0]
-    bucket_keys = [key("d", b"0"), key("d", b"1")]
+    bucket_keys = [key(2, "d", b"0"), key(2, "d", b"1")]
     for i in range(n):
         own = b.keys[b.offsets[i] : b.offsets[i + 1]].tolist()
         keys += [int(a.keys[i]), *own, bucket_keys[int(d.numbers[i] >= 0.5)], int(e.keys[i])]

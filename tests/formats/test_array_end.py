@@ -40,7 +40,7 @@ for _ in range(3000):
         for data in (at_the_end(text), at_the_start(text)):
             for labelled in (False, True):
                 offsets[0] = 0
-                rows += criteo._parse(data, 0, len(data), 0, labelled, seeds, seeds, labels, numbers, keys)[0]
+                rows += criteo._parse(data, 0, len(data), 0, labelled, seeds, seeds, seeds, labels, numbers, keys)[0]
                 for has_fields in (False, True):
                     arrays = labels, offsets, keys.ravel(), fields, weights
                     rows += libsvm._parse(data, 0, len(data), 0, has_fields, labelled, seeds, *arrays)[0]

@@ -34,12 +34,12 @@ def check(columns, rows):
     """`columns` hold `rows`, dictionaries with the number of the row in the file as "row"."""
     assert columns.rows.tolist() == [row["row"] for row in rows]
     assert columns.labels.tolist() == [float(row["label"]) for row in rows]
-    assert columns.key_fields[0].keys.tolist() == [key("c", row["c"]) for row in rows]
+    assert columns.key_fields[0].keys.tolist() == [key(0, "c", row["c"]) for row in rows]
     np.testing.assert_array_equal(columns.dense_fields[0], [float(row["x"] or "nan") for row in rows])
     values = [[value.rpartition(":") for value in row["m"].split("|") if value] for row in rows]
     many = columns.key_fields[1]
     assert many.offsets.tolist() == np.cumsum([0, *map(len, values)]).tolist()
-    assert many.keys.tolist() == [key("m", value) for some in values for value, _, _ in some]
+    assert many.keys.tolist() == [key(1, "m", value) for some in values for value, _, _ in some]
     assert many.weights.tolist() == [np.float32(weight) for some in values for _, _, weight in some]
 
 
@@ -152,7 +152,7 @@ def test_rows_longer_than_the_limit(tmp_path, monkeypatch):
             f"{tmp_path / 'rows'}, line 3: the row is longer than 500 bytes; is a quote never closed?"
         )
         assert bad_rows.count == 1
-        assert set(columns.key_fields[0].keys.tolist()) == {key("c", "a")}
+        assert set(columns.key_fields[0].keys.tolist()) == {key(0, "c", "a")}
         kept = 30 + (199 if text_of_row is long[1] else 0)
         assert columns.rows.tolist() == [0, *range(2, 2 + kept)]
 
@@ -183,8 +183,8 @@ def test_a_bad_header_is_an_error_under_skip_too(tmp_path, data):
 def test_values_need_not_be_text(tmp_path):
     (tmp_path / "rows").write_bytes(HEADER.encode() + b"1,\xff\x00\xc3,1,\x80:1\n")
     columns, _ = read(tmp_path / "rows", policy="error")
-    assert columns.key_fields[0].keys.tolist() == [key("c", b"\xff\x00\xc3")]
-    assert columns.key_fields[1].keys.tolist() == [key("m", b"\x80")]
+    assert columns.key_fields[0].keys.tolist() == [key(0, "c", b"\xff\x00\xc3")]
+    assert columns.key_fields[1].keys.tolist() == [key(1, "m", b"\x80")]
 
 
 SNIPPETS = st.lists(st.sampled_from([b'"', b",", b"\n", b"\r", b"\t", b"1", b"a", b":", b"|", b"\x00", b"\xff", b"0,a,1,b:1\n"]))

@@ -102,7 +102,7 @@ def test_agrees_with_scikit_learn(tmp_path, zero_based):
     ((column,),) = (block.key_fields for block in blocks)
     assert blocks[0].labels.tolist() == (labels > 0).tolist()
     assert column.offsets.tolist() == matrix.indptr.tolist()
-    assert column.keys.tolist() == [key("feature", str(i)) for i in matrix.indices.tolist()]
+    assert column.keys.tolist() == [key(0, "feature", str(i)) for i in matrix.indices.tolist()]
     assert column.weights.tolist() == matrix.data.astype(np.float32).tolist()
 
 
@@ -244,10 +244,10 @@ def test_huge_tokens_and_rows(tmp_path):
     million = b"7" * 1_000_000
     data = b"\n".join([b"1 " + million + b":1", b"0 1:0." + million, b"0 " + b"12:1 " * 200_000, b"1 1:1 # " + million])
     check(read(tmp_path / "rows", data, chunk_bytes=1000)[0], [
-        (0, 1, [(0, key("feature", million), 1.0)]),
-        (1, 0, [(0, key("feature", "1"), np.float32(7 / 9))]),
-        (2, 0, [(0, key("feature", "12"), 1.0)] * 200_000),
-        (3, 1, [(0, key("feature", "1"), 1.0)]),
+        (0, 1, [(0, key(0, "feature", million), 1.0)]),
+        (1, 0, [(0, key(0, "feature", "1"), np.float32(7 / 9))]),
+        (2, 0, [(0, key(0, "feature", "12"), 1.0)] * 200_000),
+        (3, 1, [(0, key(0, "feature", "1"), 1.0)]),
     ])  # fmt: skip
     data = b"\n".join([b"1 " + million, million, b"1 1:" + million, b"1 1:1"])
     blocks, bad_rows = read(tmp_path / "rows", data, policy="skip", chunk_bytes=1000)

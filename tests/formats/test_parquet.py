@@ -65,7 +65,7 @@ CATEGORICALS = [
 @pytest.mark.parametrize("kind, values, texts", CATEGORICALS, ids=[str(kind) for kind, _, _ in CATEGORICALS])
 def test_categorical(write, kind, values, texts, dictionary):
     path = write({"c": pa.array(values, kind)}, use_dictionary=dictionary)
-    assert read(path, FieldConfig("c")).key_fields[0].keys.tolist() == [key("c", text) for text in texts]
+    assert read(path, FieldConfig("c")).key_fields[0].keys.tolist() == [key(0, "c", text) for text in texts]
 
 
 NUMBERS = [
@@ -113,14 +113,14 @@ def test_without_a_label_its_column_need_not_exist(write, tmp_path):
     pq.write_table(pa.table({"c": ["a"]}), tmp_path / "absent")
     columns = read([tmp_path / "absent", write({"c": ["b"], "label": ["x"]})], FieldConfig("c"), label=False)
     assert columns.labels is None and columns.rows.tolist() == [0, 0]
-    assert columns.key_fields[0].keys.tolist() == [key("c", "a"), key("c", "b")]
+    assert columns.key_fields[0].keys.tolist() == [key(0, "c", "a"), key(0, "c", "b")]
 
 
 def check_multi(column, expected):
     """`column` holds for each row the texts, or pairs of text and weight, of `expected`."""
     pairs = [one if isinstance(one, tuple) else (one, None) for some in expected for one in some]
     assert column.offsets.tolist() == np.cumsum([0, *map(len, expected)]).tolist()
-    assert column.keys.tolist() == [key("m", text) for text, _ in pairs]
+    assert column.keys.tolist() == [key(0, "m", text) for text, _ in pairs]
     if column.weights is not None:
         assert column.weights.tolist() == [np.float32(weight) for _, weight in pairs]
 
@@ -152,14 +152,14 @@ def test_multi(write, kind, values, expected, dictionary):
 @pytest.mark.parametrize("kind, values, texts", CATEGORICALS, ids=[str(kind) for kind, _, _ in CATEGORICALS])
 def test_part_of_an_array(kind, values, texts):
     array = pa.array(values * 2, kind).slice(1, len(values))
-    column, _ = array_parser_of(FieldConfig("c")).parse(array)
-    assert column.keys.tolist() == [key("c", text) for text in [*texts, texts[0]][1:]]
+    column, _ = array_parser_of(FieldConfig("c"), 0).parse(array)
+    assert column.keys.tolist() == [key(0, "c", text) for text in [*texts, texts[0]][1:]]
 
 
 @pytest.mark.parametrize("kind, values, expected", LISTS, ids=[str(kind) for kind, _, _ in LISTS])
 def test_part_of_an_array_of_lists(kind, values, expected):
     array = pa.array(values * 2, kind).slice(1, len(values))
-    column, _ = array_parser_of(FieldConfig("m", "multi")).parse(array)
+    column, _ = array_parser_of(FieldConfig("m", "multi"), 0).parse(array)
     check_multi(column, [*expected, expected[0]][1:])
 
 
@@ -185,7 +185,7 @@ def test_values_with_weights(write, kind, values, expected):
 @pytest.mark.parametrize("kind, values, expected", WEIGHTED, ids=[str(kind) for kind, _, _ in WEIGHTED])
 def test_part_of_an_array_of_values_with_weights(kind, values, expected):
     array = pa.array(values * 2, kind).slice(1, len(values))
-    column, _ = array_parser_of(FieldConfig("m", "multi", weight_separator=":")).parse(array)
+    column, _ = array_parser_of(FieldConfig("m", "multi", weight_separator=":"), 0).parse(array)
     check_multi(column, [*expected, expected[0]][1:])
 
 
@@ -211,7 +211,7 @@ def test_bad_weights(write, kind, bad):
         read(path, *fields)
     columns, bad_rows = read(path, *fields, policy="skip")
     assert columns.rows.tolist() == [0, 2] and bad_rows.count == 2
-    assert columns.key_fields[1].keys.tolist() == [key("c", "p"), key("c", "r")]
+    assert columns.key_fields[1].keys.tolist() == [key(1, "c", "p"), key(1, "c", "r")]
 
 
 DATE = datetime.date(2020, 1, 1)
@@ -262,7 +262,7 @@ def test_missing_and_repeated_columns(write, tmp_path):
 
 def test_a_name_with_a_dot_is_one_name(write):
     path = write({"a": [{"b": "x"}], "a.b": ["y"]})
-    assert read(path, FieldConfig("a.b")).key_fields[0].keys.tolist() == [key("a.b", "y")]
+    assert read(path, FieldConfig("a.b")).key_fields[0].keys.tolist() == [key(0, "a.b", "y")]
 
 
 def test_bad_numbers_are_skipped_or_named(write):
@@ -276,7 +276,7 @@ def test_bad_numbers_are_skipped_or_named(write):
     columns, bad_rows = read(path, *fields, policy="skip")
     np.testing.assert_array_equal(columns.dense_fields[0], [1, np.nan, 5])
     assert columns.rows.tolist() == [0, 2, 4] and columns.labels.tolist() == [0, 0, 0]
-    assert columns.key_fields[0].keys.tolist() == [key("c", text) for text in "ace"]
+    assert columns.key_fields[0].keys.tolist() == [key(0, "c", text) for text in "ace"]
     assert bad_rows.count == 2 and bad_rows.examples[0] == str(raised.value)
 
 
@@ -314,7 +314,7 @@ def test_long_rows_come_in_small_blocks(write, monkeypatch):
     reader = open_format(DataConfig(format="parquet", fields=(FieldConfig("c"),)))
     blocks = list(reader.blocks([path], BadRows("error")))
     assert max(map(len, blocks)) < 4
-    assert joined(reader.schema, blocks).key_fields[0].keys.tolist() == [key("c", value) for value in values]
+    assert joined(reader.schema, blocks).key_fields[0].keys.tolist() == [key(0, "c", value) for value in values]
 
 
 def test_a_column_with_more_values_than_a_dictionary_holds(write):
@@ -322,8 +322,8 @@ def test_a_column_with_more_values_than_a_dictionary_holds(write):
     path = write({"c": values, "m": [[value] for value in values]})
     columns = read(path, FieldConfig("c"), FieldConfig("m", "multi"))
     for i in (0, 1, 30_000, 59_999):
-        assert columns.key_fields[0].keys[i] == key("c", values[i])
-        assert columns.key_fields[1].keys[i] == key("m", values[i])
+        assert columns.key_fields[0].keys[i] == key(0, "c", values[i])
+        assert columns.key_fields[1].keys[i] == key(1, "m", values[i])
     assert len(np.unique(columns.key_fields[0].keys)) == 60_000
 
 

@@ -48,6 +48,7 @@ def check(columns, rows, config=CSV):
     """`columns` are what the definitions make of `rows`."""
     key_fields = iter(columns.key_fields)
     dense_fields = iter(columns.dense_fields)
+    numbers_of = {field.name: i for i, field in enumerate(one for one in config.fields if one.kind != "dense")}
     for field in config.fields:
         cells = [row[field.name] for row in rows]
         if field.kind == "multi":
@@ -55,9 +56,9 @@ def check(columns, rows, config=CSV):
             values = [[value for value in cell.split(field.separator) if value] for cell in cells]
             assert isinstance(column, Multi) and column.weights is None
             assert column.offsets.tolist() == np.cumsum([0, *map(len, values)]).tolist()
-            assert column.keys.tolist() == [key(field.name, value) for some in values for value in some]
+            assert column.keys.tolist() == [key(numbers_of[field.name], field.name, value) for some in values for value in some]
         elif field.kind == "categorical":
-            assert next(key_fields).keys.tolist() == [key(field.name, cell) for cell in cells]
+            assert next(key_fields).keys.tolist() == [key(numbers_of[field.name], field.name, cell) for cell in cells]
         else:
             column = next(key_fields) if field.kind == "bucket" else next(dense_fields)
             numbers = column.numbers if isinstance(column, Bucket) else column
@@ -164,7 +165,7 @@ def test_without_a_label_its_column_need_not_exist_and_is_not_read(tmp_path):
     assert reader.schema.label is None
     columns = joined(reader.schema, reader.blocks([tmp_path / "absent.csv", tmp_path / "present.csv"], BadRows("error")))
     assert columns.labels is None
-    assert columns.key_fields[0].keys.tolist() == [key("city", city) for city in "abc"]
+    assert columns.key_fields[0].keys.tolist() == [key(0, "city", city) for city in "abc"]
     assert columns.key_fields[2].numbers.tolist() == [1, 1, 2]
     assert columns.rows.tolist() == [0, 0, 1]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from deshpc.hashing import key as key_module
-from deshpc.hashing.key import RESERVED_ZERO, field_seed, key, xxh64_python
+from deshpc.hashing.key import field_seed, key, xxh64_python
+from deshpc.hashing.key_fields import fields_of, first_misplaced
 from deshpc.hashing.xxh64 import hash_key, xxh64
 
 # (input, seed, XXH64).  The first seven are in the tests of Zig's standard library (xxhash.zig); the others are in
@@ -30,10 +31,10 @@ VECTORS = [
 ]
 
 
-def compiled(function, data, seed):
+def compiled(function, data, seed, *field):
     """A kernel's result for `data` at an odd place inside a larger array."""
     inside = np.frombuffer(b"\xff\xff\xff" + data + b"\xff" * 40, np.uint8)
-    return int(function(inside, 3, 3 + len(data), np.uint64(seed)))
+    return int(function(inside, 3, 3 + len(data), np.uint64(seed), *field))
 
 
 @pytest.mark.parametrize(("data", "seed", "expected"), VECTORS)
@@ -53,19 +54,21 @@ def test_every_length_against_the_xxhash_package():
             assert compiled(xxh64, data, seed) == expected, (length, seed)
 
 
-def test_key_is_the_hash_of_the_value_seeded_by_the_hash_of_the_field():
+def test_key_is_the_field_and_the_hash_of_the_value_seeded_by_the_hash_of_the_name():
     xxhash = pytest.importorskip("xxhash")
-    for name, value in (("c0", "17"), ("user_id", ""), ("país", "España"), ("c1", "x" * 100)):
+    for field, name, value in ((0, "c0", "17"), (1, "user_id", ""), (300, "país", "España"), (65_535, "c1", b"\xff\x00" * 50)):
+        data = value if isinstance(value, bytes) else value.encode()  # bytes need not be text
         seed = xxhash.xxh64_intdigest(name.encode())
-        expected = xxhash.xxh64_intdigest(value.encode(), seed)
+        digits = f"{xxhash.xxh64_intdigest(data, seed):016x}"
+        expected = int(f"{digits[:4]}{field:04x}{digits[8:]}", 16)
         assert field_seed(name) == seed
-        assert key(name, value) == key(name, value.encode()) == expected
-        assert compiled(hash_key, value.encode(), seed) == expected
-    assert key("c0", b"\xff\x00") == xxhash.xxh64_intdigest(b"\xff\x00", field_seed("c0"))  # bytes need not be text
+        assert key(field, name, value) == key(field, name, data) == expected
+        assert compiled(hash_key, data, seed, field) == compiled(hash_key, data, seed, np.uint64(field)) == expected
+        assert fields_of(np.array([expected], np.uint64)).tolist() == [field]
 
 
 def test_equal_values_of_two_fields_have_different_keys():
-    assert key("c0", "1") != key("c1", "1")
+    assert key(0, "c0", "1") != key(1, "c1", "1")
 
 
 def value_with_hash_zero(seed):
@@ -82,22 +85,32 @@ def value_with_hash_zero(seed):
     return word.to_bytes(8, "little")
 
 
-def test_hash_zero_becomes_the_reserved_constant():
+def test_no_key_is_zero():
     seed = field_seed("c0")
     value = value_with_hash_zero(seed)
     assert xxh64_python(value, seed) == compiled(xxh64, value, seed) == 0
-    assert key("c0", value) == compiled(hash_key, value, seed) == RESERVED_ZERO == 0x9E3779B97F4A7C15
+    assert key(0, "c0", value) == compiled(hash_key, value, seed, 0) == 0x9E3700007F4A7C15
+    assert key(2, "c0", value) == compiled(hash_key, value, seed, 2) == 2 << 32
 
 
 def test_saved_models_depend_on_these_numbers():
-    assert key_module.HASH_ID == "xxh64-field-seeded-1"
-    assert key("c0", "1") == 0xBD0395A95D7AEA3A
+    assert key_module.HASH_ID == "xxh64-48-field-16"
+    assert key(0, "c0", "1") == 0xBD0300005D7AEA3A
+    assert key(5, "c0", "1") == 0xBD0300055D7AEA3A
 
 
 def test_key_needs_neither_numba_nor_numpy():
     program = (
         "import sys; sys.modules['numba'] = sys.modules['numpy'] = None\n"
-        "from deshpc.hashing.key import key; print(key('c0', '1'))"
+        "from deshpc.hashing.key import key; print(key(0, 'c0', '1'))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(result.stdout) == key("c0", "1")
+    assert int(result.stdout) == key(0, "c0", "1")
+
+
+def test_the_first_key_of_another_field_is_found():
+    fields = np.array([0, 3, 65_535, 3], np.uint16)
+    keys = np.array([key(field, "c", str(field)) for field in fields.tolist()], np.uint64)
+    assert first_misplaced(keys, fields) is None and first_misplaced(keys[:0], fields[:0]) is None
+    assert first_misplaced(keys, np.array([0, 3, 65_535, 2], np.uint16)) == 3
+    assert first_misplaced(np.array([1, 0, 2], np.uint64), np.zeros(3, np.uint16)) == 1

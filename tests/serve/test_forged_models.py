@@ -129,7 +129,7 @@ ROWS_OF_MODEL = [
     array("fm", "keys", lambda old: old[::-1]), array("fm", "keys", lambda old: old[:-1]), array("fm", "keys", lambda old: old.astype(np.int64)),
     array("fm", "keys", lambda old: old.astype(np.float64)), array("fm", "keys", lambda old: old.reshape(-1, 1)),
     array("fm", "keys", lambda old: old[0]), array("fm", "keys", put(0, 0)), array("fm", "keys", lambda old: np.sort(put(1, old[0])(old))),
-    array("fm", "keys", put(5, 1)), array("fm", "keys", put(-1, 7)), array("fm", "keys", lambda old: np.append(old, old[-1])),
+    array("fm", "keys", lambda old: np.sort(put(0, old[0] | np.uint64(0xFFFF << 32))(old))), array("fm", "keys", put(5, 1)), array("fm", "keys", put(-1, 7)), array("fm", "keys", lambda old: np.append(old, old[-1])),
     *(array("fm", section, put(3, number)) for section in ("weights", "embeddings") for number in (np.nan, np.inf, -np.inf)),
     *(array("fm", section, lambda old: old[:-1]) for section in ("weights", "embeddings")),
     *(array("fm", section, lambda old: old.astype(np.int32)) for section in ("weights", "embeddings")),

@@ -12,7 +12,7 @@ class Dataset:
     """n samples with nnz key occurrences in all.
 
     offsets : (n + 1) int64     sample i holds occurrences offsets[i] .. offsets[i + 1]
-    keys    : (nnz) uint64      hash of field and raw value (`hashing.key`); never 0
+    keys    : (nnz) uint64      field and hash of the raw value (`hashing.key`); never 0
     fields  : (nnz) uint16      index of the categorical field in the schema
     values  : None when every occurrence has weight 1; (nnz) float32; or (nnz, 2) float32: for the embedding in column 0,
               for the linear weight in column 1

@@ -54,14 +54,15 @@ def finish_keys(keys, fields, schema, transforms):
     """Numbers of bucket fields to keys, in place among the keys of other fields: keys (nnz) uint64, fields (nnz) uint16."""
     if not transforms.buckets:
         return
+    numbers = [i for i, field in enumerate(schema.key_fields) if field.kind == "bucket"]
     place = np.full(len(schema.key_fields), -1, np.int64)
-    place[[i for i, field in enumerate(schema.key_fields) if field.kind == "bucket"]] = range(len(transforms.buckets))
+    place[numbers] = range(len(transforms.buckets))
     most = max(len(one.boundaries) for one in transforms.buckets)
     boundaries = np.full((len(transforms.buckets), most), np.inf)
     bucket_keys = np.zeros((len(transforms.buckets), most + 2), np.uint64)
     for i, one in enumerate(transforms.buckets):
         boundaries[i, : len(one.boundaries)] = one.boundaries
-        *bucket_keys[i, : len(one.boundaries) + 1], bucket_keys[i, -1] = one.bucket_keys()
+        *bucket_keys[i, : len(one.boundaries) + 1], bucket_keys[i, -1] = one.bucket_keys(numbers[i])
     _finish_keys(keys, keys.view(np.float64), fields, place, boundaries, bucket_keys)
 
 

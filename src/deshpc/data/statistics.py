@@ -57,7 +57,7 @@ class SampleStatistics:
     def __init__(self, schema):
         self._schema = schema
         self._rows, self._positives, self._most_keys = 0, 0, 0
-        self._fields = [_FieldStatistics(field.name) for field in schema.key_fields]
+        self._fields = [_FieldStatistics(number, field.name) for number, field in enumerate(schema.key_fields)]
         self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
 
     def add(self, dataset):
@@ -93,8 +93,8 @@ class SampleStatistics:
 
 
 class _FieldStatistics:
-    def __init__(self, name):
-        self._empty = np.uint64(key(name, ""))
+    def __init__(self, field, name):
+        self._empty = np.uint64(key(field, name, ""))
         self._counts, self._present, self._most, self.occurrences = _KeyCounts(), 0, 0, 0
 
     def add(self, keys, samples):

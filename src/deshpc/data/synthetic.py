@@ -46,7 +46,7 @@ class RawSamples:
 def generate(config, part, start, stop):
     """Rows start .. stop of `part` ("train", "valid" or "test") as a Dataset with `truth`.
 
-    config : SyntheticConfig.  The key of value id i of field f is `hashing.key.key(f, str(i))`, so the same rows
+    config : SyntheticConfig.  The key of value id i of field number f is `hashing.key.key(f, name of f, str(i))`, so the same rows
     written as text have the same keys.  The first call also draws 8192 other rows to calibrate the truth.
     """
     description = describe(config)
@@ -180,5 +180,5 @@ def _keys(ids, fields, seeds):
             rest //= 10
             if rest == 0:
                 break
-        keys[j] = hash_key(text, begin, len(text), seeds[fields[j]])
+        keys[j] = hash_key(text, begin, len(text), seeds[fields[j]], fields[j])
     return keys

@@ -38,15 +38,15 @@ class Buckets:
     name: str
     boundaries: tuple[float, ...]
 
-    def keys(self, numbers):
-        """(n) float64 numbers to (n) uint64 keys."""
+    def keys(self, field, numbers):
+        """(n) float64 numbers to (n) uint64 keys of field number `field`."""
         buckets = np.searchsorted(self.boundaries, numbers, side="right")
-        return self.bucket_keys()[np.where(np.isnan(numbers), -1, buckets)]
+        return self.bucket_keys(field)[np.where(np.isnan(numbers), -1, buckets)]
 
-    def bucket_keys(self):
-        """The keys of all buckets, and last that of a missing number: (boundaries + 2) uint64."""
+    def bucket_keys(self, field):
+        """The keys of all buckets in field number `field`, and last that of a missing number: (boundaries + 2) uint64."""
         texts = [*map(str, range(len(self.boundaries) + 1)), ""]
-        return np.array([key(self.name, text) for text in texts], np.uint64)
+        return np.array([key(field, self.name, text) for text in texts], np.uint64)
 
 
 @dataclass(frozen=True)

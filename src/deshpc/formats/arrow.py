@@ -15,12 +15,12 @@ _VIEWS = ("string_view", "binary_view")
 _NO_TEXT = np.frombuffer(b"", np.uint8)
 
 
-def array_parser_of(field):
-    """The parser for arrays of `field`, a FieldConfig."""
+def array_parser_of(field, number):
+    """The parser for arrays of `field`, a FieldConfig.  number : of the field among the key fields, where it is one"""
     if field.kind == "categorical":
-        return CategoricalArrays(field.name)
+        return CategoricalArrays(field.name, number)
     if field.kind == "multi":
-        return MultiArrays(field)
+        return MultiArrays(field, number)
     return BucketArrays() if field.kind == "bucket" else NumberArrays()
 
 
@@ -61,8 +61,8 @@ class CategoricalArrays:
 
     wants = _TEXTS
 
-    def __init__(self, name):
-        self._cells = CategoricalParser(name)
+    def __init__(self, name, number):
+        self._cells = CategoricalParser(name, number)
 
     def takes(self, kind):
         return _is_text(kind)
@@ -77,13 +77,15 @@ class MultiArrays:
     Where the field has weights, elements are value and weight, or strings with a weight separator.
     """
 
-    def __init__(self, field):
+    def __init__(self, field, number):
         self._weighted = bool(field.weight_separator)
-        self._values = CategoricalParser(field.name)
-        self._cells = parser_of(field)
+        self._values = CategoricalParser(field.name, number)
+        self._cells = parser_of(field, number)
         weight = ord(field.weight_separator) if self._weighted else None
         self._elements = (
-            WeightedParser(field.name, NO_SEPARATOR, weight) if self._weighted else MultiParser(field.name, NO_SEPARATOR)
+            WeightedParser(field.name, number, NO_SEPARATOR, weight)
+            if self._weighted
+            else MultiParser(field.name, number, NO_SEPARATOR)
         )
         self.wants = f"lists of {_TEXTS}, or strings of values between separators"
         self.wants += (

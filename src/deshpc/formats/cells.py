@@ -20,14 +20,14 @@ NO_SEPARATOR = -1
 """Is no byte: the whole cell is one value."""
 
 
-def parser_of(field):
-    """The parser for the cells of `field`, a FieldConfig."""
+def parser_of(field, number):
+    """The parser for the cells of `field`, a FieldConfig.  number : of the field among the key fields, where it is one"""
     if field.kind == "categorical":
-        return CategoricalParser(field.name)
+        return CategoricalParser(field.name, number)
     if field.kind == "multi" and field.weight_separator:
-        return WeightedParser(field.name, ord(field.separator), ord(field.weight_separator))
+        return WeightedParser(field.name, number, ord(field.separator), ord(field.weight_separator))
     if field.kind == "multi":
-        return MultiParser(field.name, ord(field.separator))
+        return MultiParser(field.name, number, ord(field.separator))
     return BucketParser() if field.kind == "bucket" else NumberParser()
 
 
@@ -63,12 +63,12 @@ class LabelParser(NumberParser):
 class CategoricalParser:
     """One key a cell, of the cell's raw bytes; an empty cell is a value like any other."""
 
-    def __init__(self, name):
-        self._seed = np.uint64(field_seed(name))
+    def __init__(self, name, number):
+        self._field = np.uint64(field_seed(name)), np.uint64(number)
 
     def parse(self, data, starts, stops):
         keys = np.empty(len(starts), np.uint64)
-        _hash_cells(data, starts, stops, self._seed, keys)
+        _hash_cells(data, starts, stops, *self._field, keys)
         return Categorical(keys), None
 
 
@@ -78,21 +78,21 @@ class MultiParser:
     separator : the byte between values, or NO_SEPARATOR
     """
 
-    def __init__(self, name, separator):
-        self._seed = np.uint64(field_seed(name))
+    def __init__(self, name, number, separator):
+        self._field = np.uint64(field_seed(name)), np.uint64(number)
         self._separator = separator
 
     def parse(self, data, starts, stops):
         offsets, keys = _room(starts, stops)
-        _hash_values(data, starts, stops, self._separator, self._seed, offsets, keys)
+        _hash_values(data, starts, stops, self._separator, *self._field, offsets, keys)
         return Multi(offsets, keys[: offsets[-1]].copy()), None
 
 
 class WeightedParser:
     """Keys as those of a MultiParser, each value followed by the last weight separator in it and its weight, or weight 1."""
 
-    def __init__(self, name, separator, weight_separator):
-        self._seed = np.uint64(field_seed(name))
+    def __init__(self, name, number, separator, weight_separator):
+        self._field = np.uint64(field_seed(name)), np.uint64(number)
         self._separator, self._weight_separator = separator, weight_separator
         between = "" if separator == NO_SEPARATOR else f"{chr(separator)}b{chr(weight_separator)}2"
         self.expected = f"a list of values with finite weights, such as a{chr(weight_separator)}0.5{between}"
@@ -102,7 +102,7 @@ class WeightedParser:
         weights = np.empty(len(keys), np.float32)
         bad = np.empty(len(starts), np.bool_)
         _hash_weighted_values(
-            data, starts, stops, self._separator, self._weight_separator, self._seed, offsets, keys, weights, bad
+            data, starts, stops, self._separator, self._weight_separator, *self._field, offsets, keys, weights, bad
         )
         found = offsets[-1]
         return Multi(offsets, keys[:found].copy(), weights[:found].copy()), bad
@@ -114,11 +114,11 @@ def _room(starts, stops):
 
 
 @kernel(inline=True)
-def _key(data, start, stop, seed):
+def _key(data, start, stop, seed, field):
     """`hash_key`, faster where the value fits into a word."""
     if stop - start <= 8 and start + 8 <= len(data):
-        return hash_key_of_word(word(data, start), np.uint64(stop - start), seed)
-    return hash_key(data, start, stop, seed)
+        return hash_key_of_word(word(data, start), np.uint64(stop - start), seed, field)
+    return hash_key(data, start, stop, seed, field)
 
 
 @kernel
@@ -128,13 +128,13 @@ def _parse_numbers(data, starts, stops, numbers):
 
 
 @kernel
-def _hash_cells(data, starts, stops, seed, keys):
+def _hash_cells(data, starts, stops, seed, field, keys):
     for row in range(len(starts)):
-        keys[row] = _key(data, np.int64(starts[row]), np.int64(stops[row]), seed)
+        keys[row] = _key(data, np.int64(starts[row]), np.int64(stops[row]), seed, field)
 
 
 @kernel
-def _hash_values(data, starts, stops, separator, seed, offsets, keys):
+def _hash_values(data, starts, stops, separator, seed, field, offsets, keys):
     """Hash what lies between separators."""
     found = 0
     for row in range(len(starts)):
@@ -145,14 +145,14 @@ def _hash_values(data, starts, stops, separator, seed, offsets, keys):
             while last < stop and byte(data, last) != separator:
                 last += 1
             if last > first:
-                keys[found] = _key(data, first, last, seed)
+                keys[found] = _key(data, first, last, seed, field)
                 found += 1
             first = last + 1
         offsets[row + 1] = found
 
 
 @kernel
-def _hash_weighted_values(data, starts, stops, separator, weight_separator, seed, offsets, keys, weights, bad):
+def _hash_weighted_values(data, starts, stops, separator, weight_separator, seed, field, offsets, keys, weights, bad):
     """Hash what lies between separators, up to its last weight separator, and read the number behind that."""
     found = 0
     for row in range(len(starts)):
@@ -171,7 +171,7 @@ def _hash_weighted_values(data, starts, stops, separator, weight_separator, seed
                 if middle >= 0:
                     weights[found] = number(data, middle + 1, last)
                     bad[row] |= middle == first or not np.isfinite(weights[found])
-                keys[found] = _key(data, first, last if middle < 0 else middle, seed)
+                keys[found] = _key(data, first, last if middle < 0 else middle, seed, field)
                 found += 1
             first = last + 1
         offsets[row + 1] = found

@@ -33,8 +33,9 @@ class Criteo:
     def __init__(self, config, schema, chunk_bytes=lines.CHUNK_BYTES):
         self.schema, self._chunk_bytes = schema, chunk_bytes
         names = [f"C{i + 1}" for i in range(CRITEO_CATEGORICALS)]
+        self.numbers = np.arange(len(schema.key_fields), dtype=np.uint64)[-CRITEO_CATEGORICALS:]
         self.seeds = np.array([field_seed(name) for name in names], np.uint64)
-        self.empty_keys = np.array([key(name, "") for name in names], np.uint64)
+        self.empty_keys = np.array([key(field, name, "") for field, name in zip(self.numbers.tolist(), names, strict=True)], np.uint64)
         integers = [f"I{i + 1}" for i in range(CRITEO_INTEGERS)]
         self.columns = ([] if schema.label is None else [schema.label]) + integers + names
 
@@ -70,7 +71,7 @@ class _Block:
         reader = self._reader
         labelled = reader.schema.label is not None
         arrays = self._labels, self._numbers, self._keys
-        return _parse(data, position, end, rows, labelled, reader.seeds, reader.empty_keys, *arrays)
+        return _parse(data, position, end, rows, labelled, reader.numbers, reader.seeds, reader.empty_keys, *arrays)
 
     def complaint(self, text, why, where):
         columns, labelled = self._reader.columns, self._reader.schema.label is not None
@@ -97,15 +98,15 @@ class _Block:
 
 
 @kernel
-def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbers, keys):
+def _parse(data, position, end, rows, labelled, fields, seeds, empty_keys, labels, numbers, keys):
     """Read the lines data[position:end] into the columns of a block, which has `rows` rows, up to a line that is none.
 
-    data              : (any) uint8      data[end - 1] is a line feed
-    labelled          : bool
-    seeds, empty_keys : (26) uint64      of the categorical fields
-    labels            : (n) float32      out
-    numbers           : (n, 13) float64  out, NaN where missing
-    keys              : (n, 26) uint64   out
+    data       : (any) uint8      data[end - 1] is a line feed
+    labelled   : bool
+    fields, seeds, empty_keys : (26) uint64   of the categorical fields: numbers, seeds of hashes, keys of empty cells
+    labels     : (n) float32      out
+    numbers    : (n, 13) float64  out, NaN where missing
+    keys       : (n, 26) uint64   out
 
     Returns (rows, position, why, where): why the kernel stopped at that line and, for a bad cell, its column; 0 where
     the line has too few or too many cells.
@@ -154,18 +155,18 @@ def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbe
                 text = word(data, i)
                 empty = byte_at(text, _0) == _TAB_BYTE
                 if empty or (byte(data, i + 8) == _TAB and not has_separator(text)):
-                    hashed = hash_key_of_word(text, _8, seeds[column])
+                    hashed = hash_key_of_word(text, _8, seeds[column], fields[column])
                     keys[row, column] = empty_keys[column] if empty else hashed
                     i += 1 if empty else 9
                     continue
             stop = _cell_end(data, i)
             if byte(data, stop) == _LF:
                 return np.int64(row), position, _BAD_CELL, 0
-            keys[row, column] = hash_key(data, i, stop, seeds[column])
+            keys[row, column] = hash_key(data, i, stop, seeds[column], fields[column])
             i = stop + 1
 
         if i <= last_word and byte(data, i + 8) == _LF and not has_separator(word(data, i)):
-            keys[row, last] = hash_key_of_word(word(data, i), _8, seeds[last])
+            keys[row, last] = hash_key_of_word(word(data, i), _8, seeds[last], fields[last])
             position = i + 9
         else:
             stop = _cell_end(data, i)
@@ -174,7 +175,7 @@ def _parse(data, position, end, rows, labelled, seeds, empty_keys, labels, numbe
             position = stop + 1
             if stop > i and byte(data, stop - 1) == _CR:
                 stop -= 1
-            keys[row, last] = hash_key(data, i, stop, seeds[last])
+            keys[row, last] = hash_key(data, i, stop, seeds[last], fields[last])
         row += _1
     return np.int64(row), position, _BLOCK_ENDS, 0
 

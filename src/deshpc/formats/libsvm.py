@@ -166,10 +166,10 @@ def _parse(data, position, end, rows, has_fields, labelled, seeds, labels, offse
             text = word(data, i) if i <= last_word else _0
             bits = digit_bits(text)
             if _0 < bits <= SHORT_BITS and (bits == _8 or byte_at(text, _0) != _ZERO_BYTE):
-                key = hash_key_of_word(text, bits >> _3, seeds[field])
+                key = hash_key_of_word(text, bits >> _3, seeds[field], field)
                 i += np.int64(bits >> _3)
             elif _is_digit(byte(data, i)):
-                key, i = _long_index(data, i, seeds[field])
+                key, i = _long_index(data, i, seeds[field], field)
             else:
                 return rows, position, _BAD_ENTRY, start - position
             if byte(data, i) != _COLON:
@@ -213,14 +213,14 @@ def _parse(data, position, end, rows, has_fields, labelled, seeds, labels, offse
 
 
 @kernel
-def _long_index(data, i, seed):
-    """The key of the index that starts at i, with a digit, and where it ends."""
+def _long_index(data, i, seed, field):
+    """The key of the index that starts at i, with a digit, in that field, and where it ends."""
     first = i
     while _is_digit(byte(data, i)):
         i += 1
     while first < i - 1 and byte(data, first) == _ZERO:
         first += 1
-    return hash_key(data, first, i, seed), i
+    return hash_key(data, first, i, seed, field), i
 
 
 @kernel

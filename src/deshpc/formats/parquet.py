@@ -23,7 +23,7 @@ class Parquet:
         self.schema = schema
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
-        self._parsers = [array_parser_of(field) for field in fields]
+        self._parsers = [array_parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
         if schema.label is not None:
             self._names.insert(0, schema.label)
             self._parsers.insert(0, LabelArrays())

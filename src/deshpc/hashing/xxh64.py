@@ -10,7 +10,7 @@ from deshpc.jit import kernel
 
 _PRIME_1, _PRIME_2, _PRIME_3 = np.uint64(key.PRIME_1), np.uint64(key.PRIME_2), np.uint64(key.PRIME_3)
 _PRIME_4, _PRIME_5 = np.uint64(key.PRIME_4), np.uint64(key.PRIME_5)
-_RESERVED_ZERO = np.uint64(key.RESERVED_ZERO)
+_RESERVED, _FIELD_SHIFT, _HASH_BITS = np.uint64(key.RESERVED), np.uint64(key.FIELD_SHIFT), ~np.uint64(key.FIELD_BITS)
 _ZERO, _64 = np.uint64(0), np.uint64(64)
 _1, _7, _11, _12, _18 = np.uint64(1), np.uint64(7), np.uint64(11), np.uint64(12), np.uint64(18)
 _23, _27, _29, _31 = np.uint64(23), np.uint64(27), np.uint64(29), np.uint64(31)
@@ -19,13 +19,19 @@ _3, _4, _8, _255, _LOW_HALF = (np.uint64(x) for x in (3, 4, 8, 255, 0xFFFFFFFF))
 
 
 @kernel
-def hash_key(data, start, stop, seed):
-    """Key of the raw value data[start:stop] in the field whose `key.field_seed` is `seed`; never 0.
+def hash_key(data, start, stop, seed, field):
+    """Key of the raw value data[start:stop] in field number `field`, whose `key.field_seed` is `seed`; never 0.
 
-    data : (any) uint8;  start, stop : int64;  seed : uint64  ->  uint64
+    data : (any) uint8;  start, stop : int64;  seed : uint64;  field : any integer type  ->  uint64
     """
-    state = xxh64(data, start, stop, seed)
-    return state if state != _ZERO else _RESERVED_ZERO
+    return with_field(xxh64(data, start, stop, seed), field)
+
+
+@kernel(inline=True)
+def with_field(hashed, field):
+    """The key of a hash (uint64) in field number `field`, uint64."""
+    made = (hashed & _HASH_BITS) | (np.uint64(field) << _FIELD_SHIFT)
+    return made if made != _ZERO else _RESERVED
 
 
 @kernel
@@ -99,10 +105,10 @@ def _word32(data, position):
 
 
 @kernel(inline=True)
-def hash_key_of_word(word, length, seed):
+def hash_key_of_word(word, length, seed, field):
     """Key of a raw value of at most eight bytes, given as one number, whose lowest byte is the first.
 
-    word : uint64, of any content above the value;  length : uint64, 0 .. 8;  seed : uint64  ->  uint64
+    word : uint64, of any content above the value;  length : uint64, 0 .. 8;  seed, field : as in `hash_key`  ->  uint64
 
     No branch depends on a length below eight, since lengths of short values are hard to predict.
     """
@@ -119,5 +125,4 @@ def hash_key_of_word(word, length, seed):
             word >>= _8
     state = (state ^ (state >> _33)) * _PRIME_2
     state = (state ^ (state >> _29)) * _PRIME_3
-    state ^= state >> _32
-    return state if state != _ZERO else _RESERVED_ZERO
+    return with_field(state ^ (state >> _32), field)

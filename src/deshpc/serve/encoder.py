@@ -74,7 +74,7 @@ class Encoder:
         offsets = np.zeros(rows + 1, np.int64)
         np.cumsum(np.bincount(sample, minlength=rows), out=offsets[1:])
         fields = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part.texts) for part in parts])
-        keys = keys_of([text for part in parts for text in part.texts], self._seeds[fields])
+        keys = keys_of([text for part in parts for text in part.texts], fields, self._seeds[fields])
         x, xl = (_concatenated([getattr(part, name) for part in parts], np.float64)[order] for name in ("x", "xl"))
         return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[len(parts) :], first))
 

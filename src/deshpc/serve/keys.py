@@ -6,16 +6,17 @@ from deshpc.hashing import key
 
 _PRIME_1, _PRIME_2, _PRIME_3 = np.uint64(key.PRIME_1), np.uint64(key.PRIME_2), np.uint64(key.PRIME_3)
 _PRIME_4, _PRIME_5 = np.uint64(key.PRIME_4), np.uint64(key.PRIME_5)
-_RESERVED_ZERO = np.uint64(key.RESERVED_ZERO)
+_RESERVED, _FIELD_SHIFT, _HASH_BITS = np.uint64(key.RESERVED), np.uint64(key.FIELD_SHIFT), ~np.uint64(key.FIELD_BITS)
 _32, _64 = np.uint64(32), np.uint64(64)
 
 _FEW = 12  # values of one length below which plain Python is faster than some thirty calls of NumPy
 
 
-def keys_of(texts, seeds):
+def keys_of(texts, fields, seeds):
     """Keys of raw values.
 
-    texts : list of n bytes;  seeds : (n) uint64, `key.field_seed` of each one's field  ->  (n) uint64
+    texts : list of n bytes;  fields : (n) integers, the number of each one's field
+    seeds : (n) uint64, `key.field_seed` of each one's field  ->  (n) uint64
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     starts = np.cumsum(lengths) - lengths
@@ -27,8 +28,9 @@ def keys_of(texts, seeds):
             hashes[same] = [key.xxh64_python(texts[i], int(seeds[i])) for i in same.tolist()]
         else:
             hashes[same] = _xxh64(_rows(data, starts[same], int(lengths[same[0]])), seeds[same])
-    hashes[hashes == 0] = _RESERVED_ZERO
-    return hashes
+    keys = (hashes & _HASH_BITS) | (fields.astype(np.uint64) << _FIELD_SHIFT)
+    keys[keys == 0] = _RESERVED
+    return keys
 
 
 def _rows(data, starts, length):

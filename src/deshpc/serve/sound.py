@@ -12,6 +12,7 @@ from deshpc.config import resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
+from deshpc.hashing.key import FIELD_SHIFT, FIELDS
 from deshpc.serve.forward import FORWARDS
 
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
@@ -76,13 +77,15 @@ def _require_rows(model, top, forward):
 
 
 def _require_keys(keys, schema):
-    """The one place where keys are looked at: look-ups rely on their order, and no value has the key 0."""
+    """The one place where keys are looked at: look-ups rely on their order, no value has the key 0, and a key names its field."""
     if len(keys) and not keys[0]:
         raise DataError("section 'keys': it has the key 0, which no value has")
     for begin in range(0, len(keys), _BLOCK):
         some = keys[begin : begin + _BLOCK + 1]
         if not (some[1:] > some[:-1]).all():
             raise DataError("section 'keys': the keys are not increasing")
+        if (((some >> np.uint64(FIELD_SHIFT)) & np.uint64(FIELDS - 1)) >= len(schema.key_fields)).any():
+            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.key_fields)} of the schema")
 
 
 def _require_dense(dense, shapes):
