@@ -116,8 +116,6 @@ def _require_deep(config, backend, definition, exchange):
         raise ConfigError(
             f"train.exchange = {exchange!r}: what owners compute has to be added up; choose 'reduce_scatter' or 'allreduce'"
         )
-    if pushed_down and model.first_layer == "pushed_down" and not model.hidden:
-        raise ConfigError("model.first_layer = 'pushed_down' needs a layer: model.hidden is empty")
     if split == "field" and not pushed_down and name not in SUMS and exchange not in ("pooled", "rows"):
         raise ConfigError(
             f"train.exchange = {exchange!r} would add zeros to embeddings that are complete at their owners under "
