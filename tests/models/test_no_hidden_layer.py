@@ -69,7 +69,7 @@ def trained(comm, config, batches):
     with small_model(comm, config) as model:
         losses = np.array([loss for _, loss in steps(model, (reads(model, batch) for batch in batches))])
         dense, rows = model.dense_sums.whole_arrays(), all_rows(model)
-        logits = all_samples(model, model.forward(reads(model, batches[-1]), train=False).logit.copy())
+        logits = all_samples(model, model.forward(reads(model, batches[-1]), train=True).logit.copy())
         model.parameters.load(dense)
         return losses, rows, dense["values"], logits, dense_parameters(model)
 
@@ -91,7 +91,7 @@ def test_a_network_of_its_output_alone(world, kind, way):
     for actual, one in zip((losses, rows.numbers, dense, logits), (expected[0], expected[1].numbers, *expected[2:4]), strict=True):
         close(actual, one)
     plain = PlainDeep(asdict(config.model), N_FIELDS, plain_rows_of(rows), named)
-    close(logits, plain.logits(batches[-1], train=False))
+    close(logits, plain.logits(batches[-1], train=True))
 
 
 def plain_rows_of(rows):
