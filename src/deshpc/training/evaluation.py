@@ -51,7 +51,8 @@ def measured(session, part, dataset, steps):
         return None
     model, config = session.model, session.config
     model.enter("evaluate")
-    metrics = evaluate_model(model, dataset, config.train.global_batch_samples)
+    with np.errstate(over="ignore", invalid="ignore"):
+        metrics = evaluate_model(model, dataset, config.train.global_batch_samples)
     for name, value in asdict(metrics).items():
         if value is not None and not math.isfinite(value):
             require_finite(model, describe(model, resolved(config), session.input_state(), steps))
