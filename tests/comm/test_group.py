@@ -356,7 +356,7 @@ def test_cores_are_divided(node, monkeypatch):
 
 
 @pytest.mark.mpi
-def test_the_first_rank_of_a_node_goes_first(node):
+def test_the_first_rank_of_a_node_goes_first(node, world):
     done = node.share(np.zeros(node.size, np.int64) if node.rank == 0 else None)
     seen = []
 
@@ -364,9 +364,30 @@ def test_the_first_rank_of_a_node_goes_first(node):
         seen.append(int(done[0]))
         done[node.rank] = 1
 
-    node.first_then_others(task)
+    group = Group(world)
+    node.first_then_others(task, group)
     assert seen == [0 if node.rank == 0 else 1] and done.all()
     assert node.from_first(node.rank) == 0
+    group.free()
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("failing", [0, -1])
+def test_an_error_in_turn_is_raised_on_all_ranks(node, world, failing):
+    """After the first rank's, nobody begins; after another's, all have."""
+    group, begun = Group(world), []
+    failing %= node.size
+
+    def task():
+        begun.append(node.rank)
+        if node.rank == failing:
+            raise DataError(f"of rank {node.rank}")
+
+    with pytest.raises(DataError, match=f"of rank {failing}") as caught:
+        node.first_then_others(task, group)
+    assert caught.value.agreed == world.size
+    assert begun == ([node.rank] if node.rank == 0 or failing else [])
+    group.free()
 
 
 def test_slices_are_contiguous_and_even():

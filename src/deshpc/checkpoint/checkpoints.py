@@ -1,16 +1,17 @@
 """The checkpoints of a run as the training loop sees them: write one now, is all well, wait for the last."""
 
 from deshpc.checkpoint.background import BackgroundWrite
+from deshpc.checkpoint.dense_file import dense_of
 from deshpc.checkpoint.folders import remove_older, step_folder
-from deshpc.checkpoint.save import complete, dense_of, prepare, write_share, writing
+from deshpc.checkpoint.save import complete, prepare, write_share, writing
 
 
 class Checkpoints:
     """Writes the checkpoints of `model` into a run's directory.
 
     keep : number of newest ones that stay;  background : write from a copy of the rows while training goes on
-    One is written at a time: the next waits for it.  What cannot be written is raised on every rank, by the next call of
-    any method; the checkpoints before it are then as they were.
+    One is written at a time: the next waits for it.  What cannot be written, or is not finite, is raised on every rank, by the next
+    call of any method; the checkpoints before it are then as they were.
     """
 
     def __init__(self, model, run, keep, background):

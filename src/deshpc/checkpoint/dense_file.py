@@ -14,6 +14,12 @@ def write_dense(path, steps, names, arrays):
         writer.finish()
 
 
+def dense_of(model):
+    """Arguments of `write_dense` after the steps, on rank 0, which writes for all; None on the others.  Collective."""
+    arrays = model.dense_sums.whole_arrays()
+    return (model.parameters.names(), arrays) if model.group.rank == 0 else None
+
+
 def read_dense(path):
     """{"values", "state"}: flat arrays, of which a manifest's "dense" says what lies where."""
     container = Container(path, KIND)

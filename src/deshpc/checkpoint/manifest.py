@@ -31,6 +31,7 @@ from pathlib import Path
 
 from deshpc.errors import DataError
 from deshpc.hashing.key import HASH_ID
+from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 
 FORMAT = 2
@@ -100,4 +101,4 @@ def require_identity(folder, manifest, name):
 
 
 def _render(manifest):
-    return json.dumps(manifest, indent=1) + "\n"
+    return json_text(manifest, indent=1) + "\n"

@@ -4,7 +4,8 @@ import time
 from contextlib import contextmanager
 
 from deshpc.checkpoint.dense_file import NAME as DENSE
-from deshpc.checkpoint.dense_file import write_dense
+from deshpc.checkpoint.dense_file import dense_of, write_dense
+from deshpc.checkpoint.finite import finite_blocks, require_finite_dense
 from deshpc.checkpoint.folders import appear, begin, link_folder, partial
 from deshpc.checkpoint.manifest import identity, write_manifest
 from deshpc.checkpoint.rows_file import RowsFile, rows_name, write_rows
@@ -17,7 +18,8 @@ _LOOK_S = 0.02
 def save_model(model, folder, manifest):
     """Write `model` with the `describe`d manifest to a folder, replacing one of that name.  Blocks go to disk one by one.
 
-    Collective; what a rank cannot write is a DataError on all, and a folder of that name is then as it was.
+    Collective; what a rank cannot write is a DataError on all, a number that is not finite a DeshpcError, and a folder of that
+    name is then as it was.
     """
     group = model.group
     prepare(group, folder)
@@ -41,16 +43,12 @@ def prepare(group, folder, best=None):
     group.together(first if group.rank == 0 else lambda: None)
 
 
-def dense_of(model):
-    """Arguments of `write_dense` after the steps, on rank 0, which writes for all; None on the others.  Collective."""
-    arrays = model.dense_sums.whole_arrays()
-    return (model.parameters.names(), arrays) if model.group.rank == 0 else None
-
-
 def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None):
-    """Write this rank's files of a model into the partial folder.  Not collective; calls no MPI."""
+    """Write this rank's files of a model into the partial folder, if its numbers are finite.  Not collective; calls no MPI."""
     new, steps = partial(folder), manifest["steps"]
+    blocks = finite_blocks(blocks, manifest, group.rank)
     if dense is not None:
+        require_finite_dense(manifest, *dense)
         write_dense(new / DENSE, steps, *dense)
     write_rows(new / rows_name(group.rank, group.size), group.rank, group.size, steps, blocks, wrote)
 

@@ -3,12 +3,12 @@
 Alone, under mpiexec or under srun; also where training refuses to start.
 """
 
-import json
 from collections import Counter
 from dataclasses import asdict
 
 from deshpc.cli.tables import aligned
 from deshpc.errors import LaunchError
+from deshpc.storage.strict_json import json_text
 
 _MOST_HOSTS = 4
 
@@ -46,7 +46,7 @@ def _report(start, comm, first, as_json):
             "joined": comm is not None, "ranks": [asdict(one) for one in facts], "speeds": speeds and asdict(speeds),
             "traps": [asdict(trap) for trap in traps],
         }  # fmt: skip
-        print(json.dumps(tree, indent=1), flush=True)
+        print(json_text(tree, indent=1), flush=True)
     elif first:
         found = [
             ("launcher", f"{start.launcher.name}, {_count(start.launcher.ranks, 'process', 'processes')}"),

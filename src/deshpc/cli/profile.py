@@ -1,9 +1,8 @@
 """`deshpc profile`: what the data of a configuration, or a cache, looks like."""
 
-import json
-
 from deshpc.cli.tables import aligned
 from deshpc.config import DataConfig, load
+from deshpc.storage.strict_json import json_text
 
 
 def profile(target, part, overrides, as_json):
@@ -18,7 +17,7 @@ def profile(target, part, overrides, as_json):
     source = open_input(config)
     require(source, part, "the profile")
     found = profile_of(source, part)
-    return json.dumps(found, indent=1) if as_json else _text(found)
+    return json_text(found, indent=1) if as_json else _text(found)
 
 
 def _text(found):

@@ -66,6 +66,14 @@ def _started(request, result):
     return Handle(finish, request)
 
 
+def attempted(task):
+    """(task(), None), or (None, error) of the DeshpcError that it raised."""
+    try:
+        return task(), None
+    except DeshpcError as error:
+        return None, error
+
+
 def slice_of(total, size, rank):
     """(begin, end) of rank's contiguous share of `total` things: shares differ by one at most, some may be empty."""
     return total * rank // size, total * (rank + 1) // size
@@ -282,11 +290,7 @@ class Group:
 
     def together(self, task):
         """Return task(); a DeshpcError of any rank's task is raised on every rank (see `agree`).  Collective."""
-        result, error = None, None
-        try:
-            result = task()
-        except DeshpcError as problem:
-            error = problem
+        result, error = attempted(task)
         self.agree(error)
         return result
 

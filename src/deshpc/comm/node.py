@@ -6,6 +6,7 @@ import numpy as np
 
 from deshpc.backend.cpu.buffers import aligned
 from deshpc.comm.cores import allocated_cores, cores_for, own_cores
+from deshpc.comm.group import attempted
 
 _SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 5e-5, 5e-3
 
@@ -23,17 +24,18 @@ class Node:
         """Cores for this rank: its own, an equal part of those that it shares; see cores.py.  Collective on the node."""
         return cores_for(self.rank, self.comm.allgather(own_cores()), allocated_cores(self.size))
 
-    def first_then_others(self, task):
-        """Run task() on the node's first rank, then on the others.  Those that wait sleep instead of spinning.
+    def first_then_others(self, task, group):
+        """Run task() on each node's first rank, then on the others.  Those that wait sleep instead of spinning.
 
-        Collective on the node.
+        A DeshpcError of any rank is raised on all ranks of `group`, those of all nodes; after one of the first rank, the others of
+        its node do not begin.  Collective on the group.
         """
-        if self.rank == 0:
-            task()
+        error = attempted(task)[1] if self.rank == 0 else None
         self.sleep_until_all_are_here()
-        if self.rank != 0:
-            task()
+        if not self.from_first(error is not None) and self.rank != 0:
+            error = attempted(task)[1]
         self.sleep_until_all_are_here()
+        group.agree(error)
 
     def sleep_until_all_are_here(self):
         """A barrier in which the early ranks sleep and leave their cores to the late ones.  Collective on the node."""

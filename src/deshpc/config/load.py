@@ -7,6 +7,7 @@ import types
 import typing
 from pathlib import Path
 
+from deshpc.config.precision import require_representable
 from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError
 
@@ -182,6 +183,7 @@ def _check(config, source):
     _check_optimizer(config.optimizer, f"{source}: optimizer")
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
+    require_representable(config, source)
     _check_stopping(config, f"{source}: train")
 
 

@@ -7,13 +7,17 @@ choices or the smallest valid value; `load` checks them, `deshpc info --options`
 from dataclasses import dataclass, field
 
 
-def option(default, text, choices=(), minimum=None, above=None, below=None, importable=False):
+def option(default, text, choices=(), minimum=None, above=None, below=None, importable=False, arithmetic=None):
     """A dataclass field with a default, its documentation and what values are valid.
 
     minimum : the smallest valid value;  above, below : the value must be greater, or less, than this.
     importable : package.module:Name is valid beside the choices
+    arithmetic : where kernels take the value as a number, its type's name in `precision.number_types`
     """
-    metadata = {"text": text, "choices": choices, "minimum": minimum, "above": above, "below": below, "importable": importable}
+    metadata = {
+        "text": text, "choices": choices, "minimum": minimum, "above": above, "below": below, "importable": importable,
+        "arithmetic": arithmetic,
+    }  # fmt: skip
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -147,7 +151,7 @@ class ModelConfig:
         "0: memory comes as rows do; tables grow beyond it either way",
         minimum=0,
     )
-    init_std: float = option(0.01, "standard deviation of a new embedding's uniform initial weights", minimum=0.0)
+    init_std: float = option(0.01, "standard deviation of a new embedding's uniform initial weights", minimum=0.0, arithmetic="start")
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,12 @@ class OptimizerConfig:
         "embedding; adam: lazy, moments of the keys present only; ftrl: FTRL-proximal",
         choices=("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"),
     )
-    learning_rate: float = option(0.05, "step size; alpha of ftrl", above=0.0)
+    learning_rate: float = option(0.05, "step size; alpha of ftrl", above=0.0, arithmetic="compute")
     dense_name: str = option(
         "", "rule of dense parameters: sgd, adagrad or adam; empty: that of rows, adagrad where that is rowwise_adagrad",
         choices=("", "sgd", "adagrad", "adam"),
     )  # fmt: skip
-    dense_learning_rate: float = option(0.0, "step size of dense parameters; 0: learning_rate", minimum=0.0)
+    dense_learning_rate: float = option(0.0, "step size of dense parameters; 0: learning_rate", minimum=0.0, arithmetic="compute")
     reduction: str = option(
         "auto",
         "gradient of the batch's mean or summed loss; auto: sum for adagrad, rowwise_adagrad and ftrl, whose steps "
@@ -173,18 +177,20 @@ class OptimizerConfig:
         choices=("auto", "mean", "sum"),
     )
     initial_accumulator: float = option(
-        1.0, "adagrad, rowwise_adagrad, ftrl: start of each sum of squared gradients", minimum=0.0
+        1.0, "adagrad, rowwise_adagrad, ftrl: start of each sum of squared gradients", minimum=0.0, arithmetic="weights"
     )
-    epsilon: float = option(1e-8, "adagrad, rowwise_adagrad, adam: added to the square root", minimum=0.0)
-    beta1: float = option(0.9, "adam: what the mean of gradients keeps each step", minimum=0.0, below=1.0)
-    beta2: float = option(0.999, "adam: what the mean of squared gradients keeps each step", minimum=0.0, below=1.0)
-    beta: float = option(1.0, "ftrl: added to the square root of the sum of squared gradients", minimum=0.0)
-    l1: float = option(0.0, "ftrl: L1 of rows; weights become exactly 0", minimum=0.0)
+    epsilon: float = option(1e-8, "adagrad, rowwise_adagrad, adam: added to the square root", minimum=0.0, arithmetic="compute")
+    beta1: float = option(0.9, "adam: what the mean of gradients keeps each step", minimum=0.0, below=1.0, arithmetic="compute")
+    beta2: float = option(0.999, "adam: what the mean of squared gradients keeps each step", minimum=0.0, below=1.0, arithmetic="compute")
+    beta: float = option(1.0, "ftrl: added to the square root of the sum of squared gradients", minimum=0.0, arithmetic="compute")
+    l1: float = option(0.0, "ftrl: L1 of rows; weights become exactly 0", minimum=0.0, arithmetic="compute")
     l2: float = option(
-        0.0, "L2 of rows: l2 times the weight is added to the gradient of each key of a batch; ftrl: in its formula", minimum=0.0
+        0.0, "L2 of rows: l2 times the weight is added to the gradient of each key of a batch; ftrl: in its formula", minimum=0.0,
+        arithmetic="compute",
     )
     clip_norm: float = option(
-        0.0, "largest norm of a step's gradient over all rows and dense parameters, L2 not counted; 0: any", minimum=0.0
+        0.0, "largest norm of a step's gradient over all rows and dense parameters, L2 not counted; 0: any", minimum=0.0,
+        arithmetic="compute",
     )
     warmup_steps: int = option(0, "steps in which the learning rate grows linearly from 0 to its value", minimum=0)
     decay: str = option(

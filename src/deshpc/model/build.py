@@ -28,7 +28,7 @@ def build_model(config, backend, group, n_fields, n_dense, total_steps=None, sev
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
     train = config.train
-    require_valid(config, backend)
+    require_valid(config, backend, group.size, field_names or None)
     dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)

@@ -21,7 +21,7 @@ Under allreduce they need broadcast routing, since every rank pools them for all
 nor with dimensions of their own.
 """
 
-from deshpc.config.field_dims import has_field_dims
+from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.errors import ConfigError
 from deshpc.model.definitions import definition_class
 from deshpc.ops.exchange import EXCHANGES
@@ -62,8 +62,11 @@ def exchange_kind(config, ranks):
     return EXCHANGES["allreduce" if ranks == 1 else exchange_name(config)]
 
 
-def require_valid(config, backend):
-    """ConfigError, with the reason, where options do not go together (see the module)."""
+def require_valid(config, backend, ranks=1, field_names=None):
+    """ConfigError, with the reason, where options do not go together (see the module).
+
+    ranks : on which the model is to be;  field_names : (F) of the fields that become keys, where they are known
+    """
     model, train = config.model, config.train
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
@@ -73,7 +76,9 @@ def require_valid(config, backend):
     elif split != "key" and backend.name != "cpu":
         raise ConfigError(f"train.split = {split!r} does not run on compute.backend = {backend.name!r} yet; choose 'cpu'")
     if split == "column":
-        _require_column(config, name)
+        _require_column(config, name, ranks)
+    if field_names is not None:
+        field_dims(model.dim, {one.name: one.dim for one in model.fields}, field_names)
     if has_field_dims(model):
         _require_field_dims(config)
     if replicates(config):
@@ -116,8 +121,6 @@ def _require_deep(config, backend, definition, exchange):
         raise ConfigError(
             f"train.exchange = {exchange!r}: what owners compute has to be added up; choose 'reduce_scatter' or 'allreduce'"
         )
-    if pushed_down and model.first_layer == "pushed_down" and not model.hidden:
-        raise ConfigError("model.first_layer = 'pushed_down' needs a layer: model.hidden is empty")
     if split == "field" and not pushed_down and name not in SUMS and exchange not in ("pooled", "rows"):
         raise ConfigError(
             f"train.exchange = {exchange!r} would add zeros to embeddings that are complete at their owners under "
@@ -140,7 +143,7 @@ def _require_field_dims(config):
         raise ConfigError(f"{why}: fixed point bounds the sums of one table; choose another train.accumulate than 'int64'")
 
 
-def _require_column(config, name):
+def _require_column(config, name, ranks):
     train = config.train
     if name == "lr":
         raise ConfigError("train.split = 'column': model.name = 'lr' has no embeddings to split")
@@ -153,6 +156,8 @@ def _require_column(config, name):
         )
     if config.train.accumulate == "int64":
         raise ConfigError("train.accumulate = 'int64' does not go with train.split = 'column'; choose train.split = 'key'")
+    if config.model.dim < ranks:
+        raise ConfigError(f"model.dim = {config.model.dim}: train.split = 'column' needs a column for each of {ranks} ranks")
     if name == "dlrm" and config.model.normalisation == "batch":
         raise ConfigError(
             "model.normalisation = 'batch' with model.name = 'dlrm' does not go with train.split = 'column', where the bottom "

@@ -38,7 +38,7 @@ def pooling(of_model, backend, group, types, partition, split, share, travelling
     own_dim = share.dim if share else dim
     lanes, columns = backend.lanes(own_dim, *types), own_columns(travelling, own_dim, 0, len(travelling))
     if of_model.operator == "sum":
-        columns[:] = 0
+        columns = np.zeros(max(1, len(travelling)), np.int64)  # the sum is there without any field, too
     linear, first, of_rank = of_model.linear, None, None
     if split == "column":
         linear, first = linear and group.rank == 0, of_model.linear or of_model.squares

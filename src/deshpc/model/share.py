@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.comm.group import slice_of
-from deshpc.errors import ConfigError
 
 
 class Share(NamedTuple):
@@ -33,7 +32,7 @@ class Share(NamedTuple):
 
     @classmethod
     def of(cls, split, partition, rank, n_fields, dim):
-        """The share of `rank`.  ConfigError where there are fewer columns than ranks."""
+        """The share of `rank`; there are as many columns as ranks at least."""
         fields, columns = (0, n_fields), (0, dim)
         inputs = slice(0, n_fields * dim)
         if split == "field":
@@ -41,7 +40,5 @@ class Share(NamedTuple):
             inputs = slice(fields[0] * dim, fields[1] * dim)
         elif split == "column":
             columns = slice_of(dim, partition.ranks, rank)
-            if dim < partition.ranks:
-                raise ConfigError(f"model.dim = {dim}: train.split = 'column' needs a column for each of {partition.ranks} ranks")
             inputs = (dim * np.arange(n_fields)[:, None] + np.arange(*columns)).ravel()
         return cls(split, fields, columns, rank == 0, inputs)

@@ -9,18 +9,22 @@ from deshpc.nn.normalisation import BatchNormalisation, LayerNormalisation
 class MLP:
     """x -> layers of the widths `hidden`, each f(normalised x W + b), then dropout, in that order."""
 
-    def __init__(self, backend, values, name, inputs, hidden, tower, seed, n_dense=None):
+    def __init__(self, backend, values, name, inputs, hidden, tower, seed, n_dense=None, out=False):
         """tower : ModelConfig, of which activation, normalisation and dropout are taken
         n_dense : where the inputs are x_0, the number of dense features in it: the first layer is then a `FirstDense`
+        out : whether NAME.out, a layer of one unit without bias or activation, follows; where `hidden` is empty it is the first
         """
         self._backend, self._layers, normalise = backend, [], tower.normalisation
+
+        def dense(layer, outputs, activation="identity", bias=True):
+            first = () if self._layers or n_dense is None else (n_dense,)
+            kind = FirstDense if first else Dense
+            self._layers.append(kind(backend, values, layer, inputs, outputs, *first, activation, bias))
+
         for i, width in enumerate(hidden):
             layer = f"{name}.{i}"
             activation, bias = (tower.activation, True) if normalise == "none" else ("identity", False)
-            if i == 0 and n_dense is not None:
-                self._layers.append(FirstDense(backend, values, layer, inputs, width, n_dense, activation, bias))
-            else:
-                self._layers.append(Dense(backend, values, layer, inputs, width, activation, bias))
+            dense(layer, width, activation, bias)
             if normalise != "none":
                 kind = BatchNormalisation if normalise == "batch" else LayerNormalisation
                 self._layers.append(kind(values, layer, width))
@@ -28,7 +32,9 @@ class MLP:
             if tower.dropout:
                 self._layers.append(Dropout(backend, seed, layer, tower.dropout))
             inputs = width
-        self.outputs = inputs
+        if out:
+            dense(f"{name}.out", 1, bias=False)
+        self.outputs = 1 if out else inputs
 
     @property
     def first_layers(self):
@@ -39,6 +45,11 @@ class MLP:
     def first_weights(self):
         """Name of the first layer's weights."""
         return self._layers[0].weights
+
+    @property
+    def first_outputs(self):
+        """Units of the first layer."""
+        return self._layers[0].outputs
 
     def __call__(self, tape, x):
         """The last layer's Node; a generator."""

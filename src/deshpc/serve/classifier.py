@@ -44,12 +44,13 @@ class Classifier:
         self.dropout, self.cross_layers, self.cross_rank, self.cin_layers = dropout, cross_layers, cross_rank, cin_layers
 
     def fit(self, X, y):
-        """Train `epochs` epochs from the start; returns self."""
+        """Train `epochs` epochs from the start; returns self.  DeshpcError where training diverges."""
         columns = columns_of(X)
         self._begin(X, columns, np.unique(np.asarray(y)), self.epochs)
         dataset = self._learner.dataset(columns, self._numbers(y))
         for _ in range(self.epochs):
             self._learner.learn(dataset)
+        self._learner.require_finite()
         return self
 
     def partial_fit(self, X, y, classes=None):

@@ -96,6 +96,7 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars
             _Spool(folder, numbers[:, embedding]) as embeddings,
         ):
             for block_keys, block in _in_key_order(blocks, path):
+                _require_finite(path, block, lambda i, keys=block_keys: f"a weight of key {keys[i]}")
                 used = block.any(axis=1)
                 keys.append(block_keys[used])
                 weights.append(block[used, linear])
@@ -104,11 +105,19 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars
             writer.add("weights", weights.array())
             writer.add("embeddings", embeddings.array())
             for name, array in dense.items():
+                _require_finite(path, array, lambda _, name=name: f"the dense parameter {name}")
                 writer.add(_DENSE + name, array)
             writer.finish()
             return keys.rows
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _require_finite(path, numbers, what):
+    """DataError unless all numbers (n, ...) are finite.  what : function of the number of an element's row, that says what it is"""
+    if not (finite := np.isfinite(numbers)).all():
+        first = tuple(np.argwhere(~finite)[0])
+        raise DataError(f"{path}: cannot be written: {what(first[0] if first else 0)} is {numbers[first]}: training diverged")
 
 
 def _in_key_order(blocks, path):

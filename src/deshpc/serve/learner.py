@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 
+from deshpc.checkpoint.describe import describe
+from deshpc.checkpoint.finite import require_finite
 from deshpc.comm.launch import start
+from deshpc.config import resolved
 from deshpc.data.dataset import Dataset, concatenate
 from deshpc.data.fitting import Fitting
 from deshpc.data.reader import Reader
@@ -71,13 +74,21 @@ class Learner:
         self._steps += reader.batches
         self._epochs += 1
 
+    def require_finite(self):
+        """DeshpcError where a weight is not finite, which the last step may have made so: one pass over all rows."""
+        require_finite(self._model, describe(self._model, resolved(self._session.config), {}, self._steps))
+
     def logits(self, dataset):
-        """(n) float64"""
+        """(n) float64; DeshpcError where one is not finite."""
         batch = self._session.config.train.global_batch_samples
         reader = Reader(dataset, batch, reads_of(self._model), self._model.backend.host_buffers)
         backend = self._model.backend
         parts = [backend.host(forward.logit).astype(np.float64) for forward in forwards(self._model, reader.epoch(0), train=False)]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        logits = np.concatenate(parts) if parts else np.zeros(0)
+        if not np.isfinite(logits).all():
+            row = int(np.argmin(np.isfinite(logits)))
+            raise DeshpcError(f"row {row}: the score is {logits[row]}: training diverged; lower learning_rate")
+        return logits
 
     def save(self, path):
         """Write the model for `deshpc.Predictor`."""

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from deshpc.errors import DataError
+from deshpc.storage.strict_json import json_text
 from deshpc.storage.watched_file import WatchedFile
 from deshpc.storage.whole_file import publish, require_replaceable
 
@@ -89,7 +90,7 @@ class ContainerWriter:
 
     def finish(self):
         """Write the directory, wait until everything is on disk, and give the file its name."""
-        directory = json.dumps(
+        directory = json_text(
             {"format": FORMAT, "kind": self._kind, "about": self.about, "sections": list(self._sections.values())}
         ).encode()
         trailer = _TRAILER.pack(self._end, len(directory), zlib.crc32(directory))

@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 
 import deshpc
+from deshpc.checkpoint.finite import require_finite
 from deshpc.checkpoint.folders import model_folder, run_model
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
@@ -15,7 +16,7 @@ from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
-from deshpc.training.evaluation import evaluate_model
+from deshpc.training.evaluation import measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
@@ -76,8 +77,13 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
     begin = time.perf_counter()
     command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume])
     config = agreed(comm, lambda: _config(config, overrides), lambda config: run_facts(command, config))
-    session = Session(config, comm)
-    group, run = session.group, config.run.directory
+    with Session(config, comm) as session:
+        return _train(session, begin, check_bytes, resume)
+
+
+def _train(session, begin, check_bytes, resume):
+    """The TrainResult of a session; begin : when the call began.  Collective."""
+    group, config, run = session.group, session.config, session.config.run.directory
     group.together(lambda: require(session.input, "train", "training"))
     saved = found_checkpoints(group, config, resume)
     record = _open_record(group, run, "record.jsonl", append=resume)
@@ -105,11 +111,15 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
             model.table.clear()
             load_model(model, group.together(lambda: model_folder(run)))
             known = None
-        valid = known or _measure(session, valid_set)
-        test = _measure(session, test_set)
-        if config.run.save_model and trained.best_step is None:
+        steps = trained.best_step or trained.steps  # of the model that is there now
+        valid = known or measured(session, "valid", valid_set, steps)
+        test = measured(session, "test", test_set, steps)
+        if trained.best_step is None:
             model.enter("save")
-            keep(trained.steps)
+            if config.run.save_model:
+                keep(trained.steps)
+            else:
+                require_finite(model, checkpoints.manifest(trained.steps))
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
     traffic, keys = training_traffic(session, train_set, steps, samples)
     rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
@@ -123,16 +133,7 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
     record.close()
     if check_bytes:
         require_agreement(group, traffic)
-    session.close()
     return result
-
-
-def _measure(session, dataset):
-    """Metrics of the session's model, None without data.  Collective."""
-    if dataset is None:
-        return None
-    session.model.enter("evaluate")
-    return evaluate_model(session.model, dataset, session.config.train.global_batch_samples)
 
 
 def _config(config, overrides):
@@ -150,18 +151,17 @@ def evaluate(directory, comm, overrides=(), part="test"):
     folder, manifest, config = agreed(
         comm, lambda: saved_run(directory, overrides), lambda saved: run_facts(f"eval of the {part} part", saved[2])
     )
-    session = Session(config, comm)
-    session.group.together(lambda: session.input.restore(manifest["source"]))
-    session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
-    dataset = session.load(part)
-    model = session.build(dataset)
-    load_model(model, folder, manifest)
-    with session.watched():
-        metrics = _measure(session, dataset)
-    record = _open_record(session.group, config.run.directory, f"eval-{part}.jsonl")
-    record.write("eval", directory=str(directory), part=part, ranks=session.group.size, **asdict(metrics))
-    record.close()
-    session.close()
+    with Session(config, comm) as session:
+        session.group.together(lambda: session.input.restore(manifest["source"]))
+        session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
+        dataset = session.load(part)
+        model = session.build(dataset)
+        load_model(model, folder, manifest)
+        with session.watched():
+            metrics = measured(session, part, dataset, manifest["steps"])
+        record = _open_record(session.group, config.run.directory, f"eval-{part}.jsonl")
+        record.write("eval", directory=str(directory), part=part, ranks=session.group.size, **asdict(metrics))
+        record.close()
     return metrics
 
 

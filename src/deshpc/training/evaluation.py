@@ -1,9 +1,16 @@
 """Metrics of a model on a data set; nothing is inserted, unseen keys contribute zero."""
 
+import math
+from dataclasses import asdict
+
 import numpy as np
 
+from deshpc.checkpoint.describe import describe
+from deshpc.checkpoint.finite import DIVERGED, require_finite
 from deshpc.comm.group import slice_of
+from deshpc.config import resolved
 from deshpc.data.reader import Reader
+from deshpc.errors import DeshpcError
 from deshpc.training.metrics import evaluate_scores
 from deshpc.training.step import forwards
 
@@ -33,3 +40,21 @@ def evaluate_model(model, dataset, batch_samples):
         np.concatenate(labels) if labels else np.zeros(0, np.float32),
         np.concatenate(truths) if truths else np.zeros(0) if dataset.has_truth else None,
     )
+
+
+def measured(session, part, dataset, steps):
+    """Metrics of the session's model after so many steps on a part "train", "valid" or "test" of its data; None without data.
+
+    DeshpcError on every rank where one is not finite; it names the weight, if one is the reason.  Collective.
+    """
+    if dataset is None:
+        return None
+    model, config = session.model, session.config
+    model.enter("evaluate")
+    with np.errstate(over="ignore", invalid="ignore"):
+        metrics = evaluate_model(model, dataset, config.train.global_batch_samples)
+    for name, value in asdict(metrics).items():
+        if value is not None and not math.isfinite(value):
+            require_finite(model, describe(model, resolved(config), session.input_state(), steps))
+            session.group.agree(DeshpcError(f"after {steps:,} steps {name} of the {part} part is {value}: {DIVERGED}"))
+    return metrics

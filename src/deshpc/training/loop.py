@@ -5,16 +5,15 @@ import time
 from dataclasses import asdict, dataclass
 from itertools import islice
 
+from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
-from deshpc.training.evaluation import evaluate_model, reads_of
+from deshpc.training.evaluation import measured, reads_of
 from deshpc.training.metrics import Metrics
 from deshpc.training.progress import NoProgress, Progress
 from deshpc.training.step import steps
-
-_DIVERGED = "the loss is not finite at step {step}: training diverged; lower optimizer.learning_rate"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class _Loop:
         begin = time.perf_counter()
         for batch, loss in steps(self._model, batches):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
-                self._session.group.agree(DeshpcError(_DIVERGED.format(step=batch.step)))
+                self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
             self._watchdog.step = batch.step + 1
             self._samples += batch.samples
             progress.advance(batch.samples, loss)
@@ -129,8 +128,7 @@ class _Loop:
         self._seconds += time.perf_counter() - begin
 
     def _evaluate(self, epoch):
-        self._model.enter("evaluate")
-        self._valid = evaluate_model(self._model, self._valid_set, self._config.global_batch_samples)
+        self._valid = measured(self._session, "valid", self._valid_set, self._steps)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
         self._record.write("valid", epoch=epoch, step=self._steps, **asdict(self._valid))
         if verdict == "best":

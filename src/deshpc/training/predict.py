@@ -12,7 +12,7 @@ from deshpc.comm.failure import fails_together
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
 from deshpc.data.reader import Reader
-from deshpc.errors import ConfigError, DataError
+from deshpc.errors import ConfigError, DataError, DeshpcError
 from deshpc.training.api import saved_run
 from deshpc.training.evaluation import reads_of
 from deshpc.training.row_stream import LoadedRows, StreamedRows
@@ -36,8 +36,14 @@ def predict(directory, out, comm, overrides=(), part="test", data=None, label=Tr
         comm, lambda: _saved_run(directory, out, overrides, data), lambda saved: run_facts(f"predict to {out}", saved[2])
     )
     part = "test" if data else part
-    session = Session(config, comm)
-    group = session.group
+    with Session(config, comm) as session:
+        _predict(session, folder, manifest, out, part, label)
+    return 0
+
+
+def _predict(session, folder, manifest, out, part, label):
+    """Write the scores of a part.  Collective."""
+    group, config = session.group, session.config
     group.together(lambda: session.input.restore(manifest["source"]))
     group.together(lambda: require(session.input, part, f"scoring the {part} part"))
     streamed = config.data.format not in ("synthetic", "cache")
@@ -54,8 +60,6 @@ def predict(directory, out, comm, overrides=(), part="test", data=None, label=Tr
     if group.rank == 0 and rows.skipped and rows.skipped.count:
         examples = "".join(f"\n  {example}" for example in rows.skipped.examples)
         sys.stderr.write(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
-    session.close()
-    return 0
 
 
 def _saved_run(directory, out, overrides, data):
@@ -83,6 +87,9 @@ def _write_block(session, block, writer):
     group, begin = session.group, 0
     for probabilities in _probabilities(session, block.dataset) if block.dataset is not None else ():
         rows = block.rows[begin : begin + len(probabilities)]
+        for row in rows[np.isnan(probabilities)][:1].tolist():  # every rank has the same scores
+            text = f"{block.file}: the score of row {row} is not a number: a weight of the model, or a value, is not finite or too large"
+            group.agree(DeshpcError(text))
         group.together(lambda rows=rows, scores=probabilities: writer.write(block.file, rows, scores))
         begin += len(probabilities)
     if block.end is not None:

@@ -1,8 +1,9 @@
 """The run's record: one JSON line per report, written by rank 0 to record.jsonl in the run's directory."""
 
-import json
 import time
 from pathlib import Path
+
+from deshpc.storage.strict_json import json_text
 
 
 class Record:
@@ -22,7 +23,7 @@ class Record:
     def write(self, event, **entries):
         """Add one line and flush it."""
         line = {"event": event, "time_s": round(time.perf_counter() - self._start, 3), **entries}
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json_text(line) + "\n")
         self._file.flush()
 
     def close(self):

@@ -12,29 +12,49 @@ from deshpc.comm.workers import Workers
 from deshpc.config import resolved
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
-from deshpc.errors import LaunchError
+from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory
 from deshpc.model.build import build_model
-from deshpc.model.combinations import exchange_name
+from deshpc.model.combinations import exchange_name, require_valid
 from deshpc.ops.exchange import EXCHANGES
 from deshpc.table.routing import routings
 from deshpc.training.step import step
 
 
 class Session:
-    """Ranks, threads, input and model of one configuration.  Creating one is collective on `comm`."""
+    """Ranks, threads, input and model of one configuration.  Creating one is collective on `comm`.
+
+    Options that do not go together are a ConfigError on every rank, before anything is loaded or compiled.
+    A context manager: after a block that ends well, or by an error on which all ranks agreed, everything is given back, so that
+    the process can begin another; any other error ends the job.
+    """
 
     def __init__(self, config, comm):
-        self.config = config
+        self.config, self.backend, self.model = config, None, None
+        self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.group, self.node = Group(comm), Node(comm)
+        try:
+            self._begin()
+        except DeshpcError as error:
+            self.__exit__(type(error), error, None)
+            raise
+
+    def _begin(self):
         self._same_on_all_ranks()
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.door = open_door(self.backend)
-        self.input = self.group.together(lambda: open_input(config.data))
+        self.input = self.group.together(lambda: open_input(self.config.data))
+        names = _field_names(self.input)
+        self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
-        self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
-        self.model = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is None or (isinstance(error, DeshpcError) and getattr(error, "agreed", 1) == self.group.size):
+            self.close()
 
     def load(self, part):
         """The Dataset of a part.  Collective.
@@ -49,7 +69,7 @@ class Session:
             dataset.share_verification(self.node.rank, self.node.size)
         else:
             if self._nothing_compiled:
-                self.node.first_then_others(lambda: self.input.compile(part))
+                self.node.first_then_others(lambda: self.input.compile(part), self.group)
                 self._nothing_compiled = False
             workers = Workers(self.node, self.group, self.backend.each, self.backend.threads)
             dataset = self.input.load(part, workers)
@@ -74,10 +94,12 @@ class Session:
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
-        self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend, self.input))
-        self.model = build_model(
-            self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
-            several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input),
+        self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend, self.input), self.group)
+        self.model = self.group.together(
+            lambda: build_model(
+                self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
+                several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input),
+            )
         )  # fmt: skip
         if self.config.model.expected_rows:
             self.model.table.reserve(self.config.model.expected_rows)
@@ -96,7 +118,8 @@ class Session:
 
     def close(self):
         """Give back threads, shared memory and communicators.  Collective."""
-        self.backend.close()
+        if self.backend:
+            self.backend.close()
         self.node.free()
         self.group.free()
 
@@ -129,10 +152,17 @@ def warm_up(config, sample, backend, source):
     if rows == 0:
         return
     group = Group(MPI.COMM_SELF)
+    try:
+        _warm_up(config, sample.head(rows), backend, source, group)
+    finally:
+        group.free()
+
+
+def _warm_up(config, few, backend, source, group):
     group.door = open_door(backend)
     model = build_model(config, backend, group, source.n_fields, source.n_dense, 1, field_names=_field_names(source))
     model.exchange = EXCHANGES[exchange_name(config)](backend, group, model.operators)
-    few, partition = sample.head(rows), model.table.partition
+    rows, partition = len(few), model.table.partition
     for kind in routings(model.exchange)[: 1 + (config.train.routing == "routed")]:
         model.routing = kind(backend, group, partition, source.n_fields, model.exchange)
         for shuffle in (True, False):
@@ -141,4 +171,3 @@ def warm_up(config, sample, backend, source):
                 step(model, batch)
                 model.forward(batch, train=False)
     model.table.load(model.table.export())
-    group.free()

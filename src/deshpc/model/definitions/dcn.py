@@ -5,7 +5,7 @@ All cross layers follow from L + 1 products of x_0, see `nn.cross.CrossScalars`:
 
 from deshpc.model.definitions.definition import Definition
 from deshpc.nn.cross import CrossProducts, CrossScalars
-from deshpc.nn.dense import Completion, Dense, Product
+from deshpc.nn.dense import Completion, Product
 from deshpc.nn.logit import Logit
 from deshpc.nn.mlp import MLP
 
@@ -19,16 +19,15 @@ class DCN(Definition):
         self._products = CrossProducts(backend, values, "cross", setting.inputs, setting.n_dense, layers)
         self._cross = CrossScalars(backend, values, "cross.bias", "cross.weights", setting.inputs, layers)
         self._deep = MLP(
-            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense
+            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense, out=True
         )
         self.first_layers = [self._products, *self._deep.first_layers]
-        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._logit = Logit(values)
         if self.share:
             weights, self._pooled = self._deep.first_weights, setting.pooled
             self._own = [Product(name, self.share.inputs) for name in ("cross.weights", weights)]
             self._complete = Completion(backend, "cross.weights", setting.pooled)
-            self.partial_widths = layers + 1, setting.model.hidden[0]
+            self.partial_widths = layers + 1, self._deep.first_outputs
             self.owner_parameters, self.local_rows = (weights, "cross.weights"), (weights, setting.pooled)
 
     def logit(self, tape, inputs):
@@ -45,4 +44,4 @@ class DCN(Definition):
         return self._sum(tape, tape.apply(self._complete, products, dense), deep)
 
     def _sum(self, tape, products, deep):
-        return tape.apply(self._logit, tape.apply(self._cross, products), tape.apply(self._out, deep))
+        return tape.apply(self._logit, tape.apply(self._cross, products), deep)

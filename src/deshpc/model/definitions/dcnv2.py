@@ -25,8 +25,7 @@ class DCNv2(Definition):
         ]
         cross_names = list(values.shapes)
         self._cross_out = Dense(backend, values, "cross.out", setting.inputs, 1, bias=False)
-        self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed)
-        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
+        self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed, out=True)
         self._logit = Logit(values)
         if self.share:
             weights, self._pooled, self._beside = self._deep.first_weights, setting.pooled, Beside()
@@ -35,7 +34,7 @@ class DCNv2(Definition):
                 own = np.concatenate([own, np.arange(setting.pooled, setting.inputs)])
             self._own_cross = [OwnCrossLayer(layer, own) for layer in self._cross]
             self._own_out, self._product = Product("cross.out.weights", own), Product(weights, self.share.inputs)
-            self.partial_widths, self.layer_width = (1, model.hidden[0]), model.cross_layers * model.cross_rank
+            self.partial_widths, self.layer_width = (1, self._deep.first_outputs), model.cross_layers * model.cross_rank
             self.owner_parameters = (weights, *cross_names, "cross.out.weights")
             self.local_rows = weights, setting.pooled
 
@@ -45,7 +44,7 @@ class DCNv2(Definition):
             x = tape.apply(layer, inputs.x0, x)
         cross = tape.apply(self._cross_out, x)
         deep = yield from self._deep(tape, inputs.x0)
-        return tape.apply(self._logit, cross, tape.apply(self._out, deep))
+        return tape.apply(self._logit, cross, deep)
 
     def partial(self, tape, inputs):
         x0 = tape.apply(self._beside, inputs.pooled, inputs.dense) if self.share.first else inputs.pooled
@@ -56,4 +55,4 @@ class DCNv2(Definition):
 
     def finish(self, tape, dense, cross, product):
         deep = yield from self._deep.complete(tape, product, dense, self._pooled)
-        return tape.apply(self._logit, cross, tape.apply(self._out, deep))
+        return tape.apply(self._logit, cross, deep)

@@ -25,17 +25,16 @@ class DeepFM(Definition):
         self._pairs = Pairs(backend, factors, setting.compute, setting.dim, columns)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._deep = MLP(
-            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense
+            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense, out=True
         )
         self.first_layers = self._deep.first_layers
-        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._logit = Logit(values)
         if self.share:
             weights = self._deep.first_weights
             self._product, self._pooled = Product(weights, self.share.inputs), setting.pooled
             self.owners_take_dense = self.share.split == "column"
             self._by_column, self._add = self.share.split == "column", Sum()
-            self.partial_widths = (1, setting.model.hidden[0]) if self._by_column else (1, dim, setting.model.hidden[0])
+            self.partial_widths = (1, self._deep.first_outputs) if self._by_column else (1, dim, self._deep.first_outputs)
             self.owner_parameters = (weights, factors) if self._by_column else (weights,)
             self.local_rows = weights, setting.pooled
 
@@ -60,4 +59,4 @@ class DeepFM(Definition):
 
     def _sum(self, tape, *parts):
         *parts, dense, deep = parts
-        return tape.apply(self._logit, *parts, tape.apply(self._wide, dense), tape.apply(self._out, deep))
+        return tape.apply(self._logit, *parts, tape.apply(self._wide, dense), deep)

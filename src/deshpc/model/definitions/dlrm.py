@@ -6,7 +6,6 @@ columns' products: every owner computes z, of which its own columns take part.
 
 from deshpc.model.definitions.definition import Definition
 from deshpc.nn.columns import Beside, Columns
-from deshpc.nn.dense import Dense
 from deshpc.nn.dots import Dots
 from deshpc.nn.logit import Logit
 from deshpc.nn.mlp import MLP
@@ -29,8 +28,7 @@ class DLRM(Definition):
         else:
             self._dots = Dots(backend, setting.compute, setting.dim, setting.n_fields)
         inputs = setting.dim + setting.n_fields * (setting.n_fields + 1) // 2
-        self._top = MLP(backend, values, "top", inputs, model.hidden, model, setting.seed)
-        self._out = Dense(backend, values, "top.out", self._top.outputs, 1, bias=False)
+        self._top = MLP(backend, values, "top", inputs, model.hidden, model, setting.seed, out=True)
         self._logit = Logit(values)
 
     def logit(self, tape, inputs):
@@ -47,4 +45,4 @@ class DLRM(Definition):
 
     def _above(self, tape, interaction):
         top = yield from self._top(tape, interaction)
-        return tape.apply(self._logit, tape.apply(self._out, top))
+        return tape.apply(self._logit, top)

@@ -16,11 +16,9 @@ class NFM(Definition):
         factors = values.uniform("fm.factors", setting.factor_bound, setting.n_dense, setting.dim)
         self._pairs = BiInteraction(factors, setting.dim)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
-        self._deep = MLP(backend, values, "deep", setting.dim, setting.model.hidden, setting.model, setting.seed)
-        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
+        self._deep = MLP(backend, values, "deep", setting.dim, setting.model.hidden, setting.model, setting.seed, out=True)
         self._logit = Logit(values)
 
     def logit(self, tape, inputs):
         deep = yield from self._deep(tape, tape.apply(self._pairs, inputs.pooled, inputs.dense))
-        deep = tape.apply(self._out, deep)
         return tape.apply(self._logit, inputs.first, tape.apply(self._wide, inputs.dense), deep)

@@ -12,16 +12,15 @@ class WideDeep(Definition):
     def __init__(self, setting):
         backend, values, self.share = setting.backend, setting.values, setting.share
         self._deep = MLP(
-            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense
+            backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense, out=True
         )
         self.first_layers = self._deep.first_layers
-        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._logit = Logit(values)
         if self.share:
             self._pooled = setting.pooled
             self._product = Product(self._deep.first_weights, self.share.inputs)
-            self.partial_widths = 1, setting.model.hidden[0]
+            self.partial_widths = 1, self._deep.first_outputs
             self.owner_parameters = (self._deep.first_weights,)
             self.local_rows = self._deep.first_weights, setting.pooled
 
@@ -38,4 +37,4 @@ class WideDeep(Definition):
         return self._sum(tape, first, dense, deep)
 
     def _sum(self, tape, first, dense, deep):
-        return tape.apply(self._logit, first, tape.apply(self._wide, dense), tape.apply(self._out, deep))
+        return tape.apply(self._logit, first, tape.apply(self._wide, dense), deep)

@@ -19,13 +19,12 @@ class XDeepFM(Definition):
         self._cin = CIN(values, "cin", dim, setting.n_fields, model.cin_layers)
         self._cin_out = Dense(backend, values, "cin.out", self._cin.outputs, 1, bias=False)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
-        self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed)
-        self._out = Dense(backend, values, "deep.out", self._deep.outputs, 1, bias=False)
+        self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed, out=True)
         self._logit = Logit(values)
         if self.share:
             weights, self._pooled = self._deep.first_weights, setting.pooled
             self._product = Product(weights, self.share.inputs)
-            self.partial_widths = 1, self._cin.outputs, model.hidden[0]
+            self.partial_widths = 1, self._cin.outputs, self._deep.first_outputs
             self.owner_parameters, self.local_rows = (weights, *self._cin.parameters), (weights, setting.pooled)
 
     def logit(self, tape, inputs):
@@ -41,5 +40,5 @@ class XDeepFM(Definition):
         return self._sum(tape, first, cin, dense, deep)
 
     def _sum(self, tape, first, cin, dense, deep):
-        parts = tape.apply(self._cin_out, cin), tape.apply(self._wide, dense), tape.apply(self._out, deep)
+        parts = tape.apply(self._cin_out, cin), tape.apply(self._wide, dense), deep
         return tape.apply(self._logit, first, *parts)
