@@ -11,7 +11,8 @@ from deshpc.checkpoint.dense_file import write_dense
 from deshpc.checkpoint.describe import describe
 from deshpc.checkpoint.folders import partial
 from deshpc.checkpoint.manifest import FORMAT
-from deshpc.checkpoint.rows_file import rows_name, write_rows
+from deshpc.checkpoint.parts import rows_name
+from deshpc.checkpoint.rows_file import write_rows
 from deshpc.checkpoint.save import complete
 from deshpc.config import resolved
 from deshpc.hashing.key import HASH_ID

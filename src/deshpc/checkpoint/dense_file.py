@@ -3,7 +3,6 @@
 from deshpc.storage.container import ContainerWriter
 
 KIND = "checkpoint dense"
-NAME = "dense"
 
 
 def write_dense(path, run, steps, names, arrays):

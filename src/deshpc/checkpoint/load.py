@@ -4,12 +4,11 @@ from itertools import chain
 from pathlib import Path
 
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
-from deshpc.checkpoint.dense_file import NAME as DENSE
 from deshpc.checkpoint.dense_file import dense_arrays
 from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
-from deshpc.checkpoint.parts import require_written_together
-from deshpc.checkpoint.rows_file import RowsFile, rows_name
+from deshpc.checkpoint.parts import DENSE, require_written_together, rows_name
+from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.errors import DataError
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined

@@ -4,9 +4,14 @@ Every part says which run wrote it and after how many steps; rows, of which rank
 is random, and stands in its record, too.
 """
 
-from deshpc.checkpoint.dense_file import NAME as DENSE
-from deshpc.checkpoint.rows_file import rows_name
 from deshpc.errors import DataError
+
+DENSE = "dense"
+
+
+def rows_name(rank, ranks):
+    """File name of a rank's rows."""
+    return f"rank-{rank:05d}-of-{ranks:05d}.rows"
 
 
 def part_names(ranks):

@@ -19,11 +19,6 @@ LAST_KEY = 2**64 - 1
 _PARTS = ("keys", "fields", "counts", "steps", "numbers")
 
 
-def rows_name(rank, ranks):
-    """File name of a rank's rows."""
-    return f"rank-{rank:05d}-of-{ranks:05d}.rows"
-
-
 def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None):
     """Write the Rows `blocks`, distinct keys in ascending order, one after another; `wrote` is called after each."""
     about = {"run": run, "rank": rank, "ranks": ranks, "steps": steps, "blocks": []}

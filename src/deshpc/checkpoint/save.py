@@ -4,12 +4,11 @@ import time
 from contextlib import contextmanager
 
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
-from deshpc.checkpoint.dense_file import NAME as DENSE
 from deshpc.checkpoint.dense_file import write_dense
 from deshpc.checkpoint.folders import appear, begin, link_model, partial
 from deshpc.checkpoint.manifest import identity, read_manifest, write_manifest
-from deshpc.checkpoint.parts import part_names, require_written_together
-from deshpc.checkpoint.rows_file import RowsFile, rows_name, write_rows
+from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
+from deshpc.checkpoint.rows_file import RowsFile, write_rows
 from deshpc.errors import DataError
 from deshpc.storage.container import Container
 

@@ -11,6 +11,7 @@ from deshpc.comm.launcher import launcher
 from deshpc.config import DataConfig, load, resolved
 from deshpc.errors import ConfigError, DataError, LaunchError
 from deshpc.storage.lock import Lock
+from deshpc.storage.whole_file import remove_partials, write_text
 
 
 def convert(path, folder, overrides, allow_import=()):
@@ -35,8 +36,11 @@ def _locked(folder):
     lock = Lock(folder / "lock", f"--out {folder}")
     try:
         lock.take()
+        for name in (*(f"{part}.cache" for part in ("train", "valid", "test")), "config.toml"):
+            remove_partials(folder / name)
     except OSError as error:
-        raise DataError(f"{lock.path}: cannot be written: {error.strerror}") from None
+        lock.release()
+        raise DataError(f"{folder}: cannot be written: {error.strerror}") from None
     try:
         yield
     finally:
@@ -46,7 +50,6 @@ def _locked(folder):
 def _write(config, folder, target):
     """Write caches and configuration; returns what was written, as text."""
     from deshpc.data.conversion import convert_parts
-    from deshpc.storage.whole_file import write_text
 
     lines, parts = [], {}
     begin = time.perf_counter()

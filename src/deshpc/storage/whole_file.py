@@ -1,6 +1,7 @@
 """A file that appears under its name when it is complete, and survives a crash from then on."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -16,6 +17,15 @@ def require_replaceable(path):
 def partial_name(path):
     """A name beside `path` under which to write it, which no other writer has."""
     return Path(f"{path}.{secrets.token_hex(4)}.partial")
+
+
+def remove_partials(path):
+    """Remove what writers of `path` that were ended have left: called by who holds the folder's lock, so that none is under way."""
+    path = Path(path)
+    left = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.partial")
+    for name in os.listdir(path.parent):
+        if left.fullmatch(name):
+            (path.parent / name).unlink()
 
 
 def publish(temporary, final):
