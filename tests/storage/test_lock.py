@@ -154,8 +154,10 @@ def test_its_holder_gives_news(path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_S", 0.01)
     with Lock(path, "it"):
         os.utime(path, (5, 5))
-        while path.stat().st_mtime == 5:
+        until = time.monotonic() + 60
+        while path.stat().st_mtime == 5 and time.monotonic() < until:
             time.sleep(0.01)
+        assert path.stat().st_mtime != 5
 
 
 def test_who_has_lost_it_learns_of_it_and_leaves_the_others_alone(path, impatient):

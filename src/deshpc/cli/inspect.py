@@ -21,8 +21,13 @@ def inspect(path):
         except DataError as error:
             damage.append(str(error))
     if damage:
-        raise DataError("; ".join(damage))
-    return "\n\n".join(parts)
+        raise DataError(_printable("; ".join(damage)))
+    return _printable("\n\n".join(parts))
+
+
+def _printable(text):
+    """A text with texts from files in it, without what a terminal would obey."""
+    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _targets(path):
