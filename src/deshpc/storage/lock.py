@@ -121,10 +121,11 @@ class Lock:
 
     def _gives_news(self, content, owner):
         """Watch a file whose holder cannot be asked for: whether it changes, or goes, within SILENT_S."""
-        sys.stderr.write(
-            f"deshpc: {self._what} is held by {owner or 'somebody unknown'}, which cannot be asked from here: "
-            f"waiting up to {SILENT_S:.0f} s for news of it\n"
-        )
+        with suppress(OSError, ValueError):  # nobody listens
+            sys.stderr.write(
+                f"deshpc: {self._what} is held by {owner or 'somebody unknown'}, which cannot be asked from here: "
+                f"waiting up to {SILENT_S:.0f} s for news of it\n"
+            )
         until = time.monotonic() + SILENT_S
         while time.monotonic() < until:
             time.sleep(_LOOK_S)
