@@ -103,8 +103,8 @@ def play(place, chance, alone):
         moment = chance.uniform(1.0, 5.0)
         time.sleep(moment)
         seen["killed"] += kill(processes[victim], only_first_rank)
-    for i, process in enumerate(processes):
-        _, text = process.communicate(timeout=ENDS_WITHIN_S)
+    texts = [process.communicate(timeout=ENDS_WITHIN_S)[1] for process in processes]
+    for i, (process, text) in enumerate(zip(processes, texts, strict=True)):
         seen[outcome(process.returncode, text, i == victim and seen["killed"])] += 1
     wait_for_orphans(place)
     check(place, alone)
@@ -114,7 +114,8 @@ def play(place, chance, alone):
 
 def start(place, seed, resume, ranks):
     place.mkdir(exist_ok=True)
-    (place / "run.toml").write_text(CONFIG, encoding="utf-8")
+    if not (place / "run.toml").exists():  # others may be reading it
+        (place / "run.toml").write_text(CONFIG, encoding="utf-8")
     command = [sys.executable, "-m", "deshpc", "train", "run.toml", "--set", f"train.seed={seed}", *["--resume"] * resume]
     if ranks > 1:
         command = [str(BIN / "mpiexec"), "-n", str(ranks), *command]
