@@ -160,9 +160,12 @@ def unfinished(run):
 
 def model_of(run):
     """Steps and content of a run's model, and its evaluations."""
-    files = {path.name: path.read_bytes() for path in (run / "model").iterdir()}
-    manifest = json.loads(files.pop("manifest.json"))
-    return {"steps": manifest["steps"], "rows": manifest["rows"], **files, "evaluations": evaluations(run)}
+    from deshpc.storage.container import Container
+
+    manifest = json.loads((run / "model" / "manifest.json").read_bytes())
+    files = {path.name: Container(path) for path in (run / "model").iterdir() if path.name != "manifest.json"}
+    content = {name: {part: one.read(part).tobytes() for part in one.names} for name, one in files.items()}
+    return {"steps": manifest["steps"], "rows": manifest["rows"], **content, "evaluations": evaluations(run)}
 
 
 def evaluations(run):

@@ -10,12 +10,16 @@ import numpy as np
 from deshpc.checkpoint.dense_file import write_dense
 from deshpc.checkpoint.describe import describe
 from deshpc.checkpoint.folders import partial
-from deshpc.checkpoint.rows_file import rows_name, write_rows
+from deshpc.checkpoint.manifest import FORMAT
+from deshpc.checkpoint.parts import rows_name
+from deshpc.checkpoint.rows_file import write_rows
 from deshpc.checkpoint.save import complete
 from deshpc.config import resolved
 from deshpc.hashing.key import HASH_ID
+from deshpc.storage.container import Container
 from deshpc.table.shard import Rows
 
+RUN = "0123456789abcdef"
 NAMES = [("bias", ()), ("fm.weights", (2,))]
 
 
@@ -35,26 +39,26 @@ def slice_rows(rows, begin, end):
     return Rows(*(array[begin:end] for array in vars(rows).values()))
 
 
-def plain_manifest(ranks, steps, progress=None):
+def plain_manifest(ranks, steps, progress=None, run=RUN):
     """A manifest, but for its files, of a model that never was in memory."""
     return {
-        "format": 2, "deshpc": "0", "hash": HASH_ID, "steps": steps, "ranks": ranks,
+        "format": FORMAT, "deshpc": "0", "run": run, "hash": HASH_ID, "steps": steps, "ranks": ranks,
         "model": {"operator": "fm", "scalars": 1, "dim": 3, "precision": "float32", "optimizer": "sgd", "scalar_state": 0, "vector_state": 0},
         "dense": [[name, list(shape)] for name, shape in NAMES], "random": {"seed": 1, "step": steps},
         "progress": progress, "source": {}, "config": {"data": {"format": "csv", "label": "d\u00e9j\u00e0", "fields": []}, "optimizer": {"epsilon": 1e-08}},
     }  # fmt: skip
 
 
-def write_model(folder, of_ranks, steps=7, block_rows=5, progress=None):
+def write_model(folder, of_ranks, steps=7, block_rows=5, progress=None, run=RUN):
     """Write a model of the Rows of each rank; returns the folder."""
-    new, ranks = partial(Path(folder)), len(of_ranks)
+    new, ranks = partial(Path(folder), run), len(of_ranks)
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    write_dense(new / "dense", steps, NAMES, {"values": np.arange(3.0) + steps, "state": np.zeros(3)})
+    write_dense(new / "dense", run, steps, NAMES, {"values": np.arange(3.0) + steps, "state": np.zeros(3)})
     for rank, rows in enumerate(of_ranks):
         blocks = [slice_rows(rows, begin, begin + block_rows) for begin in range(0, len(rows), block_rows)]
-        write_rows(new / rows_name(rank, ranks), rank, ranks, steps, blocks)
-    complete(Path(folder), plain_manifest(ranks, steps, progress))
+        write_rows(new / rows_name(rank, ranks), run, rank, ranks, steps, blocks)
+    complete(Path(folder), plain_manifest(ranks, steps, progress, run))
     return Path(folder)
 
 
@@ -62,6 +66,18 @@ def files_of(folder):
     """{relative path: content} of every file below a folder."""
     folder = Path(folder)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def content_of(folder):
+    """{file: {section: bytes}} of every container below a folder, whichever run wrote it."""
+    folder, found = Path(folder), {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != ".json":
+            container = Container(path)
+            about = {name: value for name, value in container.about.items() if name != "run"}
+            sections = {name: container.read(name).tobytes() for name in container.names}
+            found[str(path.relative_to(folder))] = {"about": about, **sections}
+    return found
 
 
 def joined(blocks):
@@ -88,7 +104,7 @@ def some_ranks(world, count):
 
 def manifest_of(model, config, steps):
     """The manifest of a model of a Config, but for its files."""
-    return describe(model, resolved(config), {}, steps)
+    return describe(model, resolved(config), {}, steps, run=RUN)
 
 
 def single_rank():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from mpi4py import MPI
-from saved_models import files_of, manifest_of
+from saved_models import RUN, files_of, manifest_of
 from small_training import reads, small_config, small_model
 from synthetic_batches import awkward_batches
 
@@ -148,10 +148,10 @@ def test_a_folder_that_is_removed_meanwhile_is_an_error_on_every_rank(world, dir
         checkpoints.write(manifest_of(model, OPTIONS, 1))
         world.Barrier()
         if world.rank == 0:
-            (directory / "checkpoints" / "step-000000000001.partial").rmdir()
+            (directory / "checkpoints" / f"step-000000000001.{RUN}.partial").rmdir()
         world.Barrier()
         removed.set()
-        with pytest.raises(DataError, match="step-000000000001.partial/.*cannot be written: No such file"):
+        with pytest.raises(DataError, match="step-000000000001.*.partial/.*cannot be written: No such file"):
             checkpoints.finish()
     world.Barrier()
     assert step_folders(directory) == []

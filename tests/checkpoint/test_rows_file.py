@@ -149,5 +149,5 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_rows(tmp_path / "x", 0, 1, 1, blocks())
+        write_rows(tmp_path / "x", "r", 0, 1, 1, blocks())
     assert list(tmp_path.iterdir()) == []

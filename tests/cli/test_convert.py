@@ -107,15 +107,15 @@ def test_a_killed_conversion_leaves_nothing_under_a_final_name(tmp_path):
     config.write_text('[data]\nformat = "synthetic"\n[data.synthetic]\nprofile = "criteo"\ntrain_rows = 50_000_000\n')
     command = [sys.executable, "-m", "deshpc", "convert", str(config), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    partial = out / "train.cache.partial"
     try:
-        while not (partial.exists() and partial.stat().st_size > 1_000_000):
+        while not any(path.stat().st_size > 1_000_000 for path in out.glob("train.cache.*.partial")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert files(out) == ["train.cache.partial"]
+    (partial,) = out.glob("train.cache.*.partial")
+    assert files(out) == ["lock", partial.name]
     with pytest.raises(DataError, match="cut off or damaged"):
         Cache(partial)
     config.write_text(config.read_text().replace("50_000_000", "1000") + "test_rows = 0\n")

@@ -121,6 +121,12 @@ def write_container(path, kind, about):
         writer.finish()
 
 
+def test_a_terminal_gets_no_commands_from_a_file(tmp_path):
+    write_container(tmp_path / "x.cache", "samples", {"hash": "\x1b[2J\u202e\x9b", "rows": 1})
+    text = inspect(tmp_path / "x.cache")
+    assert all(one == "\n" or one.isprintable() for one in text) and "\\x1b[2J\\u202e\\x9b" in text
+
+
 SCHEMA = Schema.of_fields([FieldConfig("user"), FieldConfig("age", "dense")], "label").to_json()
 
 

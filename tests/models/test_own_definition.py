@@ -92,7 +92,8 @@ def config(name="own_models:Mine", rule="adagrad", normalisation="none", **train
             "model": {"name": name, "dim": DIM, "init_std": INIT_STD, "hidden": [8], "activation": "tanh", "normalisation": normalisation},
             "optimizer": RULES[rule],
             "train": {"precision": "float64", **train},
-        }
+        },
+        allow_import=(name,) if ":" in name else (),
     )
 
 
@@ -150,12 +151,20 @@ def test_rows_of_which_it_makes_nothing_stay_as_they_are(world, own_module, exch
 @pytest.mark.parametrize("name, text", [
     ("own_model:Mine", "No module named 'own_model'"),
     ("own_models:Mein", "has no attribute 'Mein'"),
-    ("own_models:", "has no attribute ''"),
 ])  # fmt: skip
 def test_a_name_that_is_not_there(world, own_module, name, text):
     with pytest.raises(ConfigError) as caught, small_model(world, config(name)):
         raise AssertionError("was built")
     assert f"model.name = '{name}' cannot be imported" in str(caught.value) and text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["os:system", "own_models:np", "own_models:textwrap", "own_models:Dense", "own_models:called"])
+def test_only_a_definition_is_called(world, own_module, tmp_path, name):
+    """Allowed by the user, who was mistaken."""
+    with open(tmp_path / "own_models.py", "a", encoding="utf-8") as file:
+        file.write("\n\nimport textwrap\n\ndef called(setting):\n    raise SystemExit('was called')\n")
+    with pytest.raises(ConfigError, match=f"model.name = '{name}' is no subclass of .*Definition"), small_model(world, config(name)):
+        raise AssertionError("was built")
 
 
 def test_a_name_without_a_class_is_none_of_the_models():

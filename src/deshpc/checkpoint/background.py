@@ -16,15 +16,15 @@ _LOOK_S = 0.5
 class BackgroundWrite:
     """Begins to write the blocks of this rank, a list of Rows, and on rank 0 all that belongs to the folder.
 
-    group : only its rank and size are used;  arguments as of `save.write_share` and `folders.remove_older`
+    group : only its rank and size are used;  arguments as of `save.write_share`, `save.complete` and `folders.remove_older`
     """
 
-    def __init__(self, run, folder, group, manifest, blocks, dense, keep):
+    def __init__(self, run, folder, group, manifest, blocks, dense, keep, held):
         self.error = None
         self._blocks_out = 0
         self._share_done, self._all_written, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(run, folder, group, manifest, blocks, dense, keep), name="deshpc-checkpoint", daemon=True
+            target=self._run, args=(run, folder, group, manifest, blocks, dense, keep, held), name="deshpc-checkpoint", daemon=True
         )
         self._thread.start()
 
@@ -45,12 +45,17 @@ class BackgroundWrite:
         """Write no manifest: another rank has failed."""
         self._abandoned.set()
 
-    def _run(self, run, folder, group, manifest, blocks, dense, keep):
+    def end(self):
+        """Wait until nothing is written any more.  Not collective."""
+        self._abandoned.set()
+        self._thread.join()
+
+    def _run(self, run, folder, group, manifest, blocks, dense, keep, held):
         try:
             write_share(folder, group, manifest, self._released(blocks), dense, self._count)
             self._share_done.set()
             if group.rank == 0:
-                complete(folder, manifest, self._all_written.is_set, self._abandoned.is_set)
+                complete(folder, manifest, held, self._all_written.is_set, self._abandoned.is_set)
                 if not self._abandoned.is_set():
                     with writing(folder):
                         remove_older(run, manifest["steps"], keep)

@@ -10,13 +10,14 @@ class Checkpoints:
     """Writes the checkpoints of `model` into a run's directory.
 
     keep : number of newest ones that stay;  background : write from a copy of the rows while training goes on
+    held : as in `save.save_model`
     One is written at a time: the next waits for it.  What cannot be written, or is not finite, is raised on every rank, by the next
     call of any method; the checkpoints before it are then as they were.
     """
 
-    def __init__(self, model, run, keep, background):
+    def __init__(self, model, run, keep, background, held=lambda: None):
         self._model, self._group, self._run = model, model.group, run
-        self._keep, self._background, self._under_way = keep, background, None
+        self._keep, self._background, self._held, self._under_way = keep, background, held, None
 
     def write(self, manifest, best=None):
         """Write the model as it is, with a `describe`d manifest; best : folder of the best model, kept with it.  Collective."""
@@ -24,17 +25,17 @@ class Checkpoints:
         model, group = self._model, self._group
         model.enter("checkpoint")
         folder = step_folder(self._run, manifest["steps"])
-        prepare(group, folder, best)
+        prepare(group, folder, manifest, best)
         dense = dense_of(model)
         if self._background:
             copy = model.table.copied_blocks()
-            self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep)
+            self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep, self._held)
             return
         blocks, moved = model.table.blocks(), lambda: model.enter("checkpoint")
         group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved))
 
         def last():
-            complete(folder, manifest)
+            complete(folder, manifest, self._held)
             with writing(folder):
                 remove_older(self._run, manifest["steps"], self._keep)
 
@@ -55,6 +56,11 @@ class Checkpoints:
         self._under_way.wait_for_all()
         self._agree()
         self._under_way = None
+
+    def end(self):
+        """Give up what is under way, and wait until it writes nothing any more: the run ends by an error.  Not collective."""
+        if self._under_way is not None:
+            self._under_way.end()
 
     def _agree(self):
         """Raise a failure of any rank's writing on all of them."""

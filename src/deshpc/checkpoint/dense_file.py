@@ -1,14 +1,14 @@
 """Dense parameters and their optimizer state on disk: one container, `about` names them in order."""
 
-from deshpc.storage.container import Container, ContainerWriter
+from deshpc.storage.container import ContainerWriter
 
 KIND = "checkpoint dense"
-NAME = "dense"
 
 
-def write_dense(path, steps, names, arrays):
-    """names : [(name, shape)] of the parameters;  arrays : {"values", "state"}, flat (`nn.parameters`)."""
-    with ContainerWriter(path, KIND, {"steps": steps, "names": [[name, list(shape)] for name, shape in names]}) as writer:
+def write_dense(path, run, steps, names, arrays):
+    """run : that writes it;  names : [(name, shape)] of the parameters;  arrays : {"values", "state"}, flat (`nn.parameters`)."""
+    about = {"run": run, "steps": steps, "names": [[name, list(shape)] for name, shape in names]}
+    with ContainerWriter(path, KIND, about) as writer:
         for name, array in arrays.items():
             writer.add(name, array)
         writer.finish()
@@ -20,7 +20,6 @@ def dense_of(model):
     return (model.parameters.names(), arrays) if model.group.rank == 0 else None
 
 
-def read_dense(path):
+def dense_arrays(container):
     """{"values", "state"}: flat arrays, of which a manifest's "dense" says what lies where."""
-    container = Container(path, KIND)
     return {name: container.read(name) for name in ("values", "state")}

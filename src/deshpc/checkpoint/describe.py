@@ -12,13 +12,14 @@ _OPTIONS = {
 }  # fmt: skip
 
 
-def describe(model, config, source, steps, progress=None):
+def describe(model, config, source, steps, progress=None, run=""):
     """A manifest but for rows, files and checksum.
 
     config : every option as nested dictionaries;  source : input state;  progress : where the run goes on, if it does
+    run : the number of the run that writes
     """
     return {
-        "format": FORMAT, "deshpc": deshpc.__version__, "hash": HASH_ID, "steps": steps, "ranks": model.group.size,
+        "format": FORMAT, "deshpc": deshpc.__version__, "run": run, "hash": HASH_ID, "steps": steps, "ranks": model.group.size,
         "model": _content(model), "dense": _dense(model), "random": {"seed": config["train"]["seed"], "step": steps},
         "progress": progress, "source": source, "config": config,
     }  # fmt: skip

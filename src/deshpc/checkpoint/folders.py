@@ -1,7 +1,8 @@
 """Where a run's models lie, and how a folder appears under its name.
 
     model/, model.old/                   the trained model; the one before while a new one takes its place
-    checkpoints/step-000000000123/       complete checkpoints;  .partial: under way;  .old: on its way out
+    checkpoints/step-000000000123/       complete checkpoints;  .RUN.partial: under way;  .old: on its way out
+    lock                                 the process that trains there, `storage.lock`
 
 A folder without suffix is complete.  A folder with one is never read, but for model.old where `model` is missing: then
 the writer of the next model was ended between two renames.
@@ -12,11 +13,14 @@ import re
 import shutil
 from pathlib import Path
 
-from deshpc.checkpoint.manifest import NAME
+from deshpc.checkpoint.manifest import NAME, read_manifest
+from deshpc.checkpoint.parts import part_names
 from deshpc.errors import DataError
 from deshpc.storage.whole_file import publish, synchronise
 
 _STEP = re.compile(r"step-(\d{12})")
+_LEFT_MODEL = re.compile(r"model\.\w*\.partial|model\.partial")
+_LEFT_STEP = re.compile(r"step-\d{12}(\.\w*)?\.(partial|old)")
 
 
 def run_model(run):
@@ -47,14 +51,14 @@ def model_folder(path):
     )
 
 
-def partial(folder):
-    """The name under which a folder is written."""
-    return folder.with_name(folder.name + ".partial")
+def partial(folder, run):
+    """The name under which a run writes a folder: what ranks of another run, long given up, still write is elsewhere."""
+    return folder.with_name(f"{folder.name}.{run}.partial")
 
 
-def begin(folder):
-    """Make an empty partial folder and return it."""
-    new = partial(folder)
+def begin(folder, run):
+    """Make an empty partial folder of a run and return it."""
+    new = partial(folder, run)
     shutil.rmtree(new, ignore_errors=True)
     parents = [parent for parent in new.parents if not parent.exists()]
     new.mkdir(parents=True)
@@ -63,14 +67,14 @@ def begin(folder):
     return new
 
 
-def appear(folder):
-    """Give the complete partial folder its name; what had that name is there until then, as .old in the end."""
+def appear(folder, run):
+    """Give the complete partial folder of a run its name; what had that name is there until then, as .old in the end."""
     old = folder.with_name(folder.name + ".old")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-    synchronise(partial(folder))
-    publish(partial(folder), folder)
+    synchronise(partial(folder, run))
+    publish(partial(folder, run), folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -81,11 +85,10 @@ def remove_leftovers(run):
     if old.exists() and not model.exists():
         publish(old, model)
     shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(partial(model), ignore_errors=True)
-    checkpoints = Path(run) / "checkpoints"
-    for name in os.listdir(checkpoints) if checkpoints.is_dir() else []:
-        if name.endswith((".partial", ".old")):
-            shutil.rmtree(checkpoints / name, ignore_errors=True)
+    for folder, left in ((Path(run), _LEFT_MODEL), (Path(run) / "checkpoints", _LEFT_STEP)):
+        for name in os.listdir(folder) if folder.is_dir() else []:
+            if left.fullmatch(name):
+                shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def remove_older(run, step, keep):
@@ -96,9 +99,16 @@ def remove_older(run, step, keep):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def link_folder(source, target):
-    """Give the files of a model's folder to the empty folder `target`, too: as links, since they are never changed."""
-    for name in os.listdir(source):
+def require_replaceable(run):
+    """DataError if what has the name of a run's model is none: training would remove it in the end."""
+    model = run_model(run)
+    if (model.exists() or model.is_symlink()) and not (model / NAME).exists() and not (model.is_dir() and not os.listdir(model)):
+        raise DataError(f"{model}: is there and no model, and would be replaced by one: move it, or choose another run.directory")
+
+
+def link_model(source, target):
+    """Give the files of the model in `source` to the empty folder `target`, too: as links, since they are never changed."""
+    for name in (NAME, *part_names(read_manifest(source)["ranks"])):
         try:
             os.link(source / name, target / name)
         except OSError:  # a file system without links

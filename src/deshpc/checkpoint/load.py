@@ -4,12 +4,11 @@ from itertools import chain
 from pathlib import Path
 
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
-from deshpc.checkpoint.dense_file import NAME as DENSE
-from deshpc.checkpoint.dense_file import read_dense
+from deshpc.checkpoint.dense_file import dense_arrays
 from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
-from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
-from deshpc.checkpoint.rows_file import RowsFile, rows_name
+from deshpc.checkpoint.parts import DENSE, require_written_together, rows_name
+from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.errors import DataError
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined
@@ -32,8 +31,7 @@ def load_model(model, folder, manifest=None):
 def _load(model, folder, manifest):
     """(rows taken, rows of the model)."""
     require_fit(model, manifest, folder)
-    dense = read_dense(require_identity(folder, manifest, DENSE))
-    model.parameters.load(dense)
+    model.parameters.load(dense_arrays(_open_dense(folder, manifest)))
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last):
         taken += model.table.load(block)
@@ -52,7 +50,7 @@ def row_blocks(folder, manifest, first=0, last=2**64 - 1):
     each other, by column each has some columns of all rows.
     """
     ranks, split = manifest["ranks"], _split_of(manifest)
-    files = (RowsFile(require_identity(folder, manifest, rows_name(rank, ranks))) for rank in range(ranks))
+    files = (_open_rows(folder, manifest, rank) for rank in range(ranks))
     if split == "column":
         files = list(files)
         _require_same_blocks(folder, files)
@@ -63,6 +61,21 @@ def row_blocks(folder, manifest, first=0, last=2**64 - 1):
         yield from merged(blocks)
     else:
         yield from joined(blocks, manifest["model"])
+
+
+def _open_dense(folder, manifest):
+    """The Container of a model's dense parameters."""
+    container = Container(require_identity(folder, manifest, DENSE), DENSE_KIND)
+    require_written_together(container.path, container.about, manifest)
+    return container
+
+
+def _open_rows(folder, manifest, rank):
+    """The RowsFile of a rank that wrote a model."""
+    path = require_identity(folder, manifest, rows_name(rank, manifest["ranks"]))
+    file = RowsFile(path)
+    require_written_together(path, file.about, manifest, rank)
+    return file
 
 
 def _split_of(manifest):
@@ -78,7 +91,7 @@ def _require_same_blocks(folder, files):
 
 def dense_parameters(folder, manifest):
     """{name: array} of a model's dense parameters, in their order."""
-    values, begin, named = read_dense(require_identity(folder, manifest, DENSE))["values"], 0, {}
+    values, begin, named = dense_arrays(_open_dense(folder, manifest))["values"], 0, {}
     for name, shape in manifest["dense"]:
         size = 1
         for extent in shape:
@@ -96,21 +109,21 @@ def verify(folder, verified=lambda container: None):
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    for name in (DENSE, *(rows_name(rank, manifest["ranks"]) for rank in range(manifest["ranks"]))):
-        path = require_identity(folder, manifest, name)
-        container = Container(path, DENSE_KIND if name == DENSE else ROWS_KIND)
+    dense, files = _open_dense(folder, manifest), [_open_rows(folder, manifest, rank) for rank in range(manifest["ranks"])]
+    for container in (dense, *(file.container for file in files)):
         container.verify()
         verified(container)
-    files = [RowsFile(folder / rows_name(rank, manifest["ranks"])) for rank in range(manifest["ranks"])]
     if (rows := list(map(len, files))) != manifest["rows"]:
         raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
     if _split_of(manifest) == "column":
         _require_same_blocks(folder, files)
     best_step = best_step_of(manifest)
     if best_step is not None:
-        best = verify(folder / "best", verified)
+        best, run = verify(folder / "best", verified), manifest["progress"].get("best_run")
         if best["steps"] != best_step:
             raise DataError(f"{folder / 'best'}: is a model of {best['steps']} steps; expected {best_step}")
+        if run is not None and best.get("run") != run:
+            raise DataError(f"{folder / 'best'}: is a model of run {best.get('run')!r}; expected {run!r}")
     return manifest
 
 

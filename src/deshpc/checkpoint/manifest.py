@@ -9,6 +9,7 @@ Entries, all there:
 
     format, deshpc   of this layout; version of the program       hash   names how keys were hashed
     steps            updates that made the model                  ranks  that wrote it
+    run              that wrote it, as each of its files says: `parts`.  Not in format 2, of versions before, which is read all the same
     config           every option, resolved                       source input state: fitted transforms
     model            operator, scalars, dim, precision, optimizer, scalar_state, vector_state: what a row consists of
                      dense_optimizer: rule of the dense parameters
@@ -34,11 +35,12 @@ from deshpc.hashing.key import HASH_ID
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 
-FORMAT = 2
+FORMAT = 3
+_WITHOUT_RUN = 2
 NAME = "manifest.json"
 _END_BYTES = 32
 _ENTRIES = {
-    "deshpc": str, "hash": str, "steps": int, "ranks": int, "config": dict, "source": dict, "model": dict, "dense": list,
+    "deshpc": str, "run": str, "hash": str, "steps": int, "ranks": int, "config": dict, "source": dict, "model": dict, "dense": list,
     "rows": list, "files": dict, "progress": (dict, type(None)), "random": dict, "crc32": int,
 }  # fmt: skip
 
@@ -62,12 +64,14 @@ def read_manifest(folder):
         raise DataError(f"{path}: damaged: {error}") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise DataError(f"{path}: not the manifest of a model")
-    if manifest["format"] != FORMAT:
-        raise DataError(f"{path}: a model of format {manifest['format']!r}; this version reads format {FORMAT}")
+    if manifest["format"] not in (FORMAT, _WITHOUT_RUN):
+        raise DataError(f"{path}: a model of format {manifest['format']!r}; this version reads formats {_WITHOUT_RUN} and {FORMAT}")
     content = {name: value for name, value in manifest.items() if name != "crc32"}
     if manifest.get("crc32") != zlib.crc32(_render(content).encode()) or data != _render(manifest).encode():
         raise DataError(f"{path}: damaged: its checksum differs from its content")
     for name, kind in _ENTRIES.items():
+        if name == "run" and manifest["format"] == _WITHOUT_RUN:
+            continue
         if not isinstance(manifest.get(name), kind) or name not in manifest:
             raise DataError(f"{path}: damaged: {name!r} is {manifest.get(name)!r}")
     if manifest["hash"] != HASH_ID:

@@ -1,6 +1,6 @@
 """The rows of one rank on disk: a container of blocks in key order, each with its first and last key.
 
-    about            {rank, ranks, steps, blocks: [[rows, first key, last key]]}
+    about            {run, rank, ranks, steps, blocks: [[rows, first key, last key]]}
     keys/0 (n) uint64, fields/0 (n) uint16, counts/0, steps/0 (n) uint32, numbers/0 (n, weights + state), keys/1, ...
 
 numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  Any range of keys is
@@ -19,14 +19,9 @@ LAST_KEY = 2**64 - 1
 _PARTS = ("keys", "fields", "counts", "steps", "numbers")
 
 
-def rows_name(rank, ranks):
-    """File name of a rank's rows."""
-    return f"rank-{rank:05d}-of-{ranks:05d}.rows"
-
-
-def write_rows(path, rank, ranks, steps, blocks, wrote=lambda: None):
+def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None):
     """Write the Rows `blocks`, distinct keys in ascending order, one after another; `wrote` is called after each."""
-    about = {"rank": rank, "ranks": ranks, "steps": steps, "blocks": []}
+    about = {"run": run, "rank": rank, "ranks": ranks, "steps": steps, "blocks": []}
     with ContainerWriter(path, KIND, about) as writer:
         for i, block in enumerate(blocks):
             for part in _PARTS:
@@ -55,6 +50,16 @@ class RowsFile:
 
     def __len__(self):
         return sum(rows for rows, _, _ in self._blocks)
+
+    @property
+    def container(self):
+        """The Container, of which not all may be verified yet."""
+        return self._container
+
+    @property
+    def about(self):
+        """What the file says of itself: run, rank, ranks, steps."""
+        return self._container.about
 
     @property
     def extents(self):

@@ -3,65 +3,81 @@
 import time
 from contextlib import contextmanager
 
-from deshpc.checkpoint.dense_file import NAME as DENSE
+from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
 from deshpc.checkpoint.dense_file import dense_of, write_dense
 from deshpc.checkpoint.finite import finite_blocks, require_finite_dense
-from deshpc.checkpoint.folders import appear, begin, link_folder, partial
-from deshpc.checkpoint.manifest import identity, write_manifest
-from deshpc.checkpoint.rows_file import RowsFile, rows_name, write_rows
+from deshpc.checkpoint.folders import appear, begin, link_model, partial
+from deshpc.checkpoint.manifest import identity, read_manifest, write_manifest
+from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
+from deshpc.checkpoint.rows_file import RowsFile, write_rows
 from deshpc.errors import DataError
+from deshpc.storage.container import Container
 
 _APPEAR_S = 60.0  # after a rank has written a file, another must see it within this time; a network's file system may lag
 _LOOK_S = 0.02
 
 
-def save_model(model, folder, manifest):
+def save_model(model, folder, manifest, held=lambda: None):
     """Write `model` with the `describe`d manifest to a folder, replacing one of that name.  Blocks go to disk one by one.
+
+    held : called by rank 0 before the folder gets its name, raises unless that is still this run's to do
 
     Collective; what a rank cannot write is a DataError on all, a number that is not finite a DeshpcError, and a folder of that
     name is then as it was.
     """
     group = model.group
-    prepare(group, folder)
+    prepare(group, folder, manifest)
     dense = dense_of(model)
     group.together(
         lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
     )
-    group.together(lambda: complete(folder, manifest) if group.rank == 0 else None)
+    group.together(lambda: complete(folder, manifest, held) if group.rank == 0 else None)
 
 
-def prepare(group, folder, best=None):
-    """Make the partial folder; best : folder of another model that it is to contain, as links.  Collective."""
+def prepare(group, folder, manifest, best=None):
+    """Make the partial folder; best : folder of the best model so far, which it is to contain, as links.  Collective."""
 
     def first():
         with writing(folder):
-            new = begin(folder)
+            new = begin(folder, manifest["run"])
             if best is not None:
+                require_best(best, manifest["progress"]["best_step"], manifest["progress"]["best_run"])
                 (new / "best").mkdir()
-                link_folder(best, new / "best")
+                link_model(best, new / "best")
 
     group.together(first if group.rank == 0 else lambda: None)
 
 
+def require_best(folder, steps, run):
+    """DataError unless the model in a folder is the best one of a run that goes on, written after so many steps by `run`."""
+    found = read_manifest(folder)
+    if (found["steps"], found.get("run")) != (steps, run):
+        raise DataError(
+            f"{folder}: is a model after {found['steps']} steps of run {found.get('run')!r}; expected the best model of this run, after "
+            f"{steps} steps of {run!r}"
+        )
+
+
 def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None):
     """Write this rank's files of a model into the partial folder, if its numbers are finite.  Not collective; calls no MPI."""
-    new, steps = partial(folder), manifest["steps"]
-    blocks = finite_blocks(blocks, manifest, group.rank)
+    run, steps = manifest["run"], manifest["steps"]
+    new, blocks = partial(folder, run), finite_blocks(blocks, manifest, group.rank)
     if dense is not None:
         require_finite_dense(manifest, *dense)
-        write_dense(new / DENSE, steps, *dense)
-    write_rows(new / rows_name(group.rank, group.size), group.rank, group.size, steps, blocks, wrote)
+        write_dense(new / DENSE, run, steps, *dense)
+    write_rows(new / rows_name(group.rank, group.size), run, group.rank, group.size, steps, blocks, wrote)
 
 
-def complete(folder, manifest, all_written=lambda: True, abandoned=lambda: False):
+def complete(folder, manifest, held=lambda: None, all_written=lambda: True, abandoned=lambda: False):
     """Wait until the files of all ranks are in the partial folder, write the manifest, give the folder its name.
 
-    Files appear under their names when they are durable, so nothing but the file system is asked: no MPI is called.
+    Files appear under their names when they are durable, so nothing but the file system is asked: no MPI is called.  Those of
+    another run, or another step, are refused.
+    held : as in `save_model`
     all_written : whether all ranks have told that theirs are;  abandoned : whether to give up
     DataError where a file does not appear although it has been written.  By rank 0.
     """
-    new, ranks = partial(folder), manifest["ranks"]
-    names = [DENSE, *(rows_name(rank, ranks) for rank in range(ranks))]
+    new, names = partial(folder, manifest["run"]), part_names(manifest["ranks"])
     until = None
     while missing := [name for name in names if not (new / name).exists()]:
         if abandoned():
@@ -75,10 +91,18 @@ def complete(folder, manifest, all_written=lambda: True, abandoned=lambda: False
             )
         time.sleep(_LOOK_S)
     files = {name: identity(new / name) for name in names}
-    rows = [len(RowsFile(new / name)) for name in names[1:]]
+    require_written_together(new / DENSE, Container(new / DENSE, DENSE_KIND).about, manifest)
+    rows = []
+    for rank, name in enumerate(names[1:]):
+        file = RowsFile(new / name)
+        require_written_together(new / name, file.about, manifest, rank)
+        rows.append(len(file))
     with writing(folder):
         write_manifest(new, {**manifest, "rows": rows, "files": files})
-        appear(folder)
+        if abandoned():
+            return
+        held()
+        appear(folder, manifest["run"])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from deshpc.cli.tables import aligned
@@ -9,16 +10,15 @@ from deshpc.cli.toml import to_toml
 from deshpc.comm.launcher import launcher
 from deshpc.config import DataConfig, load, resolved
 from deshpc.errors import ConfigError, DataError, LaunchError
+from deshpc.storage.lock import Lock
+from deshpc.storage.whole_file import remove_partials, write_text
 
 
-def convert(path, folder, overrides):
+def convert(path, folder, overrides, allow_import=()):
     """Write PART.cache of each part and config.toml to `folder`; returns what was written, as text."""
-    from deshpc.data.conversion import convert_parts
-    from deshpc.storage.whole_file import write_text
-
     if launcher().ranks > 1:
         raise LaunchError("deshpc convert is a single process: start it without mpiexec or srun")
-    config, folder = load(path, overrides), Path(folder)
+    config, folder = load(path, overrides, allow_import), Path(folder)
     target = folder / "config.toml"
     if target.exists() and target.samefile(path):
         raise ConfigError(f"--out {folder}: {target} would be replaced; choose another folder")
@@ -26,6 +26,31 @@ def convert(path, folder, overrides):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made: {error.strerror}") from None
+    with _locked(folder):
+        return _write(config, folder, target)
+
+
+@contextmanager
+def _locked(folder):
+    """Hold a folder's lock for a block: caches and configuration belong together."""
+    lock = Lock(folder / "lock", f"--out {folder}")
+    try:
+        lock.take()
+        for name in (*(f"{part}.cache" for part in ("train", "valid", "test")), "config.toml"):
+            remove_partials(folder / name)
+    except OSError as error:
+        lock.release()
+        raise DataError(f"{folder}: cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(config, folder, target):
+    """Write caches and configuration; returns what was written, as text."""
+    from deshpc.data.conversion import convert_parts
+
     lines, parts = [], {}
     begin = time.perf_counter()
     for part, converted in convert_parts(config.data, folder):

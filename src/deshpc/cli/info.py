@@ -19,15 +19,15 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def describe(target, overrides, options):
+def describe(target, overrides, options, allow_import=()):
     """Text about the installation, a configuration file, or a run's directory."""
     if options:
         return _options()
     if target is None:
         return _installation()
     if Path(target).is_dir():
-        return _run(Path(target), overrides)
-    return to_toml(resolved(load(target, overrides)))
+        return _run(Path(target), overrides, allow_import)
+    return to_toml(resolved(load(target, overrides, allow_import)))
 
 
 def _installation():
@@ -41,10 +41,11 @@ def _installation():
     return "\n".join([*lines, f"cores {cores}", "backends cpu"])
 
 
-def _run(directory, overrides):
+def _run(directory, overrides, allow_import):
     folder = model_folder(directory)
     manifest = read_manifest(folder)
-    config = override(build(manifest["config"], source=str(folder)), *overrides)
+    config = build(manifest["config"], source=str(folder), allow_import=allow_import)
+    config = override(config, *overrides, allow_import=allow_import)
     head = f"# model of {manifest['steps']} steps on {manifest['ranks']} ranks, keys hashed by {manifest['hash']}"
     return f"{head}\n{to_toml(resolved(config))}"
 

@@ -21,8 +21,13 @@ def inspect(path):
         except DataError as error:
             damage.append(str(error))
     if damage:
-        raise DataError("; ".join(damage))
-    return "\n\n".join(parts)
+        raise DataError(_printable("; ".join(damage)))
+    return _printable("\n\n".join(parts))
+
+
+def _printable(text):
+    """A text with texts from files in it, without what a terminal would obey."""
+    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _targets(path):
@@ -100,6 +105,7 @@ def _model(folder):
     counts, split = ", ".join(f"{count:,}" for count in manifest["rows"]), model.get("split", "key")
     lines += [
         ("written by", f"{manifest['ranks']} ranks, deshpc {manifest['deshpc']}"),
+        ("run", _run_of(manifest, folder)),
         ("rows", f"{rows_of(manifest):,} ({counts}), split by {split}"),
         ("model", f"{model['operator']}, dim {model['dim']}, {model['precision']}"),
         ("optimizer", f"{model['optimizer']}, {model['scalar_state'] + model['vector_state']} state numbers a row"),
@@ -111,6 +117,22 @@ def _model(folder):
     ]
     lines += [(Path(one.path).name, f"{one.nbytes:,} bytes: {'; '.join(text for _, text in _sections(one))}") for one in containers]
     return aligned([line for line in lines if line[1]] + [("verified", _verified(containers))])
+
+
+def _run_of(manifest, folder):
+    """The run that wrote a model, and whether the record above its folder is that run's."""
+    if "run" not in manifest:
+        return "not known: format 2, of a version whose runs could mix their files where two had one run.directory"
+    for above in (folder.parent, folder.parent.parent):
+        record = above / "record.jsonl"
+        if record.is_file():
+            return f"{manifest['run']}, {'' if _names_run(record, manifest['run']) else 'not '}in {record}"
+    return manifest["run"]
+
+
+def _names_run(record, run):
+    with open(record, encoding="utf-8", errors="replace") as lines:
+        return any(f'"run": "{run}"' in line for line in lines if line.startswith('{"event": "start"'))
 
 
 def _sections(container):

@@ -45,13 +45,13 @@ def _parser():
     train.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in run.directory, if there is one"
     )
-    _add_set(train)
+    _add_options(train)
     train.set_defaults(command=_train)
 
     evaluate = commands.add_parser("eval", help="metrics of a trained model")
     evaluate.add_argument("directory", metavar="RUN", help="the run's directory")
     evaluate.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
-    _add_set(evaluate)
+    _add_options(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     predict = commands.add_parser("predict", help="scores of rows, in their order")
@@ -60,13 +60,14 @@ def _parser():
     predict.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
     predict.add_argument("--data", action="append", metavar="FILE", help="rows to score instead of a part; may be repeated")
     predict.add_argument("--no-label", action="store_true", help="the rows have no label")
-    _add_set(predict)
+    _add_options(predict)
     predict.set_defaults(command=_predict)
 
     export = commands.add_parser("export", help="write a model that deshpc.Predictor loads with NumPy alone")
     export.add_argument("directory", metavar="RUN", help="the run's directory, or one of its checkpoints")
     export.add_argument("--out", required=True, metavar="FILE", help="the exported model")
     export.add_argument("--onnx", metavar="FILE.onnx", help="also write what follows the pooled rows as ONNX")
+    _add_allow_import(export)
     export.set_defaults(command=_export)
 
     inspect = commands.add_parser("inspect", help="print and verify a checkpoint, a saved or exported model, or a cache")
@@ -76,20 +77,20 @@ def _parser():
     convert = commands.add_parser("convert", help="write text or Parquet as binary caches, which training maps into memory")
     convert.add_argument("config", metavar="CONFIG.toml")
     convert.add_argument("--out", required=True, metavar="FOLDER", help="gets a cache of each part")
-    _add_set(convert)
+    _add_options(convert)
     convert.set_defaults(command=_convert)
 
     profile = commands.add_parser("profile", help="rows, fields, keys per sample, distinct keys per batch, skew of the data")
     profile.add_argument("target", metavar="CONFIG.toml|CACHE")
     profile.add_argument("--part", choices=("train", "valid", "test"), default="train", help="part of the data")
     profile.add_argument("--json", action="store_true", help="as JSON")
-    _add_set(profile)
+    _add_options(profile)
     profile.set_defaults(command=_profile)
 
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
     info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
     info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
-    _add_set(info)
+    _add_options(info)
     info.set_defaults(command=_info)
 
     doctor = commands.add_parser("doctor", help="launch, machine, speed of messages, known traps and their remedies")
@@ -98,10 +99,18 @@ def _parser():
     return parser
 
 
-def _add_set(parser):
+def _add_options(parser):
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
         help="override an option; may be repeated",
+    )  # fmt: skip
+    _add_allow_import(parser)
+
+
+def _add_allow_import(parser):
+    parser.add_argument(
+        "--allow-import", action="append", default=[], metavar="PACKAGE.MODULE:CLASS",
+        help="a definition of your own that model.name may name; no other is imported; may be repeated",
     )  # fmt: skip
 
 
@@ -110,13 +119,14 @@ def _train(options):
 
     under_a_parent()
     if launcher().ranks == 1:
-        load(options.config, options.overrides)  # a mistake needs no engine to be found; several ranks agree on it
+        load(options.config, options.overrides, options.allow_import)  # a mistake needs no engine to be found; several ranks agree on it
     from deshpc.cli.tables import training_table
     from deshpc.training.api import train
 
     return launch.run(
         lambda comm: _show(
-            comm, training_table, train(options.config, comm, options.overrides, options.check_bytes, options.resume)
+            comm, training_table,
+            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import),
         ),
         launch.world(),
     )
@@ -129,7 +139,7 @@ def _evaluate(options):
 
     return launch.run(
         lambda comm: _show(
-            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part)
+            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part, options.allow_import)
         ),
         launch.world(),
     )
@@ -141,7 +151,8 @@ def _predict(options):
 
     return launch.run(
         lambda comm: predict(
-            options.directory, options.out, comm, options.overrides, options.part, options.data, not options.no_label
+            options.directory, options.out, comm, options.overrides, options.part, options.data, not options.no_label,
+            options.allow_import,
         ),
         launch.world(),
     )
@@ -150,7 +161,7 @@ def _predict(options):
 def _export(options):
     from deshpc.serve.export import export
 
-    print(export(options.directory, options.out, options.onnx))
+    print(export(options.directory, options.out, options.onnx, options.allow_import))
     return 0
 
 
@@ -164,14 +175,14 @@ def _inspect(options):
 def _convert(options):
     from deshpc.cli.convert import convert
 
-    print(convert(options.config, options.out, options.overrides))
+    print(convert(options.config, options.out, options.overrides, options.allow_import))
     return 0
 
 
 def _profile(options):
     from deshpc.cli.profile import profile
 
-    print(profile(options.target, options.part, options.overrides, options.json))
+    print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
     return 0
 
 
@@ -184,7 +195,7 @@ def _show(comm, table, result):
 def _info(options):
     from deshpc.cli.info import describe
 
-    print(describe(options.target, options.overrides, options.options))
+    print(describe(options.target, options.overrides, options.options, options.allow_import))
     return 0
 
 

@@ -5,13 +5,13 @@ from deshpc.config import DataConfig, load
 from deshpc.storage.strict_json import json_text
 
 
-def profile(target, part, overrides, as_json):
+def profile(target, part, overrides, as_json, allow_import=()):
     """Statistics of a part of a configuration's data, or of a cache file, as text or JSON; see `data.statistics`."""
     from deshpc.data.input import open_input, require
     from deshpc.data.statistics import profile_of
 
     if str(target).endswith(".toml"):
-        config = load(target, overrides).data
+        config = load(target, overrides, allow_import).data
     else:
         config = DataConfig(format="cache", **{part: (str(target),)})
     source = open_input(config)

@@ -7,13 +7,16 @@ import types
 import typing
 from pathlib import Path
 
+from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
 from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError
 
 
-def load(path, overrides=()):
+def load(path, overrides=(), allow_import=()):
     """Read a TOML file, apply `section.key=value` overrides, and return a checked Config.
+
+    allow_import : package.module:Class that `model.name` may name (`config.imports`)
 
     Relative data paths and the run's directory are resolved: data against the file's folder, the run's
     directory against the working directory.
@@ -29,12 +32,13 @@ def load(path, overrides=()):
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for text in overrides:
         _apply(tree, text)
-    return build(tree, base=path.parent, source=str(path))
+    return build(tree, path.parent, str(path), allow_import)
 
 
-def build(tree, base=Path("."), source="config"):
-    """A checked Config from nested dictionaries; relative data paths are taken from `base`."""
+def build(tree, base=Path("."), source="config", allow_import=()):
+    """A checked Config from nested dictionaries; relative data paths are taken from `base`; allow_import as in `load`."""
     config = _dataclass(Config, tree, source, ())
+    require_allowed(config.model.name, allow_import, f"{source}: model.name")
     _check(config, source)
     absolute = {
         part: tuple(_absolute(base, name, f"{source}: data.{part}") for name in getattr(config.data, part))
@@ -59,12 +63,12 @@ def _absolute(base, name, where):
         raise ConfigError(f"{where}: {name!r} is not a path: {error}") from None
 
 
-def override(config, *texts):
-    """The same Config with `section.key=value` texts applied and checked."""
+def override(config, *texts, allow_import=()):
+    """The same Config with `section.key=value` texts applied and checked; allow_import as in `load`."""
     tree = resolved(config)
     for text in texts:
         _apply(tree, text)
-    return build(tree, source="override")
+    return build(tree, source="override", allow_import=allow_import)
 
 
 def resolved(config):

@@ -115,7 +115,7 @@ class ModelConfig:
     name: str = option(
         "fm",
         "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
-        "package.module:Class: a definition of your own",
+        "package.module:Class: a definition of your own, which --allow-import has to name, too",
         choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
         importable=True,
     )

@@ -21,6 +21,7 @@ class Classifier:
     fields    : {column: kind, or {"kind": ..., "pooling": ..., ...} as in [[data.fields]]}; columns that are not named are
                 dense where all values are numbers, multi where one is a list, and else categorical
     overrides : further options, such as ["optimizer.decay=linear"]; see `deshpc info --options`
+    allow_import : ("package.module:Class",) where `model` names a definition of your own
 
     X is a table (pandas, polars, pyarrow), a dictionary of columns, a list of dictionaries, a 2-D array or a list of rows,
     whose columns are named "0", "1", ...  Numbers are standardised and buckets chosen by the rows of the first fit.
@@ -34,7 +35,7 @@ class Classifier:
         self, model="fm", dim=16, init_std=0.01, optimizer="adagrad", learning_rate=0.05, l1=0.0, l2=0.0, epochs=1,
         batch_samples=1024, shuffle=True, seed=1, threads=0, fields=None, overrides=(),
         hidden=(400, 400, 400), bottom_hidden=(512, 256), activation="relu", normalisation="none", dropout=0.0,
-        cross_layers=3, cross_rank=0, cin_layers=(100, 100),
+        cross_layers=3, cross_rank=0, cin_layers=(100, 100), allow_import=(),
     ):  # fmt: skip
         self.model, self.dim, self.init_std = model, dim, init_std
         self.optimizer, self.learning_rate, self.l1, self.l2 = optimizer, learning_rate, l1, l2
@@ -42,6 +43,7 @@ class Classifier:
         self.threads, self.fields, self.overrides = threads, fields, overrides
         self.hidden, self.bottom_hidden, self.activation, self.normalisation = hidden, bottom_hidden, activation, normalisation
         self.dropout, self.cross_layers, self.cross_rank, self.cin_layers = dropout, cross_layers, cross_rank, cin_layers
+        self.allow_import = allow_import
 
     def fit(self, X, y):
         """Train `epochs` epochs from the start; returns self.  DeshpcError where training diverges."""
@@ -150,7 +152,8 @@ class Classifier:
         plain = {
             section: {name: _plain(value) for name, value in options.items()} for section, options in tree.items()
         }
-        return override(build(plain, source="Classifier"), *self.overrides)
+        allowed = self.allow_import
+        return override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
 
     def _numbers(self, y):
         """(n) float32: 0 and 1 for the two labels."""

@@ -15,15 +15,15 @@ from deshpc.serve.onnx_graph import write_onnx
 from deshpc.serve.top import Top
 
 
-def export(path, out, onnx=None):
+def export(path, out, onnx=None, allow_import=()):
     """Write the model of `path` (a run's directory, a model or a checkpoint) to the file `out`; returns a line of text.
 
-    onnx : also a file for what follows the pooled rows (`onnx_graph`)
+    onnx : also a file for what follows the pooled rows (`onnx_graph`);  allow_import : as in `config.load`
     Rows are read and written block by block, without optimizer state.  DataError where the model is damaged or missing.
     """
     folder = model_folder(path)
     manifest = read_manifest(folder)
-    config = build(manifest["config"], source=str(folder))
+    config = build(manifest["config"], source=str(folder), allow_import=allow_import)
     schema, transforms = _input(config.data, manifest["source"], folder)
     about, scalars = about_model(config, manifest["steps"]), manifest["model"]["scalars"]
     width = scalars + manifest["model"]["dim"]

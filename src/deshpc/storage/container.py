@@ -22,7 +22,7 @@ import numpy as np
 from deshpc.errors import DataError
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.watched_file import WatchedFile
-from deshpc.storage.whole_file import publish, require_replaceable
+from deshpc.storage.whole_file import partial_name, publish, require_replaceable
 
 FORMAT = 1
 MAGIC = b"deshpc container"
@@ -35,7 +35,7 @@ _DTYPES = frozenset(("|u1", "<u2", "<u4", "<u8", "|i1", "<i4", "<i8", "<f4", "<f
 
 
 class ContainerWriter:
-    """Writes a container beside its final name, `path`.partial, and gives it that name in `finish`.
+    """Writes a container beside its final name, as `partial_name` says, and gives it that name in `finish`.
 
     kind  : what the file is, such as "checkpoint rows"; a reader asks for it
     about : JSON object that travels in the directory
@@ -45,10 +45,10 @@ class ContainerWriter:
 
     def __init__(self, path, kind, about=None, crc32=zlib.crc32):
         require_replaceable(path)
-        self.path, self._partial = Path(path), Path(f"{path}.partial")
+        self.path, self._partial = Path(path), partial_name(path)
         self.about = dict(about or {})
         self._kind, self._sections, self._end, self._crc32 = kind, {}, _ALIGNMENT, crc32
-        self._file = self._attempt(lambda: open(self._partial, "w+b"))  # noqa: SIM115  open until it is finished
+        self._file = self._attempt(lambda: open(self._partial, "x+b"))  # noqa: SIM115  open until it is finished
         self._attempt(lambda: self._file.write(_MAGIC))
 
     def __enter__(self):

@@ -1,6 +1,8 @@
 """A file that appears under its name when it is complete, and survives a crash from then on."""
 
 import os
+import re
+import secrets
 from pathlib import Path
 
 from deshpc.errors import DataError
@@ -10,6 +12,20 @@ def require_replaceable(path):
     """DataError if something other than a regular file has that name, such as a device: `publish` would replace it."""
     if Path(path).exists() and not Path(path).is_file():
         raise DataError(f"{path}: is there and no regular file; expected the name of a file to write")
+
+
+def partial_name(path):
+    """A name beside `path` under which to write it, which no other writer has."""
+    return Path(f"{path}.{secrets.token_hex(4)}.partial")
+
+
+def remove_partials(path):
+    """Remove what writers of `path` that were ended have left: called by who holds the folder's lock, so that none is under way."""
+    path = Path(path)
+    left = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.partial")
+    for name in os.listdir(path.parent):
+        if left.fullmatch(name):
+            (path.parent / name).unlink()
 
 
 def publish(temporary, final):
@@ -38,8 +54,11 @@ def synchronise(path):
 def write_text(path, text):
     """Write a text file that is whole or absent."""
     require_replaceable(path)
-    path = Path(path)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    synchronise(temporary)
-    publish(temporary, path)
+    temporary = partial_name(path)
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(text)
+        synchronise(temporary)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,27 +1,30 @@
 """The Python API: what `deshpc train` and `deshpc eval` call."""
 
 import platform
+import secrets
 import time
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import deshpc
-from deshpc.checkpoint.finite import require_finite
-from deshpc.checkpoint.folders import model_folder, run_model
+from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
-from deshpc.checkpoint.save import save_model
 from deshpc.comm.agreement import agreed, run_facts
 from deshpc.comm.failure import fails_together
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
+from deshpc.storage.strict_json import json_text
+from deshpc.storage.whole_file import write_text
 from deshpc.training.evaluation import measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.resume import found_checkpoints, go_on
 from deshpc.training.run_checkpoints import RunCheckpoints
+from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
 from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
 
@@ -64,30 +67,36 @@ class TrainResult:
 
 
 @fails_together
-def train(config, comm, overrides=(), check_bytes=False, resume=False):
+def train(config, comm, overrides=(), check_bytes=False, resume=False, allow_import=()):
     """Train by a Config (or the path of a TOML file) on the ranks of `comm`; returns a TrainResult.
 
     overrides : `section.key=value` texts, such as train.epochs=3
     check_bytes : a ledger that differs from the formula is an error; model and record are complete before it is raised
     resume : go on from the newest checkpoint in run.directory that can be read, on any number of ranks; from the
     beginning if there is none.  Otherwise, checkpoints there are a ConfigError.
+    allow_import : package.module:Class that `model.name` may name; no other is imported, whatever a file says
     Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`: an
     error that all ranks share is raised on all; any other error of one rank ends the job with its message.
     """
     begin = time.perf_counter()
     command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume])
-    config = agreed(comm, lambda: _config(config, overrides), lambda config: run_facts(command, config))
+    config = agreed(comm, lambda: _config(config, overrides, allow_import), lambda config: run_facts(command, config))
     with Session(config, comm) as session:
-        return _train(session, begin, check_bytes, resume)
+        session.group.together(lambda: require(session.input, "train", "training"))
+        with run_lock(session.group, config.run.directory) as lock:
+            result = _train(session, lock, begin, resume)
+        if check_bytes:
+            require_agreement(session.group, result.traffic)
+    return result
 
 
-def _train(session, begin, check_bytes, resume):
-    """The TrainResult of a session; begin : when the call began.  Collective."""
+def _train(session, lock, begin, resume):
+    """The TrainResult of a session that holds the lock of its folder since `begin`.  Collective."""
     group, config, run = session.group, session.config, session.config.run.directory
-    group.together(lambda: require(session.input, "train", "training"))
+    number = group.from_first(secrets.token_hex(8))
     saved = found_checkpoints(group, config, resume)
-    record = _open_record(group, run, "record.jsonl", append=resume)
-    record.write("start", version=deshpc.__version__, config=resolved(config), **_environment(session))
+    record = _open_record(group, run, resume, lock)
+    record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
     train_set, valid_set, test_set = (
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
     )
@@ -97,19 +106,16 @@ def _train(session, begin, check_bytes, resume):
     model = session.build(train_set, config.train.epochs * -(-len(train_set) // config.train.global_batch_samples))
     compiled = time.perf_counter()
     record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
-    start = go_on(session, saved, train_set, record) if saved else None
-    checkpoints = RunCheckpoints(session)
+    start = go_on(session, saved, train_set, record, number) if saved else None
+    checkpoints = RunCheckpoints(session, number, lock, start)
 
-    def keep(steps):
-        save_model(model, run_model(run), checkpoints.manifest(steps))
-
-    with session.watched() as watchdog:
-        trained = train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoints, start)
+    with checkpoints, session.watched() as watchdog:
+        trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start)
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
             model.table.clear()
-            load_model(model, group.together(lambda: model_folder(run)))
+            checkpoints.load_best(trained.best_step)
             known = None
         steps = trained.best_step or trained.steps  # of the model that is there now
         valid = known or measured(session, "valid", valid_set, steps)
@@ -117,9 +123,9 @@ def _train(session, begin, check_bytes, resume):
         if trained.best_step is None:
             model.enter("save")
             if config.run.save_model:
-                keep(trained.steps)
+                checkpoints.keep(trained.steps)
             else:
-                require_finite(model, checkpoints.manifest(trained.steps))
+                checkpoints.require_finite(trained.steps)
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
     traffic, keys = training_traffic(session, train_set, steps, samples)
     rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
@@ -131,25 +137,25 @@ def _train(session, begin, check_bytes, resume):
     )  # fmt: skip
     record.write("result", **asdict(result))
     record.close()
-    if check_bytes:
-        require_agreement(group, traffic)
     return result
 
 
-def _config(config, overrides):
-    return override(config, *overrides) if isinstance(config, Config) else load(config, overrides)
+def _config(config, overrides, allow_import):
+    if isinstance(config, Config):
+        return override(config, *overrides, allow_import=allow_import)
+    return load(config, overrides, allow_import)
 
 
 @fails_together
-def evaluate(directory, comm, overrides=(), part="test"):
+def evaluate(directory, comm, overrides=(), part="test", allow_import=()):
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
-    overrides : `section.key=value` texts, such as data.test=["other.csv"]
+    overrides : `section.key=value` texts, such as data.test=["other.csv"];  allow_import : as in `train`
     Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`; errors as
     in `train`.
     """
     folder, manifest, config = agreed(
-        comm, lambda: saved_run(directory, overrides), lambda saved: run_facts(f"eval of the {part} part", saved[2])
+        comm, lambda: saved_run(directory, overrides, allow_import), lambda saved: run_facts(f"eval of the {part} part", saved[2])
     )
     with Session(config, comm) as session:
         session.group.together(lambda: session.input.restore(manifest["source"]))
@@ -159,34 +165,43 @@ def evaluate(directory, comm, overrides=(), part="test"):
         load_model(model, folder, manifest)
         with session.watched():
             metrics = measured(session, part, dataset, manifest["steps"])
-        record = _open_record(session.group, config.run.directory, f"eval-{part}.jsonl")
-        record.write("eval", directory=str(directory), part=part, ranks=session.group.size, **asdict(metrics))
-        record.close()
+        report = {"event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, **asdict(metrics)}
+        _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report)
     return metrics
 
 
-def saved_run(directory, overrides):
+def saved_run(directory, overrides, allow_import=()):
     """(folder of the model, its manifest, its configuration with `overrides`).
 
     directory : of a run, which may lie elsewhere by now than when it was trained, or the folder of a model or checkpoint
     """
     folder = model_folder(directory)
     manifest = read_manifest(folder)
-    config = build(manifest["config"], source=str(folder))
+    config = build(manifest["config"], source=str(folder), allow_import=allow_import)
     moved = replace(config, run=replace(config.run, directory=str(directory)))
-    return folder, manifest, override(moved, *overrides)
+    return folder, manifest, override(moved, *overrides, allow_import=allow_import)
 
 
-def _open_record(group, directory, name, append=False):
+def _open_record(group, directory, append, lock):
     """Rank 0's record; an unwritable directory is an error on every rank.  Collective."""
-    record, error = NoRecord(), None
-    if group.rank == 0:
-        try:
-            record = Record(directory, name, append)
-        except OSError as problem:
-            error = ConfigError(f"run.directory = {directory!r} cannot be written: {problem}")
-    group.agree(error)
-    return record
+    return group.together(lambda: _writing(directory, lambda: Record(directory, append, lock.require)) if group.rank == 0 else NoRecord())
+
+
+def _write_report(group, directory, name, report):
+    """Write one line of JSON from rank 0 to a file that is whole or absent; errors as of `_open_record`.  Collective."""
+
+    def write():
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        write_text(Path(directory) / name, json_text(report) + "\n")
+
+    group.together(lambda: _writing(directory, write) if group.rank == 0 else None)
+
+
+def _writing(directory, task):
+    try:
+        return task()
+    except OSError as problem:
+        raise ConfigError(f"run.directory = {directory!r} cannot be written: {problem}") from None
 
 
 def _environment(session):

@@ -16,7 +16,7 @@ class Cursor:
     position : samples of the epoch before it;  block, row : the same place in the epoch's order, which seed and epoch
     determine: whole blocks before it, and rows of its own block
     steps, samples : that training has made;  train_rows : rows of the training part
-    best_step : of the best model so far, None without one;  stopping : state of `EarlyStopping`, None without
+    best_step, best_run : of the best model so far, and the run that wrote it, None without one;  stopping : state of `EarlyStopping`, None without
     """
 
     epoch: int = 0
@@ -28,6 +28,7 @@ class Cursor:
     samples: int = 0
     train_rows: int = 0
     best_step: int | None = None
+    best_run: str | None = None
     stopping: dict | None = None
 
     def to_json(self):
@@ -38,6 +39,8 @@ class Cursor:
     def from_manifest(cls, manifest, folder):
         """The Cursor of a checkpoint's manifest; DataError for the manifest of a model that no run goes on from."""
         progress = manifest["progress"]
+        if isinstance(progress, dict):
+            progress = {"best_run": None, **progress}  # versions before knew no runs
         if not isinstance(progress, dict) or set(progress) != {one.name for one in fields(cls)}:
             raise DataError(f"{folder}: is not a checkpoint: its manifest does not say where the run goes on")
         return cls(**progress)

@@ -112,7 +112,7 @@ class _Loop:
         position = batch * self._config.global_batch_samples
         return Cursor(
             epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, len(self._train_set),
-            self._best_step, self._stopping.state() if self._stopping else None,
+            self._best_step, stopping=self._stopping.state() if self._stopping else None,
         )  # fmt: skip
 
     def _segment(self, batches, progress):

@@ -24,16 +24,17 @@ _LOGITS = Traffic("batch", "partials", "eval")
 
 
 @fails_together
-def predict(directory, out, comm, overrides=(), part="test", data=None, label=True):
+def predict(directory, out, comm, overrides=(), part="test", data=None, label=True, allow_import=()):
     """Write the probabilities that the model saved in `directory`, a run's or a checkpoint, gives to rows; returns 0.
 
     out : file.csv, file.csv.gz or file.parquet, see docs/serving.md: one line a row, in their order
     overrides : `section.key=value` texts;  part : of the run's data, or
     data : files to score instead, in the run's format;  label : whether the rows have a label
+    allow_import : as in `train`
     Files of rows are read, scored and written block by block.  Collective on `comm`; errors as in `train`.
     """
     folder, manifest, config = agreed(
-        comm, lambda: _saved_run(directory, out, overrides, data), lambda saved: run_facts(f"predict to {out}", saved[2])
+        comm, lambda: _saved_run(directory, out, overrides, data, allow_import), lambda saved: run_facts(f"predict to {out}", saved[2])
     )
     part = "test" if data else part
     with Session(config, comm) as session:
@@ -62,11 +63,11 @@ def _predict(session, folder, manifest, out, part, label):
         sys.stderr.write(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
 
 
-def _saved_run(directory, out, overrides, data):
+def _saved_run(directory, out, overrides, data, allow_import):
     """What `saved_run` gives, with the files of `data` as test part."""
     require_suffix(out)
     files = [f"data.test={json.dumps(list(data))}"] if data else []
-    folder, manifest, config = saved_run(directory, [*overrides, *files])
+    folder, manifest, config = saved_run(directory, [*overrides, *files], allow_import)
     if data and config.data.format == "synthetic":
         raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
     return folder, manifest, config

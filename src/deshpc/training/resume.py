@@ -4,7 +4,15 @@ import json
 import sys
 from contextlib import suppress
 
-from deshpc.checkpoint.folders import appear, begin, link_folder, remove_leftovers, run_model, step_folders
+from deshpc.checkpoint.folders import (
+    appear,
+    begin,
+    link_model,
+    remove_leftovers,
+    require_replaceable,
+    run_model,
+    step_folders,
+)
 from deshpc.checkpoint.load import load_model, verify
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import writing
@@ -19,12 +27,15 @@ def found_checkpoints(group, config, resume):
     """[folder] of the checkpoints of a Config's run, newest first; removes what writers that were ended have left behind.
 
     ConfigError on every rank if there are some although nobody wants to go on from them, or they are those of another
-    run (`same_run`): before any data is read.  Collective.
+    run (`same_run`), DataError if the model would replace something else: before any data is read.  This run holds the folder's
+    lock.  Collective.
     """
     run, first = config.run.directory, group.rank == 0
 
     def look():
         with writing(run):
+            if config.run.save_model:
+                require_replaceable(run)
             return [folder for _, folder in step_folders(run)]
 
     def clean():
@@ -45,13 +56,16 @@ def _refuse(folders, config, resume):
         )
     for folder in folders:
         with suppress(DataError):  # `go_on` reports it
-            saved = build(read_manifest(folder)["config"], source=str(folder))  # with defaults of options that came later
+            tree, own = read_manifest(folder)["config"], (config.model.name,) if ":" in config.model.name else ()
+            saved = build(tree, source=str(folder), allow_import=own)  # with defaults of options that came later
             require_same_run(resolved(saved), resolved(config), folder)
             return
 
 
-def go_on(session, folders, train_set, record):
+def go_on(session, folders, train_set, record, number):
     """Load the newest checkpoint of `folders` that can be read into session.model; returns the Cursor.  Collective.
+
+    number : of the run that goes on
 
     One that is damaged is reported, and the one before it tried.  DataError if none can be read, or the training rows
     are not those of the checkpoint.
@@ -67,12 +81,12 @@ def go_on(session, folders, train_set, record):
         try:
             load_model(session.model, folder, manifest)
             cursor = Cursor.from_manifest(manifest, folder)
-            group.together(lambda folder=folder, cursor=cursor: _restore_best(folder, run, cursor, group.rank))
+            group.together(lambda folder=folder, cursor=cursor: _restore_best(folder, run, cursor, group.rank, number))
         except DataError as error:  # on every rank
             _report(group, record, folder, error)
             session.model.table.clear()
             continue
-        record.write("resume", step=cursor.steps, epoch=cursor.epoch, batch=cursor.batch, folder=str(folder))
+        record.write("resume", step=cursor.steps, epoch=cursor.epoch, batch=cursor.batch, folder=str(folder), of_run=manifest.get("run"))
         return cursor
     text = f"{folders[0].parent}: no checkpoint can be read; remove this folder to start from the beginning"
     group.agree(DataError(text))
@@ -92,15 +106,15 @@ def _require_same_data(session, manifest, folder, train_set):
     session.group.together(look)
 
 
-def _restore_best(folder, run, cursor, rank):
+def _restore_best(folder, run, cursor, rank, number):
     """Make the best model at the time of the checkpoint the run's model again.  Not collective: rank 0's work."""
     if cursor.best_step is None or rank != 0:
         return
     verify(folder / "best")
     model = run_model(run)
     with writing(model):
-        link_folder(folder / "best", begin(model))
-        appear(model)
+        link_model(folder / "best", begin(model, number))
+        appear(model, number)
 
 
 def _report(group, record, folder, error):

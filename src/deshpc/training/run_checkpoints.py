@@ -1,25 +1,63 @@
-"""The checkpoints of a run, as the training loop asks for them."""
+"""The checkpoints of a run and its model, as the training loop asks for them."""
+
+from dataclasses import replace
 
 from deshpc.checkpoint.checkpoints import Checkpoints
 from deshpc.checkpoint.describe import describe
+from deshpc.checkpoint.finite import require_finite
 from deshpc.checkpoint.folders import run_model
+from deshpc.checkpoint.load import load_model
+from deshpc.checkpoint.manifest import read_manifest
+from deshpc.checkpoint.save import require_best, save_model
 from deshpc.config import resolved
 
 
 class RunCheckpoints:
-    """The checkpoints of a session's run, as the training loop asks for them."""
+    """What a session's run writes of its model.
 
-    def __init__(self, session):
-        checkpoint, self._run = session.config.checkpoint, session.config.run.directory
-        self._session, self._source = session, session.input_state()
-        self._written = Checkpoints(session.model, self._run, checkpoint.keep, checkpoint.background)
+    run : its number;  lock : of its folder, asked before anything gets its name;  start : Cursor where it began, None at the beginning
+    A context manager: an error ends what is being written in the background.
+    """
+
+    def __init__(self, session, run, lock, start=None):
+        checkpoint, self._directory = session.config.checkpoint, session.config.run.directory
+        self._session, self._source, self._run, self._held = session, session.input_state(), run, lock.require
+        self._written = Checkpoints(session.model, self._directory, checkpoint.keep, checkpoint.background, lock.require)
+        self._best_run = start.best_run if start else None
         self.check, self.finish = self._written.check, self._written.finish
 
-    def manifest(self, steps, progress=None):
-        """The manifest of the model as it is now."""
-        return describe(self._session.model, resolved(self._session.config), self._source, steps, progress)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *exception):
+        """After an error nothing is written any more when the block is left."""
+        if kind is not None:
+            self._written.end()
+
+    def keep(self, steps):
+        """Save the model as it is now as the run's: the best so far, or the last.  Collective."""
+        save_model(self._session.model, run_model(self._directory), self._manifest(steps), self._held)
+        self._best_run = self._run
+
+    def require_finite(self, steps):
+        """Raise on every rank where a number of the model, which is not saved, is not finite.  Collective."""
+        require_finite(self._session.model, self._manifest(steps))
 
     def write(self, cursor):
         """Write a checkpoint, with the best model so far, if there is one.  Collective."""
-        best = None if cursor.best_step is None else run_model(self._run)
-        self._written.write(self.manifest(cursor.steps, cursor.to_json()), best)
+        best = None if cursor.best_step is None else run_model(self._directory)
+        cursor = replace(cursor, best_run=None if best is None else self._best_run)
+        self._written.write(self._manifest(cursor.steps, cursor.to_json()), best)
+
+    def load_best(self, steps):
+        """Fill the model, which has no rows, from the run's folder: the best one, of so many steps.  Collective."""
+        model, folder = self._session.model, run_model(self._directory)
+
+        def look():
+            require_best(folder, steps, self._best_run)
+            return read_manifest(folder)
+
+        load_model(model, folder, model.group.together(look))
+
+    def _manifest(self, steps, progress=None):
+        return describe(self._session.model, resolved(self._session.config), self._source, steps, progress, self._run)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deshpc.errors import ConfigError, DataError
-from deshpc.storage.whole_file import publish, synchronise
+from deshpc.storage.whole_file import partial_name, publish, synchronise
 
 
 def require_suffix(path):
@@ -33,7 +33,7 @@ class _Scores:
     """
 
     def __init__(self, path, several_files):
-        self._path, self._partial = Path(path), Path(f"{path}.partial")
+        self._path, self._partial = Path(path), partial_name(path)
         self._several_files, self._next = several_files, 0
         self._attempt(self._open)
 
@@ -84,7 +84,7 @@ class CsvScores(_Scores):
 
     def _open(self):
         opened = gzip.open if self._path.suffix == ".gz" else open
-        self._file = opened(self._partial, "wt", encoding="utf-8", newline="")
+        self._file = opened(self._partial, "xt", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(["file", "row", "score"] if self._several_files else ["row", "score"])
 

@@ -4,6 +4,7 @@ import importlib
 from typing import NamedTuple
 
 from deshpc.errors import ConfigError
+from deshpc.model.definitions.definition import Definition
 
 DEFINITIONS = {
     "fm": "FM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
@@ -49,11 +50,17 @@ class Setting(NamedTuple):
 
 
 def definition_class(name):
-    """The class that `model.name` names: one of DEFINITIONS, or package.module:Class of the user's own."""
-    if ":" in name:
-        module, _, attribute = name.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"model.name = {name!r} cannot be imported: {error}") from None
-    return getattr(importlib.import_module(f"{__name__}.{name}"), DEFINITIONS[name])
+    """The class that `model.name` names: one of DEFINITIONS, or package.module:Class, which `config.imports` has let pass.
+
+    ConfigError where that cannot be imported, or is no subclass of `Definition`: nothing else is ever called.
+    """
+    if ":" not in name:
+        return getattr(importlib.import_module(f"{__name__}.{name}"), DEFINITIONS[name])
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise ConfigError(f"model.name = {name!r} cannot be imported: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, Definition)):
+        raise ConfigError(f"model.name = {name!r} is no subclass of deshpc.model.definitions.definition.Definition")
+    return found
