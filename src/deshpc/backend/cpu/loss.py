@@ -9,7 +9,7 @@ from deshpc.backend.cpu.sums import accumulate
 from deshpc.backend.cpu.values import value_width
 from deshpc.jit import kernel
 
-BLOCK = 64  # samples
+HIGH, LOW, MOST = 2.0**15, 2.0**35, 2.0**20  # as `nn.exact_sum` has them
 PER_LOGIT = 64
 """Bins of `count_scores` in 1 of a logit."""
 
@@ -20,26 +20,37 @@ def begin_logit(logit, bias):
 
 
 @kernel
-def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
-    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); losses[p] = sum of the losses of part p (float64).
+def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
+    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as `nn.exact_sum` has it.
 
-    loss = log(1 + exp(-|z|)) + max(z, 0) - y z, which never overflows.  logit, gradient : compute type.
+    loss = log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows.  logit, gradient : compute type.
+    sums (parts, 2) int64 : high and low;  beyond (parts) float64;  None for both where no sum is wanted
     edges : part p of the samples is edges[p] .. edges[p + 1], for the parts first .. last
     """
     one = cast(1.0, zero)
     for p in range(first, last):
-        total = 0.0
-        for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
-            product = 1.0  # one logarithm for a block: each factor is between 1 and 2
-            for i in range(begin, min(begin + BLOCK, at(edges, p + 1))):
-                z, y = at(logit, i), cast(at(labels, i), zero)
-                e = math.exp(-abs(z))
-                probability = (one if z >= zero else e) / (one + e)
-                put(gradient, i, (probability - y) * scale)
-                product *= 1.0 + np.float64(e)
-                total += max(z, zero) - y * z
-            total += math.log(product)
-        put(losses, p, total)
+        high, low, rest = 0, 0, 0.0
+        for i in range(at(edges, p), at(edges, p + 1)):
+            z, y = at(logit, i), cast(at(labels, i), zero)
+            e = math.exp(-abs(z))
+            probability = (one if z >= zero else e) / (one + e)
+            put(gradient, i, (probability - y) * scale)
+            if sums is not None:
+                slope = one - y if z > zero else y
+                loss = math.log(1.0 + np.float64(e))
+                if slope != zero:  # an infinite logit of the right sign costs nothing
+                    loss += np.float64(slope * abs(z))
+                if loss < MOST:
+                    scaled = loss * HIGH
+                    whole = np.int64(scaled)
+                    high += whole
+                    low += np.int64((scaled - np.float64(whole)) * LOW + 0.5)
+                else:
+                    rest += loss
+        if sums is not None:
+            put(sums, 2 * p, high)
+            put(sums, 2 * p + 1, low)
+            put(beyond, p, rest)
 
 
 @kernel

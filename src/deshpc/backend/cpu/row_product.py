@@ -57,7 +57,7 @@ def multiply_rows(wide, wide_columns, narrow, narrow_columns, zero, a, a_row, a_
 def _copy(zero, source, row, column, rows, columns, target, width):
     """target (rows, width) = the matrix (rows, columns) at `source`, and zeros behind its columns."""
     size = size_of(zero)
-    for i in range(rows):
+    for _ in range(rows):
         for j in range(columns):
             store(target + j * size, load(source + j * column, zero))
         for j in range(columns, width):
