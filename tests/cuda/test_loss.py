@@ -166,8 +166,8 @@ def test_losses_are_added_as_on_the_cpu(few):
     backend = CudaBackend(few)
     for special in ([np.inf, -np.inf], [2.0**30, -(2.0**40)], [np.nan, 3.0]):
         logit = np.concatenate([np.random.default_rng(4).standard_normal(70) * 5, special, special])
-        labels = np.concatenate([np.zeros(36), np.ones(36)]).astype(np.float32)
-        labels[70:72], labels[72:] = [1, 0], [1, 0] if special[0] == np.inf else [0, 1]
+        labels = np.concatenate([np.zeros(37), np.ones(37)]).astype(np.float32)
+        labels[70:] = [1, 0, 1, 0] if special[0] == np.inf else [1, 0, 0, 1]
         _, (found,) = run(backend, logit, labels, 1.0, 1)
         e, slope = np.exp(-np.abs(logit)), np.where(logit > 0, 1 - labels, labels)
         losses = np.log1p(e) + np.where(slope == 0, 0, np.abs(logit))
