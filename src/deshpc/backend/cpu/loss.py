@@ -9,6 +9,7 @@ from deshpc.backend.cpu.sums import accumulate
 from deshpc.backend.cpu.values import value_width
 from deshpc.jit import kernel
 
+BLOCK = 64  # samples
 HIGH, LOW, MOST = 2.0**15, 2.0**35, 2.0**20  # as `nn.exact_sum` has them
 PER_LOGIT = 64
 """Bins of `count_scores` in 1 of a logit."""
@@ -28,29 +29,48 @@ def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, l
     edges : part p of the samples is edges[p] .. edges[p + 1], for the parts first .. last
     """
     one = cast(1.0, zero)
+    exponentials, others = np.empty(BLOCK), np.empty(BLOCK)
     for p in range(first, last):
         high, low, rest = 0, 0, 0.0
-        for i in range(at(edges, p), at(edges, p + 1)):
-            z, y = at(logit, i), cast(at(labels, i), zero)
-            e = math.exp(-abs(z))
-            probability = (one if z >= zero else e) / (one + e)
-            put(gradient, i, (probability - y) * scale)
-            if sums is not None:
+        for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
+            count = min(BLOCK, at(edges, p + 1) - begin)
+            for j in range(count):
+                z, y = at(logit, begin + j), cast(at(labels, begin + j), zero)
+                e = math.exp(-abs(z))
+                probability = (one if z >= zero else e) / (one + e)
+                put(gradient, begin + j, (probability - y) * scale)
                 slope = one - y if z > zero else y
-                loss = math.log(1.0 + np.float64(e))
-                if slope != zero:  # an infinite logit of the right sign costs nothing
-                    loss += np.float64(slope * abs(z))
-                if loss < MOST:
-                    scaled = loss * HIGH
+                exponentials[j] = e
+                others[j] = slope * abs(z) if slope != zero else zero  # an infinite logit of the right sign costs nothing
+            if sums is not None:
+                outside = 0
+                for j in range(count):  # without a branch or a call: several samples at a time
+                    loss = _log_of_one_and(exponentials[j]) + others[j]
+                    inside = loss < MOST
+                    scaled = loss * HIGH if inside else 0.0
                     whole = np.int64(scaled)
                     high += whole
                     low += np.int64((scaled - np.float64(whole)) * LOW + 0.5)
-                else:
-                    rest += loss
+                    outside += np.int64(not inside)
+                    others[j] = loss
+                if outside:
+                    for j in range(count):
+                        if not others[j] < MOST:
+                            rest += others[j]
         if sums is not None:
             put(sums, 2 * p, high)
             put(sums, 2 * p + 1, low)
             put(beyond, p, rest)
+
+
+@kernel(inline=True)
+def _log_of_one_and(e):
+    """log(1 + e) of 0 <= e <= 1, to 2^-53: 2 artanh(s), s = e / (2 + e), whose series ends where s^2 <= 1 / 9 lets it."""
+    s = e / (2.0 + e)
+    q = s * s
+    high = ((((((q * (1 / 35) + 1 / 33) * q + 1 / 31) * q + 1 / 29) * q + 1 / 27) * q + 1 / 25) * q + 1 / 23) * q + 1 / 21
+    middle = ((((((high * q + 1 / 19) * q + 1 / 17) * q + 1 / 15) * q + 1 / 13) * q + 1 / 11) * q + 1 / 9) * q + 1 / 7
+    return 2.0 * s * (((middle * q + 1 / 5) * q + 1 / 3) * q + 1.0)
 
 
 @kernel
