@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from deep_training import MODELS, deep_config, randomise
 from every_combination import COMBINATIONS, combined
-from small_training import all_samples, reads, small_model
-from synthetic_batches import N_FIELDS, keys_of, plain_batch
+from small_training import all_samples, reads, small_config, small_model
+from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.data.dataset import Dataset
 from deshpc.training.evaluation import evaluate_model
+from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
 
@@ -108,3 +109,20 @@ def test_metrics_do_not_depend_on_batches_or_ranks(world, exchange):
     assert {one.auc for one in found} == {wins / (len(positive) * len(negative))}
     assert len({(one.log_loss, one.calibration) for one in found[1:]}) == 1
     assert found[0].log_loss == pytest.approx(found[1].log_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("exchange, threads", [("allreduce", 1), ("reduce_scatter", 2), ("rows", 3)])
+@pytest.mark.parametrize("name", ["lr", "fm"])
+def test_fixed_point_has_one_rank_s_losses(world, name, exchange, threads):
+    """Those of training and all metrics of a data set, to the bit, whatever the size of the batches that are evaluated."""
+    from mpi4py import MPI
+
+    *batches, last = awkward_batches(11, 6)
+    offsets = np.append(last.begins, last.ends[-1:])
+    dataset = Dataset(offsets, last.keys, last.fields, last.values, last.dense, last.labels)
+    found = []
+    for comm, of_rank, size in ((MPI.COMM_SELF, 1, len(last)), (world, threads, 7)):
+        with small_model(comm, small_config(name, exchange=exchange, accumulate="int64"), of_rank) as model:
+            losses = [step(model, reads(model, batch)) for batch in batches]
+            found.append((losses, evaluate_model(model, dataset, size)))
+    assert found[0] == found[1]
