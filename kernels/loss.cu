@@ -2,18 +2,38 @@
 //
 // Contract
 //   Part p of n samples begins at sample n p / parts; a block sums a part in a fixed tree, so sums have the same bits on
-//   every schedule, and in fixed point those of the CPU.
+//   every schedule, and in fixed point those of the CPU.  Losses are added as integers: in any order the same.
 #include "block.cuh"
 
 constexpr int THREADS = 256;
 
-// sums[p] = sum of the losses (float64) of part p
-extern "C" __global__ void __launch_bounds__(256) sum_losses(const double* losses, int64 n, int32 parts, double* sums) {
+// The sum of the losses (float64, none negative) of part p, as deshpc.nn.exact_sum has it: sums (parts, 2) high and low,
+// of multiples of 2^-15 and 2^-50 of losses below 2^20; beyond[p] that of all others, NaN among them.
+extern "C" __global__ void __launch_bounds__(256) sum_losses(
+    const double* losses, int64 n, int32 parts, int64* sums, double* beyond
+) {
     const int64 part = blockIdx.x;
-    double total = 0.0;
-    for (int64 i = n * part / parts + threadIdx.x; i < n * (part + 1) / parts; i += THREADS) total += losses[i];
-    total = block_sum<THREADS>(total);
-    if (threadIdx.x == 0) sums[part] = total;
+    int64 high = 0, low = 0;
+    double rest = 0.0;
+    for (int64 i = n * part / parts + threadIdx.x; i < n * (part + 1) / parts; i += THREADS) {
+        const double loss = losses[i];
+        if (loss < 1048576.0) {
+            const double scaled = loss * 32768.0;
+            const int64 whole = (int64)scaled;
+            high += whole;
+            low += (int64)((scaled - (double)whole) * 34359738368.0 + 0.5);
+        } else {
+            rest += loss;
+        }
+    }
+    high = block_sum<THREADS>(high);
+    low = block_sum<THREADS>(low);
+    rest = block_sum<THREADS>(rest);
+    if (threadIdx.x == 0) {
+        sums[2 * part] = high;
+        sums[2 * part + 1] = low;
+        beyond[part] = rest;
+    }
 }
 
 // sums[p] = sum of the gradients of part p: the bias's

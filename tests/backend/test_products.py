@@ -175,3 +175,23 @@ def test_no_tiles_on_other_systems(monkeypatch, system, machine):
     monkeypatch.setattr(tiles.platform, "system", lambda: system)
     monkeypatch.setattr(tiles.platform, "machine", lambda: machine)
     assert not tiles.available()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_has_the_same_bits_wherever_it_is(kind, dtype):
+    """In products of any number of rows, alone too, written and added; widths of one, of parts of registers and of several panels."""
+    products, rng = kind(), np.random.default_rng(8)
+    for k, n in ((1, 1), (400, 1), (3, 70), (33, 40), (130, 64), (17, 131), (600, 33), (0, 3)):
+        distinct, b = factors(3, k, n, dtype)
+        before = rng.standard_normal((3, n)).astype(dtype)
+        for add in (False, True):
+            alone = before.copy()
+            for i in range(3):
+                products.multiply_rows(distinct[i : i + 1], b, alone[i : i + 1], add)
+            assert_product(alone, distinct, b, before if add else 0.0)
+            for m in (2, 6, 7, 31, 64, 97):
+                which = rng.integers(0, 3, m)
+                out = before[which]
+                products.multiply_rows(distinct[which], b, out, add)
+                assert np.array_equal(out, alone[which])

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from deshpc.comm.group import Group, done, slice_of, slices
+from deshpc.comm.group import Group, done, in_order, slice_of, slices
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.node import Node
 from deshpc.errors import DataError, DeshpcError, LaunchError, RankError
@@ -416,3 +416,14 @@ def test_ledger():
     assert ledger.of(operator="batch") == 11 and ledger.of(operator="lr") == 0
     first = {"operator": "batch", "kind": "keys", "direction": "forward", "level": "flat", "sent_bytes": 11}
     assert len(ledger.entries()) == 4 and ledger.entries()[0] == first
+
+
+def test_sums_in_rank_order_do_not_depend_on_the_number_of_samples():
+    """NumPy's own sum over the first axis would add eight numbers of one sample in another order than those of several."""
+    parts = np.random.default_rng(9).standard_normal((13, 5, 1)).astype(np.float32)
+    whole = in_order(parts)
+    for i in range(5):
+        one_by_one = parts[0, i, 0]
+        for part in parts[1:, i, 0]:
+            one_by_one = one_by_one + part
+        assert whole[i, 0] == in_order(parts[:, i : i + 1])[0, 0] == one_by_one

@@ -16,6 +16,7 @@ from device_rows import (
 
 from deshpc.backend.cpu import loss as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
+from deshpc.nn.exact_sum import joined, terms_of, total
 
 LARGE = [0.0, -0.0, 1e-30, -1e-30, 17.0, -17.0, 40.0, -40.0, 88.0, -88.0, 110.0, -110.0, 800.0, -800.0, 1e30, -1e30]
 
@@ -32,18 +33,19 @@ def loss_of(z, y):
 def run(backend, logit, labels, scale, parts):
     """(gradient, sums of the losses of the parts)"""
     zero = logit.dtype.type(0)
-    gradient, sums = backend.array(np.full_like(logit, 7)), backend.array(np.full(parts, 7.0))
+    gradient, sums, beyond = (backend.array(one) for one in (np.full_like(logit, 7), np.full((parts, 2), 7), np.full(parts, 7.0)))
     on_device = backend.array(logit), backend.array(labels)
-    backend.loss.log_loss(zero, *on_device, logit.dtype.type(scale), gradient, sums, edges_of(len(logit), parts), 0, parts)
+    backend.loss.log_loss(zero, *on_device, logit.dtype.type(scale), gradient, sums, beyond, edges_of(len(logit), parts), 0, parts)
     for one, host in zip(on_device, (logit, labels), strict=True):
         assert_same_bits(backend.host(one), host)
-    return backend.host(gradient), backend.host(sums)
+    found = zip(backend.host(sums), backend.host(beyond).tolist(), strict=True)
+    return backend.host(gradient), np.array([total(joined(*integers, rest)[None]) for integers, rest in found])
 
 
 def error_of_losses(z, y, eps):
-    """exp is within 2 eps, so log(1 + e) within 3 eps e and, by the sum 1 + e in float64, 2^-52; y z is rounded, unless y is
-    0 or 1, and so is its difference with max(z, 0)."""
-    return 3 * eps * np.exp(-np.abs(z)) + 2.0**-52 * (1 + np.abs(z)) + eps * np.abs(z) * ((y != 0) & (y != 1))
+    """exp is within 2 eps, so log(1 + e) within 3 eps e and, by the sum 1 + e in float64, 2^-52; (1 - y) z or y z is rounded, unless
+    y is 0 or 1; the loss is rounded to a multiple of 2^-50."""
+    return 3 * eps * np.exp(-np.abs(z)) + 2.0**-52 * (2 + np.abs(z)) + eps * np.abs(z) * ((y != 0) & (y != 1))
 
 
 @pytest.mark.parametrize("compute", ["float32", "float64"])
@@ -157,3 +159,17 @@ def test_largest_values(device, width, n_dense, samples):
     if n_dense:
         expected = np.maximum(expected, np.abs(dense).max(axis=1).astype(np.float64))
     assert_same_bits(backend.host(largest), np.append(expected, 7.0))
+
+
+def test_losses_are_added_as_on_the_cpu(few):
+    """Infinite logits of either label, what lies beyond the integers' range, and a NaN."""
+    backend = CudaBackend(few)
+    for special in ([np.inf, -np.inf], [2.0**30, -(2.0**40)], [np.nan, 3.0]):
+        logit = np.concatenate([np.random.default_rng(4).standard_normal(70) * 5, special, special])
+        labels = np.concatenate([np.zeros(37), np.ones(37)]).astype(np.float32)
+        labels[70:] = [1, 0, 1, 0] if special[0] == np.inf else [1, 0, 0, 1]
+        _, (found,) = run(backend, logit, labels, 1.0, 1)
+        e, slope = np.exp(-np.abs(logit)), np.where(logit > 0, 1 - labels, labels)
+        losses = np.log1p(e) + np.where(slope == 0, 0, np.abs(logit))
+        expected = total(terms_of(losses)[None])
+        assert np.isnan(found) if np.isnan(expected) else np.isfinite(found) and abs(found - expected) <= 1e-13 * max(1, expected)

@@ -52,7 +52,7 @@ def totals(run, away):
         (
             {"exchange": "reduce_scatter", "value_width": 1, "clip": True, "dense_parameters": 7},
             {
-                ("batch", "control", "forward"): (16, 16),  # the loss, to each other
+                ("batch", "control", "forward"): (64, 64),  # three terms of the loss, and whether a report is due, to each other
                 ("batch", "control", "backward"): (16, 16),  # the norm
                 ("batch", "keys", "forward"): (170, 182),  # and 10 values of 4
                 ("fm", "partials", "forward"): (60, 60),
@@ -66,7 +66,7 @@ def totals(run, away):
                 "dense_parameters": 7,
             },
             {
-                ("batch", "control", "forward"): (48, 48),
+                ("batch", "control", "forward"): (192, 192),
                 ("batch", "control", "backward"): (384, 384),  # 3 steps x 2 messages x (5 + 3 numbers)
                 ("batch", "keys", "forward"): (192, 192),  # 6 keys of 8, 3 x 2 headers of 2 shards and 3 fields
                 ("fm", "rows", "forward"): (72, 72),  # 6 rows of 3 float32
@@ -77,13 +77,16 @@ def totals(run, away):
         (
             {"exchange": "rows", "routed": False, "widest_row": 5},  # 6 rows of 3 to 5 float32
             {
-                ("batch", "control", "forward"): (16, 16), ("fm", "rows", "forward"): (72, 120), ("fm", "gradients", "backward"): (72, 120),
+                ("batch", "control", "forward"): (64, 64), ("fm", "rows", "forward"): (72, 120), ("fm", "gradients", "backward"): (72, 120),
             },
         ),
         (
-            {"exchange": "rows", "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7},
             {
-                ("batch", "control", "forward"): (16, 16),
+                "exchange": "rows", "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7,
+                "repeats": True,
+            },
+            {
+                ("batch", "control", "forward"): (128, 128),  # and distinct rows of 3 fields, and occurrences
                 ("batch", "control", "backward"): (80, 80),
                 ("fm", "rows", "forward"): (72, 72),
                 ("fm", "gradients", "backward"): (192, 192),  # of 4 int64: sum(g x A) and sum(g x^2)
@@ -93,7 +96,7 @@ def totals(run, away):
         (
             {"exchange": "pooled", "routed": False, "batches": ((5, 2), (1, 1)), "field_widths": (3, 1), "batch_widths": (4, 2)},
             {
-                ("batch", "control", "forward"): (48, 48),  # the loss of 3 steps, to each other
+                ("batch", "control", "forward"): (192, 192),  # the loss of 3 steps, to each other
                 # shares of 2 and 3 samples, and of 0 and 1: 2 x (3 of 3 numbers and 2 of 1), and 1 of 3
                 ("fm", "pooled", "forward"): (100, 100),
                 ("fm", "pooled", "backward"): (100, 100),
@@ -184,7 +187,7 @@ def _play(run, own, others, i, j, sent, away):
         sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1)
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:
-        sent["batch", "control", "forward"] += 8
+        sent["batch", "control", "forward"] += 32
         for direction in ("forward", "backward"):  # of every layer, a count of samples and two sums a unit
             sent["tower", "statistics", direction] += sum(8 + 8 * width + 8 * width for width in run.batch_widths)
     sent["batch", "control", "backward"] += 40 if run.fixed_point else 0

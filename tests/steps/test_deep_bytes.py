@@ -171,7 +171,7 @@ def test_dcn_takes_one_collective_a_direction(world, split, exchange):
         assert sent["dense", "backward"] == 2 * (n - 1) * of_owners * EIGHT
     else:
         assert calls == [
-            ("reduce_samples", "partials", "forward", (samples, width)), ("gather_numbers", "control", "forward", ()),
+            ("reduce_samples", "partials", "forward", (samples, width)), ("gather_numbers", "control", "forward", (4,)),
             ("gather_samples", "gradients", "backward", (share, width)), ("sum_samples", "dense", "backward", (everything,)),
         ]  # fmt: skip
         assert sent["partials", "forward"] == sent["gradients", "backward"] == (n - 1) * samples * width * EIGHT

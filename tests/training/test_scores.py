@@ -5,6 +5,7 @@ import pytest
 from score_counts import awkward_logits, expected_counts, some_labels
 
 from deshpc.backend.open import open_backend
+from deshpc.comm.group import Group, slice_of
 from deshpc.nn.scores import BINS, Scores, binned_auc
 
 
@@ -25,6 +26,19 @@ def test_the_auc_of_bins_counts_pairs():
     )
     assert binned_auc(*counts) == pytest.approx(below / (counts[0].sum() * counts[1].sum()), rel=1e-14)
     assert binned_auc(counts[0], 0 * counts[1]) is None and binned_auc(0 * counts[0], counts[1]) is None
+
+
+@pytest.mark.mpi
+def test_the_auc_is_of_all_ranks(world):
+    """Each rank has scores of one kind, which alone have no AUC, or another one."""
+    group, rng = Group(world), np.random.default_rng(6)
+    logit, labels = rng.integers(-4, 4, 200) / 64, some_labels(200)
+    begin, end = slice_of(200, group.size, group.rank)
+    scores = Scores(open_backend("cpu", 1))
+    for _ in range(2):
+        scores.add(logit[begin:end], labels[begin:end])
+        assert scores.take_auc(group) == pytest.approx(binned_auc(*expected_counts(logit, labels)), rel=1e-15)
+    group.free()
 
 
 def test_reading_starts_anew():

@@ -111,9 +111,9 @@ class Group:
         """Add arrays (n, ...) over all ranks, in place, complete on every rank; returns a Handle of the array.
 
         Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes.
-        All ranks get the same bits.  On several nodes MPI's all-reduce where N is a power of two.  Otherwise MPI libraries send
-        more than that, so it is `reduce_samples` and an all-gather of the shares; two ranks of a node read each other's array.
-        Collective.
+        All ranks get the same bits, and those of a sample do not depend on its place, nor on the number of samples: numbers are added
+        in rank order.  An MPI library adds three ranks and more in an order of its own, which depends on both, so it is
+        `reduce_samples` and an all-gather of the shares; two ranks of a node read each other's array.  Collective.
         """
         if self.size == 1:
             return done(array)
@@ -121,7 +121,7 @@ class Group:
 
     def _sum_samples(self, array, traffic):
         shared = self._in_shared_memory(array)
-        if self.size == 2 or (self.size & (self.size - 1) == 0 and not shared):
+        if self.size == 2:
             own = int(self._counts(array)[self.rank])
             self.ledger.add(traffic, ((array.size - own) + (self.size - 1) * own) * array.itemsize)
             if shared:
@@ -157,13 +157,7 @@ class Group:
         if self._in_shared_memory(array):
             begin, end = slice_of(len(array), self.size, self.rank)
 
-            def add(parts):
-                share = np.add(_like(array, parts[0])[begin:end], _like(array, parts[1])[begin:end])
-                for part in parts[2:]:
-                    share += _like(array, part)[begin:end]
-                return share
-
-            return self._put(array, array.nbytes, add)
+            return self._put(array, array.nbytes, lambda parts: in_order([_like(array, part)[begin:end] for part in parts]))
         room = self._take_room(self.size * own, array.dtype)
         parts = room[: self.size * own]
         own_counts = np.full(self.size, own, np.int64)
@@ -174,7 +168,7 @@ class Group:
         def finish():
             complete(request)
             begin, end = slice_of(len(array), self.size, self.rank)
-            share = np.add.reduce(parts.reshape(self.size, own), axis=0, dtype=array.dtype).reshape(end - begin, *array.shape[1:])
+            share = in_order(parts.reshape(self.size, end - begin, *array.shape[1:]))
             self._room[array.dtype] = room
             return share
 
@@ -316,6 +310,14 @@ class Group:
         """Room for `count` numbers, until it is put back: other exchanges may be under way."""
         room = self._room.pop(dtype, None)
         return np.empty(count + count // 2, dtype) if room is None or len(room) < count else room
+
+
+def in_order(parts):
+    """The sum of arrays of one shape, one after the other: NumPy's own sums add in an order that depends on the shape."""
+    total = np.add(parts[0], parts[1])
+    for part in parts[2:]:
+        total += part
+    return total
 
 
 def _like(array, part):

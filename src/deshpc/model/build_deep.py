@@ -71,7 +71,7 @@ def deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, 
         room = n_dense if travelling.all() else 0  # whole states are made afterwards
         by_rows = backend.products.gain_by_rows(types.compute)
         repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None
-        operators = BySamples(backend, table, operator, room, repeats)
+        operators = BySamples(backend, group, table, operator, room, repeats)
     tower = Tower(
         backend, group, whole_top, definition, operators, parameters, slots, types.compute, width, first, n_dense, by_block
     )

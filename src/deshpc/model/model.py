@@ -8,6 +8,7 @@ from deshpc.comm.group import Handle, slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
 from deshpc.model.tower import TopSamples
+from deshpc.nn.exact_sum import TERMS, total
 from deshpc.nn.loss import log_loss, loss_slopes
 from deshpc.nn.scores import Scores
 from deshpc.table.routed import RoutedBatch
@@ -70,6 +71,8 @@ class Model:
     collective however many operators there are.
 
     replicated : `ops.replicated.Replicated`, where every rank has the rows of some fields
+    wants_report : function that says whether a report on the training is due, asked of each rank in every step
+    report : whether rank 0 wanted one in the step whose loss was waited for last; known to ranks whose tops work on their own share
     overlaps : whether the next batch is prepared while the partials of a batch travel.  That hides the time on a network.  Inside
     a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
     """
@@ -83,7 +86,8 @@ class Model:
         self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps
         self.dense_sums, self.replicated = dense_sums, replicated
         self.zero = table.zero
-        self.enter = _nowhere
+        self.enter, self.wants_report = _nowhere, _never
+        self.report = False
         self.scores = Scores(backend)
         self._scratch = backend.buffers()
         self._fixed = FixedPoint(group, group.size * backend.threads) if table.sums_type.kind == "i" else None
@@ -152,11 +156,12 @@ class Model:
             self.backend, self.zero, forward.logit, routed.labels, forward.gradient, routed.samples,
             self.table.optimizer.reduction,
         )  # fmt: skip
+        report = self.wants_report()
         if self.exchange.whole_top:
-            forward.loss = Handle(loss)
+            forward.loss = Handle(lambda: self._lost(np.append(loss(), report)[None]))
         else:
             traffic = Traffic("batch", "control", "forward")
-            forward.loss = self.group.gather_numbers(loss(), traffic).then(lambda parts: float(parts.sum()))
+            forward.loss = self.group.gather_numbers(np.append(loss(), report), traffic).then(self._lost)
 
     def backward(self, forward):
         """Sum the gradients of all rows and dense parameters, from `forward.gradient`.  Collective."""
@@ -190,6 +195,15 @@ class Model:
         if self.replicated:
             self.replicated.table.update(forward.replicated, step, clip, inverse_scale)
         self.parameters.update(step, clip)
+
+    def take_auc(self):
+        """AUC of the samples since the last call, all ranks': see `Scores`.  Collective where the top works on own shares."""
+        return self.scores.take_auc(None if self.exchange.whole_top else self.group)
+
+    def _lost(self, found):
+        """The summed loss, from the terms and the wish for a report (n, 4) of each rank whose samples are its own."""
+        self.report = bool(found[0, TERMS])
+        return total(found[:, :TERMS])
 
     def _top_samples(self, forward):
         """TopSamples of the samples that this rank's top works on."""
@@ -237,6 +251,11 @@ class Model:
 
     def _home_samples(self, routed):
         return slice_of(routed.samples, self.group.size, self.group.rank)
+
+
+def _never():
+    """What `Model.wants_report` does where nobody reports."""
+    return False
 
 
 def _nowhere(stage):

@@ -18,7 +18,7 @@ from deshpc.nn.tape import Gradient
 class OwnerTower:
     """The interface of an `OperatorSet` to exchanges, on one table and one pooling operator."""
 
-    own_parameters = True
+    own_parameters, repeats = True, False
 
     def __init__(self, backend, group, table, operator, definition, parameters, sums, compute, n_dense):
         """operator : `Pool` of this rank's fields and columns;  sums : `SlotSums` of the parameters that `partial` uses"""

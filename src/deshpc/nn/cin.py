@@ -31,7 +31,7 @@ class CIN(Operator):
         for weights, out in zip(self.parameters, self._layers, strict=True):
             following = tape.array((len(first), out), embeddings.dtype)
             for a, b in self._pieces(maps[-1]):
-                tape.products.multiply(_products(maps[-1][a:b], first[a:b]), tape.parameters[weights], following[a:b])
+                tape.products.multiply_rows(_products(maps[-1][a:b], first[a:b]), tape.parameters[weights], following[a:b])
             following.reshape(n, self._dim, out).sum(axis=1, out=result[:, begin : begin + out])
             maps.append(following)
             begin += out

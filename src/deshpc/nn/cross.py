@@ -77,7 +77,7 @@ class CrossLayer(Operator):
     def __init__(self, backend, values, name, compute, inputs, rank=0):
         self._backend, self._kernels = backend, backend.interaction
         self._lanes, self._zero = backend.lanes(_LANES, compute, compute), np.dtype(compute).type(0)
-        self._inputs, self._rank = inputs, rank
+        self._inputs, self.rank = inputs, rank
         if rank:
             self.narrow = values.dense(f"{name}.narrow", inputs, rank)
             self.wide = values.dense(f"{name}.wide", rank, inputs)
@@ -87,11 +87,11 @@ class CrossLayer(Operator):
 
     def forward(self, tape, x0, x):
         narrow, d, address = x, self._inputs, self._backend.address
-        if self._rank:
-            narrow = tape.array((len(x), self._rank), self._zero.dtype)
-            tape.products.multiply(x, tape.parameters[self.narrow], narrow)
+        if self.rank:
+            narrow = tape.array((len(x), self.rank), self._zero.dtype)
+            tape.products.multiply_rows(x, tape.parameters[self.narrow], narrow)
         z, result = (tape.array((len(x), d), self._zero.dtype) for _ in range(2))
-        tape.products.multiply(narrow, tape.parameters[self.wide], z)
+        tape.products.multiply_rows(narrow, tape.parameters[self.wide], z)
         self._kernels.cross(
             self._lanes, _LANES, self._zero, d, address(x0), x0.strides[0], address(x), x.strides[0], z,
             tape.parameters[self.bias], result,
@@ -112,7 +112,7 @@ class CrossLayer(Operator):
         wide = tape.parameters[self.wide]
         tape.add_product(self.wide, narrow, z)
         slope = z
-        if self._rank:
+        if self.rank:
             slope = tape.scratch.array("narrow", narrow.shape, narrow.dtype)
             tape.products.multiply(z, wide.T, slope)
             tape.add_product(self.narrow, x, slope)
@@ -138,9 +138,12 @@ class OwnCrossLayer(Operator):
     def forward(self, tape, x0, x):
         layer = self._layer
         narrow, wide, bias = (tape.parameters[name] for name in (layer.narrow, layer.wide, layer.bias))
-        z = yield OverRanks(x @ narrow[self._own])
-        slope = z @ wide[:, self._own] + bias[self._own]
-        result = tape.array(x.shape, x.dtype)
+        of_own = tape.array((len(x), layer.rank), x.dtype)
+        tape.products.multiply_rows(x, narrow[self._own], of_own)
+        z = yield OverRanks(of_own)
+        slope, result = (tape.array(x.shape, x.dtype) for _ in range(2))
+        tape.products.multiply_rows(z, wide[:, self._own], slope)
+        slope += bias[self._own]
         np.multiply(x0, slope, out=result)
         result += x
         return result, (x0, x, z, slope)

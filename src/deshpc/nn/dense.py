@@ -37,7 +37,7 @@ class Product(Operator):
     def forward(self, tape, x):
         weights = tape.parameters[self._weights][self._rows]
         y = tape.array((len(x), weights.shape[1]), weights.dtype)
-        tape.products.multiply(x, weights, y)
+        tape.products.multiply_rows(x, weights, y)
         return y, (x, weights)
 
     def backward(self, tape, saved, gradient, into):
@@ -60,7 +60,7 @@ class Completion(Operator):
     def forward(self, tape, product, inputs):
         y = tape.array(product.shape, product.dtype)
         y[...] = product
-        tape.products.multiply(inputs, tape.parameters[self._weights][self._rows], y, add=True)
+        tape.products.multiply_rows(inputs, tape.parameters[self._weights][self._rows], y, add=True)
         if self._bias is not None:
             self._kernels.bias_activation(y, tape.parameters[self._bias], self._activation)
         return y, (inputs, y)
@@ -95,7 +95,7 @@ class Dense(Operator):
     def forward(self, tape, x):
         weights = tape.parameters[self.weights]
         y = tape.array((len(x), self.outputs), weights.dtype)
-        tape.products.multiply(x, weights, y)
+        tape.products.multiply_rows(x, weights, y)
         if self.bias is not None:
             self._kernels.bias_activation(y, tape.parameters[self.bias], self._activation)
         return y, (x, y)

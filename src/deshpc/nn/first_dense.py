@@ -28,7 +28,7 @@ class FirstDense(Dense):
         self._products = self._scratch.array("products", (len(repeated.rows), self.outputs), weights.dtype)
         for field, begin, end in repeated.fields:
             own = weights[field * dim : (field + 1) * dim]
-            self._backend.products.multiply(repeated.rows[begin:end], own, self._products[begin:end])
+            self._backend.products.multiply_rows(repeated.rows[begin:end], own, self._products[begin:end])
         while len(self._threads) < slots:
             self._threads.append(self._backend.buffers())
         self._used = {}
@@ -38,7 +38,7 @@ class FirstDense(Dense):
             return super().forward(tape, x)
         zero, left = self._products.dtype.type(0), x[:, self._repeated.columns :]
         y = tape.array((len(x), self.outputs), zero.dtype)
-        tape.products.multiply(left, self._rest, y)
+        tape.products.multiply_rows(left, self._rest, y)
         for shard, slots in self._repeated.shards:
             self._backend.repeated.add_products(
                 *self._lanes, zero, shard.offsets, shard.local, shard.values, slots, self._products, tape.begin, y

@@ -57,7 +57,8 @@ class Wide(Operator):
     def forward(self, tape, dense):
         weights = tape.parameters[self._weights]
         result = tape.array((len(dense),), weights.dtype)
-        return np.matmul(dense, weights, out=result), dense
+        tape.products.multiply_rows(dense, weights.reshape(-1, 1), result.reshape(-1, 1))
+        return result, dense
 
     def backward(self, tape, dense, gradient, _):
         tape.add(self._weights, lambda out: np.matmul(dense.T, gradient.reshape(-1), out=out))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deshpc.nn.exact_sum import joined
 from deshpc.nn.parts import PARTS, edges, parts_of
 
 
@@ -11,23 +12,23 @@ def loss_slopes(backend, zero, logit, labels, gradient, batch_samples, reduction
     By the thread that calls it alone; the loss itself is not given.
     """
     kernels, ends = backend.loss, np.array([0, len(logit)])
-    kernels.log_loss(zero, logit, labels, _scale(zero, batch_samples, reduction), gradient, np.empty(1), ends, 0, 1)
+    kernels.log_loss(zero, logit, labels, _scale(zero, batch_samples, reduction), gradient, None, None, ends, 0, 1)
 
 
 def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
-    """Function() -> sum of the log-losses; fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
+    """Function() -> sum of the log-losses, as terms (3) of `exact_sum`: the same however samples are divided among threads and ranks.
 
+    Fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
     logit, gradient : (n) of the compute type;  labels : (n) float32;  batch_samples : B, samples of the global batch
-    The sum is taken over fixed parts of the samples in a fixed order: it does not depend on the number of threads.  Where the
-    backend is a device, only the call of the function waits for it.
+    Where the backend is a device, only the call of the function waits for it.
     """
-    scale = _scale(zero, batch_samples, reduction)
-    losses, places = backend.zeros(PARTS, np.float64), edges(len(logit))
+    scale, places = _scale(zero, batch_samples, reduction), edges(len(logit))
+    sums, beyond = backend.zeros((PARTS, 2), np.int64), backend.zeros(PARTS, np.float64)
     backend.each(
         backend.loss.log_loss,
-        [(zero, logit, labels, scale, gradient, losses, places, a, b) for a, b in parts_of(backend.threads)],
+        [(zero, logit, labels, scale, gradient, sums, beyond, places, a, b) for a, b in parts_of(backend.threads)],
     )
-    return lambda: sum(backend.host(losses).tolist())
+    return lambda: joined(*backend.host(sums).sum(axis=0), sum(backend.host(beyond).tolist()))
 
 
 def _scale(zero, batch_samples, reduction):

@@ -51,9 +51,10 @@ class Pairs(Operator):
         factors, zero = tape.parameters[self._factors][:, self._columns], self._zero
         total = tape.array((len(sums), self._dim), zero.dtype)
         result = tape.array((len(sums),), zero.dtype)
-        np.matmul(dense, factors, out=total)
+        squares = zero.dtype.type(-0.5) * np.square(factors).sum(axis=1, keepdims=True)
+        tape.products.multiply_rows(dense, factors, total)
         total += sums
-        np.matmul(dense * dense, -0.5 * np.square(factors).sum(axis=1), out=result)
+        tape.products.multiply_rows(dense * dense, squares, result.reshape(-1, 1))
         self._kernels.half_squares(self._lanes, zero, self._dim, total, result)
         return result, (total, dense)
 
@@ -87,9 +88,9 @@ class BiInteraction(Operator):
         factors, dim = tape.parameters[self._factors], self._dim
         total = tape.array((len(sums), dim), factors.dtype)
         result = tape.array((len(sums), dim), factors.dtype)
-        np.matmul(dense, factors, out=total)
+        tape.products.multiply_rows(dense, factors, total)
         total += sums[:, :dim]
-        np.matmul(dense * dense, np.square(factors), out=result)
+        tape.products.multiply_rows(dense * dense, np.square(factors), result)
         result += sums[:, dim:]
         np.subtract(total * total, result, out=result)
         result *= 0.5

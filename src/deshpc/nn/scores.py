@@ -6,8 +6,13 @@ Logits are counted in bins, by label; pairs inside a bin count one half, so the 
 
 import numpy as np
 
+from deshpc.comm.ledger import Traffic
+
 BINS = 1024
 """Of 1 / 64 each, from -8 on; whatever lies outside is in the first or the last."""
+
+
+_SCORES = Traffic("metrics", "scores", "report")
 
 
 class Scores:
@@ -20,9 +25,14 @@ class Scores:
         """Count samples: logit (n) of the compute type, labels (n) float32, positive from one half on."""
         self._backend.loss.count_scores(logit, labels, self._counts)
 
-    def take_auc(self):
-        """AUC of the samples since the last call, None where one class is missing.  A device is waited for."""
+    def take_auc(self, group=None):
+        """AUC of the samples since the last call, None where one class is missing.  A device is waited for.
+
+        group : whose ranks have each counted samples of their own;  collective, if given
+        """
         counts = self._backend.host(self._counts)
+        if group is not None:
+            counts = group.sum(counts.reshape(-1), _SCORES).reshape(counts.shape)
         self._counts.fill(0)
         return binned_auc(*counts)
 

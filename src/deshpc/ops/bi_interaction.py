@@ -20,7 +20,7 @@ class BiInteraction:
         self._backend, self.zero, self.dim, self._lanes = backend, np.dtype(compute).type(0), dim, lanes
         self.width = 1 + 2 * dim
 
-    def begin(self, table, shards, repeats):
+    def begin(self, table, shards, group):
         """No row is worth a product of its own."""
 
     def partial(self, table, shards, state, scale, begin, end):

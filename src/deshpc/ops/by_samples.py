@@ -12,12 +12,12 @@ class BySamples:
 
     own_parameters, layer_width = False, 0
 
-    def __init__(self, backend, table, operator, room, repeats):
+    def __init__(self, backend, group, table, operator, room, repeats):
         """room : columns behind the states that the tower wants in the same array
         repeats : whether the tower can make use of `repeated`
         """
-        self._backend, self.table, self.operator, self.room = backend, table, operator, room
-        self._scratch, self._repeats = backend.buffers(), repeats
+        self._backend, self._group, self.table, self.operator, self.room = backend, group, table, operator, room
+        self._scratch, self.repeats = backend.buffers(), repeats
         self.repeated = None  # RepeatedRows of the last partials, where there are some and they stay
         self.name = operator.name
 
@@ -27,10 +27,14 @@ class BySamples:
         return self.operator.width
 
     def partial(self, shards, samples, scale, prepared=None, stays=False):
-        """Partials (samples, s) of the ShardRows `shards`; with columns behind them if they stay.  Valid until the next call."""
+        """Partials (samples, s) of the ShardRows `shards`; with columns behind them if they stay.  Valid until the next call.
+
+        Collective where rows may repeat.
+        """
         shape = samples, self.width + (self.room if stays and self.table.sums_type.kind == "f" else 0)
         state = self._scratch.array("state", shape, self.table.sums_type)
-        self.repeated = self.operator.begin(self.table, shards, self._repeats and stays and prepared.train)
+        group = self._group if self.repeats and stays and prepared.train else None
+        self.repeated = self.operator.begin(self.table, shards, group)
         self._backend.each(
             lambda begin, end: self.operator.partial(self.table, shards, state, scale, begin, end),
             shares(samples, self._backend.threads),

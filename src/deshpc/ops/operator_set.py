@@ -9,8 +9,9 @@ class OperatorSet:
     Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
     """
 
-    # gradients of dense parameters are the top's affair, and nothing is added up between layers: see `model.owner_tower`
-    own_parameters, layer_width = False, 0
+    # gradients of dense parameters are the top's affair, nothing is added up between layers, and no row has a product of its own:
+    # see `model.owner_tower` and `ops.by_samples`
+    own_parameters, layer_width, repeats = False, 0, False
 
     def __init__(self, backend, table, operators):
         self._backend, self.table, self._operators = backend, table, operators

@@ -37,12 +37,16 @@ class Pool:
         """[(first, end)] of every rank's columns of a whole state."""
         return [(self.first + first, self.first + end) for first, end in self._of_rank]
 
-    def begin(self, table, shards, repeats):
-        """Choose the order of fields in the states to come; repeats : RepeatedRows are wanted, which come first.  Returns them."""
+    def begin(self, table, shards, group):
+        """Choose the order of fields in the states to come.
+
+        group : where RepeatedRows are wanted, which come first and are returned, the ranks that agree on their fields;  collective then
+        """
         self._columns, repeated = self._by_field, None
-        if repeats and len(self._by_field):
+        if group is not None and len(self._by_field):
             repeated = find_repeated(
-                self._backend, self._lanes, table.layout, self.zero, self.dim, len(self._by_field), shards, self._scratch
+                self._backend, self._lanes, table.layout, self.zero, self.dim, len(self._by_field), shards, self._scratch,
+                group,
             )
         if repeated is not None:
             self._columns = np.empty_like(self._by_field)

@@ -14,7 +14,7 @@ class PoolSet:
         self._backend, self._pools, self.width = backend, pools, width
         self.first = next(iter(pools.values())).first
 
-    def begin(self, table, shards, repeats):
+    def begin(self, table, shards, group):
         """No row is worth a product of its own."""
 
     def partial(self, table, shards, state, scale, begin, end):

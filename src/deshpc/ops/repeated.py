@@ -6,11 +6,16 @@ Chosen fields come first in a state, so that what is left of x_0 is one matrix: 
 
 import numpy as np
 
+from deshpc.comm.ledger import Traffic
+
 REPEATS = 8
 """Occurrences that a field's rows must have on average, to be chosen."""
 
 MOST_ROWS = 4096
 """Rows of all chosen fields together: their products should stay in a core's cache."""
+
+
+_TRAFFIC = Traffic("batch", "control", "forward")
 
 
 class RepeatedRows:
@@ -35,19 +40,17 @@ class RepeatedRows:
         return np.concatenate([pooled.ravel(), dim * len(self.order) + np.arange(n_dense)]).astype(np.int64)
 
 
-def find_repeated(backend, lanes, layout, zero, dim, n_fields, shards, scratch):
-    """The RepeatedRows of a batch's ShardRows; None where no field is worth it."""
-    distinct, occurrences = np.zeros(n_fields, np.int64), sum(int(shard.offsets[-1] - shard.offsets[0]) for shard in shards)
+def find_repeated(backend, lanes, layout, zero, dim, n_fields, shards, scratch, group):
+    """The RepeatedRows of a batch's ShardRows; None where no field is worth it.
+
+    All ranks choose the same fields, so that a sample is rounded alike at each of them.  Sent: 8 (F + 1) (N - 1) bytes.  Collective.
+    """
+    own = np.zeros(n_fields + 1, np.int64)
+    distinct = own[:-1]
     for shard in shards:
         backend.repeated.count_rows(shard.fields, distinct)
-    # one-hot fields have as many occurrences each; where fields differ this is an estimate, which costs time at worst
-    chosen, total = [], 0
-    for field in np.argsort(distinct, kind="stable").tolist():
-        total += int(distinct[field])
-        if total > MOST_ROWS or distinct[field] * REPEATS * n_fields > occurrences:
-            break
-        if distinct[field]:
-            chosen.append(field)
+        own[-1] += int(shard.offsets[-1] - shard.offsets[0])
+    chosen = _chosen(group.gather_numbers(own, _TRAFFIC).wait())
     if not chosen:
         return None
     fields, next_slot, begin = [], np.full(n_fields, -1, np.int64), 0
@@ -62,3 +65,20 @@ def find_repeated(backend, lanes, layout, zero, dim, n_fields, shards, scratch):
         of_shards.append((shard, slots))
     others = [field for field in range(n_fields) if next_slot[field] < 0]
     return RepeatedRows(fields, rows, of_shards, np.array(chosen + others, np.int64))
+
+
+def _chosen(counts):
+    """Numbers of the fields whose rows repeat enough, those of fewest rows first.
+
+    counts (N, F + 1) : each rank's distinct rows of every field, and its occurrences
+    One-hot fields have as many occurrences each; where fields differ this is an estimate, which costs time at worst.
+    """
+    distinct, occurrences, n_fields = counts[:, :-1].sum(axis=0), counts[:, -1].sum(), counts.shape[1] - 1
+    chosen, rows = [], np.zeros(len(counts), np.int64)
+    for field in np.argsort(distinct, kind="stable").tolist():
+        rows += counts[:, field]
+        if rows.max() > MOST_ROWS or distinct[field] * REPEATS * n_fields > occurrences:
+            break
+        if distinct[field]:
+            chosen.append(field)
+    return chosen

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 _KEY, _INDEX, _COUNT, _VALUE = 8, 4, 2, 4  # bytes: uint64; which key an occurrence is; occurrences of a sample; float32
 _HEADER, _NUMBER = 4, 8  # bytes: int32 of a message's header; float64 or int64 on which ranks agree
+_LOSS_NUMBERS = 4  # terms of its sum, and whether a report is due
 _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple of 8
 
 
@@ -26,6 +27,7 @@ class Run(NamedTuple):
     clip : whether gradients are clipped;  fixed_point : whether sums are integers
     field_widths : of each rank, numbers of a state that it has complete, where those travel;  batch_widths : of the layers that
     batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
+    repeats : whether ranks agree on fields whose rows repeat (`ops.repeated`)
     local : whether single ranks have dense parameters of their own
     replicated_row : bytes of a replicated row in a message, 0 without such rows;  threads : of a rank
     """
@@ -54,6 +56,7 @@ class Run(NamedTuple):
     local: bool = False
     replicated_row: int = 0
     threads: int = 1
+    repeats: bool = False
 
     @property
     def steps(self):
@@ -179,11 +182,13 @@ def _layers(run):
 
 def _top(run):
     """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
-    samples, the loss, and the count and two moments of each unit that batch normalisation needs of all of them."""
+    samples, the loss, and the count and two moments of each unit that batch normalisation needs of all of them; and how many rows
+    every field has, where those that repeat are looked for."""
     own_share = run.exchange != "allreduce"
     moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run)
+    agreed = own_share * _LOSS_NUMBERS + (run.repeats and run.exchange == "rows") * (run.fields + 1)
     return [
-        ("batch", "control", "forward", own_share * _NUMBER * _messages(run), 0),
+        ("batch", "control", "forward", agreed * _NUMBER * _messages(run), 0),
         ("tower", "statistics", "forward", moments, 0),
         ("tower", "statistics", "backward", moments, 0),
         ("dense", "dense", "backward", 2 * (run.ranks - 1) * run.dense_parameters * run.sum_bytes * run.steps, 0),

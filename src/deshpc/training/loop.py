@@ -12,7 +12,7 @@ from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
 from deshpc.training.evaluation import measured, reads_of
 from deshpc.training.metrics import Metrics
-from deshpc.training.progress import NoProgress, Progress
+from deshpc.training.progress import Progress
 from deshpc.training.step import steps
 
 
@@ -117,13 +117,13 @@ class _Loop:
 
     def _segment(self, batches, progress):
         """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
-        begin = time.perf_counter()
+        begin, self._model.wants_report = time.perf_counter(), progress.due
         for batch, loss in steps(self._model, batches):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
             self._watchdog.step = batch.step + 1
             self._samples += batch.samples
-            progress.advance(batch.samples, loss)
+            progress.advance(batch.samples, loss, self._model.report)
         self._session.group.sum(0.0)  # the slowest rank's time counts
         self._seconds += time.perf_counter() - begin
 
@@ -143,10 +143,9 @@ def _due(count, every):
 
 
 def _progress(session, epoch, rows, done, record):
-    if session.group.rank != 0:
-        return NoProgress()
     run, epochs = session.config.run, session.config.train.epochs
     return Progress(
         f"epoch {epoch + 1}/{epochs}", rows, run.report_interval_s,
-        lambda **entries: record.write("progress", epoch=epoch, **entries), done=done, take_auc=session.model.scores.take_auc,
+        lambda **entries: record.write("progress", epoch=epoch, **entries), done=done,
+        take_auc=session.model.take_auc, shows=session.group.rank == 0,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.comm.ledger import Traffic
+from deshpc.nn.exact_sum import TERMS, terms_of, total
 
 _SAMPLES_PER_RANK = 256
 _SCORES = Traffic("metrics", "labels", "eval")
@@ -35,13 +36,18 @@ class Metrics:
 
 
 def evaluate_scores(group, logits, labels, truth=None):
-    """Metrics of all ranks' samples.  logits, labels, truth : (n) of this rank.  Collective."""
+    """Metrics of all ranks' samples, which do not depend on how these are divided.  logits, labels, truth : (n) of this rank.
+
+    Sums are those of `exact_sum`.  Collective.
+    """
     z, y = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
-    e = np.exp(-np.abs(z))
-    loss = (np.log1p(e) + np.maximum(z, 0) - y * z).sum()
-    predicted = (np.where(z >= 0, 1, e) / (1 + e)).sum()
-    loss, predicted, positives, rows = group.sum(np.array([loss, predicted, y.sum(), len(y)]), _SCORES).tolist()
-    rows, positives = int(rows), int(positives)
+    e, slope = np.exp(-np.abs(z)), np.where(z > 0, 1 - y, y)
+    losses = np.log1p(e) + slope * np.where(slope == 0, 0, np.abs(z))  # an infinite logit of the right sign costs nothing
+    probabilities = np.where(z >= 0, 1, e) / (1 + e)
+    own = np.concatenate([terms_of(losses), terms_of(probabilities), [int(y.sum()), len(y)]])
+    found = group.gather_numbers(own, _SCORES).wait()
+    positives, rows = (int(count) for count in found[:, 2 * TERMS :].sum(axis=0))
+    loss, predicted = total(found[:, :TERMS]), total(found[:, TERMS : 2 * TERMS])
     log_loss = loss / rows if rows else None
     mixed = 0 < positives < rows
     rate = positives / rows if mixed else 0.5

@@ -1,4 +1,7 @@
-"""What a person sees while a run trains: a bar on a terminal, otherwise a line per interval.  Rank 0 only."""
+"""What a person sees while a run trains: a bar on a terminal, otherwise a line per interval.
+
+All ranks count, since what is shown is of all of them; rank 0 says when, and shows it.
+"""
 
 import sys
 import time
@@ -7,33 +10,36 @@ import time
 class Progress:
     """Counts steps and samples of an epoch; shows rate, mean loss, AUC and time left, at most every `interval_s`.
 
-    report(samples_per_s, loss, auc, samples, total_samples) is called at each interval, for the record.
+    shows : whether this rank is the one that does;  report(samples_per_s, loss, auc, samples, total_samples) is called at each interval, for the record.
     done : samples of the epoch that were trained before, by the run that this one goes on from
     take_auc : function that gives the AUC since its last call, or None; see `nn.scores`
     """
 
-    def __init__(self, title, total_samples, interval_s, report, stream=None, done=0, take_auc=lambda: None):
-        self._take_auc = take_auc
+    def __init__(self, title, total_samples, interval_s, report, stream=None, done=0, take_auc=lambda: None, shows=True):
+        self._take_auc, self._shows = take_auc, shows
         self._title, self._total, self._interval_s, self._report = title, total_samples, interval_s, report
         self._stream = stream or sys.stderr
-        self._bar = self._stream.isatty()
+        self._bar = shows and self._stream.isatty()
         self._begin = self._last = time.perf_counter()
         self._done, self._loss = done, 0.0
         self._before = self._last_done = done
         self._last_loss = 0.0
 
-    def advance(self, samples, loss):
-        """Count a step of `samples` samples with a summed loss of `loss`."""
+    def due(self):
+        """Whether an interval has passed; never where nothing is shown."""
+        interval = min(self._interval_s, 0.2) if self._bar else self._interval_s
+        return self._shows and time.perf_counter() - self._last >= interval
+
+    def advance(self, samples, loss, report):
+        """Count a step of `samples` samples with a summed loss of `loss`.  Collective with `report`, where `take_auc` is."""
         self._done += samples
         self._loss += loss
-        now = time.perf_counter()
-        interval = min(self._interval_s, 0.2) if self._bar else self._interval_s
-        if now - self._last >= interval:
-            self._show(now)
+        if report:
+            self._show(time.perf_counter())
 
     def finish(self):
-        """Show the last state and leave the line."""
-        if self._done > self._last_done or self._bar:
+        """Show the last state and leave the line.  Collective, where `take_auc` is."""
+        if self._done > self._last_done:
             self._show(time.perf_counter())
         if self._bar:
             self._stream.write("\n")
@@ -44,6 +50,11 @@ class Progress:
         rate = samples / max(1e-9, now - self._last)
         loss = (self._loss - self._last_loss) / max(1, samples)
         auc = self._take_auc()
+        if self._shows:
+            self._write(now, rate, loss, auc)
+        self._last, self._last_done, self._last_loss = now, self._done, self._loss
+
+    def _write(self, now, rate, loss, auc):
         left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done - self._before)
         text = (
             f"{self._title}  {100 * self._done / max(1, self._total):3.0f} %  {rate / 1000:,.0f} k samples/s  "
@@ -57,14 +68,3 @@ class Progress:
             self._stream.write(text + "\n")
         self._stream.flush()
         self._report(samples_per_s=round(rate), loss=loss, auc=auc, samples=self._done, total_samples=self._total)
-        self._last, self._last_done, self._last_loss = now, self._done, self._loss
-
-
-class NoProgress:
-    """What the other ranks hold."""
-
-    def advance(self, samples, loss):
-        """Nothing."""
-
-    def finish(self):
-        """Nothing."""

@@ -104,6 +104,7 @@ def _run(session, train_set, steps, samples):
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=session.backend.threads,
+        repeats=model.operators.repeats,
         replicated_row=model.replicated.row_bytes(train_set.value_width > 0) if model.replicated else 0,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from deshpc.backend.cpu.values import value_width
 from deshpc.jit import kernel
 
 BLOCK = 64  # samples
+HIGH, LOW, MOST = 2.0**15, 2.0**35, 2.0**20  # as `nn.exact_sum` has them
 PER_LOGIT = 64
 """Bins of `count_scores` in 1 of a logit."""
 
@@ -20,26 +21,56 @@ def begin_logit(logit, bias):
 
 
 @kernel
-def log_loss(zero, logit, labels, scale, gradient, losses, edges, first, last):
-    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); losses[p] = sum of the losses of part p (float64).
+def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
+    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as `nn.exact_sum` has it.
 
-    loss = log(1 + exp(-|z|)) + max(z, 0) - y z, which never overflows.  logit, gradient : compute type.
+    loss = log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows.  logit, gradient : compute type.
+    sums (parts, 2) int64 : high and low;  beyond (parts) float64;  None for both where no sum is wanted
     edges : part p of the samples is edges[p] .. edges[p + 1], for the parts first .. last
     """
     one = cast(1.0, zero)
+    exponentials, others = np.empty(BLOCK), np.empty(BLOCK)
     for p in range(first, last):
-        total = 0.0
+        high, low, rest = 0, 0, 0.0
         for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
-            product = 1.0  # one logarithm for a block: each factor is between 1 and 2
-            for i in range(begin, min(begin + BLOCK, at(edges, p + 1))):
-                z, y = at(logit, i), cast(at(labels, i), zero)
+            count = min(BLOCK, at(edges, p + 1) - begin)
+            for j in range(count):
+                z, y = at(logit, begin + j), cast(at(labels, begin + j), zero)
                 e = math.exp(-abs(z))
                 probability = (one if z >= zero else e) / (one + e)
-                put(gradient, i, (probability - y) * scale)
-                product *= 1.0 + np.float64(e)
-                total += max(z, zero) - y * z
-            total += math.log(product)
-        put(losses, p, total)
+                put(gradient, begin + j, (probability - y) * scale)
+                slope = one - y if z > zero else y
+                exponentials[j] = e
+                others[j] = slope * abs(z) if slope != zero else zero  # an infinite logit of the right sign costs nothing
+            if sums is not None:
+                outside = 0
+                for j in range(count):  # without a branch or a call: several samples at a time
+                    loss = _log_of_one_and(exponentials[j]) + others[j]
+                    inside = loss < MOST
+                    scaled = loss * HIGH if inside else 0.0
+                    whole = np.int64(scaled)
+                    high += whole
+                    low += np.int64((scaled - np.float64(whole)) * LOW + 0.5)
+                    outside += np.int64(not inside)
+                    others[j] = loss
+                if outside:
+                    for j in range(count):
+                        if not others[j] < MOST:
+                            rest += others[j]
+        if sums is not None:
+            put(sums, 2 * p, high)
+            put(sums, 2 * p + 1, low)
+            put(beyond, p, rest)
+
+
+@kernel(inline=True)
+def _log_of_one_and(e):
+    """log(1 + e) of 0 <= e <= 1, to 2^-53: 2 artanh(s), s = e / (2 + e), whose series ends where s^2 <= 1 / 9 lets it."""
+    s = e / (2.0 + e)
+    q = s * s
+    high = ((((((q * (1 / 35) + 1 / 33) * q + 1 / 31) * q + 1 / 29) * q + 1 / 27) * q + 1 / 25) * q + 1 / 23) * q + 1 / 21
+    middle = ((((((high * q + 1 / 19) * q + 1 / 17) * q + 1 / 15) * q + 1 / 13) * q + 1 / 11) * q + 1 / 9) * q + 1 / 7
+    return 2.0 * s * (((middle * q + 1 / 5) * q + 1 / 3) * q + 1.0)
 
 
 @kernel

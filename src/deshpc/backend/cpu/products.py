@@ -1,9 +1,11 @@
 """Matrix products of the CPU backend: by the library that NumPy has, or by the processor's tiles where those are faster.
 
-    products.multiply(a, b, out, add=False)      out = a b, or out += a b
+    products.multiply(a, b, out, add=False)           out = a b, or out += a b
+    products.multiply_rows(a, b, out, add=False)      the same; a row of out has the same bits wherever it is in whatever a
 
 a (m, k), b (k, n) and out (m, n) are of one floating type; the numbers of a row or those of a column of a and of b are
-consecutive, those of a row of out.  Any thread may ask, for a product of its own.
+consecutive, those of a row of out.  Any thread may ask, for a product of its own.  Forward passes ask for `multiply_rows`: so equal
+samples have equal scores.
 """
 
 import threading
@@ -13,6 +15,8 @@ import numpy as np
 from deshpc.backend.cpu import tiles
 from deshpc.backend.cpu.buffers import Buffers
 from deshpc.backend.cpu.dense import outer
+from deshpc.backend.cpu.row_product import multiply_rows, panel_bytes
+from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
 from deshpc.backend.cpu.tile_product import multiply
 from deshpc.errors import ConfigError
@@ -22,12 +26,17 @@ _MOST_TERMS = 512
 
 
 class LibraryProducts:
-    """NumPy's own: a BLAS library's."""
+    """NumPy's own: a BLAS library's; where rows must not depend on their place, kernels of `row_product`."""
 
     name = "library"
 
     def __init__(self):
         self._threads = threading.local()
+        self._panels = {}
+        for kind in (np.float32, np.float64):
+            dtype = np.dtype(kind)
+            panels = [(Lanes(size // dtype.itemsize, str(dtype), str(dtype)), size // dtype.itemsize) for size in panel_bytes()]
+            self._panels[dtype] = (*panels[0], *panels[1], kind(0))
 
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
@@ -38,6 +47,16 @@ class LibraryProducts:
             out += np.matmul(a, b, out=part)
         else:
             np.matmul(a, b, out=out)
+
+    def multiply_rows(self, a, b, out, add=False):
+        """out = a b, or += with `add`; row i of it depends on row i of a, on b, and on nothing else, to the bit."""
+        (m, k), n, panels = a.shape, b.shape[1], self._panels[out.dtype]
+        scratch = self._scratch()
+        panel, rest = scratch.array("panel", (k, panels[1]), out.dtype), scratch.array("rest", (m, panels[3]), out.dtype)
+        multiply_rows(
+            *panels, a.ctypes.data, *a.strides, b.ctypes.data, *b.strides, m, k, n, out.ctypes.data, out.strides[0], add,
+            panel.ctypes.data, rest.ctypes.data,
+        )  # fmt: skip
 
     def gain_by_rows(self, dtype):
         """Whether products of rows that repeat in a batch are worth being made once a row (`ops.repeated`)."""
@@ -53,7 +72,7 @@ class LibraryProducts:
 
 
 class TileProducts(LibraryProducts):
-    """float32 by tiles where all extents are large enough, see `tile_product`; everything else by the library."""
+    """float32 by tiles where extents are large enough, see `tile_product`; everything else as without tiles."""
 
     name = "tiles"
 
@@ -63,18 +82,29 @@ class TileProducts(LibraryProducts):
 
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
-        m, k = a.shape
-        n = b.shape[1]
-        if out.dtype != np.float32 or m < tiles.SIDE or n < tiles.SIDE or k < tiles.SIDE:
+        if len(a) < tiles.SIDE or not self._wide_enough(b):
             super().multiply(a, b, out, add)
-            return
-        for begin in range(0, k, _MOST_TERMS):
-            terms = slice(begin, begin + _MOST_TERMS)
-            self._multiply(a[:, terms], b[terms], out, add or begin > 0)
+        else:
+            self._by_terms(a, b, out, add)
+
+    def multiply_rows(self, a, b, out, add=False):
+        """As the library's.  The number of rows must not choose the way: a tile adds every row up alike, and rows it lacks are zero."""
+        if not self._wide_enough(b):
+            super().multiply_rows(a, b, out, add)
+        else:
+            self._by_terms(a, b, out, add)
 
     def gain_by_rows(self, dtype):
         """Not where adding up the rows' products takes as long as making them for every sample."""
         return np.dtype(dtype) != np.float32
+
+    def _wide_enough(self, b):
+        return b.dtype == np.float32 and min(b.shape) >= tiles.SIDE
+
+    def _by_terms(self, a, b, out, add):
+        for begin in range(0, len(b), _MOST_TERMS):
+            terms = slice(begin, begin + _MOST_TERMS)
+            self._multiply(a[:, terms], b[terms], out, add or begin > 0)
 
     def _multiply(self, a, b, out, add):
         m, k = a.shape

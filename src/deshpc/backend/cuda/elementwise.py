@@ -20,13 +20,17 @@ def product(a, b):
 
 
 def log_loss(i, logit, labels, scale, gradient, losses):
-    """gradient[i] = (p - y) scale, losses[i] (float64) = log(1 + exp(-|z|)) + max(z, 0) - y z.  See `nn.loss`."""
+    """gradient[i] = (p - y) scale, losses[i] (float64) : see `cpu.loss.log_loss`."""
     z, y = logit[i], logit.dtype.type(labels[i])
     e = math.exp(-abs(z))
     one = logit.dtype.type(1)
     probability = (one if z >= 0 else e) / (one + e)
     gradient[i] = (probability - y) * scale
-    losses[i] = math.log(1.0 + e) + (max(z, logit.dtype.type(0)) - product(y, z))
+    slope = one - y if z > 0 else y
+    loss = math.log(1.0 + e)
+    if slope != 0:  # an infinite logit of the right sign costs nothing
+        loss += product(slope, abs(z))
+    losses[i] = loss
 
 
 def begin_logit(i, logit, bias):

@@ -21,11 +21,11 @@ class LossOperations:
     def begin_logit(self, logit, bias):
         self._begin_logit(logit.size, logit, bias.reshape((1,)))
 
-    def log_loss(self, zero, logit, labels, scale, gradient, losses, edges, first, last):
+    def log_loss(self, zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
         n = logit.size
         of_samples = self._scratch.array("losses", n, np.float64)
         self._log_loss(n, logit, labels, scale, gradient, of_samples)
-        self._of(zero, zero).sum_losses.blocks(losses.size, of_samples, n, losses.size, losses)
+        self._of(zero, zero).sum_losses.blocks(beyond.size, of_samples, n, beyond.size, sums, beyond)
 
     def count_scores(self, logit, labels, counts):
         n, kernel = logit.size, self._of(logit, logit).count_scores

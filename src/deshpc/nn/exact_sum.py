@@ -1,0 +1,34 @@
+"""Sums of numbers that do not depend on how these are divided among threads, ranks and batches: integers are added.
+
+A number x, 0 <= x < 2^20, is rounded to a multiple of 2^-50, and that is two integers:   x = high 2^-15 + low 2^-50,  low <= 2^35.
+The error is 2^-51 a number at most.  Larger numbers, infinities and NaN are added up apart, in floating point.  2^28 numbers may be
+added before `total`.
+
+    terms   high, low, bits of the sum of what is beyond :   (3) int64, which ranks gather, and `total` adds up
+"""
+
+import numpy as np
+
+HIGH, LOW, MOST = 2.0**15, 2.0**35, 2.0**20
+TERMS = 3
+
+
+def terms_of(numbers):
+    """Terms (3) of the sum of numbers (n) float64, none of which is negative."""
+    inside = numbers < MOST
+    scaled = np.where(inside, numbers, 0.0) * HIGH
+    high = np.floor(scaled)
+    low = np.floor((scaled - high) * LOW + 0.5)
+    return joined(high.astype(np.int64).sum(), low.astype(np.int64).sum(), numbers[~inside].sum())
+
+
+def joined(high, low, beyond):
+    """Terms (3) of these sums."""
+    return np.array([high, low, np.float64(beyond).view(np.int64)], np.int64)
+
+
+def total(terms):
+    """The sum (a float), rounded once, of all terms (n, 3); what is beyond is added in their order."""
+    exact = int(HIGH * LOW)
+    high, low = (sum(terms[:, column].tolist()) for column in range(2))  # Python integers: of any size
+    return (high * int(LOW) + low) / exact + sum(terms[:, 2].copy().view(np.float64).tolist())
