@@ -9,8 +9,9 @@ import numpy as np
 
 from deshpc.checkpoint.dense_file import write_dense
 from deshpc.checkpoint.describe import describe
+from deshpc.checkpoint.file_names import rows_name
 from deshpc.checkpoint.folders import partial
-from deshpc.checkpoint.rows_file import rows_name, write_rows
+from deshpc.checkpoint.rows_file import write_rows
 from deshpc.checkpoint.save import complete
 from deshpc.config import resolved
 from deshpc.hashing.key import HASH_ID
@@ -25,8 +26,8 @@ def random_rows(seed, count, numbers=4, low=1, high=2**64 - 1):
     keys = np.unique(rng.integers(low, high, count, np.uint64, endpoint=True))
     n = len(keys)
     return Rows(
-        keys, rng.integers(0, 9, n).astype(np.uint16), rng.integers(0, 99, n).astype(np.uint32),
-        rng.integers(0, 99, n).astype(np.uint32), rng.standard_normal((n, numbers)).astype(np.float32),
+        keys, rng.integers(0, 9, n).astype(np.uint16), rng.integers(0, 3, n).astype(np.uint32),
+        rng.integers(0, 3, n).astype(np.uint32), rng.standard_normal((n, numbers)).astype(np.float32),
     )  # fmt: skip
 
 
@@ -47,6 +48,9 @@ def plain_manifest(ranks, steps, progress=None):
 def write_model(folder, of_ranks, steps=7, block_rows=5, progress=None):
     """Write a model of the Rows of each rank; returns the folder."""
     new, ranks = partial(Path(folder)), len(of_ranks)
+    if progress is not None:
+        numbers = ("epoch", "batch", "position", "block", "row", "samples", "train_rows")
+        progress = {**dict.fromkeys(numbers, 0), "steps": steps, "best_step": None, "stopping": None, **progress}
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     write_dense(new / "dense", steps, NAMES, {"values": np.arange(3.0) + steps, "state": np.zeros(3)})

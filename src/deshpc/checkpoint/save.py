@@ -3,11 +3,11 @@
 import time
 from contextlib import contextmanager
 
-from deshpc.checkpoint.dense_file import NAME as DENSE
 from deshpc.checkpoint.dense_file import write_dense
+from deshpc.checkpoint.file_names import DENSE, file_names, rows_name
 from deshpc.checkpoint.folders import appear, begin, link_folder, partial
 from deshpc.checkpoint.manifest import identity, write_manifest
-from deshpc.checkpoint.rows_file import RowsFile, rows_name, write_rows
+from deshpc.checkpoint.rows_file import RowsFile, write_rows
 from deshpc.errors import DataError
 
 _APPEAR_S = 60.0  # after a rank has written a file, another must see it within this time; a network's file system may lag
@@ -63,7 +63,7 @@ def complete(folder, manifest, all_written=lambda: True, abandoned=lambda: False
     DataError where a file does not appear although it has been written.  By rank 0.
     """
     new, ranks = partial(folder), manifest["ranks"]
-    names = [DENSE, *(rows_name(rank, ranks) for rank in range(ranks))]
+    names = list(file_names(ranks))
     until = None
     while missing := [name for name in names if not (new / name).exists()]:
         if abandoned():

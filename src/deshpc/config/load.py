@@ -8,7 +8,10 @@ import typing
 from pathlib import Path
 
 from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, DataError
+from deshpc.storage.regular_file import read_small
+
+_MOST_BYTES = 16 << 20
 
 
 def load(path, overrides=()):
@@ -19,10 +22,10 @@ def load(path, overrides=()):
     """
     path = Path(path)
     try:
-        tree = _parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
+        tree = _parse(read_small(path, _MOST_BYTES).decode())
+    except DataError as error:
+        raise ConfigError(str(error).replace("no such file", "no such configuration file")) from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
@@ -40,6 +43,15 @@ def build(tree, base=Path("."), source="config"):
         for part in ("train", "valid", "test")
     }
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+
+
+def checked_fields(trees, label, source):
+    """The FieldConfigs of a list of dictionaries, beside a label's column; ConfigError where `[data]` could not have them."""
+    fields, taken = [_dataclass(FieldConfig, tree, source, ("fields",)) for tree in trees], {label}
+    for i, one in enumerate(_limited(fields, source)):
+        _check_field(one, f"{source}: fields[{i}]", taken)
+        taken.add(one.name)
+    return fields
 
 
 def _parse(text):
@@ -171,10 +183,8 @@ def _check(config, source):
         if not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    if len(data.fields) > 65_535:
-        raise ConfigError(f"{source}: data.fields has {len(data.fields)} entries; at most 65535 are possible")
     taken = {data.label}
-    for i, one in enumerate(data.fields):
+    for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
     _check_layers(config.model, f"{source}: model")
@@ -266,6 +276,12 @@ def _check_stopping(config, where):
         raise ConfigError(
             f"{where}.stop_metric = {train.stop_metric!r} keeps the best model in the run's folder: run.save_model must be true"
         )
+
+
+def _limited(fields, where):
+    if len(fields) > 65_535:
+        raise ConfigError(f"{where}.fields has {len(fields)} entries; at most 65535 are possible")
+    return fields
 
 
 def _check_field(one: FieldConfig, where, taken):

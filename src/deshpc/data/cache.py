@@ -9,12 +9,15 @@ import numpy as np
 
 from deshpc.backend.cpu.checksum import crc32
 from deshpc.data.dataset import ARRAYS, Dataset, concatenate
+from deshpc.data.numbers import FORM
 from deshpc.data.samples import finish_dense, finish_keys
+from deshpc.data.soundness import require_sound
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
 from deshpc.storage.container import Container, ContainerWriter
+from deshpc.storage.json_form import COUNT, require
 
 KIND = "samples"
 VERSION = 1
@@ -27,8 +30,8 @@ _DTYPES = {
     "labels": np.float32, "truth": np.float32,
 }  # fmt: skip
 _ABOUT = {
-    "hash": str, "rows": int, "piece_rows": int, "schema": dict, "transforms": (dict, type(None)), "value_width": int,
-    "truth": bool, "skipped": int, "examples": list, "numbers": dict,
+    "version": int, "hash": str, "rows": COUNT, "piece_rows": COUNT, "schema": dict, "transforms": (dict, None),
+    "value_width": COUNT, "truth": bool, "skipped": COUNT, "examples": [str], "numbers": {str: FORM},
 }  # fmt: skip
 
 
@@ -113,63 +116,81 @@ class Cache:
         about = self._file.about
         if about.get("version") != VERSION:
             raise DataError(
-                f"{path}: a cache of version {about.get('version')!r}; expected {VERSION}: convert the rows again"
+                f"{path}: a cache of version {str(about.get('version'))[:20]}; expected {VERSION}: convert the rows again"
             )
-        for name, kind in _ABOUT.items():
-            if not isinstance(about.get(name), kind):
-                raise DataError(f"{path}: damaged: {name!r} is {about.get(name)!r}")
+        try:
+            require(about, _ABOUT, "about")
+        except ValueError as error:
+            raise DataError(f"{path}: damaged: {error}") from None
         if about["hash"] != HASH_ID:
             raise DataError(
-                f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}; convert the rows again"
+                f"{path}: keys were hashed by {about['hash'][:40]!r}, this version hashes by {HASH_ID!r}; convert the rows again"
             )
         self.path, self.nbytes = self._file.path, self._file.nbytes
         self.rows, self._piece_rows = about["rows"], about["piece_rows"]
-        if self.rows < 0 or self._piece_rows < 1:
-            raise DataError(f"{path}: damaged: {self.rows} rows, {self._piece_rows} rows a piece")
         self.value_width, self.has_truth = about["value_width"], about["truth"]
         self.skipped, self.examples, self.numbers = about["skipped"], about["examples"], about["numbers"]
         try:
             self.schema = Schema.from_json(about["schema"])
             self.transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: damaged: schema or transforms: {error!r}") from None
-        self.counts = [min(self._piece_rows, self.rows - begin) for begin in range(0, self.rows, self._piece_rows)]
-        self.nnz = sum(self._nnz(piece) for piece in range(len(self.counts)))
+            if self.transforms is not None:
+                self.transforms.require_of(self.schema)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        if not set(self.numbers) <= {field.name for field in self.schema.dense_fields}:
+            raise DataError(f"{path}: damaged: it has statistics of fields that are not dense")
+        pieces = self._pieces()
+        self.counts = [min(self._piece_rows, self.rows - number * self._piece_rows) for number in range(pieces)]
+        self.nnz = sum(map(self._nnz, range(pieces)))
 
     def piece(self, number, verify=True):
         """Piece `number` as a Dataset that maps the file.
 
-        verify : against its checksums; without, it is only certain that no kernel leaves the arrays
+        verify : its checksums, and that all its rows are sound; without it, `require_sound` asks for rows before they are used
         """
-        arrays = {name: self._array(name, number, verify) for name in ARRAYS if f"{name}/{number}" in self._file}
+        arrays = {name: self._array(name, number, verify) for name in self._arrays}
         arrays.setdefault("dense", np.empty((self.counts[number], 0), np.float32))
         piece = Dataset(**{"values": None, **arrays})
-        offsets = piece.offsets
-        if offsets[0] != 0 or offsets[-1] != len(piece.keys) or (np.diff(offsets) < 0).any():
-            raise DataError(f"{self._rows(number)}: damaged: offsets are not those of its keys")
-        if len(piece.fields) and piece.fields.max() >= len(self.schema.key_fields):
-            raise DataError(f"{self._rows(number)}: damaged: field numbers exceed the schema's")
+        if verify:
+            self.require_sound(number, piece)
         return piece
+
+    def require_sound(self, number, piece, rows=None):
+        """DataError, naming the row, unless rows (n) int64 of piece `number`, or all, are what a kernel may see."""
+        begin = number * self._piece_rows
+        require_sound(piece, len(self.schema.key_fields), rows, lambda row: f"{self.path}, row {begin + row} (from 0)")
 
     def ask_for(self, number):
         """Have piece `number` read ahead."""
-        names = [f"{name}/{number}" for name in ARRAYS if f"{name}/{number}" in self._file]
-        self._file.ask_for(names[0], names[-1])
+        self._file.ask_for(*(f"{self._arrays[end]}/{number}" for end in (0, -1)))
+
+    def _pieces(self):
+        """Number of pieces; DataError unless the file has the sections of all of them, and no others."""
+        here = {"values": self.value_width, "dense": self.schema.dense_fields, "truth": self.has_truth}
+        self._arrays = [name for name in ARRAYS if here.get(name, True)]
+        pieces = -(-self.rows // self._piece_rows) if self._piece_rows else 0
+        names = self._file.names
+        if self.value_width > 2 or not (self._piece_rows and pieces * len(self._arrays) == len(names)):
+            raise DataError(
+                f"{self.path}: damaged: {self.rows} rows, {self._piece_rows} rows a piece, {self.value_width} values a key "
+                f"do not go with {len(names)} sections"
+            )
+        return pieces
 
     def _nnz(self, number):
-        """Keys of a piece; DataError unless its sections have the shapes that go with that."""
-        rows = self.counts[number]
-        (nnz,) = self._file.shape(f"keys/{number}")
-        shapes = {"offsets": (rows + 1,), "fields": (nnz,), "labels": (rows,)}
-        if self.value_width:
-            shapes["values"] = (nnz,) if self.value_width == 1 else (nnz, 2)
-        if self.schema.dense_fields:
-            shapes["dense"] = (rows, len(self.schema.dense_fields))
-        if self.has_truth:
-            shapes["truth"] = (rows,)
-        for name, shape in shapes.items():
-            if self._file.shape(f"{name}/{number}") != shape:
-                raise DataError(f"{self._rows(number)}: damaged: section {name}/{number} has not the shape {shape}")
+        """Keys of a piece; DataError unless its sections have the types and shapes that go with that."""
+        rows, nnz = self.counts[number], (self._file.shape(f"keys/{number}") or (0,))[0]
+        shapes = {
+            "offsets": (rows + 1,), "keys": (nnz,), "fields": (nnz,), "values": (nnz, 2)[: self.value_width],
+            "dense": (rows, len(self.schema.dense_fields)), "labels": (rows,), "truth": (rows,),
+        }  # fmt: skip
+        for name in self._arrays:
+            found = self._file.dtype(f"{name}/{number}"), self._file.shape(f"{name}/{number}")
+            if found != (_DTYPES[name], shapes[name]):
+                raise DataError(
+                    f"{self._rows(number)}: damaged: section '{name}/{number}' is of {found[0]}, with the shape {found[1]}; "
+                    f"expected {np.dtype(_DTYPES[name])} and {shapes[name]}"
+                )
         return nnz
 
     def _array(self, name, number, verify):
@@ -179,8 +200,6 @@ class Cache:
         except DataError as error:
             begin = number * self._piece_rows
             raise DataError(f"{error} (rows {begin} to {begin + self.counts[number] - 1})") from None
-        if array.dtype != _DTYPES[name]:
-            raise DataError(f"{self._rows(number)}: damaged: section {section!r} is of {array.dtype}")
         return _as_in_memory(array)
 
     def _rows(self, number):

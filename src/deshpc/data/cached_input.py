@@ -33,6 +33,7 @@ class CacheInput:
         return ChainedDataset(
             [count for cache in caches for count in cache.counts],
             lambda number, verify: pieces[number][0].piece(pieces[number][1], verify),
+            lambda number, piece, rows: pieces[number][0].require_sound(pieces[number][1], piece, rows),
             lambda number: pieces[number][0].ask_for(pieces[number][1]),
             sum(cache.nnz for cache in caches),
             self.n_dense,
@@ -75,7 +76,8 @@ class CacheInput:
             )
 
     def _require_same(self, cache, first):
-        for name, what in (("schema", "schema"), ("transforms", "fit"), ("has_truth", "kind of samples")):
+        of_samples = "kind of samples"
+        for name, what in (("schema", "schema"), ("transforms", "fit"), ("has_truth", of_samples), ("value_width", of_samples)):
             if getattr(cache, name) != getattr(first, name):
                 raise DataError(
                     f"{cache.path}: has another {what} than {first.path}; convert all parts by one configuration"

@@ -2,7 +2,8 @@
 
 import os
 
-from deshpc.formats.source import Part, is_plain, open_file
+from deshpc.formats.source import Part, is_plain
+from deshpc.storage.regular_file import open_regular
 
 _READ_BYTES = 1 << 16
 
@@ -14,7 +15,7 @@ def parts_of(paths, worker, workers, divisible):
 
     All parts of all workers in order are the files.
     """
-    sizes = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
+    sizes = [os.path.getsize(path) for path in paths]
     low, high = (sum(sizes) * one // workers for one in (worker, worker + 1))
     found, begin = [], 0
     for path, size in zip(paths, sizes, strict=True):
@@ -29,7 +30,7 @@ def parts_of(paths, worker, workers, divisible):
 
 def _part(path, low, high, size):
     """[Part] of the lines that begin at low .. high, blank ones that follow them included, if there are any."""
-    with open_file(path) as file:
+    with open_regular(path) as file:
         begin, end = (_line_start(file, offset, size) for offset in (low, high))
     return [Part(path, begin, None if end == size else end)] if begin < end else []
 
