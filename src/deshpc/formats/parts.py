@@ -41,10 +41,15 @@ def _line_start(file, offset, size):
         return offset
     file.seek(offset - 1)
     place, start = offset - 1, None
-    while text := file.readline(_READ_BYTES):  # a part of a line, where that is longer
-        if start is not None and text.strip(b" \t\r\n"):
-            return start
+    while text := file.read(_READ_BYTES):
+        begin = 0
+        if start is None:
+            begin = text.find(b"\n") + 1
+        if begin or start is not None:
+            rest = text[begin:]
+            blank = len(rest) - len(rest.lstrip(b" \t\r\n"))
+            start = place + begin + rest.rfind(b"\n", 0, blank) + 1 if b"\n" in rest[:blank] or begin else start
+            if blank < len(rest):
+                return start
         place += len(text)
-        if text.endswith(b"\n"):
-            start = place
     return size
