@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.data import cache
-from deshpc.data.cache import Cache, CacheWriter
+from deshpc.data.cache import CacheWriter
+from deshpc.data.cache_file import Cache
 from deshpc.data.cached_input import CacheInput
 from deshpc.data.dataset import ARRAYS
 from deshpc.data.fitting import Fitting

@@ -11,7 +11,7 @@ from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
-_MOST_BYTES = 16 << 20
+_MOST_BYTES, _MOST_LAYERS = 16 << 20, 1000
 
 
 def load(path, overrides=()):
@@ -170,6 +170,8 @@ def _valid(value, source, name, metadata):
         raise ConfigError(f"{source}: {name} = {value!r} is not one of {', '.join(map(repr, choices))}{hint}")
     if metadata.get("minimum") is not None and value < metadata["minimum"]:
         raise ConfigError(f"{source}: {name} = {value!r} is too small: at least {metadata['minimum']}")
+    if metadata.get("maximum") is not None and value > metadata["maximum"]:
+        raise ConfigError(f"{source}: {name} = {value!r} is too large: at most {metadata['maximum']}")
     if metadata.get("above") is not None and not value > metadata["above"]:
         raise ConfigError(f"{source}: {name} = {value!r} is too small: it must be above {metadata['above']}")
     if metadata.get("below") is not None and not value < metadata["below"]:
@@ -215,6 +217,8 @@ def _check_format(data, where):
 def _check_layers(model, where):
     """Refuse layers without units, and an interaction network without layers."""
     for name in ("hidden", "bottom_hidden", "cin_layers"):
+        if len(getattr(model, name)) > _MOST_LAYERS:
+            raise ConfigError(f"{where}.{name} has {len(getattr(model, name))} layers; at most {_MOST_LAYERS} are possible")
         for i, width in enumerate(getattr(model, name)):
             if width < 1:
                 raise ConfigError(f"{where}.{name}[{i}] = {width} is too small: a layer has at least 1 unit")

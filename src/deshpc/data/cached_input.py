@@ -1,6 +1,7 @@
 """The samples of caches: each rank maps the files itself, and the operating system holds them once a node."""
 
-from deshpc.data.cache import Cache
+from deshpc.backend.cpu.checksum import crc32
+from deshpc.data.cache_file import Cache
 from deshpc.data.dataset import ChainedDataset
 from deshpc.errors import DataError
 from deshpc.formats import files
@@ -49,7 +50,7 @@ class CacheInput:
     def caches(self, part):
         """The part's files, each a Cache of the schema and transforms that all have."""
         if part not in self._caches:
-            caches = [Cache(path) for path in files.expand(getattr(self._config, part))]
+            caches = [Cache(path, crc32) for path in files.expand(getattr(self._config, part))]
             for cache in caches:
                 self._require_same(cache, next(iter(self._caches.values()), caches)[0])
             if not any(cache.rows for cache in caches):

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 
+from deshpc.backend.room import require_room
 from deshpc.comm.workers import OneWorker
 from deshpc.data.fitting import Fitting, fit
 from deshpc.data.loading import finish_shared, load_unfinished
@@ -16,6 +17,7 @@ from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 
 _SYNTHETIC_BLOCK_ROWS = 1 << 16
+_KEY_BYTES = 10  # of a key and its field
 _ALONE = OneWorker()
 
 
@@ -41,6 +43,9 @@ class SyntheticInput:
     def load(self, part, workers=_ALONE):
         """The Dataset of a part, of which each of the Workers generates its share.  Collective."""
         from deshpc.data.synthetic import generate
+
+        nbytes = int(self._rows(part) * (self._description.keys_per_sample * _KEY_BYTES + self.n_dense * 4 + 16))
+        workers.run(lambda worker: require_room(nbytes, f"data.synthetic.{part}_rows = {self._rows(part):,}"))
 
         def share(worker):
             begin, end = (self._rows(part) * one // workers.size for one in (worker, worker + 1))

@@ -3,10 +3,6 @@
 import math
 
 from deshpc.data.moments import Moments
-from deshpc.storage.json_form import COUNT
-
-FORM = {"missing": COUNT, "present": COUNT, "min": (float, None), "max": (float, None), "mean": (float, None)}
-"""Of the statistics of a field, as JSON."""
 
 
 class NumberStatistics:

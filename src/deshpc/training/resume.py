@@ -83,9 +83,12 @@ def _require_same_data(session, manifest, folder, train_set):
     source = json.loads(json.dumps(session.input_state()))
 
     def look():
-        rows = Cursor.from_manifest(manifest, folder).train_rows
-        if rows != len(train_set):
-            raise DataError(f"data.train has {len(train_set):,} rows; the checkpoint in {folder} was made with {rows:,}")
+        cursor = Cursor.from_manifest(manifest, folder)
+        if cursor.train_rows != len(train_set):
+            raise DataError(
+                f"data.train has {len(train_set):,} rows; the checkpoint in {folder} was made with {cursor.train_rows:,}"
+            )
+        cursor.require_place(session.config.train.global_batch_samples, folder)
         if source != manifest["source"]:
             raise DataError(f"data.train is not what the checkpoint in {folder} was made with: fitted transforms differ")
 
