@@ -11,7 +11,7 @@ from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
-_MOST_BYTES, _MOST_LAYERS = 16 << 20, 1000
+_MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
 
 
 def load(path, overrides=()):
@@ -67,7 +67,7 @@ def _absolute(base, name, where):
     try:
         return str((base / name).resolve())
     except (OSError, ValueError, RuntimeError) as error:  # a null character, a loop of links
-        raise ConfigError(f"{where}: {name!r} is not a path: {error}") from None
+        raise ConfigError(f"{where}: {_shown(name)} is not a path: {error}") from None
 
 
 def override(config, *texts):
@@ -121,10 +121,11 @@ def _apply(tree, text):
 def _dataclass(kind, tree, source, path):
     where = ".".join(path) or "the top level"
     if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: {where} is a section, not the value {tree!r}")
+        raise ConfigError(f"{source}: {where} is a section, not the value {_shown(tree)}")
     types_by_name = typing.get_type_hints(kind)
     for name in tree:
         if name not in types_by_name:
+            name = name[:_SHOWN]
             near = difflib.get_close_matches(name, types_by_name, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
@@ -149,33 +150,39 @@ def _value(kind, value, source, path, metadata):
         if isinstance(value, str) and item is str:
             value = [value]  # one file needs no brackets
         if not isinstance(value, list):
-            raise ConfigError(f"{source}: {name} must be a list, not {value!r}")
+            raise ConfigError(f"{source}: {name} must be a list, not {_shown(value)}")
         return tuple(_value(item, one, source, (*path[:-1], f"{path[-1]}[{i}]"), {}) for i, one in enumerate(value))
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
         words = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-        raise ConfigError(f"{source}: {name} must be {words[kind]}, not {value!r}")
+        raise ConfigError(f"{source}: {name} must be {words[kind]}, not {_shown(value)}")
     if kind is float and not math.isfinite(value):
-        raise ConfigError(f"{source}: {name} must be finite, not {value!r}")
+        raise ConfigError(f"{source}: {name} must be finite, not {_shown(value)}")
     _valid(value, source, name, types.MappingProxyType(dict(metadata)))
     return value
+
+
+def _shown(value):
+    """A value in a message, of which a line is enough."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _valid(value, source, name, metadata):
     choices = metadata.get("choices")
     if choices and value not in choices and not (metadata.get("importable") and ":" in value):
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(value)[:_SHOWN], choices, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{source}: {name} = {value!r} is not one of {', '.join(map(repr, choices))}{hint}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is not one of {', '.join(map(repr, choices))}{hint}")
     if metadata.get("minimum") is not None and value < metadata["minimum"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too small: at least {metadata['minimum']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too small: at least {metadata['minimum']}")
     if metadata.get("maximum") is not None and value > metadata["maximum"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too large: at most {metadata['maximum']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too large: at most {metadata['maximum']}")
     if metadata.get("above") is not None and not value > metadata["above"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too small: it must be above {metadata['above']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too small: it must be above {metadata['above']}")
     if metadata.get("below") is not None and not value < metadata["below"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too large: it must be below {metadata['below']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too large: it must be below {metadata['below']}")
 
 
 def _check(config, source):
@@ -232,7 +239,7 @@ def _check_model_fields(model, where):
     for i, one in enumerate(model.fields):
         if not one.name or one.name in taken:
             problem = "is there twice" if one.name else "needs a name"
-            raise ConfigError(f"{where}.fields[{i}].name = {one.name!r} {problem}")
+            raise ConfigError(f"{where}.fields[{i}].name = {_shown(one.name)} {problem}")
         taken.add(one.name)
 
 
@@ -292,13 +299,13 @@ def _check_field(one: FieldConfig, where, taken):
     if not one.name:
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
-        raise ConfigError(f"{where}.name = {one.name!r} is used twice (the label counts too)")
+        raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label counts too)")
     if one.kind == "multi":
         _check_separator(one.separator, f"{where}.separator")
         if one.weight_separator:
             _check_separator(one.weight_separator, f"{where}.weight_separator")
         if one.weight_separator == one.separator:
-            raise ConfigError(f"{where}.weight_separator and {where}.separator are both {one.separator!r}")
+            raise ConfigError(f"{where}.weight_separator and {where}.separator are both {_shown(one.separator)}")
     elif one.weight_separator or one.linear_pooling:
         raise ConfigError(f"{where}: weight_separator and linear_pooling belong to kind = 'multi', not {one.kind!r}")
     if list(one.boundaries) != sorted(set(one.boundaries)):
@@ -307,4 +314,4 @@ def _check_field(one: FieldConfig, where, taken):
 
 def _check_separator(character, where):
     if len(character) != 1 or not character.isascii() or character in '"\r\n':
-        raise ConfigError(f"{where} = {character!r} must be one ASCII character other than a quote or line end")
+        raise ConfigError(f"{where} = {_shown(character)} must be one ASCII character other than a quote or line end")
