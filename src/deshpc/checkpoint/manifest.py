@@ -21,7 +21,7 @@ Entries, all there:
     random           {seed, step}: every random number is a function of counters, so these two are all the state there is
     crc32            of the text without this entry
 
-The text is rendered in one way only, and a manifest that differs from its own rendering is refused: every changed bit
+`manifest_form` says what each has to be.  The text is rendered in one way only, and a manifest that differs from its own rendering is refused: every changed bit
 is found.
 """
 
