@@ -30,8 +30,8 @@ def random_rows(seed, count, numbers=4, low=1, high=2**64 - 1):
     keys = np.unique(hashes & ~np.uint64(0xFFFF << 32) | fields << np.uint64(32))
     n = len(keys)
     return Rows(
-        keys, (keys >> np.uint64(32)).astype(np.uint16), rng.integers(0, 99, n).astype(np.uint32),
-        rng.integers(0, 99, n).astype(np.uint32), rng.standard_normal((n, numbers)).astype(np.float32),
+        keys, (keys >> np.uint64(32)).astype(np.uint16), rng.integers(0, 3, n).astype(np.uint32),
+        rng.integers(0, 3, n).astype(np.uint32), rng.standard_normal((n, numbers)).astype(np.float32),
     )  # fmt: skip
 
 
@@ -52,6 +52,9 @@ def plain_manifest(ranks, steps, progress=None, run=RUN):
 def write_model(folder, of_ranks, steps=7, block_rows=5, progress=None, run=RUN):
     """Write a model of the Rows of each rank; returns the folder."""
     new, ranks = partial(Path(folder), run), len(of_ranks)
+    if progress is not None:
+        numbers = ("epoch", "batch", "position", "block", "row", "samples", "train_rows")
+        progress = {**dict.fromkeys(numbers, 0), "steps": steps, "best_step": None, "best_run": run if progress.get("best_step") else None, "stopping": None, **progress}
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     write_dense(new / "dense", run, steps, NAMES, {"values": np.arange(3.0) + steps, "state": np.zeros(3)})

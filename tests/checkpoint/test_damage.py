@@ -94,7 +94,7 @@ def test_a_missing_file_is_found(folder):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 1}, "format 1; this version reads formats 2 and 3"),
+        ({"format": 1}, "format 1; this version reads format 3"),
         ({"hash": "md5"}, "keys were hashed by 'md5', this version hashes by 'xxh64"),
         ({"ranks": "2"}, "'ranks' is '2'"),
         ({"ranks": 3}, "rank-00002-of-00003"),

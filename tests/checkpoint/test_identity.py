@@ -111,17 +111,6 @@ def test_the_best_model_inside_belongs_to_the_checkpoint(tmp_path):
         verify(folder)
 
 
-def test_models_of_versions_that_knew_no_runs_are_read(tmp_path):
-    folder = written(tmp_path / "model")
-    manifest = json.loads((folder / NAME).read_text())
-    del manifest["crc32"], manifest["run"]
-    write_manifest(folder, {**manifest, "format": 2})
-    assert sum(map(len, row_blocks(folder, verify(folder)))) == 12 and "not known" in inspect(folder)
-    write_manifest(folder, manifest)  # of this format
-    with pytest.raises(DataError, match="'run' is None"):
-        verify(folder)
-
-
 def test_inspect_says_which_record_is_a_model_s(tmp_path):
     written(tmp_path / "model")
     written(tmp_path / "checkpoints" / "step-000000000007", run=OTHER)

@@ -16,15 +16,13 @@ from saved_models import assert_same_rows, joined, manifest_of, some_ranks
 from small_training import DIM, INIT_STD, RULES, all_rows, all_samples, reads, small_model
 from synthetic_batches import awkward_batches
 
-from deshpc.checkpoint.dense_file import dense_arrays
-from deshpc.checkpoint.load import load_model, row_blocks, verify
-from deshpc.checkpoint.manifest import NAME, write_manifest
+from deshpc.checkpoint.load import dense_arrays, load_model, row_blocks, verify
+from deshpc.checkpoint.manifest import NAME, read_manifest, write_manifest
 from deshpc.checkpoint.save import save_model
 from deshpc.cli.inspect import inspect
 from deshpc.config.load import build
 from deshpc.errors import ConfigError
 from deshpc.serve.export import export
-from deshpc.storage.container import Container
 from deshpc.training.step import step
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
@@ -109,7 +107,7 @@ def test_saved_by_one_split_on_n_loaded_by_any_other_on_m(world, tmp_path, kind,
                 if comm:
                     with small_model(comm, config(kind, saving), threads=1 + n % 2) as model:
                         save_model(trained(model), folder, manifest_of(model, config(kind, saving), STEPS))
-        stored = dense_arrays(Container(folder / "dense"))
+        stored = dense_arrays(folder, read_manifest(folder))
         for name, array in dense.items():
             assert_close(stored[name], array)
         with some_ranks(world, m) as comm:
@@ -132,7 +130,7 @@ def test_the_same_bits_after_loading_and_saving_by_any_split(world, tmp_path, ki
             save_model(model, base / "first", manifest_of(model, config(kind, "key"), STEPS))
             export(base / "first", base / "first.model")
     world.Barrier()
-    rows, dense = joined(row_blocks(base / "first", verify(base / "first"))), dense_arrays(Container(base / "first" / "dense"))
+    rows, dense = joined(row_blocks(base / "first", verify(base / "first"))), dense_arrays(base / "first", read_manifest(base / "first"))
     for way in KINDS[kind][1]:
         folder = base / way
         with small_model(world, config(kind, way), threads=2) as model:
@@ -144,7 +142,7 @@ def test_the_same_bits_after_loading_and_saving_by_any_split(world, tmp_path, ki
             assert model.group.sum(model.table.first_rows)[0] == len(rows)
         assert_same_rows(joined(row_blocks(folder, verify(folder))), rows)
         for name, array in dense.items():
-            assert dense_arrays(Container(folder / "dense"))[name].tobytes() == array.tobytes(), name
+            assert dense_arrays(folder, read_manifest(folder))[name].tobytes() == array.tobytes(), name
         if world.rank == 0:
             export(folder, base / "again.model")
             assert (base / "again.model").read_bytes() == (base / "first.model").read_bytes()

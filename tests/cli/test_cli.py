@@ -359,7 +359,7 @@ def flip(path, fraction):
         (lambda run: (run / "model" / "manifest.json").write_text("{"), DataError, "manifest.json: damaged"),
         (lambda run: (run / "model" / "manifest.json").write_text("[]"), DataError, "not the manifest of a model"),
         (lambda run: flip(run / "model" / "manifest.json", 0.5), DataError, "manifest.json"),
-        (lambda run: change_manifest(run, format=4), DataError, "format 4; this version reads formats 2 and 3"),
+        (lambda run: change_manifest(run, format=4), DataError, "format 4; this version reads format 3"),
         (lambda run: change_manifest(run, hash="md5"), DataError, "keys were hashed by 'md5'"),
         (lambda run: change_manifest(run, ranks=5), DataError, "rank-00000-of-00005"),
         (lambda run: change_manifest(run, ranks="2"), DataError, "'ranks' is '2'"),

@@ -9,7 +9,7 @@ import pytest
 
 from deshpc.cli.main import main
 from deshpc.config import load
-from deshpc.data.cache import Cache
+from deshpc.data.cache_file import Cache
 from deshpc.errors import DataError
 
 CONFIG = """

@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -150,21 +149,6 @@ def test_compressed_files_are_the_same_rows(tmp_path):
             one, other = open_input(config), open_input(replace(config, train=tuple(paths)))
             same_bits(one.load("train"), other.load("train", Threads(size)))
             assert one.state() == other.state() and one.bad_rows["train"].count == other.bad_rows["train"].count
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
-@pytest.mark.parametrize("kind", ["criteo", "csv"])
-def test_a_pipe_is_read_once(tmp_path, kind):
-    config, _ = write(tmp_path, kind)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    piped = open_input(replace(config, train=(*config.train[:2], str(pipe))))
-    piped.compile("train")
-    with open(config.train[2], "rb") as file, ThreadPoolExecutor(1) as pool:
-        written = pool.submit(pipe.write_bytes, file.read())
-        found = piped.load("train", Threads(2))
-        written.result()
-    same_bits(found, open_input(config).load("train"))
 
 
 @pytest.mark.parametrize("kind", ["criteo", "libffm"])

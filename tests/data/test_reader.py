@@ -36,6 +36,7 @@ def chained(data, counts):
     return ChainedDataset(
         counts,
         lambda i, verify: data.slice(edges[i], edges[i + 1]),
+        lambda *rows: None,
         lambda i: None,
         len(data.keys),
         data.n_dense,
@@ -205,7 +206,7 @@ def test_batches_inside_a_piece_copy_no_keys():
         opened.append(i)
         return data.slice(edges[i], edges[i + 1])
 
-    parts = ChainedDataset(np.diff(edges), piece, lambda i: None, len(data.keys), 2, 1, True)
+    parts = ChainedDataset(np.diff(edges), piece, lambda *rows: None, lambda i: None, len(data.keys), 2, 1, True)
     reader = Reader(parts, 20, lambda total: (0, total), Buffers)
     shares = [np.shares_memory(batch.keys, data.keys) for batch in reader.epoch(0)]
     assert all(shares) and opened == [0, 1, 2]  # each once, in order
@@ -218,9 +219,11 @@ def test_batches_inside_a_piece_copy_no_keys():
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_that_share_the_work_verify_every_piece_before_its_first_batch(ranks, shuffle):
+    """And no rank uses a row of which neither the piece has been verified, by anybody, nor the row by itself."""
     data, counts = dataset(), (16, 1, 30, 33, 23)
     edges = np.cumsum([0, *counts])
-    verified = set()
+    verified, marks = set(), np.zeros(len(counts), np.uint8)
+    looked_at = {rank: set() for rank in range(ranks)}
 
     def shared(rank):
         def piece(i, verify):
@@ -229,14 +232,24 @@ def test_ranks_that_share_the_work_verify_every_piece_before_its_first_batch(ran
                 verified.add(i)
             return data.slice(edges[i], edges[i + 1])
 
-        parts = ChainedDataset(counts, piece, lambda i: None, len(data.keys), 2, 1, True)
-        parts.share_verification(rank, ranks)
-        return Reader(parts, 20, lambda total: slice_of(total, ranks, rank), Buffers, 3, shuffle, 16).epoch(0)
+        def look_at(i, found, rows):
+            assert len(found) == counts[i]
+            looked_at[rank] |= set((rows + edges[i]).tolist())
 
-    for batches in zip(*map(shared, range(ranks)), strict=True):
+        parts = ChainedDataset(counts, piece, look_at, lambda i: None, len(data.keys), 2, 1, True)
+        parts.share_verification(rank, ranks, marks)
+        reader = Reader(parts, 20, lambda total: slice_of(total, ranks, rank), Buffers, 3, shuffle, 16).epoch(0)
+        for batch in reader:
+            pieces = (np.searchsorted(edges, batch.samples, side="right") - 1).tolist()
+            assert all(i in verified or row in looked_at[rank] for i, row in zip(pieces, batch.samples.tolist(), strict=True))
+            yield batch
+
+    for batches in zip(*map(shared, reversed(range(ranks))), strict=True):
         pieces = {int(np.searchsorted(edges, row, side="right")) - 1 for batch in batches for row in batch.samples}
         assert pieces <= verified
-    assert verified == set(range(len(counts)))
+    assert verified == set(range(len(counts))) and marks.all()
+    assert sum(map(len, looked_at.values())) < len(data) * (ranks - 1) or ranks == 1  # marks save most of the work
+    assert any(looked_at.values()) == (ranks > 1)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -244,7 +257,7 @@ def test_every_block_but_the_first_is_asked_for_before_its_first_row(shuffle):
     data, counts, asked = dataset(), (16, 16, 16, 16, 16, 16, 7), []
     edges = np.cumsum([0, *counts])
     parts = ChainedDataset(
-        counts, lambda i, verify: data.slice(edges[i], edges[i + 1]), asked.append, len(data.keys), 2, 1, True
+        counts, lambda i, verify: data.slice(edges[i], edges[i + 1]), lambda *rows: None, asked.append, len(data.keys), 2, 1, True
     )
     reached = []
     for batch in Reader(parts, 4, lambda total: (0, total), Buffers, 3, shuffle, 16).epoch(0):

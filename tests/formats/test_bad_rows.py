@@ -15,6 +15,7 @@ from deshpc.config import DataConfig, FieldConfig
 from deshpc.errors import DataError
 from deshpc.formats import source, text
 from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key import key
 
@@ -222,3 +223,45 @@ def test_random_bytes(tmp_path_factory, body, header, file_format, packing, dama
         assert results[:2] == results[2:]
     if results[0] is not None:
         assert results[0] == results[1]  # without a bad row, the policy makes no difference
+
+
+class Counted(BadRows):
+    """Counts how often it is told of rows one by one."""
+
+    calls = 0
+
+    def found(self, complaint):
+        self.calls += 1
+        super().found(complaint)
+
+
+BLANKS = {
+    "csv": (["\n", "\r\n"], "1,a\n", "label,c\n"), "criteo": (["\n", "\r\n"], "1" + "\t7" * 13 + "\tab" * 26 + "\n", ""),
+    "libsvm": (["\n", "\r\n", "  \t\n", "\r\r\n"], "1 3:0.5\n", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file_format", BLANKS)
+def test_a_thousand_blank_lines_are_counted_and_not_told_one_by_one(tmp_path, file_format):
+    blanks, row, header = BLANKS[file_format]
+    fields = (FieldConfig("c"),) if header else ()
+    lines = [row, *(blanks * 1000)[:1000], row, *(blanks * 500)[:7], row, row, *blanks]
+    (tmp_path / "a").write_text(header + "".join(lines), newline="")
+    bad_rows = Counted("skip")
+    reader = open_format(DataConfig(format=file_format, fields=fields))
+    found = np.concatenate([block.rows for block in reader.blocks([tmp_path / "a"], bad_rows)])
+    assert found.tolist() == [i for i, line in enumerate(lines) if line == row]
+    assert bad_rows.count == 1007 and bad_rows.calls < 10
+    first = 2 + bool(header)
+    assert [f"line {first + i}: the line is blank" in one for i, one in enumerate(bad_rows.examples)] == [True] * 3
+    with pytest.raises(DataError, match=f"line {first}: the line is blank"):
+        list(open_format(DataConfig(format=file_format, fields=fields)).blocks([tmp_path / "a"], BadRows("error")))
+
+
+def test_comments_are_no_rows_and_no_bad_rows(tmp_path):
+    lines = ["# a\n", "1 3:1\n", *["#\n", " # b\r\n"] * 300, "\n", "#\n", "0 4:1\n", "# end\n"]
+    (tmp_path / "a").write_text("".join(lines), newline="")
+    bad_rows = BadRows("skip")
+    blocks = list(open_format(DataConfig(format="libsvm")).blocks([tmp_path / "a"], bad_rows))
+    assert np.concatenate([block.rows for block in blocks]).tolist() == [0, 2]
+    assert bad_rows.examples == [f"{tmp_path / 'a'}, line 603: the line is blank; expected a row, as there are lines below it"]

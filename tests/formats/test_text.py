@@ -371,7 +371,7 @@ def test_an_open_quote_does_not_fill_the_memory(tmp_path, monkeypatch):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="absent.csv: no such file"):
         read_files([tmp_path / "absent.csv"], CSV)
-    with pytest.raises(DataError, match=f"{tmp_path}: cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=f"{tmp_path}: cannot be read: it is a directory"):
         read_files([tmp_path], CSV)
 
 

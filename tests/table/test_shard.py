@@ -29,8 +29,8 @@ def new_shard(dim=5, precision="float32", seed=7, std=0.01, scalars=1, state_sta
 
 
 def field_of(key):
-    """Any function of the key, so that the stored field can be checked."""
-    return key % 60_013
+    """Bits 32 to 47 of the key."""
+    return key // 2**32 % 2**16
 
 
 def fields_of(keys):
@@ -210,7 +210,7 @@ def test_load_sets_what_export_gave():
     generator = np.random.default_rng(5)
     keys, n = random_keys(generator, 5_003), 5_003
     rows = Rows(
-        keys, generator.integers(0, 2**16, n).astype(np.uint16), generator.integers(0, 2**32, n).astype(np.uint32),
+        keys, fields_of(keys), generator.integers(0, 2**32, n).astype(np.uint32),
         generator.integers(0, 2**32, n).astype(np.uint32), generator.standard_normal((n, 12)).astype(np.float32),
     )  # fmt: skip
     shard = new_shard()

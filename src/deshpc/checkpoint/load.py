@@ -4,12 +4,15 @@ from itertools import chain
 from pathlib import Path
 
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
-from deshpc.checkpoint.dense_file import dense_arrays
+from deshpc.checkpoint.dense_file import read_dense, size_of
 from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
-from deshpc.checkpoint.parts import DENSE, require_written_together, rows_name
+from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
+from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.errors import DataError
+from deshpc.formats.schema import Schema
+from deshpc.hashing.key_range import LAST_KEY
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined
 from deshpc.table.merging import merged
@@ -31,9 +34,12 @@ def load_model(model, folder, manifest=None):
 def _load(model, folder, manifest):
     """(rows taken, rows of the model)."""
     require_fit(model, manifest, folder)
-    model.parameters.load(dense_arrays(_open_dense(folder, manifest)))
+    try:
+        model.parameters.load(dense_arrays(folder, manifest))
+    except ValueError as error:
+        raise DataError(f"{folder / DENSE}: damaged: {error}") from None
     taken, (first, last) = 0, model.table.key_range
-    for block in row_blocks(folder, manifest, first, last):
+    for block in row_blocks(folder, manifest, first, last, model.n_fields):
         taken += model.table.load(block)
     return taken, rows_of(manifest)
 
@@ -43,14 +49,14 @@ def rows_of(manifest):
     return manifest["rows"][0] if _split_of(manifest) == "column" else sum(manifest["rows"])
 
 
-def row_blocks(folder, manifest, first=0, last=2**64 - 1):
+def row_blocks(folder, manifest, first=0, last=LAST_KEY, fields=None):
     """Yield the Rows of a model with keys first .. last, from all its files, in key order, one block of each file at a time.
 
     Whole rows, whatever the split by which they were saved: by key files follow each other, by field their keys lie between
     each other, by column each has some columns of all rows.
+    fields : fields that have keys, where that is known: DataError for a row of another, as for all rows that are not sound
     """
-    ranks, split = manifest["ranks"], _split_of(manifest)
-    files = (_open_rows(folder, manifest, rank) for rank in range(ranks))
+    split, files = _split_of(manifest), _rows_files(folder, manifest, fields)
     if split == "column":
         files = list(files)
         _require_same_blocks(folder, files)
@@ -58,24 +64,26 @@ def row_blocks(folder, manifest, first=0, last=2**64 - 1):
     if split == "key":
         yield from chain.from_iterable(blocks)
     elif split == "field":
-        yield from merged(blocks)
+        yield from _distinct(merged(blocks), folder)
     else:
-        yield from joined(blocks, manifest["model"])
+        try:
+            yield from joined(blocks, manifest["model"])
+        except ValueError as error:
+            raise DataError(f"{folder}: damaged: {error}") from None
 
 
-def _open_dense(folder, manifest):
-    """The Container of a model's dense parameters."""
-    container = Container(require_identity(folder, manifest, DENSE), DENSE_KIND)
-    require_written_together(container.path, container.about, manifest)
-    return container
+def _rows_files(folder, manifest, fields):
+    for rank in range(manifest["ranks"]):
+        path = require_identity(folder, manifest, rows_name(rank, manifest["ranks"]))
+        yield RowsFile(path, manifest, rank, fields)
 
 
-def _open_rows(folder, manifest, rank):
-    """The RowsFile of a rank that wrote a model."""
-    path = require_identity(folder, manifest, rows_name(rank, manifest["ranks"]))
-    file = RowsFile(path)
-    require_written_together(path, file.about, manifest, rank)
-    return file
+def _distinct(blocks, folder):
+    """The blocks; DataError where a key is in two files."""
+    for block in blocks:
+        if not (block.keys[1:] > block.keys[:-1]).all():
+            raise DataError(f"{folder}: damaged: two files of its rows have the same key")
+        yield block
 
 
 def _split_of(manifest):
@@ -89,42 +97,57 @@ def _require_same_blocks(folder, files):
         raise DataError(f"{folder}: damaged: the files of its rows have columns of different rows")
 
 
+def dense_arrays(folder, manifest):
+    """{"values", "state"} of a model's dense parameters, flat."""
+    container = Container(require_identity(folder, manifest, DENSE), DENSE_KIND)
+    require_written_together(container.path, container.about, manifest)
+    return read_dense(container, manifest["dense"])
+
+
 def dense_parameters(folder, manifest):
     """{name: array} of a model's dense parameters, in their order."""
-    values, begin, named = dense_arrays(_open_dense(folder, manifest))["values"], 0, {}
+    values, begin, named = dense_arrays(folder, manifest)["values"], 0, {}
     for name, shape in manifest["dense"]:
-        size = 1
-        for extent in shape:
-            size *= extent
-        named[name] = values[begin : begin + size].reshape(shape)
-        begin += size
+        end = begin + size_of(shape)
+        named[name], begin = values[begin:end].reshape(shape), end
     return named
 
 
 def verify(folder, verified=lambda container: None):
-    """Verify every checksum of a model's folder, and of the best model inside a checkpoint; returns the manifest.
+    """Verify every checksum and row of a model's folder, and of the best model inside a checkpoint; returns the manifest.
 
     verified : called with the Container of every file
     DataError names the file, and the section, that is damaged.  Needs NumPy alone.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    dense, files = _open_dense(folder, manifest), [_open_rows(folder, manifest, rank) for rank in range(manifest["ranks"])]
-    for container in (dense, *(file.container for file in files)):
+    fields = fields_of(manifest, folder)
+    for name in part_names(manifest["ranks"]):
+        container = Container(require_identity(folder, manifest, name), DENSE_KIND if name == DENSE else ROWS_KIND)
         container.verify()
         verified(container)
-    if (rows := list(map(len, files))) != manifest["rows"]:
+    dense_parameters(folder, manifest)
+    if (rows := list(map(len, _rows_files(folder, manifest, fields)))) != manifest["rows"]:
         raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
-    if _split_of(manifest) == "column":
-        _require_same_blocks(folder, files)
+    for _ in row_blocks(folder, manifest, fields=fields):
+        pass
     best_step = best_step_of(manifest)
     if best_step is not None:
-        best, run = verify(folder / "best", verified), manifest["progress"].get("best_run")
+        best, run = verify(folder / "best", verified), manifest["progress"]["best_run"]
         if best["steps"] != best_step:
             raise DataError(f"{folder / 'best'}: is a model of {best['steps']} steps; expected {best_step}")
-        if run is not None and best.get("run") != run:
-            raise DataError(f"{folder / 'best'}: is a model of run {best.get('run')!r}; expected {run!r}")
+        if best["run"] != run:
+            raise DataError(f"{folder / 'best'}: is a model of run {best['run']!r}; expected {run!r}")
     return manifest
+
+
+def fields_of(manifest, folder):
+    """Number of the fields that have keys, None where a manifest does not say.  DataError where it cannot say so."""
+    try:
+        stored = manifest["source"].get("schema")
+        return None if stored is None else len(Schema.from_json(stored).key_fields)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from None
 
 
 def best_step_of(manifest):

@@ -9,7 +9,7 @@ Entries, all there:
 
     format, deshpc   of this layout; version of the program       hash   names how keys were hashed
     steps            updates that made the model                  ranks  that wrote it
-    run              that wrote it, as each of its files says: `parts`.  Not in format 2, of versions before, which is read all the same
+    run              that wrote it, as each of its files says: `parts`
     config           every option, resolved                       source input state: fitted transforms
     model            operator, scalars, dim, precision, optimizer, scalar_state, vector_state: what a row consists of
                      dense_optimizer: rule of the dense parameters
@@ -22,27 +22,26 @@ Entries, all there:
     random           {seed, step}: every random number is a function of counters, so these two are all the state there is
     crc32            of the text without this entry
 
-The text is rendered in one way only, and a manifest that differs from its own rendering is refused: every changed bit
-is found.
+`manifest_form` says what each has to be.  The text is rendered in one way only, and a manifest that differs from its own rendering
+is refused: every changed bit is found.
 """
 
-import json
 import zlib
 from pathlib import Path
 
+from deshpc.checkpoint.manifest_form import require_form
+from deshpc.checkpoint.parts import part_names
 from deshpc.errors import DataError
 from deshpc.hashing.key import HASH_ID
+from deshpc.storage.json_form import parse
+from deshpc.storage.regular_file import open_regular, read_small
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 
 FORMAT = 3
-_WITHOUT_RUN = 2
 NAME = "manifest.json"
 _END_BYTES = 32
-_ENTRIES = {
-    "deshpc": str, "run": str, "hash": str, "steps": int, "ranks": int, "config": dict, "source": dict, "model": dict, "dense": list,
-    "rows": list, "files": dict, "progress": (dict, type(None)), "random": dict, "crc32": int,
-}  # fmt: skip
+_MOST_BYTES = 64 << 20
 
 
 def write_manifest(folder, manifest):
@@ -54,26 +53,21 @@ def read_manifest(folder):
     """The manifest of a model's folder as a dictionary.  DataError if it is missing, damaged or not ours."""
     path = Path(folder) / NAME
     try:
-        data = path.read_bytes()
-        manifest = json.loads(data.decode())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file: {folder} is not a complete model") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+        data = read_small(path, _MOST_BYTES)
+        manifest = parse(data)
+    except ValueError as error:
         raise DataError(f"{path}: damaged: {error}") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise DataError(f"{path}: not the manifest of a model")
-    if manifest["format"] not in (FORMAT, _WITHOUT_RUN):
-        raise DataError(f"{path}: a model of format {manifest['format']!r}; this version reads formats {_WITHOUT_RUN} and {FORMAT}")
+    if manifest["format"] != FORMAT:
+        raise DataError(f"{path}: a model of format {manifest['format']!r}; this version reads format {FORMAT}")
     content = {name: value for name, value in manifest.items() if name != "crc32"}
     if manifest.get("crc32") != zlib.crc32(_render(content).encode()) or data != _render(manifest).encode():
         raise DataError(f"{path}: damaged: its checksum differs from its content")
-    for name, kind in _ENTRIES.items():
-        if name == "run" and manifest["format"] == _WITHOUT_RUN:
-            continue
-        if not isinstance(manifest.get(name), kind) or name not in manifest:
-            raise DataError(f"{path}: damaged: {name!r} is {manifest.get(name)!r}")
+    try:
+        require_form(manifest, part_names)
+    except ValueError as error:
+        raise DataError(f"{path}: damaged: {error}") from None
     if manifest["hash"] != HASH_ID:
         raise DataError(f"{path}: keys were hashed by {manifest['hash']!r}, this version hashes by {HASH_ID!r}")
     return manifest
@@ -82,12 +76,10 @@ def read_manifest(folder):
 def identity(path):
     """What a manifest says of a container: size and last bytes, hexadecimal.  DataError where it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - _END_BYTES))
             return {"bytes": size, "end": file.read().hex()}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file, but the manifest beside it names it") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -95,8 +87,6 @@ def identity(path):
 def require_identity(folder, manifest, name):
     """Path of the file `name` of a model; DataError unless it is the one that the manifest means."""
     path = Path(folder) / name
-    if name not in manifest["files"]:
-        raise DataError(f"{Path(folder) / NAME}: names no file {name!r}")
     found, expected = identity(path), manifest["files"][name]
     if found != expected:
         what = f"{found['bytes']:,} bytes; expected {expected['bytes']:,}" if found["bytes"] != expected["bytes"] else "another end"

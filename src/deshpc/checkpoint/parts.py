@@ -4,6 +4,8 @@ Every part says which run wrote it and after how many steps; rows, of which rank
 is random, and stands in its record, too.
 """
 
+import reprlib
+
 from deshpc.errors import DataError
 
 DENSE = "dense"
@@ -15,20 +17,20 @@ def rows_name(rank, ranks):
 
 
 def part_names(ranks):
-    """Names of the files of a model that so many ranks wrote: dense parameters, then the rows of each rank."""
-    return [DENSE, *(rows_name(rank, ranks) for rank in range(ranks))]
+    """Yield the names of the files of a model that so many ranks wrote: dense parameters, then the rows of each rank."""
+    yield DENSE
+    for rank in range(ranks):
+        yield rows_name(rank, ranks)
 
 
 def require_written_together(path, about, manifest, rank=None):
     """DataError, saying in what it differs, unless a part belongs to the write that its manifest names.
 
-    about : of the part's container;  rank : of its rows.  Manifests of format 2 know no run.
+    about : of the part's container;  rank : of its rows
     """
-    expected = {"steps": manifest["steps"]}
-    if "run" in manifest:
-        expected["run"] = manifest["run"]
+    expected = {"run": manifest["run"], "steps": manifest["steps"]}
     if rank is not None:
         expected |= {"rank": rank, "ranks": manifest["ranks"]}
     for name, value in expected.items():
         if about.get(name) != value:
-            raise DataError(f"{path}: a part of another model: its {name} is {about.get(name)!r}; the manifest says {value!r}")
+            raise DataError(f"{path}: a part of another model: its {name} is {reprlib.repr(about.get(name))}; the manifest says {value!r}")

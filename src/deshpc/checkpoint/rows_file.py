@@ -10,13 +10,17 @@ another, hold all keys in order.  Where they are split by column, every file has
 
 import numpy as np
 
+from deshpc.checkpoint.parts import require_written_together
+from deshpc.checkpoint.row_form import RowForm
 from deshpc.errors import DataError
+from deshpc.hashing.key_range import LAST_KEY
 from deshpc.storage.container import Container, ContainerWriter
+from deshpc.storage.json_form import require
 from deshpc.table.shard import Rows
 
 KIND = "checkpoint rows"
-LAST_KEY = 2**64 - 1
-_PARTS = ("keys", "fields", "counts", "steps", "numbers")
+_DTYPES = {"keys": np.dtype(np.uint64), "fields": np.dtype(np.uint16), "counts": np.dtype(np.uint32), "steps": np.dtype(np.uint32)}
+_PARTS = (*_DTYPES, "numbers")
 
 
 def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None):
@@ -32,21 +36,30 @@ def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None):
 
 
 class RowsFile:
-    """The rows that one rank has written.  DataError, naming the file, where it is damaged."""
+    """The rows that one rank has written.  DataError, naming the file, where it is damaged.
 
-    def __init__(self, path):
-        self._container = Container(path, KIND)
+    manifest, rank : of the model, and the rank whose rows they have to be; None where nothing is read but how many there are
+    fields : fields that have keys, None where that is not known
+    """
+
+    def __init__(self, path, manifest=None, rank=None, fields=None):
+        self._container, self._path = Container(path, KIND), path
+        about, form = self._container.about, None
+        if manifest is not None:
+            require_written_together(path, about, manifest, rank)
+            form = RowForm.of(manifest, rank, fields)
+        self._form = form
         try:
-            self._blocks = [(int(rows), int(first), int(last)) for rows, first, last in self._container.about["blocks"]]
-            fits = all(
-                self._container.shape(f"{part}/{i}")[0] == rows
-                for i, (rows, _, _) in enumerate(self._blocks)
-                for part in _PARTS
-            )
-        except (KeyError, TypeError, ValueError, IndexError):
-            fits = False
-        if not fits:
-            raise DataError(f"{path}: damaged: the list of blocks does not fit the sections")
+            require(about.get("blocks"), [list], "the list of blocks")
+            self._blocks = list(map(_extent, about["blocks"]))
+            if len(self._container.names) != len(_PARTS) * len(self._blocks):
+                raise ValueError("the list of blocks does not fit the sections")
+            for i, (rows, first, last) in enumerate(self._blocks):
+                self._require_sections(i, rows)
+                if not (i == 0 or self._blocks[i - 1][2] < first) or (form and not form.first <= first <= last <= form.last):
+                    raise ValueError(f"the keys of block {i} are not in order, or not the rank's")
+        except ValueError as error:
+            raise DataError(f"{path}: damaged: {error}") from None
 
     def __len__(self):
         return sum(rows for rows, _, _ in self._blocks)
@@ -69,11 +82,34 @@ class RowsFile:
     def blocks(self, first=0, last=LAST_KEY):
         """Yield the Rows of keys first .. last, in key order, one block at a time; other blocks are not read.
 
-        Each is a copy; the sections that it comes from are verified.
+        Each is a copy; the sections that it comes from are verified, and the rows are sound (`RowForm.require_sound`).
         """
         for i, (_, low, high) in enumerate(self._blocks):
             if low <= last and first <= high:
-                held = [self._container.read(f"{part}/{i}") for part in _PARTS]
-                begin = np.searchsorted(held[0], np.uint64(first))
-                end = np.searchsorted(held[0], np.uint64(last), side="right")
-                yield Rows(*(np.array(array[begin:end]) for array in held))
+                held = Rows(*(self._container.read(f"{part}/{i}") for part in _PARTS))
+                try:
+                    if (int(held.keys[0]), int(held.keys[-1])) != (low, high):
+                        raise ValueError("its first and last key are not those of the list of blocks")
+                    if self._form is not None:
+                        self._form.require_sound(held)
+                except ValueError as error:
+                    raise DataError(f"{self._path}, block {i}: damaged: {error}") from None
+                begin = np.searchsorted(held.keys, np.uint64(first))
+                end = np.searchsorted(held.keys, np.uint64(last), side="right")
+                yield Rows(*(np.array(getattr(held, part)[begin:end]) for part in _PARTS))
+
+    def _require_sections(self, i, rows):
+        """ValueError unless block i has the sections of so many rows."""
+        shapes = {part: self._container.shape(f"{part}/{i}") for part in _PARTS}
+        types = {part: self._container.dtype(f"{part}/{i}") for part in _PARTS}
+        numbers, kind = (shapes["numbers"][1:], types["numbers"]) if self._form is None else ((self._form.numbers,), self._form.precision)
+        expected = {part: (rows,) for part in _PARTS} | {"numbers": (rows, *numbers)}
+        if rows < 1 or shapes != expected or types != {**_DTYPES, "numbers": np.dtype(kind)}:
+            raise ValueError(f"block {i} of {rows} rows has not their sections: {shapes}, {list(map(str, types.values()))}")
+
+
+def _extent(block):
+    """(rows, first key, last key) of an entry of the list of blocks."""
+    if len(block) != 3 or any(type(one) is not int for one in block) or not 0 <= block[1] <= block[2] <= LAST_KEY:
+        raise ValueError("the list of blocks has an entry that is not rows, first key and last key")
+    return tuple(block)

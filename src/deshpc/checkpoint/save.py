@@ -51,9 +51,9 @@ def prepare(group, folder, manifest, best=None):
 def require_best(folder, steps, run):
     """DataError unless the model in a folder is the best one of a run that goes on, written after so many steps by `run`."""
     found = read_manifest(folder)
-    if (found["steps"], found.get("run")) != (steps, run):
+    if (found["steps"], found["run"]) != (steps, run):
         raise DataError(
-            f"{folder}: is a model after {found['steps']} steps of run {found.get('run')!r}; expected the best model of this run, after "
+            f"{folder}: is a model after {found['steps']} steps of run {found['run']!r}; expected the best model of this run, after "
             f"{steps} steps of {run!r}"
         )
 
@@ -77,7 +77,7 @@ def complete(folder, manifest, held=lambda: None, all_written=lambda: True, aban
     all_written : whether all ranks have told that theirs are;  abandoned : whether to give up
     DataError where a file does not appear although it has been written.  By rank 0.
     """
-    new, names = partial(folder, manifest["run"]), part_names(manifest["ranks"])
+    new, names = partial(folder, manifest["run"]), list(part_names(manifest["ranks"]))
     until = None
     while missing := [name for name in names if not (new / name).exists()]:
         if abandoned():

@@ -63,13 +63,11 @@ def _is_container(path):
 
 def _file(path):
     """A single container."""
-    from deshpc.serve.exported import KIND, read_model
     from deshpc.storage.container import Container
 
     container = Container(path)
     container.verify()
-    if container.kind == KIND:
-        read_model(path)
+    _require_sound(path, container.kind)
     about = container.about
     lines = [("what", {"samples": "cache of samples", "model": "exported model"}.get(container.kind, container.kind))]
     for name in ("steps", "rank", "ranks", "rows", "hash"):
@@ -83,12 +81,41 @@ def _file(path):
     return aligned([*lines, *_sections(container), ("verified", _verified([container]))])
 
 
+def _require_sound(path, kind):
+    """DataError unless a container holds what its kind has to hold."""
+    if kind == "samples":
+        from deshpc.data.cache_file import Cache
+
+        cache = Cache(path)
+        for number in range(len(cache.counts)):
+            cache.piece(number)
+    elif kind == "checkpoint rows":
+        from deshpc.checkpoint.rows_file import RowsFile
+
+        RowsFile(path)
+    elif kind == "model":
+        from deshpc.serve.exported import read_model
+
+        read_model(path)
+
+
 def _model(folder):
     """A model's folder: a trained model or a checkpoint."""
-    from deshpc.checkpoint.load import best_step_of, rows_of, verify
+    from deshpc.checkpoint.load import verify
 
     containers = []
     manifest = verify(folder, containers.append)
+    try:
+        return _of_manifest(folder, manifest, containers)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder}: damaged: its manifest does not say what the model is: {error!r}") from None
+
+
+def _of_manifest(folder, manifest, containers):
+    """Text about the model of a manifest."""
+    from deshpc.checkpoint.load import best_step_of, rows_of
+
+    best_step = best_step_of(manifest)
     progress, model, config = manifest["progress"], manifest["model"], manifest["config"]
     lines = [("what", f"{'model' if progress is None else 'checkpoint'} after {manifest['steps']:,} steps")]
     if progress is not None:
@@ -99,7 +126,6 @@ def _model(folder):
         )  # fmt: skip
         if progress["stopping"]:
             lines.append(("early stopping", ", ".join(f"{name} {value}" for name, value in progress["stopping"].items())))
-    best_step = best_step_of(manifest)
     if best_step is not None:
         lines.append(("best model", f"after {best_step:,} steps, in {folder / 'best'}"))
     counts, split = ", ".join(f"{count:,}" for count in manifest["rows"]), model.get("split", "key")
@@ -121,8 +147,6 @@ def _model(folder):
 
 def _run_of(manifest, folder):
     """The run that wrote a model, and whether the record above its folder is that run's."""
-    if "run" not in manifest:
-        return "not known: format 2, of a version whose runs could mix their files where two had one run.directory"
     for above in (folder.parent, folder.parent.parent):
         record = above / "record.jsonl"
         if record.is_file():

@@ -10,7 +10,10 @@ from pathlib import Path
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
 from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, DataError
+from deshpc.storage.regular_file import read_small
+
+_MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
 
 
 def load(path, overrides=(), allow_import=()):
@@ -23,10 +26,10 @@ def load(path, overrides=(), allow_import=()):
     """
     path = Path(path)
     try:
-        tree = _parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
+        tree = _parse(read_small(path, _MOST_BYTES).decode())
+    except DataError as error:
+        raise ConfigError(str(error).replace("no such file", "no such configuration file")) from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
@@ -47,6 +50,15 @@ def build(tree, base=Path("."), source="config", allow_import=()):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
 
 
+def checked_fields(trees, label, source):
+    """The FieldConfigs of a list of dictionaries, beside a label's column; ConfigError where `[data]` could not have them."""
+    fields, taken = [_dataclass(FieldConfig, tree, source, ("fields",)) for tree in trees], {label}
+    for i, one in enumerate(_limited(fields, source)):
+        _check_field(one, f"{source}: fields[{i}]", taken)
+        taken.add(one.name)
+    return fields
+
+
 def _parse(text):
     try:
         import tomllib
@@ -60,7 +72,7 @@ def _absolute(base, name, where):
     try:
         return str((base / name).resolve())
     except (OSError, ValueError, RuntimeError) as error:  # a null character, a loop of links
-        raise ConfigError(f"{where}: {name!r} is not a path: {error}") from None
+        raise ConfigError(f"{where}: {_shown(name)} is not a path: {error}") from None
 
 
 def override(config, *texts, allow_import=()):
@@ -114,10 +126,11 @@ def _apply(tree, text):
 def _dataclass(kind, tree, source, path):
     where = ".".join(path) or "the top level"
     if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: {where} is a section, not the value {tree!r}")
+        raise ConfigError(f"{source}: {where} is a section, not the value {_shown(tree)}")
     types_by_name = typing.get_type_hints(kind)
     for name in tree:
         if name not in types_by_name:
+            name = name[:_SHOWN]
             near = difflib.get_close_matches(name, types_by_name, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
@@ -142,31 +155,39 @@ def _value(kind, value, source, path, metadata):
         if isinstance(value, str) and item is str:
             value = [value]  # one file needs no brackets
         if not isinstance(value, list):
-            raise ConfigError(f"{source}: {name} must be a list, not {value!r}")
+            raise ConfigError(f"{source}: {name} must be a list, not {_shown(value)}")
         return tuple(_value(item, one, source, (*path[:-1], f"{path[-1]}[{i}]"), {}) for i, one in enumerate(value))
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
         words = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-        raise ConfigError(f"{source}: {name} must be {words[kind]}, not {value!r}")
+        raise ConfigError(f"{source}: {name} must be {words[kind]}, not {_shown(value)}")
     if kind is float and not math.isfinite(value):
-        raise ConfigError(f"{source}: {name} must be finite, not {value!r}")
+        raise ConfigError(f"{source}: {name} must be finite, not {_shown(value)}")
     _valid(value, source, name, types.MappingProxyType(dict(metadata)))
     return value
+
+
+def _shown(value):
+    """A value in a message, of which a line is enough."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _valid(value, source, name, metadata):
     choices = metadata.get("choices")
     if choices and value not in choices and not (metadata.get("importable") and ":" in value):
-        near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(value)[:_SHOWN], choices, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{source}: {name} = {value!r} is not one of {', '.join(map(repr, choices))}{hint}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is not one of {', '.join(map(repr, choices))}{hint}")
     if metadata.get("minimum") is not None and value < metadata["minimum"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too small: at least {metadata['minimum']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too small: at least {metadata['minimum']}")
+    if metadata.get("maximum") is not None and value > metadata["maximum"]:
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too large: at most {metadata['maximum']}")
     if metadata.get("above") is not None and not value > metadata["above"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too small: it must be above {metadata['above']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too small: it must be above {metadata['above']}")
     if metadata.get("below") is not None and not value < metadata["below"]:
-        raise ConfigError(f"{source}: {name} = {value!r} is too large: it must be below {metadata['below']}")
+        raise ConfigError(f"{source}: {name} = {_shown(value)} is too large: it must be below {metadata['below']}")
 
 
 def _check(config, source):
@@ -176,10 +197,8 @@ def _check(config, source):
         if not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    if len(data.fields) > 65_535:
-        raise ConfigError(f"{source}: data.fields has {len(data.fields)} entries; at most 65535 are possible")
     taken = {data.label}
-    for i, one in enumerate(data.fields):
+    for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
     _check_layers(config.model, f"{source}: model")
@@ -211,6 +230,8 @@ def _check_format(data, where):
 def _check_layers(model, where):
     """Refuse layers without units, and an interaction network without layers."""
     for name in ("hidden", "bottom_hidden", "cin_layers"):
+        if len(getattr(model, name)) > _MOST_LAYERS:
+            raise ConfigError(f"{where}.{name} has {len(getattr(model, name))} layers; at most {_MOST_LAYERS} are possible")
         for i, width in enumerate(getattr(model, name)):
             if width < 1:
                 raise ConfigError(f"{where}.{name}[{i}] = {width} is too small: a layer has at least 1 unit")
@@ -224,7 +245,7 @@ def _check_model_fields(model, where):
     for i, one in enumerate(model.fields):
         if not one.name or one.name in taken:
             problem = "is there twice" if one.name else "needs a name"
-            raise ConfigError(f"{where}.fields[{i}].name = {one.name!r} {problem}")
+            raise ConfigError(f"{where}.fields[{i}].name = {_shown(one.name)} {problem}")
         taken.add(one.name)
 
 
@@ -274,17 +295,23 @@ def _check_stopping(config, where):
         )
 
 
+def _limited(fields, where):
+    if len(fields) > 65_535:
+        raise ConfigError(f"{where}.fields has {len(fields)} entries; at most 65535 are possible")
+    return fields
+
+
 def _check_field(one: FieldConfig, where, taken):
     if not one.name:
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
-        raise ConfigError(f"{where}.name = {one.name!r} is used twice (the label counts too)")
+        raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label counts too)")
     if one.kind == "multi":
         _check_separator(one.separator, f"{where}.separator")
         if one.weight_separator:
             _check_separator(one.weight_separator, f"{where}.weight_separator")
         if one.weight_separator == one.separator:
-            raise ConfigError(f"{where}.weight_separator and {where}.separator are both {one.separator!r}")
+            raise ConfigError(f"{where}.weight_separator and {where}.separator are both {_shown(one.separator)}")
     elif one.weight_separator or one.linear_pooling:
         raise ConfigError(f"{where}: weight_separator and linear_pooling belong to kind = 'multi', not {one.kind!r}")
     if list(one.boundaries) != sorted(set(one.boundaries)):
@@ -293,4 +320,4 @@ def _check_field(one: FieldConfig, where, taken):
 
 def _check_separator(character, where):
     if len(character) != 1 or not character.isascii() or character in '"\r\n':
-        raise ConfigError(f"{where} = {character!r} must be one ASCII character other than a quote or line end")
+        raise ConfigError(f"{where} = {_shown(character)} must be one ASCII character other than a quote or line end")

@@ -7,15 +7,17 @@ choices or the smallest valid value; `load` checks them, `deshpc info --options`
 from dataclasses import dataclass, field
 
 
-def option(default, text, choices=(), minimum=None, above=None, below=None, importable=False, arithmetic=None):
+def option(
+    default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
+):
     """A dataclass field with a default, its documentation and what values are valid.
 
-    minimum : the smallest valid value;  above, below : the value must be greater, or less, than this.
+    minimum, maximum : the smallest and largest valid value;  above, below : the value must be greater, or less, than this.
     importable : package.module:Name is valid beside the choices
     arithmetic : where kernels take the value as a number, its type's name in `precision.number_types`
     """
     metadata = {
-        "text": text, "choices": choices, "minimum": minimum, "above": above, "below": below, "importable": importable,
+        "text": text, "choices": choices, "minimum": minimum, "maximum": maximum, "above": above, "below": below, "importable": importable,
         "arithmetic": arithmetic,
     }  # fmt: skip
     if isinstance(default, type):
@@ -46,7 +48,7 @@ class FieldConfig:
     linear_pooling: str = option(
         "", "multi: pooling of the linear weights, where it is not that of the embeddings", choices=("", "sum", "mean")
     )
-    buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2)
+    buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2, maximum=1 << 20)
     boundaries: tuple[float, ...] = option((), "bucket: increasing boundaries to use instead of fitted quantiles")
 
 
@@ -100,7 +102,7 @@ class ModelFieldConfig:
     """What one field has of its own, `[[model.fields]]`."""
 
     name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
-    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0)
+    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=1 << 16)
     replicated: bool = option(
         False,
         "deep models: every rank has all rows of this field: none of its keys or embeddings travels, only its rows' gradients do, "
@@ -119,7 +121,7 @@ class ModelConfig:
         choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
         importable=True,
     )
-    dim: int = option(16, "embedding dimension k", minimum=1)
+    dim: int = option(16, "embedding dimension k", minimum=1, maximum=1 << 16)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )
@@ -142,7 +144,7 @@ class ModelConfig:
         "layer\'s weights, and the products are added up (wide_deep, deepfm, dcn)",
         choices=("pooled", "pushed_down"),
     )
-    cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1)
+    cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1, maximum=1000)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
     expected_rows: int = option(
@@ -209,7 +211,7 @@ class OptimizerConfig:
 class TrainConfig:
     """The training loop, `[train]`."""
 
-    global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1)
+    global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1, maximum=1 << 30)
     epochs: int = option(1, "passes over the training rows", minimum=0)
     seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
     shuffle: bool = option(True, "new order every epoch: blocks permuted, runs permuted inside their block")
@@ -280,7 +282,7 @@ class ComputeConfig:
     """What computes, `[compute]`."""
 
     backend: str = option("auto", "auto (the same as cpu), cpu or cuda", choices=("auto", "cpu", "cuda"))
-    threads_per_rank: int = option(0, "0: the cores of this node divided by its ranks; with cuda a rank has one", minimum=0)
+    threads_per_rank: int = option(0, "0: the cores of this node divided by its ranks; with cuda a rank has one", minimum=0, maximum=1024)
     cuda_sums: str = option(
         "ordered", "how a device adds up a row's gradients: ordered (the same bits every time) or atomic (in any order)",
         choices=("ordered", "atomic"),

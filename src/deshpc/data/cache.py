@@ -5,31 +5,14 @@ Rows lie in pieces of PIECE_ROWS, the last one shorter.  Piece i has sections of
 verified when a row of it is first asked for, by one rank of the node (`ChainedDataset`).
 """
 
-import numpy as np
-
 from deshpc.backend.cpu.checksum import crc32
-from deshpc.data.dataset import ARRAYS, Dataset, concatenate
+from deshpc.data.cache_file import KIND, VERSION
+from deshpc.data.dataset import ARRAYS, concatenate
 from deshpc.data.samples import finish_dense, finish_keys
-from deshpc.data.transform import Transforms
-from deshpc.errors import DataError
-from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
-from deshpc.storage.container import Container, ContainerWriter
-
-KIND = "samples"
-VERSION = 1
-"""Of what is in the container; a change of it needs a new number."""
+from deshpc.storage.container import ContainerWriter
 
 PIECE_ROWS = 1 << 16
-
-_DTYPES = {
-    "offsets": np.int64, "keys": np.uint64, "fields": np.uint16, "values": np.float32, "dense": np.float32,
-    "labels": np.float32, "truth": np.float32,
-}  # fmt: skip
-_ABOUT = {
-    "hash": str, "rows": int, "piece_rows": int, "schema": dict, "transforms": (dict, type(None)), "value_width": int,
-    "truth": bool, "skipped": int, "examples": list, "numbers": dict,
-}  # fmt: skip
 
 
 class CacheWriter:
@@ -98,107 +81,3 @@ class CacheWriter:
                 keys = self._file.read(f"keys/{piece}")
                 finish_keys(keys, self._file.read(f"fields/{piece}"), self._schema, transforms)
                 self._file.replace(f"keys/{piece}", keys)
-
-
-class Cache:
-    """A cache file, mapped into memory.  DataError, naming it, where it is damaged or not one of this version.
-
-    rows, schema, transforms (None where there are none), numbers : as its writer has given them
-    skipped, examples : number of rows that could not be read, and complaints about some of them
-    counts : rows of each piece;  nnz : key occurrences;  nbytes : of the file
-    """
-
-    def __init__(self, path):
-        self._file = Container(path, KIND, crc32)
-        about = self._file.about
-        if about.get("version") != VERSION:
-            raise DataError(
-                f"{path}: a cache of version {about.get('version')!r}; expected {VERSION}: convert the rows again"
-            )
-        for name, kind in _ABOUT.items():
-            if not isinstance(about.get(name), kind):
-                raise DataError(f"{path}: damaged: {name!r} is {about.get(name)!r}")
-        if about["hash"] != HASH_ID:
-            raise DataError(
-                f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}; convert the rows again"
-            )
-        self.path, self.nbytes = self._file.path, self._file.nbytes
-        self.rows, self._piece_rows = about["rows"], about["piece_rows"]
-        if self.rows < 0 or self._piece_rows < 1:
-            raise DataError(f"{path}: damaged: {self.rows} rows, {self._piece_rows} rows a piece")
-        self.value_width, self.has_truth = about["value_width"], about["truth"]
-        self.skipped, self.examples, self.numbers = about["skipped"], about["examples"], about["numbers"]
-        try:
-            self.schema = Schema.from_json(about["schema"])
-            self.transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: damaged: schema or transforms: {error!r}") from None
-        self.counts = [min(self._piece_rows, self.rows - begin) for begin in range(0, self.rows, self._piece_rows)]
-        self.nnz = sum(self._nnz(piece) for piece in range(len(self.counts)))
-
-    def piece(self, number, verify=True):
-        """Piece `number` as a Dataset that maps the file.
-
-        verify : against its checksums; without, it is only certain that no kernel leaves the arrays
-        """
-        arrays = {name: self._array(name, number, verify) for name in ARRAYS if f"{name}/{number}" in self._file}
-        arrays.setdefault("dense", np.empty((self.counts[number], 0), np.float32))
-        piece = Dataset(**{"values": None, **arrays})
-        offsets = piece.offsets
-        if offsets[0] != 0 or offsets[-1] != len(piece.keys) or (np.diff(offsets) < 0).any():
-            raise DataError(f"{self._rows(number)}: damaged: offsets are not those of its keys")
-        if len(piece.fields) and piece.fields.max() >= len(self.schema.key_fields):
-            raise DataError(f"{self._rows(number)}: damaged: field numbers exceed the schema's")
-        return piece
-
-    def ask_for(self, number):
-        """Have piece `number` read ahead."""
-        names = [f"{name}/{number}" for name in ARRAYS if f"{name}/{number}" in self._file]
-        self._file.ask_for(names[0], names[-1])
-
-    def _nnz(self, number):
-        """Keys of a piece; DataError unless its sections have the shapes that go with that."""
-        rows = self.counts[number]
-        (nnz,) = self._file.shape(f"keys/{number}")
-        shapes = {"offsets": (rows + 1,), "fields": (nnz,), "labels": (rows,)}
-        if self.value_width:
-            shapes["values"] = (nnz,) if self.value_width == 1 else (nnz, 2)
-        if self.schema.dense_fields:
-            shapes["dense"] = (rows, len(self.schema.dense_fields))
-        if self.has_truth:
-            shapes["truth"] = (rows,)
-        for name, shape in shapes.items():
-            if self._file.shape(f"{name}/{number}") != shape:
-                raise DataError(f"{self._rows(number)}: damaged: section {name}/{number} has not the shape {shape}")
-        return nnz
-
-    def _array(self, name, number, verify):
-        section = f"{name}/{number}"
-        try:
-            array = self._file.read(section, verify=verify)
-        except DataError as error:
-            begin = number * self._piece_rows
-            raise DataError(f"{error} (rows {begin} to {begin + self.counts[number] - 1})") from None
-        if array.dtype != _DTYPES[name]:
-            raise DataError(f"{self._rows(number)}: damaged: section {section!r} is of {array.dtype}")
-        return _as_in_memory(array)
-
-    def _rows(self, number):
-        begin = number * self._piece_rows
-        return f"{self.path}, rows {begin} to {begin + self.counts[number] - 1}"
-
-
-class _Mapped:
-    """A read-only array that says that it may be written."""
-
-    def __init__(self, array):
-        self._array = array
-        address, _ = array.__array_interface__["data"]
-        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
-
-
-def _as_in_memory(array):
-    """A mapped array of the type that arrays in memory have: to Numba, read-only arrays are another type, for which every
-    kernel would be compiled again.  Nobody writes into a data set; a mapped page would refuse it.
-    """
-    return np.asarray(_Mapped(array))

@@ -1,6 +1,7 @@
 """The samples of caches: each rank maps the files itself, and the operating system holds them once a node."""
 
-from deshpc.data.cache import Cache
+from deshpc.backend.cpu.checksum import crc32
+from deshpc.data.cache_file import Cache
 from deshpc.data.dataset import ChainedDataset
 from deshpc.errors import DataError
 from deshpc.formats import files
@@ -33,6 +34,7 @@ class CacheInput:
         return ChainedDataset(
             [count for cache in caches for count in cache.counts],
             lambda number, verify: pieces[number][0].piece(pieces[number][1], verify),
+            lambda number, piece, rows: pieces[number][0].require_sound(pieces[number][1], piece, rows),
             lambda number: pieces[number][0].ask_for(pieces[number][1]),
             sum(cache.nnz for cache in caches),
             self.n_dense,
@@ -48,7 +50,7 @@ class CacheInput:
     def caches(self, part):
         """The part's files, each a Cache of the schema and transforms that all have."""
         if part not in self._caches:
-            caches = [Cache(path) for path in files.expand(getattr(self._config, part))]
+            caches = [Cache(path, crc32) for path in files.expand(getattr(self._config, part))]
             for cache in caches:
                 self._require_same(cache, next(iter(self._caches.values()), caches)[0])
             if not any(cache.rows for cache in caches):
@@ -75,7 +77,8 @@ class CacheInput:
             )
 
     def _require_same(self, cache, first):
-        for name, what in (("schema", "schema"), ("transforms", "fit"), ("has_truth", "kind of samples")):
+        of_samples = "kind of samples"
+        for name, what in (("schema", "schema"), ("transforms", "fit"), ("has_truth", of_samples), ("value_width", of_samples)):
             if getattr(cache, name) != getattr(first, name):
                 raise DataError(
                     f"{cache.path}: has another {what} than {first.path}; convert all parts by one configuration"

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from deshpc.data.cache import PIECE_ROWS, Cache, CacheWriter
+from deshpc.data.cache import PIECE_ROWS, CacheWriter
+from deshpc.data.cache_file import Cache
 from deshpc.data.input import open_input
 from deshpc.data.numbers import NumberStatistics
 from deshpc.data.samples import finish

@@ -59,7 +59,7 @@ class Dataset:
         """Piece `number` as a Dataset."""
         return self
 
-    def touch(self, rows):
+    def touch(self, rows, own):
         """Nothing: what is in memory needs no verification."""
 
     def ask_for(self, begin, end):
@@ -114,7 +114,8 @@ class ChainedDataset:
     """Data sets one after another, each of which is opened when a row of it is first asked for.
 
     counts : rows of each piece
-    open   : function of a piece's number, and of whether to verify it, that gives it as a Dataset
+    open   : function of a piece's number, and of whether to verify all of it, that gives it as a Dataset
+    require_sound : function of a piece's number, it, and (n) rows, that raises unless these may be used
     ask_for : function of a piece's number that has it read ahead
     nnz    : key occurrences of all pieces
     n_dense, value_width, has_truth : of all of them
@@ -122,10 +123,10 @@ class ChainedDataset:
     The ranks of a node that read the same batches can share the work of verifying: see `share_verification`.
     """
 
-    def __init__(self, counts, open_piece, ask_for, nnz, n_dense, value_width, has_truth):
+    def __init__(self, counts, open_piece, require_sound, ask_for, nnz, n_dense, value_width, has_truth):
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._open, self._ask_for, self._pieces, self._nnz = open_piece, ask_for, {}, nnz
-        self._rank, self._ranks = 0, 1
+        self._open, self._require_sound, self._ask_for, self._pieces, self._nnz = open_piece, require_sound, ask_for, {}, nnz
+        self.share_verification(0, 1, np.zeros(len(counts), np.uint8))
         self.n_dense, self.value_width, self.has_truth = n_dense, value_width, has_truth
 
     def __len__(self):
@@ -136,21 +137,27 @@ class ChainedDataset:
         """m, the mean number of key occurrences a sample."""
         return self._nnz / max(1, len(self))
 
-    def share_verification(self, rank, ranks):
+    def share_verification(self, rank, ranks, verified):
         """Verify only every `ranks`-th piece from now on: the other ranks of the node verify the others.
 
-        Each rank must then `touch` the rows of whole batches, not of its own share alone: a damaged piece ends the run
-        at the rank that verifies it, before the step can be completed in which a row of it is first used.
-        """
-        self._rank, self._ranks = rank, ranks
+        verified : (pieces) uint8, zero, of all these ranks: a piece that has been verified is marked there
 
-    def touch(self, rows):
-        """Open the pieces of these rows, and verify those that are this rank's to verify."""
+        Each rank must then `touch` the rows of whole batches, not of its own share alone: a damaged piece ends the run
+        at the rank that verifies it, before the step can be completed in which a row of it is first used.  Nobody waits for
+        that: of a piece that is not marked yet, a rank looks at the rows that it uses itself.
+        """
+        self._rank, self._ranks, self._verified, self._unmarked = rank, ranks, verified, set()
+
+    def touch(self, rows, own):
+        """Open the pieces of these rows of a batch, and verify those that are this rank's to verify.
+
+        own : those of the rows that this rank uses.  DataError where one of them is not sound.
+        """
         if len(rows) and len(self._pieces) < len(self.starts) - 1:
-            first, last = np.searchsorted(self.starts, (rows.min(), rows.max()), side="right") - 1
-            numbers = [first] if first == last else np.unique(np.searchsorted(self.starts, rows, side="right") - 1)
-            for number in numbers:
-                self.piece(int(number))
+            for number in self._numbers_of(rows):
+                self.piece(number)
+        if self._unmarked and len(own):
+            self._look_at(own)
 
     def ask_for(self, begin, end):
         """Have the rows begin .. end read ahead, as far as their pieces are this rank's to verify."""
@@ -160,15 +167,32 @@ class ChainedDataset:
                 self._ask_for(number)
 
     def piece(self, number):
-        """Piece `number` as a Dataset."""
+        """Piece `number` as a Dataset, of which only rows that were touched may be used."""
         if number not in self._pieces:
-            self._pieces[number] = self._open(number, self._is_mine(number))
+            mine = self._is_mine(number)
+            self._pieces[number] = self._open(number, mine)
+            if mine:
+                self._verified[number] = 1
+            else:
+                self._unmarked.add(number)
         return self._pieces[number]
 
     def head(self, rows):
         """The first `rows` samples, or those of the first piece where these are fewer."""
-        first = self.piece(0)
-        return first.head(min(rows, len(first)))
+        first = np.arange(min(rows, int(self.starts[1])))
+        self.touch(first, first)
+        return self.piece(0).head(len(first))
+
+    def _look_at(self, rows):
+        self._unmarked = {number for number in self._unmarked if not self._verified[number]}
+        for number in self._unmarked.intersection(self._numbers_of(rows)):
+            begin, end = self.starts[number : number + 2]
+            self._require_sound(number, self._pieces[number], rows[(rows >= begin) & (rows < end)] - begin)
+
+    def _numbers_of(self, rows):
+        """[number] of the pieces of some rows."""
+        first, last = np.searchsorted(self.starts, (rows.min(), rows.max()), side="right") - 1
+        return [int(first)] if first == last else np.unique(np.searchsorted(self.starts, rows, side="right") - 1).tolist()
 
     def _is_mine(self, number):
         return number % self._ranks == self._rank

@@ -1,8 +1,9 @@
 """The samples that a configuration names, as data sets: generated, read from files of rows, or mapped from caches."""
 
-import os
 from contextlib import suppress
+from dataclasses import replace
 
+from deshpc.backend.room import require_room
 from deshpc.comm.workers import OneWorker
 from deshpc.data.fitting import Fitting, fit
 from deshpc.data.loading import finish_shared, load_unfinished
@@ -16,6 +17,7 @@ from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 
 _SYNTHETIC_BLOCK_ROWS = 1 << 16
+_KEY_BYTES = 10  # of a key and its field
 _ALONE = OneWorker()
 
 
@@ -41,6 +43,9 @@ class SyntheticInput:
     def load(self, part, workers=_ALONE):
         """The Dataset of a part, of which each of the Workers generates its share.  Collective."""
         from deshpc.data.synthetic import generate
+
+        nbytes = int(self._rows(part) * (self._description.keys_per_sample * _KEY_BYTES + self.n_dense * 4 + 16))
+        workers.run(lambda worker: require_room(nbytes, f"data.synthetic.{part}_rows = {self._rows(part):,}"))
 
         def share(worker):
             begin, end = (self._rows(part) * one // workers.size for one in (worker, worker + 1))
@@ -112,7 +117,7 @@ class RowInput:
     def compile(self, part):
         """Have the kernels compiled that `load` needs, by reading some rows; whatever is wrong with them, `load` will say."""
         with suppress(DeshpcError):
-            paths = filter(os.path.isfile, files.expand(getattr(self._config, part)))  # a pipe can be read only once
+            paths = files.expand(getattr(self._config, part))
             columns = next(open_format(self._config).blocks(paths, BadRows("skip")), None)
             if columns is not None:
                 unfinished(columns, self.schema)
@@ -166,14 +171,10 @@ class RowInput:
 
     def restore(self, state):
         """Take a stored `state` instead of fitting transforms.  DataError unless it is of these fields."""
-        try:
-            transforms = Transforms.from_json(state)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"the stored transforms are damaged: {error!r}") from None
-        of_schema = [field.name for field in self.schema.key_fields if field.kind == "bucket"]
-        names = [one.name for one in (*transforms.dense, *transforms.buckets)]
-        if names != [*(field.name for field in self.schema.dense_fields), *of_schema]:
-            raise DataError(f"the stored transforms are of the fields {', '.join(names)}, not of those in data.fields")
+        transforms = Transforms.from_json(state)
+        transforms.require_of(self.schema)
+        if "schema" in state and Schema.from_json(state["schema"]) != replace(self.schema, label=state["schema"]["label"]):
+            raise DataError("the stored transforms are of other fields than those in data.fields")
         self._transforms = transforms
 
 

@@ -1,5 +1,7 @@
 """Statistics of dense fields' raw numbers, which samples no longer have."""
 
+import math
+
 from deshpc.data.moments import Moments
 
 
@@ -16,7 +18,7 @@ class NumberStatistics:
             moments.add(numbers)
 
     def to_json(self):
-        """{name: {"missing", "present", "min", "max", "mean"}}; the last three are None where there is no number."""
+        """{name: {"missing", "present", "min", "max", "mean"}}; the last three are None where there is no (finite) number."""
         return {name: _statistics(one, self._rows) for name, one in self._fields.items()}
 
 
@@ -30,7 +32,8 @@ def merged(statistics):
 
 
 def _statistics(moments, rows):
-    low, high, mean = (moments.low, moments.high, moments.mean) if moments.count else (None, None, None)
+    numbers = (moments.low, moments.high, moments.mean) if moments.count else (None, None, None)
+    low, high, mean = (one if one is not None and math.isfinite(one) else None for one in numbers)
     return {"missing": rows - moments.count, "present": moments.count, "min": low, "max": high, "mean": mean}
 
 
@@ -39,6 +42,8 @@ def _merged(one, other):
     if not (one["present"] and other["present"]):
         of_numbers = one if one["present"] else other
         return {**of_numbers, "missing": one["missing"] + other["missing"]}
+    if None in (*one.values(), *other.values()):
+        return {"missing": one["missing"] + other["missing"], "present": total, "min": None, "max": None, "mean": None}
     return {
         "missing": one["missing"] + other["missing"], "present": total, "min": min(one["min"], other["min"]),
         "max": max(one["max"], other["max"]),

@@ -56,8 +56,8 @@ class Reader:
         first, last = self._share(total)
         low, high = begin + first, begin + last
         whole = order.rows(begin, begin + total)
-        self._dataset.touch(whole)
         rows = whole[first:last]
+        self._dataset.touch(whole, rows)
         if self._shuffle and len(rows):
             low, high = int(rows.min()), int(rows.max()) + 1
         starts = self._dataset.starts

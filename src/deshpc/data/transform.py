@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.errors import DataError
 from deshpc.hashing.key import key
+from deshpc.storage.json_form import require
+
+_FORM = {
+    "dense": [{"name": str, "mean": float, "std": float}], "buckets": [{"name": str, "boundaries": [float]}],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,32 @@ class Transforms:
 
     @classmethod
     def from_json(cls, tree: dict) -> "Transforms":
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`, whatever else is in `tree`.  DataError for what nobody has fitted."""
+        try:
+            require(tree, dict, "transforms")
+            require({name: tree.get(name) for name in _FORM}, _FORM, "transforms")
+        except ValueError as error:
+            raise DataError(f"damaged: {error}") from None
+        for one in tree["dense"]:
+            if not one["std"] > 0:
+                raise DataError(f"damaged: the standard deviation of field {one['name']!r} is {one['std']}")
+        for one in tree["buckets"]:
+            if not all(a < b for a, b in zip(one["boundaries"], one["boundaries"][1:], strict=False)):
+                raise DataError(f"damaged: the boundaries of field {one['name']!r} do not increase")
         return cls(
             dense=tuple(Standardisation(one["name"], one["mean"], one["std"]) for one in tree["dense"]),
             buckets=tuple(Buckets(one["name"], tuple(one["boundaries"])) for one in tree["buckets"]),
         )
+
+    def require_of(self, schema):
+        """DataError unless these are the transforms of a Schema's fields, in their order."""
+        fields = *schema.dense_fields, *(field for field in schema.key_fields if field.kind == "bucket")
+        names = [one.name for one in (*self.dense, *self.buckets)]
+        if names != [field.name for field in fields]:
+            raise DataError(f"the stored transforms are of the fields {', '.join(names)}, not of those in data.fields")
+        for one, field in zip(self.buckets, fields[len(self.dense) :], strict=True):
+            if len(one.boundaries) > max(field.buckets - 1, len(field.boundaries)):
+                raise DataError(f"damaged: field {one.name!r} has {len(one.boundaries)} boundaries of {field.buckets} buckets")
 
 
 def signed_log(x):

@@ -24,6 +24,13 @@ class BadRows:
         if len(self.examples) < _MESSAGES_KEPT:
             self.examples.append(complaint)
 
+    def found_all(self, count, complaint):
+        """So many rows after another cannot be read: `found` of complaint(0), complaint(1), ..., of which few are asked for."""
+        asked = min(count, _MESSAGES_KEPT)
+        for i in range(asked):
+            self.found(complaint(i))
+        self.count += count - asked
+
 
 def merged(several):
     """The BadRows of several parts of the same files, in their order, as those of all of them."""

@@ -56,6 +56,8 @@ class Criteo:
 class _Block:
     """Rows of `reader`, a Criteo; see `lines.blocks`."""
 
+    loose = False
+
     def __init__(self, reader, data, start, end):
         room = min(occurrences(data[start:end], _LF), lines.BLOCK_ROWS)
         self._reader = reader

@@ -5,12 +5,14 @@ import os
 from pathlib import Path
 
 from deshpc.errors import DataError
+from deshpc.storage.regular_file import require_regular
 
 
 def expand(patterns):
     """The files that `patterns` name, in that order; what one pattern or folder stands for is sorted by name.
 
     A path that exists is taken literally.  Anything else is a pattern with *, ?, [...] and ** for any folders between.
+    What it names has to be a regular file: nobody waits for a pipe, or reads a device to its end.
     A folder stands for its regular files, but for hidden ones and those whose name begins with an underscore; so do
     the folders that a pattern finds, where it finds no file.  DataError where there is none.
     """
@@ -22,6 +24,7 @@ def _files(pattern):
     if os.path.isdir(path):
         return _in_folder(path) or _nothing(pattern, "the folder has no files (hidden ones and _names do not count)")
     if os.path.lexists(path):
+        require_regular(path)
         return [path]
     if not glob.has_magic(pattern):
         _nothing(pattern, "no such file")

@@ -7,7 +7,8 @@ import numpy as np
 
 from deshpc.errors import DataError
 
-_NAMES_SHOWN = 8
+_NAMES_SHOWN, _SHOWN_LENGTH = 8, 40
+_MOST_COLUMNS, _MOST_COMPARED = 1 << 20, 10_000
 
 
 def column_names(line, separator, quoting, path):
@@ -19,6 +20,8 @@ def column_names(line, separator, quoting, path):
         text = line.decode()
         if not text.strip():
             raise DataError(f"{path}, line 1: the line is blank; expected a header line with the columns' names")
+        if text.count(separator) >= _MOST_COLUMNS:
+            raise DataError(f"{path}, line 1: the header has more than {_MOST_COLUMNS:,} columns; is a line end missing?")
         return next(csv.reader([text], delimiter=separator, strict=True)) if quoting else text.split(separator)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}, line 1: the header cannot be read: {error}") from None
@@ -28,9 +31,10 @@ def require(names, wanted, where):
     """DataError, which begins with `where`, unless each name in `wanted` is once in `names`."""
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            few = [one[:_SHOWN_LENGTH] for one in names[:_MOST_COMPARED]]
+            near = difflib.get_close_matches(name, few, n=1, cutoff=0.0)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+            shown = ", ".join(few[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
             raise DataError(f"{where}, field {name!r}: no such column{hint} (the columns are: {shown})")
         if names.count(name) > 1:
             raise DataError(f"{where}, field {name!r}: {names.count(name)} columns have this name; expected one")

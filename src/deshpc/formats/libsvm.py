@@ -71,6 +71,8 @@ class Libffm(Libsvm):
 class _Block:
     """Rows of `reader`, a Libsvm or Libffm; see `lines.blocks`."""
 
+    loose = True
+
     def __init__(self, reader, data, start, end):
         text = data[start:end]
         rows = min(occurrences(text, _LF), lines.BLOCK_ROWS)

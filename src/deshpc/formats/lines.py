@@ -20,8 +20,9 @@ BLOCK_ROWS = 65_536
 # Why a block's `read` stopped before a line; a format's own reasons are OTHER and above.
 BLOCK_ENDS, BLANK_LINE, COMMENT_LINE, OTHER = range(4)
 
+_BLANK = ": the line is blank; expected a row, as there are lines below it"
 _BOM = b"\xef\xbb\xbf"
-_LF = ord("\n")
+_LF, _CR, _SPACE, _TAB, _HASH = (ord(character) for character in "\n\r \t#")
 
 
 def blocks(paths, bad_rows, new_block, chunk_bytes):
@@ -36,6 +37,7 @@ def blocks(paths, bad_rows, new_block, chunk_bytes):
                                          not a row: (rows, position of that line, why, where), `where` for `complaint`
         complaint(text, why, where)      what is wrong with that line and what was expected, as the end of a message
         columns(rows)                    the block as Columns, given the rows' numbers (n) int64
+        loose                            whether a line of white space is blank, and one whose text begins with # a comment
 
     DataError for a file without any text, whatever becomes of bad rows.
     """
@@ -100,29 +102,34 @@ class _File:
             self.line += rows - before
             self.row += rows - before
             if why != BLOCK_ENDS:
-                self._not_a_row(block, why, where)
+                self._not_a_row(block, end, why, where)
         return block.columns(np.concatenate(numbers))
 
-    def _not_a_row(self, block, why, where):
-        """Pass the line at window.start, where a block's `read` has stopped."""
-        data, start = self.window.data, self.window.start
-        after = _after_line(data, start, self.window.stop)
+    def _not_a_row(self, block, end, why, where):
+        """Pass the line at window.start, where a block's `read` has stopped; of blank ones and comments all alike before `end`."""
+        data, start, lines = self.window.data, self.window.start, 1
         if why >= OTHER:
+            after = _after_line(data, start, self.window.stop)
             text = data[start : after - 1].tobytes().removesuffix(b"\r")
             self._found(self.line, block.complaint(text, why, where))
-        self.blanks += why == BLANK_LINE
-        self.row += why != COMMENT_LINE
-        self.line += 1
+        else:
+            after, lines = _after_alike(data, start, end, block.loose, why == COMMENT_LINE)
+        self.blanks += lines if why == BLANK_LINE else 0
+        self.row += lines if why != COMMENT_LINE else 0
+        self.line += lines
         self.window.start = after
 
     def _blanks_found(self):
         """A line follows the blank ones, if there are any: they are bad rows."""
-        for line in range(self.line - self.blanks, self.line):
-            self._found(line, ": the line is blank; expected a row, as there are lines below it")
+        first = self.line - self.blanks
+        self.bad_rows.found_all(self.blanks, lambda i: self._at(first + i, _BLANK))
         self.blanks = 0
 
     def _found(self, line, complaint):
-        self.bad_rows.found(f"{self.window.path}, line {self.window.line(line)}{complaint}")
+        self.bad_rows.found(self._at(line, complaint))
+
+    def _at(self, line, complaint):
+        return f"{self.window.path}, line {self.window.line(line)}{complaint}"
 
 
 def count(files, wanted, chunk_bytes):
@@ -155,3 +162,26 @@ def _after_line(data, start, stop):
     while start < stop and byte(data, start) != _LF:
         start += 1
     return min(start + 1, stop)
+
+
+@kernel
+def _after_alike(data, start, end, loose, comments):
+    """(where the line at `start` and those like it that follow, blank ones or comments, end; how many they are).
+
+    data[end - 1] is a line feed;  loose : see `blocks`
+    """
+    lines, after = 0, start
+    while start < end:
+        i = start
+        while (loose and (byte(data, i) == _SPACE or byte(data, i) == _TAB)) or (
+            byte(data, i) == _CR and (loose or byte(data, i + 1) == _LF)
+        ):
+            i += 1
+        if byte(data, i) != (_HASH if comments else _LF):
+            break
+        while byte(data, i) != _LF:
+            i += 1
+        start = i + 1
+        after = start
+        lines += 1
+    return after, lines

@@ -2,7 +2,8 @@
 
 import os
 
-from deshpc.formats.source import Part, is_plain, open_file
+from deshpc.formats.source import Part, is_plain
+from deshpc.storage.regular_file import open_regular
 
 _READ_BYTES = 1 << 16
 
@@ -14,7 +15,7 @@ def parts_of(paths, worker, workers, divisible):
 
     All parts of all workers in order are the files.
     """
-    sizes = [os.path.getsize(path) if os.path.isfile(path) else 0 for path in paths]
+    sizes = [os.path.getsize(path) for path in paths]
     low, high = (sum(sizes) * one // workers for one in (worker, worker + 1))
     found, begin = [], 0
     for path, size in zip(paths, sizes, strict=True):
@@ -29,7 +30,7 @@ def parts_of(paths, worker, workers, divisible):
 
 def _part(path, low, high, size):
     """[Part] of the lines that begin at low .. high, blank ones that follow them included, if there are any."""
-    with open_file(path) as file:
+    with open_regular(path) as file:
         begin, end = (_line_start(file, offset, size) for offset in (low, high))
     return [Part(path, begin, None if end == size else end)] if begin < end else []
 
@@ -40,10 +41,15 @@ def _line_start(file, offset, size):
         return offset
     file.seek(offset - 1)
     place, start = offset - 1, None
-    while text := file.readline(_READ_BYTES):  # a part of a line, where that is longer
-        if start is not None and text.strip(b" \t\r\n"):
-            return start
+    while text := file.read(_READ_BYTES):
+        begin = 0
+        if start is None:
+            begin = text.find(b"\n") + 1
+        if begin or start is not None:
+            rest = text[begin:]
+            blank = len(rest) - len(rest.lstrip(b" \t\r\n"))
+            start = place + begin + rest.rfind(b"\n", 0, blank) + 1 if b"\n" in rest[:blank] or begin else start
+            if blank < len(rest):
+                return start
         place += len(text)
-        if text.endswith(b"\n"):
-            start = place
     return size

@@ -1,29 +1,34 @@
 """Parquet files to Arrow record batches of bounded size; what pyarrow cannot read is a DataError.
 
-Row groups are read one by one, page by page.  The sizes of column chunks, which the footer has too, are not asked for:
-where they are damaged pyarrow ends the process.
+Row groups are read one by one, page by page, in batches of as many rows as fit when they are decoded: a text that thousands of
+rows share, or a million equal numbers in a list, take a few bytes of the file.  How many values a column has is read by
+`parquet_footer`: where that is damaged, pyarrow ends the process.
 """
 
 from deshpc.errors import ConfigError, DataError
+from deshpc.formats.parquet_footer import row_groups
 
 _READ_BYTES = 1 << 20  # of each column at a time, so that row groups may be large
 _LONG_DICTIONARY = 8192
+_VALUE_BYTES = 16  # of a value when it is decoded, with its levels
+_MOST_VALUES = 1 << 28  # of a column in a row group, where rows have lists of them
 
 
 def record_batches(path, names, check, batch_rows, batch_bytes):
     """Record batches with the columns `names`, in the order of the file's rows.
 
     check       : is given the Arrow schema of the file before anything is read
-    batch_rows  : rows of a batch, fewer where they are long: batch_bytes, by the mean size of the file's rows
+    batch_rows  : rows of a batch, fewer where they are long when decoded: batch_bytes, by the mean size of a row group's rows
     """
     pyarrow_parquet = _pyarrow_parquet()
+    sizes = row_groups(path)
 
     def opened(**options):
         settings = {"buffer_size": _READ_BYTES, "pre_buffer": False, "page_checksum_verification": True}
         return reading(path, lambda: pyarrow_parquet.ParquetFile(path, **settings, **options))
 
-    def batches(file, group):
-        reader, read = file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False), 0
+    def batches(file, group, rows, columns):
+        reader, read = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False), 0
         while (batch := reading(path, lambda: next(reader, None))) is not None:
             read += len(batch)
             yield batch
@@ -34,18 +39,49 @@ def record_batches(path, names, check, batch_rows, batch_bytes):
     with opened() as file:
         reading(path, lambda: check(file.schema_arrow))
         metadata, texts = file.metadata, reading(path, lambda: _lone_texts(file.schema, names))
-        groups = range(file.num_row_groups)
-        row_bytes = reading(path, lambda: max(map(_row_bytes, map(metadata.row_group, groups)), default=1))
-        rows = max(1, min(batch_rows, batch_bytes // row_bytes))
+        if file.num_row_groups != len(sizes):
+            raise DataError(f"{path}: cannot be read as a Parquet file: its metadata are damaged")
+    rows = [_rows_of(path, names, size, batch_rows, batch_bytes) for size in sizes]
 
     # Texts that a file holds as a short dictionary stay one: each is hashed once.  A long one would be built by pyarrow,
-    # slowly, where the writer has given it up.
-    with opened(metadata=metadata, read_dictionary=list(texts.values())) as file:
-        first = next((batch for group in groups for batch in batches(file, group)), None)
-    short = [leaf for name, leaf in texts.items() if first is not None and _dictionary_length(first.column(name)) <= _LONG_DICTIONARY]
-    with opened(metadata=metadata, read_dictionary=short) as file:
-        for group in groups:  # one by one: pyarrow cannot join the dictionaries of lists
-            yield from batches(file, group)
+    # slowly, where the writer has given it up; it is made all the same where a batch of such texts might be too large.
+    with opened(metadata=metadata, read_dictionary=list(texts.values())) as dictionaries:
+        first = next((batch for group, most in enumerate(rows) for batch in batches(dictionaries, group, most, names)), None)
+        long = [name for name in texts if first is None or len(_dictionary(first.column(name))) > _LONG_DICTIONARY]
+        short = [leaf for name, leaf in texts.items() if name not in long]
+        with opened(metadata=metadata, read_dictionary=short) as file:
+            for group, (most, size) in enumerate(zip(rows, sizes, strict=True)):  # one by one: pyarrow cannot join lists' dictionaries
+                fits = True
+                if long and most * size[1] > batch_bytes:
+                    one = next(batches(dictionaries, group, 1, long), None)
+                    fits = most <= _rows_of_texts(one, {name: texts[name] for name in long}, size, batch_bytes)
+                yield from batches(file if fits else dictionaries, group, most, names)
+
+
+def _rows_of(path, names, size, batch_rows, batch_bytes):
+    """Rows of a batch of a row group, by the mean size of its rows when they are decoded.
+
+    All rows may be in one of them, which is read in one piece: so a column's values have a limit.
+    """
+    rows, nbytes, values = size
+    own = {leaf: count for leaf, count in values.items() if any(leaf == name or leaf.startswith(f"{name}.") for name in names)}
+    for leaf, count in own.items():
+        if count > max(rows, _MOST_VALUES):
+            raise DataError(
+                f"{path}: a row group has {count:,} values in {leaf!r}; at most {_MOST_VALUES:,} are read: write smaller row groups"
+            )
+    row_bytes = (nbytes + _VALUE_BYTES * sum(own.values())) // max(1, rows)
+    return max(1, min(batch_rows, batch_bytes // max(1, row_bytes)))
+
+
+def _rows_of_texts(batch, texts, size, batch_bytes):
+    """Rows of a batch of a row group, of which `batch` has the first row, that hold even if each text is the longest one."""
+    rows, nbytes, values = size
+    most = 1
+    for name, leaf in texts.items():
+        longest = _longest(_dictionary(batch.column(name))) if batch is not None else 0
+        most = max(most, (longest or nbytes) * max(1, values.get(leaf, 1) // max(1, rows)))
+    return max(1, batch_bytes // most)
 
 
 def reading(path, action):
@@ -54,8 +90,6 @@ def reading(path, action):
 
     try:
         return action()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: cannot be read as a Parquet file: {error}") from None
 
@@ -66,11 +100,6 @@ def _pyarrow_parquet():
     except ImportError:
         raise ConfigError("data.format = 'parquet' needs the package pyarrow: pip install 'deshpc[data]'") from None
     return pyarrow.parquet
-
-
-def _row_bytes(group):
-    """Mean bytes of a row of a row group, before compression."""
-    return max(1, group.total_byte_size // max(1, group.num_rows))
 
 
 def _lone_texts(schema, names):
@@ -84,10 +113,17 @@ def _lone_texts(schema, names):
     return texts
 
 
-def _dictionary_length(array):
-    """Number of texts in the dictionary of an array of texts, or of lists of texts."""
+def _dictionary(array):
+    """The dictionary of an array of texts, or of lists of texts."""
     import pyarrow.types as types
 
     while not types.is_dictionary(array.type):
         array = array.values
-    return len(array.dictionary)
+    return array.dictionary
+
+
+def _longest(texts):
+    """Bytes of the longest of an array of texts; 0 where there is none."""
+    import pyarrow.compute as compute
+
+    return compute.max(compute.binary_length(texts)).as_py() or 0

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 
 from deshpc.config import DataConfig, FieldConfig
+from deshpc.config.load import checked_fields
+from deshpc.errors import ConfigError, DataError
+from deshpc.storage.json_form import require
 
 CRITEO_INTEGERS, CRITEO_CATEGORICALS = 13, 26
 
@@ -41,9 +44,12 @@ class Schema:
 
     @classmethod
     def from_json(cls, tree: dict) -> "Schema":
-        """The inverse of `to_json`."""
-        fields = [FieldConfig(**{**field, "boundaries": tuple(field["boundaries"])}) for field in tree["fields"]]
-        return cls.of_fields(fields, tree["label"])
+        """The inverse of `to_json`.  DataError where a configuration could not have these fields."""
+        try:
+            require(tree, {"fields": [dict], "label": (str, None)}, "schema")
+            return cls.of_fields(checked_fields(tree["fields"], tree["label"], "schema"), tree["label"])
+        except (ValueError, ConfigError) as error:
+            raise DataError(f"damaged: {error}") from None
 
     @property
     def value_width(self):

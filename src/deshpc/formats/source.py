@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import os
 import zlib
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import zstd
+from deshpc.storage.regular_file import open_regular
 
 MAX_ROW_BYTES = 64 << 20
 """A longer row is taken for a quote that was never closed."""
@@ -34,7 +34,7 @@ class Part:
     def lines_before(self):
         """The line ends before the part."""
         lines, left = 0, self.begin
-        with open_file(self.path) as file:
+        with open_regular(self.path) as file:
             while left and (text := file.read(min(left, _COUNTED_BYTES))):
                 lines += text.count(b"\n")
                 left -= len(text)
@@ -60,7 +60,7 @@ class Window:
         part = file if isinstance(file, Part) else Part(file)
         self.path, self.begins_file, self.ends_file = part.path, part.begin == 0, part.end is None
         self._part, self._left = part, math.inf if part.end is None else part.end - part.begin
-        self._raw = open_file(part.path)
+        self._raw = open_regular(part.path)
         self._compression, self._file = _decompressed(part.path, self._raw)
         if part.begin:
             self._raw.seek(part.begin)
@@ -144,21 +144,9 @@ class Window:
         return done
 
 
-def open_file(path):
-    """The file, open for reading its bytes."""
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def is_plain(path):
-    """Whether a regular file is text as it stands, not compressed.  Of anything else, such as a pipe, nothing is read."""
-    if not os.path.isfile(path):
-        return False
-    with open_file(path) as file:
+    """Whether a file is text as it stands, not compressed."""
+    with open_regular(path) as file:
         return not _decompressed(path, file)[0]
 
 

@@ -82,12 +82,10 @@ class Text:
             else:
                 lines_lost = np.count_nonzero(window.data[window.start : after] == _LF)
                 rows_lost = lines_lost if why == tokens.BLANK_LINES else 1
-                for lost in range(rows_lost):
-                    bad_rows.found(f"{window.path}, line {window.line(line + lost)}{fault}")
+                _found_all(bad_rows, window, line, rows_lost, fault)
                 window.start, row, line = after, row + rows_lost, line + lines_lost
         if not window.ends_file:  # blank lines at the end of a Part are followed by one that is not
-            for lost in range(np.count_nonzero(window.data[window.start : window.stop] == _LF)):
-                bad_rows.found(f"{window.path}, line {window.line(line + lost)}{_BLANK}")
+            _found_all(bad_rows, window, line, np.count_nonzero(window.data[window.start : window.stop] == _LF), _BLANK)
 
     def _header(self, window):
         """The first line of the window's file, which is passed if the window begins with it."""
@@ -112,6 +110,11 @@ class Text:
             return f"{where}: {cell} is not {self._parsers[slot].expected}"
 
         return block_of(self.schema, np.arange(row, row + starts.shape[1]), parse, complain, bad_rows)
+
+
+def _found_all(bad_rows, window, line, rows, fault):
+    """So many lines from number `line` on are bad rows."""
+    bad_rows.found_all(rows, lambda i: f"{window.path}, line {window.line(line + i)}{fault}")
 
 
 def _read_on(window, line, fault, bad_rows):

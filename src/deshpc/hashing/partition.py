@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
+from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.jit import kernel
 
 
@@ -28,8 +29,7 @@ class KeyPartition(NamedTuple):
 
     def key_range(self, rank):
         """(first, last) key of a rank: owners are in the order of their keys, and so are ranks."""
-        first, after = (-(-(r * self.shards << 32) // self.owners) << 32 for r in (rank, rank + 1))
-        return first, after - 1
+        return key_range(self.ranks, rank)
 
 
 class TablePartition(NamedTuple):
@@ -56,7 +56,7 @@ class TablePartition(NamedTuple):
 
     def key_range(self, rank):
         """(first, last) key of a rank, whatever the table."""
-        return KeyPartition(self.ranks, self.threads).key_range(rank)
+        return key_range(self.ranks, rank)
 
 
 class FieldPartition(NamedTuple):
@@ -90,7 +90,7 @@ class FieldPartition(NamedTuple):
 
     def key_range(self, rank):
         """(first, last) key of a rank: its fields' keys are anywhere."""
-        return 0, 2**64 - 1
+        return 0, LAST_KEY
 
 
 class ColumnPartition(NamedTuple):
@@ -110,7 +110,7 @@ class ColumnPartition(NamedTuple):
 
     def key_range(self, rank):
         """(first, last) key of a rank: all."""
-        return 0, 2**64 - 1
+        return 0, LAST_KEY
 
 
 def owner_of(partition, key, field):

@@ -42,7 +42,7 @@ def build_model(config, backend, group, n_fields, n_dense, total_steps=None, sev
     routing = open_routing(train.routing, backend, group, partition, n_fields, exchange)
     overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
     return Model(
-        config.model.name, backend, group, routing, exchange, parts.operators.table, parts.operators, parts.parameters, parts.top,
+        config.model.name, n_fields, backend, group, routing, exchange, parts.operators.table, parts.operators, parts.parameters, parts.top,
         parts.dense_sums, overlaps, parts.replicated,
     )  # fmt: skip
 

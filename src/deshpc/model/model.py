@@ -78,10 +78,11 @@ class Model:
     """
 
     def __init__(
-        self, name, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False, replicated=None
-    ):
-        """name : `model.name`;  dense_sums : `DenseSums` of the parameters"""
-        self.name = name
+        self, name, n_fields, backend, group, routing, exchange, table, operators, parameters, top, dense_sums, overlaps=False,
+        replicated=None,
+    ):  # fmt: skip
+        """name : `model.name`;  n_fields : fields that have keys;  dense_sums : `DenseSums` of the parameters"""
+        self.name, self.n_fields = name, n_fields
         self.backend, self.group, self.routing, self.exchange = backend, group, routing, exchange
         self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps
         self.dense_sums, self.replicated = dense_sums, replicated

@@ -5,6 +5,8 @@ import zlib
 
 import numpy as np
 
+from deshpc.backend.room import require_room
+
 
 class FirstValues:
     """Collects the parameters of a model's layers.
@@ -23,14 +25,17 @@ class FirstValues:
 
     def zeros(self, name, *shape):
         """Declare a parameter that starts at zero; returns its name."""
+        self._require_room(name, shape)
         return self._declare(name, np.zeros(shape))
 
     def ones(self, name, *shape):
         """Declare a parameter that starts at one."""
+        self._require_room(name, shape)
         return self._declare(name, np.ones(shape))
 
     def uniform(self, name, bound, *shape):
         """Declare a parameter that starts uniform in +-bound."""
+        self._require_room(name, shape)
         words = np.random.SeedSequence([self._seed, zlib.crc32(name.encode())])
         generator = np.random.Generator(np.random.Philox(words))
         return self._declare(name, (generator.random(shape) * 2 - 1) * bound)
@@ -52,6 +57,11 @@ class FirstValues:
         """Give all of them to `Parameters`."""
         for name, value in self._values.items():
             parameters.set(name, value)
+
+    def _require_room(self, name, shape):
+        """ConfigError where this parameter and those before it, each in float64, are more than the machine's memory."""
+        held = sum(value.nbytes for value in self._values.values())
+        require_room(held + 8 * math.prod(map(int, shape)), f"[model]: dense parameters up to {name!r}, of the shape {shape},")
 
     def _declare(self, name, value):
         if name in self._values:

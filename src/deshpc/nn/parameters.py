@@ -123,7 +123,12 @@ class Parameters:
         return {"values": self._backend.host(self.values), "state": self._backend.host(self.state)}
 
     def load(self, arrays):
-        """Take values and state as `arrays` gives them."""
+        """Take values and state as `arrays` gives them; ValueError where these have other types or lengths."""
+        for name, own in (("values", self.values), ("state", self.state)):
+            if arrays[name].dtype != own.dtype or arrays[name].shape != own.shape:
+                raise ValueError(
+                    f"{name} are {arrays[name].shape} numbers of {arrays[name].dtype}; expected {own.shape} of {own.dtype}"
+                )
         self._backend.set(self.values, arrays["values"])
         self._backend.set(self.state, arrays["state"])
 

@@ -48,7 +48,19 @@ def _input(config, source, folder):
     if config.format == "synthetic":
         return describe(config.synthetic).schema, None
     try:
-        # a cache of generated samples has nothing to transform
-        return Schema.from_json(source["schema"]), Transforms.from_json(source) if "dense" in source else None
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder}: the stored transforms are damaged: {error!r}") from None
+        schema = Schema.from_json(source.get("schema"))
+        if "dense" not in source:  # a cache of generated samples has nothing to transform
+            return schema, None
+        transforms = Transforms.from_json(source)
+        transforms.require_of(schema)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from None
+    if config.format != "cache" and schema.key_fields + schema.dense_fields != _fields_of(config):
+        raise DataError(f"{folder}: damaged: the stored fields are not those of its configuration")
+    return schema, transforms
+
+
+def _fields_of(config):
+    """The fields of a DataConfig of rows, as its Schema has them."""
+    schema = Schema.from_config(config)
+    return schema.key_fields + schema.dense_fields

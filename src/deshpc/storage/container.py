@@ -6,11 +6,10 @@
         trailer, 32 bytes: offset and length of the directory uint64, CRC-32 of the directory and of this trailer
         up to here uint32, 8 bytes "deshpc.\\n"
 
-All numbers are little-endian.  Every byte of the file is under a checksum or compared: a truncated or changed file is
+`storage.directory` says what a directory has to be.  All numbers are little-endian.  Every byte of the file is under a checksum or compared: a truncated or changed file is
 found.  A section is verified when it is first read.  CRC-32 is zlib's, so that a reader needs nothing but NumPy.
 """
 
-import json
 import mmap
 import os
 import struct
@@ -20,18 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from deshpc.errors import DataError
+from deshpc.storage.directory import ALIGNMENT, DTYPES, FORMAT, MOST_BYTES, padded, parse_directory, size_of
+from deshpc.storage.regular_file import open_regular
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.watched_file import WatchedFile
 from deshpc.storage.whole_file import partial_name, publish, require_replaceable
 
-FORMAT = 1
 MAGIC = b"deshpc container"
-_MAGIC = MAGIC.ljust(64, b"\0")
+_MAGIC = MAGIC.ljust(ALIGNMENT, b"\0")
 _TAIL = b"deshpc.\n"
 _TRAILER = struct.Struct("<QQI")
 _TRAILER_BYTES = _TRAILER.size + 4 + len(_TAIL)
-_ALIGNMENT = 64
-_DTYPES = frozenset(("|u1", "<u2", "<u4", "<u8", "|i1", "<i4", "<i8", "<f4", "<f8"))
 
 
 class ContainerWriter:
@@ -47,7 +45,7 @@ class ContainerWriter:
         require_replaceable(path)
         self.path, self._partial = Path(path), partial_name(path)
         self.about = dict(about or {})
-        self._kind, self._sections, self._end, self._crc32 = kind, {}, _ALIGNMENT, crc32
+        self._kind, self._sections, self._end, self._crc32 = kind, {}, ALIGNMENT, crc32
         self._file = self._attempt(lambda: open(self._partial, "x+b"))  # noqa: SIM115  open until it is finished
         self._attempt(lambda: self._file.write(_MAGIC))
 
@@ -64,13 +62,13 @@ class ContainerWriter:
         """Append a section."""
         array = np.asarray(array, order="C")
         dtype = array.dtype.newbyteorder("<").str
-        if dtype not in _DTYPES or name in self._sections:
+        if dtype not in DTYPES or name in self._sections:
             raise ValueError(f"section {name!r} of {array.dtype}: a new name and a plain number type are needed")
         self._sections[name] = {
             "name": name, "version": version, "dtype": dtype, "shape": list(array.shape), "offset": self._end,
             "crc32": self._write(self._end, array),
         }  # fmt: skip
-        self._end += _padded(array.nbytes)
+        self._end += padded(array.nbytes)
 
     def read(self, name):
         """A copy of a section that was added."""
@@ -93,6 +91,8 @@ class ContainerWriter:
         directory = json_text(
             {"format": FORMAT, "kind": self._kind, "about": self.about, "sections": list(self._sections.values())}
         ).encode()
+        if len(directory) > MOST_BYTES:
+            raise DataError(f"{self.path}: cannot be written: its directory would be longer than {MOST_BYTES:,} bytes; write several files")
         trailer = _TRAILER.pack(self._end, len(directory), zlib.crc32(directory))
         trailer += struct.pack("<I", zlib.crc32(trailer)) + _TAIL
 
@@ -108,7 +108,7 @@ class ContainerWriter:
 
     def _write(self, offset, array):
         data = _bytes(array)
-        padding = bytes(_padded(array.nbytes) - array.nbytes)
+        padding = bytes(padded(array.nbytes) - array.nbytes)
         self._attempt(lambda: self._file.seek(offset))
         self._attempt(lambda: self._file.write(data))
         self._attempt(lambda: self._file.write(padding))
@@ -154,9 +154,9 @@ class Container:
         section = self._section(name)
         if section["version"] != version:
             raise DataError(f"{self.path}, section {name!r}: version {section['version']}; expected {version}")
-        start, size = section["offset"], _size(section)
+        start, size = section["offset"], size_of(section)
         if verify and name not in self._verified:
-            if self._crc32(self._map[start : start + _padded(size)]) != section["crc32"]:
+            if self._crc32(self._map[start : start + padded(size)]) != section["crc32"]:
                 raise DataError(f"{self.path}, section {name!r}: damaged: its checksum differs from its content")
             self._verified.add(name)
         return self._map[start : start + size].view(section["dtype"]).reshape(section["shape"])
@@ -172,11 +172,15 @@ class Container:
             return
         begin, end = self._section(first), self._section(last)
         start = begin["offset"] // mmap.PAGESIZE * mmap.PAGESIZE
-        self._memory.madvise(mmap.MADV_WILLNEED, start, end["offset"] + _size(end) - start)
+        self._memory.madvise(mmap.MADV_WILLNEED, start, end["offset"] + size_of(end) - start)
 
     def shape(self, name):
         """Shape of a section, which is not read."""
         return tuple(self._section(name)["shape"])
+
+    def dtype(self, name):
+        """Type of a section, which is not read."""
+        return np.dtype(self._section(name)["dtype"])
 
     def verify(self):
         """Verify every section now."""
@@ -193,8 +197,8 @@ class Container:
         return self._sections[name]
 
     def _open(self, copy, watch):
-        try:
-            with open(self.path, "rb") as file:
+        with open_regular(self.path) as file:
+            try:
                 if copy:
                     data = np.fromfile(file, np.uint8)
                     data.flags.writeable = False
@@ -202,58 +206,32 @@ class Container:
                 if watch:
                     self._watched = WatchedFile(self.path, file)
                 self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return np.frombuffer(self._memory, np.uint8)
-        except FileNotFoundError:
-            raise DataError(f"{self.path}: no such file") from None
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise DataError(f"{self.path}: the file is empty; expected a deshpc container") from None
+            except ValueError:
+                raise DataError(f"{self.path}: the file is empty; expected a deshpc container") from None
+            except (OSError, OverflowError) as error:
+                raise DataError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return np.frombuffer(self._memory, np.uint8)
 
     def _directory(self, kind):
         data = self._map
-        if len(data) < _ALIGNMENT + _TRAILER_BYTES or data[:_ALIGNMENT].tobytes() != _MAGIC:
+        if len(data) < ALIGNMENT + _TRAILER_BYTES or data[:ALIGNMENT].tobytes() != _MAGIC:
             raise DataError(f"{self.path}: not a deshpc container, or cut off")
         trailer = data[-_TRAILER_BYTES:].tobytes()
         offset, length, crc = _TRAILER.unpack_from(trailer)
         (own_crc,) = struct.unpack_from("<I", trailer, _TRAILER.size)
         if trailer[-len(_TAIL) :] != _TAIL or own_crc != zlib.crc32(trailer[: _TRAILER.size]):
             raise DataError(f"{self.path}: cut off or damaged: the file does not end as a deshpc container does")
+        if offset + length + _TRAILER_BYTES != len(data) or length > MOST_BYTES:
+            raise DataError(f"{self.path}: damaged: the directory is not where the file's end says")
         text = data[offset : offset + length].tobytes()
-        if offset + length + _TRAILER_BYTES != len(data) or zlib.crc32(text) != crc:
+        if zlib.crc32(text) != crc:
             raise DataError(f"{self.path}: damaged: the directory's checksum differs from its content")
         try:
-            directory = json.loads(text)
-            if directory["format"] != FORMAT:
-                raise DataError(f"{self.path}: a container of format {directory['format']!r}; expected {FORMAT}")
-            if kind not in (None, directory["kind"]):
-                raise DataError(f"{self.path}: holds {directory['kind']!r}; expected {kind!r}")
-            self.kind = directory["kind"]
-            self.about = dict(directory["about"])
-            self._sections = {section["name"]: section for section in directory["sections"]}
-            end = _ALIGNMENT
-            for section in self._sections.values():
-                if section["dtype"] not in _DTYPES or section["offset"] != end or _size(section) < 0:
-                    raise ValueError(section["name"])
-                end += _padded(_size(section))
-            if end != offset:
-                raise ValueError("end of the sections")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{self.path}: damaged: the directory is not one: {error!r}") from None
-
-
-def _size(section):
-    """Bytes of a section's array."""
-    count = 1
-    for extent in section["shape"]:
-        if extent < 0:
-            raise ValueError(section["name"])
-        count *= extent
-    return count * np.dtype(section["dtype"]).itemsize
-
-
-def _padded(size):
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+            self.kind, self.about, self._sections = parse_directory(text, offset)
+        except ValueError as error:
+            raise DataError(f"{self.path}: damaged: the directory is not one: {error}") from None
+        if kind not in (None, self.kind):
+            raise DataError(f"{self.path}: holds {self.kind!r}; expected {kind!r}")
 
 
 def _bytes(array):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deshpc.errors import ConfigError, DeshpcError
 from deshpc.storage.owner import ALIVE, UNKNOWN, Owner
+from deshpc.storage.strict_json import json_text
 
 BEAT_S = 5.0
 SILENT_S = 45.0  # without news the holder is dead; network file systems may show a new time some seconds later
@@ -94,7 +95,7 @@ class Lock:
         except FileExistsError:
             return False
         try:
-            os.write(file, json.dumps(Owner.here(self._token).to_json()).encode())
+            os.write(file, json_text(Owner.here(self._token).to_json()).encode())
             os.fsync(file)
         except OSError:
             os.close(file)

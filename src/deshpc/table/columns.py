@@ -41,6 +41,9 @@ def joined(streams, model):
     scalars, dim, planes = model["scalars"], model["dim"], model["planes"]
     places = [own_places(scalars, dim, planes, *slice_of(dim, len(streams), rank)) for rank in range(len(streams))]
     for blocks in zip(*streams, strict=True):
+        for name in ("keys", "fields", "counts", "steps"):
+            if not all(np.array_equal(getattr(block, name), getattr(blocks[0], name)) for block in blocks):
+                raise ValueError(f"the {name} of rows are others in the files of other columns")
         numbers = np.empty((len(blocks[0]), (scalars + dim) * (1 + planes)), blocks[0].numbers.dtype)
         for block, place in zip(blocks, places, strict=True):
             numbers[:, place] = block.numbers

@@ -14,7 +14,8 @@ import numpy as np
 from deshpc.backend.record import CHUNK_ROWS
 from deshpc.backend.rules import StateStart
 from deshpc.backend.values import value_shape
-from deshpc.errors import DeshpcError
+from deshpc.errors import DataError, DeshpcError
+from deshpc.hashing.key_fields import is_key_of
 
 _SMALLEST_INDEX = 64  # buckets
 _LOAD_LIMIT = 0.6
@@ -181,7 +182,15 @@ class Shard:
         return Rows(keys, fields, counts, steps, numbers)
 
     def load(self, rows):
-        """Set these rows (`Rows`, distinct keys) to the given content, inserting keys that are not there."""
+        """Set these rows (`Rows`) to the given content, inserting keys that are not there.
+
+        DataError, before anything is set, unless all arrays have one length and the keys are distinct.
+        """
+        if any(len(array) != len(rows) for array in vars(rows).values()):
+            raise DataError(f"rows of {[len(array) for array in vars(rows).values()]} keys, fields, counts, steps and numbers")
+        in_order = (rows.keys[1:] > rows.keys[:-1]).all()
+        if not (in_order or len(np.unique(rows.keys)) == len(rows)) or not is_key_of(rows.keys, rows.fields).all():
+            raise DataError("rows have a key twice, or one that is not a key of its field")
         if rows.numbers.shape[1] != self.layout.numbers:
             raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
         keys, fields = map(self._backend.array, (rows.keys, rows.fields))

@@ -6,7 +6,8 @@ from itertools import cycle
 
 import numpy as np
 
-from deshpc.backend.record import RecordLayout, cache_lines
+from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
+from deshpc.backend.room import require_room
 from deshpc.hashing.partition import owners
 from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
@@ -63,6 +64,8 @@ class Table:
             self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
             first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
+        chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
+        require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
         self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
         self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
         self._own_terms, self.by_field = own_terms, by_field
@@ -131,6 +134,7 @@ class Table:
         """
         ranks = 1 if self.partition.split == "column" else self.partition.ranks
         mean = rows / (ranks * len(self._shards))
+        require_room(int(len(self._shards) * mean * self.layout.record_bytes), f"model.expected_rows: {rows:,.0f} rows")
         self._backend.each(lambda shard: shard.reserve(math.ceil(mean + 4 * math.sqrt(mean))), [(s,) for s in self._shards])
 
     def clear(self):

@@ -1,5 +1,6 @@
 """The Python API: what `deshpc train` and `deshpc eval` call."""
 
+import os
 import platform
 import secrets
 import time
@@ -178,7 +179,10 @@ def saved_run(directory, overrides, allow_import=()):
     folder = model_folder(directory)
     manifest = read_manifest(folder)
     config = build(manifest["config"], source=str(folder), allow_import=allow_import)
-    moved = replace(config, run=replace(config.run, directory=str(directory)))
+    threads = min(config.compute.threads_per_rank, os.cpu_count() or 1)  # of the machine that it was trained on
+    moved = replace(
+        config, run=replace(config.run, directory=str(directory)), compute=replace(config.compute, threads_per_rank=threads)
+    )
     return folder, manifest, override(moved, *overrides, allow_import=allow_import)
 
 

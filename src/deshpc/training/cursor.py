@@ -39,8 +39,15 @@ class Cursor:
     def from_manifest(cls, manifest, folder):
         """The Cursor of a checkpoint's manifest; DataError for the manifest of a model that no run goes on from."""
         progress = manifest["progress"]
-        if isinstance(progress, dict):
-            progress = {"best_run": None, **progress}  # versions before knew no runs
         if not isinstance(progress, dict) or set(progress) != {one.name for one in fields(cls)}:
             raise DataError(f"{folder}: is not a checkpoint: its manifest does not say where the run goes on")
         return cls(**progress)
+
+    def require_place(self, batch_samples, folder):
+        """DataError unless a run whose batches have so many samples comes to this place by these steps."""
+        batches = -(-self.train_rows // batch_samples)
+        place = self.batch * batch_samples, self.epoch * batches + self.batch, self.epoch * self.train_rows + self.position
+        if self.batch >= max(1, batches) or place != (self.position, self.steps, self.samples):
+            raise DataError(
+                f"{folder}: damaged: batch {self.batch} of epoch {self.epoch} is not after {self.steps} steps and {self.samples} samples"
+            )

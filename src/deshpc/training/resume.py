@@ -86,7 +86,7 @@ def go_on(session, folders, train_set, record, number):
             _report(group, record, folder, error)
             session.model.table.clear()
             continue
-        record.write("resume", step=cursor.steps, epoch=cursor.epoch, batch=cursor.batch, folder=str(folder), of_run=manifest.get("run"))
+        record.write("resume", step=cursor.steps, epoch=cursor.epoch, batch=cursor.batch, folder=str(folder), of_run=manifest["run"])
         return cursor
     text = f"{folders[0].parent}: no checkpoint can be read; remove this folder to start from the beginning"
     group.agree(DataError(text))
@@ -97,9 +97,12 @@ def _require_same_data(session, manifest, folder, train_set):
     source = json.loads(json.dumps(session.input_state()))
 
     def look():
-        rows = Cursor.from_manifest(manifest, folder).train_rows
-        if rows != len(train_set):
-            raise DataError(f"data.train has {len(train_set):,} rows; the checkpoint in {folder} was made with {rows:,}")
+        cursor = Cursor.from_manifest(manifest, folder)
+        if cursor.train_rows != len(train_set):
+            raise DataError(
+                f"data.train has {len(train_set):,} rows; the checkpoint in {folder} was made with {cursor.train_rows:,}"
+            )
+        cursor.require_place(session.config.train.global_batch_samples, folder)
         if source != manifest["source"]:
             raise DataError(f"data.train is not what the checkpoint in {folder} was made with: fitted transforms differ")
 

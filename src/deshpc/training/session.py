@@ -3,6 +3,8 @@
 import sys
 from contextlib import contextmanager
 
+import numpy as np
+
 from deshpc.backend.open import open_backend
 from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
@@ -66,7 +68,8 @@ class Session:
         """
         if self.input.mapped:
             dataset = self.group.together(lambda: self.input.load(part))
-            dataset.share_verification(self.node.rank, self.node.size)
+            verified = self.node.share(np.zeros(len(dataset.starts) - 1, np.uint8))
+            dataset.share_verification(self.node.rank, self.node.size, verified)
         else:
             if self._nothing_compiled:
                 self.node.first_then_others(lambda: self.input.compile(part), self.group)

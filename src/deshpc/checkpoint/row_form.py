@@ -1,0 +1,70 @@
+"""What the rows of one file of a model have to be, by the model's manifest: before anything is done with them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deshpc.comm.group import slice_of
+from deshpc.hashing.key_fields import is_key_of
+from deshpc.hashing.key_range import LAST_KEY, key_range
+from deshpc.table.columns import own_places
+
+_NOT_NEGATIVE = {"adagrad": (0,), "rowwise_adagrad": (0,), "adam": (1,), "ftrl": (1,)}
+"""Of the numbers that a rule keeps for a weight, those of which it takes square roots."""
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """steps : that the model has made;  first, last : key that the rank may have
+    fields : fields that have keys, None where that is not known;  numbers, precision : of a row
+    roots : (..) int64, the numbers of which roots are taken
+    """
+
+    steps: int
+    first: int
+    last: int
+    fields: int | None
+    numbers: int
+    precision: str
+    roots: np.ndarray
+
+    @classmethod
+    def of(cls, manifest, rank, fields=None):
+        """The form of the rows of a rank."""
+        model, ranks = manifest["model"], manifest["ranks"]
+        split, scalars, dim = model.get("split", "key"), model["scalars"], model["dim"]
+        state = model["scalar_state"], model["vector_state"]
+        places = np.arange(scalars + dim + sum(state))
+        if split == "column":
+            places = own_places(scalars, dim, model["planes"], *slice_of(dim, ranks, rank))
+        roots = np.isin(places, _roots(model["optimizer"], scalars, dim, state))
+        first, last = key_range(ranks, rank) if split == "key" else (0, LAST_KEY)
+        return cls(manifest["steps"], first, last, fields, len(places), model["precision"], np.flatnonzero(roots))
+
+    def require_sound(self, rows):
+        """ValueError unless Rows are in key order, and are rows that training could have made."""
+        keys, fields = rows.keys, rows.fields
+        if not (keys[1:] > keys[:-1]).all():
+            raise ValueError("its keys do not ascend")
+        if self.fields is not None and fields.max(initial=0) >= self.fields:
+            raise ValueError(f"a row is of field {fields.max()}; there are {self.fields}")
+        if not is_key_of(keys, fields).all():
+            raise ValueError("a key is not one of its field")
+        if rows.steps.max(initial=0) > self.steps or rows.counts.max(initial=0) > self.steps:
+            raise ValueError(f"a row was updated later, or more often, than in {self.steps} steps")
+        if not np.isfinite(rows.numbers).all():
+            raise ValueError("a number is not finite")
+        if len(self.roots) and rows.numbers[:, self.roots].min(initial=0) < 0:
+            raise ValueError("a sum of squares is negative")
+
+
+def _roots(rule, scalars, dim, state):
+    """Places, in a whole row that is read out, of the numbers of which a rule takes roots: w, v, state of w, state of v."""
+    places, begin = [], scalars + dim
+    for numbers, weights in zip(state, (scalars, dim), strict=True):
+        planes = -(-numbers // max(1, weights))
+        for plane in _NOT_NEGATIVE.get(rule, ()) if numbers else ():
+            if plane < planes:
+                places.append(begin + plane * (numbers // planes) + np.arange(numbers // planes))
+        begin += numbers
+    return np.concatenate([np.zeros(0, np.int64), *places])
