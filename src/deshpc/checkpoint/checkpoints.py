@@ -2,7 +2,8 @@
 
 from deshpc.checkpoint.background import BackgroundWrite
 from deshpc.checkpoint.folders import remove_older, step_folder
-from deshpc.checkpoint.save import complete, dense_of, prepare, write_share, writing
+from deshpc.checkpoint.save import complete, dense_of, prepare, removed_if_it_fails, write_share, writing
+from deshpc.errors import DeshpcError
 
 
 class Checkpoints:
@@ -22,22 +23,23 @@ class Checkpoints:
         self.finish()
         model, group = self._model, self._group
         model.enter("checkpoint")
-        folder = step_folder(self._run, manifest["steps"])
-        prepare(group, folder, best)
-        dense = dense_of(model)
-        if self._background:
-            copy = model.table.copied_blocks()
-            self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep)
-            return
-        blocks, moved = model.table.blocks(), lambda: model.enter("checkpoint")
-        group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved))
+        folder = self._folder = step_folder(self._run, manifest["steps"])
+        with removed_if_it_fails(group, folder):
+            prepare(group, folder, best)
+            dense = dense_of(model)
+            if self._background:
+                copy = model.table.copied_blocks()
+                self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep)
+                return
+            blocks, moved = model.table.blocks(), lambda: model.enter("checkpoint")
+            group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved))
 
-        def last():
-            complete(folder, manifest)
-            with writing(folder):
-                remove_older(self._run, manifest["steps"], self._keep)
+            def last():
+                complete(folder, manifest)
+                with writing(folder):
+                    remove_older(self._run, manifest["steps"], self._keep)
 
-        group.together(last if group.rank == 0 else lambda: None)
+            group.together(last if group.rank == 0 else lambda: None)
 
     def check(self):
         """Raise on every rank if what is under way has failed on any.  Collective."""
@@ -60,6 +62,16 @@ class Checkpoints:
         write = self._under_way
         try:
             self._group.agree(write.error)
-        except BaseException:
+        except BaseException as error:
             write.abandon()
+            if isinstance(error, DeshpcError):  # all ranks have it
+                with removed_if_it_fails(self._group, self._folder):
+                    self._wait_for_shares()
+                    raise
             raise
+
+    def _wait_for_shares(self):
+        """Wait until no rank writes its files any more.  Collective."""
+        self._under_way.wait_for_share(lambda: self._model.enter("checkpoint"))
+        self._under_way.wait_for_all()
+        self._group.agree(None)

@@ -31,12 +31,14 @@ def load_model(model, folder, manifest=None):
 
 def _load(model, folder, manifest):
     """(rows taken, rows of the model)."""
+    model.enter("load model", works=True)
     require_fit(model, manifest, folder)
     dense = read_dense(require_identity(folder, manifest, DENSE))
     model.parameters.load(dense)
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last):
         taken += model.table.load(block)
+    model.enter("wait")
     return taken, rows_of(manifest)
 
 

@@ -1,5 +1,6 @@
 """Write a model: every rank its rows, rank 0 the dense parameters, and the manifest when all files are durable."""
 
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ from deshpc.checkpoint.dense_file import write_dense
 from deshpc.checkpoint.folders import appear, begin, link_folder, partial
 from deshpc.checkpoint.manifest import identity, write_manifest
 from deshpc.checkpoint.rows_file import RowsFile, rows_name, write_rows
-from deshpc.errors import DataError
+from deshpc.errors import DataError, DeshpcError
 
 _APPEAR_S = 60.0  # after a rank has written a file, another must see it within this time; a network's file system may lag
 _LOOK_S = 0.02
@@ -20,12 +21,13 @@ def save_model(model, folder, manifest):
     Collective; what a rank cannot write is a DataError on all, and a folder of that name is then as it was.
     """
     group = model.group
-    prepare(group, folder)
-    dense = dense_of(model)
-    group.together(
-        lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
-    )
-    group.together(lambda: complete(folder, manifest) if group.rank == 0 else None)
+    with removed_if_it_fails(group, folder):
+        prepare(group, folder)
+        dense = dense_of(model)
+        group.together(
+            lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
+        )
+        group.together(lambda: complete(folder, manifest) if group.rank == 0 else None)
 
 
 def prepare(group, folder, best=None):
@@ -81,6 +83,17 @@ def complete(folder, manifest, all_written=lambda: True, abandoned=lambda: False
     with writing(folder):
         write_manifest(new, {**manifest, "rows": rows, "files": files})
         appear(folder)
+
+
+@contextmanager
+def removed_if_it_fails(group, folder):
+    """Remove the partial folder where the block ends by an error of all ranks, of which none writes any more."""
+    try:
+        yield
+    except DeshpcError:
+        if group.rank == 0:
+            shutil.rmtree(partial(folder), ignore_errors=True)
+        raise
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def under_a_parent():
     found = launcher()
     if found.ranks == 1 or not under_mpich() or sys.platform != "linux" or "mpi4py.MPI" in sys.modules:
         return
-    _end_with(os.getppid())
+    end_with_parent(os.getppid())
     parent, name = os.getpid(), f"rank {found.rank} of {found.ranks}"
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     end, says_end = os.pipe()
@@ -52,7 +52,7 @@ def under_a_parent():
         os.close(end)
         os.close(says_end)
         os.setpgid(0, 0)  # what the launcher sends to the group comes from the parent, once
-        _end_with(parent)
+        end_with_parent(parent)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         return
     witness = os.fork()
@@ -68,8 +68,10 @@ def under_a_parent():
     os._exit(code)
 
 
-def _end_with(parent):
-    """Have the system kill this process when its parent ends."""
+def end_with_parent(parent):
+    """Have Linux kill this process when its parent ends: MPICH's launcher does not, where it is killed itself."""
+    if sys.platform != "linux":
+        return
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGKILL))
     if os.getppid() != parent:  # it ended before it could be heard
         os._exit(1)
@@ -82,7 +84,7 @@ def _witness(end, name):
     """
     if not os.read(end, 1):
         time.sleep(_LAUNCHER_ENDS_S)
-        _say(f"{name}: killed: the parent process of the rank got SIGKILL: out of memory?")
+        _say(f"{name}: killed, as was its parent process: out of memory?")
         end_job_of_mpich(128 + signal.SIGKILL)
     return 0
 

@@ -1,6 +1,7 @@
 """A file that appears under its name when it is complete, and survives a crash from then on."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from deshpc.errors import DataError
@@ -37,9 +38,19 @@ def synchronise(path):
 
 def write_text(path, text):
     """Write a text file that is whole or absent."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, data):
+    """Write a file that is whole or absent.  OSError where it cannot be written; nothing is left of it then."""
     require_replaceable(path)
     path = Path(path)
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    synchronise(temporary)
-    publish(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        synchronise(temporary)
+        publish(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -77,6 +77,15 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
     command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume])
     config = agreed(comm, lambda: _config(config, overrides), lambda config: run_facts(command, config))
     session = Session(config, comm)
+    with session.watched() as watchdog:
+        result = _train(session, watchdog, check_bytes, resume, begin)
+    session.close()
+    return result
+
+
+def _train(session, watchdog, check_bytes, resume, begin):
+    """The TrainResult of a session that nobody has used.  begin : when it was asked for.  Collective."""
+    config = session.config
     group, run = session.group, config.run.directory
     group.together(lambda: require(session.input, "train", "training"))
     saved = found_checkpoints(group, config, resume)
@@ -97,19 +106,18 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
     def keep(steps):
         save_model(model, run_model(run), checkpoints.manifest(steps))
 
-    with session.watched() as watchdog:
-        trained = train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoints, start)
-        checkpoints.finish()
-        known = trained.valid
-        if trained.best_step not in (None, trained.steps):
-            model.table.clear()
-            load_model(model, group.together(lambda: model_folder(run)))
-            known = None
-        valid = known or _measure(session, valid_set)
-        test = _measure(session, test_set)
-        if config.run.save_model and trained.best_step is None:
-            model.enter("save")
-            keep(trained.steps)
+    trained = train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoints, start)
+    checkpoints.finish()
+    known = trained.valid
+    if trained.best_step not in (None, trained.steps):
+        model.table.clear()
+        load_model(model, group.together(lambda: model_folder(run)))
+        known = None
+    valid = known or _measure(session, valid_set)
+    test = _measure(session, test_set)
+    if config.run.save_model and trained.best_step is None:
+        model.enter("save")
+        keep(trained.steps)
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
     traffic, keys = training_traffic(session, train_set, steps, samples)
     rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
@@ -123,7 +131,6 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False):
     record.close()
     if check_bytes:
         require_agreement(group, traffic)
-    session.close()
     return result
 
 
@@ -151,12 +158,12 @@ def evaluate(directory, comm, overrides=(), part="test"):
         comm, lambda: saved_run(directory, overrides), lambda saved: run_facts(f"eval of the {part} part", saved[2])
     )
     session = Session(config, comm)
-    session.group.together(lambda: session.input.restore(manifest["source"]))
-    session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
-    dataset = session.load(part)
-    model = session.build(dataset)
-    load_model(model, folder, manifest)
     with session.watched():
+        session.group.together(lambda: session.input.restore(manifest["source"]))
+        session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
+        dataset = session.load(part)
+        model = session.build(dataset)
+        load_model(model, folder, manifest)
         metrics = _measure(session, dataset)
     record = _open_record(session.group, config.run.directory, f"eval-{part}.jsonl")
     record.write("eval", directory=str(directory), part=part, ranks=session.group.size, **asdict(metrics))

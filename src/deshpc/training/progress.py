@@ -3,6 +3,8 @@
 import sys
 import time
 
+from deshpc.comm.console import say
+
 
 class Progress:
     """Counts steps and samples of an epoch; shows rate, mean loss, AUC and time left, at most every `interval_s`.
@@ -15,8 +17,9 @@ class Progress:
     def __init__(self, title, total_samples, interval_s, report, stream=None, done=0, take_auc=lambda: None):
         self._take_auc = take_auc
         self._title, self._total, self._interval_s, self._report = title, total_samples, interval_s, report
-        self._stream = stream or sys.stderr
-        self._bar = self._stream.isatty()
+        self._say = say if stream is None else stream.write
+        stream = stream or sys.stderr
+        self._bar = stream is not None and stream.isatty()
         self._begin = self._last = time.perf_counter()
         self._done, self._loss = done, 0.0
         self._before = self._last_done = done
@@ -36,8 +39,7 @@ class Progress:
         if self._done > self._last_done or self._bar:
             self._show(time.perf_counter())
         if self._bar:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._say("\n")
 
     def _show(self, now):
         samples = self._done - self._last_done
@@ -52,10 +54,9 @@ class Progress:
         if self._bar:
             width = 24
             filled = width * self._done // max(1, self._total)
-            self._stream.write(f"\r[{'#' * filled}{'.' * (width - filled)}] {text} ")
+            self._say(f"\r[{'#' * filled}{'.' * (width - filled)}] {text} ")
         else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+            self._say(text + "\n")
         self._report(samples_per_s=round(rate), loss=loss, auc=auc, samples=self._done, total_samples=self._total)
         self._last, self._last_done, self._last_loss = now, self._done, self._loss
 
