@@ -62,6 +62,7 @@ every_steps = 3
 directory = "run"
 """
 ENDS_WITHIN_S = 120
+STOPPED_ENDS_WITHIN_S = 40
 GONE_WITHIN_S = 10
 MARK = "DESHPC_KILLS"
 
@@ -220,11 +221,11 @@ class Attack:
         for pid in pids:
             with_signal(pid, getattr(signal, case.signal))
         try:
-            _, text = process.communicate(timeout=ENDS_WITHIN_S)
+            _, text = self._end_of(case, process, run / "run", pids)
         except subprocess.TimeoutExpired:
             for pid in marked():
                 with_signal(pid, signal.SIGKILL)
-            raise Wrong("the job has not ended") from None
+            raise Wrong(f"the job has not ended; the record's last line: {lines_of(run / 'run')[-1:]}") from None
         self.in_writes += unfinished(run / "run")
         until = time.monotonic() + GONE_WITHIN_S
         while (left := marked()) and time.monotonic() < until:
@@ -244,6 +245,16 @@ class Attack:
             self.ended += 1
         else:
             check_end(case, rank, process.returncode, text, lines)
+
+
+    def _end_of(self, case, process, run, pids):
+        """Output of a run when it has ended.  One whose result is there is not watched any more: what was stopped goes on."""
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=STOPPED_ENDS_WITHIN_S if case.signal == "SIGSTOP" else ENDS_WITHIN_S)
+        if case.signal == "SIGSTOP" and count_of(run, "result"):
+            for pid in pids:
+                with_signal(pid, signal.SIGCONT)
+        return process.communicate(timeout=STOPPED_ENDS_WITHIN_S)
 
 
 def check_end(case, rank, code, text, lines):

@@ -8,7 +8,9 @@ import ctypes
 import errno
 import os
 import socket
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from deshpc.errors import LaunchError
 
@@ -34,6 +36,19 @@ def has_room(each, processes):
     except OSError:
         return True
     return memory.f_blocks * memory.f_frsize >= processes * each and memory.f_bavail * memory.f_frsize >= each
+
+
+def unlink_mapped(pattern):
+    """Take the names of files away that this process maps, so that nothing is left of them when all processes have ended.
+
+    MPICH keeps a name until its own end, and so for ever where it is killed.  For when all ranks have mapped the file.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+            path = Path(line.split(maxsplit=5)[-1])
+            if path.match(f"{FOLDER}/{pattern}"):
+                with suppress(FileNotFoundError):  # another rank was faster
+                    path.unlink()
 
 
 def window(comm, nbytes, own):
