@@ -22,7 +22,7 @@ precision = "float64"
 [compute]
 threads_per_rank = 2
 [run]
-report_interval_s = 0.0
+report_interval_s = 0.001
 """
 TIMEOUT_S = 120
 
@@ -59,7 +59,7 @@ def events(folder):
         return [json.loads(line)["event"] for line in file]
 
 
-@pytest.mark.parametrize("redirections", ["2>/dev/full >/dev/full", "2>&- >&-", "2>/dev/full | true"])
+@pytest.mark.parametrize("redirections", ["2>/dev/full >/dev/full", "2>&- >&-"])
 def test_training_ends_well_without_anybody_who_listens(config, redirections):
     done = deshpc(f"train {config}", redirections, cwd=config.parent, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

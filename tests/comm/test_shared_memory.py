@@ -11,7 +11,7 @@ OPEN_MPI = MPIEXEC.with_name("prterun").exists()
 CONFIG = """
 [data]
 format = "synthetic"
-synthetic = { train_rows = 100_000, test_rows = 0 }
+synthetic = { train_rows = 200_000, test_rows = 0 }
 [compute]
 threads_per_rank = 1
 [run]
@@ -41,12 +41,12 @@ def config(tmp_path):
 
 @pytest.mark.skipif(not MPIEXEC.exists(), reason="needs mpiexec")
 def test_a_data_set_that_does_not_fit(config):
-    """100,000 samples of 12 keys: offsets 8, keys 8 * 12, fields 2 * 12, labels and truth 4 and 4 or 8 bytes each, or more."""
-    done = small("24m", "-m", "deshpc", "train", config, cwd=config.parent)
+    """200,000 samples of 12 keys: offsets 8, keys 8 * 12, fields 2 * 12, labels and truth 4 and 4 or 8 bytes each, or more."""
+    done = small("30m", "-m", "deshpc", "train", config, cwd=config.parent)
     (line,) = errors(done)
     assert done.returncode == 4, done.stderr
     found = re.search(r"/dev/shm on \S+ is too small: ([\d.]+) MiB more are needed; free: ([\d.]+) MiB; make it larger", line)
-    assert float(found[1]) >= 100_000 * (8 + 12 * 10 + 4) / 2**20 > float(found[2])
+    assert float(found[1]) >= 200_000 * (8 + 12 * 10 + 4) / 2**20 > float(found[2])
 
 
 ROOM = """

@@ -202,6 +202,7 @@ def test_an_idle_watchdog_takes_no_time():
     ("places", "silent", "text"),
     [
         ({0: ("b", 5, 8), 1: ("b", 6, 8), 2: ("a", 5, 7), 3: ("b", 5, 8)}, (), "rank 2 in 'a' of step 1 for 5 s; ranks 0-1, 3 in 'b' of step 1 for 6 s"),
+        ({0: ("compile", 5, 8), 1: ("wait", 6, 7)}, (), "rank 0 in 'compile' of step 1 for 5 s; rank 1 in 'wait' of step 1 for 6 s"),
         ({1: ("a", 5, 7)}, (0, 2, 3), "ranks 0, 2-3 do not answer; rank 1 in 'a' of step 1 for 5 s"),
         ({0: ("a", 5.4, 7)}, (7,), "rank 7 does not answer; rank 0 in 'a' of step 1 for 5 s"),
     ],

@@ -10,6 +10,7 @@ from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
 from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile, rows_name
+from deshpc.comm.place import WAIT
 from deshpc.errors import DataError
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined
@@ -38,7 +39,7 @@ def _load(model, folder, manifest):
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last):
         taken += model.table.load(block)
-    model.enter("wait")
+    model.enter(WAIT)
     return taken, rows_of(manifest)
 
 

@@ -7,6 +7,7 @@ from deshpc.comm.console import say
 from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
+from deshpc.comm.place import WAIT
 from deshpc.comm.watchdog import Watchdog
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
@@ -62,7 +63,7 @@ class Session:
         try:
             return task()
         finally:
-            self.enter("wait")
+            self.enter(WAIT)
 
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
