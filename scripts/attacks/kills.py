@@ -108,7 +108,7 @@ def main():
     options = parser.parse_args()
     if not options.own_shm and can_have_own_shm():
         command = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh", sys.executable, *sys.argv]
-        return subprocess.run([*command, "--own-shm"], check=False).returncode
+        os.execvp("unshare", [*command, "--own-shm"])
     if not options.own_shm:
         print("/dev/shm is not looked at: no namespace of its own can be made")
     with tempfile.TemporaryDirectory() as folder:
