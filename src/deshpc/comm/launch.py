@@ -10,7 +10,7 @@ from deshpc.comm.failure import Terminated, exit_code, failing_together, report,
 from deshpc.comm.launcher import Launcher, launcher
 from deshpc.comm.library import Library, load_library
 from deshpc.comm.mpich import end_job_of_mpich, end_with_parent, under_mpich
-from deshpc.comm.shared_memory import unlink_mapped
+from deshpc.comm.shared_memory import unlink_segments
 from deshpc.errors import LaunchError
 
 _ALL_ARRIVE_S = 2.0
@@ -50,9 +50,7 @@ def start():
         if problem := library.lacks_room(found):
             return Start(found, library, None, problem, everywhere=False)
         MPI.Init_thread()
-        if library.name == "MPICH":
-            MPI.COMM_WORLD.Barrier()
-            unlink_mapped("mpich_shm_*")
+        unlink_segments(MPI.COMM_WORLD)
     comm = MPI.COMM_WORLD
     return Start(found, library, comm, _mismatch(found, library, comm.size) if comm.size < found.ranks else None)
 

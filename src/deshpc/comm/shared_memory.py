@@ -15,6 +15,7 @@ from pathlib import Path
 from deshpc.errors import LaunchError
 
 FOLDER = "/dev/shm"
+_SEGMENTS = ("mpich_shm_*", "sm_segment.*")
 _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, Linux 5.14
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _REMEDY = "make it larger (containers: --shm-size=8g), clean it up, or start one rank a node, with threads"
@@ -38,17 +39,26 @@ def has_room(each, processes):
     return memory.f_blocks * memory.f_frsize >= processes * each and memory.f_bavail * memory.f_frsize >= each
 
 
-def unlink_mapped(pattern):
-    """Take the names of files away that this process maps, so that nothing is left of them when all processes have ended.
+def unlink_segments(comm):
+    """Take the names of MPI's own files away when all ranks of a node have mapped them.  Collective.
 
-    MPICH keeps a name until its own end, and so for ever where it is killed.  For when all ranks have mapped the file.
+    Libraries keep them until their own end, and so for ever where they are killed.  Open MPI maps a rank's file at the first message
+    to that rank.
     """
+    from mpi4py import MPI
+
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    others = [rank for rank in range(node.size) if rank != node.rank]
+    for request in [*(node.irecv(source=rank) for rank in others), *(node.isend(None, rank) for rank in others)]:
+        request.wait()
+    node.Barrier()
     with suppress(OSError):
         for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
             path = Path(line.split(maxsplit=5)[-1])
-            if path.match(f"{FOLDER}/{pattern}"):
+            if any(path.match(f"{FOLDER}/{pattern}") for pattern in _SEGMENTS):
                 with suppress(FileNotFoundError):  # another rank was faster
                     path.unlink()
+    node.Free()
 
 
 def window(comm, nbytes, own):
