@@ -262,6 +262,8 @@ def check_end(case, rank, code, text, lines):
     name = f"rank {rank} of {case.ranks}"
     number = getattr(signal, case.signal)
     by_signal = {"SIGTERM": (143, "terminated by SIGTERM"), "SIGINT": (130, "interrupted")}
+    if case.phase == "end":  # where the program has given the signals back
+        by_signal = {"SIGTERM": (143, "(terminated by|killed by signal 15)"), "SIGINT": (130, "(interrupted|killed by signal 2)")}
     if len(lines) > 1 or "Traceback" in text:
         raise Wrong(f"more than one line: {text[-2000:]}")
     if case.victim == "everything" or (case.victim, case.signal) in (("launcher", "SIGKILL"), ("launcher", "SIGSEGV")):

@@ -85,6 +85,14 @@ def test_memory_is_there_before_it_is_written(tmp_path, body, needs):
     assert done.returncode == 4 and f"{needs} MiB" in line, done.stderr
 
 
+@pytest.mark.skipif(not MPIEXEC.exists(), reason="needs mpiexec")
+def test_a_run_that_is_killed_leaves_nothing(tmp_path):
+    """Nothing has a name there while it runs, so it does not matter how it ends."""
+    body = "import os; np.add(node.share(np.ones(1 << 20)), 1); group.sum(0.0); comm.rank or print(os.listdir('/dev/shm')); group.sum(0.0)"
+    done = small("100m", "-c", ROOM.format(body=body), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
 @pytest.mark.skipif(not MPIEXEC.exists() or OPEN_MPI, reason="Open MPI starts without shared memory where there is no room")
 def test_mpi_that_has_no_room_to_start(config):
     done = small("4m", "-m", "deshpc", "train", config, cwd=config.parent)
