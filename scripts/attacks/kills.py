@@ -244,7 +244,7 @@ class Attack:
         if process.returncode == 0:
             self.ended += 1
         else:
-            check_end(case, rank, process.returncode, text, lines)
+            check_end(case, rank, process.returncode, text, lines, count_of(run / "run", "result"))
 
 
     def _end_of(self, case, process, run, pids):
@@ -257,12 +257,16 @@ class Attack:
         return process.communicate(timeout=STOPPED_ENDS_WITHIN_S)
 
 
-def check_end(case, rank, code, text, lines):
-    """Exit code and message are those of docs/failure.md.  rank : of the victim, None where none is known"""
+def check_end(case, rank, code, text, lines, finished):
+    """Exit code and message are those of docs/failure.md.
+
+    rank : of the victim, None where none is known;  finished : whether the result was there, and the program may have given the
+    signals back, and MPI have ended
+    """
     name = f"rank {rank} of {case.ranks}"
     number = getattr(signal, case.signal)
     by_signal = {"SIGTERM": (143, "terminated by SIGTERM"), "SIGINT": (130, "interrupted")}
-    if case.phase == "end":  # where the program has given the signals back
+    if finished:
         by_signal = {"SIGTERM": (143, "(terminated by|killed by signal 15)"), "SIGINT": (130, "(interrupted|killed by signal 2)")}
     if len(lines) > 1 or "Traceback" in text:
         raise Wrong(f"more than one line: {text[-2000:]}")
@@ -270,6 +274,8 @@ def check_end(case, rank, code, text, lines):
         codes, pattern = {-number}, None
     elif case.victim == "proxy":
         codes, pattern = {255}, None
+    elif case.victim == "launcher" and case.phase == "launch":  # nobody may listen yet
+        return
     elif case.victim == "launcher":
         codes, pattern = ({1}, None) if case.mpi == "openmpi" else ({by_signal[case.signal][0]}, by_signal[case.signal][1])
     elif case.phase == "launch" or rank is None:  # the processes may not know yet that they are ranks
@@ -279,7 +285,7 @@ def check_end(case, rank, code, text, lines):
     elif case.signal in by_signal:
         codes, pattern = {by_signal[case.signal][0]}, rf"{name}: {by_signal[case.signal][1]}"
     elif case.victim == "parent":
-        codes, pattern = {137}, rf"{name}: killed"
+        codes, pattern = {137, int(number)} if finished else {137}, rf"{name}: killed"
     elif case.mpi == "openmpi":
         codes, pattern = {128 + number}, rf"process rank {rank} with PID .*signal {int(number)}"
     else:

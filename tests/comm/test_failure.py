@@ -202,6 +202,16 @@ def test_a_signal_to_the_whole_job_is_one_line(name, code, text, to):
     assert (done.returncode, errors(done)) == (code, [f"deshpc: rank 0 of 3: {text}"])
 
 
+def test_sigterm_while_the_compiler_has_called_python_is_not_lost():
+    """An exception there is printed and forgotten."""
+    body = (
+        "import ctypes\n    def _raw_object_cache_notify(): os.kill(os.getpid(), signal.SIGTERM); sum(range(1000))\n"
+        "    ctypes.CFUNCTYPE(None)(_raw_object_cache_notify)(); time.sleep(9)"
+    )
+    done = a_main(body, ranks=1)
+    assert (done.returncode, done.stderr) == (143, "deshpc: terminated by SIGTERM\n")
+
+
 def test_sigterm_of_a_run_without_a_launcher():
     done = a_main("os.kill(os.getpid(), signal.SIGTERM)", ranks=1)
     assert (done.returncode, errors(done)) == (143, ["deshpc: terminated by SIGTERM"])
