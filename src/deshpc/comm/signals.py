@@ -5,7 +5,6 @@ import signal
 import threading
 from contextlib import contextmanager
 
-
 _AGAIN_S = 0.05
 
 
