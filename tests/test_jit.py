@@ -69,3 +69,32 @@ def test_processes_that_compile_one_kernel_for_different_types_at_once_do_not_mi
     assert run_kernel(tmp_path, cache, "print(probe.twice(1, 2), probe.twice(1.5, 2.5))") == ["4", "5.5"]
     names = {path.name for path in cache.rglob("probe.twice*.nbc")}
     assert len(names) >= 2  # none has been overwritten by the other
+
+
+def test_a_disk_without_room_for_kernels_costs_only_the_time_to_compile(tmp_path):
+    lines = (
+        "import resource, deshpc.jit as jit",
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))",
+        "print(probe.twice(1, 2), jit.cache_problem().replace(' ', '_'))",
+    )
+    result, problem = run_kernel(tmp_path, tmp_path / "cache", *lines)
+    assert result == "4" and problem.endswith(":_File_too_large") and "/cache/deshpc/kernels-" in problem
+    assert not list((tmp_path / "cache").rglob("*.nb*"))
+
+
+def test_a_folder_that_cannot_be_written_is_not_replaced_by_one_without_a_digest(tmp_path):
+    (tmp_path / "file").touch()
+    lines = ("import deshpc.jit as jit", "print(probe.twice(1, 2), jit.cache_problem().replace(' ', '_'))")
+    assert run_kernel(tmp_path, tmp_path / "file", *lines)[0] == "4"
+    assert not list(tmp_path.rglob("*.nb*"))
+
+
+def test_damaged_files_are_compiled_again(tmp_path):
+    cache = tmp_path / "cache"
+    assert run_kernel(tmp_path, cache, "print(probe.twice(1, 2))") == ["4"]
+    for damage in (b"", b"\x80\x05damaged"):
+        for path in [*cache.rglob("*.nbi"), *cache.rglob("*.nbc")]:
+            path.write_bytes(damage)
+        assert run_kernel(tmp_path, cache, "print(probe.twice(1, 2))") == ["4"]
+    lines = ("print(probe.twice(1, 2), sum(probe.twice.stats.cache_hits.values()))",)
+    assert run_kernel(tmp_path, cache, *lines) == ["4", "1"]

@@ -8,12 +8,18 @@ Nor is it made for two processes that compile one function for different types a
 their machine code, and the index may then name one's types with the other's code, for good.  So each process has file names of
 its own; at worst the index forgets an entry, which is compiled again.
 
+The cache only saves time: where the disk is full, the folder cannot be written, or a file there is damaged, kernels are compiled
+again, and `cache_problem` says why.
+
 Kernels release the GIL (threads of one rank run them side by side) and divide as NumPy does.
 """
 
 import hashlib
 import os
+import tempfile
 import uuid
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import numba
@@ -48,6 +54,23 @@ def cache_directory():
 
 
 _DIGEST = source_digest()
+_problems = []
+
+
+def cache_problem():
+    """Why compiled kernels cannot be kept, as far as this process knows, or ""."""
+    return _folder_problem(cache_directory()) or "".join(_problems[:1])
+
+
+@lru_cache
+def _folder_problem(directory):
+    """Numba would look for another folder, whose name says nothing of the sources."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    return ""
 
 
 def kernel(function=None, *, inline=False):
@@ -56,6 +79,8 @@ def kernel(function=None, *, inline=False):
     def decorate(python_function):
         if inline:  # the caller's cache holds it
             return numba.njit(nogil=True, error_model="numpy", inline="always")(python_function)
+        if _folder_problem(cache_directory()):
+            return numba.njit(nogil=True, error_model="numpy")(python_function)
         before = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(cache_directory())  # read by Numba when the decorator runs
         try:
@@ -63,6 +88,7 @@ def kernel(function=None, *, inline=False):
         finally:
             numba.config.CACHE_DIR = before
         name_files_apart(compiled)
+        forgive_disk(compiled)
         return compiled
 
     return decorate if function is None else decorate(function)
@@ -76,3 +102,25 @@ def name_files_apart(compiled):
     files = compiled._cache._cache_file
     stem = files._index_name.removesuffix(".nbi")
     files._data_name = lambda number: f"{stem}.{_IMPORT}-{os.getpid()}.{number}.nbc"
+
+
+def forgive_disk(compiled):
+    """Have a dispatcher go on without its cache where that cannot be read or written."""
+    cache = compiled._cache
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_overload(*arguments):
+        try:
+            return load(*arguments)
+        except Exception:  # of a damaged file, unpickling raises anything
+            with suppress(Exception):
+                cache.flush()
+            return None
+
+    def save_overload(*arguments):
+        try:
+            save(*arguments)
+        except OSError as error:
+            _problems.append(f"{cache_directory()}: {error.strerror}")
+
+    cache.load_overload, cache.save_overload = load_overload, save_overload

@@ -138,6 +138,7 @@ def test_a_full_disk_is_an_error_on_every_rank(world, directory, monkeypatch, in
     world.Barrier()
     assert [steps for steps, _ in step_folders(directory)] == [3]
     assert files_then(world, step_folder(directory, 3)) == before
+    assert not list(directory.rglob("*.partial"))
 
 
 def test_a_folder_that_is_removed_meanwhile_is_an_error_on_every_rank(world, directory, monkeypatch):

@@ -79,8 +79,10 @@ import time
 
 import numpy as np
 
+from deshpc.backend.cpu.buffers import aligned
 from deshpc.comm import launch
 from deshpc.comm.group import Group
+from deshpc.comm.watchdog import Watchdog
 from deshpc.errors import DataError
 
 def main(comm):
@@ -152,7 +154,12 @@ def test_an_exception_in_a_thread_of_the_backend_ends_all_ranks(config):
         ("raise SystemExit(7)", 7, "failed"),
         ("sys.exit(0)", 1, "failed"),
         ("raise KeyboardInterrupt", 130, "interrupted"),
-        ("np.empty(1 << 60)", 1, "failed"),  # a MemoryError
+        ("aligned(1 << 60, np.uint8, 'the buffer x')", 1, "out of memory: 1,099,511,627,776.0 MiB for the buffer x were refused"),
+        ("raise MemoryError", 1, "out of memory"),
+        (
+            "\n        with Watchdog(comm, 0) as w: w.step = 3; w.enter('look up'); raise MemoryError('9 GiB')", 1,
+            "out of memory: 9 GiB (in 'look up' of step 3)",
+        ),
         ("threading.Thread(target=lambda: 1 / 0).start(); time.sleep(9)", 1, "failed"),
         ("threading.Thread(target=lambda: 1 / 0).start(); time.sleep(0.3); return 0", 1, "failed"),
         ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 143, "terminated by SIGTERM"),
@@ -195,6 +202,16 @@ def test_a_signal_to_the_whole_job_is_one_line(name, code, text, to):
     assert (done.returncode, errors(done)) == (code, [f"deshpc: rank 0 of 3: {text}"])
 
 
+def test_sigterm_while_the_compiler_has_called_python_is_not_lost():
+    """An exception there is printed and forgotten."""
+    body = (
+        "import ctypes\n    def _raw_object_cache_notify(): os.kill(os.getpid(), signal.SIGTERM); sum(range(1000))\n"
+        "    ctypes.CFUNCTYPE(None)(_raw_object_cache_notify)(); time.sleep(9)"
+    )
+    done = a_main(body, ranks=1)
+    assert (done.returncode, done.stderr) == (143, "deshpc: terminated by SIGTERM\n")
+
+
 def test_sigterm_of_a_run_without_a_launcher():
     done = a_main("os.kill(os.getpid(), signal.SIGTERM)", ranks=1)
     assert (done.returncode, errors(done)) == (143, ["deshpc: terminated by SIGTERM"])
@@ -224,6 +241,18 @@ def test_a_step_that_hangs_is_named(config):
     assert re.fullmatch(rf"deshpc: no progress for 1 s \(train.watchdog_s\): rank 1 {place}; ranks 0, 2 {place}", line), line
 
 
+@pytest.mark.parametrize(
+    ("where", "stage"), [("deshpc.data.synthetic:generate:2", "load"), ("deshpc.training.session:warm_up:1", "compile")]
+)
+def test_what_hangs_before_training_is_named(config, where, stage):
+    config.write_text(CONFIG.replace("[train]", "[train]\nwatchdog_s = 2"), encoding="utf-8")
+    done = broken(COMMAND_LINE.format(what="time.sleep(60)", where=where, ranks=[0]), config, ranks=3)
+    (line,) = errors(done)
+    waits = r"ranks 1-2 in '(wait|load)' of step 0 for \d+ s \(node.py:\d+\)"
+    assert done.returncode == 1
+    assert re.fullmatch(rf"deshpc: no progress for 2 s \(train.watchdog_s\): rank 0 in '{stage}' of step 0 for \d+ s \(\S+\); {waits}", line), line
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_to_one_process_of_the_command_line(config, name):
     """The process that the launcher knows may be the rank's parent: it passes signals on."""
@@ -240,7 +269,7 @@ def test_nobody_outlives_a_parent_that_is_killed(config):
         pytest.skip("ranks have a parent process only where the launcher does not name who was killed")
     what = "print(os.getpid(), flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
     done = broken(COMMAND_LINE.format(what=what, where=A_STEP, ranks=[1]), config, ranks=3)
-    assert done.returncode == 9
+    assert done.returncode == 137 and errors(done) == ["deshpc: rank 1 of 3: killed, as was its parent process: out of memory?"]
     status = Path(f"/proc/{int(done.stdout.split()[0])}/status")
     assert not status.exists() or "State:\tZ" in status.read_text(encoding="utf-8")
 

@@ -14,6 +14,7 @@ import pytest
 from deshpc.comm import devices, facts
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
 from deshpc.comm.devices import Device, device_of_rank, granted_devices, visible_devices
+from deshpc.jit import cache_problem
 
 FOUR, EIGHT = [0, 1, 2, 3], list(range(8))
 
@@ -139,10 +140,10 @@ def test_only_what_nobody_uses_is_left_over(tmp_path):
 
 def test_a_kernel_cache_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert facts.kernel_cache_problem() == ""
+    assert cache_problem() == ""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert str(tmp_path / "file") in facts.kernel_cache_problem()
+    assert str(tmp_path / "file") in cache_problem()
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ STOP = "os.kill(os.getpid(), signal.SIGSTOP)"
     ("stuck", "exchange", "pattern"),
     [
         ("rank == 1 and time.sleep(60)", "group.sum(1.0)", f"rank 1 {SLEEPS}; ranks 0, 2 {WAITS}"),
+        ("watchdog.enter('look up', works=True); rank == 1 and time.sleep(60)", "group.sum(1.0)", f"rank 1 {SLEEPS}; ranks 0, 2 {WAITS}"),
         ("rank == 0 and time.sleep(60)", "group.sum(1.0)", f"rank 0 {SLEEPS}; ranks 1-2 {WAITS}"),
         ("time.sleep(60)", "group.sum(1.0)", f"ranks 0-2 {SLEEPS}"),
         ("rank == 1 and time.sleep(60)", "comm.Barrier()", rf"rank 1 {SLEEPS}; ranks 0, 2 in 'exchange' .*"),  # inside MPI
@@ -98,6 +99,7 @@ def test_where_one_thread_alone_may_call_mpi_a_rank_judges_by_itself():
         ("time.sleep(0.05)", 60, 0.5),  # every step is far shorter than the limit
         ("if rank == 1: [(watchdog.enter(str(i)), time.sleep(0.6)) for i in range(5)]", 2, 1.0),  # the others wait for 3 s
         ("time.sleep(3)", 1, 0),  # switched off
+        ("watchdog.enter('compile', works=True); rank == 1 and sum(range(60_000_000))", 1, 1.0),  # without a word, but busy
         ("time.sleep(rank)", 2, 1.5),  # some ask, and close while the others have not yet
     ],
 )
@@ -200,6 +202,7 @@ def test_an_idle_watchdog_takes_no_time():
     ("places", "silent", "text"),
     [
         ({0: ("b", 5, 8), 1: ("b", 6, 8), 2: ("a", 5, 7), 3: ("b", 5, 8)}, (), "rank 2 in 'a' of step 1 for 5 s; ranks 0-1, 3 in 'b' of step 1 for 6 s"),
+        ({0: ("compile", 5, 8), 1: ("wait", 6, 7)}, (), "rank 0 in 'compile' of step 1 for 5 s; rank 1 in 'wait' of step 1 for 6 s"),
         ({1: ("a", 5, 7)}, (0, 2, 3), "ranks 0, 2-3 do not answer; rank 1 in 'a' of step 1 for 5 s"),
         ({0: ("a", 5.4, 7)}, (7,), "rank 7 does not answer; rank 0 in 'a' of step 1 for 5 s"),
     ],

@@ -137,13 +137,13 @@ def test_a_model_is_not_published_without_the_lock(world, tmp_path, monkeypatch)
     deshpc.train(config(tmp_path, train={"seed": 2}), world)
     shutil.rmtree(tmp_path / "checkpoints")
     before = files_of(tmp_path / "model")
-    measure = sys.modules["deshpc.training.api"]._measure
+    measure = sys.modules["deshpc.training.api"].measured
 
     def lose(*arguments):
         (tmp_path / "lock").unlink(missing_ok=True)
         return measure(*arguments)
 
-    monkeypatch.setattr(sys.modules["deshpc.training.api"], "_measure", lose)
+    monkeypatch.setattr(sys.modules["deshpc.training.api"], "measured", lose)
     with pytest.raises(DeshpcError, match="is no longer this run's: .*lock is gone"):
         deshpc.train(config(tmp_path), world)
     assert files_of(tmp_path / "model") == before

@@ -2,8 +2,9 @@
 
 from deshpc.checkpoint.background import BackgroundWrite
 from deshpc.checkpoint.dense_file import dense_of
-from deshpc.checkpoint.folders import remove_older, step_folder
-from deshpc.checkpoint.save import complete, prepare, write_share, writing
+from deshpc.checkpoint.folders import partial, remove_older, step_folder
+from deshpc.checkpoint.save import complete, prepare, removed_if_it_fails, write_share, writing
+from deshpc.errors import DeshpcError
 
 
 class Checkpoints:
@@ -25,21 +26,23 @@ class Checkpoints:
         model, group = self._model, self._group
         model.enter("checkpoint")
         folder = step_folder(self._run, manifest["steps"])
-        prepare(group, folder, manifest, best)
-        dense = dense_of(model)
-        if self._background:
-            copy = model.table.copied_blocks()
-            self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep, self._held)
-            return
-        blocks, moved = model.table.blocks(), lambda: model.enter("checkpoint")
-        group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved))
+        self._partial = partial(folder, manifest["run"])
+        with removed_if_it_fails(group, self._partial):
+            prepare(group, folder, manifest, best)
+            dense = dense_of(model)
+            if self._background:
+                copy = model.table.copied_blocks()
+                self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep, self._held)
+                return
+            blocks, moved = model.table.blocks(), lambda: model.enter("checkpoint")
+            group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved))
 
-        def last():
-            complete(folder, manifest, self._held)
-            with writing(folder):
-                remove_older(self._run, manifest["steps"], self._keep)
+            def last():
+                complete(folder, manifest, self._held)
+                with writing(folder):
+                    remove_older(self._run, manifest["steps"], self._keep)
 
-        group.together(last if group.rank == 0 else lambda: None)
+            group.together(last if group.rank == 0 else lambda: None)
 
     def check(self):
         """Raise on every rank if what is under way has failed on any.  Collective."""
@@ -67,6 +70,16 @@ class Checkpoints:
         write = self._under_way
         try:
             self._group.agree(write.error)
-        except BaseException:
+        except BaseException as error:
             write.abandon()
+            if isinstance(error, DeshpcError):  # all ranks have it
+                with removed_if_it_fails(self._group, self._partial):
+                    self._wait_for_shares()
+                    raise
             raise
+
+    def _wait_for_shares(self):
+        """Wait until no rank writes its files any more.  Collective."""
+        self._under_way.wait_for_share(lambda: self._model.enter("checkpoint"))
+        self._under_way.wait_for_all()
+        self._group.agree(None)

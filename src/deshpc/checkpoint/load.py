@@ -10,6 +10,7 @@ from deshpc.checkpoint.manifest import read_manifest, require_identity
 from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
 from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile
+from deshpc.comm.place import WAIT
 from deshpc.errors import DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key_range import LAST_KEY
@@ -33,6 +34,7 @@ def load_model(model, folder, manifest=None):
 
 def _load(model, folder, manifest):
     """(rows taken, rows of the model)."""
+    model.enter("load model", works=True)
     require_fit(model, manifest, folder)
     try:
         model.parameters.load(dense_arrays(folder, manifest))
@@ -41,6 +43,7 @@ def _load(model, folder, manifest):
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last, model.n_fields):
         taken += model.table.load(block)
+    model.enter(WAIT)
     return taken, rows_of(manifest)
 
 

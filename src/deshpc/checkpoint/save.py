@@ -1,5 +1,6 @@
 """Write a model: every rank its rows, rank 0 the dense parameters, and the manifest when all files are durable."""
 
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from deshpc.checkpoint.folders import appear, begin, link_model, partial
 from deshpc.checkpoint.manifest import identity, read_manifest, write_manifest
 from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
 from deshpc.checkpoint.rows_file import RowsFile, write_rows
-from deshpc.errors import DataError
+from deshpc.errors import DataError, DeshpcError
 from deshpc.storage.container import Container
 
 _APPEAR_S = 60.0  # after a rank has written a file, another must see it within this time; a network's file system may lag
@@ -26,12 +27,13 @@ def save_model(model, folder, manifest, held=lambda: None):
     name is then as it was.
     """
     group = model.group
-    prepare(group, folder, manifest)
-    dense = dense_of(model)
-    group.together(
-        lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
-    )
-    group.together(lambda: complete(folder, manifest, held) if group.rank == 0 else None)
+    with removed_if_it_fails(group, partial(folder, manifest["run"])):
+        prepare(group, folder, manifest)
+        dense = dense_of(model)
+        group.together(
+            lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
+        )
+        group.together(lambda: complete(folder, manifest, held) if group.rank == 0 else None)
 
 
 def prepare(group, folder, manifest, best=None):
@@ -103,6 +105,17 @@ def complete(folder, manifest, held=lambda: None, all_written=lambda: True, aban
             return
         held()
         appear(folder, manifest["run"])
+
+
+@contextmanager
+def removed_if_it_fails(group, new):
+    """Remove the partial folder `new` where the block ends by an error of all ranks, of which none writes any more."""
+    try:
+        yield
+    except DeshpcError:
+        if group.rank == 0:
+            shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 @contextmanager

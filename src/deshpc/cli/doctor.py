@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 
 from deshpc.cli.tables import aligned
-from deshpc.errors import LaunchError
+from deshpc.errors import DeshpcError, LaunchError
 from deshpc.storage.strict_json import json_text
 
 _MOST_HOSTS = 4
@@ -46,7 +46,7 @@ def _report(start, comm, first, as_json):
             "joined": comm is not None, "ranks": [asdict(one) for one in facts], "speeds": speeds and asdict(speeds),
             "traps": [asdict(trap) for trap in traps],
         }  # fmt: skip
-        print(json_text(tree, indent=1), flush=True)
+        _put_out(json_text(tree, indent=1))
     elif first:
         found = [
             ("launcher", f"{start.launcher.name}, {_count(start.launcher.ranks, 'process', 'processes')}"),
@@ -54,8 +54,17 @@ def _report(start, comm, first, as_json):
         ]
         checks = [(trap.name, f"{trap.level:<6}{trap.text}".rstrip()) for trap in traps]
         sections = [found + (_machine(facts) if comm else []), _speeds(speeds) if speeds else [], checks]
-        print("\n\n".join(aligned(lines) for lines in sections if lines), flush=True)
+        _put_out("\n\n".join(aligned(lines) for lines in sections if lines))
     return LaunchError.exit_code if any(trap.level == WRONG for trap in traps) else 0
+
+
+def _put_out(text):
+    from deshpc.comm.console import put_out
+
+    try:
+        put_out(text + "\n")
+    except OSError as error:
+        raise DeshpcError(f"the result cannot be written to standard output: {error.strerror or error}") from None
 
 
 def _library(start, cuda, threads):

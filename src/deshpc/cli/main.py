@@ -8,19 +8,26 @@ import argparse
 
 import deshpc
 from deshpc.comm import launch
+from deshpc.comm.console import hold_descriptors, put_out, say
 from deshpc.comm.failure import Terminated, sigterm_raises
 from deshpc.comm.launcher import launcher
 from deshpc.comm.mpich import under_a_parent
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, DeshpcError
+
+_READ_WITHIN_S = 10.0  # a result of several ranks, which would wait for ever for a reader
 
 
 class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message, file=None):
+        _print(message.rstrip("\n"))
+
     def error(self, message):
         raise ConfigError(f"{message}\n{self.format_usage().rstrip()}")
 
 
 def main(argv=None):
     """Run one command; returns the exit code."""
+    hold_descriptors()
     try:
         with sigterm_raises():
             options = _parser().parse_args(argv)
@@ -124,7 +131,7 @@ def _train(options):
     from deshpc.training.api import train
 
     return launch.run(
-        lambda comm: _show(
+        lambda comm: _show_if_possible(
             comm, training_table,
             train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import),
         ),
@@ -161,41 +168,75 @@ def _predict(options):
 def _export(options):
     from deshpc.serve.export import export
 
-    print(export(options.directory, options.out, options.onnx, options.allow_import))
+    _print(export(options.directory, options.out, options.onnx, options.allow_import))
     return 0
 
 
 def _inspect(options):
     from deshpc.cli.inspect import inspect
 
-    print(inspect(options.path))
+    _print(inspect(options.path))
     return 0
 
 
 def _convert(options):
     from deshpc.cli.convert import convert
 
-    print(convert(options.config, options.out, options.overrides, options.allow_import))
+    _print(convert(options.config, options.out, options.overrides, options.allow_import))
     return 0
 
 
 def _profile(options):
     from deshpc.cli.profile import profile
 
-    print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
+    _print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
     return 0
 
 
+def _print(text):
+    """Write a command's result; DeshpcError where it cannot be written."""
+    try:
+        put_out(text + "\n")
+    except BrokenPipeError:  # its reader, such as head, has had enough
+        raise SystemExit(1) from None
+    except OSError as error:
+        raise DeshpcError(_not_written(error)) from None
+
+
+def _not_written(error):
+    return f"the result cannot be written to standard output: {error.strerror or error}"
+
+
 def _show(comm, table, result):
+    """Write a result from rank 0; DeshpcError on all ranks where it cannot be written.  Collective."""
+    from deshpc.comm.group import Group
+
+    def write():
+        try:
+            put_out(table(result) + "\n", _READ_WITHIN_S)
+        except OSError as error:
+            raise DeshpcError(_not_written(error)) from None
+
+    group = Group(comm)
+    group.together(write if comm.rank == 0 else lambda: None)
+    group.free()
+    return 0
+
+
+def _show_if_possible(comm, table, result):
+    """Write what training has given: model and record, which has the same, are there in any case."""
     if comm.rank == 0:
-        print(table(result), flush=True)
+        try:
+            put_out(table(result) + "\n", _READ_WITHIN_S)
+        except OSError as error:
+            say(f"deshpc: warning: {_not_written(error)}; the run's record.jsonl has it\n")
     return 0
 
 
 def _info(options):
     from deshpc.cli.info import describe
 
-    print(describe(options.target, options.overrides, options.options, options.allow_import))
+    _print(describe(options.target, options.overrides, options.options, options.allow_import))
     return 0
 
 

@@ -4,7 +4,6 @@ import os
 import platform
 import socket
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,8 +11,8 @@ from pathlib import Path
 
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
 from deshpc.comm.devices import Device, device_of_rank, visible_devices
+from deshpc.comm.shared_memory import FOLDER, free_bytes
 
-_SHARED_MEMORY = Path("/dev/shm")
 _SEGMENTS = ("mpich_shm_*", "sm_segment.*", "vader_segment.*")
 _STARTING_S = 60  # a file so young may belong to a job that is about to map it
 _VARIABLES = ("SLURM_JOB_NUM_NODES", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -61,12 +60,14 @@ def gather(comm):
 
 
 def _facts(node, local_rank, cores_of_ranks):
+    from deshpc.jit import cache_problem
+
     devices, ranks_on_node = visible_devices(), len(cores_of_ranks)
     threads = cores_for(local_rank, cores_of_ranks, allocated_cores(ranks_on_node))
     return Facts(
         socket.gethostname(), node, local_rank, cores_of_ranks[local_rank], threads,
-        cores_on_node(), devices, device_of_rank(devices, local_rank), _free_shared_memory(),
-        leftovers() if local_rank == 0 else [], kernel_cache_problem(), _versions(),
+        cores_on_node(), devices, device_of_rank(devices, local_rank), free_bytes(),
+        leftovers() if local_rank == 0 else [], cache_problem(), _versions(),
         {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     )  # fmt: skip
 
@@ -88,33 +89,12 @@ def kill_on_bad_exit(environment=os.environ):
     return True if values == ["1"] else None
 
 
-def _free_shared_memory():
-    try:
-        memory = os.statvfs(_SHARED_MEMORY)
-    except OSError:
-        return None
-    return memory.f_bavail * memory.f_frsize
-
-
-def kernel_cache_problem():
-    """Why the folder of compiled kernels cannot be written, or ""."""
-    from deshpc.jit import cache_directory
-
-    directory = cache_directory()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=directory).close()
-    except OSError as error:
-        return str(error)
-    return ""
-
-
 def _versions():
     packages = [f"{name} {metadata.version(name)}" for name in ("deshpc", "numpy", "numba")]
     return ", ".join([*packages, f"Python {platform.python_version()}"])
 
 
-def leftovers(folder=_SHARED_MEMORY, young_s=_STARTING_S):
+def leftovers(folder=Path(FOLDER), young_s=_STARTING_S):
     """Shared-memory files of MPI libraries in `folder` that belong to this user and that no process of his maps."""
     found = {
         str(path)

@@ -7,13 +7,13 @@ collective that will never complete, and MPI has no way to call them out of it: 
 import faulthandler
 import inspect
 import os
-import sys
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 
+from deshpc.comm.console import flush, say
 from deshpc.comm.signals import Terminated, ignore_signals, sigterm_raises
 from deshpc.errors import DeshpcError
 
@@ -41,17 +41,17 @@ def report(error, prefix=""):
         text = f"deshpc: {prefix}{_description(error)}\n"
     except BaseException:  # no memory, or an exception that cannot be printed
         text = f"deshpc: {prefix}failed: {type(error).__name__}\n"
-    try:
-        sys.stdout.flush()
-        sys.stderr.write(text)  # one write, so that ranks do not mix their lines
-        sys.stderr.flush()
-    except (OSError, ValueError):  # nobody listens any more: the job has to end all the same
-        pass
+    with suppress(MemoryError):
+        say(text)  # one write, so that ranks do not mix their lines
+        flush()
 
 
 def _description(error):
     if isinstance(error, DeshpcError):
         return str(error)
+    if isinstance(error, MemoryError):
+        where = getattr(error, "where", "")
+        return "out of memory" + (f": {error}" if str(error) else "") + (f" ({where})" if where else "")
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, Terminated):

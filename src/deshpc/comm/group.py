@@ -97,7 +97,7 @@ class Group:
         self.ledger = Ledger()
         self._room = {}
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        self._slots = SharedSlots(self.comm) if 1 < node.size == self.size else None
+        self._slots = SharedSlots(self.comm, self.agree) if 1 < node.size == self.size else None
         node.Free()
         self.door = HostDoor()
 
@@ -274,9 +274,10 @@ class Group:
         if not bad:
             return
         first = errors[bad[0]]
+        what = "out of memory" if isinstance(first, MemoryError) else type(first).__name__
         where = f"rank {bad[0]}" if len(bad) == 1 else f"ranks {', '.join(map(str, bad))}"
         if not isinstance(first, DeshpcError):
-            first = RankError(f"{where}: {type(first).__name__}: {first}")
+            first = RankError(f"{where}: {what}: {first}")
         elif len(bad) < self.size:
             first = type(first)(f"{first} ({where})")
         first.agreed = self.size  # so many ranks raise it: one of them reports

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from deshpc.comm.failure import Terminated, exit_code, failing_together, report, whole_process
 from deshpc.comm.launcher import Launcher, launcher
 from deshpc.comm.library import Library, load_library
-from deshpc.comm.mpich import end_job_of_mpich, under_mpich
+from deshpc.comm.mpich import end_job_of_mpich, end_with_parent, under_mpich
+from deshpc.comm.shared_memory import unlink_segments
 from deshpc.errors import LaunchError
 
 _ALL_ARRIVE_S = 2.0
@@ -20,13 +21,14 @@ class Start:
     """How this process was started.
 
     library : None where none could be loaded;  comm : COMM_WORLD, None where MPI was not initialised
-    problem : why the ranks cannot work together and what to do, or None
+    problem : why the ranks cannot work together and what to do, or None;  everywhere : whether every process has met it
     """
 
     launcher: Launcher
     library: Library | None
     comm: object
     problem: str | None
+    everywhere: bool = True
 
 
 def start():
@@ -43,7 +45,12 @@ def start():
             return Start(found, library, None, _mismatch(found, library))
         if library.name == "Open MPI":  # its one-sided UCX part complains on every rank; windows stay inside nodes here
             os.environ.setdefault("OMPI_MCA_osc", "^ucx")
+        if under_mpich():
+            end_with_parent(os.getppid())
+        if problem := library.lacks_room(found):
+            return Start(found, library, None, problem, everywhere=False)
         MPI.Init_thread()
+        unlink_segments(MPI.COMM_WORLD)
     comm = MPI.COMM_WORLD
     return Start(found, library, comm, _mismatch(found, library, comm.size) if comm.size < found.ranks else None)
 
@@ -53,7 +60,7 @@ def world():
     started = start()
     if started.problem:
         error = LaunchError(started.problem)
-        if started.library:
+        if started.library and started.everywhere:
             error.agreed = started.launcher.ranks  # every process sees the same launcher and the same library
         raise error
     return started.comm

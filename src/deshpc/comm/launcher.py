@@ -9,6 +9,7 @@ class Launcher:
     """A launcher and this process's place in its job, by the launcher's own numbers.
 
     name : as a user would call it;  ranks : processes of the job;  rank, local_rank : this one's, in job and on node
+    ranks_on_node : of the job on this node, 0 where the launcher does not tell
     wireup : the protocols through which an MPI library can find the other ranks, of "pmi" (PMI-1 and PMI-2) and "pmix"
     """
 
@@ -17,6 +18,7 @@ class Launcher:
     rank: int
     local_rank: int
     wireup: tuple = ()
+    ranks_on_node: int = 0
 
 
 ALONE = Launcher("no launcher", 1, 0, 0)
@@ -38,10 +40,10 @@ def launcher(environment=os.environ):
     if ranks := number("OMPI_COMM_WORLD_SIZE"):
         rank, local_rank = number("OMPI_COMM_WORLD_RANK"), number("OMPI_COMM_WORLD_LOCAL_RANK")
         return Launcher("Open MPI's mpiexec", ranks, rank, local_rank, wireup)
-    if ranks := number("MPI_LOCALNRANKS"):  # of this node, in case that PMI_SIZE is missing
+    if on_node := number("MPI_LOCALNRANKS"):
         local_rank = number("MPI_LOCALRANKID")
         rank = number("PMI_RANK", number("PMIX_RANK", local_rank))
-        return Launcher("the mpiexec of MPICH or Intel MPI", number("PMI_SIZE", ranks), rank, local_rank, wireup)
+        return Launcher("the mpiexec of MPICH or Intel MPI", number("PMI_SIZE", on_node), rank, local_rank, wireup, on_node)
     if ranks := number("SLURM_STEP_NUM_TASKS"):
         name = f"srun --mpi={environment.get('SLURM_MPI_TYPE', 'none')}"
         return Launcher(name, ranks, number("SLURM_PROCID"), number("SLURM_LOCALID"), wireup)

@@ -9,8 +9,10 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from deshpc.comm.shared_memory import has_room, no_room
 from deshpc.errors import LaunchError
 
+_MPICH_SHARED_BYTES = 6 << 20  # of /dev/shm for each rank, by MPICH 4 and 5; 5.4 measured
 _CUDA = 0  # MPIX_GPU_SUPPORT_CUDA
 
 
@@ -32,6 +34,13 @@ class Library:
         if self.name == "Open MPI" and self.version >= (5,) and launcher.ranks > 1:
             return "pmix" in launcher.wireup
         return True
+
+    def lacks_room(self, launcher):
+        """Why MPI would be killed while it starts, or None: MPICH writes to files in /dev/shm without asking for room."""
+        ranks = launcher.ranks_on_node
+        if self.name == "MPICH" and ranks > 1 and not has_room(_MPICH_SHARED_BYTES, ranks):
+            return str(no_room(ranks * _MPICH_SHARED_BYTES, f" for MPICH and {ranks} ranks"))
+        return None
 
     def mpiexec(self):
         """The mpiexec that belongs to it: its path, or in words."""

@@ -15,6 +15,7 @@ from deshpc.comm.launcher import launcher
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
+_LAUNCHER_ENDS_S = 0.5
 
 
 def under_mpich():
@@ -35,22 +36,57 @@ def end_job_of_mpich(code):
 def under_a_parent():
     """Under MPICH's launcher on Linux, go on in a child process; the parent waits, and ends as the child did.
 
-    Call it before MPI is loaded and before threads exist.  The parent keeps 10 MB, and uses no time.
+    Call it before MPI is loaded and before threads exist.  The parent keeps 10 MB, and uses no time.  Nobody outlives the one
+    above: the launcher's process takes the parent along, and the parent the child.  What the parent cannot say where it is killed
+    itself, a third process says, which waits for its end.
     """
     found = launcher()
     if found.ranks == 1 or not under_mpich() or sys.platform != "linux" or "mpi4py.MPI" in sys.modules:
         return
-    parent = os.getpid()
+    end_with_parent(os.getppid())
+    parent, name = os.getpid(), f"rank {found.rank} of {found.ranks}"
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    end, says_end = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(end)
+        os.close(says_end)
         os.setpgid(0, 0)  # what the launcher sends to the group comes from the parent, once
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it died before it could be heard
-            os._exit(1)
+        end_with_parent(parent)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         return
-    os._exit(_wait_for(child, f"rank {found.rank} of {found.ranks}"))
+    witness = os.fork()
+    if witness == 0:
+        os.close(says_end)
+        os.setpgid(0, 0)
+        os._exit(_witness(end, name))
+    os.close(end)
+    code = _wait_for(child, name)
+    with suppress(OSError):
+        os.write(says_end, b".")
+        os.waitpid(witness, 0)
+    os._exit(code)
+
+
+def end_with_parent(parent):
+    """Have Linux kill this process when its parent ends: MPICH's launcher does not, where it is killed itself."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it ended before it could be heard
+        os._exit(1)
+
+
+def _witness(end, name):
+    """Wait for the end of the parent, the only one to hold the other side of a pipe; say so if it did not come by itself.
+
+    Where the launcher has killed all parents, it is gone before it could be told.
+    """
+    if not os.read(end, 1):
+        time.sleep(_LAUNCHER_ENDS_S)
+        _say(f"{name}: killed, as was its parent process: out of memory?")
+        end_job_of_mpich(128 + signal.SIGKILL)
+    return 0
 
 
 def _wait_for(child, name):
@@ -64,9 +100,14 @@ def _wait_for(child, name):
         return code
     number = -code
     why = ": out of memory?" if number == signal.SIGKILL else ""
-    os.write(2, f"deshpc: {name}: killed by signal {number} ({_signal_name(number)}){why}\n".encode())
+    _say(f"{name}: killed by signal {number} ({_signal_name(number)}){why}")
     end_job_of_mpich(128 + number)
     return 128 + number
+
+
+def _say(text):
+    with suppress(OSError):  # nobody listens any more
+        os.write(2, f"deshpc: {text}\n".encode())
 
 
 def _signal_name(number):

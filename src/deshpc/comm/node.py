@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from deshpc.backend.cpu.buffers import aligned
+from deshpc.comm import shared_memory
 from deshpc.comm.cores import allocated_cores, cores_for, own_cores
 from deshpc.comm.group import attempted
 
@@ -18,7 +19,7 @@ class Node:
 
         self.comm = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.rank, self.size = self.comm.rank, self.comm.size
-        self._windows = []
+        self._windows, self._shared_bytes = [], 0
 
     def threads_per_rank(self):
         """Cores for this rank: its own, an equal part of those that it shares; see cores.py.  Collective on the node."""
@@ -61,7 +62,7 @@ class Node:
             return array
         result = self.allocate(*self.from_first((array.shape, array.dtype.str) if self.rank == 0 else None))
         if self.rank == 0:
-            result[...] = array
+            self.taken(result)[...] = array
         self.sleep_until_all_are_here()
         return result
 
@@ -70,13 +71,26 @@ class Node:
         count = int(np.prod(shape, dtype=np.int64))
         if self.size == 1:
             return aligned(count, dtype).reshape(shape)
-        from mpi4py import MPI
-
         nbytes = count * np.dtype(dtype).itemsize
-        window = MPI.Win.Allocate_shared(nbytes if self.rank == 0 else 0, 1, comm=self.comm)
+        window = shared_memory.window(self.comm, nbytes, nbytes if self.rank == 0 else 0)
         self._windows.append(window)
+        self._shared_bytes += nbytes
         memory, _ = window.Shared_query(0)
         return np.frombuffer(memory, np.uint8, nbytes).view(dtype).reshape(shape) if nbytes else np.empty(shape, dtype)
+
+    def require(self, nbytes):
+        """LaunchError where so many bytes more cannot be shared."""
+        if self.size > 1:
+            shared_memory.require(nbytes)
+
+    def taken(self, part):
+        """A part of an array from `allocate`, with memory behind it: to be asked for before the part is written.
+
+        LaunchError where there is no memory left.
+        """
+        if self.size > 1:
+            shared_memory.take(part, self._shared_bytes)
+        return part
 
     def free(self):
         """Give back shared arrays and the communicator; arrays from `share` and `allocate` end here.  Collective on the node."""

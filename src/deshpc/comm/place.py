@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+WAIT = "wait"
+"""The stage in which a rank waits for others that read, compile or load."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -15,12 +18,15 @@ class Place:
 
 
 def describe(places, silent, limit_s):
-    """One line of text about {rank: Place}: ranks that are silent first, then those that are behind the others."""
+    """One line of text about {rank: Place}: ranks that are silent first, then those that are behind the others.
+
+    Who waits for the others' work before the steps begin may have made fewer moves than they, and does not hold them up.
+    """
     groups = {}
     for rank, place in sorted(places.items()):
         groups.setdefault((place.step, place.stage), []).append(rank)
     parts = [f"{_names(sorted(silent))} {'does' if len(silent) == 1 else 'do'} not answer"] if silent else []
-    for (step, stage), ranks in sorted(groups.items(), key=lambda group: places[group[1][0]].moves):
+    for (step, stage), ranks in sorted(groups.items(), key=lambda group: (group[0][1] == WAIT, places[group[1][0]].moves)):
         place = max((places[rank] for rank in ranks), key=lambda place: place.idle_s)
         line = f" ({place.line})" if place.line else ""
         parts.append(f"{_names(ranks)} in {stage!r} of step {step} for {place.idle_s:.0f} s{line}")

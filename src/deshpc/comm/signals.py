@@ -1,8 +1,11 @@
 """SIGTERM as an exception, as Python does with SIGINT."""
 
+import os
 import signal
 import threading
 from contextlib import contextmanager
+
+_AGAIN_S = 0.05
 
 
 class Terminated(BaseException):
@@ -25,8 +28,20 @@ def sigterm_raises():
 
 
 def _terminate(number, frame):
+    if _called_by_compiler(frame):
+        threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise Terminated
+
+
+def _called_by_compiler(frame):
+    """Whether compiled code has called back into Python: an exception would not get through it, but be printed and forgotten."""
+    while frame is not None:
+        if frame.f_code.co_name.startswith("_raw_object_cache"):  # of llvmlite's ExecutionEngine
+            return True
+        frame = frame.f_back
+    return False
 
 
 def ignore_signals():

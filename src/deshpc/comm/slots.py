@@ -6,17 +6,24 @@ rank copies its array to its slot once, and the others read it when all are ther
 
 import numpy as np
 
+from deshpc.comm import shared_memory
+from deshpc.errors import LaunchError
+
 
 class _Slots:
-    """A slot of `capacity` bytes for every rank.  Creating one is collective."""
+    """A slot of `capacity` bytes for every rank.  Creating one is collective; LaunchError on all where there is no room."""
 
-    def __init__(self, comm, capacity):
-        from mpi4py import MPI
-
+    def __init__(self, comm, capacity, agree):
         self.capacity = capacity
-        self.window = MPI.Win.Allocate_shared(capacity, 1, comm=comm)
+        self.window = shared_memory.window(comm, comm.size * capacity, capacity)
         self.window.Lock_all()
         self.of_ranks = [np.frombuffer(self.window.Shared_query(rank)[0], np.uint8, capacity) for rank in range(comm.size)]
+        error = None
+        try:
+            shared_memory.take(self.of_ranks[comm.rank], comm.size * capacity)
+        except LaunchError as problem:
+            error = problem
+        agree(error)
 
     def free(self):
         """Give the memory back.  Collective."""
@@ -32,8 +39,10 @@ class SharedSlots:
     here.  All ranks start and complete exchanges in one order, so they agree on that without a word.
     """
 
-    def __init__(self, comm):
-        self._comm, self._free, self._read, self._started = comm, [], [], 0
+    def __init__(self, comm, agree):
+        """agree : function of an error or None that raises any rank's on all of them; see `Group.agree`"""
+        self._comm, self._agree = comm, agree
+        self._free, self._read, self._started = [], [], 0
 
     def put(self, array, most_bytes):
         """Copy a contiguous array to this rank's slot; returns (MPI request, function).
@@ -72,4 +81,4 @@ class SharedSlots:
         for slots in self._free:  # too small by now
             slots.free()
         self._free.clear()
-        return _Slots(self._comm, size + size // 2)
+        return _Slots(self._comm, size + size // 2, self._agree)

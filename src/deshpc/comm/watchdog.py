@@ -3,6 +3,9 @@
 A rank that has stayed at one place for longer than the limit asks all the others where they are.  If any of them has
 moved since, all is well.  If none has, the one that asks says which ranks are where, and for how long: those that have
 made the fewest moves hold up the others.  A rank that does not answer is stopped, dead, or holds Python's lock.
+
+Reading a file and compiling a kernel take as long as they take, without a word.  In such a stage, in which a rank calls no MPI
+and so waits for no other, it moves as long as it uses a processor.
 """
 
 import sys
@@ -18,6 +21,7 @@ from deshpc.comm.place import Place, describe
 from deshpc.errors import DeshpcError
 
 _LONGEST_NAP_S = 5.0
+_WORKS_S, _WORKS_SHARE = 0.001, 0.002  # of a processor, between two looks: the watchdog itself takes less
 _ASK, _TELL = 1, 2  # tags; other tags of the communicator are left alone
 
 
@@ -32,12 +36,12 @@ class Watchdog:
     step : number of the step that is under way, set by the training loop
 
     A context manager: it closes after the block, and after an error that all ranks share; otherwise it only stops.
-    Where the MPI library lets but one thread call it, a rank judges and reports by itself alone.
+    Where the MPI library lets but one thread call it, a rank judges and reports by itself alone, from the first step on.
     """
 
     def __init__(self, comm, limit_s):
         self.step = 0
-        self._moves, self._place = 0, (0, 0, "start")
+        self._moves, self._place, self._used_s = 0, (0, 0, "start", False), time.process_time()
         self._limit_s, self._nap_s = limit_s, min(limit_s / 10, _LONGEST_NAP_S)
         self._answers_within_s = 3.0 + 2 * self._nap_s
         self._comm = self._thread = None
@@ -51,10 +55,13 @@ class Watchdog:
             self._thread = threading.Thread(target=self._run, name="deshpc-watchdog", daemon=True)
             self._thread.start()
 
-    def enter(self, stage):
-        """This rank's main thread begins `stage` of the present step: it moves.  Takes some 100 ns."""
+    def enter(self, stage, works=False):
+        """This rank's main thread begins `stage` of the present step: it moves.  Takes some 100 ns.
+
+        works : it calls no MPI in this stage, and moves as long as it uses a processor
+        """
         self._moves += 1
-        self._place = (self._moves, self.step, stage)
+        self._place = (self._moves, self.step, stage, works)
 
     def stop(self):
         """Watch no more.  Not collective; the other ranks get no answer from this one."""
@@ -79,6 +86,8 @@ class Watchdog:
         return self
 
     def __exit__(self, kind, error, trace):
+        if isinstance(error, MemoryError):
+            error.where = f"in {self._place[2]!r} of step {self._place[1]}"
         alone = self._comm and self._comm.size > 1 and getattr(error, "agreed", 0) < self._comm.size
         if error is not None and alone:
             self.stop()  # the others are elsewhere
@@ -95,14 +104,16 @@ class Watchdog:
                 before = now
                 if talks:
                     self._answer()
-                if self._idle_s >= (self._asks_at_s if talks else self._limit_s):
+                if self._idle_s >= self._asks_at_s if talks else self._idle_s >= self._limit_s and self.step > 0:
                     self._judge(talks)
         except Exception as error:
             fail(self._comm, error)
 
     def _look(self, seconds):
         """See whether the main thread has moved in the last `seconds`."""
-        if self._place is self._since:
+        before, self._used_s = self._used_s, time.process_time()
+        works = self._place[3] and self._used_s - before > _WORKS_S + _WORKS_SHARE * seconds
+        if self._place is self._since and not works:
             self._idle_s += seconds
         else:
             self._since, self._idle_s = self._place, 0.0
@@ -157,7 +168,7 @@ class Watchdog:
     def _here(self):
         frame = sys._current_frames().get(threading.main_thread().ident)
         line = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-        return Place(*self._since, self._idle_s, line)
+        return Place(*self._since[:3], self._idle_s, line)
 
     def _send(self, rank, tag, thing):
         from mpi4py import MPI

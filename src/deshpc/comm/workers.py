@@ -36,6 +36,14 @@ class Workers:
         """A new array, the same memory on all ranks of the node.  Collective."""
         return self._node.allocate(shape, dtype)
 
+    def require(self, nbytes):
+        """LaunchError where so many bytes more cannot be shared."""
+        self._node.require(nbytes)
+
+    def taken(self, part):
+        """A part of a shared array, with memory behind it.  LaunchError where there is none left."""
+        return self._node.taken(part)
+
 
 class OneWorker:
     """The calling thread alone, as Workers: without MPI."""
@@ -49,3 +57,10 @@ class OneWorker:
     def shared(self, shape, dtype):
         """A new array."""
         return np.empty(shape, dtype)
+
+    def require(self, nbytes):
+        """Nothing: nothing is shared."""
+
+    def taken(self, part):
+        """The part."""
+        return part

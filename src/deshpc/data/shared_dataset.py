@@ -23,14 +23,16 @@ def assembled(workers, blocks):
     for some in blocks.values():
         some.clear()
     sizes, forms = zip(*workers.run(lambda worker: _size_and_form(arrays[worker])), strict=True)
-    starts, joined = _starts(sizes), dict.fromkeys(ARRAYS)
-    for name, form in next(filter(None, forms)).items():
+    starts, joined, form_of = _starts(sizes), dict.fromkeys(ARRAYS), next(filter(None, forms))
+    needed = sum(_nbytes(name, form, np.sum(sizes, axis=0)) for name, form in form_of.items())
+    workers.run(lambda worker: workers.require(needed))
+    for name, form in form_of.items():
         array = joined[name] = _shared(workers, name, form, np.sum(sizes, axis=0))
 
         def put(worker, name=name, array=array):
             row, occurrence = starts[worker]
             for block in arrays[worker].pop(name, ()):
-                row, occurrence = _put(array, name, block, row, occurrence)
+                row, occurrence = _put(workers, array, name, block, row, occurrence)
 
         workers.run(put)
     return Dataset(**joined)
@@ -61,7 +63,7 @@ class Places:
         if end > self._limits[worker][0] or last > self._limits[worker][1]:
             raise DataError("files have grown while they were read; they have to be complete before they are read")
         for name, array in self._arrays.items():
-            _put(array, name, getattr(block, name), row, occurrence)
+            _put(self._workers, array, name, getattr(block, name), row, occurrence)
         self._ends[worker] = end, last
 
     def dataset(self):
@@ -85,7 +87,7 @@ class Places:
                 last = first + int(offsets[-1])
                 for name, array in self._arrays.items():
                     of_rows = offsets if name == "offsets" else array[begin:stop]
-                    _put(array, name, array[first:last] if name in _OF_OCCURRENCES else of_rows, row, occurrence)
+                    _put(self._workers, array, name, array[first:last] if name in _OF_OCCURRENCES else of_rows, row, occurrence)
                 row, occurrence = row + stop - begin, occurrence + last - first
                 begin, first = stop, last
 
@@ -111,18 +113,24 @@ def _shared(workers, name, form, size):
     element, dtype = form
     array = workers.shared((_length(name, *size), *element), dtype)
     if name == "offsets":
-        array[0] = 0
+        workers.run(lambda worker: workers.taken(array[:1]).fill(0) if worker == 0 else None)
     return array
 
 
-def _put(array, name, block, row, occurrence):
+def _nbytes(name, form, size):
+    """Bytes of that array."""
+    element, dtype = form
+    return _length(name, *size) * int(np.prod(element, dtype=np.int64)) * np.dtype(dtype).itemsize
+
+
+def _put(workers, array, name, block, row, occurrence):
     """Put a block's array called `name` where it belongs; where the one after it belongs, as far as that depends on it."""
     if name == "offsets":
         end = row + len(block) - 1
-        np.add(block[1:], occurrence, out=array[row + 1 : end + 1])
+        np.add(block[1:], occurrence, out=workers.taken(array[row + 1 : end + 1]))
         return end, occurrence + int(block[-1])
     if name in _OF_OCCURRENCES:
-        array[occurrence : occurrence + len(block)] = block
+        workers.taken(array[occurrence : occurrence + len(block)])[...] = block
         return row, occurrence + len(block)
-    array[row : row + len(block)] = block
+    workers.taken(array[row : row + len(block)])[...] = block
     return row + len(block), occurrence

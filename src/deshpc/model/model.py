@@ -259,5 +259,5 @@ def _never():
     return False
 
 
-def _nowhere(stage):
+def _nowhere(stage, works=False):
     """What `Model.enter` does where nobody watches."""

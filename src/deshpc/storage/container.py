@@ -14,6 +14,7 @@ import mmap
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ class ContainerWriter:
         self.path, self._partial = Path(path), partial_name(path)
         self.about = dict(about or {})
         self._kind, self._sections, self._end, self._crc32 = kind, {}, ALIGNMENT, crc32
+        self._finished = False
         self._file = self._attempt(lambda: open(self._partial, "x+b"))  # noqa: SIM115  open until it is finished
         self._attempt(lambda: self._file.write(_MAGIC))
 
@@ -53,10 +55,11 @@ class ContainerWriter:
         return self
 
     def __exit__(self, *exception):
-        if self._file.closed:
-            return
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written is tried again
+            self._file.close()
+        if not self._finished:
+            with suppress(OSError):
+                self._partial.unlink(missing_ok=True)
 
     def add(self, name, array, version=1):
         """Append a section."""
@@ -105,6 +108,7 @@ class ContainerWriter:
             publish(self._partial, self.path)
 
         self._attempt(close)
+        self._finished = True
 
     def _write(self, offset, array):
         data = _bytes(array)

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from deshpc.errors import DataError
@@ -53,12 +54,18 @@ def synchronise(path):
 
 def write_text(path, text):
     """Write a text file that is whole or absent."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, data):
+    """Write a file that is whole or absent.  OSError where it cannot be written; nothing is left of it then."""
     require_replaceable(path)
     temporary = partial_name(path)
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "xb") as file:
+            file.write(data)
         synchronise(temporary)
         publish(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

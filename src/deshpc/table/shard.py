@@ -242,13 +242,13 @@ class Shard:
     def _add_chunk(self):
         if (len(self._chunks) + 1) * CHUNK_ROWS > _MOST_ROWS:
             raise DeshpcError(f"a shard holds at most {_MOST_ROWS} rows; use more ranks")
-        self._chunks.append(self._backend.aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8))
+        self._chunks.append(self._backend.aligned(CHUNK_ROWS * self.layout.record_bytes, np.uint8, "rows of a table"))
         addresses = [self._backend.address(chunk) for chunk in self._chunks]
         self._chunk_addresses = self._backend.array(np.array(addresses, np.int64))
 
     def _new_index(self, buckets):
         self._mask = buckets - 1
-        self._buckets = self._backend.aligned(buckets * 8, np.uint64)
+        self._buckets = self._backend.aligned(buckets * 8, np.uint64, "the index of a table")
 
     def _indexed(self):
         n = len(self)

@@ -84,15 +84,15 @@ def train(config, comm, overrides=(), check_bytes=False, resume=False, allow_imp
     config = agreed(comm, lambda: _config(config, overrides, allow_import), lambda config: run_facts(command, config))
     with Session(config, comm) as session:
         session.group.together(lambda: require(session.input, "train", "training"))
-        with run_lock(session.group, config.run.directory) as lock:
-            result = _train(session, lock, begin, resume)
+        with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
+            result = _train(session, lock, watchdog, begin, resume)
         if check_bytes:
             require_agreement(session.group, result.traffic)
     return result
 
 
-def _train(session, lock, begin, resume):
-    """The TrainResult of a session that holds the lock of its folder since `begin`.  Collective."""
+def _train(session, lock, watchdog, begin, resume):
+    """The TrainResult of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
     saved = found_checkpoints(group, config, resume)
@@ -110,7 +110,7 @@ def _train(session, lock, begin, resume):
     start = go_on(session, saved, train_set, record, number) if saved else None
     checkpoints = RunCheckpoints(session, number, lock, start)
 
-    with checkpoints, session.watched() as watchdog:
+    with checkpoints:
         trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start)
         checkpoints.finish()
         known = trained.valid
@@ -158,14 +158,13 @@ def evaluate(directory, comm, overrides=(), part="test", allow_import=()):
     folder, manifest, config = agreed(
         comm, lambda: saved_run(directory, overrides, allow_import), lambda saved: run_facts(f"eval of the {part} part", saved[2])
     )
-    with Session(config, comm) as session:
+    with Session(config, comm) as session, session.watched():
         session.group.together(lambda: session.input.restore(manifest["source"]))
         session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
         dataset = session.load(part)
         model = session.build(dataset)
         load_model(model, folder, manifest)
-        with session.watched():
-            metrics = measured(session, part, dataset, manifest["steps"])
+        metrics = measured(session, part, dataset, manifest["steps"])
         report = {"event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, **asdict(metrics)}
         _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report)
     return metrics

@@ -1,13 +1,13 @@
 """`deshpc predict`: scores of rows, in their order, by the model of a run on any number of ranks."""
 
 import json
-import sys
 from itertools import chain
 
 import numpy as np
 
 from deshpc.checkpoint.load import load_model
 from deshpc.comm.agreement import agreed, run_facts
+from deshpc.comm.console import say
 from deshpc.comm.failure import fails_together
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
@@ -37,30 +37,30 @@ def predict(directory, out, comm, overrides=(), part="test", data=None, label=Tr
         comm, lambda: _saved_run(directory, out, overrides, data, allow_import), lambda saved: run_facts(f"predict to {out}", saved[2])
     )
     part = "test" if data else part
-    with Session(config, comm) as session:
+    with Session(config, comm) as session, session.watched():
         _predict(session, folder, manifest, out, part, label)
     return 0
 
 
 def _predict(session, folder, manifest, out, part, label):
     """Write the scores of a part.  Collective."""
-    group, config = session.group, session.config
+    group = session.group
     group.together(lambda: session.input.restore(manifest["source"]))
     group.together(lambda: require(session.input, part, f"scoring the {part} part"))
-    streamed = config.data.format not in ("synthetic", "cache")
+    streamed = session.config.data.format not in ("synthetic", "cache")
     rows = StreamedRows(session, part, label) if streamed else LoadedRows(session, part)
     blocks = rows.blocks()
     first = _until_samples(group, blocks, part)
     session.build(first[-1].dataset)
     load_model(session.model, folder, manifest)
     writer = group.together(lambda: open_scores(out, rows.several_files) if group.rank == 0 else NoScores())
-    with writer, session.watched():
+    with writer:
         for block in chain(first, blocks):
             _write_block(session, block, writer)
         group.together(writer.finish)
     if group.rank == 0 and rows.skipped and rows.skipped.count:
         examples = "".join(f"\n  {example}" for example in rows.skipped.examples)
-        sys.stderr.write(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
+        say(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
 
 
 def _saved_run(directory, out, overrides, data, allow_import):

@@ -6,6 +6,8 @@ All ranks count, since what is shown is of all of them; rank 0 says when, and sh
 import sys
 import time
 
+from deshpc.comm.console import say
+
 
 class Progress:
     """Counts steps and samples of an epoch; shows rate, mean loss, AUC and time left, at most every `interval_s`.
@@ -18,8 +20,9 @@ class Progress:
     def __init__(self, title, total_samples, interval_s, report, stream=None, done=0, take_auc=lambda: None, shows=True):
         self._take_auc, self._shows = take_auc, shows
         self._title, self._total, self._interval_s, self._report = title, total_samples, interval_s, report
-        self._stream = stream or sys.stderr
-        self._bar = shows and self._stream.isatty()
+        self._say = say if stream is None else stream.write
+        stream = stream or sys.stderr
+        self._bar = shows and stream is not None and stream.isatty()
         self._begin = self._last = time.perf_counter()
         self._done, self._loss = done, 0.0
         self._before = self._last_done = done
@@ -42,8 +45,7 @@ class Progress:
         if self._done > self._last_done:
             self._show(time.perf_counter())
         if self._bar:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._say("\n")
 
     def _show(self, now):
         samples = self._done - self._last_done
@@ -63,8 +65,7 @@ class Progress:
         if self._bar:
             width = 24
             filled = width * self._done // max(1, self._total)
-            self._stream.write(f"\r[{'#' * filled}{'.' * (width - filled)}] {text} ")
+            self._say(f"\r[{'#' * filled}{'.' * (width - filled)}] {text} ")
         else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+            self._say(text + "\n")
         self._report(samples_per_s=round(rate), loss=loss, auc=auc, samples=self._done, total_samples=self._total)

@@ -1,7 +1,6 @@
 """Going on from a run's newest checkpoint that can be read, and refusing to overwrite checkpoints by accident."""
 
 import json
-import sys
 from contextlib import suppress
 
 from deshpc.checkpoint.folders import (
@@ -16,6 +15,7 @@ from deshpc.checkpoint.folders import (
 from deshpc.checkpoint.load import load_model, verify
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import writing
+from deshpc.comm.console import say
 from deshpc.config import resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
@@ -122,5 +122,5 @@ def _restore_best(folder, run, cursor, rank, number):
 
 def _report(group, record, folder, error):
     if group.rank == 0:
-        sys.stderr.write(f"deshpc: warning: the checkpoint in {folder} cannot be read: {error}\n")
+        say(f"deshpc: warning: the checkpoint in {folder} cannot be read: {error}\n")
         record.write("damaged", folder=str(folder), error=str(error))

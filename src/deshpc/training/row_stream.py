@@ -68,7 +68,7 @@ class StreamedRows:
             block, error = None, None
             if node.rank == 0:
                 try:
-                    block = next(source, None)
+                    block = self._session.working("read", lambda: next(source, None))
                 except (DeshpcError, MemoryError) as problem:
                     error = problem
             node.sleep_until_all_are_here()

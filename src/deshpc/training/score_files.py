@@ -35,15 +35,20 @@ class _Scores:
     def __init__(self, path, several_files):
         self._path, self._partial = Path(path), partial_name(path)
         self._several_files, self._next = several_files, 0
-        self._attempt(self._open)
+        try:
+            self._attempt(self._open)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        with suppress(OSError):  # after `finish` there is nothing left to close
+        with suppress(OSError, AttributeError):  # after `finish` there is nothing left to close; nor where it could not be opened
             self._close()
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
 
     def write(self, file, rows, scores):
         """Scores (n) float64 of the rows (n), ascending, of a file; those before that were left out get their lines."""

@@ -1,21 +1,22 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
-import sys
 from contextlib import contextmanager
 
 import numpy as np
 
 from deshpc.backend.open import open_backend
+from deshpc.comm.console import say
 from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
+from deshpc.comm.place import WAIT
 from deshpc.comm.watchdog import Watchdog
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.jit import cache_directory
+from deshpc.jit import cache_directory, cache_problem
 from deshpc.model.build import build_model
 from deshpc.model.combinations import exchange_name, require_valid
 from deshpc.ops.exchange import EXCHANGES
@@ -32,7 +33,7 @@ class Session:
     """
 
     def __init__(self, config, comm):
-        self.config, self.backend, self.model = config, None, None
+        self.config, self.backend, self.model, self.enter = config, None, None, _nowhere
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.group, self.node = Group(comm), Node(comm)
         try:
@@ -67,17 +68,28 @@ class Session:
         Rows that were skipped are counted in self.skipped and told on stderr.
         """
         if self.input.mapped:
-            dataset = self.group.together(lambda: self.input.load(part))
+            dataset = self.group.together(lambda: self.working("load", lambda: self.input.load(part)))
             verified = self.node.share(np.zeros(len(dataset.starts) - 1, np.uint8))
             dataset.share_verification(self.node.rank, self.node.size, verified)
         else:
             if self._nothing_compiled:
-                self.node.first_then_others(lambda: self.input.compile(part), self.group)
+                self.node.first_then_others(lambda: self.working("compile", lambda: self.input.compile(part)), self.group)
                 self._nothing_compiled = False
-            workers = Workers(self.node, self.group, self.backend.each, self.backend.threads)
+            workers = Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
             dataset = self.input.load(part, workers)
         self._count_skipped(part)
         return dataset
+
+    def working(self, stage, task):
+        """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
+        self.enter(stage, works=True)
+        try:
+            return task()
+        finally:
+            self.enter(WAIT)
+
+    def _load_on_threads(self, task, arguments):
+        return self.working("load", lambda: self.backend.each(task, arguments))
 
     def _count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
@@ -88,7 +100,7 @@ class Session:
         self.skipped[part] = {"count": count, "examples": examples}
         if self.group.rank == 0:
             text = "".join(f"\n  {example}" for example in examples)
-            sys.stderr.write(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
+            say(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
 
     def build(self, sample, total_steps=None):
         """Make the model, set its expected rows aside, and compile every kernel on rows of `sample`.  Collective.
@@ -97,23 +109,38 @@ class Session:
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
-        self.node.first_then_others(lambda: warm_up(self.config, sample, self.backend, self.input), self.group)
+        self.node.first_then_others(
+            lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
+        )
+        self._tell_cache_problem()
         self.model = self.group.together(
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input),
             )
         )  # fmt: skip
+        self.model.enter = self.enter
         if self.config.model.expected_rows:
-            self.model.table.reserve(self.config.model.expected_rows)
+            self.working("set aside", lambda: self.model.table.reserve(self.config.model.expected_rows))
         return self.model
+
+    def _tell_cache_problem(self):
+        """Warn once where compiled kernels cannot be kept.  Collective."""
+        problems = [(rank, text) for rank, text in enumerate(self.group.gather(cache_problem())) if text]
+        if problems and self.group.rank == 0:
+            rank, text = problems[0]
+            say(
+                f"deshpc: warning: compiled kernels cannot be kept (rank {rank}: {text}), so every start compiles them again; "
+                "set XDG_CACHE_HOME to a folder with room\n"
+            )
 
     @contextmanager
     def watched(self):
-        """Run a block under the Watchdog of train.watchdog_s, which learns of the model's stages; gives it.  Collective."""
+        """Run a block under the Watchdog of train.watchdog_s, which learns of the session's stages; gives it.  Collective."""
         with Watchdog(self.group.comm, self.config.train.watchdog_s) as watchdog:
-            self.model.enter = watchdog.enter
+            self.enter = watchdog.enter
             yield watchdog
+        self.enter = _nowhere
 
     def input_state(self):
         """What the input has to store, from rank 0, which has read the text.  Collective."""
@@ -139,6 +166,10 @@ class Session:
         odd = [rank for rank, tree in enumerate(trees) if tree != trees[0]]
         if odd:
             self.group.agree(LaunchError(f"ranks {odd} were started with another configuration than rank 0"))
+
+
+def _nowhere(stage, works=False):
+    """What `Session.enter` does where nobody watches."""
 
 
 def _field_names(source):

@@ -11,8 +11,8 @@ _HUGE_PAGE = 2 << 20
 _ROWS = 64  # by which arrays that are lent grow
 
 
-def aligned(count, dtype):
-    """`count` zeros that start at a cache line, in huge pages where they fill one.
+def aligned(count, dtype, what="an array"):
+    """`count` zeros that start at a cache line, in huge pages where they fill one.  MemoryError, naming `what` they are for.
 
     Rows are read at random: with pages of 4 KiB the processor would look up an address for nearly every row.  Memory
     fresh from the system is asked for, since only pages that nobody has touched become huge; the system has cleared it.
@@ -20,14 +20,21 @@ def aligned(count, dtype):
     dtype = np.dtype(dtype)
     size = count * dtype.itemsize
     if size < _HUGE_PAGE:
-        raw = np.zeros(size + CACHE_LINE, np.uint8)
+        raw = _granted(lambda: np.zeros(size + CACHE_LINE, np.uint8), size, what)
         start = -raw.ctypes.data % CACHE_LINE
         return raw[start : start + size].view(dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = _granted(lambda: mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), size, what)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, dtype)
+
+
+def _granted(ask, size, what):
+    try:
+        return ask()
+    except (OSError, MemoryError, OverflowError):
+        raise MemoryError(f"{size / 2**20:,.1f} MiB for {what} were refused") from None
 
 
 class Buffers:
@@ -47,7 +54,7 @@ class Buffers:
             count *= int(extent)
         held = self._arrays.get(name)
         if held is None or len(held) < count or held.dtype != dtype:
-            held = self._arrays[name] = aligned(count + count // 2, dtype)
+            held = self._arrays[name] = aligned(count + count // 2, dtype, f"the buffer {name!r}")
         result = held[:count].reshape(shape)
         self._last[name] = form, result
         return result

@@ -59,7 +59,7 @@ class CudaBackend:
         """A new set of reusable scratch arrays."""
         return Buffers(self.device)
 
-    def aligned(self, count, dtype):
+    def aligned(self, count, dtype, what=""):
         """`count` zeros."""
         return self.device.zeros((count,), np.dtype(dtype))
 

@@ -5,9 +5,10 @@ object with these methods in its place.
 """
 
 import hashlib
-import os
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -175,13 +176,12 @@ def _read(path):
 
 
 def _write(path, binary):
-    try:
+    with suppress(OSError):  # where nothing can be kept, it is compiled again
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # ranks may compile the same at once
-            file.write(hashlib.sha256(binary).digest() + binary)
-        os.replace(file.name, path)
-    except OSError:
-        pass  # where nothing can be kept, it is compiled again
+        with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as folder:  # ranks may compile the same at once
+            file = Path(folder) / "binary"
+            file.write_bytes(hashlib.sha256(binary).digest() + binary)
+            file.replace(path)
 
 
 def _import_cupy():

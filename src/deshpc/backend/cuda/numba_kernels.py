@@ -9,7 +9,7 @@ from numba.cuda import libdevice
 from numba.cuda.extending import overload
 
 from deshpc.backend.cuda import elementwise
-from deshpc.jit import cache_directory, name_files_apart
+from deshpc.jit import cache_directory, cache_problem, forgive_disk, name_files_apart
 
 THREADS = 256
 
@@ -71,6 +71,8 @@ PYTHON = {function.__name__: function for function in (log_loss, begin_logit, fr
 
 def compiled(name):
     """The kernel of the body `name`, compiled at its first launch for each set of types and cached on disk."""
+    if cache_problem():
+        return cuda.jit(fastmath=False)(PYTHON[name])
     # Numba notices an edit of this file alone, not of the bodies: so the folder is that of `deshpc.jit`.
     before = cuda.config.CACHE_DIR
     cuda.config.CACHE_DIR = str(cache_directory())  # read when the decorator runs
@@ -79,4 +81,5 @@ def compiled(name):
     finally:
         cuda.config.CACHE_DIR = before
     name_files_apart(kernel)
+    forgive_disk(kernel)
     return kernel

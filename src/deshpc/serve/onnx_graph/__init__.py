@@ -10,7 +10,7 @@ from deshpc.serve.onnx_graph.deep import deepfm, nfm, wide_deep
 from deshpc.serve.onnx_graph.graph import Graph
 from deshpc.serve.onnx_graph.interaction import dlrm, xdeepfm
 from deshpc.serve.onnx_graph.linear import fm, lr
-from deshpc.storage.whole_file import partial_name, publish, synchronise
+from deshpc.storage.whole_file import write_bytes
 
 GRAPHS = {
     "lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "nfm": nfm, "dcn": dcn, "dcnv2": dcnv2, "dlrm": dlrm,
@@ -28,12 +28,7 @@ def write_onnx(path, top):
     graph = Graph(onnx, top.parameters)
     model = graph.model(graph.sum(graph.parameter("bias"), *GRAPHS[top.name](graph, top)))
     onnx.checker.check_model(model, full_check=True)
-    partial = partial_name(path)
     try:
-        partial.write_bytes(model.SerializeToString())
-        synchronise(partial)
-        publish(partial, path)
+        write_bytes(path, model.SerializeToString())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
