@@ -1,6 +1,6 @@
 """deshpc: click-through-rate models on sharded hash tables by Distributed Equivalent Substitution."""
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 
 _HOMES = {
