@@ -1,6 +1,6 @@
 """Forged caches, checkpoints and exported models, with right checksums, against every command that reads one.
 
-    python scripts/attacks/forged_files.py [--files 400] [--seed 1] [--jobs 2] [--only cache,rows,dense,manifest,model] [--keep FOLDER]
+    python scripts/attacks/forged_files.py [--files 400] [--seed 1] [--jobs 2] [--only cache,rows,dense,manifest,model] [--verbose]
 
 A small model is trained, saved and exported from rows with every kind of field.  Then what a file says of itself (every entry of
 its JSON, with values of every kind) and what it holds (labels, keys, fields, offsets, shapes, types, order, numbers) is
@@ -64,7 +64,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default=",".join(COMMANDS))
     parser.add_argument("--match", default="", help="only forgeries whose text has this")
-    parser.add_argument("--keep", type=Path, help="folder for the forged files of findings")
+    parser.add_argument("--verbose", action="store_true", help="print numbers that were changed to others, as good to a reader, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         return _attack(Path(folder), options)
@@ -93,11 +93,15 @@ def _attack(folder, options):
         _, kind, _, path, forgery, command = task
         what = _judge(outcome, results[command], command, forgery)
         outcomes[kind, "refused" if outcome[0] else "accepted"] += 1
+        if what is None and outcome[0] == 0 and command not in DESCRIBING and outcome[2] != results[command][2]:
+            outcomes[kind, "another number"] += 1
+            if options.verbose:
+                print(f"another number {kind} {path.name} | {forgery} | {command}", flush=True)
         if what:
             findings.append((kind, path.name, str(forgery), command, what))
             print(f"FINDING {kind} {path.name} | {forgery} | {command}: {what}", flush=True)
     for (kind, verdict), count in sorted(outcomes.items()):
-        print(f"{kind:<10}{verdict:<10}{count:>6}")
+        print(f"{kind:<10}{verdict:<16}{count:>6}")
     print(f"{len(tasks)} runs of {len(chosen)} forged files in {time.monotonic() - begin:.0f} s: {len(findings)} findings")
     return int(bool(findings))
 

@@ -7,13 +7,19 @@ import shutil
 
 import numpy as np
 import pytest
+from forgeries import Forgery, forge
 from hand_made_model import hand_made
 from launching import errors, run
 from saved_models import files_of, random_rows, write_model
-from small_cache import small_cache
 
 from deshpc.cli.inspect import inspect
+from deshpc.config import FieldConfig
+from deshpc.data import cache
+from deshpc.data.cache import CacheWriter
+from deshpc.data.dataset import Dataset
 from deshpc.errors import DataError
+from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.schema import Schema
 from deshpc.storage.container import ContainerWriter
 
 PROGRESS = {
@@ -112,34 +118,48 @@ def test_partial_folders_do_not_count(directory):
     assert "000015" not in inspect(directory)
 
 
-def write_container(path, kind, about):
-    with ContainerWriter(path, kind, about) as writer:
-        for i in range(3):
-            writer.add(f"keys/{i}", np.arange(4, dtype=np.uint64))
-        writer.add("labels", np.zeros(4, np.float32))
-        writer.finish()
+def write_cache(path, monkeypatch):
+    """A cache of three pieces, of twelve samples with a key and a number each."""
+    schema = Schema.of_fields((FieldConfig("user"), FieldConfig("age", "dense")), "click")
+    keys, zeros = np.arange(1, 13, dtype=np.uint64), np.zeros(12, np.float32)
+    monkeypatch.setattr(cache, "PIECE_ROWS", 4)
+    with CacheWriter(path, schema) as writer:
+        writer.add(Dataset(np.arange(13), keys, np.zeros(12, np.uint16), None, zeros[:, None], zeros))
+        writer.finish(None, False, BadRows("error"), {})
 
 
 def test_a_terminal_gets_no_commands_from_a_file(tmp_path):
-    write_container(tmp_path / "x", "other", {"hash": "\x1b[2J\u202e\x9b", "rows": 1})
+    with ContainerWriter(tmp_path / "x", "other", {"hash": "\x1b[2J\u202e\x9b", "rows": 1}) as writer:
+        writer.finish()
     text = inspect(tmp_path / "x")
     assert all(one == "\n" or one.isprintable() for one in text) and "\\x1b[2J\\u202e\\x9b" in text
 
 
-def test_files_and_folders_of_files(tmp_path):
-    small_cache(tmp_path / "train.cache")
+def test_files_and_folders_of_files(tmp_path, monkeypatch):
+    write_cache(tmp_path / "train.cache", monkeypatch)
     hand_made(tmp_path / "exported")
     (tmp_path / "notes.txt").write_text("other files are left alone")
     text = inspect(tmp_path / "train.cache")
-    for words in ("cache of samples", "9", "a (categorical)", "b (multi)", "x (dense)", "dense/* <f4 (4, 1) x 3"):
+    for words in ("cache of samples", "rows ", " 12\n", "user (categorical)", "age (dense)", "keys/* <u8 (4,) x 3", "labels/* <f4 (4,) x 3"):
         assert words in text
     assert "exported model" in inspect(tmp_path / "exported") and "name = fm" in inspect(tmp_path / "exported")
     both = inspect(tmp_path)
     assert "cache of samples" in both and "exported model" in both and "notes" not in both
     content = bytearray((tmp_path / "train.cache").read_bytes())
-    content[130] ^= 1
+    content[64 + 64] ^= 1  # behind the first piece's five offsets
     (tmp_path / "train.cache").write_bytes(content)
-    with pytest.raises(DataError, match="train.cache, section '.*/0': damaged"):
+    with pytest.raises(DataError, match="train.cache, section 'keys/0': damaged"):
+        inspect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "words"),
+    [("labels/1", "first: 7", "row 4 .*the label is 7.0"), ("keys/2", "last: zero", "row 11 .*not a key"), ("fields/0", "shorter", "of uint16, with the shape")],
+)  # fmt: skip
+def test_a_cache_whose_checksums_alone_are_right(tmp_path, monkeypatch, name, how, words):
+    write_cache(tmp_path / "train.cache", monkeypatch)
+    forge(tmp_path / "train.cache", Forgery((name,), how))
+    with pytest.raises(DataError, match=f"train.cache.*{words}"):
         inspect(tmp_path)
 
 

@@ -44,6 +44,15 @@ def read_dense(container, names):
     return arrays
 
 
+def named(values, names):
+    """{name: array} of flat values, by [(name, shape)]."""
+    begin, arrays = 0, {}
+    for name, shape in names:
+        end = begin + size_of(shape)
+        arrays[name], begin = values[begin:end].reshape(shape), end
+    return arrays
+
+
 def size_of(shape):
     """Numbers of a parameter."""
     size = 1

@@ -4,10 +4,11 @@ from itertools import chain
 from pathlib import Path
 
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
-from deshpc.checkpoint.dense_file import read_dense, size_of
+from deshpc.checkpoint.dense_file import named, read_dense
 from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
 from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
+from deshpc.checkpoint.row_form import NOT_NEGATIVE
 from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.comm.place import WAIT
@@ -101,19 +102,23 @@ def _require_same_blocks(folder, files):
 
 
 def dense_arrays(folder, manifest):
-    """{"values", "state"} of a model's dense parameters, flat."""
-    container = Container(require_identity(folder, manifest, DENSE), DENSE_KIND)
-    require_written_together(container.path, container.about, manifest)
-    return read_dense(container, manifest["dense"])
+    """{"values", "state"} of a model's dense parameters, flat.  DataError where a number of which roots are taken is negative."""
+    path, model = require_identity(folder, manifest, DENSE), manifest["model"]
+    container = Container(path, DENSE_KIND)
+    require_written_together(path, container.about, manifest)
+    arrays = read_dense(container, manifest["dense"])
+    rule = model.get("dense_optimizer", model["optimizer"])
+    planes = 2 if rule in ("adam", "ftrl") else 1
+    state = arrays["state"][: len(arrays["state"]) // planes * planes].reshape(planes, -1)
+    variances = [array for name, array in named(arrays["values"], manifest["dense"]).items() if name.endswith(".variance")]
+    if any(array.min(initial=0) < 0 for array in (*(state[plane] for plane in NOT_NEGATIVE.get(rule, ())), *variances)):
+        raise DataError(f"{path}: damaged: a sum of squares or a variance is negative")
+    return arrays
 
 
 def dense_parameters(folder, manifest):
     """{name: array} of a model's dense parameters, in their order."""
-    values, begin, named = dense_arrays(folder, manifest)["values"], 0, {}
-    for name, shape in manifest["dense"]:
-        end = begin + size_of(shape)
-        named[name], begin = values[begin:end].reshape(shape), end
-    return named
+    return named(dense_arrays(folder, manifest)["values"], manifest["dense"])
 
 
 def verify(folder, verified=lambda container: None):

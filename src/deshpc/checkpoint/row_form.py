@@ -9,7 +9,7 @@ from deshpc.hashing.key_fields import is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.table.columns import own_places
 
-_NOT_NEGATIVE = {"adagrad": (0,), "rowwise_adagrad": (0,), "adam": (1,), "ftrl": (1,)}
+NOT_NEGATIVE = {"adagrad": (0,), "rowwise_adagrad": (0,), "adam": (1,), "ftrl": (1,)}
 """Of the numbers that a rule keeps for a weight, those of which it takes square roots."""
 
 
@@ -63,7 +63,7 @@ def _roots(rule, scalars, dim, state):
     places, begin = [], scalars + dim
     for numbers, weights in zip(state, (scalars, dim), strict=True):
         planes = -(-numbers // max(1, weights))
-        for plane in _NOT_NEGATIVE.get(rule, ()) if numbers else ():
+        for plane in NOT_NEGATIVE.get(rule, ()) if numbers else ():
             if plane < planes:
                 places.append(begin + plane * (numbers // planes) + np.arange(numbers // planes))
         begin += numbers
