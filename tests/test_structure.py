@@ -13,11 +13,6 @@ import deshpc
 PACKAGE = Path(deshpc.__file__).parent
 ARCHITECTURE = Path(__file__).parents[1] / "ARCHITECTURE.md"
 
-LAYERS = """
-errors jit config hashing backend comm data table nn ops model train cli
-"""
-"""Lowest first; where ARCHITECTURE.md has the list, that one counts."""
-
 ENTRANCES = ("__init__.py", "__main__.py")  # of the package itself: above all layers
 
 COLLECTIVES = {
@@ -35,12 +30,10 @@ TREES = {
 
 
 def layers():
-    """Names of the layers, lowest first."""
-    text = ARCHITECTURE.read_text(encoding="utf-8") if ARCHITECTURE.is_file() else ""
-    _, begin, rest = text.partition("<!-- layers -->")
+    """Names of the layers in ARCHITECTURE.md, lowest first."""
+    _, begin, rest = ARCHITECTURE.read_text(encoding="utf-8").partition("<!-- layers -->")
     block, end, _ = rest.partition("<!-- /layers -->")
-    if not (begin and end):
-        return LAYERS.split()
+    assert begin and end
     return [line.split()[0] for line in block.splitlines() if line.strip() and not line.startswith("```")]
 
 

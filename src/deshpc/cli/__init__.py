@@ -1,1 +1,1 @@
-"""The command line: `deshpc train | eval | info | doctor`."""
+"""The command line: one module a command but for the short ones, which `main` has."""

@@ -38,7 +38,7 @@ def _installation():
         except metadata.PackageNotFoundError:
             lines.append(f"{name} not installed")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "\n".join([*lines, f"cores {cores}", "backends cpu"])
+    return "\n".join([*lines, f"cores {cores}", "backends cpu, cuda (with CuPy)"])
 
 
 def _run(directory, overrides, allow_import):

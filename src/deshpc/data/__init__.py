@@ -1,1 +1,1 @@
-"""Samples: where they come from (text, synthetic), how they lie in memory, and in which order a run sees them."""
+"""Samples: where they come from (files of rows, caches, synthetic), how they lie in memory, and in which order a run sees them."""

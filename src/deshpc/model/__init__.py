@@ -1,1 +1,1 @@
-"""A model: operators over tables, the exchange of their partials, dense parameters, and how a config builds it."""
+"""A model: operators over tables, the exchange of their partials, what is above them, and how a config builds it."""

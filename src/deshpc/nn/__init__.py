@@ -1,1 +1,1 @@
-"""What every rank holds whole: dense parameters, and the loss."""
+"""What is not in tables: dense parameters, the loss, and the tape with the layers of deep models."""
