@@ -350,7 +350,7 @@ def test_a_long_text_of_many_rows_is_held_once(tmp_path, lists):
     for block in reader.blocks([str(tmp_path / "a")], BadRows("error")):
         assert pa.total_allocated_bytes() < 100 << 20
         keys = block.key_fields[0].keys
-        assert keys[-1] == key("f", "x" * 40_000) and len(keys) == len(block)
+        assert keys[-1] == key(0, "f", "x" * 40_000) and len(keys) == len(block)
         found += len(block)
     assert found == rows
 

@@ -191,7 +191,7 @@ def test_a_carriage_return_that_ends_no_line_is_a_byte_like_any_other(tmp_path, 
     lines = "c,label\r\n\rx,1\r\na\rb,0\n\r\r,1\n\r,0\r\n\r\n\r".replace(",", {"csv": ",", "tsv": "\t"}[file_format])
     for chunk_bytes in (1, 2, 3, 100):
         columns = read(tmp_path, lines.encode(), config, chunk_bytes=chunk_bytes)
-        assert columns.key_fields[0].keys.tolist() == [key("c", value) for value in ("\rx", "a\rb", "\r\r", "\r")]
+        assert columns.key_fields[0].keys.tolist() == [key(0, "c", value) for value in ("\rx", "a\rb", "\r\r", "\r")]
         assert columns.labels.tolist() == [1, 0, 1, 0]
 
 
@@ -216,9 +216,9 @@ def test_values_with_weights(tmp_path, cell, expected):
     columns = read(tmp_path, f"t,c,label\n{cell},x,1\nz:9,y,0\n".encode(), WEIGHTED)
     many = columns.key_fields[0]
     assert many.offsets.tolist() == [0, len(expected), len(expected) + 1]
-    assert many.keys.tolist() == [key("t", value) for value, _ in expected] + [key("t", "z")]
+    assert many.keys.tolist() == [key(0, "t", value) for value, _ in expected] + [key(0, "t", "z")]
     assert many.weights.tolist() == [np.float32(weight) for _, weight in expected] + [9]
-    assert columns.key_fields[1].keys.tolist() == [key("c", "x"), key("c", "y")]
+    assert columns.key_fields[1].keys.tolist() == [key(1, "c", "x"), key(1, "c", "y")]
 
 
 @pytest.mark.parametrize("cell", [":2", ":", "a:", "a:x", "a:nan", "a:inf", "a:1e39", "a:1|:1|b:1", "a: "])
@@ -244,7 +244,7 @@ def test_more_rows_than_a_block(tmp_path):
     np.testing.assert_array_equal(columns.dense_fields[0], np.arange(n))
     np.testing.assert_array_equal(columns.labels, np.arange(n) % 2)
     np.testing.assert_array_equal(np.diff(columns.key_fields[0].offsets), np.arange(n) % 3)
-    assert set(columns.key_fields[0].keys.tolist()) == {key("m", "x")}
+    assert set(columns.key_fields[0].keys.tolist()) == {key(0, "m", "x")}
     assert len(columns.key_fields[0].keys) == columns.key_fields[0].offsets[-1]
 
 

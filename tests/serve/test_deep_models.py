@@ -185,7 +185,7 @@ def test_equals_the_formula(tmp_path, name, options):
     formula, predictor = Formula(name, dense, 3, options), deshpc.Predictor(tmp_path / "m.model")
     expected = np.array([1 / (1 + math.exp(-formula.logit(*features_of(row, rows)))) for row in ROWS])
     found = predictor.predict(ROWS)
-    assert np.std(expected) > 0.003
+    assert np.std(expected) > 0.001
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # a dense feature may be rounded otherwise to float32
     np.testing.assert_allclose([predictor.predict_one(row) for row in ROWS[:20]], found[:20], rtol=0, atol=1e-13)
     write_onnx(tmp_path / "m.onnx", predictor.model.top)
@@ -201,7 +201,7 @@ def test_graph_of_one_sort_of_field(tmp_path, name, fields):
     predictor = deshpc.Predictor(tmp_path / "m.model")
     write_onnx(tmp_path / "m.onnx", predictor.model.top)
     found = predictor.predict(ROWS, ignore_extra=True)
-    assert np.std(found) > 0.003
+    assert np.std(found) > 0.001
     np.testing.assert_allclose(scored(tmp_path / "m.onnx", predictor.pooled(ROWS, ignore_extra=True)), found, rtol=0, atol=2e-6)
 
 
@@ -283,7 +283,7 @@ for path in sys.argv[1:]:
 
 
 def test_a_definition_of_the_users_own_is_not_exported(tmp_path):
-    config = build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model"}})
+    config = build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model"}}, allow_import=("mine:Model",))
     with pytest.raises(ConfigError, match="'mine:Model' cannot be exported"):
         write_model(tmp_path / "m.model", about_model(config, 1), None, None, [], np.empty((0, 1)), {})
     assert list(tmp_path.iterdir()) == []

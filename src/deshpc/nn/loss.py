@@ -23,12 +23,18 @@ def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
     Where the backend is a device, only the call of the function waits for it.
     """
     scale, places = _scale(zero, batch_samples, reduction), edges(len(logit))
-    sums, beyond = backend.zeros((PARTS, 2), np.int64), backend.zeros(PARTS, np.float64)
+    both = backend.zeros(3 * PARTS, np.int64)  # one array, so that a device is waited for once
+    sums, beyond = both[: 2 * PARTS].reshape((PARTS, 2)), both[2 * PARTS :].view(np.float64)
     backend.each(
         backend.loss.log_loss,
         [(zero, logit, labels, scale, gradient, sums, beyond, places, a, b) for a, b in parts_of(backend.threads)],
     )
-    return lambda: joined(*backend.host(sums).sum(axis=0), sum(backend.host(beyond).tolist()))
+
+    def terms():
+        read = backend.host(both)
+        return joined(*read[: 2 * PARTS].reshape((PARTS, 2)).sum(axis=0), sum(read[2 * PARTS :].view(np.float64).tolist()))
+
+    return terms
 
 
 def _scale(zero, batch_samples, reduction):

@@ -145,6 +145,8 @@ def read_model(path, copy=False):
         transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
     except ConfigError as error:
         raise DataError(str(error)) from None
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
     keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))

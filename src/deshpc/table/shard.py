@@ -15,7 +15,6 @@ from deshpc.backend.record import CHUNK_ROWS
 from deshpc.backend.rules import StateStart
 from deshpc.backend.values import value_shape
 from deshpc.errors import DataError, DeshpcError
-from deshpc.hashing.key_fields import is_key_of
 
 _SMALLEST_INDEX = 64  # buckets
 _LOAD_LIMIT = 0.6
@@ -184,13 +183,13 @@ class Shard:
     def load(self, rows):
         """Set these rows (`Rows`) to the given content, inserting keys that are not there.
 
-        DataError, before anything is set, unless all arrays have one length and the keys are distinct.
+        DataError, before anything is set, unless all arrays have one length, and the keys are distinct and not 0.
         """
         if any(len(array) != len(rows) for array in vars(rows).values()):
             raise DataError(f"rows of {[len(array) for array in vars(rows).values()]} keys, fields, counts, steps and numbers")
         in_order = (rows.keys[1:] > rows.keys[:-1]).all()
-        if not (in_order or len(np.unique(rows.keys)) == len(rows)) or not is_key_of(rows.keys, rows.fields).all():
-            raise DataError("rows have a key twice, or one that is not a key of its field")
+        if not (in_order or len(np.unique(rows.keys)) == len(rows)) or not rows.keys.all():
+            raise DataError("rows have a key twice, or the key 0, which no value has")
         if rows.numbers.shape[1] != self.layout.numbers:
             raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
         keys, fields = map(self._backend.array, (rows.keys, rows.fields))
