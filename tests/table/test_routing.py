@@ -158,7 +158,7 @@ def expected_bytes(batch, ranks, rank, exchange, routing, operator, width, dense
         if routing == "routed":
             expected["batch", "labels", "forward"] = 4 * others * len(share) * (1 + batch.dense.shape[1])
         return expected | {(operator, "partials", "forward"): (reduced + gathered) * state}
-    expected["batch", "control", "forward"] = 8 * others  # the loss
+    expected["batch", "control", "forward"] = 32 * others  # three terms of the loss, and whether a report is due
     expected["dense", "dense", "backward"] = sum(shares_sent(dense_numbers, ranks, rank)) * itemsize
     if exchange == "reduce_scatter":
         expected[operator, "partials", "forward"] = reduced * state
