@@ -18,7 +18,7 @@ from deshpc.formats import parquet, record_batches
 from deshpc.formats.arrow import array_parser_of
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.open import open_format
-from deshpc.formats.parquet_footer import row_groups
+from deshpc.formats.parquet_footer import longest_text, row_groups
 from deshpc.hashing.key import key
 
 
@@ -372,7 +372,16 @@ def test_sizes_are_those_that_pyarrow_reads(tmp_path):
         group = metadata.row_group(i)
         assert (rows, nbytes) == (group.num_rows, group.total_byte_size)
         columns = [group.column(j) for j in range(group.num_columns)]
-        assert values == {one.path_in_schema: one.num_values for one in columns}
+        assert {path: one.values for path, one in values.items()} == {one.path_in_schema: one.num_values for one in columns}
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "zstd", "brotli", "lz4"])
+def test_the_longest_text_of_a_dictionary(tmp_path, codec):
+    texts = ["", "a", "\xe9" * 300, "b" * 599, "c"] * 9
+    pq.write_table(pa.table({"a": texts}), tmp_path / "a", compression=codec)
+    assert longest_text(tmp_path / "a", row_groups(tmp_path / "a")[0][2]["a"]) == 600
+    pq.write_table(pa.table({"a": texts}), tmp_path / "a", compression=codec, use_dictionary=False)
+    assert longest_text(tmp_path / "a", row_groups(tmp_path / "a")[0][2]["a"]) == 0
 
 
 def test_a_column_with_more_values_than_a_dictionary_holds(write):

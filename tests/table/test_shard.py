@@ -14,7 +14,7 @@ import pytest
 from deshpc.backend.open import open_backend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import StateStart
-from deshpc.errors import DeshpcError
+from deshpc.errors import DataError, DeshpcError
 from deshpc.table.shard import Initialisation, Rows, Shard
 
 EMBEDDING_AT = 16  # the documented record
@@ -303,3 +303,23 @@ def test_reserved_memory_is_filled_without_growing():
         check_places(batch, shard.look_up(batch, fields_of(batch), 2))
     assert len(shard) == len(keys) and shard.nbytes == len(keys) * record_bytes(12, 4) + size
     assert np.array_equal(shard.export().keys, np.sort(keys))
+
+
+@pytest.mark.parametrize("change", ["key twice", "key 0", "field missing", "number missing"])
+def test_rows_that_cannot_be_told_apart_are_refused_before_anything_is_set(change):
+    """A key twice would give every later row its neighbour's numbers."""
+    shard, source = new_shard(), new_shard()
+    keys = random_keys(np.random.default_rng(3), 40)
+    source.look_up(keys, fields_of(keys), 0)
+    rows = source.export()
+    arrays = {name: array.copy() for name, array in vars(rows).items()}
+    if change.startswith("key"):
+        arrays["keys"][7] = arrays["keys"][6] if change == "key twice" else 0
+    else:
+        name = {"field missing": "fields", "number missing": "numbers"}[change]
+        arrays[name] = arrays[name][:-1]
+    with pytest.raises(DataError):
+        shard.load(Rows(**arrays))
+    assert len(shard) == 0
+    shard.load(rows)
+    assert len(shard) == 40

@@ -6,7 +6,7 @@ rows share, or a million equal numbers in a list, take a few bytes of the file. 
 """
 
 from deshpc.errors import ConfigError, DataError
-from deshpc.formats.parquet_footer import row_groups
+from deshpc.formats.parquet_footer import longest_text, row_groups
 
 _READ_BYTES = 1 << 20  # of each column at a time, so that row groups may be large
 _LONG_DICTIONARY = 8192
@@ -51,10 +51,7 @@ def record_batches(path, names, check, batch_rows, batch_bytes):
         short = [leaf for name, leaf in texts.items() if name not in long]
         with opened(metadata=metadata, read_dictionary=short) as file:
             for group, (most, size) in enumerate(zip(rows, sizes, strict=True)):  # one by one: pyarrow cannot join lists' dictionaries
-                fits = True
-                if long and most * size[1] > batch_bytes:
-                    one = next(batches(dictionaries, group, 1, long), None)
-                    fits = most <= _rows_of_texts(one, {name: texts[name] for name in long}, size, batch_bytes)
+                fits = all(_fits(path, size, texts[name], most, batch_bytes) for name in long)
                 yield from batches(file if fits else dictionaries, group, most, names)
 
 
@@ -63,8 +60,8 @@ def _rows_of(path, names, size, batch_rows, batch_bytes):
 
     All rows may be in one of them, which is read in one piece: so a column's values have a limit.
     """
-    rows, nbytes, values = size
-    own = {leaf: count for leaf, count in values.items() if any(leaf == name or leaf.startswith(f"{name}.") for name in names)}
+    rows, nbytes, chunks = size
+    own = {leaf: chunk.values for leaf, chunk in chunks.items() if any(leaf == name or leaf.startswith(f"{name}.") for name in names)}
     for leaf, count in own.items():
         if count > max(rows, _MOST_VALUES):
             raise DataError(
@@ -74,14 +71,16 @@ def _rows_of(path, names, size, batch_rows, batch_bytes):
     return max(1, min(batch_rows, batch_bytes // max(1, row_bytes)))
 
 
-def _rows_of_texts(batch, texts, size, batch_bytes):
-    """Rows of a batch of a row group, of which `batch` has the first row, that hold even if each text is the longest one."""
-    rows, nbytes, values = size
-    most = 1
-    for name, leaf in texts.items():
-        longest = _longest(_dictionary(batch.column(name))) if batch is not None else 0
-        most = max(most, (longest or nbytes) * max(1, values.get(leaf, 1) // max(1, rows)))
-    return max(1, batch_bytes // most)
+def _fits(path, size, leaf, batch_rows, batch_bytes):
+    """Whether the texts of so many rows of a row group hold even if each is the longest one of its column's dictionary."""
+    rows, nbytes, chunks = size
+    if leaf not in chunks:  # pyarrow will say what is wrong
+        return False
+    texts = batch_rows * max(1, chunks[leaf].values // max(1, rows))
+    if texts * nbytes <= batch_bytes:
+        return True
+    longest = longest_text(path, chunks[leaf])
+    return longest is not None and texts * longest <= batch_bytes
 
 
 def reading(path, action):
@@ -120,10 +119,3 @@ def _dictionary(array):
     while not types.is_dictionary(array.type):
         array = array.values
     return array.dictionary
-
-
-def _longest(texts):
-    """Bytes of the longest of an array of texts; 0 where there is none."""
-    import pyarrow.compute as compute
-
-    return compute.max(compute.binary_length(texts)).as_py() or 0
