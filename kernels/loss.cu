@@ -7,7 +7,7 @@
 
 constexpr int THREADS = 256;
 
-// The sum of the losses (float64, none negative) of part p, as deshpc.nn.exact_sum has it: sums (parts, 2) high and low,
+// The sum of the losses (float64, none negative) of part p, as deshpc.backend.exact_sum has it: sums (parts, 2) high and low,
 // of multiples of 2^-15 and 2^-50 of losses below 2^20; beyond[p] that of all others, NaN among them.
 extern "C" __global__ void __launch_bounds__(256) sum_losses(
     const double* losses, int64 n, int32 parts, int64* sums, double* beyond

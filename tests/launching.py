@@ -8,6 +8,18 @@ from pathlib import Path
 import pytest
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
+SMALL_RUN = """
+[data]
+format = "synthetic"
+synthetic = { train_rows = 2_000, test_rows = 300 }
+[model]
+dim = 5
+[train]
+global_batch_samples = 256
+precision = "float64"
+"""
+"""The configuration of a run of a second, to which tests add sections."""
+
 TIMEOUT_S = 120  # generous: a rank that waits for ever is what it catches
 
 _LAUNCHER = ("PMI_", "PMIX_", "HYDI_", "OMPI_", "MPI_LOCAL", "SLURM_")

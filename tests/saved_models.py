@@ -43,7 +43,10 @@ def plain_manifest(ranks, steps, progress=None, run=RUN):
     """A manifest, but for its files, of a model that never was in memory."""
     return {
         "format": FORMAT, "deshpc": "0", "run": run, "hash": HASH_ID, "steps": steps, "ranks": ranks,
-        "model": {"operator": "fm", "scalars": 1, "dim": 3, "precision": "float32", "optimizer": "sgd", "scalar_state": 0, "vector_state": 0},
+        "model": {
+            "operator": "fm", "split": "key", "scalars": 1, "dim": 3, "planes": 0, "precision": "float32", "optimizer": "sgd",
+            "dense_optimizer": "sgd", "scalar_state": 0, "vector_state": 0,
+        },
         "dense": [[name, list(shape)] for name, shape in NAMES], "random": {"seed": 1, "step": steps},
         "progress": progress, "source": {}, "config": {"data": {"format": "csv", "label": "d\u00e9j\u00e0", "fields": []}, "optimizer": {"epsilon": 1e-08}},
     }  # fmt: skip
@@ -57,7 +60,7 @@ def write_model(folder, of_ranks, steps=7, block_rows=5, progress=None, run=RUN)
         progress = {**dict.fromkeys(numbers, 0), "steps": steps, "best_step": None, "best_run": run if progress.get("best_step") else None, "stopping": None, **progress}
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    write_dense(new / "dense", run, steps, NAMES, {"values": np.arange(3.0) + steps, "state": np.zeros(3)})
+    write_dense(new / "dense", run, steps, NAMES, {"values": np.arange(3.0) + steps, "state": np.zeros(0)})
     for rank, rows in enumerate(of_ranks):
         blocks = [slice_rows(rows, begin, begin + block_rows) for begin in range(0, len(rows), block_rows)]
         write_rows(new / rows_name(rank, ranks), run, rank, ranks, steps, blocks)

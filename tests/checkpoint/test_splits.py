@@ -4,7 +4,6 @@ What is loaded gives the logits of the model that one rank has trained and never
 bits after any ranks have loaded and saved it by any split: rows, dense parameters, optimizer state, the exported file.
 """
 
-import json
 from dataclasses import replace
 from functools import cache
 
@@ -17,7 +16,7 @@ from small_training import DIM, INIT_STD, RULES, all_rows, all_samples, reads, s
 from synthetic_batches import awkward_batches
 
 from deshpc.checkpoint.load import dense_arrays, load_model, row_blocks, verify
-from deshpc.checkpoint.manifest import NAME, read_manifest, write_manifest
+from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import save_model
 from deshpc.cli.inspect import inspect
 from deshpc.config.load import build
@@ -157,29 +156,6 @@ def saved(world, folder, kind, way, rule=None):
     with small_model(world, options) as model:
         save_model(trained(model), folder, manifest_of(model, options, STEPS))
         return all_rows(model)
-
-
-@pytest.mark.parametrize(("kind", "way"), [("deepfm", "field, pushed down"), ("lr", "field")])
-def test_a_manifest_that_says_nothing_of_splits_means_by_key(world, tmp_path, kind, way):
-    """As versions before there were others have written it."""
-    folder = world.bcast(tmp_path) / "model"
-    rows = saved(world, folder, kind, "key")
-    if world.rank == 0:
-        manifest = json.loads((folder / NAME).read_text())
-        del manifest["crc32"]
-        for option in ("split", "planes", "dense_optimizer"):
-            del manifest["model"][option]
-        for option in ("split", "exchange"):
-            del manifest["config"]["train"][option]
-        del manifest["config"]["model"]["first_layer"]
-        if kind == "lr":
-            manifest["model"]["operator"] = "linear"
-        write_manifest(folder, manifest)
-    world.Barrier()
-    assert_same_rows(joined(row_blocks(folder, verify(folder))), rows)
-    with small_model(world, config(kind, way)) as model:
-        load_model(model, folder)
-        assert_close(logits(model), alone(kind)[2])
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from launching import SMALL_RUN
 
 from deshpc.errors import DeshpcError
 
-CONFIG = """
-[data]
-format = "synthetic"
-synthetic = { train_rows = 2_000, test_rows = 300 }
-[model]
-dim = 5
-[train]
-global_batch_samples = 256
-precision = "float64"
-[compute]
+CONFIG = SMALL_RUN + """[compute]
 threads_per_rank = 2
 [run]
 report_interval_s = 0.001

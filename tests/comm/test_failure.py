@@ -10,21 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import MPIEXEC, errors, run
+from launching import MPIEXEC, SMALL_RUN, errors, run
 
 ENDS_WITHIN_S = 10
 OPEN_MPI = MPIEXEC.with_name("prterun").exists()
 
-CONFIG = """
-[data]
-format = "synthetic"
-synthetic = { train_rows = 2_000, test_rows = 300 }
-[model]
-dim = 5
-[train]
-global_batch_samples = 256
-precision = "float64"
-[compute]
+CONFIG = SMALL_RUN + """[compute]
 threads_per_rank = 2
 [run]
 save_model = false

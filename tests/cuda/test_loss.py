@@ -16,7 +16,7 @@ from device_rows import (
 
 from deshpc.backend.cpu import loss as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
-from deshpc.nn.exact_sum import joined, terms_of, total
+from deshpc.backend.exact_sum import joined, terms_of, total
 
 LARGE = [0.0, -0.0, 1e-30, -1e-30, 17.0, -17.0, 40.0, -40.0, 88.0, -88.0, 110.0, -110.0, 800.0, -800.0, 1e30, -1e30]
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from deshpc.backend.exact_sum import joined, terms_of, total
 from deshpc.backend.open import open_backend
-from deshpc.nn.exact_sum import joined, terms_of, total
 from deshpc.nn.loss import log_loss, loss_slopes
 
 

@@ -14,22 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import deshpc, python_with
+from launching import SMALL_RUN, deshpc, python_with
 
 ROOT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 10
 OPTION = {"mpich": "--mpi=pmi2", "openmpi": "--mpi=pmix"}
 
-CONFIG = """
-[data]
-format = "synthetic"
-synthetic = { train_rows = 2_000, test_rows = 300 }
-[model]
-dim = 5
-[train]
-global_batch_samples = 256
-precision = "float64"
-"""
+CONFIG = SMALL_RUN
 
 FAILING = """
 import os

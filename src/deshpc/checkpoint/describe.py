@@ -30,7 +30,7 @@ def require_fit(model, manifest, folder):
 
     How ranks share them out (`train.split`, `model.first_layer`, `train.exchange`) may be another way here.
     """
-    saved, here = _saved_content(manifest["model"]), _content(model)
+    saved, here = manifest["model"], _content(model)
     for name, option in _OPTIONS.items():
         if saved.get(name) != here.get(name):
             raise ConfigError(
@@ -43,15 +43,6 @@ def require_fit(model, manifest, folder):
             f"data.fields, or layers of [model]: the model in {folder} has dense parameters {other}, "
             f"the configuration asks for {wanted}"
         )
-
-
-def _saved_content(saved):
-    """What `_content` says, of a manifest that versions before may have written."""
-    operator, optimizer = saved["operator"], saved["optimizer"]
-    return {
-        "dense_optimizer": {"rowwise_adagrad": "adagrad"}.get(optimizer, optimizer),  # dense parameters had the rows' rule
-        **saved, "operator": {"linear": "lr"}.get(operator, operator),
-    }  # fmt: skip
 
 
 def _content(model):

@@ -7,8 +7,8 @@ from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
 from deshpc.checkpoint.dense_file import named, read_dense
 from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
+from deshpc.checkpoint.manifest_form import STATE
 from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
-from deshpc.checkpoint.row_form import NOT_NEGATIVE
 from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.comm.place import WAIT
@@ -50,7 +50,7 @@ def _load(model, folder, manifest):
 
 def rows_of(manifest):
     """Rows of a model; under column split every rank has some columns of each."""
-    return manifest["rows"][0] if _split_of(manifest) == "column" else sum(manifest["rows"])
+    return manifest["rows"][0] if manifest["model"]["split"] == "column" else sum(manifest["rows"])
 
 
 def row_blocks(folder, manifest, first=0, last=LAST_KEY, fields=None):
@@ -60,7 +60,7 @@ def row_blocks(folder, manifest, first=0, last=LAST_KEY, fields=None):
     each other, by column each has some columns of all rows.
     fields : fields that have keys, where that is known: DataError for a row of another, as for all rows that are not sound
     """
-    split, files = _split_of(manifest), _rows_files(folder, manifest, fields)
+    split, files = manifest["model"]["split"], _rows_files(folder, manifest, fields)
     if split == "column":
         files = list(files)
         _require_same_blocks(folder, files)
@@ -90,11 +90,6 @@ def _distinct(blocks, folder):
         yield block
 
 
-def _split_of(manifest):
-    """`train.split` of the run that saved a model; versions before there was a choice split by key."""
-    return manifest["model"].get("split", "key")
-
-
 def _require_same_blocks(folder, files):
     """DataError unless RowsFiles have columns of the same rows."""
     if any(file.extents != files[0].extents for file in files):
@@ -107,11 +102,12 @@ def dense_arrays(folder, manifest):
     container = Container(path, DENSE_KIND)
     require_written_together(path, container.about, manifest)
     arrays = read_dense(container, manifest["dense"])
-    rule = model.get("dense_optimizer", model["optimizer"])
-    planes = 2 if rule in ("adam", "ftrl") else 1
-    state = arrays["state"][: len(arrays["state"]) // planes * planes].reshape(planes, -1)
+    planes, of_roots = STATE[model["dense_optimizer"]]
+    if len(arrays["state"]) % max(1, planes) or (planes == 0) != (len(arrays["state"]) == 0):
+        raise DataError(f"{path}: damaged: {len(arrays['state'])} numbers of state, of which {model['dense_optimizer']!r} has {planes} a weight")
+    state = arrays["state"].reshape(planes, -1) if planes else ()
     variances = [array for name, array in named(arrays["values"], manifest["dense"]).items() if name.endswith(".variance")]
-    if any(array.min(initial=0) < 0 for array in (*(state[plane] for plane in NOT_NEGATIVE.get(rule, ())), *variances)):
+    if any(array.min(initial=0) < 0 for array in (*(state[plane] for plane in of_roots), *variances)):
         raise DataError(f"{path}: damaged: a sum of squares or a variance is negative")
     return arrays
 

@@ -13,7 +13,7 @@ Entries, all there:
     config           every option, resolved                       source input state: fitted transforms
     model            operator, scalars, dim, precision, optimizer, scalar_state, vector_state: what a row consists of
                      dense_optimizer: rule of the dense parameters
-                     split, planes: how the ranks' files make whole rows, `load.row_blocks`; no split: by key
+                     split, planes: how the ranks' files make whole rows, `load.row_blocks`
                      dims of the fields' embeddings, where they differ: rows have the largest, with 0 beyond their own
     dense            [[name, shape]] of the dense parameters      rows   of each rank, by column those of all
     files            {name: {bytes, end}}: size and last 32 bytes, where a container has the checksum of its directory,

@@ -8,10 +8,14 @@ _ENTRIES = {
 }  # fmt: skip
 _FILE = {"bytes": COUNT, "end": str}
 _MODEL = {
-    "operator": str, "scalars": COUNT, "dim": COUNT, "precision": str, "optimizer": str, "scalar_state": COUNT, "vector_state": COUNT,
+    "operator": str, "split": str, "scalars": COUNT, "dim": COUNT, "planes": COUNT, "precision": str, "optimizer": str,
+    "dense_optimizer": str, "scalar_state": COUNT, "vector_state": COUNT,
 }  # fmt: skip
-_LATER = {"dense_optimizer": str, "split": str, "planes": COUNT, "dims": [COUNT]}
-"""Of a model, where they are: versions before had none."""
+STATE = {"sgd": (0, ()), "adagrad": (1, (0,)), "rowwise_adagrad": (1, (0,)), "adam": (2, (1,)), "ftrl": (2, (1,))}
+"""Of every update rule: how many numbers it keeps for a weight, and of which of them it takes square roots."""
+
+_DIMS = {"dims": [COUNT]}
+"""Of a model whose fields have dimensions of their own."""
 
 _PROGRESS = {
     **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows"), COUNT),
@@ -28,7 +32,7 @@ def require_form(manifest, names_of):
     """
     _require_some(manifest, _ENTRIES, "")
     _require_some(manifest["model"], _MODEL, "model.")
-    _require_some(manifest["model"], {name: form for name, form in _LATER.items() if name in manifest["model"]}, "model.")
+    _require_some(manifest["model"], _DIMS if "dims" in manifest["model"] else {}, "model.")
     _require_model(manifest["model"])
     ranks, rows = manifest["ranks"], manifest["rows"]
     if not 0 < manifest["steps"] + 1 <= _MOST_STEPS:
@@ -40,7 +44,7 @@ def require_form(manifest, names_of):
         raise ValueError(f"'files' names no file {missing!r}")
     if len(rows) != ranks or ranks < 1:
         raise ValueError(f"'rows' has {len(rows)} numbers; expected one of each of 'ranks' = {ranks}")
-    if manifest["model"].get("split") == "column" and len(set(rows)) > 1:
+    if manifest["model"]["split"] == "column" and len(set(rows)) > 1:
         raise ValueError(f"'rows' differ, although ranks have columns of the same rows: {rows[:8]}")
     _require_dense(manifest["dense"])
     progress = manifest["progress"]
@@ -60,18 +64,17 @@ def _require_some(tree, forms, where):
 
 
 def _require_model(model):
-    if model["precision"] not in ("float32", "float64") or model.get("split", "key") not in ("key", "field", "column"):
-        raise ValueError(f"'model' has precision {model['precision']!r} and split {model.get('split')!r}")
-    width = model["scalars"] + model["dim"]
-    if model["scalars"] > 1 or width > 2**20 or model.get("planes", 0) > 2 or max(model.get("dims", [0]), default=0) > model["dim"]:
+    if model["precision"] not in ("float32", "float64") or model["split"] not in ("key", "field", "column"):
+        raise ValueError(f"'model' has precision {model['precision']!r} and split {model['split']!r}")
+    if model["optimizer"] not in STATE or model["dense_optimizer"] not in STATE:
+        raise ValueError(f"'model' has the update rules {model['optimizer']!r} and {model['dense_optimizer']!r}"[:200])
+    width, planes = model["scalars"] + model["dim"], model["planes"]
+    if model["scalars"] > 1 or width > 2**20 or planes > 2 or max(model.get("dims", [0]), default=0) > model["dim"]:
         raise ValueError("'model' describes rows that no model has")
-    planes = model.get("planes")
-    if model.get("split") == "column" and planes is None:
-        raise ValueError("'model.planes' is missing")
-    of_planes = None if planes is None else (planes * model["scalars"], planes * model["dim"])
-    row_wise = min(model["scalars"], planes or 0), min(model["dim"], planes or 0)
+    of_planes = planes * model["scalars"], planes * model["dim"]
+    row_wise = min(model["scalars"], planes), min(model["dim"], planes)
     state = model["scalar_state"], model["vector_state"]
-    if max(state) > 2 * width or (planes is not None and state not in (of_planes, row_wise)):
+    if max(state) > 2 * width or state not in (of_planes, row_wise):
         raise ValueError(f"'model' has {state} numbers of state, which {planes} for every weight are not")
 
 

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.checkpoint.manifest_form import STATE
 from deshpc.comm.group import slice_of
 from deshpc.hashing.key_fields import is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.table.columns import own_places
-
-NOT_NEGATIVE = {"adagrad": (0,), "rowwise_adagrad": (0,), "adam": (1,), "ftrl": (1,)}
-"""Of the numbers that a rule keeps for a weight, those of which it takes square roots."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class RowForm:
     def of(cls, manifest, rank, fields=None):
         """The form of the rows of a rank."""
         model, ranks = manifest["model"], manifest["ranks"]
-        split, scalars, dim = model.get("split", "key"), model["scalars"], model["dim"]
+        split, scalars, dim = model["split"], model["scalars"], model["dim"]
         state = model["scalar_state"], model["vector_state"]
         places = np.arange(scalars + dim + sum(state))
         if split == "column":
@@ -63,7 +61,7 @@ def _roots(rule, scalars, dim, state):
     places, begin = [], scalars + dim
     for numbers, weights in zip(state, (scalars, dim), strict=True):
         planes = -(-numbers // max(1, weights))
-        for plane in NOT_NEGATIVE.get(rule, ()) if numbers else ():
+        for plane in STATE[rule][1] if numbers else ():
             if plane < planes:
                 places.append(begin + plane * (numbers // planes) + np.arange(numbers // planes))
         begin += numbers

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deshpc.cli.tables import aligned
 from deshpc.cli.toml import to_toml
+from deshpc.comm.console import say
 from deshpc.comm.launcher import launcher
 from deshpc.config import DataConfig, load, resolved
 from deshpc.errors import ConfigError, DataError, LaunchError
@@ -33,7 +34,7 @@ def convert(path, folder, overrides, allow_import=()):
 @contextmanager
 def _locked(folder):
     """Hold a folder's lock for a block: caches and configuration belong together."""
-    lock = Lock(folder / "lock", f"--out {folder}")
+    lock = Lock(folder / "lock", f"--out {folder}", say)
     try:
         lock.take()
         for name in (*(f"{part}.cache" for part in ("train", "valid", "test")), "config.toml"):

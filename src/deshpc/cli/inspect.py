@@ -128,7 +128,7 @@ def _of_manifest(folder, manifest, containers):
             lines.append(("early stopping", ", ".join(f"{name} {value}" for name, value in progress["stopping"].items())))
     if best_step is not None:
         lines.append(("best model", f"after {best_step:,} steps, in {folder / 'best'}"))
-    counts, split = ", ".join(f"{count:,}" for count in manifest["rows"]), model.get("split", "key")
+    counts, split = ", ".join(f"{count:,}" for count in manifest["rows"]), model["split"]
     lines += [
         ("written by", f"{manifest['ranks']} ranks, deshpc {manifest['deshpc']}"),
         ("run", _run_of(manifest, folder)),

@@ -6,6 +6,10 @@ WAIT = "wait"
 """The stage in which a rank waits for others that read, compile or load."""
 
 
+def nowhere(stage, works=False):
+    """`Watchdog.enter` where nobody watches."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a rank is: after how many moves, in which step and stage, for how long, and at which line of Python."""

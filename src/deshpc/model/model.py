@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from deshpc.backend.exact_sum import TERMS, total
 from deshpc.comm.group import Handle, slice_of
 from deshpc.comm.ledger import Traffic
+from deshpc.comm.place import nowhere
 from deshpc.model.fixed_point import PARTIAL_SCALE, FixedPoint
 from deshpc.model.tower import TopSamples
-from deshpc.nn.exact_sum import TERMS, total
 from deshpc.nn.loss import log_loss, loss_slopes
 from deshpc.nn.scores import Scores
 from deshpc.table.routed import RoutedBatch
@@ -87,7 +88,7 @@ class Model:
         self.table, self.operators, self.parameters, self.top, self.overlaps = table, operators, parameters, top, overlaps
         self.dense_sums, self.replicated = dense_sums, replicated
         self.zero = table.zero
-        self.enter, self.wants_report = _nowhere, _never
+        self.enter, self.wants_report = nowhere, _never
         self.report = False
         self.scores = Scores(backend)
         self._scratch = backend.buffers()
@@ -257,7 +258,3 @@ class Model:
 def _never():
     """What `Model.wants_report` does where nobody reports."""
     return False
-
-
-def _nowhere(stage, works=False):
-    """What `Model.enter` does where nobody watches."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deshpc.nn.exact_sum import joined
+from deshpc.backend.exact_sum import joined
 from deshpc.nn.parts import PARTS, edges, parts_of
 
 

@@ -4,15 +4,13 @@ A checksum says that a file has the bytes that somebody wrote, not that a traini
 configuration is, and every array against it, when a model is opened.
 """
 
-import sys
-
 import numpy as np
 
 from deshpc.config import resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
-from deshpc.hashing.key import FIELD_SHIFT, FIELDS
+from deshpc.hashing.key_fields import fields_of
 from deshpc.serve.forward import FORWARDS
 
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
@@ -44,27 +42,14 @@ def require_sound(model, path):
 
 
 def _require_transforms(transforms, schema):
-    buckets = [field.name for field in schema.key_fields if field.kind == "bucket"]
     if transforms is None:  # generated samples, whose dense features are taken as they are
-        if buckets:
-            raise DataError(f"field {buckets[0]!r} has no boundaries: the stored transforms are missing")
+        if any(field.kind == "bucket" for field in schema.key_fields):
+            raise DataError("the stored transforms, with the boundaries of bucket fields, are missing")
         return
-    names = [one.name for one in transforms.dense], [one.name for one in transforms.buckets]
-    if names != ([field.name for field in schema.dense_fields], buckets):
-        raise DataError("the stored transforms are not those of the schema's dense and bucket fields, in their order")
+    transforms.require_of(schema)
     for one in transforms.dense:
-        if not (_is_number(one.mean) and _is_number(one.std) and one.std > 0):
-            raise DataError(f"field {one.name!r}: mean {one.mean!r} and standard deviation {one.std!r}; expected numbers, the second above 0")
         if not (_LARGEST_LOG + abs(one.mean)) / one.std < _LARGEST:
             raise DataError(f"field {one.name!r}: standardised by mean {one.mean} and standard deviation {one.std}, numbers leave float32")
-    for one in transforms.buckets:
-        edges = one.boundaries
-        if not all(map(_is_number, edges)) or not all(low < high for low, high in zip(edges, edges[1:], strict=False)):
-            raise DataError(f"field {one.name!r}: the boundaries of its buckets are not increasing numbers")
-
-
-def _is_number(x):
-    return type(x) in (int, float) and abs(x) <= sys.float_info.max
 
 
 def _require_rows(model, top, forward):
@@ -84,7 +69,7 @@ def _require_keys(keys, schema):
         some = keys[begin : begin + _BLOCK + 1]
         if not (some[1:] > some[:-1]).all():
             raise DataError("section 'keys': the keys are not increasing")
-        if (((some >> np.uint64(FIELD_SHIFT)) & np.uint64(FIELDS - 1)) >= len(schema.key_fields)).any():
+        if (fields_of(some) >= len(schema.key_fields)).any():
             raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.key_fields)} of the schema")
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import stat
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -28,13 +27,15 @@ _REMEDY = "wait for its end, or choose another folder"
 
 
 class Lock:
-    """The lock `path`, not yet taken.  `what` names in messages what it protects, such as "run.directory = 'runs/latest'".
+    """The lock `path`, not yet taken.
 
+    what : names in messages what it protects, such as "run.directory = 'runs/latest'"
+    say  : function of a text, which is told that somebody waits for it
     A context manager: taken at its begin, given back at its end.
     """
 
-    def __init__(self, path, what):
-        self.path, self._what, self._token = Path(path), what, secrets.token_hex(8)
+    def __init__(self, path, what, say=lambda text: None):
+        self.path, self._what, self._say, self._token = Path(path), what, say, secrets.token_hex(8)
         self._file = self._thread = None
         self._closing = threading.Event()
 
@@ -122,11 +123,10 @@ class Lock:
 
     def _gives_news(self, content, owner):
         """Watch a file whose holder cannot be asked for: whether it changes, or goes, within SILENT_S."""
-        with suppress(OSError, ValueError):  # nobody listens
-            sys.stderr.write(
-                f"deshpc: {self._what} is held by {owner or 'somebody unknown'}, which cannot be asked from here: "
-                f"waiting up to {SILENT_S:.0f} s for news of it\n"
-            )
+        self._say(
+            f"deshpc: {self._what} is held by {owner or 'somebody unknown'}, which cannot be asked from here: "
+            f"waiting up to {SILENT_S:.0f} s for news of it\n"
+        )
         until = time.monotonic() + SILENT_S
         while time.monotonic() < until:
             time.sleep(_LOOK_S)

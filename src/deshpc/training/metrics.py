@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.backend.exact_sum import TERMS, terms_of, total
 from deshpc.comm.ledger import Traffic
-from deshpc.nn.exact_sum import TERMS, terms_of, total
 
 _SAMPLES_PER_RANK = 256
 _SCORES = Traffic("metrics", "labels", "eval")

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from deshpc.comm.console import say
 from deshpc.errors import ConfigError
 from deshpc.storage.lock import Lock
 
@@ -13,7 +14,7 @@ def run_lock(group, directory):
 
     ConfigError on every rank where another run has it, or the folder cannot be written.  Entering is collective.
     """
-    lock = Lock(Path(directory) / "lock", f"run.directory = {directory!r}") if group.rank == 0 else _NoLock()
+    lock = Lock(Path(directory) / "lock", f"run.directory = {directory!r}", say) if group.rank == 0 else _NoLock()
 
     def take():
         try:

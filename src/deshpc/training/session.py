@@ -9,7 +9,7 @@ from deshpc.comm.console import say
 from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
-from deshpc.comm.place import WAIT
+from deshpc.comm.place import WAIT, nowhere
 from deshpc.comm.watchdog import Watchdog
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
@@ -33,7 +33,7 @@ class Session:
     """
 
     def __init__(self, config, comm):
-        self.config, self.backend, self.model, self.enter = config, None, None, _nowhere
+        self.config, self.backend, self.model, self.enter = config, None, None, nowhere
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.group, self.node = Group(comm), Node(comm)
         try:
@@ -140,7 +140,7 @@ class Session:
         with Watchdog(self.group.comm, self.config.train.watchdog_s) as watchdog:
             self.enter = watchdog.enter
             yield watchdog
-        self.enter = _nowhere
+        self.enter = nowhere
 
     def input_state(self):
         """What the input has to store, from rank 0, which has read the text.  Collective."""
@@ -166,10 +166,6 @@ class Session:
         odd = [rank for rank, tree in enumerate(trees) if tree != trees[0]]
         if odd:
             self.group.agree(LaunchError(f"ranks {odd} were started with another configuration than rank 0"))
-
-
-def _nowhere(stage, works=False):
-    """What `Session.enter` does where nobody watches."""
 
 
 def _field_names(source):

@@ -7,10 +7,10 @@ import numpy as np
 from deshpc.backend.cpu.memory import at, cast, put
 from deshpc.backend.cpu.sums import accumulate
 from deshpc.backend.cpu.values import value_width
+from deshpc.backend.exact_sum import HIGH, LOW, MOST
 from deshpc.jit import kernel
 
 BLOCK = 64  # samples
-HIGH, LOW, MOST = 2.0**15, 2.0**35, 2.0**20  # as `nn.exact_sum` has them
 PER_LOGIT = 64
 """Bins of `count_scores` in 1 of a logit."""
 
@@ -22,7 +22,7 @@ def begin_logit(logit, bias):
 
 @kernel
 def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
-    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as `nn.exact_sum` has it.
+    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as `backend.exact_sum` has it.
 
     loss = log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows.  logit, gradient : compute type.
     sums (parts, 2) int64 : high and low;  beyond (parts) float64;  None for both where no sum is wanted
