@@ -13,7 +13,6 @@ Exit code 1 if anything differs; every finding is a line.
 """
 
 import argparse
-import json
 import os
 import random
 import re
@@ -27,6 +26,9 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from processes import alive, command_of, descendants, rank_of, read_bytes, uses_mpi, with_signal
+from run_folders import Wrong, check_sound, compare, count_of, lines_of, model_of, unfinished
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -74,10 +76,6 @@ SIGNALS = {
     "everything": ["SIGKILL"],
 }
 PHASES = ("launch", "load", "compile", "train", "end")
-
-
-class Wrong(Exception):
-    """What the program is to find."""
 
 
 @dataclass(frozen=True)
@@ -369,31 +367,6 @@ def victims(case, process):
     return rank, own[:1] if case.victim == "parent" else [pid for pid in own if uses_mpi(pid)][:1]
 
 
-def rank_of(pid):
-    """The rank that a launcher has given to a process, None for others."""
-    environment = read_bytes(f"/proc/{pid}/environ").split(b"\0")
-    for name in (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK="):
-        for entry in environment:
-            if entry.startswith(name):
-                return int(entry[len(name) :])
-    return None
-
-
-def uses_mpi(pid):
-    return b"libmpi" in read_bytes(f"/proc/{pid}/maps")
-
-
-def command_of(pid):
-    return read_bytes(f"/proc/{pid}/cmdline").decode(errors="replace").split("\0")[0]
-
-
-def read_bytes(path):
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return b""
-
-
 def marked():
     """Living processes of the runs of this program."""
     mark = f"{MARK}={os.getpid()}".encode()
@@ -406,94 +379,6 @@ def marked():
 
 def shared_files():
     return set(os.listdir("/dev/shm"))
-
-
-def check_sound(run):
-    """Every folder that counts is whole."""
-    from deshpc.checkpoint.folders import model_folder, step_folders
-    from deshpc.checkpoint.load import verify
-    from deshpc.errors import DataError
-
-    folders = [folder for _, folder in step_folders(run)]
-    if (run / "model").exists() or (run / "model.old").exists():
-        folders.append(model_folder(run))
-    for folder in folders:
-        try:
-            verify(folder)
-        except DataError as error:
-            raise Wrong(str(error)) from None
-
-
-def unfinished(run):
-    """Whether a folder was being written or replaced."""
-    return any(run.rglob("*.partial")) or any(run.rglob("*.old"))
-
-
-def model_of(run):
-    """Steps and content of a run's model, and its evaluations."""
-    from deshpc.storage.container import Container
-
-    manifest = json.loads((run / "model" / "manifest.json").read_bytes())
-    files = {path.name: Container(path) for path in (run / "model").iterdir() if path.name != "manifest.json"}
-    content = {name: {part: one.read(part).tobytes() for part in one.names} for name, one in files.items()}
-    return {"steps": manifest["steps"], "rows": manifest["rows"], **content, "evaluations": evaluations(run)}
-
-
-def evaluations(run):
-    """{steps: metrics} of all evaluations that were recorded; one that was repeated has to be the same."""
-    found = {}
-    for line in lines_of(run):
-        if line["event"] == "valid":
-            metrics = {name: value for name, value in line.items() if name != "time_s"}
-            if found.setdefault(line["step"], metrics) != metrics:
-                raise Wrong(f"the evaluation after {line['step']} steps was repeated with another result")
-    return found
-
-
-def compare(run, expected):
-    found = model_of(run)
-    wrong = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
-    if wrong:
-        raise Wrong(f"the model at the end differs in {', '.join(wrong)}")
-    check_sound(run)
-    if unfinished(run):
-        raise Wrong("something unfinished was left in the folder")
-
-
-def lines_of(run):
-    """The whole lines of a run's record."""
-    path = run / "record.jsonl"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def count_of(run, event):
-    return sum(line["event"] == event for line in lines_of(run))
-
-
-def descendants(pid):
-    """Processes that a process has started, and those that they have, parents first."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(text) for text in task.read_text().split()]
-        except OSError:  # it has left meanwhile
-            continue
-        for child in children:
-            found += [child, *descendants(child)]
-    return found
-
-
-def with_signal(pid, number):
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from processes import descendants
+from run_folders import Wrong
+
 BIN = Path(sys.executable).parent
 SEEDS = (11, 12, 13)
 CONFIG = """
@@ -51,10 +54,6 @@ report_interval_s = 0.05
 """
 REFUSALS = ("is in use by another run (process ", "add --resume to go on from it", "--resume: train.seed = ")
 ENDS_WITHIN_S = 180
-
-
-class Wrong(Exception):
-    """What the script is to find."""
 
 
 def main():
@@ -236,16 +235,6 @@ def works_in(pid, place):
         return os.readlink(f"/proc/{pid}/cwd") == str(place) and pid != os.getpid()
     except OSError:
         return False
-
-
-def descendants(pid):
-    """Processes that a process has started, and those that they have, parents first."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in map(int, task.read_text().split()):
-                found += [child, *descendants(child)]
-    return found
 
 
 if __name__ == "__main__":
