@@ -8,13 +8,13 @@ import numpy as np
 from synthetic_batches import FIELD_NAMES, N_FIELDS, share_of
 
 from deshpc.backend.open import open_backend
-from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
+from deshpc.comm.place import nowhere
 from deshpc.config.load import build
 from deshpc.model.build import build_model
 from deshpc.table.columns import joined
 from deshpc.table.shard import Rows
-from deshpc.training.step import step
+from deshpc.training.step import scores, step
 
 DIM, INIT_STD = 5, 0.3  # embeddings so large that the pairwise terms of an FM matter as much as the linear ones
 
@@ -67,14 +67,14 @@ def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64",
 
 
 @contextmanager
-def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None):
+def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None, enter=nowhere):
     """A model on `comm`, on a CPU backend unless another is given.
 
     Collective; after an error nothing is freed, since other ranks may wait elsewhere.
     """
     group, backend = Group(comm), backend or open_backend("cpu", threads)
-    group.door = open_door(backend)
-    yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES)
+    group.take_arrays_of(backend)
+    yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter)
     backend.close()
     group.free()
 
@@ -103,3 +103,24 @@ def train_on(comm, batches, config, threads=1, backend=None):
     with small_model(comm, config, threads, batches[0].dense.shape[1], backend=backend) as model:
         losses = np.array([step(model, reads(model, batch)) for batch in batches])
         return Trained(losses, all_rows(model), model.parameters.arrays()["values"], model.group.ledger.entries())
+
+
+def insert(model, batch):
+    """Insert the keys of a batch, of which `batch` is what this rank reads.  Collective."""
+    model.look_up(batch, train=True)
+
+
+def score(model, batch):
+    """Logits of the samples of this rank's top; nothing is inserted.  Collective."""
+    return next(scores(model, [batch]))[1]
+
+
+def complete(model, batch, train):
+    """(Found, Partials) of a batch, before the top.  Collective."""
+    found = model.look_up(batch, train)
+    return found, model.start(found).wait()
+
+
+def learn(model, batch):
+    """Learnt of a batch from which no update is made.  Collective."""
+    return model.top.learn(*complete(model, batch, train=True))

@@ -98,7 +98,6 @@ def open_model(bench, name, sums, accumulate, dim):
     from mpi4py import MPI
 
     from deshpc.backend.cuda.backend import CudaBackend
-    from deshpc.comm.door import open_door
     from deshpc.comm.group import Group
     from deshpc.model.build import build_model
 
@@ -107,7 +106,7 @@ def open_model(bench, name, sums, accumulate, dim):
         "compute": {"backend": "cuda", "cuda_sums": sums},
     })  # fmt: skip
     group, backend = Group(MPI.COMM_SELF), CudaBackend(bench.device, atomic_sums=sums == "atomic")
-    group.door = open_door(backend)
+    group.take_arrays_of(backend)
     yield build_model(config, backend, group, FIELDS, DENSE)
     backend.close()
     group.free()
@@ -120,8 +119,8 @@ def train(bench, variant, load, timed, dim=16):
     batches = load.batches
     with open_model(bench, *VARIANTS[variant], dim) as model:
         model.table.reserve(int(1.1 * load.distinct * load.lookups * len(batches)) + 1)
-        losses = [loss for _, loss in steps(model, batches)]  # inserts every row, compiles every kernel
-        losses += [loss for _, loss in steps(model, batches)]
+        losses = [one.loss for one in steps(model, batches)]  # inserts every row, compiles every kernel
+        losses += [one.loss for one in steps(model, batches)]
         if not np.isfinite(losses).all():
             raise RuntimeError(f"losses {losses}")
         times, before = [], None

@@ -43,7 +43,7 @@ def train(session, model, train_set, eval_set, job):
     for _ in range(0, reader.batches, segment):
         session.group.comm.Barrier()
         begin = time.perf_counter() - before
-        for routed, _ in steps(model, islice(batches, segment)):
+        for routed, *_ in steps(model, islice(batches, segment)):
             samples += routed.samples
             clock.append(round(time.perf_counter() - begin, 5))
         before = clock[-1]

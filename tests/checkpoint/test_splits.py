@@ -12,7 +12,7 @@ import pytest
 from deep_training import MODELS
 from mpi4py import MPI
 from saved_models import assert_same_rows, joined, manifest_of, some_ranks
-from small_training import DIM, INIT_STD, RULES, all_rows, all_samples, reads, small_model
+from small_training import DIM, INIT_STD, RULES, all_rows, all_samples, reads, score, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.checkpoint.load import dense_arrays, load_model, row_blocks, verify
@@ -77,7 +77,7 @@ def trained(model):
 
 def logits(model):
     """Of a batch with keys that are new.  Collective."""
-    return all_samples(model, model.forward(reads(model, BATCHES[STEPS]), train=False).logit)
+    return all_samples(model, score(model, reads(model, BATCHES[STEPS])))
 
 
 @cache

@@ -148,7 +148,7 @@ def test_an_exception_in_a_thread_of_the_backend_ends_all_ranks(config):
         ("aligned(1 << 60, np.uint8, 'the buffer x')", 1, "out of memory: 1,099,511,627,776.0 MiB for the buffer x were refused"),
         ("raise MemoryError", 1, "out of memory"),
         (
-            "\n        with Watchdog(comm, 0) as w: w.step = 3; w.enter('look up'); raise MemoryError('9 GiB')", 1,
+            "\n        with Watchdog(comm, 0) as w: w.begin_step(3); w.enter('look up'); raise MemoryError('9 GiB')", 1,
             "out of memory: 9 GiB (in 'look up' of step 3)",
         ),
         ("threading.Thread(target=lambda: 1 / 0).start(); time.sleep(9)", 1, "failed"),

@@ -33,7 +33,7 @@ def main(comm):
     group, rank = Group(comm), comm.rank
     with Watchdog(comm, {limit}) as watchdog:
         for step in range({steps}):
-            watchdog.step = step
+            watchdog.begin_step(step)
             watchdog.enter("look up")
             {look_up}
             watchdog.enter("exchange")
@@ -145,7 +145,7 @@ def test_open_and_close_on_any_ranks(world, share):
     for limit_s in (0, 0.2, 30):
         watchdog = Watchdog(comm, limit_s)
         for step in range(20):
-            watchdog.step = step
+            watchdog.begin_step(step)
             watchdog.enter("look up")
             time.sleep(0.002 * (1 + comm.rank))
         watchdog.close()

@@ -14,13 +14,12 @@ from compile_gates.nvrtc import cubin_of
 from compile_gates.tools import reason_to_skip
 from executor.device import ExecutorDevice
 from mpi4py import MPI
-from small_training import N_FIELDS, RULES, small_config
+from small_training import N_FIELDS, RULES, score, small_config
 from synthetic_batches import awkward_batches
 from variants import VARIANTS
 
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.source import text_of
-from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.hashing.partition import KeyPartition
 from deshpc.model.build import build_model
@@ -55,7 +54,7 @@ def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
     config = small_config(name, rule=RULES[rule], precision=precision, accumulate=accumulate)
     device, group, partition = Recorder(), Group(MPI.COMM_SELF), KeyPartition(1, 1)
     backend = CudaBackend(device, atomic)
-    group.door = open_door(backend)
+    group.take_arrays_of(backend)
     for exchange_name in ("allreduce", "reduce_scatter", "rows"):
         exchange = EXCHANGES[exchange_name]
         model = build_model(config, backend, group, N_FIELDS, 2)
@@ -64,7 +63,7 @@ def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
             model.routing = routing(backend, group, partition, N_FIELDS, model.exchange)
             for batch in awkward_batches(1, 2, weighted):
                 step(model, batch)
-                model.forward(batch, train=False)
+                score(model, batch)
         model.table.load(model.table.export())
     group.free()
     return device.forms

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from cuda_device import REAL
 from mpi4py import MPI
-from small_training import RULES, all_rows, all_samples, reads, small_config, small_model, train_on
+from small_training import RULES, all_rows, all_samples, reads, score, small_config, small_model, train_on
 from synthetic_batches import awkward_batches, one_key_batches
 
 from deshpc.backend.cuda.backend import CudaBackend
@@ -128,7 +128,7 @@ def test_evaluation_inserts_nothing_and_unseen_keys_add_nothing(world, few):
         before = hashed(all_rows(model))
         for batch in batches[5:]:
             expected = cpu.forward(reads(cpu, batch), train=False).logit
-            found = all_samples(model, model.forward(reads(model, batch), train=False).logit)
+            found = all_samples(model, score(model, reads(model, batch)))
             assert_close(found, expected, 1e-11, "logits")
         assert hashed(all_rows(model)) == before
 
@@ -156,7 +156,7 @@ def test_preparing_a_batch_ahead_changes_no_bit(world, few, routing):
         config = config_of("fm", "adagrad", "float32", routing=routing, overlap=overlap)
         with small_model(world, config, backend=CudaBackend(few)) as model:
             assert model.overlaps == (overlap == "on")
-            losses = [loss for _, loss in steps(model, [reads(model, batch) for batch in batches])]
+            losses = [one.loss for one in steps(model, [reads(model, batch) for batch in batches])]
             found.append((losses, hashed(all_rows(model))))
     assert found[0] == found[1]
 

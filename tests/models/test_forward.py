@@ -25,7 +25,7 @@ from deep_training import (
 )
 from mpi4py import MPI
 from plain_deep import PlainDeep
-from small_training import all_rows, reads, small_model
+from small_training import all_rows, insert, learn, reads, score, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, plain_batch
 
 # Of the largest |logit| of a batch: rounding to 1.1e-16 and 6e-8 in sums of terms that are larger than what they add up to.
@@ -56,17 +56,17 @@ def test_logits_are_those_of_the_definition(way):
     batches = batches_of(way["weighted"], way["n_dense"])
     with small_model(MPI.COMM_SELF, config, way["threads"], way["n_dense"]) as model:
         for batch in batches[:4]:
-            model.forward(reads(model, batch), train=True)  # inserts the keys of some batches
+            insert(model, reads(model, batch))  # inserts the keys of some batches
         randomise(model)
         seen = all_rows(model)
         known = plain_rows(model, seen)
         for batch in batches:
             plain = PlainDeep(asdict(config.model), N_FIELDS, known, dense_parameters(model))
-            check(model.forward(reads(model, batch), train=False).logit, plain.logits(batch, train=False), precision)
+            check(score(model, reads(model, batch)), plain.logits(batch, train=False), precision)
         assert len(all_rows(model)) == len(seen)  # evaluation inserts nothing
         assert not np.isin(batches[5].keys, seen.keys).all()
         for batch in batches:
-            logits = model.forward(reads(model, batch), train=True).logit
+            logits = learn(model, reads(model, batch)).logit
             plain = PlainDeep(asdict(config.model), N_FIELDS, plain_rows(model, all_rows(model)), dense_parameters(model))
             check(logits, plain.logits(batch, train=True), precision)
 
@@ -84,10 +84,10 @@ def test_without_hidden_layers(kind):
     config = deep_config(kind, model={"hidden": [], "bottom_hidden": []})
     batch = awkward_batches(32, steps=1)[0]
     with small_model(MPI.COMM_SELF, config) as model:
-        model.forward(reads(model, batch), train=True)
+        insert(model, reads(model, batch))
         randomise(model)
         plain = PlainDeep(asdict(config.model), N_FIELDS, plain_rows(model, all_rows(model)), dense_parameters(model))
-        check(model.forward(reads(model, batch), train=True).logit, plain.logits(batch, train=True), "float64")
+        check(learn(model, reads(model, batch)).logit, plain.logits(batch, train=True), "float64")
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -97,7 +97,7 @@ def test_an_empty_table_is_read_as_zeros(kind):
     with small_model(MPI.COMM_SELF, config, threads=2) as model:
         randomise(model)
         plain = PlainDeep(asdict(config.model), N_FIELDS, {}, dense_parameters(model))
-        check(model.forward(reads(model, batch), train=False).logit, plain.logits(batch, train=False), "float64")
+        check(score(model, reads(model, batch)), plain.logits(batch, train=False), "float64")
         assert len(model.table) == 0
 
 
@@ -107,14 +107,14 @@ def test_rows_may_be_of_any_part_of_the_keys(kind):
     config, batches = deep_config(kind), awkward_batches(34, steps=3)
     with small_model(MPI.COMM_SELF, config) as model:
         for batch in batches:
-            model.forward(reads(model, batch), train=True)
+            insert(model, reads(model, batch))
         randomise(model)
         rows = some_of(all_rows(model), np.s_[::2])
         model.table.clear()
         model.table.load(rows)
         plain = PlainDeep(asdict(config.model), N_FIELDS, plain_rows(model, rows), dense_parameters(model))
         for batch in batches:
-            check(model.forward(reads(model, batch), train=False).logit, plain.logits(batch, train=False), "float64")
+            check(score(model, reads(model, batch)), plain.logits(batch, train=False), "float64")
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -125,7 +125,7 @@ def test_the_order_of_a_samples_keys_does_not_matter(kind):
         0, batch.ends - batch.begins, batch.keys[order], batch.fields[order], batch.values[order], batch.dense, batch.labels
     )
     with small_model(MPI.COMM_SELF, deep_config(kind)) as model:
-        model.forward(reads(model, batch), train=True)
+        insert(model, reads(model, batch))
         randomise(model)
-        one, other = (model.forward(reads(model, each), train=False).logit.copy() for each in (batch, turned))
+        one, other = (score(model, reads(model, each)).copy() for each in (batch, turned))
         assert np.abs(one - other).max() <= 1e-12 * np.abs(one).max()

@@ -20,7 +20,7 @@ from deep_training import (
 )
 from mpi4py import MPI
 from plain_deep import log_loss
-from small_training import all_rows, reads, small_model
+from small_training import all_rows, insert, learn, reads, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.table.shard import Rows
@@ -54,7 +54,7 @@ class Losses:
 
     def at(self, point):
         self.set(point)
-        return log_loss(self.model.forward(self.batch, train=True).logit.astype(np.float64), self.batch.labels)
+        return log_loss(learn(self.model, self.batch).logit.astype(np.float64), self.batch.labels)
 
     def gradients(self):
         """{name: gradient}, by a step."""
@@ -78,7 +78,7 @@ def test_gradients_are_the_slopes_of_the_loss(way):
     batch = joined(batches)  # 101 samples, in three blocks
     with small_model(MPI.COMM_SELF, deep_config(way["kind"], rule=rule, model=options), way["threads"], way["n_dense"]) as model:
         batch = reads(model, batch)
-        model.forward(batch, train=True)  # inserts the keys
+        insert(model, batch)  # inserts the keys
         randomise(model)
         losses, rng = Losses(model, batch), np.random.default_rng(12)
         gradients = losses.gradients()

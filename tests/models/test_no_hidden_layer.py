@@ -13,7 +13,7 @@ from deep_training import dense_parameters
 from mpi4py import MPI
 from plain_deep import PlainDeep
 from plain_model import PlainModel
-from small_training import DIM, INIT_STD, all_rows, all_samples, reads, small_model
+from small_training import DIM, INIT_STD, all_rows, all_samples, learn, reads, small_model
 from synthetic_batches import N_FIELDS, keys_of, plain_batch
 
 from deshpc.backend.open import open_backend
@@ -67,9 +67,9 @@ def repeating_batches(n_dense=2):
 def trained(comm, config, batches):
     """(losses, Rows, dense parameters, logits of the last batch, {name: dense parameter}).  Collective."""
     with small_model(comm, config) as model:
-        losses = np.array([loss for _, loss in steps(model, (reads(model, batch) for batch in batches))])
+        losses = np.array([one.loss for one in steps(model, (reads(model, batch) for batch in batches))])
         dense, rows = model.dense_sums.whole_arrays(), all_rows(model)
-        logits = all_samples(model, model.forward(reads(model, batches[-1]), train=True).logit.copy())
+        logits = all_samples(model, learn(model, reads(model, batches[-1])).logit.copy())
         model.parameters.load(dense)
         return losses, rows, dense["values"], logits, dense_parameters(model)
 
@@ -118,7 +118,7 @@ def test_a_factorization_machine_of_dense_features_alone(world, split):
     model = build_model(config, backend, group, 0, 3)
     weights, factors = (model.parameters.host(f"fm.{name}") for name in ("weights", "factors"))
     plain = PlainModel(DIM, {"name": "sgd", "learning_rate": 0.1}, "mean", 1, INIT_STD, np.column_stack([weights, factors]))
-    losses = [loss for _, loss in steps(model, (reads(model, batch) for batch in batches))]
+    losses = [one.loss for one in steps(model, (reads(model, batch) for batch in batches))]
     close(np.array(losses), np.array([plain.step(batch) for batch in batches]))
     close(model.parameters.host("fm.weights"), plain.dense[:, 0])
     close(model.parameters.host("fm.factors"), plain.dense[:, 1:])

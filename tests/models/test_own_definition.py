@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from deep_training import plain_rows
 from mpi4py import MPI
-from small_training import DIM, EXCHANGES, INIT_STD, RULES, all_rows, all_samples, reads, small_model, train_on
+from small_training import DIM, EXCHANGES, INIT_STD, RULES, all_rows, all_samples, reads, score, small_model, train_on
 from synthetic_batches import N_FIELDS, awkward_batches
 
 from deshpc.config.load import build
@@ -124,7 +124,7 @@ def test_it_is_what_it_says(world, own_module):
         for batch in batches:
             step(model, reads(model, batch))
         rows, batch = plain_rows(model, all_rows(model)), batches[0]
-        found = all_samples(model, model.forward(reads(model, batch), train=False).logit)
+        found = all_samples(model, score(model, reads(model, batch)))
         of = model.parameters.host
         for i, logit in enumerate(found):
             linear, fields = 0.0, np.zeros((N_FIELDS, DIM))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from deep_training import MODELS, deep_config, joined, randomise
 from mpi4py import MPI
-from small_training import all_rows, reads, small_model
+from small_training import all_rows, insert, reads, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.model.tower import BLOCK_SAMPLES, block_edges, most_slots
@@ -59,7 +59,7 @@ def test_gradients_on_any_number_of_threads(kind):
             model = {"normalisation": "batch", "dropout": 0.2}
             config = deep_config(kind, rule=rule, model=model, accumulate=accumulate, exchange="allreduce")
             with small_model(MPI.COMM_SELF, config, threads) as model:
-                model.forward(reads(model, batch), train=True)
+                insert(model, reads(model, batch))
                 randomise(model)
                 before = all_rows(model).numbers, model.parameters.arrays()["values"]
                 step(model, reads(model, batch))

@@ -8,7 +8,7 @@ import pytest
 
 from deshpc.backend.exact_sum import joined, terms_of, total
 from deshpc.backend.open import open_backend
-from deshpc.nn.loss import log_loss, loss_slopes
+from deshpc.nn.loss import BlockLosses, log_loss
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -21,8 +21,10 @@ def test_slopes(kind, reduction):
     exact /= 500 if reduction == "mean" else 1
     whole, parts = np.empty(101, kind), np.empty(101, kind)
     loss = log_loss(backend, zero, logit, labels, whole, 500, reduction)()
-    for begin, end in ((0, 1), (1, 70), (70, 70), (70, 101)):
-        loss_slopes(backend, zero, logit[begin:end], labels[begin:end], parts[begin:end], 500, reduction)
+    losses = BlockLosses(backend, zero, 4, 500, reduction)
+    for block, (begin, end) in enumerate([(0, 1), (1, 70), (70, 70), (70, 101)]):
+        losses.slopes(block, logit[begin:end], labels[begin:end], parts[begin:end])
+    assert total(losses.terms()[None]) == total(loss[None])
     assert np.abs(whole - exact).max() <= (1e-6 if kind == "float32" else 1e-15) * np.abs(exact).max()
     assert np.array_equal(parts, whole)
     assert np.isclose(total(loss[None]), np.logaddexp(0, np.where(labels, -logit, logit).astype(np.float64)).sum(), rtol=1e-6)

@@ -19,6 +19,7 @@ from deshpc.comm.group import slice_of
 from deshpc.hashing.partition import KeyPartition
 from deshpc.model.combinations import exchange_kind
 from deshpc.ops.exchange import EXCHANGES, AllReduce, ReduceScatter, RowExchange
+from deshpc.table.found import Found
 from deshpc.table.routing import routings
 from deshpc.table.shard import Rows
 
@@ -36,7 +37,7 @@ class Probe:
     def __init__(self, table=None, partials=None):
         self.table, self._partials = table, partials
 
-    def partial(self, shards, samples, scale, prepared=None, stays=False):
+    def partial(self, shards, samples, scale, found=None, stays=False):
         self.samples = samples
         return np.zeros((samples, WIDTH)) if self._partials is None else self._partials
 
@@ -55,36 +56,36 @@ def assert_adjoint(world, forward, backward):
 @pytest.mark.parametrize("exchange", [AllReduce, ReduceScatter])
 def test_partials_are_added_up_and_gradients_come_back(world, exchange, samples):
     rng = np.random.default_rng(51)
-    partials = rng.standard_normal((world.size, samples, WIDTH))
-    whole = partials.sum(axis=0)
+    of_ranks = rng.standard_normal((world.size, samples, WIDTH))
+    whole = of_ranks.sum(axis=0)
     y = (1 + rng.random(whole.shape)) * np.sign(whole)  # no term of the product cancels another
     y /= np.abs(whole).sum() / 10
     with small_model(world, small_config("lr")) as model:
-        probe = Probe(partials=partials[world.rank].copy())
-        prepared = SimpleNamespace(shards=["own"], routed=SimpleNamespace(samples=samples))
+        probe = Probe(partials=of_ranks[world.rank].copy())
+        found = Found(SimpleNamespace(samples=samples), ["own"], train=True)
         travelling = exchange(model.backend, model.group, probe)
-        state, shards = travelling.start(prepared, 1.0, "forward").wait()
-        assert shards is prepared.shards and probe.samples == samples
+        state, shards = partials = travelling.start(found, 1.0).wait()
+        assert shards is found.rows and probe.samples == samples
         top = slice(0, samples) if exchange.whole_top else slice(*slice_of(samples, world.size, world.rank))
         assert np.allclose(state, whole[top], rtol=1e-15, atol=1e-15)
         state = state.copy()
-        travelling.backward(prepared, shards, y[top].copy(), 1.0)
-        assert probe.shards is prepared.shards and np.array_equal(probe.gradient, y)
+        assert travelling.give_back(found, partials, y[top].copy(), 1.0) is found.rows
+        assert probe.shards is found.rows and np.array_equal(probe.gradient, y)
         counted = not exchange.whole_top or world.rank == 0  # a state that all ranks hold counts once
-        assert_adjoint(world, counted * float((state * y[top]).sum()), float((partials[world.rank] * probe.gradient).sum()))
+        assert_adjoint(world, counted * float((state * y[top]).sum()), float((of_ranks[world.rank] * probe.gradient).sum()))
 
 
-def prepare(model, batch, whole):
+def look_up(model, batch, whole):
     """A batch routed for travelling rows and looked up, and random weights in all rows; also on one rank.  Collective."""
     kind = routings(RowExchange)[0 if whole else 1]
     partition = KeyPartition(model.group.size, model.backend.threads)
     routing = kind(model.backend, model.group, partition, N_FIELDS, RowExchange)
     routed = routing.route(share_of(batch, model.group.rank, model.group.size, whole), "forward")
-    shards = model.table.lookup(routed, insert=True)
+    shards = model.table.look_up(routed, insert=True)
     rows = all_rows(model)
     numbers = np.random.default_rng(batch.step).standard_normal(rows.numbers.shape)
     model.table.load(Rows(rows.keys, rows.fields, rows.counts, rows.steps, numbers))
-    return SimpleNamespace(routed=routed, shards=shards)
+    return Found(routed, shards, train=True)
 
 
 def keys_at_home(model, batch, home, s):
@@ -139,10 +140,10 @@ def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, preci
         layout, group = model.table.layout, model.group
         exchange = RowExchange(model.backend, group, Probe(model.table))
         for batch in awkward_batches(53, steps=6, weighted=weighted):
-            prepared = prepare(model, batch, whole)
-            rows, requests, home_samples = all_rows(model), prepared.routed.requests, len(prepared.routed.home)
+            found = look_up(model, batch, whole)
+            rows, requests, home_samples = all_rows(model), found.routed.requests, len(found.routed.home)
             ledger, before = group.ledger, group.ledger.of(operator="probe")
-            _, shards = exchange.start(prepared, 1.0, "forward").wait()
+            _, shards = partials = exchange.start(found, 1.0).wait()
             sent, forward = [], 0.0
             for s, (shard, home) in enumerate(zip(shards, requests.home, strict=True)):
                 keys = keys_at_home(model, batch, home, s)
@@ -155,7 +156,7 @@ def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, preci
                     given[:, -1] = 0
                 forward += float((weights * given[:, : layout.weights]).sum())
                 sent += zip(keys.tolist(), given, strict=True)
-            exchange.backward(prepared, shards, np.zeros((home_samples, WIDTH)), 1.0)
+            assert exchange.give_back(found, partials, np.zeros((home_samples, WIDTH)), 1.0) is found.rows
             assert not any(sums_of(shard).any() for shard in shards)  # zero again, for the next batch
 
             others = np.arange(world.size) != world.rank
@@ -166,7 +167,7 @@ def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, preci
             expected, backward = {}, 0.0
             for key, given in sum(group.gather(sent), []):  # in the order of home ranks
                 expected[key] = expected[key] + given if key in expected else given
-            for shard in prepared.shards:
+            for shard in found.rows:
                 keys, sums = keys_at(shard.addresses), sums_of(shard)
                 wanted = np.array([expected.pop(int(key)) for key in keys]).reshape(sums.shape)
                 assert np.allclose(sums, wanted, rtol=tolerance, atol=tolerance)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from plain_model import pairwise_logit, values_of
-from small_training import DIM, all_rows, small_config, small_model
+from small_training import DIM, all_rows, complete, insert, score, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.table.shard import Rows
@@ -25,7 +25,7 @@ STEP, TOLERANCE = 1e-4, 1e-8
 
 def loss_of(model, batch):
     """Summed log-loss of the batch by the model's logits, in NumPy."""
-    logits = model.forward(batch, train=False).logit
+    logits = score(model, batch)
     return float(np.sum(np.logaddexp(0.0, logits) - batch.labels.astype(np.float64) * logits))
 
 
@@ -66,7 +66,7 @@ def test_gradients_are_the_slopes_of_the_loss(name, weighted):
     first, batch = awkward_batches(11, steps=2, weighted=weighted)
     with small_model(MPI.COMM_SELF, small_config(name, "sgd", rate=1.0, reduction="sum")) as model:
         for known in (first, batch):
-            model.forward(known, train=True)  # inserts the keys; those of `first` alone have no gradient
+            insert(model, known)  # inserts the keys; those of `first` alone have no gradient
         rows, rng = all_rows(model), np.random.default_rng(3)
         rows.numbers[:, 0] = 0.3 * rng.standard_normal(len(rows))  # linear weights start at zero
         dense = 0.3 * rng.standard_normal(len(model.parameters.values))
@@ -82,11 +82,11 @@ def test_gradients_are_the_slopes_of_the_loss(name, weighted):
 def test_fm_is_the_sum_over_pairs(weighted):
     with small_model(MPI.COMM_SELF, small_config("fm")) as model:
         for batch in awkward_batches(12, steps=5, weighted=weighted):
-            model.forward(batch, train=True)  # inserts the keys
+            insert(model, batch)  # inserts the keys
             rows, parameters = all_rows(model), model.parameters
             rows.numbers[:, 0] = np.random.default_rng(batch.step).standard_normal(len(rows))  # they start at zero
             model.table.load(rows)
-            logits = model.forward(batch, train=False).logit
+            logits = score(model, batch)
             weights = rows.numbers[np.searchsorted(rows.keys, batch.keys), : 1 + DIM]
             dense = np.column_stack([parameters["fm.weights"], parameters["fm.factors"]])
             x, xl = values_of(batch)
@@ -112,23 +112,23 @@ def test_sums_in_float64_over_float32_rows_are_closer():
     for accumulate in ("float32", "float64"):
         config = small_config("fm", precision="float32", accumulate=accumulate)
         with small_model(MPI.COMM_SELF, config, n_dense=0) as model:
-            model.forward(batch, train=True)
+            insert(model, batch)
             rows = all_rows(model)
             rows.numbers[:, 0] = np.random.default_rng(14).random(len(rows))  # linear weights start at zero
             model.table.load(rows)
-            forward = model.forward(batch, train=True)
-            assert rows.numbers.dtype == np.float32 and forward.state.dtype == accumulate
+            found, partials = complete(model, batch, train=True)
+            assert rows.numbers.dtype == np.float32 and partials.state.dtype == accumulate
             row = np.searchsorted(rows.keys, batch.keys)
             w, v = rows.numbers[row, :1].astype(np.float64), rows.numbers[row, 1 : 1 + DIM].astype(np.float64)
             state = np.zeros((samples, DIM + 1))
             np.add.at(state, sample, np.hstack([v * x, w * x - 0.5 * (v**2).sum(axis=1, keepdims=True) * x**2]))
-            state_errors.append(np.abs(forward.state - state).max() / np.abs(state).max())
+            state_errors.append(np.abs(partials.state - state).max() / np.abs(state).max())
 
-            forward.gradient[:] = 1  # of the sum of all logits
-            model.backward(forward)
+            ones = np.ones(samples, accumulate)  # the gradient of the sum of all logits
+            model.operators.finish_adjoint(partials.state, batch.dense, model.parameters, ones, 1.0)
+            (shard,) = model.exchange.give_back(found, partials, partials.state, 1.0)
             gradient = np.zeros((len(rows), DIM))
             np.add.at(gradient, row, x * (state[sample, :DIM] - v * x))
-            (shard,) = forward.shards
             row_of_distinct = np.empty(len(rows), np.int64)
             row_of_distinct[shard.local] = row
             weights = rows.numbers[row_of_distinct, 1 : 1 + DIM].astype(accumulate)

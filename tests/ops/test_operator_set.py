@@ -7,7 +7,7 @@ definition.
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_training import DIM, all_rows, small_config, small_model
+from small_training import DIM, all_rows, insert, small_config, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.nn.parameters import Parameters
@@ -35,11 +35,11 @@ def operator_sets(model):
 
 def lookup(model, batch):
     """Random linear weights in all rows of the batch, and its ShardRows."""
-    model.forward(batch, train=True)
+    insert(model, batch)
     rows = all_rows(model)
     rows.numbers[:, 0] = np.random.default_rng(82).standard_normal(len(rows))
     model.table.load(rows)
-    return model.table.lookup(model.routing.route(batch, "forward"), insert=True)
+    return model.table.look_up(model.routing.route(batch, "forward"), insert=True)
 
 
 def sums(shards):

@@ -28,7 +28,7 @@ from deep_training import (
     randomise,
 )
 from mpi4py import MPI
-from small_training import EXCHANGES, ROUTINGS, RULES, Trained, all_rows, all_samples, reads, small_model
+from small_training import EXCHANGES, ROUTINGS, RULES, Trained, all_rows, all_samples, insert, reads, score, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.comm.group import Group
@@ -105,7 +105,7 @@ def train(comm, config, batches, later, threads=1):
     """(Trained, [logits of `later`]) of a new model.  Collective."""
     with small_model(comm, config, threads, batches[0].dense.shape[1]) as model:
         losses = np.array([step(model, reads(model, batch)) for batch in batches])
-        logits = [all_samples(model, model.forward(reads(model, batch), train=False).logit) for batch in later]
+        logits = [all_samples(model, score(model, reads(model, batch))) for batch in later]
         return Trained(losses, all_rows(model), model.dense_sums.whole_arrays()["values"], model.group.ledger.entries()), logits
 
 
@@ -159,7 +159,7 @@ def one_step(comm, config, threads, batch):
     """{what: loss, gradients of rows and of dense parameters} of a batch, from weights that are a function of the keys, by a step
     of plain gradient descent.  Collective."""
     with small_model(comm, config, threads) as model:
-        model.forward(reads(model, batch), train=True)  # inserts the keys
+        insert(model, reads(model, batch))  # inserts the keys
         randomise(model)
         before = all_rows(model).numbers, model.dense_sums.whole_arrays()["values"]
         loss = step(model, reads(model, batch))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from deep_training import MODELS, deep_config, randomise
 from every_combination import COMBINATIONS, combined
-from small_training import all_samples, reads, small_config, small_model
+from small_training import all_samples, insert, learn, reads, score, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.data.dataset import Dataset
@@ -54,15 +54,15 @@ def assert_one_score_each(scores, which, known=None):
 def check(world, config, threads):
     samples, which = some_samples()
     with small_model(world, config, threads, 3) as model:
-        model.forward(reads(model, batch_of(samples, np.arange(FREQUENT + RARE))), train=True)
+        insert(model, reads(model, batch_of(samples, np.arange(FREQUENT + RARE))))
         randomise(model)
         known, order = None, np.random.default_rng(6).permutation(which)
         for chosen in (which, order, order[:131], order[:5], order[5:6], order[6:7]):
-            scores = all_samples(model, model.forward(reads(model, batch_of(samples, chosen)), train=False).logit)
+            scores = all_samples(model, score(model, reads(model, batch_of(samples, chosen))))
             known = assert_one_score_each(scores, chosen, known)
         assert len(set(known.values())) > FREQUENT
         for chosen in (which, order):
-            assert_one_score_each(all_samples(model, model.forward(reads(model, batch_of(samples, chosen)), train=True).logit), chosen)
+            assert_one_score_each(all_samples(model, learn(model, reads(model, batch_of(samples, chosen))).logit), chosen)
 
 
 @pytest.mark.in_turns
@@ -100,10 +100,10 @@ def test_metrics_do_not_depend_on_batches_or_ranks(world, exchange):
     found = []
     for comm, sizes in ((MPI.COMM_SELF, (len(which),)), (world, (len(which), 64, 37, 5))):
         with small_model(comm, config, 1, 3) as model:
-            model.forward(reads(model, batch), train=True)
+            insert(model, reads(model, batch))
             randomise(model)
             found += [evaluate_model(model, dataset, size) for size in sizes]
-            scores = all_samples(model, model.forward(reads(model, batch), train=False).logit)
+            scores = all_samples(model, score(model, reads(model, batch)))
     positive, negative = scores[labels == 1], scores[labels == 0]
     wins = (positive[:, None] > negative).sum() + 0.5 * (positive[:, None] == negative).sum()
     assert {one.auc for one in found} == {wins / (len(positive) * len(negative))}

@@ -23,7 +23,9 @@ from small_training import (
     Trained,
     all_rows,
     all_samples,
+    insert,
     reads,
+    score,
     small_model,
     train_on,
 )
@@ -97,13 +99,13 @@ def test_logits_are_those_of_the_definition(world, one):
     batches = awkward_batches(41, 6, one["weighted"])
     with small_model(world, config, one["threads"]) as model:
         for batch in (batches[0], *batches[2:]):
-            model.forward(reads(model, batch), train=True)
+            insert(model, reads(model, batch))
         randomise(model)
         rows = all_rows(model)
         assert len(set(rows.fields)) == N_FIELDS
         for batch in batches:
             expected = plain_model(config, rows, dense_parameters(model)).logits(batch, train=False)
-            found = all_samples(model, model.forward(reads(model, batch), train=False).logit)
+            found = all_samples(model, score(model, reads(model, batch)))
             assert difference(found, expected) <= 1e-12
         assert not np.isin(batches[1].keys, rows.keys).all()
         assert_same_rows(all_rows(model), rows)
@@ -119,7 +121,7 @@ def test_gradients_are_slopes_of_the_definition(world, one):
     config = config_of(one["kind"], rule, model={"activation": "tanh"}, **WAYS[one["way"]])
     batch, rng = joined(awkward_batches(43, 2, one["weighted"])), np.random.default_rng(7)
     with small_model(world, config, one["threads"]) as model:
-        model.forward(reads(model, batch), train=True)
+        insert(model, reads(model, batch))
         randomise(model)
         before, dense = all_rows(model), dense_parameters(model)
         loss = step(model, reads(model, batch))
@@ -189,7 +191,7 @@ def train(comm, config, batches, later, threads=1):
     """(Trained, [logits of `later`]) of a new model.  Collective."""
     with small_model(comm, config, threads, batches[0].dense.shape[1]) as model:
         losses = np.array([step(model, reads(model, batch)) for batch in batches])
-        logits = [all_samples(model, model.forward(reads(model, batch), train=False).logit) for batch in later]
+        logits = [all_samples(model, score(model, reads(model, batch))) for batch in later]
         return Trained(losses, all_rows(model), model.parameters.arrays()["values"], model.group.ledger.entries()), logits
 
 

@@ -23,7 +23,11 @@ from small_training import (
     RULES,
     all_rows,
     all_samples,
+    complete,
+    insert,
+    learn,
     reads,
+    score,
     small_config,
     small_model,
     train_on,
@@ -103,7 +107,7 @@ def test_evaluation_gives_the_same_bits(world, name, exchange):
         with small_model(comm, small_config(name, exchange=exchange, **FIXED), threads) as model:
             for batch in batches[:8]:
                 step(model, reads(model, batch))
-            logits.append([all_samples(model, model.forward(reads(model, batch), train=False).logit) for batch in batches])
+            logits.append([all_samples(model, score(model, reads(model, batch))) for batch in batches])
     assert all(np.array_equal(one, other) for one, other in zip(*logits, strict=True))
 
 
@@ -116,9 +120,9 @@ def test_floating_point_to_the_resolution_of_the_sums(world, name, weighted):
     with small_model(world, small_config(name, **FIXED)) as fixed, small_model(world, small_config(name)) as floating:
         for batch in batches:
             counts = (batch.ends - batch.begins)[:, None]
-            terms = np.full((1, fixed.width), 1 if name == "lr" else 2)  # of A: v x, and nothing; dense terms are exact
+            terms = np.full((1, fixed.operators.width), 1 if name == "lr" else 2)  # of A: v x, and nothing; dense terms are exact
             terms[0, -1] += DIM if name == "fm" else 0  # of c: w x and k squares a key
-            states = [model.forward(reads(model, batch), train=True).state.copy() for model in (fixed, floating)]
+            states = [numbers(model, reads(model, batch)).copy() for model in (fixed, floating)]
             if batch is batches[0]:  # equal weights
                 assert (np.abs(states[0] - states[1]) <= 2.0**-33 * counts * terms + 1e-13).all()
                 assert name == "lr" or np.abs(states[0] - states[1]).max() > 1e-12  # it is rounded indeed
@@ -127,6 +131,11 @@ def test_floating_point_to_the_resolution_of_the_sums(world, name, weighted):
         found = [(all_rows(model).numbers, model.parameters.values) for model in (fixed, floating)]
         for one, other in zip(*found, strict=True):
             assert np.abs(one - other).max() <= 1e-7 * np.abs(other).max()
+
+
+def numbers(model, batch):
+    """Complete states (n, s) of this rank's top, as numbers.  Collective."""
+    return model.accumulation.numbers(complete(model, batch, train=True)[1].state)
 
 
 def eight_samples(value=1.0, place=5, dense=0.0):
@@ -181,14 +190,11 @@ def test_what_leaves_the_range_is_an_error_on_every_rank(world, bad, exchange, r
         rf"fixed point holds less than {re.escape(f'{MOST / world.size:.3g}')} there: the model diverges, or .*"
     )
     with small_model(world, small_config("fm", exchange=exchange, routing=routing, **FIXED), n_dense=1) as model:
-        model.forward(reads(model, batch), train=True)  # inserts the keys
+        insert(model, reads(model, batch))  # inserts the keys
         set_weights(model, {key: (weight, embedding)})
-        found = failure(model, lambda: model.forward(reads(model, batch), train=False))
+        found = failure(model, lambda: score(model, reads(model, batch)))
         assert re.fullmatch(message, found), found
-        forward = model.forward(reads(model, batch), train=True)
-        model.lose(forward)
-        assert failure(model, lambda: model.backward(forward)) == found
-        forward.loss.wait()
+        assert failure(model, lambda: learn(model, reads(model, batch))) == found
 
 
 @pytest.mark.mpi
@@ -197,12 +203,9 @@ def test_what_leaves_the_range_is_an_error_on_every_rank(world, bad, exchange, r
 def test_a_dense_feature_that_is_no_number_is_an_error_on_every_rank(world, dense, exchange):
     batch, _ = eight_samples(dense=dense)
     with small_model(world, small_config("fm", exchange=exchange, **FIXED), n_dense=1) as model:
-        forward = model.forward(reads(model, batch), train=True)
-        model.lose(forward)
-        found = failure(model, lambda: model.backward(forward))
+        found = failure(model, lambda: learn(model, reads(model, batch)))
         message = rf"step 1: the gradient of sample 5 of the batch is nan on rank {home_of(5, 8, world.size)}: the model .*"
         assert re.fullmatch(message, found), found
-        forward.loss.wait()
 
 
 @pytest.mark.mpi
@@ -231,12 +234,12 @@ def test_the_limit_of_all_owners_together(world, threads, fraction):
     keys, weight = one_key_of_each(owners), fraction * MOST / owners
     batch = plain_batch(0, [owners, 0], keys, np.zeros(owners), None, np.zeros((2, 0)), np.zeros(2))
     with small_model(world, small_config("lr", **FIXED), threads, n_dense=0) as model:
-        model.forward(reads(model, batch), train=True)
+        insert(model, reads(model, batch))
         set_weights(model, {key: (weight,) for key in keys})
         if fraction > 1:
-            assert "sample 0" in failure(model, lambda: model.forward(reads(model, batch), train=False))
+            assert "sample 0" in failure(model, lambda: score(model, reads(model, batch)))
         else:
-            logits = all_samples(model, model.forward(reads(model, batch), train=False).logit)
+            logits = all_samples(model, score(model, reads(model, batch)))
             assert logits.tolist() == [owners * np.rint(weight * 2.0**32) / 2.0**32, 0.0]
 
 

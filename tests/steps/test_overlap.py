@@ -7,7 +7,7 @@ index, new chunks of rows) leave the running batch alone.
 
 import numpy as np
 import pytest
-from small_training import EXCHANGES, ROUTINGS, all_rows, all_samples, reads, small_config, small_model
+from small_training import EXCHANGES, ROUTINGS, all_rows, all_samples, reads, score, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.backend.cpu.buffers import Buffers
@@ -15,7 +15,7 @@ from deshpc.backend.record import CHUNK_ROWS
 from deshpc.data.dataset import Dataset
 from deshpc.data.reader import Reader
 from deshpc.training.evaluation import reads_of
-from deshpc.training.step import forwards, step, steps
+from deshpc.training.step import scores, step, steps
 
 pytestmark = pytest.mark.mpi
 
@@ -43,7 +43,7 @@ def one_at_a_time(model, batches):
 
 def overlapped(model, batches):
     assert model.overlaps
-    return [loss for _, loss in steps(model, batches)]
+    return [one.loss for one in steps(model, batches)]
 
 
 def trained(world, config, threads, train, data, buffers=Buffers):
@@ -83,12 +83,11 @@ def test_one_set_of_buffers_would_not_do(world):
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_the_next_batch_is_routed_and_looked_up_while_partials_travel(world, exchange):
     batches, stages = awkward_batches(62, steps=3), []
-    with small_model(world, small_config("fm", overlap="on", exchange=exchange)) as model:
-        model.enter = stages.append
+    with small_model(world, small_config("fm", overlap="on", exchange=exchange), enter=stages.append) as model:
         overlapped(model, [reads(model, batch) for batch in batches])
-    ahead, work = ["read", "route", "look up"], ["exchange", "finish", "backward", "update"]
-    one = ["partial", *ahead, *work]
-    assert stages == [*ahead, *one, *one, "partial", "read", *work]
+    ahead, work = ["read", "route", "look up"], ["exchange", "learn", "give back", "update"]
+    one = ["start", *ahead, *work]
+    assert stages == [*ahead, *one, *one, "start", "read", *work]
 
 
 @pytest.mark.parametrize("overlap, several_nodes, ahead", [
@@ -96,8 +95,7 @@ def test_the_next_batch_is_routed_and_looked_up_while_partials_travel(world, exc
 ])  # fmt: skip
 def test_the_next_batch_is_prepared_ahead_where_it_is_asked_for(world, overlap, several_nodes, ahead):
     batches, stages = awkward_batches(62, steps=2), []
-    with small_model(world, small_config("fm", overlap=overlap), several_nodes=several_nodes) as model:
-        model.enter = stages.append
+    with small_model(world, small_config("fm", overlap=overlap), several_nodes=several_nodes, enter=stages.append) as model:
         for _ in steps(model, [reads(model, batch) for batch in batches]):
             pass
     assert (stages.index("update") > stages.index("read", 1)) == ahead
@@ -110,9 +108,9 @@ def test_overlapped_evaluation_gives_the_same_logits(world, exchange, routing):
     with small_model(world, small_config("fm", overlap="on", exchange=exchange, routing=routing)) as model:
         overlapped(model, [reads(model, batch) for batch in batches[:10]])
         shares = [reads(model, batch) for batch in batches]
-        ahead = [all_samples(model, forward.logit) for forward in forwards(model, shares, train=False)]
+        ahead = [all_samples(model, logit) for _, logit in scores(model, shares)]
         for share, logits in zip(shares, ahead, strict=True):
-            assert np.array_equal(logits, all_samples(model, model.forward(share, train=False).logit))
+            assert np.array_equal(logits, all_samples(model, score(model, share)))
 
 
 def growing_batches(owners):

@@ -21,7 +21,9 @@ from small_training import (
     RULES,
     all_rows,
     all_samples,
+    complete,
     reads,
+    score,
     small_config,
     small_model,
     train_on,
@@ -29,7 +31,6 @@ from small_training import (
 from synthetic_batches import awkward_batches, one_key_batches
 
 from deshpc.backend.record import KEY
-from deshpc.nn.loss import log_loss
 from deshpc.training.step import step
 
 pytestmark = pytest.mark.mpi
@@ -124,7 +125,7 @@ def test_evaluation_with_unseen_keys(world, name, routing, exchange):
                 step(model, reads(model, batch))
             before = all_rows(model)
             logits[threads] = [
-                all_samples(model, model.forward(reads(model, batch), train=False).logit) for batch in batches
+                all_samples(model, score(model, reads(model, batch))) for batch in batches
             ]
             assert np.array_equal(all_rows(model).numbers, before.numbers)  # nothing was inserted or updated
             assert not np.isin(batches[-6].keys, before.keys).all()
@@ -146,7 +147,7 @@ def test_owners_of_nothing(world, routing, exchange):
     assert_close(trained.rows.numbers, expected.rows.numbers, 1e-11, "rows")
     with small_model(world, config, threads=2, n_dense=0) as model:  # all shards are empty
         for batch in batches:
-            assert not model.forward(reads(model, batch), train=False).logit.any()
+            assert not score(model, reads(model, batch)).any()
 
 
 def one_step(comm, config, threads, start, batch):
@@ -156,12 +157,13 @@ def one_step(comm, config, threads, start, batch):
     with small_model(comm, config, threads) as model:
         model.table.load(rows)
         model.parameters.values[:] = dense
-        forward = model.forward(reads(model, batch), train=True)
-        state = all_samples(model, forward.state)
-        labels, samples = forward.routed.labels, forward.routed.samples
-        log_loss(model.backend, model.zero, forward.logit, labels, forward.gradient, samples, "sum")
-        model.backward(forward)
-        found = [gradients_of(shard, rows) for shard in forward.shards]
+        found, partials = complete(model, reads(model, batch), train=True)
+        state, logit = partials.state.copy(), np.empty(len(found.routed.labels), partials.state.dtype)
+        model.operators.finish(state, found.routed.dense, model.parameters, logit)  # dense features are in it, too
+        state = all_samples(model, state)
+        learnt = model.top.learn(found, partials)
+        touched = model.exchange.give_back(found, partials, learnt.gradient, learnt.scale)
+        found = [gradients_of(shard, rows) for shard in touched]
         keys, gradients = (np.concatenate(parts) for parts in zip(*sum(model.group.gather(found), []), strict=True))
         order = np.argsort(keys)
         return state, keys[order], gradients[order]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from plain_model import PlainModel
-from small_training import DIM, INIT_STD, all_rows, reads, small_config, small_model
+from small_training import DIM, INIT_STD, all_rows, reads, score, small_config, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.training.step import step
@@ -115,12 +115,12 @@ def test_evaluation_inserts_nothing_and_reads_unseen_keys_as_zero(name, weighted
     batches = awkward_batches(8, steps=16, weighted=weighted)
     seen, later = batches[:10], batches[10:]
     with small_model(MPI.COMM_SELF, small_config(name)) as model:
-        empty = model.forward(reads(model, later[0]), train=False)  # nothing is there yet
+        empty = score(model, reads(model, later[0])).copy()  # nothing is there yet
         plain = trained_pair(model, name, RULES["adagrad"], seen)
-        assert len(empty.logit) == len(later[0])
+        assert len(empty) == len(later[0])
         before, dense = all_rows(model), model.parameters.values.copy()
         for batch in later + seen:
-            logits = model.forward(reads(model, batch), train=False).logit
+            logits = score(model, reads(model, batch))
             assert_close(logits, plain.logits(batch))
         known = np.array(sorted(plain.weights), np.uint64)
         assert 0 < np.isin(later[0].keys, known).sum() < len(later[0].keys)  # seen and unseen keys side by side
@@ -134,6 +134,6 @@ def test_first_evaluation_of_an_empty_table_is_the_bias_and_the_dense_features()
     batch = awkward_batches(9, steps=1)[0]
     with small_model(MPI.COMM_SELF, small_config("lr")) as model:
         model.parameters.values[:] = [0.5, -2.0, 0.25]  # bias, weights of two dense features
-        logits = model.forward(reads(model, batch), train=False).logit
+        logits = score(model, reads(model, batch))
         assert_close(logits, 0.5 + batch.dense.astype(np.float64) @ [-2.0, 0.25])
         assert len(model.table) == 0

@@ -13,7 +13,7 @@ from deep_training import MODELS, deep_config, joined, named, pairwise, some_of
 from mpi4py import MPI
 from saved_models import assert_same_rows, manifest_of, some_ranks
 from saved_models import joined as joined_rows
-from small_training import DIM, RULES, Trained, all_rows, all_samples, reads
+from small_training import DIM, RULES, Trained, all_rows, all_samples, reads, score
 from synthetic_batches import N_FIELDS, awkward_batches, plain_batch
 
 from deshpc.backend.open import open_backend
@@ -22,6 +22,7 @@ from deshpc.checkpoint.save import save_model
 from deshpc.comm.group import Group
 from deshpc.errors import ConfigError
 from deshpc.model.build import build_model
+from deshpc.table.replicated import PartlyReplicated
 from deshpc.training.step import steps
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
@@ -76,9 +77,9 @@ def batches_of(weighted, n_dense=2):
 def train(comm, config, batches, later, threads=1):
     """(Trained, [logits of `later`], Rows of the replicated fields at this rank or None) of a new model.  Collective."""
     model, close = model_of(comm, config, threads, batches[0].dense.shape[1])
-    losses = np.array([loss for _, loss in steps(model, (reads(model, batch) for batch in batches))])
-    held = model.table.replicated.export() if model.replicated else None
-    logits = [all_samples(model, model.forward(reads(model, batch), train=False).logit) for batch in later]
+    losses = np.array([one.loss for one in steps(model, (reads(model, batch) for batch in batches))])
+    held = model.table.replicated.export() if isinstance(model.table, PartlyReplicated) else None
+    logits = [all_samples(model, score(model, reads(model, batch))) for batch in later]
     if held is not None:
         assert_same_rows(model.table.replicated.export(), held)  # evaluation inserts nothing
     found = Trained(losses, all_rows(model), model.parameters.arrays()["values"], model.group.ledger.entries())
@@ -145,7 +146,7 @@ def continued(comm, config, batches, folder, threads, loads):
         pass
     if not loads:
         save_model(model, folder, manifest_of(model, config, CUT))
-    held = model.table.replicated.export() if model.replicated else None
+    held = model.table.replicated.export() if isinstance(model.table, PartlyReplicated) else None
     counts = model.group.gather((len(model.table), model.table.first_rows))
     result = loaded, all_rows(model), model.parameters.arrays()["values"], held, counts
     close()

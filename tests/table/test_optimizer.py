@@ -74,7 +74,7 @@ def look_up(table, keys, step, values=None):
     owned = OwnedKeys(
         keys, (keys % 65_521).astype(np.uint16), values is not None, offsets=np.array([0, len(keys)]), values=values
     )
-    (shard,) = table.lookup(SimpleNamespace(shards=[owned], step=step), insert=True)
+    (shard,) = table.look_up(SimpleNamespace(shards=[owned], step=step), insert=True)
     return shard
 
 

@@ -85,7 +85,7 @@ def test_a_shard_gets_what_it_owns(world, kind, exchange, shards, weighted, n_de
         share = share_of(batch, group.rank, group.size)
         routed = routing.route(batch if routing.reads_whole_batch else share, "forward")
         assert np.array_equal(routed.home.samples, share.samples)
-        found = table.lookup(routed, insert=True)
+        found = table.look_up(routed, insert=True)
         now = (routed, found, batch, group, shards, batch if exchange.whole_top else share)
         owned_in_all += check_shards(*now)
         if before is not None:

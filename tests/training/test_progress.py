@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from score_counts import expected_counts
-from small_training import all_samples, reads, small_config, small_model
+from small_training import all_samples, reads, score, small_config, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.nn.scores import binned_auc
@@ -24,12 +24,12 @@ def test_lines_are_of_all_ranks(world, exchange, interval_s):
             "epoch", sum(map(len, batches)), interval_s, lambda **entries: lines.append(entries), io.StringIO(),
             take_auc=model.take_auc, shows=world.rank == 0,
         )  # fmt: skip
-        model.wants_report, expected, read = progress.due, [], [reads(model, batch) for batch in batches]
+        expected, read = [], [reads(model, batch) for batch in batches]
         for batch, mine in zip(batches, read, strict=True):
-            before = all_samples(model, model.forward(mine, train=False).logit)  # new rows begin at 0
-            ((_, loss),) = steps(model, [mine])
+            before = all_samples(model, score(model, mine)).copy()  # new rows begin at 0
+            ((_, loss, report),) = steps(model, [mine], progress.due)
             expected.append((before, batch.labels, loss))
-            progress.advance(len(batch), loss, model.report)
+            progress.advance(len(batch), loss, report)
         progress.finish()
         sizes, losses = [len(batch) for batch in batches], [loss for *_, loss in expected]
     if world.rank:

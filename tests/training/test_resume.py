@@ -52,7 +52,7 @@ def losses(monkeypatch):
     found, steps = {}, loop.steps
 
     def recorded(model, batches):
-        for batch, loss in steps(model, batches):
+        for batch, loss, _ in steps(model, batches):
             found[batch.step] = loss
             yield batch, loss
 

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from deshpc.comm.door import HostDoor
+from deshpc.comm.door import HostDoor, open_door
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.slots import SharedSlots
 from deshpc.errors import DeshpcError, RankError
@@ -99,7 +99,11 @@ class Group:
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self._slots = SharedSlots(self.comm, self.agree) if 1 < node.size == self.size else None
         node.Free()
-        self.door = HostDoor()
+        self._door = HostDoor()
+
+    def take_arrays_of(self, backend):
+        """Let arrays of `backend` pass, wherever it keeps them.  Not collective."""
+        self._door = open_door(backend)
 
     def free(self):
         """Give shared memory and the duplicate back.  Collective."""
@@ -117,7 +121,7 @@ class Group:
         """
         if self.size == 1:
             return done(array)
-        return self._sum_samples(self.door.out(array), traffic).then(lambda whole: self.door.back(whole, array))
+        return self._sum_samples(self._door.out(array), traffic).then(lambda whole: self._door.back(whole, array))
 
     def _sum_samples(self, array, traffic):
         shared = self._in_shared_memory(array)
@@ -142,11 +146,11 @@ class Group:
         """
         if self.size == 1:
             return done(array)
-        host = self.door.out(array)
+        host = self._door.out(array)
 
         def finish(share):
-            self.door.sent(host)
-            return self.door.new(share, array)
+            self._door.sent(host)
+            return self._door.new(share, array)
 
         return self._reduce_samples(host, traffic).then(finish)
 
@@ -179,11 +183,11 @@ class Group:
 
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
-        host, room = self.door.out(own), self.door.room(array)
+        host, room = self._door.out(own), self._door.room(array)
 
         def finish(whole):
-            self.door.sent(host)
-            return self.door.back(whole, array)
+            self._door.sent(host)
+            return self._door.back(whole, array)
 
         return self._gather_samples(host, room, traffic).then(finish)
 
@@ -217,14 +221,14 @@ class Group:
         """
         for entry, parts in traffic:
             self.ledger.add(entry, int(parts.sum() - parts[self.rank]))
-        host, room = self.door.out(send), self.door.room(receive)
+        host, room = self._door.out(send), self._door.room(receive)
         request = self.comm.Ialltoallv(
             [host, (send_bytes, _displacements(send_bytes))], [room, (receive_bytes, _displacements(receive_bytes))]
         )
 
         def finish(received):
-            self.door.sent(host)
-            return self.door.back(received, receive)
+            self._door.sent(host)
+            return self._door.back(received, receive)
 
         return _started(request, room).then(finish)
 

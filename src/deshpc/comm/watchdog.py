@@ -33,7 +33,6 @@ class Watchdog:
     """Watches the ranks of `comm`.  Creating and closing one are collective; entering a stage is not.
 
     limit_s : seconds without progress on any rank after which the run ends with exit code 1; 0: never
-    step : number of the step that is under way, set by the training loop
 
     A context manager: it closes after the block, and after an error that all ranks share; otherwise it only stops.
     Where the MPI library lets but one thread call it, a rank judges and reports by itself alone, from the first step on.
@@ -54,6 +53,10 @@ class Watchdog:
             self._closing = threading.Event()
             self._thread = threading.Thread(target=self._run, name="deshpc-watchdog", daemon=True)
             self._thread.start()
+
+    def begin_step(self, number):
+        """From now on this step is under way."""
+        self.step = number
 
     def enter(self, stage, works=False):
         """This rank's main thread begins `stage` of the present step: it moves.  Takes some 100 ns.

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from deshpc.comm.place import nowhere
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.model.build_deep import deep_model
-from deshpc.model.build_parts import Parts, Types
+from deshpc.model.build_parts import Parts, Types, open_accumulation
 from deshpc.model.combinations import exchange_kind, is_deep, require_valid
 from deshpc.model.dense_sums import DenseSums
 from deshpc.model.model import Model
@@ -17,33 +18,40 @@ from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.routing import open_routing
+from deshpc.table.selection import WithReplicatedFields
 from deshpc.table.table import Table
 
 
-def build_model(config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=()):
+def build_model(
+    config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None
+):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
-    total_steps : of the run, for a learning rate that falls until its end;  several_nodes : whether the ranks are on such
+    total_steps : of the run, for a learning rate that falls until its end
+    several_nodes : whether the ranks are on such
     field_names : (F), by which `model.fields` calls the categorical fields
+    enter : see `Model`
+    ranks : as of how many ranks exchange and routing are, if not as of the group: one rank has nothing to exchange, and needs none
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
-    train = config.train
+    train, ranks = config.train, ranks or group.size
     require_valid(config, backend, group.size, field_names or None)
     dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated)
-    optimizer = open_optimizer(config.optimizer, total_steps)
+    optimizer, kind = open_optimizer(config.optimizer, total_steps), exchange_kind(config, ranks)
     if is_deep(config):
-        parts = deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables, replicated)
+        parts = deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_dense, tables, replicated)
     else:
-        parts = _sum_model(config, backend, group, partition, optimizer, n_dense)
-    exchange = exchange_kind(config, group.size)(backend, group, parts.operators)
-    routing = open_routing(train.routing, backend, group, partition, n_fields, exchange)
+        parts = _sum_model(config, backend, group, kind, partition, optimizer, n_dense)
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks)
+    if replicated is not None:
+        routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
     return Model(
-        config.model.name, n_fields, backend, group, routing, exchange, parts.operators.table, parts.operators, parts.parameters, parts.top,
-        parts.dense_sums, overlaps, parts.replicated,
+        config.model.name, n_fields, backend, group, routing, parts.operators.table, parts.exchange, parts.operators, parts.top,
+        parts.dense_sums, parts.parameters, parts.accumulation, overlaps, enter,
     )  # fmt: skip
 
 
@@ -70,7 +78,7 @@ def open_partition(split, group, threads, n_fields, tables=None, replicated=None
     return KeyPartition(group.size, threads)
 
 
-def _sum_model(config, backend, group, partition, optimizer, n_dense):
+def _sum_model(config, backend, group, kind, partition, optimizer, n_dense):
     """The Parts of a linear model or an FM."""
     model, train, types = config.model, config.train, Types.of(config.train)
     if model.name == "lr":
@@ -85,7 +93,7 @@ def _sum_model(config, backend, group, partition, optimizer, n_dense):
     operator.begin(parameters)
     parameters.begin_state()
     operators = OperatorSet(backend, table, [operator])
-    whole_top = exchange_kind(config, group.size).whole_top
-    return Parts(
-        operators, parameters, SumTop(backend, operators, parameters), DenseSums(group, parameters, whole_top)
-    )
+    exchange = kind(backend, group, operators)
+    accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)
+    top = SumTop(backend, operators, parameters, accumulation, optimizer.reduction)
+    return Parts(exchange, operators, parameters, top, DenseSums(group, parameters, kind.whole_top), accumulation)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from deshpc.model.build_parts import Parts, Types
-from deshpc.model.combinations import exchange_kind, exchange_name, is_pushed_down
+from deshpc.model.build_parts import Parts, Types, open_accumulation
+from deshpc.model.combinations import exchange_name, is_pushed_down
 from deshpc.model.definitions import Setting, definition_class
 from deshpc.model.dense_sums import DenseSums
 from deshpc.model.owner_tower import OwnerTower
@@ -15,13 +15,17 @@ from deshpc.nn.parameters import Parameters
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.ops.by_samples import BySamples
 from deshpc.ops.pool import Pool
-from deshpc.ops.replicated import Replicated, state_places
+from deshpc.ops.replicated import WithReplicated, state_places
 from deshpc.table.replicated import PartlyReplicated, ReplicatedTable
 from deshpc.table.table import Table
 
 
-def deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, tables, replicated):
-    """The Parts of a model with a tower.  tables, replicated : see `open_partition`"""
+def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_dense, tables, replicated):
+    """The Parts of a model with a tower.
+
+    kind : class of its exchange
+    tables, replicated : see `open_partition`
+    """
     model, train, types = config.model, config.train, Types.of(config.train)
     pushed_down, split = is_pushed_down(config), train.split
     of_model, values = definition_class(model.name), FirstValues(train.seed)
@@ -48,7 +52,7 @@ def deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, 
     else:
         operator = pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
         table = open_table(operator, model.dim, share.columns if split == "column" else None)
-    by_block, whole_top = types.sums == "int64", exchange_kind(config, group.size).whole_top
+    by_block, whole_top = types.sums == "int64", kind.whole_top
     slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples))
     owner_slots, local = None, 0
     if pushed_down:
@@ -72,16 +76,18 @@ def deep_model(config, backend, group, partition, optimizer, n_fields, n_dense, 
         by_rows = backend.products.gain_by_rows(types.compute)
         repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None
         operators = BySamples(backend, group, table, operator, room, repeats)
+    exchange = kind(backend, group, operators)
+    if replicated is not None:
+        columns = model.dim * np.arange(n_fields, dtype=np.int64)
+        pool = Pool(backend, types.compute, table.lanes, model.dim, columns, of_model.linear, of_model.squares)
+        places = None if travelling.all() else state_places(replicated, first, model.dim)
+        exchange = WithReplicated(exchange, backend, group, table.replicated, pool, places, n_dense)
+    accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)
     tower = Tower(
-        backend, group, whole_top, definition, operators, parameters, slots, types.compute, width, first, n_dense, by_block
-    )
-    if replicated is None:
-        return Parts(operators, parameters, tower, dense_sums)
-    columns = model.dim * np.arange(n_fields, dtype=np.int64)
-    pool = Pool(backend, types.compute, table.lanes, model.dim, columns, of_model.linear, of_model.squares)
-    places = None if travelling.all() else state_places(replicated, first, model.dim)
-    beside = Replicated(backend, group, table.replicated, pool, replicated, places, n_dense)
-    return Parts(operators, parameters, tower, dense_sums, beside)
+        backend, group, whole_top, definition, operators, parameters, slots, accumulation, optimizer.reduction, width, first, n_dense,
+        by_block,
+    )  # fmt: skip
+    return Parts(exchange, operators, parameters, tower, dense_sums, accumulation)
 
 
 def _of_owners(definition, backend, shapes, types, split, ranks):

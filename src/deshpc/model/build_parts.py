@@ -2,19 +2,32 @@
 
 from typing import NamedTuple
 
+from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.dense_sums import DenseSums
+from deshpc.model.fixed_point import FixedPoint
+from deshpc.model.learnt import Top
 from deshpc.nn.parameters import Parameters
-from deshpc.ops.replicated import Replicated
+from deshpc.ops.operator_set import Operators
+from deshpc.ops.partials import Exchange
 
 
 class Parts(NamedTuple):
-    """operators : what an exchange moves the partials of;  top : `SumTop` or `Tower`;  replicated : `Replicated`, if there is one"""
+    """What depends on the kind of model.
 
-    operators: object
+    exchange : `Exchange`
+    operators : `Operators`, what an exchange moves the partials of
+    parameters : the dense ones
+    top : `Top`
+    dense_sums : of the gradients of `parameters`
+    accumulation : `Accumulation`
+    """
+
+    exchange: Exchange
+    operators: Operators
     parameters: Parameters
-    top: object
+    top: Top
     dense_sums: DenseSums
-    replicated: Replicated | None = None
+    accumulation: Accumulation
 
 
 class Types(NamedTuple):
@@ -29,3 +42,10 @@ class Types(NamedTuple):
         """The types of a TrainConfig."""
         sums = train.accumulate or train.precision
         return cls(train.precision, "float64" if sums == "int64" else sums, sums)
+
+
+def open_accumulation(types, backend, group, operators, parameters, exchange):
+    """The Accumulation of sums of these Types."""
+    if types.sums == "int64":
+        return FixedPoint(backend, group, operators, parameters, exchange)
+    return FloatingPoint(group)

@@ -27,7 +27,7 @@ class DenseSums:
         self._group, self._parameters, self._whole_top = group, parameters, whole_top
         self._owner_names, self.local, self._own_rows = owner_names, local, own_rows
         begin = parameters.place(owner_names[0])[0] if local else 0
-        self._own = begin, begin + local
+        self._own, self._travelling = (begin, begin + local), None
 
     @property
     def sent(self):
@@ -37,7 +37,14 @@ class DenseSums:
         return sum(b - a for a, b in map(self._parameters.place, self._owner_names)) - self.local
 
     def start(self):
-        """Handle of the complete sums (n).  Collective."""
+        """Start the sums of a step, which the top has made, unless owners have yet to add theirs.  Collective."""
+        self._travelling = None if self._owner_names else self._start()
+
+    def wait(self):
+        """The complete sums (n); owners have added theirs.  Collective."""
+        return (self._travelling or self._start()).wait()
+
+    def _start(self):
         sums = self._parameters.take_sums()
         if not self._owner_names:
             return done(sums) if self._whole_top else self._group.sum_samples(sums, _TRAFFIC)

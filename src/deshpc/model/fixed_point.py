@@ -10,48 +10,71 @@ import math
 
 import numpy as np
 
+from deshpc.comm.group import slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DeshpcError
 
-PARTIAL_SCALE = 2.0**32
 MOST = 2.0**30  # of a sample's partial over all owners: 2^62 in int64
 _LARGEST_EXPONENT = 1000  # of a scale: beyond it a float64 overflows
 _CURE = "the model diverges, or values are too large: lower optimizer.learning_rate, or train with train.accumulate = 'float64'"
 
 
 class FixedPoint:
-    """The scales of a run's sums, agreed on by all ranks of `group`; partials are those of `owners` shards."""
+    """The scales of a run's sums, agreed on by all ranks: an `Accumulation`."""
 
-    def __init__(self, group, owners):
-        self._group, self._limit = group, MOST / owners  # then no sum over owners can pass MOST
+    partial_scale = 2.0**32
 
-    def check_partials(self, step, magnitude):
-        """Raise on every rank if a partial may leave the range.  magnitude : of `OperatorSet`.  Collective."""
-        found = self._group.gather_numbers(np.array(magnitude, np.float64), Traffic("batch", "control", "eval")).wait()
-        self._require_range(step, found)
+    def __init__(self, backend, group, operators, parameters, exchange):
+        self._backend, self._group, self._operators, self._parameters = backend, group, operators, parameters
+        self._whole_top, self._moves_rows, self._scratch = exchange.whole_top, exchange.moves_rows, backend.buffers()
+        self._limit = MOST / (group.size * backend.threads)  # of one shard: then no sum over all of them can pass MOST
 
-    def gradient_scale(self, step, magnitude, largest, terms):
-        """The scale of a step's gradients, the same on all ranks; raises on all where numbers leave their range.
+    def numbers(self, state):
+        """The states as float64.  Valid until the next call."""
+        numbers = self._scratch.array("numbers", state.shape, np.float64)
+        self._backend.update.set_numbers(state, 1.0 / self.partial_scale, numbers)
+        return numbers
 
-        magnitude, largest : (number, sample of the batch) of this rank's partials and terms of gradients
-        terms : entries of this rank's share of the batch.  Sent: 40 (N - 1) bytes.  Collective.
-        """
-        numbers = np.array([*magnitude, *largest, terms], np.float64)
-        found = self._group.gather_numbers(numbers, Traffic("batch", "control", "backward")).wait()
-        self._require_range(step, found[:, :2])
-        finite = np.isfinite(found[:, 2])
+    def check(self, found, rows):
+        """Raise on every rank if a partial may leave the range.  Sent: 16 (N - 1) bytes.  Collective."""
+        magnitude = np.array(self._magnitude(found.routed, rows), np.float64)
+        everywhere = self._group.gather_numbers(magnitude, Traffic("batch", "control", "eval")).wait()
+        self._require_range(found.routed.step, everywhere)
+
+    def gradient_scale(self, found, rows, state, gradient):
+        """The scale of a step's gradients.  Sent: 40 (N - 1) bytes.  Collective."""
+        routed, home = found.routed, found.routed.home
+        first, last = self._home_samples(routed)
+        begin, end = (first, last) if self._whole_top else (0, last - first)
+        largest = self._scratch.array("largest values", len(home), np.float64)
+        self._backend.loss.largest_values(home.begins, home.ends, home.values, home.dense, largest)
+        term, sample = self._operators.largest_term(rows, state, gradient, self._parameters, largest, begin, end)
+        entries = home.occurrences + len(home)
+        numbers = np.array([*self._magnitude(routed, rows), term, sample - begin + first, entries], np.float64)
+        everywhere = self._group.gather_numbers(numbers, Traffic("batch", "control", "backward")).wait()
+        self._require_range(routed.step, everywhere[:, :2])
+        finite = np.isfinite(everywhere[:, 2])
         if not finite.all():
             rank = int(np.argmin(finite))
-            self._fail(f"step {step}: the gradient of sample {int(found[rank, 3])} of the batch is {found[rank, 2]} on rank {rank}")
-        return scale_for(found[:, 2].max(), found[:, 4].sum())
+            term, sample = everywhere[rank, 2:4]
+            self._fail(f"step {routed.step}: the gradient of sample {int(sample)} of the batch is {term} on rank {rank}")
+        return scale_for(everywhere[:, 2].max(), everywhere[:, 4].sum())
 
     def sum(self, numbers):
-        """Sum over all ranks of non-negative float64 numbers (n) of each, the same bits however they are split.  Collective."""
+        """The same bits however the numbers are split.  Collective."""
         traffic = Traffic("batch", "control", "backward")
         found = self._group.gather_numbers(np.array([numbers.max(initial=0.0), len(numbers)]), traffic).wait()
         scale = scale_for(found[:, 0].max(), found[:, 1].sum())
         total = self._group.sum(np.rint(numbers * scale).astype(np.int64).sum(), traffic)[0]
         return float(total) / scale
+
+    def _magnitude(self, routed, rows):
+        """(largest sum of |terms| of a partial at this rank, its sample in the batch)."""
+        magnitude, sample = self._operators.magnitude(rows)
+        return magnitude, sample + (self._home_samples(routed)[0] if self._moves_rows else 0)
+
+    def _home_samples(self, routed):
+        return slice_of(routed.samples, self._group.size, self._group.rank)
 
     def _require_range(self, step, found):
         """found : (N, 2), the largest sum of |terms| of a partial at each rank, and its sample."""

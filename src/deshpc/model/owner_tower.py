@@ -18,7 +18,7 @@ from deshpc.nn.tape import Gradient
 class OwnerTower:
     """The interface of an `OperatorSet` to exchanges, on one table and one pooling operator."""
 
-    own_parameters, repeats = True, False
+    repeats = False
 
     def __init__(self, backend, group, table, operator, definition, parameters, sums, compute, n_dense):
         """operator : `Pool` of this rank's fields and columns;  sums : `SlotSums` of the parameters that `partial` uses"""
@@ -29,24 +29,24 @@ class OwnerTower:
         self._of_threads = [backend.buffers() for _ in range(backend.threads)]
         self.name, self.width, self.layer_width = operator.name, sum(definition.partial_widths), definition.layer_width
 
-    def partial(self, shards, samples, scale, prepared, stays=False):
+    def partial(self, shards, samples, scale, found, stays=False):
         """Partials (samples, s) of the ShardRows `shards`.  Valid until the next call."""
         pooled = self._scratch.array("pooled", (samples, self._operator.width), self._dtype)
         self._backend.each(
             lambda begin, end: self._operator.partial(self.table, shards, pooled, scale, begin, end),
             shares(samples, self._backend.threads),
         )
-        gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if prepared.train else None
+        gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if found.train else None
         state = self._scratch.array("state", (samples, self.width), self._dtype)
-        dense = self._dense(prepared, samples)
+        dense = self._dense(found, samples)
         edges = block_edges(samples, self._backend.threads, False)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
-            self._backend, self._of_threads, self._parameters, self._sums, blocks, prepared.routed.step, 0, prepared.train, False
+            self._backend, self._of_threads, self._parameters, self._sums, blocks, found.routed.step, 0, found.train, False
         )
         walks = [self._partial(tape, pooled, gradient, dense, state, a, b) for tape, (a, b) in zip(tapes, blocks, strict=True)]
-        nodes = lockstep(self._backend, walks, None, lambda rows: self._over_ranks(rows, prepared.direction))
-        self._under_way = list(zip(tapes, nodes, blocks, strict=True)) if prepared.train else []
+        nodes = lockstep(self._backend, walks, None, lambda rows: self._over_ranks(rows, found.direction))
+        self._under_way = list(zip(tapes, nodes, blocks, strict=True)) if found.train else []
         self._gradient = gradient
         return state
 
@@ -63,12 +63,12 @@ class OwnerTower:
         """Rows (B, r) of all samples, added up over ranks.  Collective."""
         return self._group.sum_samples(rows, Traffic(self.name, "layers", direction)).wait()
 
-    def _dense(self, prepared, samples):
+    def _dense(self, found, samples):
         """Dense features of all samples, where the definition's `partial` takes them: all ranks read whole batches then."""
         if not self._definition.owners_take_dense:
             return np.zeros((samples, 0), np.float32)
         dense = self._scratch.array("dense", (samples, self._n_dense), self._dtype)
-        dense[...] = prepared.routed.shards[0].batch.dense
+        dense[...] = found.routed.shards[0].batch.dense
         return dense
 
     def _partial(self, tape, pooled, gradient, dense, state, begin, end):

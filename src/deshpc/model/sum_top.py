@@ -1,27 +1,41 @@
 """The top of linear models and factorization machines: operators finish their own parts of the logit, which add up."""
 
+from deshpc.model.learnt import Learnt
+from deshpc.nn.loss import log_loss
 from deshpc.nn.parts import edges, parts_of
 
 
 class SumTop:
-    """logit = bias + each operator's `finish`."""
+    """A `Top`: logit = bias + each operator's `finish`.  Sums of dense gradients have the accumulation type and its scale."""
 
-    room = 0
-    scaled = True  # sums of dense gradients have the accumulation type and its scale
-
-    def __init__(self, backend, operators, parameters):
+    def __init__(self, backend, operators, parameters, accumulation, reduction):
+        """reduction : "mean" or "sum", of the losses that the gradient is of"""
         self._backend, self._operators, self._parameters = backend, operators, parameters
+        self._accumulation, self._reduction = accumulation, reduction
+        self._zero, self._scratch = operators.table.zero, backend.buffers()
 
-    def forward(self, state, samples, logit):
-        """Set logit (n) from complete states (n, s), which the adjoint needs as this leaves them."""
-        self._operators.finish(state, samples.dense, self._parameters, logit)
+    def score(self, found, partials):
+        state = self._accumulation.numbers(partials.state)
+        self._accumulation.check(found, partials.rows)
+        return self._finish(found, state)
 
-    def backward(self, state, samples, gradient, scale):
-        """The gradient of the loss by the states, in their place, from that by the logits (n); adds up dense gradients."""
-        sums, places = self._parameters.sums_of("bias"), edges(len(gradient))
+    def learn(self, found, partials):
+        routed, parameters = found.routed, self._parameters
+        state = self._accumulation.numbers(partials.state)
+        logit = self._finish(found, state)
+        gradient = self._scratch.array("gradient", logit.shape, self._zero.dtype)
+        loss = log_loss(self._backend, self._zero, logit, routed.labels, gradient, routed.samples, self._reduction)
+        scale = self._accumulation.gradient_scale(found, partials.rows, state, gradient)
+        sums, places = parameters.sums_of("bias"), edges(len(gradient))
         self._backend.each(
             self._backend.loss.sum_gradient,
             [(gradient, scale, sums, places, a, b) for a, b in parts_of(self._backend.threads)],
         )
-        self._operators.finish_adjoint(state, samples.dense, self._parameters, gradient, scale)
-        return state
+        self._operators.finish_adjoint(state, routed.dense, parameters, gradient, scale)
+        return Learnt(loss, logit, state, scale)
+
+    def _finish(self, found, state):
+        """Logits (n) from complete states (n, s), which the adjoint needs as this leaves them."""
+        logit = self._scratch.array("logit", len(found.routed.labels), self._zero.dtype)
+        self._operators.finish(state, found.routed.dense, self._parameters, logit)
+        return logit

@@ -5,37 +5,22 @@ A state's row and the sample's dense features lie side by side in one array, of 
     [ c | E_1 .. E_F | dense ]        c : the first column, where the operator has one;   x_0 = E and dense
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.comm.group import slice_of
 from deshpc.comm.ledger import Traffic
+from deshpc.model.learnt import Learnt
 from deshpc.nn.lockstep import lockstep
+from deshpc.nn.loss import BlockLosses
 from deshpc.nn.tape import Gradient, Node, Tape
 
 BLOCK_SAMPLES = 2048
 """Samples at most that a thread works on at a time: more of them share a split of the weights, fewer stay in the caches."""
 
 _FIXED_BLOCKS, _FEWEST_SAMPLES = 16, 32
-
-
-class TopSamples(NamedTuple):
-    """The samples that a rank's top works on.
-
-    dense (n, n_dense) float32;  step;  first : number of the first one in the global batch
-    slopes : where the model learns from them, function(begin, end, logit, gradient) that sets the gradient of the loss by the
-        logits of samples begin .. end;  otherwise None
-    """
-
-    dense: np.ndarray
-    step: int
-    first: int
-    slopes: Callable | None
-
-    @property
-    def train(self):
-        return self.slopes is not None
 
 
 class Inputs(NamedTuple):
@@ -49,69 +34,88 @@ class Inputs(NamedTuple):
 
 
 class Tower:
-    """Runs a definition's `logit` over all samples of this rank's top, and back where the model learns.
+    """A `Top`: runs a definition's `logit` over all samples of this rank's top, and back where the model learns.
 
     Samples are worked on in blocks.  A block is walked back as soon as its logits are known, while its arrays are in the caches; the
     next block of the same thread gets the same memory.  A thread adds up its blocks' gradients of parameters in a slot of `SlotSums`;
-    in fixed point every block has one, and there are as many for any number of threads: the same bits.
+    in fixed point every block has one, and there are as many for any number of threads: the same bits.  Gradients are of the compute
+    type, whatever sums are.
     """
 
-    scaled = False  # its gradients are of the compute type, whatever sums are
-
-    def __init__(self, backend, group, whole_top, definition, rows, parameters, sums, compute, width, first, n_dense, by_block):
+    def __init__(
+        self, backend, group, whole_top, definition, rows, parameters, sums, accumulation, reduction, width, first, n_dense, by_block
+    ):  # fmt: skip
         """rows : `BySamples`, which knows the rows that a batch repeats, or the owners' part
+        reduction : "mean" or "sum", of the losses that the gradient is of
         width : s, of a state;  first : columns in front of E;  by_block : a slot of `sums` for each block
         """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
-        self._dtype, self._width, self._first, self._n_dense, self._by_block = np.dtype(compute), width, first, n_dense, by_block
+        self._accumulation, self._reduction, self._zero = accumulation, reduction, rows.table.zero
+        self._width, self._first, self._n_dense, self._by_block = width, first, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
 
-    def forward(self, state, samples, logit):
-        """Set logit (n) from complete states (n, >= s); where the model learns, find the gradients for `backward`, too.
+    def score(self, found, partials):
+        state = self._accumulation.numbers(partials.state)
+        self._accumulation.check(found, partials.rows)
+        walk = partial(self._scored, self._joined(state, found.routed))
+        return self._run(found, walk, "eval", False)
 
-        Collective, where a layer spans the batch.
-        """
-        n = len(logit)
-        x = self._joined(state, samples.dense, n)
-        gradient = None
-        if samples.train:
-            gradient = self._scratch.array("gradient", (n, self._width), self._dtype)
-        edges = block_edges(n, self._backend.threads, self._by_block)
-        blocks = list(zip(edges, edges[1:], strict=False))
-        tapes = new_tapes(
-            self._backend, self._of_threads, self._parameters, self._sums, blocks, samples.step, samples.first, samples.train,
-            self._by_block,
-        )  # fmt: skip
-        self._sums.clear()
-        self._direction = "forward" if samples.train else "eval"
-        for layer in self._first_layers:
-            layer.begin(self._parameters, self._rows.repeated, self._backend.threads)
-        walks = [self._walk(tape, x, gradient, a, b, samples, logit) for tape, (a, b) in zip(tapes, blocks, strict=True)]
-        lockstep(self._backend, walks, self._combine)
-        self._gradient = gradient
-
-    def backward(self, state, samples, gradient, scale):
-        """The gradient of the loss by the states (n, s); those of the parameters are added up."""
+    def learn(self, found, partials):
+        routed = found.routed
+        n = len(routed.labels)
+        x = self._joined(self._accumulation.numbers(partials.state), routed)
+        gradient = self._scratch.array("gradient", (n, self._width), self._zero.dtype)
+        losses = BlockLosses(self._backend, self._zero, len(self._blocks(n)), routed.samples, self._reduction)
+        logit = self._run(found, partial(self._learnt, x, gradient, losses, routed.labels), "forward", True)
         for layer in self._first_layers:
             layer.finish(self._parameters, self._sums)
-        return self._gradient
+        scale = self._accumulation.gradient_scale(found, partials.rows, gradient, None)
+        return Learnt(losses.terms, logit, gradient, scale)
 
-    def _walk(self, tape, x, gradient, begin, end, samples, logit):
-        """Forward, and back where the model learns: a generator, see `nn.lockstep`."""
-        if self._definition.share is None:
-            walk = self._definition.logit(tape, self._inputs(tape, x[begin:end], gradient, begin, end))
-        else:
-            walk = self._definition.finish(tape, *self._parts(tape, x[begin:end], gradient, begin, end))
-        node = yield from walk
+    def _run(self, found, walk, direction, train):
+        """Logits (n) of all samples.  walk : function(number of the block, tape, begin, end, logit) that gives its generator"""
+        routed = found.routed
+        n, before = len(routed.labels), 0
+        if not self._whole_top:
+            before = slice_of(routed.samples, self._group.size, self._group.rank)[0]
+        logit, blocks = self._scratch.array("logit", n, self._zero.dtype), self._blocks(n)
+        tapes = new_tapes(
+            self._backend, self._of_threads, self._parameters, self._sums, blocks, routed.step, before, train, self._by_block
+        )
+        self._sums.clear()
+        self._direction = direction
+        for layer in self._first_layers:
+            layer.begin(self._parameters, self._rows.repeated, self._backend.threads)
+        walks = [walk(b, tape, *block, logit) for b, (tape, block) in enumerate(zip(tapes, blocks, strict=True))]
+        lockstep(self._backend, walks, self._combine)
+        return logit
+
+    def _blocks(self, samples):
+        edges = block_edges(samples, self._backend.threads, self._by_block)
+        return list(zip(edges, edges[1:], strict=False))
+
+    def _scored(self, x, block, tape, begin, end, logit):
+        """A generator, see `nn.lockstep`."""
+        node = yield from self._logit(tape, x[begin:end], None, begin, end)
         logit[begin:end] = node.array
-        if samples.train:
-            slope = np.empty(end - begin, self._dtype)
-            samples.slopes(begin, end, node.array, slope)
-            self._direction = "backward"  # all blocks get here between the same two yields
-            yield from tape.backward(node, slope)
         tape.close()
+
+    def _learnt(self, x, gradient, losses, labels, block, tape, begin, end, logit):
+        """Forward and back: a generator, see `nn.lockstep`."""
+        node = yield from self._logit(tape, x[begin:end], gradient, begin, end)
+        logit[begin:end] = node.array
+        slope = np.empty(end - begin, self._zero.dtype)
+        losses.slopes(block, node.array, labels[begin:end], slope)
+        self._direction = "backward"  # all blocks get here between the same two yields
+        yield from tape.backward(node, slope)
+        tape.close()
+
+    def _logit(self, tape, x, gradient, begin, end):
+        if self._definition.share is None:
+            return self._definition.logit(tape, self._inputs(tape, x, gradient, begin, end))
+        return self._definition.finish(tape, *self._parts(tape, x, gradient, begin, end))
 
     def _inputs(self, tape, x, gradient, begin, end):
         first, state_end = self._first, self._width
@@ -135,13 +139,13 @@ class Tower:
             column = after
         return nodes
 
-    def _joined(self, state, dense, n):
+    def _joined(self, state, routed):
         """(n, s + n_dense): the states with the dense features behind them, in the same array if there is room."""
         if state.shape[1] < self._width + self._n_dense:
-            joined = self._scratch.array("joined", (n, self._width + self._n_dense), self._dtype)
+            joined = self._scratch.array("joined", (len(routed.labels), self._width + self._n_dense), self._zero.dtype)
             joined[:, : self._width] = state
             state = joined
-        state[:, self._width :] = dense
+        state[:, self._width :] = routed.dense
         return state
 
     def _combine(self, arrays):

@@ -6,15 +6,6 @@ from deshpc.backend.exact_sum import joined
 from deshpc.nn.parts import PARTS, edges, parts_of
 
 
-def loss_slopes(backend, zero, logit, labels, gradient, batch_samples, reduction):
-    """As `log_loss`, for some samples: logit, gradient (n) of the compute type, labels (n) float32.
-
-    By the thread that calls it alone; the loss itself is not given.
-    """
-    kernels, ends = backend.loss, np.array([0, len(logit)])
-    kernels.log_loss(zero, logit, labels, _scale(zero, batch_samples, reduction), gradient, None, None, ends, 0, 1)
-
-
 def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
     """Function() -> sum of the log-losses, as terms (3) of `exact_sum`: the same however samples are divided among threads and ranks.
 
@@ -32,9 +23,33 @@ def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
 
     def terms():
         read = backend.host(both)
-        return joined(*read[: 2 * PARTS].reshape((PARTS, 2)).sum(axis=0), sum(read[2 * PARTS :].view(np.float64).tolist()))
+        return _joined(read[: 2 * PARTS].reshape((PARTS, 2)), read[2 * PARTS :].view(np.float64))
 
     return terms
+
+
+class BlockLosses:
+    """As `log_loss`, of samples whose logits become known block by block, each block by one thread."""
+
+    def __init__(self, backend, zero, blocks, batch_samples, reduction):
+        self._kernels, self._zero, self._scale = backend.loss, zero, _scale(zero, batch_samples, reduction)
+        self._sums, self._beyond = np.zeros((blocks, 1, 2), np.int64), np.zeros((blocks, 1))
+
+    def slopes(self, block, logit, labels, gradient):
+        """Set gradient (n) of the block's samples, and keep their losses.  May be called by several threads."""
+        ends = np.array([0, len(logit)])
+        self._kernels.log_loss(
+            self._zero, logit, labels, self._scale, gradient, self._sums[block], self._beyond[block], ends, 0, 1
+        )
+
+    def terms(self):
+        """Terms (3) of the sum of all blocks' log-losses."""
+        return _joined(self._sums[:, 0], self._beyond[:, 0])
+
+
+def _joined(sums, beyond):
+    """Terms (3) of sums (n, 2) int64, and of what is beyond (n) float64, added in order."""
+    return joined(*sums.sum(axis=0), sum(beyond.tolist()))
 
 
 def _scale(zero, batch_samples, reduction):

@@ -10,7 +10,7 @@ from deshpc.ops.operator_set import worst
 class BySamples:
     """The same interface to exchanges as an `OperatorSet`; what is above the states is a tower's affair."""
 
-    own_parameters, layer_width = False, 0
+    layer_width = 0
 
     def __init__(self, backend, group, table, operator, room, repeats):
         """room : columns behind the states that the tower wants in the same array
@@ -26,14 +26,14 @@ class BySamples:
         """s, numbers of a sample's state."""
         return self.operator.width
 
-    def partial(self, shards, samples, scale, prepared=None, stays=False):
+    def partial(self, shards, samples, scale, found=None, stays=False):
         """Partials (samples, s) of the ShardRows `shards`; with columns behind them if they stay.  Valid until the next call.
 
         Collective where rows may repeat.
         """
         shape = samples, self.width + (self.room if stays and self.table.sums_type.kind == "f" else 0)
         state = self._scratch.array("state", shape, self.table.sums_type)
-        group = self._group if self.repeats and stays and prepared.train else None
+        group = self._group if self.repeats and stays and found.train else None
         self.repeated = self.operator.begin(self.table, shards, group)
         self._backend.each(
             lambda begin, end: self.operator.partial(self.table, shards, state, scale, begin, end),

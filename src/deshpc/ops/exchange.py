@@ -9,14 +9,14 @@ Bytes sent by a rank in a step, both directions, N ranks, b samples a rank, numb
 2 (N - 1) b s; rows 2 b u w (N - 1) / N for u distinct keys a sample in a local batch and rows of w weights.  Where the
 top works on a rank's own share, dense gradients are all-reduced besides (`model.model`).
 
-`start` returns a Handle of (state, shards): the complete states of the top's samples, and the ShardRows from which
-this rank computed partials.  `backward` adds the rows' gradients to the sums of `prepared.shards`, at the owners.
+`start` returns a Handle of Partials; `give_back` adds the rows' gradients to the sums of `found.rows`, at the owners.
 """
 
 import numpy as np
 
 from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
+from deshpc.ops.partials import Partials
 from deshpc.ops.pooled_exchange import PooledExchange
 from deshpc.table.table import ShardRows
 
@@ -37,16 +37,17 @@ class AllReduce:
     def __init__(self, backend, group, operators):
         self._group, self._operators = group, operators
 
-    def start(self, prepared, scale, direction):
+    def start(self, found, scale):
         """Start the all-reduce of partials.  Collective."""
-        samples, stays = prepared.routed.samples, self._group.size == 1
-        state = self._operators.partial(prepared.shards, samples, scale, prepared, stays)
-        traffic = Traffic(self._operators.name, "partials", direction)
-        return self._group.sum_samples(state, traffic).then(lambda whole: (whole, prepared.shards))
+        samples, stays = found.routed.samples, self._group.size == 1
+        state = self._operators.partial(found.rows, samples, scale, found, stays)
+        traffic = Traffic(self._operators.name, "partials", found.direction)
+        return self._group.sum_samples(state, traffic).then(lambda whole: Partials(whole, found.rows))
 
-    def backward(self, prepared, shards, state, scale):
+    def give_back(self, found, partials, gradient, scale):
         """Add the gradients of own rows, from the gradients (B, s) of all states.  Not collective."""
-        self._operators.partial_adjoint(prepared.shards, state, scale)
+        self._operators.partial_adjoint(found.rows, gradient, scale)
+        return found.rows
 
 
 class ReduceScatter:
@@ -64,17 +65,18 @@ class ReduceScatter:
     def __init__(self, backend, group, operators):
         self._group, self._operators, self._scratch = group, operators, backend.buffers()
 
-    def start(self, prepared, scale, direction):
+    def start(self, found, scale):
         """Start the reduce-scatter of partials.  Collective."""
-        state = self._operators.partial(prepared.shards, prepared.routed.samples, scale, prepared)
-        traffic = Traffic(self._operators.name, "partials", direction)
-        return self._group.reduce_samples(state, traffic).then(lambda share: (share, prepared.shards))
+        state = self._operators.partial(found.rows, found.routed.samples, scale, found)
+        traffic = Traffic(self._operators.name, "partials", found.direction)
+        return self._group.reduce_samples(state, traffic).then(lambda share: Partials(share, found.rows))
 
-    def backward(self, prepared, shards, state, scale):
+    def give_back(self, found, partials, gradient, scale):
         """Add the gradients of own rows, from the gradients (b, s) of this rank's samples' states.  Collective."""
-        whole = self._scratch.array("gradient", (prepared.routed.samples, state.shape[1]), state.dtype)
+        whole = self._scratch.array("gradient", (found.routed.samples, gradient.shape[1]), gradient.dtype)
         traffic = Traffic(self._operators.name, "gradients", "backward")
-        self._operators.partial_adjoint(prepared.shards, self._group.gather_samples(state, whole, traffic).wait(), scale)
+        self._operators.partial_adjoint(found.rows, self._group.gather_samples(gradient, whole, traffic).wait(), scale)
+        return found.rows
 
 
 class RowExchange:
@@ -100,9 +102,9 @@ class RowExchange:
         self._scratch = backend.buffers()
         self._of_shards = [backend.buffers() for _ in self._tables]
 
-    def start(self, prepared, scale, direction):
+    def start(self, found, scale):
         """Start sending rows; partials of whole samples are computed when they are there.  Collective."""
-        requests, row_bytes = prepared.routed.requests, self._row_bytes
+        requests, row_bytes = found.routed.requests, self._row_bytes
         message = self._message("rows out", requests.asked, row_bytes)
 
         def send(s, shard):
@@ -112,23 +114,24 @@ class RowExchange:
                 shard.local, shard.addresses, targets,
             )  # fmt: skip
 
-        self._backend.each(send, list(enumerate(prepared.shards)))
+        self._backend.each(send, list(enumerate(found.rows)))
         incoming = self._message("rows in", requests.asking, row_bytes)
-        traffic = Traffic(self._operators.name, "rows", direction)
+        traffic = Traffic(self._operators.name, "rows", found.direction)
         travelling = self._exchange(message, requests.asked, incoming, requests.asking, row_bytes, traffic)
 
         def compute(received):
             shards = self._backend.each(
                 lambda s, keys: self._home_rows(s, keys, received, requests.asking), list(enumerate(requests.home))
             )
-            return self._operators.partial(shards, len(prepared.routed.home), scale, prepared, stays=True), shards
+            return Partials(self._operators.partial(shards, len(found.routed.home), scale, found, stays=True), shards)
 
         return travelling.then(compute)
 
-    def backward(self, prepared, shards, state, scale):
+    def give_back(self, found, partials, gradient, scale):
         """Sum the gradients of the share's unique rows at home and send them to the owners.  Collective."""
-        self._operators.partial_adjoint(shards, state, scale)
-        requests, kernels = prepared.routed.requests, self._backend.rows
+        shards = partials.rows
+        self._operators.partial_adjoint(shards, gradient, scale)
+        requests, kernels = found.routed.requests, self._backend.rows
         integers = self._sums_type.kind == "i"
         weighted = shards[0].self_sums is not None
         send_self = weighted and integers
@@ -156,7 +159,8 @@ class RowExchange:
             own = shard.self_sums if send_self else None
             kernels.add_gradients(sources, shard.table.layout.dim, shard.local, shard.scalar_sums, shard.vector_sums, own)
 
-        self._backend.each(add, list(enumerate(prepared.shards)))
+        self._backend.each(add, list(enumerate(found.rows)))
+        return found.rows
 
     def _home_rows(self, s, keys, received, asking):
         """ShardRows of shard s at home: the received rows stand for records."""

@@ -1,6 +1,60 @@
 """The operators of a model side by side: their states are columns of one array, so one exchange serves them all."""
 
+from typing import Protocol
+
 import numpy as np
+
+
+class Operators(Protocol):
+    """What owners compute of a batch: `OperatorSet`, `BySamples` of towers, `OwnerTower` of the owners' part of one.
+
+    A ShardRows is a batch at one shard, see `table.table`.
+    """
+
+    name: str
+    """Of the messages, in the ledger."""
+
+    width: int
+    """s, numbers of a sample's state."""
+
+    layer_width: int
+    """Numbers a sample that are added up over ranks between the owners' layers."""
+
+    repeats: bool
+    """Whether rows that a batch repeats are looked for, which ranks agree on."""
+
+    def partial(self, shards, samples, scale, found=None, stays=False):
+        """Partials (samples, >= s) of the rows `shards`, added up.  Valid until the next call.
+
+        shards : [ShardRows]
+        samples : of which the rows are
+        scale : of terms in fixed point
+        found : Found, the batch
+        stays : whether the partials are complete as they are, and go nowhere
+        Collective, where owners' layers or repeated rows span ranks.
+        """
+
+    def partial_adjoint(self, shards, state, scale):
+        """Add the gradients of the rows `shards` to their sums.
+
+        shards : as of `partial`
+        state : (samples, s), the gradient of the states
+        scale : of sums in fixed point
+        """
+
+    def magnitude(self, shards):
+        """(largest sum of |terms| of any partial, its sample); NaN counts as largest.  Asked for in fixed point."""
+
+    def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
+        """(bound of all |terms| of sums of gradients, its sample); NaN counts as largest.  Asked for in fixed point.
+
+        shards : as of `partial`
+        state : (n, s) complete states, or the gradient of them where a tower has found it
+        gradient : (n) by the logits, None where a tower has found that of the states
+        parameters : the dense ones
+        largest_values : (b) largest |value| of each sample of this rank's share
+        begin, end : samples of `state` that are this rank's share
+        """
 
 
 class OperatorSet:
@@ -9,9 +63,8 @@ class OperatorSet:
     Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
     """
 
-    # gradients of dense parameters are the top's affair, nothing is added up between layers, and no row has a product of its own:
-    # see `model.owner_tower` and `ops.by_samples`
-    own_parameters, layer_width, repeats = False, 0, False
+    # nothing is added up between layers, and no row has a product of its own: see `model.owner_tower` and `ops.by_samples`
+    layer_width, repeats = 0, False
 
     def __init__(self, backend, table, operators):
         self._backend, self.table, self._operators = backend, table, operators
@@ -24,10 +77,10 @@ class OperatorSet:
         """s, numbers of a sample's state."""
         return self._columns[-1]
 
-    def partial(self, shards, samples, scale, prepared=None, stays=False):
+    def partial(self, shards, samples, scale, found=None, stays=False):
         """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call.
 
-        prepared : the batch;  stays : the partials are complete and go nowhere
+        found : the batch;  stays : the partials are complete and go nowhere
         """
         states = [
             self._scratch.array(f"state {i}", (samples, self.width), self.table.sums_type) for i in range(len(shards))

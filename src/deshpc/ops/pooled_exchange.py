@@ -4,6 +4,7 @@ import numpy as np
 
 from deshpc.comm.group import slices
 from deshpc.comm.ledger import Traffic
+from deshpc.ops.partials import Partials
 
 
 class PooledExchange:
@@ -27,38 +28,39 @@ class PooledExchange:
         self._first, self._places = operator.first, operator.places_of_ranks()
         self._widths = np.array([self._first + end - begin for begin, end in self._places], np.int64)
 
-    def start(self, prepared, scale, direction):
+    def start(self, found, scale):
         """Start sending the pooled embeddings.  Collective."""
-        group, samples = self._group, prepared.routed.samples
-        own = self._operators.partial(prepared.shards, samples, scale, prepared)
+        group, samples = self._group, found.routed.samples
+        own = self._operators.partial(found.rows, samples, scale, found)
         sending = slices(samples, group.size) * self._widths[group.rank] * own.itemsize
-        home = len(prepared.routed.home)
+        home = len(found.routed.home)
         incoming = self._scratch.array("pooled", home * int(self._widths.sum()), own.dtype)
         travelling = group.exchange_bytes(
             own.reshape(-1).view(np.uint8), sending, incoming.view(np.uint8), home * self._widths * own.itemsize,
-            [(Traffic(self._operators.name, "pooled", direction), sending)],
+            [(Traffic(self._operators.name, "pooled", found.direction), sending)],
         )  # fmt: skip
-        return travelling.then(lambda _: (self._joined(incoming, home), prepared.shards))
+        return travelling.then(lambda _: Partials(self._joined(incoming, home), found.rows))
 
-    def backward(self, prepared, shards, state, scale):
+    def give_back(self, found, partials, gradient, scale):
         """Send the gradients of the pooled embeddings to their owners, which add up those of their rows.  Collective."""
-        group, home, samples = self._group, len(state), prepared.routed.samples
-        message = self._scratch.array("gradients out", home * int(self._widths.sum()), state.dtype)
+        group, home, samples = self._group, len(gradient), found.routed.samples
+        message = self._scratch.array("gradients out", home * int(self._widths.sum()), gradient.dtype)
         begin = 0
         for (first, end), width in zip(self._places, self._widths, strict=True):
             part = message[begin : begin + home * int(width)].reshape(home, int(width))
-            part[:, : self._first] = state[:, : self._first]
-            part[:, self._first :] = state[:, first:end]
+            part[:, : self._first] = gradient[:, : self._first]
+            part[:, self._first :] = gradient[:, first:end]
             begin += home * int(width)
-        own = self._scratch.array("gradients in", (samples, int(self._widths[group.rank])), state.dtype)
+        own = self._scratch.array("gradients in", (samples, int(self._widths[group.rank])), gradient.dtype)
         sending, receiving = (
-            counts * state.itemsize for counts in (home * self._widths, slices(samples, group.size) * self._widths[group.rank])
+            counts * gradient.itemsize for counts in (home * self._widths, slices(samples, group.size) * self._widths[group.rank])
         )
         traffic = Traffic(self._operators.name, "pooled", "backward")
         group.exchange_bytes(
             message.view(np.uint8), sending, own.reshape(-1).view(np.uint8), receiving, [(traffic, sending)]
         ).wait()
-        self._operators.partial_adjoint(prepared.shards, own, scale)
+        self._operators.partial_adjoint(found.rows, own, scale)
+        return found.rows
 
     def _joined(self, incoming, home):
         """(home, s): what has come from every rank, side by side, with room for the tower's dense features behind."""

@@ -12,43 +12,56 @@ Sent by a rank in a step: (N - 1) times 10 bytes a row and its sums, of the dist
 
 import numpy as np
 
-from deshpc.comm.group import done, slice_of
+from deshpc.comm.group import done
 from deshpc.comm.ledger import Traffic
 from deshpc.nn.parts import shares
-from deshpc.table.selection import FieldSelection
+from deshpc.table.replicated import PartlyRows
 
 TRAFFIC = Traffic("pool", "replicated", "backward")
 _KEY, _FIELD, _ALIGNED = 8, 2, 8  # bytes
 
 
-class Replicated:
-    """The stages of a step that replicated fields add to those of a `Model`.
+class WithReplicated:
+    """The exchange of the other fields, and replicated fields beside it: an `Exchange`.
 
-    table : ReplicatedTable;  pool : Pool of states in which all fields have their columns
-    places : columns of a whole state, see `state_places`, None where partials do not travel: then states have them already
-    room : columns behind the states that the tower wants in the same array
+    `found.rows` are PartlyRows.
     """
 
-    def __init__(self, backend, group, table, pool, fields, places, room):
-        self._backend, self._group, self.table, self._pool = backend, group, table, pool
+    def __init__(self, exchange, backend, group, table, pool, places, room):
+        """exchange : of the sharded fields
+        table : ReplicatedTable
+        pool : Pool of states in which all fields have their columns
+        places : columns of a whole state, see `state_places`, None where rows travel: then states have them already
+        room : columns behind the states that the tower wants in the same array
+        """
+        self.whole_top, self.moves_rows = exchange.whole_top, exchange.moves_rows
+        self._exchange, self._backend, self._group, self._table, self._pool = exchange, backend, group, table, pool
         self._places, self._room, self._scratch = places, room, backend.buffers()
-        self._sharded, self._replicated = FieldSelection(backend, ~fields), FieldSelection(backend, fields)
         self._threads = [backend.buffers() for _ in range(backend.threads)]
         self.rows_met = 0  # distinct rows of this rank's shares, whose sums have travelled
 
+    def start(self, found, scale):
+        """Start the exchange of the sharded fields; the others are added when it is complete.  Collective."""
+        sharded, replicated = found.rows
+        travelling = self._exchange.start(found._replace(rows=sharded), scale)
+        return travelling.then(lambda partials: partials._replace(state=self._add(partials.state, replicated)))
+
+    def give_back(self, found, partials, gradient, scale):
+        """Give the gradients of the sharded fields back; those of the others are added up over ranks meanwhile.  Collective."""
+        sharded, replicated = found.rows
+        self._backend.each(
+            lambda shard: self._pool.partial_adjoint(self._table, shard, gradient, 1.0), [(shard,) for shard in replicated]
+        )
+        travelling = done(replicated) if self.whole_top else self._gathered(replicated, found.routed.step)
+        sharded = self._exchange.give_back(found._replace(rows=sharded), partials, self._sharded(gradient), scale)
+        return PartlyRows(sharded, travelling.wait())
+
     def row_bytes(self, weighted):
         """Bytes of a row in a message: key, field and sums.  weighted : whether occurrences have values"""
-        own = self._pool.own_terms and (weighted or not self.table.layout.scalars)
-        return _KEY + _FIELD + (self.table.layout.weights + own) * self.table.sums_type.itemsize
+        own = self._pool.own_terms and (weighted or not self._table.layout.scalars)
+        return _KEY + _FIELD + (self._table.layout.weights + own) * self._table.sums_type.itemsize
 
-    def split(self, batch, reads_whole_batch, whole_top):
-        """(Batch of the sharded fields, to be routed; Batch of the replicated ones, of the samples of this rank's top)."""
-        own = batch
-        if reads_whole_batch and not whole_top:
-            own = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
-        return self._sharded.of(batch), self._replicated.of(own)
-
-    def add(self, state, rows):
+    def _add(self, state, rows):
         """Whole states (n, >= s), from those of the sharded fields and the ShardRows `rows`; valid until the next call."""
         whole, n = state, len(state)
         if self._places is not None:
@@ -58,12 +71,12 @@ class Replicated:
             for first, last, place in self._places or ():
                 whole[begin:end, first:last] = 0 if place is None else state[begin:end, place : place + last - first]
             for shard in rows:
-                self._pool.add(self.table, shard, whole, 1.0, begin, end)
+                self._pool.add(self._table, shard, whole, 1.0, begin, end)
 
         self._backend.each(work, shares(n, self._backend.threads))
         return whole
 
-    def sharded(self, gradient):
+    def _sharded(self, gradient):
         """Of the gradient (n, s) of whole states the columns of sharded fields, side by side."""
         if self._places is None:
             return gradient
@@ -73,24 +86,11 @@ class Replicated:
             part[:, place : place + last - first] = gradient[:, first:last]
         return part
 
-    def backward(self, rows, gradient, whole_top, step):
-        """Handle of the ShardRows with complete sums, from the gradient (n, s) of whole states.  Collective, unless whole_top."""
-        self._backend.each(
-            lambda shard: self._pool.partial_adjoint(self.table, shard, gradient, 1.0), [(shard,) for shard in rows]
-        )
-        return done(rows) if whole_top else self._gathered(rows, step)
-
-    def square_norm(self, rows, inverse_scale):
-        """Squared norm of the gradient of replicated rows, whose sums are complete: the same bits on all ranks."""
-        norms = np.concatenate(self.table.square_norms(rows, inverse_scale))
-        norms.sort()
-        return float(norms.sum())
-
     def _gathered(self, rows, step):
         """Start the all-gather of keys, fields and sums of all ranks; a Handle of their ShardRows."""
-        layout, kernels = self.table.layout, self._backend.rows
+        layout, kernels = self._table.layout, self._backend.rows
         numbers = layout.weights + (rows[0].self_sums is not None)
-        size, weighted = numbers * self.table.sums_type.itemsize, rows[0].values is not None
+        size, weighted = numbers * self._table.sums_type.itemsize, rows[0].values is not None
         counts = self._group.gather_numbers([len(shard.addresses) for shard in rows], TRAFFIC).wait()
         self.rows_met += int(counts[self._group.rank].sum())
         lengths = np.array([_message_bytes(int(n), size) for n in counts.sum(axis=1)])
@@ -121,7 +121,7 @@ class Replicated:
                 all_keys[begin:end], all_fields[begin:end] = keys[first:last], fields[first:last]
             places = begins + _KEY * edges[:, -1] + size * edges[:, s]
             sources = self._addresses("sources", s, whole, places, mine, size)
-            found = self.table.listed(s, all_keys, all_fields, step, weighted)
+            found = self._table.listed(s, all_keys, all_fields, step, weighted)
             kernels.add_gradients(
                 sources, layout.dim, found.local, found.scalar_sums, found.vector_sums, found.self_sums
             )

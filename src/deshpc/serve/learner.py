@@ -21,7 +21,7 @@ from deshpc.serve.exported import about_model, write_model
 from deshpc.serve.rows import Rows
 from deshpc.training.evaluation import reads_of
 from deshpc.training.session import Session
-from deshpc.training.step import forwards, steps
+from deshpc.training.step import scores, steps
 
 _BLOCK_ROWS = 16_384  # rows that are encoded at a time
 _SAMPLE_ROWS = 64  # by which kernels are compiled
@@ -68,8 +68,8 @@ class Learner:
             dataset, train.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             train.seed, train.shuffle, train.shuffle_block_rows, train.shuffle_run_rows,
         )  # fmt: skip
-        for _, loss in steps(self._model, reader.epoch(self._epochs, self._steps)):
-            if not math.isfinite(loss):
+        for step in steps(self._model, reader.epoch(self._epochs, self._steps)):
+            if not math.isfinite(step.loss):
                 raise DeshpcError("the loss is not finite: training diverged; lower learning_rate")
         self._steps += reader.batches
         self._epochs += 1
@@ -83,7 +83,7 @@ class Learner:
         batch = self._session.config.train.global_batch_samples
         reader = Reader(dataset, batch, reads_of(self._model), self._model.backend.host_buffers)
         backend = self._model.backend
-        parts = [backend.host(forward.logit).astype(np.float64) for forward in forwards(self._model, reader.epoch(0), train=False)]
+        parts = [backend.host(logit).astype(np.float64) for _, logit in scores(self._model, reader.epoch(0))]
         logits = np.concatenate(parts) if parts else np.zeros(0)
         if not np.isfinite(logits).all():
             row = int(np.argmin(np.isfinite(logits)))

@@ -28,10 +28,11 @@ class ReplicatedTable(Table):
         super().__init__(backend, _Alone(), self._alone, *arguments)
         self._listed = [backend.buffers() for _ in range(backend.threads)]
 
-    def lookup(self, batch, insert):
-        """[ShardRows of each shard] of a Batch of this table's fields, as `Table.lookup`."""
+    def look_up(self, routed, insert):
+        """[ShardRows of each shard] of `routed.replicated`, as `Table.look_up`."""
+        batch = routed.replicated
         shards = [WholeBatch(batch, self._alone, s) for s in range(self._alone.shards)]
-        return super().lookup(RoutedBatch(batch.step, len(batch), batch, batch.labels, batch.dense, shards), insert)
+        return super().look_up(RoutedBatch(batch.step, len(batch), batch, batch.labels, batch.dense, shards), insert)
 
     def listed(self, s, keys, fields, step, weighted):
         """ShardRows, without offsets, of keys of shard s; unseen ones are inserted.  Valid until the next call.
@@ -42,6 +43,13 @@ class ReplicatedTable(Table):
         found = self._shards[s].look_up(keys, fields, step, scratch)
         sums = self.zero_sums(scratch, found.distinct, weighted)
         return ShardRows(self, None, found.local, None, found.addresses, None, False, None, scratch, *sums)
+
+
+class PartlyRows(NamedTuple):
+    """What a batch has found in a `PartlyReplicated`: [ShardRows] of the sharded fields, and of the replicated ones."""
+
+    sharded: list
+    replicated: list
 
 
 class PartlyReplicated(Table):
@@ -55,6 +63,20 @@ class PartlyReplicated(Table):
         """replicated : ReplicatedTable of the fields (F) bool;  the others are of a Table"""
         super().__init__(backend, group, *arguments)
         self.replicated, self._fields, self._first = replicated, fields, group.rank == 0
+
+    def look_up(self, routed, insert):
+        """PartlyRows; otherwise as of a Table."""
+        return PartlyRows(super().look_up(routed, insert), self.replicated.look_up(routed, insert))
+
+    def update(self, rows, step, clip=1.0, inverse_scale=1.0):
+        """As of a Table, of PartlyRows: every rank makes the same update of replicated rows."""
+        super().update(rows.sharded, step, clip, inverse_scale)
+        self.replicated.update(rows.replicated, step, clip, inverse_scale)
+
+    def square_norm(self, rows, inverse_scale, add_up):
+        """As of a Table, of PartlyRows: replicated rows count once, not once a rank."""
+        of_replicated = self.replicated.square_norm(rows.replicated, inverse_scale, lambda norms: float(norms.sum()))
+        return super().square_norm(rows.sharded, inverse_scale, add_up) + of_replicated
 
     @property
     def whole_rows(self):

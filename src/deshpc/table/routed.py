@@ -72,6 +72,7 @@ class RoutedBatch:
     home : the rank's share of the batch;  shards : OwnedKeys or WholeBatch of each of its shards
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
     requests : where rows travel, else None
+    replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
     """
 
     step: int
@@ -81,6 +82,7 @@ class RoutedBatch:
     dense: np.ndarray
     shards: list
     requests: Requests | None = None
+    replicated: Batch | None = None
 
 
 class KeyCounts:

@@ -140,8 +140,11 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange):
-    """The routing that a configuration names.  One rank needs none: it reads every batch whole."""
+def open_routing(name, backend, group, partition, n_fields, exchange, ranks):
+    """The routing that a configuration names.  One rank needs none: it reads every batch whole.
+
+    ranks : as of how many it is to be
+    """
     whole, sends_keys = routings(exchange)
-    kind = whole if group.size == 1 or name == "broadcast" else sends_keys
+    kind = whole if ranks == 1 or name == "broadcast" else sends_keys
     return kind(backend, group, partition, n_fields, exchange)

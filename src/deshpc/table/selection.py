@@ -39,3 +39,24 @@ class FieldSelection:
             parts,
         )
         return replace(batch, begins=begins, ends=offsets[1:], keys=keys, fields=fields, values=values)
+
+
+class WithReplicatedFields:
+    """The routing of the sharded fields; occurrences of replicated fields stay with the samples of the rank's top: a `Routing`."""
+
+    def __init__(self, routing, backend, group, fields, whole_top):
+        """routing : of the sharded fields
+        fields : (F) bool, the replicated ones
+        whole_top : whether the top works on all samples
+        """
+        self._routing, self._group, self.reads_whole_batch, self.counts = routing, group, routing.reads_whole_batch, routing.counts
+        self._takes_share = routing.reads_whole_batch and not whole_top
+        self._sharded, self._replicated = FieldSelection(backend, ~fields), FieldSelection(backend, fields)
+
+    def route(self, batch, direction):
+        """RoutedBatch of the sharded fields, with the Batch of the others.  Collective as the routing that it has."""
+        own = batch
+        if self._takes_share:
+            own = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
+        routed = self._routing.route(self._sharded.of(batch), direction)
+        return replace(routed, replicated=self._replicated.of(own))

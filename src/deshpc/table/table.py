@@ -102,13 +102,13 @@ class Table:
         """Bytes of rows and index at this rank."""
         return sum(shard.nbytes for shard in self._shards)
 
-    def lookup(self, routed, insert):
+    def look_up(self, routed, insert):
         """[ShardRows of each shard] of a RoutedBatch; unseen keys are inserted, or read as zeros.
 
         Valid until the call after the next one: a batch is looked up while the one before is worked on.
         Not collective.
         """
-        return self._backend.each(self._lookup, [(s, routed, insert) for s in range(len(self._shards))])
+        return self._backend.each(self._look_up, [(s, routed, insert) for s in range(len(self._shards))])
 
     def update(self, shards, step, clip=1.0, inverse_scale=1.0):
         """Apply the optimizer to the rows that the batch touched, with `clip` times their gradients.
@@ -120,12 +120,20 @@ class Table:
         arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale)
         self._backend.each(self._update, [(shard, *arguments) for shard in shards])
 
-    def square_norms(self, shards, inverse_scale=1.0):
-        """[squared norms (distinct) float64 of the gradients of the rows that the batch touched, of each shard].
+    def square_norm(self, rows, inverse_scale, add_up):
+        """Squared norm of the gradient of the rows of all ranks that the batch touched.
 
-        Before clipping and l2; to be asked for before `update`.  Not collective.
+        rows : [ShardRows], whose sums are complete
+        add_up : function of the norms (n) float64 of this rank's rows that gives their sum over all ranks
+        Before clipping and l2; to be asked for before `update`.  Collective, if `add_up` is.
         """
-        return self._backend.each(self._square_norms, [(shard, inverse_scale) for shard in shards])
+        norms = np.concatenate(self.square_norms(rows, inverse_scale))
+        norms.sort()  # rows are numbered as their keys came, which the routing decides: the sum's rounding must not follow it
+        return add_up(norms)
+
+    def square_norms(self, rows, inverse_scale=1.0):
+        """[squared norms (distinct) float64 of the gradients of the rows of each shard].  Not collective."""
+        return self._backend.each(self._square_norms, [(shard, inverse_scale) for shard in rows])
 
     def reserve(self, rows):
         """Set memory aside for so many rows of all ranks, and touch it, so that training does not wait for it.  Not collective.
@@ -182,7 +190,7 @@ class Table:
             taken += int(mine.sum())
         return taken if self._has_first_column else 0
 
-    def _lookup(self, s, routed, insert):
+    def _look_up(self, s, routed, insert):
         owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None
         if isinstance(owned, WholeBatch):
             found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)

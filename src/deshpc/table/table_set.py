@@ -44,18 +44,19 @@ class TableSet:
         """Bytes of rows and index at this rank."""
         return sum(table.nbytes for table in self._tables)
 
-    def lookup(self, routed, insert):
-        """[ShardRows of each shard], as `Table.lookup`.  Not collective."""
-        return [rows for table in self._tables for rows in table.lookup(routed, insert)]
+    def look_up(self, routed, insert):
+        """[ShardRows of each shard], as `Table.look_up`.  Not collective."""
+        return [rows for table in self._tables for rows in table.look_up(routed, insert)]
 
     def update(self, shards, step, clip=1.0, inverse_scale=1.0):
         """As `Table.update`, of the ShardRows of all tables.  Not collective."""
         for table, own in self._of_tables(shards):
             table.update(own, step, clip, inverse_scale)
 
-    def square_norms(self, shards, inverse_scale=1.0):
-        """As `Table.square_norms`, of the ShardRows of all tables.  Not collective."""
-        return [norms for table, own in self._of_tables(shards) for norms in table.square_norms(own, inverse_scale)]
+    def square_norm(self, rows, inverse_scale, add_up):
+        """As `Table.square_norm`, of the ShardRows of all tables.  Collective, if `add_up` is."""
+        norms = [one for table, own in self._of_tables(rows) for one in table.square_norms(own, inverse_scale)]
+        return add_up(np.sort(np.concatenate(norms)))
 
     def reserve(self, rows):
         """Set memory aside for so many rows of all ranks, as many for every field: how many a field has is not known.  Not collective."""

@@ -12,7 +12,7 @@ from deshpc.config import resolved
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
 from deshpc.training.metrics import evaluate_scores
-from deshpc.training.step import forwards
+from deshpc.training.step import scores
 
 
 def reads_of(model):
@@ -26,11 +26,11 @@ def evaluate_model(model, dataset, batch_samples):
     """Metrics over all rows.  Each rank scores its share of every batch's samples.  Collective."""
     reader = Reader(dataset, batch_samples, reads_of(model), model.backend.host_buffers)
     logits, labels, truths = [], [], []
-    for forward in forwards(model, reader.epoch(0), train=False):
-        home, begin = forward.routed.home.on_host, 0
+    for routed, logit in scores(model, reader.epoch(0)):
+        home, begin = routed.home.on_host, 0
         if model.exchange.whole_top:
-            begin, _ = slice_of(forward.routed.samples, model.group.size, model.group.rank)
-        logits.append(model.backend.host(forward.logit[begin : begin + len(home)]))
+            begin, _ = slice_of(routed.samples, model.group.size, model.group.rank)
+        logits.append(model.backend.host(logit[begin : begin + len(home)]))
         labels.append(home.labels.copy())
         if home.truth is not None:
             truths.append(home.truth.copy())

@@ -117,13 +117,13 @@ class _Loop:
 
     def _segment(self, batches, progress):
         """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
-        begin, self._model.wants_report = time.perf_counter(), progress.due
-        for batch, loss in steps(self._model, batches):
+        begin = time.perf_counter()
+        for batch, loss, report in steps(self._model, batches, progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
-            self._watchdog.step = batch.step + 1
+            self._watchdog.begin_step(batch.step + 1)
             self._samples += batch.samples
-            progress.advance(batch.samples, loss, self._model.report)
+            progress.advance(batch.samples, loss, report)
         self._session.group.sum(0.0)  # the slowest rank's time counts
         self._seconds += time.perf_counter() - begin
 

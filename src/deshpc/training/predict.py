@@ -18,7 +18,7 @@ from deshpc.training.evaluation import reads_of
 from deshpc.training.row_stream import LoadedRows, StreamedRows
 from deshpc.training.score_files import NoScores, open_scores, require_suffix
 from deshpc.training.session import Session
-from deshpc.training.step import forwards
+from deshpc.training.step import scores
 
 _LOGITS = Traffic("batch", "partials", "eval")
 
@@ -104,9 +104,9 @@ def _probabilities(session, dataset):
     """
     model, group = session.model, session.group
     reader = Reader(dataset, session.config.train.global_batch_samples, reads_of(model), model.backend.host_buffers)
-    for forward in forwards(model, reader.epoch(0), train=False):
-        logit = model.backend.host(forward.logit)
+    for routed, logit in scores(model, reader.epoch(0)):
+        logit = model.backend.host(logit)
         if not model.exchange.whole_top:
-            logit = group.gather_samples(logit, np.empty(forward.routed.samples, logit.dtype), _LOGITS).wait()
+            logit = group.gather_samples(logit, np.empty(routed.samples, logit.dtype), _LOGITS).wait()
         e = np.exp(-np.abs(logit.astype(np.float64)))
         yield np.where(logit >= 0, 1, e) / (1 + e)

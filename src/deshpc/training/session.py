@@ -1,12 +1,12 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from deshpc.backend.open import open_backend
 from deshpc.comm.console import say
-from deshpc.comm.door import open_door
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.place import WAIT, nowhere
@@ -18,10 +18,8 @@ from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory, cache_problem
 from deshpc.model.build import build_model
-from deshpc.model.combinations import exchange_name, require_valid
-from deshpc.ops.exchange import EXCHANGES
-from deshpc.table.routing import routings
-from deshpc.training.step import step
+from deshpc.model.combinations import require_valid
+from deshpc.training.step import scores, step
 
 
 class Session:
@@ -33,7 +31,7 @@ class Session:
     """
 
     def __init__(self, config, comm):
-        self.config, self.backend, self.model, self.enter = config, None, None, nowhere
+        self.config, self.backend, self.model, self._enter = config, None, None, nowhere
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.group, self.node = Group(comm), Node(comm)
         try:
@@ -46,7 +44,7 @@ class Session:
         self._same_on_all_ranks()
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
-        self.group.door = open_door(self.backend)
+        self.group.take_arrays_of(self.backend)
         self.input = self.group.together(lambda: open_input(self.config.data))
         names = _field_names(self.input)
         self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
@@ -58,6 +56,10 @@ class Session:
     def __exit__(self, kind, error, trace):
         if error is None or (isinstance(error, DeshpcError) and getattr(error, "agreed", 1) == self.group.size):
             self.close()
+
+    def enter(self, stage, works=False):
+        """This rank begins a stage: see `Watchdog.enter`."""
+        self._enter(stage, works)
 
     def load(self, part):
         """The Dataset of a part.  Collective.
@@ -116,10 +118,9 @@ class Session:
         self.model = self.group.together(
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
-                several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input),
+                several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
             )
         )  # fmt: skip
-        self.model.enter = self.enter
         if self.config.model.expected_rows:
             self.working("set aside", lambda: self.model.table.reserve(self.config.model.expected_rows))
         return self.model
@@ -138,9 +139,9 @@ class Session:
     def watched(self):
         """Run a block under the Watchdog of train.watchdog_s, which learns of the session's stages; gives it.  Collective."""
         with Watchdog(self.group.comm, self.config.train.watchdog_s) as watchdog:
-            self.enter = watchdog.enter
+            self._enter = watchdog.enter
             yield watchdog
-        self.enter = nowhere
+        self._enter = nowhere
 
     def input_state(self):
         """What the input has to store, from rank 0, which has read the text.  Collective."""
@@ -189,15 +190,15 @@ def warm_up(config, sample, backend, source):
 
 
 def _warm_up(config, few, backend, source, group):
-    group.door = open_door(backend)
-    model = build_model(config, backend, group, source.n_fields, source.n_dense, 1, field_names=_field_names(source))
-    model.exchange = EXCHANGES[exchange_name(config)](backend, group, model.operators)
-    rows, partition = len(few), model.table.partition
-    for kind in routings(model.exchange)[: 1 + (config.train.routing == "routed")]:
-        model.routing = kind(backend, group, partition, source.n_fields, model.exchange)
+    group.take_arrays_of(backend)
+    rows, names = len(few), _field_names(source)
+    for routing in ("broadcast", "routed")[: 1 + (config.train.routing == "routed")]:
+        routed = replace(config, train=replace(config.train, routing=routing))
+        model = build_model(routed, backend, group, source.n_fields, source.n_dense, 1, field_names=names, ranks=2)
         for shuffle in (True, False):
             reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
             for batch in reader.epoch(0):
                 step(model, batch)
-                model.forward(batch, train=False)
+                for _ in scores(model, [batch]):
+                    pass
     model.table.load(model.table.export())

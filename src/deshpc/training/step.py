@@ -1,50 +1,98 @@
-"""Synchronous updates, one after another."""
+"""The step: what every model does with every batch, on every rank.
+
+    route       routing.route          samples' keys -> their owners           (keys travel, or every rank reads all)
+    look up     table.look_up          rows of the keys, unseen ones inserted
+    start       exchange.start         (B, s) at each owner from its own rows  (rows travel first, where the exchange moves rows)
+    exchange    Handle.wait            one collective: complete states of all samples, or of each rank's own
+    learn       top.learn              logits, loss, gradient of the states
+    give back   exchange.give_back     gradients of the owners' rows, summed per key
+    update      table.update           owners: touched rows; everyone: dense parameters
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.backend.exact_sum import TERMS, total
+from deshpc.comm.group import Handle
+from deshpc.comm.ledger import Traffic
+from deshpc.table.routed import RoutedBatch
+
+
+class Step(NamedTuple):
+    """An update that was made.
+
+    batch : RoutedBatch
+    loss : log-losses of the global batch, added up, before the update
+    report : whether rank 0 has wanted a report in this step; known to all ranks whose tops work on their own share
+    """
+
+    batch: RoutedBatch
+    loss: float
+    report: bool
 
 
 def step(model, batch):
     """Update `model` by one global batch; returns the batch's summed log-loss.  Collective."""
-    return next(steps(model, [batch]))[1]
+    return next(steps(model, [batch])).loss
 
 
-def steps(model, batches):
-    """Yield (RoutedBatch, summed log-loss) of one update by each global batch.  Collective.
+def steps(model, batches, wants_report=lambda: False):
+    """Yield a Step of one update by each global batch.  Collective.
 
-        route     samples' keys -> their owners                   (keys travel, or every rank reads all)
-        look up   local hash tables, inserting unseen keys
-        partial   (B, s) at each owner from its own rows          (rows travel first, where the exchange moves rows)
-        exchange  one collective: complete states of all samples, or of each rank's own
-        finish    logits, loss, gradient
-        adjoint   gradients of the owner's rows, summed per key
-        update    owners: touched rows; everyone: dense parameters
+    batches : Batches, of each what this rank's routing reads; one must stay valid until the one after the next is asked for
+    wants_report : function, asked on each rank in every step
     """
-    for forward in forwards(model, batches, train=True):
-        model.lose(forward)
-        model.backward(forward)
-        model.update(forward)
-        yield forward.routed, forward.loss.wait()
+    for found, partials in _completed(model, batches, train=True):
+        model.enter("learn")
+        learnt = model.top.learn(found, partials)
+        losses = _gather(model, learnt.loss, wants_report())
+        model.scores.add(learnt.logit, found.routed.labels)
+        model.enter("give back")
+        model.dense_sums.start()
+        rows = model.exchange.give_back(found, partials, learnt.gradient, learnt.scale)
+        model.update(found, rows, learnt)
+        read = losses.wait()
+        yield Step(found.routed, total(read[:, :TERMS]), bool(read[0, TERMS]))
 
 
-def forwards(model, batches, train):
-    """Yield a completed Forward of each batch, down to the logits.  Collective.
+def scores(model, batches):
+    """Yield (RoutedBatch, logits of the samples that this rank's top works on) of each batch; nothing is inserted.  Collective.
+
+    Logits are valid until the next ones are asked for.
+    """
+    for found, partials in _completed(model, batches, train=False):
+        model.enter("score")
+        yield found.routed, model.top.score(found, partials)
+
+
+def _completed(model, batches, train):
+    """Yield (Found, Partials) of each batch.
 
     Where `model.overlaps`, the next batch is read, routed and looked up while the partials of a batch travel: that reads no
-    row, and rows are read only after the update that is made before the next Forward is asked for.  So a batch must stay
-    valid until the one after the next is asked for.
+    row, and rows are read only after the update that is made before the next batch is asked for.
     """
     batches = iter(batches)
-    prepared = _prepare(model, batches, train)
-    while prepared is not None:
-        forward = model.begin(prepared)
+    found = _next(model, batches, train)
+    while found is not None:
+        travelling, following = model.start(found), None
         if model.overlaps:
-            prepared = _prepare(model, batches, train, forward.travelling.poke)
-        yield model.complete(forward)
-        if not model.overlaps:
-            prepared = _prepare(model, batches, train)
+            following = _next(model, batches, train, travelling.poke)
+        model.enter("exchange")
+        yield found, travelling.wait()
+        found = following if model.overlaps else _next(model, batches, train)
 
 
-def _prepare(model, batches, train, poke=lambda: None):
+def _next(model, batches, train, poke=lambda: None):
     """The next batch, routed and looked up; None after the last."""
     model.enter("read")
     batch = next(batches, None)
     poke()
-    return None if batch is None else model.prepare(batch, train, poke)
+    return None if batch is None else model.look_up(batch, train, poke)
+
+
+def _gather(model, loss, report):
+    """Handle of (n, 4): terms of the loss, and the wish for a report, of each rank whose samples are its own."""
+    if model.exchange.whole_top:
+        return Handle(lambda: np.append(loss(), report)[None])
+    return model.group.gather_numbers(np.append(loss(), report), Traffic("batch", "control", "forward"))

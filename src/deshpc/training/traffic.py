@@ -7,6 +7,7 @@ import numpy as np
 
 from deshpc.errors import DeshpcError
 from deshpc.model.combinations import exchange_name
+from deshpc.ops.replicated import WithReplicated
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 
@@ -47,7 +48,7 @@ def training_traffic(session, train_set, steps, samples):
     counts = np.sum(group.gather(model.routing.counts.of("forward")), axis=0).tolist()
     counted, unique, unique_away, occurrences, occurrences_away = counts
     sent = _sent(group)
-    replicated = sum(group.gather(model.replicated.rows_met if model.replicated else 0))
+    replicated = sum(group.gather(_replicated(model, lambda exchange: exchange.rows_met)))
     away = KeysAway(unique_away, occurrences_away, replicated)
     formula = training_bytes(_run(session, train_set, steps, samples), away)
     predicted = {tuple(what): (low, high) for *what, low, high in formula}
@@ -98,15 +99,20 @@ def _run(session, train_set, steps, samples):
         operator=model.operators.name, ranks=ranks, shards=len(model.table.of_shards),
         batches=_batches(len(train_set), train.global_batch_samples, steps, samples), fields=session.input.n_fields,
         n_dense=train_set.n_dense, value_width=train_set.value_width, dense_parameters=model.dense_sums.sent,
-        state_width=model.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
+        state_width=model.operators.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
         row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
         routed=train.routing == "routed", clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=session.backend.threads,
         repeats=model.operators.repeats,
-        replicated_row=model.replicated.row_bytes(train_set.value_width > 0) if model.replicated else 0,
+        replicated_row=_replicated(model, lambda exchange: exchange.row_bytes(train_set.value_width > 0)),
     )  # fmt: skip
+
+
+def _replicated(model, number):
+    """number(exchange) of replicated fields, 0 where there are none."""
+    return number(model.exchange) if isinstance(model.exchange, WithReplicated) else 0
 
 
 def _batches(rows, batch_samples, steps, samples):

@@ -25,7 +25,7 @@ def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, l
     """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as `backend.exact_sum` has it.
 
     loss = log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows.  logit, gradient : compute type.
-    sums (parts, 2) int64 : high and low;  beyond (parts) float64;  None for both where no sum is wanted
+    sums (parts, 2) int64 : high and low;  beyond (parts) float64
     edges : part p of the samples is edges[p] .. edges[p + 1], for the parts first .. last
     """
     one = cast(1.0, zero)
@@ -42,25 +42,23 @@ def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, l
                 slope = one - y if z > zero else y
                 exponentials[j] = e
                 others[j] = slope * abs(z) if slope != zero else zero  # an infinite logit of the right sign costs nothing
-            if sums is not None:
-                outside = 0
-                for j in range(count):  # without a branch or a call: several samples at a time
-                    loss = _log_of_one_and(exponentials[j]) + others[j]
-                    inside = loss < MOST
-                    scaled = loss * HIGH if inside else 0.0
-                    whole = np.int64(scaled)
-                    high += whole
-                    low += np.int64((scaled - np.float64(whole)) * LOW + 0.5)
-                    outside += np.int64(not inside)
-                    others[j] = loss
-                if outside:
-                    for j in range(count):
-                        if not others[j] < MOST:
-                            rest += others[j]
-        if sums is not None:
-            put(sums, 2 * p, high)
-            put(sums, 2 * p + 1, low)
-            put(beyond, p, rest)
+            outside = 0
+            for j in range(count):  # without a branch or a call: several samples at a time
+                loss = _log_of_one_and(exponentials[j]) + others[j]
+                inside = loss < MOST
+                scaled = loss * HIGH if inside else 0.0
+                whole = np.int64(scaled)
+                high += whole
+                low += np.int64((scaled - np.float64(whole)) * LOW + 0.5)
+                outside += np.int64(not inside)
+                others[j] = loss
+            if outside:
+                for j in range(count):
+                    if not others[j] < MOST:
+                        rest += others[j]
+        put(sums, 2 * p, high)
+        put(sums, 2 * p + 1, low)
+        put(beyond, p, rest)
 
 
 @kernel(inline=True)

@@ -1,0 +1,61 @@
+"""In which numbers sums over rows, samples and ranks are added up (`train.accumulate`), and what that asks of a step.
+
+    floating point   states are numbers as they are, and gradients need no scale: nothing to do
+    fixed point      see `model.fixed_point`
+"""
+
+from typing import Protocol
+
+from deshpc.comm.ledger import Traffic
+
+
+class Accumulation(Protocol):
+    """What the stations of a step ask of the kind of sums."""
+
+    partial_scale: float
+    """By which terms of partials are multiplied before they are added up."""
+
+    def numbers(self, state):
+        """Complete states (n, s) of the sums' type as numbers that a top computes with.  Not collective."""
+
+    def check(self, found, rows):
+        """Raise on every rank if a partial of an evaluated batch may have left its range.
+
+        found : Found
+        rows : [ShardRows], from which this rank has computed partials
+        Collective in fixed point.
+        """
+
+    def gradient_scale(self, found, rows, state, gradient):
+        """The scale of the sums of gradients of this step, the same on all ranks.
+
+        found : Found
+        rows : [ShardRows], from which this rank has computed partials
+        state : (n, s), what the operators bound their terms by: the states, or the gradient of them where a tower knows it already
+        gradient : (n) of the loss by the logits, None where a tower knows that of the states
+        Collective in fixed point, and raises on every rank where numbers leave their range.
+        """
+
+    def sum(self, numbers):
+        """Sum over all ranks of float64 numbers (n) of each, none negative.  Collective."""
+
+
+class FloatingPoint:
+    """Nothing to do."""
+
+    partial_scale = 1.0
+
+    def __init__(self, group):
+        self._group = group
+
+    def numbers(self, state):
+        return state
+
+    def check(self, found, rows):
+        pass
+
+    def gradient_scale(self, found, rows, state, gradient):
+        return 1.0
+
+    def sum(self, numbers):
+        return float(self._group.sum(numbers.sum(), Traffic("batch", "control", "backward"))[0])
