@@ -3,8 +3,8 @@
 Under MPI the first failure on any rank is printed with its rank and aborts the job: a rank that has left a test
 would otherwise leave the others waiting in a collective for ever.  Rank 0 alone prints the usual report.
 
-Modules marked `in_turns` have so many cases that 1, 2, 3 and 4 ranks share them: each case runs on one of these numbers.
-DESHPC_EVERY_CASE=1 runs every case on every number.
+Numbers of ranks share the cases: each runs on 1 and 3 ranks or on 2 and 4, in turn; those of modules marked `in_turns`, which have
+very many, on one of the four.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every case on every number.
 """
 
 import os
@@ -16,6 +16,7 @@ import pytest
 from deshpc.comm.launcher import launcher
 
 UNDER_MPI = launcher().ranks > 1
+EVERYWHERE = ("comm", "ops", "table")  # folders of tests
 
 
 def pytest_cmdline_main(config):
@@ -34,10 +35,22 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=serial)
         items[:] = [item for item in items if item.get_closest_marker("mpi") is not None]
     if not os.environ.get("DESHPC_EVERY_CASE"):
-        in_turns = [item for item in items if item.get_closest_marker("in_turns") is not None]
-        others = {item for i, item in enumerate(in_turns) if i % 4 != launcher().ranks % 4}
+        others = _of_other_numbers_of_ranks(items, launcher().ranks)
         config.hook.pytest_deselected(items=list(others))
         items[:] = [item for item in items if item not in others]
+
+
+def _of_other_numbers_of_ranks(items, ranks):
+    """The tests marked mpi whose turn it is on another number of ranks."""
+    found = set()
+    for turns, marker in ((2, "mpi"), (4, "in_turns")):
+        shared = [item for item in items if item.get_closest_marker(marker) and item.path.parent.name not in EVERYWHERE]
+        found.update(item for i, item in enumerate(shared) if i % turns != ranks % turns and (turns == 4) == _in_turns(item))
+    return found
+
+
+def _in_turns(item):
+    return item.get_closest_marker("in_turns") is not None
 
 
 def pytest_runtest_logreport(report):

@@ -36,12 +36,18 @@ VARIANTS = {  # name: (model, how gradients are summed, accumulate)
 
 
 class Stages:
-    """Stands in for `Model.enter`: milliseconds of each stage, the device waited for at its end."""
+    """What a model tells its stages to: milliseconds of each, the device waited for at its end.  Idle until `watch`."""
 
     def __init__(self, bench):
-        self._bench, self._current, self._since, self.times = bench, None, 0.0, {}
+        self._bench, self._current, self._since, self.times, self._watches = bench, None, 0.0, {}, False
+
+    def watch(self):
+        """Begin to measure."""
+        self._watches = True
 
     def enter(self, stage):
+        if not self._watches:
+            return
         self._bench.wait()
         now = time.perf_counter()
         if self._current is not None:
@@ -93,8 +99,8 @@ def _batches_of(drawn):
 
 
 @contextmanager
-def open_model(bench, name, sums, accumulate, dim):
-    """The model of a configuration on the bench's device and one rank."""
+def open_model(bench, name, sums, accumulate, dim, enter):
+    """The model of a configuration on the bench's device and one rank.  enter : see `Model`"""
     from mpi4py import MPI
 
     from deshpc.backend.cuda.backend import CudaBackend
@@ -107,7 +113,7 @@ def open_model(bench, name, sums, accumulate, dim):
     })  # fmt: skip
     group, backend = Group(MPI.COMM_SELF), CudaBackend(bench.device, atomic_sums=sums == "atomic")
     group.take_arrays_of(backend)
-    yield build_model(config, backend, group, FIELDS, DENSE)
+    yield build_model(config, backend, group, FIELDS, DENSE, enter=enter)
     backend.close()
     group.free()
 
@@ -116,8 +122,8 @@ def train(bench, variant, load, timed, dim=16):
     """The result of one variant on these batches."""
     from deshpc.training.step import steps
 
-    batches = load.batches
-    with open_model(bench, *VARIANTS[variant], dim) as model:
+    batches, stages = load.batches, Stages(bench)
+    with open_model(bench, *VARIANTS[variant], dim, stages.enter) as model:
         model.table.reserve(int(1.1 * load.distinct * load.lookups * len(batches)) + 1)
         losses = [one.loss for one in steps(model, batches)]  # inserts every row, compiles every kernel
         losses += [one.loss for one in steps(model, batches)]
@@ -129,8 +135,8 @@ def train(bench, variant, load, timed, dim=16):
             if before is not None:
                 times.append(1e3 * (now - before))
             before = now
-        stages = Stages(bench)
-        model.enter, upload = stages.enter, model.backend.upload
+        upload = model.backend.upload
+        stages.watch()
 
         def uploaded(arrays):
             stages.enter("upload")

@@ -5,6 +5,7 @@ Runs of all number types, rules, kinds of values and exchanges are made on the e
 """
 
 from functools import cache
+from itertools import product
 
 import pytest
 from compile_gates.gates import refusals
@@ -14,17 +15,14 @@ from compile_gates.nvrtc import cubin_of
 from compile_gates.tools import reason_to_skip
 from executor.device import ExecutorDevice
 from mpi4py import MPI
-from small_training import N_FIELDS, RULES, score, small_config
-from synthetic_batches import awkward_batches
+from small_training import EXCHANGES, ROUTINGS, RULES, score, small_config
+from synthetic_batches import N_FIELDS, awkward_batches
 from variants import VARIANTS
 
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.source import text_of
 from deshpc.comm.group import Group
-from deshpc.hashing.partition import KeyPartition
 from deshpc.model.build import build_model
-from deshpc.ops.exchange import EXCHANGES
-from deshpc.table.routing import routings
 from deshpc.training.step import step
 
 pytestmark = pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip()))
@@ -51,19 +49,16 @@ class Recorder(ExecutorDevice):
 
 def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
     """{(file, constants)} of training and evaluation with every exchange and routing."""
-    config = small_config(name, rule=RULES[rule], precision=precision, accumulate=accumulate)
-    device, group, partition = Recorder(), Group(MPI.COMM_SELF), KeyPartition(1, 1)
+    device, group = Recorder(), Group(MPI.COMM_SELF)
     backend = CudaBackend(device, atomic)
     group.take_arrays_of(backend)
-    for exchange_name in ("allreduce", "reduce_scatter", "rows"):
-        exchange = EXCHANGES[exchange_name]
-        model = build_model(config, backend, group, N_FIELDS, 2)
-        model.exchange = exchange(backend, group, model.operators)
-        for routing in routings(model.exchange):
-            model.routing = routing(backend, group, partition, N_FIELDS, model.exchange)
-            for batch in awkward_batches(1, 2, weighted):
-                step(model, batch)
-                score(model, batch)
+    for exchange, routing in product(EXCHANGES, ROUTINGS):
+        rule_of, types = RULES[rule], {"precision": precision, "accumulate": accumulate}
+        config = small_config(name, rule=rule_of, exchange=exchange, routing=routing, **types)
+        model = build_model(config, backend, group, N_FIELDS, 2, ranks=2)
+        for batch in awkward_batches(1, 2, weighted):
+            step(model, batch)
+            score(model, batch)
         model.table.load(model.table.export())
     group.free()
     return device.forms

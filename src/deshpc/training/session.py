@@ -30,8 +30,9 @@ class Session:
     the process can begin another; any other error ends the job.
     """
 
-    def __init__(self, config, comm):
-        self.config, self.backend, self.model, self._enter = config, None, None, nowhere
+    def __init__(self, config, comm, enter=nowhere):
+        """enter : function that is told the name of each stage of the run, where no Watchdog is"""
+        self.config, self.backend, self.model, self._enter = config, None, None, enter
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.group, self.node = Group(comm), Node(comm)
         try:
@@ -139,9 +140,9 @@ class Session:
     def watched(self):
         """Run a block under the Watchdog of train.watchdog_s, which learns of the session's stages; gives it.  Collective."""
         with Watchdog(self.group.comm, self.config.train.watchdog_s) as watchdog:
-            self._enter = watchdog.enter
+            before, self._enter = self._enter, watchdog.enter
             yield watchdog
-        self._enter = nowhere
+        self._enter = before
 
     def input_state(self):
         """What the input has to store, from rank 0, which has read the text.  Collective."""
