@@ -51,10 +51,10 @@ def losses(monkeypatch):
     """{step: loss} of the steps that are trained."""
     found, steps = {}, loop.steps
 
-    def recorded(model, batches):
-        for batch, loss, _ in steps(model, batches):
-            found[batch.step] = loss
-            yield batch, loss
+    def recorded(*arguments):
+        for step in steps(*arguments):
+            found[step.batch.step] = step.loss
+            yield step
 
     monkeypatch.setattr(loop, "steps", recorded)
     return found
