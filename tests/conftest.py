@@ -3,8 +3,8 @@
 Under MPI the first failure on any rank is printed with its rank and aborts the job: a rank that has left a test
 would otherwise leave the others waiting in a collective for ever.  Rank 0 alone prints the usual report.
 
-Numbers of ranks share the cases: each runs on 1 and 3 ranks or on 2 and 4, in turn; those of modules marked `in_turns`, which have
-very many, on one of the four.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every case on every number.
+Numbers of ranks share the cases: each runs on one rank, and on 2, 3 or 4 in turn; those of modules marked `in_turns`, which have
+very many, on 1, 2, 3 or 4.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every case on every number.
 """
 
 import os
@@ -42,15 +42,13 @@ def pytest_collection_modifyitems(config, items):
 
 def _of_other_numbers_of_ranks(items, ranks):
     """The tests marked mpi whose turn it is on another number of ranks."""
-    found = set()
-    for turns, marker in ((2, "mpi"), (4, "in_turns")):
-        shared = [item for item in items if item.get_closest_marker(marker) and item.path.parent.name not in EVERYWHERE]
-        found.update(item for i, item in enumerate(shared) if i % turns != ranks % turns and (turns == 4) == _in_turns(item))
-    return found
+    shared = [item for item in items if item.get_closest_marker("mpi") and item.path.parent.name not in EVERYWHERE]
+    return {item for i, item in enumerate(shared) if ranks not in _numbers_of_ranks(item, i)}
 
 
-def _in_turns(item):
-    return item.get_closest_marker("in_turns") is not None
+def _numbers_of_ranks(item, number):
+    """On how many ranks a test runs."""
+    return (1 + number % 4,) if item.get_closest_marker("in_turns") else (1, 2 + number % 3)
 
 
 def pytest_runtest_logreport(report):

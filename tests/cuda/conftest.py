@@ -2,10 +2,12 @@
 
     DESHPC_TEST_DEVICE=cuda   run them on the first CUDA device, through CuPy: once, since it has its own schedules
 
-`device` is one of ten schedules, `few` one of three, for tests that take long.  Both are checked: bounds, races, reads of
-memory that nobody has written.  Under mpiexec `few` is one schedule, since ranks share cores; more than three ranks show
+`device` is one of ten schedules, `few` one of three, for tests that take long: their cases take the three in turn, but with
+DESHPC_EVERY_CASE=1.  Both are checked: bounds, races, reads of memory that nobody has written.  Under mpiexec `few` is one schedule, since ranks share cores; more than three ranks show
 nothing new, so none of this runs there.
 """
+
+import os
 
 import pytest
 from cuda_device import REAL
@@ -27,6 +29,20 @@ def pytest_generate_tests(metafunc):
         if name in metafunc.fixturenames:
             those = [None] if REAL else those
             metafunc.parametrize(name, those, indirect=True, ids=[_name(schedule) for schedule in those])
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("DESHPC_EVERY_CASE") or RANKS > 1:
+        return
+    cases, others = {}, set()
+    for item in items:
+        if "few" in getattr(item, "fixturenames", ()) and not REAL:
+            schedule = item.callspec.indices["few"]
+            case = item.nodeid.replace(f"[{_name(item.callspec.params['few'])}", "[")
+            if schedule != cases.setdefault(case, len(cases)) % 3:
+                others.add(item)
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture
