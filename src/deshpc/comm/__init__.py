@@ -1,1 +1,1 @@
-"""All that speaks with other ranks: the group and its ledger, nodes, shared memory; how ranks start, agree, fail; what doctor asks."""
+"""All that speaks with other ranks: the group and its ledger, nodes, shared memory; how ranks start, agree and fail; doctor."""
