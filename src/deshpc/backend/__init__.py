@@ -1,1 +1,1 @@
-"""Backends: the same operation names on every device, one folder each, one file name per operation."""
+"""Where numbers are computed: a folder a device, with the same names of operations; what they share, such as a row's record."""

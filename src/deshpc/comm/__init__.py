@@ -1,1 +1,1 @@
-"""Communication: the launcher, the group of ranks through which every collective goes, and its byte ledger."""
+"""All that speaks with other ranks: the group and its ledger, nodes, shared memory; how ranks start, agree and fail; doctor."""

@@ -2,6 +2,14 @@
 
 MPI copies a message into its own memory and out again, piece by piece, and both sides take part in every piece.  Here each
 rank copies its array to its slot once, and the others read it when all are there.
+
+    exchange   0: slots A                     1: slots B                   2: slots A again
+    rank 0     copy, barrier ......... read A | copy, barrier ..... read B | copy, barrier ..
+    rank 1        copy, barrier .. read A | copy, barrier ......... read B | copy, barrier ..
+                                                                  ^
+               all ranks have begun exchange 1, so all have read A: its slots may be written again
+
+Where two exchanges are under way at once, each has slots of its own.
 """
 
 import numpy as np

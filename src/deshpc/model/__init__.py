@@ -1,1 +1,1 @@
-"""A model: operators over tables, the exchange of their partials, what is above them, and how a config builds it."""
+"""What a step walks a batch through: a model's stations together, tops, dense sums, fixed point, and how a config builds them."""

@@ -1,1 +1,1 @@
-"""What is not in tables: dense parameters, the loss, and the tape with the layers of deep models."""
+"""What is not in tables: dense parameters, the loss, and the layers of deep models on a tape, whose blocks may go in lockstep."""

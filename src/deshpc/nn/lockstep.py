@@ -3,6 +3,13 @@
 A block's work is a generator.  Most never yield.  What one yields, an array, is added up over all blocks and ranks, and the sum
 is sent to all: so batch normalisation sees the global batch while everything else works on blocks that stay in the caches.
 What one yields as `OverRanks`, a number of rows for its samples, is added up over ranks alone, and each gets its own rows.
+
+    thread 0    block 0 ── yields a0 ─┐                                          ┌─ block 0 ── returns
+                block 1 ── yields a1 ─┤                                          ├─ block 1 ── returns
+    thread 1    block 2 ── yields a2 ─┼─ a0 + a1 + a2 + a3, over ranks as well ──┼─ block 2 ── returns
+                block 3 ── yields a3 ─┘                                          └─ block 3 ── returns
+
+All blocks of all ranks yield equally often.  So a rank without samples has a block, too, an empty one.
 """
 
 from typing import NamedTuple

@@ -1,1 +1,1 @@
-"""Operators with a substitution: partial at the owner, finish at the top, and the adjoint of each.  One file each."""
+"""Operators, a file each: partial at the owner, finish at the top, and their adjoints; exchanges, which make partials complete."""

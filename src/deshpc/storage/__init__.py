@@ -1,1 +1,1 @@
-"""Files that are whole or absent, and the one binary container of caches, checkpoints and exported models; NumPy only."""
+"""Files that are whole or absent, the container of caches, checkpoints and exported models, strict JSON, a lock; NumPy only."""

@@ -1,1 +1,1 @@
-"""The embedding tables: record layout, one shard, the set of shards of a rank, and the update rules' parameters."""
+"""Rows and how they are reached: shards, a rank's tables, replicated rows; routing of keys to owners; the update rules' numbers."""

@@ -1,1 +1,1 @@
-"""Training: the step, the loop, metrics, the run's record, and the Python API."""
+"""Runs: the step, the loop around it, evaluation and prediction, a run's record, checkpoints and traffic, and the Python API."""

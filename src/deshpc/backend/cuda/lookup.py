@@ -3,6 +3,15 @@
 Distinct keys are numbered in order of first appearance and new rows taken in that order, as on the CPU: `local`, and the
 rows behind `addresses`, are the same.  How many distinct keys there are stays on the device: `addresses` is as long as the
 batch has occurrences, and 0 beyond the last distinct key.
+
+The first of a key's occurrences is found by tickets, the largest of which stays as the mark of the key's slot:
+
+    batch              tickets    marks afterwards         first occurrences: those whose ticket is the mark
+    a b a c            4 3 2 1    a 4   b 3   c 1          a, b, and c
+    b d b              7 6 5      a 4   b 7   c 1   d 6    b and d: every ticket is larger than those of batches before
+    next one from 8
+
+So nothing is cleared between batches, and whichever thread comes last leaves the same mark.
 """
 
 from typing import NamedTuple
