@@ -42,11 +42,15 @@ class Operators(Protocol):
         scale : of sums in fixed point
         """
 
+
+class BoundedOperators(Operators, Protocol):
+    """Operators whose sums can be in fixed point: `OperatorSet`, `BySamples`.  In both answers NaN counts as largest."""
+
     def magnitude(self, shards):
-        """(largest sum of |terms| of any partial, its sample); NaN counts as largest.  Asked for in fixed point."""
+        """(largest sum of |terms| of any partial, its sample)."""
 
     def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
-        """(bound of all |terms| of sums of gradients, its sample); NaN counts as largest.  Asked for in fixed point.
+        """(bound of all |terms| of sums of gradients, its sample).
 
         shards : as of `partial`
         state : (n, s) complete states, or the gradient of them where a tower has found it

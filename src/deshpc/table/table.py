@@ -110,7 +110,7 @@ class Table:
         """
         return self._backend.each(self._look_up, [(s, routed, insert) for s in range(len(self._shards))])
 
-    def update(self, shards, step, clip=1.0, inverse_scale=1.0):
+    def update(self, rows, step, clip=1.0, inverse_scale=1.0):
         """Apply the optimizer to the rows that the batch touched, with `clip` times their gradients.
 
         The sums become zero again.  inverse_scale : value of a 1 in fixed-point sums.  Not collective.
@@ -118,7 +118,7 @@ class Table:
         number = self.zero.dtype.type
         rule, l2 = self.optimizer.rule(step, number), number(self.optimizer.l2)
         arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale)
-        self._backend.each(self._update, [(shard, *arguments) for shard in shards])
+        self._backend.each(self._update, [(shard, *arguments) for shard in rows])
 
     def square_norm(self, rows, inverse_scale, add_up):
         """Squared norm of the gradient of the rows of all ranks that the batch touched.

@@ -48,9 +48,9 @@ class TableSet:
         """[ShardRows of each shard], as `Table.look_up`.  Not collective."""
         return [rows for table in self._tables for rows in table.look_up(routed, insert)]
 
-    def update(self, shards, step, clip=1.0, inverse_scale=1.0):
+    def update(self, rows, step, clip=1.0, inverse_scale=1.0):
         """As `Table.update`, of the ShardRows of all tables.  Not collective."""
-        for table, own in self._of_tables(shards):
+        for table, own in self._of_tables(rows):
             table.update(own, step, clip, inverse_scale)
 
     def square_norm(self, rows, inverse_scale, add_up):
