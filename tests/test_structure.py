@@ -1,5 +1,5 @@
-"""The architecture's rules, read from the source text: imports point down the layers, MPI stays in comm/, and
-importing the package does nothing.
+"""The architecture's rules, read from the source text: imports point down the layers, MPI stays in comm/, an
+object's attributes are its own class's to assign, and importing the package does nothing.
 """
 
 import ast
@@ -22,6 +22,14 @@ MPI_CALLS = {"Dup", "Idup", "Split", "Split_type", "Create_group", "Allocate_sha
 for _name in [*COLLECTIVES, "scatterv", "gatherv", "allgatherv", "alltoallv", "alltoallw", "reduce_scatter"]:
     MPI_CALLS |= {_name.capitalize(), f"I{_name}"}
 UNMISTAKABLE = {"bcast", "allgather", "alltoall", "allreduce", "exscan"}  # the others have innocent namesakes
+
+# Attributes of objects that are not ours, which nothing but an assignment changes.
+ASSIGNED_ALL_THE_SAME = {
+    "backend/cuda/numba_kernels.py": {"cuda.config.CACHE_DIR", "cuda.config.CUDA_ARRAY_INTERFACE_SYNC"},  # Numba's settings
+    "comm/failure.py": {"threading.excepthook"},  # Python offers no other way
+    # Numba's settings; and a dispatcher makes its cache itself, one class for processors and one for devices: none can be given
+    "jit.py": {"numba.config.CACHE_DIR", "files._data_name", "cache.load_overload", "cache.save_overload"},
+}
 
 TREES = {
     path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
@@ -65,6 +73,19 @@ def collective_calls(tree):
                 yield f"line {node.lineno}: {receiver}.{name}"
 
 
+def foreign_assignments(tree):
+    """(line, attribute) of everything that sets or deletes an attribute of anything but `self` and `cls`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            owner, name = ast.unparse(node.value), node.attr
+        elif isinstance(node, ast.Call) and re.search(r"(^|\.)_*(set|del)attr_*$", ast.unparse(node.func)):
+            owner, name = ast.unparse(node.args[0]), "*"
+        else:
+            continue
+        if owner not in ("self", "cls"):
+            yield node.lineno, f"{owner}.{name}"
+
+
 def layer_of(path):
     return path.partition("/")[0].removesuffix(".py")
 
@@ -98,6 +119,11 @@ def test_only_start_and_end_know_the_world():
     assert [path for path, text in texts.items() if re.search(r"\bCOMM_WORLD\b", text)] == ["comm/failure.py", "comm/launch.py"]
 
 
+def test_attributes_are_assigned_by_their_own_class():
+    found = {path: {name for _, name in foreign_assignments(tree)} for path, tree in TREES.items()}
+    assert {path: names for path, names in found.items() if names} == ASSIGNED_ALL_THE_SAME
+
+
 def test_the_rules_see_what_they_forbid():
     tree = ast.parse(
         "def f():\n    import deshpc.training.api\n    from deshpc import cli\n    from deshpc.data import batch"
@@ -105,6 +131,12 @@ def test_the_rules_see_what_they_forbid():
     assert len(list(upward_imports(tree, "table", layers()))) == 2
     tree = ast.parse("self.node.comm.gather(1)\ncomm.Ibcast(x)\ngroup.gather(1)\nnp.add.reduce(x)\ng._comm.reduce(x)")
     assert len(list(collective_calls(tree))) == 3
+    tree = ast.parse(
+        "self.a = cls.b = c.d['x'] = 1\nself.a, (b.c, *d.e) = x\nself.a.b += 1\nf().a: int = 1\ndel a.b\nfor a.b in c: pass\n"
+        "with a as b.c: pass\nsetattr(self, n, 1)\nsetattr(a, n, 1)\nobject.__setattr__(b, n, 1)"
+    )
+    seen = ["b.c", "d.e", "self.a.b", "f().a", "a.b", "a.b", "b.c", "a.*", "b.*"]
+    assert [name for _, name in sorted(foreign_assignments(tree), key=lambda found: found[0])] == seen
 
 
 def python(code):

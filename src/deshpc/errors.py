@@ -2,9 +2,17 @@
 
 
 class DeshpcError(Exception):
-    """Base class: something that the user can put right.  The message says what and how."""
+    """Base class: something that the user can put right.  The message says what and how.
 
-    exit_code = 1
+    agreed : ranks that raise it together: one of them reports it
+    """
+
+    exit_code, agreed = 1, 1
+
+    def shared_by(self, ranks):
+        """This error, as one that so many ranks raise together."""
+        self.agreed = ranks
+        return self
 
 
 class ConfigError(DeshpcError):
@@ -29,3 +37,11 @@ class RankError(DeshpcError):
     """Raised on every rank when one or more ranks failed; names those ranks."""
 
     exit_code = 1
+
+
+class OutOfMemory(MemoryError):
+    """Memory that was refused during a run.  where : in which stage of which step"""
+
+    def __init__(self, message, where):
+        super().__init__(message)
+        self.where = where

@@ -39,11 +39,11 @@ def trained(model):
         step(model, reads(model, batch))
 
 
-def failed(task):
+def failed(world, task):
     """The message of the DeshpcError on which all ranks have agreed."""
     with pytest.raises(DeshpcError) as caught:
         task()
-    assert caught.value.exit_code == 1 and hasattr(caught.value, "agreed")
+    assert caught.value.exit_code == 1 and caught.value.agreed == world.size
     return str(caught.value)
 
 
@@ -75,7 +75,7 @@ def test_a_number_of_a_row(world, folder, case, value):
         before = same_on_all(world, files_of(folder))
         key, field = spoil(model, place, value)
         ways = [lambda: save_model(model, folder / "model", manifest), lambda: require_finite(model, manifest)]
-        for message in map(failed, ways):
+        for message in (failed(world, way) for way in ways):
             same_on_all(world, message)
             assert f"after 3 steps {name} of key {key} (field number {field}) is {value}: training diverged" in message
             assert "lower optimizer.learning_rate" in message
@@ -98,7 +98,7 @@ def test_checkpoints_of_before_stay(world, folder, background):
             checkpoints.write(manifest_of(model, config, 3))
             checkpoints.finish()
 
-        assert "embedding column 0" in same_on_all(world, failed(write))
+        assert "embedding column 0" in same_on_all(world, failed(world, write))
         world.Barrier()
         found = {name: content for name, content in files_of(folder).items() if ".partial" not in name}
         assert found == before and sorted(path.name for path in (folder / "checkpoints").iterdir() if path.suffix == "") == [
@@ -122,5 +122,5 @@ def test_a_dense_parameter(world, folder, name, index, text):
             text = f"the dense parameter {text}"
         manifest = manifest_of(model, config, 3)
         for task in (lambda: save_model(model, folder / "model", manifest), lambda: require_finite(model, manifest)):
-            assert f"after 3 steps {text} is nan" in same_on_all(world, failed(task))
+            assert f"after 3 steps {text} is nan" in same_on_all(world, failed(world, task))
         assert not (folder / "model").exists()

@@ -293,7 +293,7 @@ def check_agreement(group, error, kind, text):
     """Every rank raises this kind of error with this text."""
     with pytest.raises(DeshpcError) as caught:
         group.agree(error)
-    assert type(caught.value) is kind and str(caught.value) == text and caught.value.agreed
+    assert type(caught.value) is kind and str(caught.value) == text and caught.value.agreed == group.size
     assert len(set(group.gather(str(caught.value)))) == 1
 
 

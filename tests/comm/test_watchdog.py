@@ -169,10 +169,8 @@ def test_questions_under_way_when_it_closes(world):
 
 @pytest.mark.mpi
 def test_the_block_closes_after_an_error_that_is_shared(world):
-    error = DataError("all")
-    error.agreed = world.size
     with pytest.raises(DataError), Watchdog(world, 30):
-        raise error
+        raise DataError("all").shared_by(world.size)
 
 
 def test_entering_a_stage_costs_less_than_a_microsecond():

@@ -396,7 +396,7 @@ def test_a_window_is_filled_wholly_so_that_a_long_row_is_looked_at_seldom(tmp_pa
     (tmp_path / "rows").write_bytes(pack(np.random.default_rng(1).bytes(600_000).hex().encode()))
     with source.Window(tmp_path / "rows", 1 << 20) as window:
         assert window.fill(1) and window.stop == 1 << 20
-        window.start = 1 << 20
+        window.pass_to(1 << 20)
         assert window.fill(1) and window.stop == 1_200_000 - (1 << 20)
 
 

@@ -15,7 +15,7 @@ from functools import wraps
 
 from deshpc.comm.console import flush, say
 from deshpc.comm.signals import Terminated, ignore_signals, sigterm_raises
-from deshpc.errors import DeshpcError
+from deshpc.errors import DeshpcError, OutOfMemory
 
 _FLUSH_S = 0.2  # the launcher passes a message on before it ends the job
 _TURNS_S = 2.0  # ranks that fail together speak in rank order within this time; the first silences the others
@@ -50,7 +50,7 @@ def _description(error):
     if isinstance(error, DeshpcError):
         return str(error)
     if isinstance(error, MemoryError):
-        where = getattr(error, "where", "")
+        where = error.where if isinstance(error, OutOfMemory) else ""
         return "out of memory" + (f": {error}" if str(error) else "") + (f" ({where})" if where else "")
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
@@ -70,7 +70,7 @@ def failing_together(comm):
     try:
         yield line
     except BaseException as error:
-        if comm.size > 1 and getattr(error, "agreed", 0) < comm.size:
+        if comm.size > 1 and getattr(error, "agreed", 1) < comm.size:
             fail(line, error)
         raise
     finally:  # all ranks are here

@@ -284,8 +284,7 @@ class Group:
             first = RankError(f"{where}: {what}: {first}")
         elif len(bad) < self.size:
             first = type(first)(f"{first} ({where})")
-        first.agreed = self.size  # so many ranks raise it: one of them reports
-        raise first
+        raise first.shared_by(self.size)
 
     def together(self, task):
         """Return task(); a DeshpcError of any rank's task is raised on every rank (see `agree`).  Collective."""

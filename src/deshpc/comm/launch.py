@@ -61,7 +61,7 @@ def world():
     if started.problem:
         error = LaunchError(started.problem)
         if started.library and started.everywhere:
-            error.agreed = started.launcher.ranks  # every process sees the same launcher and the same library
+            error.shared_by(started.launcher.ranks)  # every process sees the same launcher and the same library
         raise error
     return started.comm
 
@@ -133,7 +133,7 @@ def leave(error):
     What every rank meets is said by the first.  The other ranks, which may wait for this one in MPI's start, are ended
     by the launcher.
     """
-    code, found, agreed = exit_code(error), launcher(), hasattr(error, "agreed")
+    code, found, agreed = exit_code(error), launcher(), getattr(error, "agreed", 1) > 1
     if found.ranks > 1 and isinstance(error, Terminated):
         leave_together(code)  # it may be the launcher that ends the job, and has said why
     if found.rank == 0:

@@ -18,7 +18,7 @@ import numpy as np
 from deshpc.comm.failure import fail, may_call_mpi
 from deshpc.comm.group import complete
 from deshpc.comm.place import Place, describe
-from deshpc.errors import DeshpcError
+from deshpc.errors import DeshpcError, OutOfMemory
 
 _LONGEST_NAP_S = 5.0
 _WORKS_S, _WORKS_SHARE = 0.001, 0.002  # of a processor, between two looks: the watchdog itself takes less
@@ -89,13 +89,13 @@ class Watchdog:
         return self
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, MemoryError):
-            error.where = f"in {self._place[2]!r} of step {self._place[1]}"
-        alone = self._comm and self._comm.size > 1 and getattr(error, "agreed", 0) < self._comm.size
+        alone = self._comm and self._comm.size > 1 and getattr(error, "agreed", 1) < self._comm.size
         if error is not None and alone:
             self.stop()  # the others are elsewhere
         else:
             self.close()
+        if isinstance(error, MemoryError):
+            raise OutOfMemory(str(error), f"in {self._place[2]!r} of step {self._place[1]}") from error
 
     def _run(self):
         try:

@@ -47,11 +47,11 @@ class CacheWriter:
         self._write_pieces(last=True)
         if unfinished:
             self._finish_pieces(transforms)
-        self._file.about |= {
-            "version": VERSION, "hash": HASH_ID, "rows": self.rows, "piece_rows": PIECE_ROWS, "schema": self._schema.to_json(),
-            "transforms": transforms and transforms.to_json(), "value_width": self._width, "truth": self._truth,
-            "skipped": bad_rows.count, "examples": bad_rows.examples, "numbers": numbers,
-        }  # fmt: skip
+        self._file.about.update(
+            version=VERSION, hash=HASH_ID, rows=self.rows, piece_rows=PIECE_ROWS, schema=self._schema.to_json(),
+            transforms=transforms and transforms.to_json(), value_width=self._width, truth=self._truth,
+            skipped=bad_rows.count, examples=bad_rows.examples, numbers=numbers,
+        )  # fmt: skip
         self._file.finish()
 
     def _write_pieces(self, last):

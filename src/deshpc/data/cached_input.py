@@ -55,10 +55,8 @@ class CacheInput:
                 self._require_same(cache, next(iter(self._caches.values()), caches)[0])
             if not any(cache.rows for cache in caches):
                 raise DataError(f"data.{part}: no rows in {', '.join(cache.path for cache in caches)}")
-            bad_rows = self.bad_rows[part] = BadRows("skip")
-            for cache in caches:
-                bad_rows.count += cache.skipped
-                bad_rows.examples += cache.examples
+            examples = [example for cache in caches for example in cache.examples]
+            self.bad_rows[part] = BadRows("skip", sum(cache.skipped for cache in caches), examples)
             self._caches[part] = caches
         return self._caches[part]
 

@@ -12,9 +12,9 @@ class BadRows:
     count  : rows skipped so far;  examples : the first few complaints
     """
 
-    def __init__(self, policy):
+    def __init__(self, policy, count=0, examples=()):
         self.skips = policy == "skip"
-        self.count, self.examples = 0, []
+        self.count, self.examples = count, list(examples)
 
     def found(self, complaint):
         """A row cannot be read: DataError with `complaint`, which names file, line, field and what was expected, or a count."""
@@ -34,8 +34,5 @@ class BadRows:
 
 def merged(several):
     """The BadRows of several parts of the same files, in their order, as those of all of them."""
-    one = BadRows("skip" if several[0].skips else "error")
-    for other in several:
-        one.count += other.count
-        one.examples += other.examples[: _MESSAGES_KEPT - len(one.examples)]
-    return one
+    examples = [example for one in several for example in one.examples]
+    return BadRows("skip" if several[0].skips else "error", sum(one.count for one in several), examples[:_MESSAGES_KEPT])

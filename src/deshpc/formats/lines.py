@@ -67,7 +67,7 @@ class _File:
         while window.stop < len(_BOM) and window.fill(self.line):
             pass
         if window.begins_file and window.data[: len(_BOM)].tobytes() == _BOM and window.stop >= len(_BOM):
-            window.start = len(_BOM)
+            window.pass_to(len(_BOM))
         while True:
             end = _after_last_line(window.data, window.start, window.stop)
             while window.start < end:
@@ -95,7 +95,8 @@ class _File:
         rows, numbers, why = 0, [], None
         while why != BLOCK_ENDS:
             before = rows
-            rows, window.start, why, where = block.read(window.data, window.start, end, rows)
+            rows, position, why, where = block.read(window.data, window.start, end, rows)
+            window.pass_to(position)
             if self.blanks and (rows > before or why not in (BLOCK_ENDS, BLANK_LINE)):
                 self._blanks_found()
             numbers.append(np.arange(self.row, self.row + rows - before))
@@ -117,7 +118,7 @@ class _File:
         self.blanks += lines if why == BLANK_LINE else 0
         self.row += lines if why != COMMENT_LINE else 0
         self.line += lines
-        self.window.start = after
+        self.window.pass_to(after)
 
     def _blanks_found(self):
         """A line follows the blank ones, if there are any: they are bad rows."""
@@ -143,7 +144,7 @@ def count(files, wanted, chunk_bytes):
                 lines += occurrences(text, _LF)
                 found += occurrences(text, wanted) if wanted is not None else 0
                 last = text[-1] if len(text) else last
-                window.start = window.stop
+                window.pass_to(window.stop)
             lines += int(last != _LF)
     return lines, found
 

@@ -48,7 +48,7 @@ class LongRow(DataError):
 class Window:
     """What was read of a file and is not used up yet: data[start:stop].
 
-    The user moves `start` on and calls `fill` for more.  Where the file's last line has no line end, it is given one.
+    The user says by `pass_to` what it has used and calls `fill` for more.  Where the file's last line has no line end, it is given one.
     A context manager; DataError where the file cannot be read.
 
     file        : path, or a Part of a file: then it ends where the part ends
@@ -102,6 +102,10 @@ class Window:
                 self.data[self.stop] = _LF
                 self.stop += 1
         return True
+
+    def pass_to(self, position):
+        """The data before this position are used up."""
+        self.start = position
 
     def skip_line(self, line):
         """Move `start` behind the next line end, however far that is; to the end of a file without one."""

@@ -41,7 +41,7 @@ class Text:
             while window.fill(1):
                 if occurrences(window.data[: window.stop], _QUOTE):
                     return False
-                window.start = window.stop
+                window.pass_to(window.stop)
         return True
 
     def room(self, paths):
@@ -63,9 +63,10 @@ class Text:
         row, line = 0, 2 if window.begins_file else 1
         more = True
         while more:
-            rows, window.start, line, why, cells, cell, after = tokens.tokenise(
+            rows, position, line, why, cells, cell, after = tokens.tokenise(
                 window.data, window.start, window.stop, line, separator, self._quoting, slots, starts, stops, lines
             )
+            window.pass_to(position)
             if rows:
                 block = self._block(window, row, starts[:, :rows], stops[:, :rows], lines, bad_rows)
                 row += rows
@@ -83,7 +84,8 @@ class Text:
                 lines_lost = np.count_nonzero(window.data[window.start : after] == _LF)
                 rows_lost = lines_lost if why == tokens.BLANK_LINES else 1
                 _found_all(bad_rows, window, line, rows_lost, fault)
-                window.start, row, line = after, row + rows_lost, line + lines_lost
+                window.pass_to(after)
+                row, line = row + rows_lost, line + lines_lost
         if not window.ends_file:  # blank lines at the end of a Part are followed by one that is not
             _found_all(bad_rows, window, line, np.count_nonzero(window.data[window.start : window.stop] == _LF), _BLANK)
 

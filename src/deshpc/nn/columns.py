@@ -15,10 +15,8 @@ class Columns(Operator):
         return y, None
 
     def backward(self, tape, saved, gradient, into):
-        if into.fresh:
-            into.array[...] = 0
+        into.zero_if_fresh()
         into.array[:, self._begin : self._end] += gradient
-        into.fresh = False
 
 
 class Beside(Operator):

@@ -106,7 +106,7 @@ class CrossLayer(Operator):
                 self._lanes, _LANES, self._zero, self._inputs, self._backend.address(x0), x0.strides[0], z, gradient, out,
                 self._backend.address(into_x0.array), into_x0.array.strides[0], into_x0.array.shape[1], into_x0.fresh,
             )  # fmt: skip
-            into_x0.fresh = False
+            into_x0.mark_written()
 
         tape.add(self.bias, of_bias)  # leaves dz in z
         wide = tape.parameters[self.wide]

@@ -35,10 +35,10 @@ class Dots(Operator):
         address = self._backend.address
         if self._first:
             into_z.add(gradient)
-        elif into_z.fresh:
-            into_z.array[...], into_z.fresh = 0, False
+        else:
+            into_z.zero_if_fresh()
         self._kernels.dots_adjoint(
             self._lanes, self._zero, self._dim, self._n_fields, address(embeddings), embeddings.strides[0], z, gradient, self._first,
             address(into.array), into.array.strides[0], into.fresh, into_z.array,
         )  # fmt: skip
-        into.fresh = False
+        into.mark_written()

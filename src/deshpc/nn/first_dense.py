@@ -65,7 +65,7 @@ class FirstDense(Dense):
             into.array[:, :columns] = 0
         others = self._rest[: into.array.shape[1] - columns].T
         tape.products.multiply(gradient, others, into.array[:, columns:], add=not into.fresh)
-        into.fresh = False
+        into.mark_written()
 
     def finish(self, parameters, sums):
         """Put the weights' gradient into `sums`, a `SlotSums`, and that of the repeated rows into their shards' sums."""

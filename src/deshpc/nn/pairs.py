@@ -29,7 +29,7 @@ class SumFields(Operator):
             self._lanes, self._zero, self._dim, self._n_fields, gradient, into.fresh, self._backend.address(into.array),
             into.array.strides[0],
         )  # fmt: skip
-        into.fresh = False
+        into.mark_written()
 
 
 class Pairs(Operator):
@@ -112,4 +112,4 @@ class BiInteraction(Operator):
         else:
             into.array[:, : self._dim] += upstream
             into.array[:, self._dim :] -= 0.5 * gradient
-        into.fresh = False
+        into.mark_written()

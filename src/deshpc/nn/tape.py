@@ -6,7 +6,7 @@ An operator is two functions and what it saves:
     operator.backward(tape, saved, gradient, *into)
 
 `into` has a `Gradient` for every input, or, if the operator says so, None where nobody wants it: the operator writes to its
-`array` where it is `fresh`, which it then is no more, and adds to it otherwise.  An input's last columns may be left out of it: a
+`array` where it is `fresh`, adds to it otherwise, and then calls `mark_written`; `add` does all of this.  An input's last columns may be left out of it: a
 sample's dense features.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
 thread, so nothing here locks.
 """
@@ -35,6 +35,16 @@ class Gradient:
         tape.products.multiply(upstream, weights[: self.array.shape[1]].T, self.array, add=not self.fresh)
         self.fresh = False
 
+    def zero_if_fresh(self):
+        """Write zeros, unless something is there already: from now on anybody may add."""
+        if self.fresh:
+            self.array[...] = 0
+            self.fresh = False
+
+    def mark_written(self):
+        """Somebody has written to all of `array`: from now on it is added to."""
+        self.fresh = False
+
 
 class Discarded(Gradient):
     """A gradient that nobody wants, for operators that compute it all the same: its array is made if it is asked for."""
@@ -60,6 +70,26 @@ class Node:
 
     def __init__(self, array, target=None, wanted=True):
         self.array, self.target, self.wanted, self.lent = array, target, wanted, None
+
+    def end_with(self, gradient):
+        """A walk back begins here, with this gradient, which becomes the node's own unless it has one."""
+        if self.target is None:
+            self.target = Gradient(gradient, fresh=False)
+        else:  # an input, or an end twice
+            self.target.add(gradient)
+
+    def ask_gradient(self, scratch):
+        """Its Gradient to fill; the first time in memory of `scratch`, unless it was given one."""
+        if self.target is None:
+            self.lent = scratch.lend(self.array.shape, self.array.dtype)
+            self.target = Gradient(self.lent[: len(self.array)])
+        return self.target
+
+    def let_go(self, scratch):
+        """It has been walked back: its gradient's memory becomes the next one's, still in the caches."""
+        if self.lent is not None:
+            scratch.give_back(self.lent)
+        self.target = self.lent = None
 
 
 class Tape:
@@ -126,10 +156,7 @@ class Tape:
     def backward_from(self, ends):
         """As `backward`, from several nodes: (node, gradient) of each."""
         for node, gradient in ends:
-            if node.target is None:
-                node.target = Gradient(gradient, fresh=False)
-            else:  # an input, or an end twice
-                node.target.add(gradient)
+            node.end_with(gradient)
         while self._records:
             operator, nodes, result, saved = self._records.pop()
             if result.target is None:
@@ -138,10 +165,9 @@ class Tape:
             walk = operator.backward(self, saved, result.target.array, *into)
             if walk is not None:
                 yield from walk
-            self._let_go(result)
+            result.let_go(self.scratch)
         for target in self._targets:
-            if target.fresh:
-                target.array[...], target.fresh = 0, False
+            target.zero_if_fresh()
 
     def add(self, name, compute, rows=None):
         """Add to the gradient of a parameter: compute(out) writes it to an array of the parameter's shape.
@@ -174,16 +200,7 @@ class Tape:
         array = node.array
         if not node.wanted:
             return None if skips_unwanted else Discarded(lambda: self.array(array.shape, array.dtype))
-        if node.target is None:
-            node.lent = self.scratch.lend(array.shape, array.dtype)
-            node.target = Gradient(node.lent[: len(array)])
-        return node.target
-
-    def _let_go(self, node):
-        """Of a node that has been walked back: its gradient's memory becomes the next one's, still in the caches."""
-        if node.lent is not None:
-            self.scratch.give_back(node.lent)
-        node.target = node.lent = None
+        return node.ask_gradient(self.scratch)
 
 
 class Operator:

@@ -205,7 +205,7 @@ class Container:
             try:
                 if copy:
                     data = np.fromfile(file, np.uint8)
-                    data.flags.writeable = False
+                    data.setflags(write=False)
                     return data
                 if watch:
                     self._watched = WatchedFile(self.path, file)

@@ -10,9 +10,18 @@ import reprlib
 
 COUNT = "an integer from 0 on"
 _LARGEST = 2**63 - 1
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
 _WORDS = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string", dict: "an object", list: "a list"}
+
+
+class _Short(reprlib.Repr):
+    """Values as text that fits into a message."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxstring = self.maxother = 60
+
+
+_SHORT = _Short()
 
 
 def parse(text):

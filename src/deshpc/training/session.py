@@ -55,7 +55,7 @@ class Session:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None or (isinstance(error, DeshpcError) and getattr(error, "agreed", 1) == self.group.size):
+        if error is None or (isinstance(error, DeshpcError) and error.agreed == self.group.size):
             self.close()
 
     def enter(self, stage, works=False):

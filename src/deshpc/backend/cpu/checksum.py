@@ -73,7 +73,7 @@ def can_fold():
 def fold_crc32(data, value):
     """`crc32` of BLOCK bytes or more by folding, on a machine that can."""
     data = np.frombuffer(data, np.uint8)
-    data.flags.writeable = False  # one array type, so that the kernel is compiled once
+    data.setflags(write=False)  # one array type, so that the kernel is compiled once
     block = data[:BLOCK].copy()
     block[:4].view("<u4")[0] ^= ~index(value) & 0xFFFFFFFF  # zlib keeps the complement of its remainder
     folded = fold(data, block)

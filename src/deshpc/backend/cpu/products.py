@@ -25,13 +25,20 @@ _MOST_TERMS = 512
 """Terms of a sum that tiles add up at a time: parts of B of so many stay in the second cache."""
 
 
+class _Scratch(threading.local):
+    """Scratch arrays: `buffers` of every thread that asks, made when it first does."""
+
+    def __init__(self):
+        self.buffers = Buffers()
+
+
 class LibraryProducts:
     """NumPy's own: a BLAS library's; where rows must not depend on their place, kernels of `row_product`."""
 
     name = "library"
 
     def __init__(self):
-        self._threads = threading.local()
+        self._scratch = _Scratch()
         self._panels = {}
         for kind in (np.float32, np.float64):
             dtype = np.dtype(kind)
@@ -43,7 +50,7 @@ class LibraryProducts:
         if a.shape[1] == 1:  # nothing to add up
             outer(a[:, 0], b[0], out, add)
         elif add:
-            part = self._scratch().array("part", out.shape, out.dtype)
+            part = self._scratch.buffers.array("part", out.shape, out.dtype)
             out += np.matmul(a, b, out=part)
         else:
             np.matmul(a, b, out=out)
@@ -51,7 +58,7 @@ class LibraryProducts:
     def multiply_rows(self, a, b, out, add=False):
         """out = a b, or += with `add`; row i of it depends on row i of a, on b, and on nothing else, to the bit."""
         (m, k), n, panels = a.shape, b.shape[1], self._panels[out.dtype]
-        scratch = self._scratch()
+        scratch = self._scratch.buffers
         panel, rest = scratch.array("panel", (k, panels[1]), out.dtype), scratch.array("rest", (m, panels[3]), out.dtype)
         multiply_rows(
             *panels, a.ctypes.data, *a.strides, b.ctypes.data, *b.strides, m, k, n, out.ctypes.data, out.strides[0], add,
@@ -61,14 +68,6 @@ class LibraryProducts:
     def gain_by_rows(self, dtype):
         """Whether products of rows that repeat in a batch are worth being made once a row (`ops.repeated`)."""
         return True
-
-    def _scratch(self):
-        """This thread's scratch arrays."""
-        try:
-            return self._threads.scratch
-        except AttributeError:
-            self._threads.scratch = Buffers()
-            return self._threads.scratch
 
 
 class TileProducts(LibraryProducts):
@@ -109,7 +108,7 @@ class TileProducts(LibraryProducts):
     def _multiply(self, a, b, out, add):
         m, k = a.shape
         n = b.shape[1]
-        scratch, steps, n_blocks = self._scratch(), -(-k // tiles.SIDE), -(-n // tiles.SIDE)
+        scratch, steps, n_blocks = self._scratch.buffers, -(-k // tiles.SIDE), -(-n // tiles.SIDE)
         tile, sums, of_a, of_b = (
             scratch.array(name, size, np.uint8).ctypes.data
             for name, size in (
