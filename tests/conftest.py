@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from deshpc.comm.launcher import launcher
+from deshpc.launch.launcher import launcher
 
 UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "ops", "table")  # folders of tests

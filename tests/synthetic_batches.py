@@ -11,7 +11,7 @@ weight.
 
 import numpy as np
 
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.data.batch import Batch
 
 N_FIELDS = 6

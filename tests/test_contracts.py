@@ -8,20 +8,21 @@ import pytest
 
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
-from deshpc.model.learnt import Top
-from deshpc.model.owner_tower import OwnerTower
-from deshpc.model.sum_top import SumTop
-from deshpc.model.tower import Tower
+from deshpc.top.contract import Top
+from deshpc.ops.owner_tower import OwnerTower
+from deshpc.top.sum import SumTop
+from deshpc.top.tower import Tower
 from deshpc.ops.by_samples import BySamples
-from deshpc.ops.exchange import EXCHANGES
+from deshpc.exchange.kinds import EXCHANGES
 from deshpc.ops.operator_set import BoundedOperators, Operators, OperatorSet
-from deshpc.ops.partials import Exchange
-from deshpc.ops.replicated import WithReplicated
-from deshpc.table.contract import Routing, RowStore
+from deshpc.exchange.contract import Exchange
+from deshpc.exchange.with_replicated import WithReplicated
+from deshpc.route.contract import Routing
+from deshpc.table.contract import RowStore
 from deshpc.table.replicated import PartlyReplicated
-from deshpc.table.requests import BroadcastRequests, RoutedRequests
-from deshpc.table.routing import Broadcast, Routed
-from deshpc.table.selection import WithReplicatedFields
+from deshpc.route.requests import BroadcastRequests, RoutedRequests
+from deshpc.route.routing import Broadcast, Routed
+from deshpc.route.selection import WithReplicatedFields
 from deshpc.table.table import Table
 from deshpc.table.table_set import TableSet
 

@@ -26,7 +26,7 @@ UNMISTAKABLE = {"bcast", "allgather", "alltoall", "allreduce", "exscan"}  # the 
 # Attributes of objects that are not ours, which nothing but an assignment changes.
 ASSIGNED_ALL_THE_SAME = {
     "backend/cuda/numba_kernels.py": {"cuda.config.CACHE_DIR", "cuda.config.CUDA_ARRAY_INTERFACE_SYNC"},  # Numba's settings
-    "comm/failure.py": {"threading.excepthook"},  # Python offers no other way
+    "launch/failure.py": {"threading.excepthook"},  # Python offers no other way
     # Numba's settings; and a dispatcher makes its cache itself, one class for processors and one for devices: none can be given
     "jit.py": {"numba.config.CACHE_DIR", "files._data_name", "cache.load_overload", "cache.save_overload"},
 }
@@ -116,7 +116,7 @@ def test_only_comm_calls_collectives():
 
 def test_only_start_and_end_know_the_world():
     texts = {path: (PACKAGE / path).read_text(encoding="utf-8") for path in TREES}
-    assert [path for path, text in texts.items() if re.search(r"\bCOMM_WORLD\b", text)] == ["comm/failure.py", "comm/launch.py"]
+    assert [path for path, text in texts.items() if re.search(r"\bCOMM_WORLD\b", text)] == ["launch/failure.py", "launch/start.py"]
 
 
 def test_attributes_are_assigned_by_their_own_class():
@@ -171,7 +171,7 @@ sys.meta_path.insert(0, Blocked)
 
 def test_every_module_can_be_imported_without_gpu_or_mpi():
     names = python(BLOCK + IMPORT_ALL)
-    assert len(names) > 50 and {"deshpc.comm.launch", "deshpc.backend.cpu.fm", "deshpc.training.api"} <= set(names)
+    assert len(names) > 50 and {"deshpc.launch.start", "deshpc.backend.cpu.fm", "deshpc.training.api"} <= set(names)
 
 
 def test_importing_every_module_does_not_start_mpi():

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from colliding_values import colliding_values  # noqa: E402
 
 import deshpc  # noqa: E402
-from deshpc.hashing.key import field_seed  # noqa: E402
+from deshpc.hashing.key import field_seed# noqa: E402
 
 MODELS = {  # name: what `train.split` it may have
     "lr": ["key", "field"], "fm": ["key", "field", "column"], "deepfm": ["key", "field"], "dcn": ["key", "field"], "wide_deep": ["key", "field"],

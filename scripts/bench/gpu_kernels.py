@@ -26,7 +26,7 @@ from deshpc.config.schema import OptimizerConfig
 from deshpc.hashing.partition import KeyPartition
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.shard import Initialisation, Shard
-from deshpc.table.unique import Deduplication
+from deshpc.route.distinct import Deduplication
 
 MIB = 2**20
 SECTOR, NO_SLOT_BYTE = 32, 0xFF

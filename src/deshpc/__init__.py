@@ -4,7 +4,7 @@ __version__ = "0.8.0"
 
 
 _HOMES = {
-    "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "ranks": "deshpc.comm.launch",
+    "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "ranks": "deshpc.launch.start",
     "Predictor": "deshpc.serve.predictor", "Classifier": "deshpc.serve.classifier",
 }  # fmt: skip
 

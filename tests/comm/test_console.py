@@ -69,7 +69,7 @@ def test_training_does_not_wait_for_a_reader(config):
 
 def test_what_closed_descriptors_leave_free_no_file_of_a_run_takes(config):
     """A library that writes to standard error would write into it."""
-    script = "import os, sys; from deshpc.comm.console import hold_descriptors; hold_descriptors(); " \
+    script = "import os, sys; from deshpc.launch.console import hold_descriptors; hold_descriptors(); " \
              "print(open(sys.argv[1]).fileno() > 2)"
     command = f'"{sys.executable}" -c "{script}" {config} 0<&- 2>&-'
     done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, timeout=TIMEOUT_S, check=True, text=True)

@@ -30,7 +30,7 @@ import time
 
 import deshpc
 from deshpc.cli.main import main
-from deshpc.comm.launcher import launcher
+from deshpc.launch.launcher import launcher
 
 def broken_on_purpose():
     with open(sys.argv[2], "w") as file:
@@ -71,9 +71,9 @@ import time
 import numpy as np
 
 from deshpc.backend.cpu.buffers import aligned
-from deshpc.comm import launch
+from deshpc.launch import start as launch
 from deshpc.comm.group import Group
-from deshpc.comm.watchdog import Watchdog
+from deshpc.launch.watchdog import Watchdog
 from deshpc.errors import DataError
 
 def main(comm):
@@ -117,7 +117,7 @@ def a_main(body, ranks=3):
         ("deshpc.training.metrics:area_under_curve:1", 2),
         ("deshpc.data.input:SyntheticInput.load:1", 0),  # the node's first rank reads, the others wait for it
         ("deshpc.training.session:warm_up:1", 0),
-        ("deshpc.comm.launch:world:1", 1),  # before the others come out of MPI's start
+        ("deshpc.launch.start:world:1", 1),  # before the others come out of MPI's start
     ],
 )
 def test_an_exception_anywhere_ends_all_ranks(config, where, rank):
@@ -293,7 +293,7 @@ APART = """
 import os
 import sys
 import deshpc
-from deshpc.comm.launcher import launcher
+from deshpc.launch.launcher import launcher
 from deshpc.cli.main import main
 
 rank, arguments = launcher().rank, ["train", "a.toml"]

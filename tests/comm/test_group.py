@@ -11,7 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from deshpc.comm.group import Group, done, in_order, slice_of, slices
+from deshpc.comm.group import Group, in_order
+from deshpc.comm.handle import done
+from deshpc.comm.shares import slice_of, slices
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.node import Node
 from deshpc.errors import DataError, DeshpcError, LaunchError, RankError

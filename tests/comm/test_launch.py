@@ -7,8 +7,8 @@ rank end with one message, by their launcher's numbers, naming what was found an
 import pytest
 from launching import errors, python_with, run
 
-from deshpc.comm.launcher import ALONE, Launcher, launcher
-from deshpc.comm.library import Library
+from deshpc.launch.launcher import ALONE, Launcher, launcher
+from deshpc.launch.library import Library
 from deshpc.errors import LaunchError
 
 CONFIG = """

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from deshpc.comm import devices, facts
+from deshpc.doctor import devices, facts
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
-from deshpc.comm.devices import Device, device_of_rank, granted_devices, visible_devices
+from deshpc.doctor.devices import Device, device_of_rank, granted_devices, visible_devices
 from deshpc.jit import cache_problem
 
 FOUR, EIGHT = [0, 1, 2, 3], list(range(8))

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from deshpc.comm import probe
-from deshpc.comm.group import complete
-from deshpc.comm.probe import LARGE, SMALL, Speed, measure
+from deshpc.doctor import probe
+from deshpc.comm.handle import complete
+from deshpc.doctor.probe import LARGE, SMALL, Speed, measure
 
 
 class PretendedNodes:

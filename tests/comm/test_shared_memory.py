@@ -52,7 +52,7 @@ def test_a_data_set_that_does_not_fit(config):
 ROOM = """
 import sys
 import numpy as np
-from deshpc.comm import launch
+from deshpc.launch import start as launch
 from deshpc.comm.node import Node
 from deshpc.comm.slots import SharedSlots
 from deshpc.comm.group import Group

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from deshpc.comm.devices import NO_DRIVER, Device
-from deshpc.comm.facts import Facts
-from deshpc.comm.launch import Start
-from deshpc.comm.launcher import ALONE, Launcher
-from deshpc.comm.traps import find_traps
+from deshpc.doctor.devices import NO_DRIVER, Device
+from deshpc.doctor.facts import Facts
+from deshpc.launch.start import Start
+from deshpc.launch.launcher import ALONE, Launcher
+from deshpc.doctor.traps import find_traps
 
 RANK = Facts(
     host="n1", node=0, local_rank=0, cores=[0, 1], threads=2, node_cores=8, devices=[], device=None,

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from launching import errors, run
 
-from deshpc.comm.place import Place, describe
-from deshpc.comm.watchdog import Watchdog
+from deshpc.launch.place import Place, describe
+from deshpc.launch.watchdog import Watchdog
 from deshpc.errors import DataError
 
 LIMIT_S = 1.0
@@ -24,9 +24,9 @@ import time
 
 {before}
 from mpi4py import MPI
-from deshpc.comm import launch
+from deshpc.launch import start as launch
 from deshpc.comm.group import Group
-from deshpc.comm.watchdog import Watchdog
+from deshpc.launch.watchdog import Watchdog
 from deshpc.errors import DataError
 
 def main(comm):
@@ -132,7 +132,7 @@ def test_an_error_that_all_ranks_share_closes_the_watchdog():
 
 
 def test_an_error_in_the_watchdog_ends_the_run():
-    broken = "import deshpc.comm.watchdog as w; w.Watchdog._look = lambda self, s: 1 / (self._comm.rank - 1)"
+    broken = "import deshpc.launch.watchdog as w; w.Watchdog._look = lambda self, s: 1 / (self._comm.rank - 1)"
     done = loop("time.sleep(60)", before=broken)
     assert done.returncode == 1 and errors(done) == ["deshpc: rank 1 of 3: failed"]
     assert done.stderr.count("ZeroDivisionError") == 1

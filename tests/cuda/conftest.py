@@ -13,7 +13,7 @@ import pytest
 from cuda_device import REAL
 from executor.schedule import Schedule, schedules
 
-from deshpc.comm.launcher import launcher
+from deshpc.launch.launcher import launcher
 
 RANKS = launcher().ranks
 ONE = Schedule("random", seed=5)

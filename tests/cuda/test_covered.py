@@ -21,7 +21,7 @@ from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import StateStart
 from deshpc.hashing.partition import KeyPartition
 from deshpc.table.shard import Initialisation, Shard
-from deshpc.table.unique import Deduplication
+from deshpc.route.distinct import Deduplication
 
 RANKS, FIELDS, RUBBISH = 3, 4, 0xA5
 

@@ -13,7 +13,7 @@ from deshpc.backend.cpu import routing as cpu_routing
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.data.batch import Batch
 from deshpc.hashing.partition import FieldPartition, KeyPartition
-from deshpc.table.unique import Deduplication
+from deshpc.route.distinct import Deduplication
 
 TILE = 2048
 N_FIELDS = 6  # of which field 4 never has a key

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deshpc.backend.cpu.buffers import Buffers
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.data.dataset import ChainedDataset, Dataset
 from deshpc.data.order import EpochOrder
 from deshpc.data.reader import Reader

@@ -10,7 +10,7 @@ from mpi4py import MPI
 from small_training import all_rows, insert, reads, small_model
 from synthetic_batches import awkward_batches
 
-from deshpc.model.tower import BLOCK_SAMPLES, block_edges, most_slots
+from deshpc.nn.blocks import BLOCK_SAMPLES, block_edges, most_slots
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.training.step import step
 

@@ -27,7 +27,7 @@ import os
 import signal
 import sys
 import time
-from deshpc.comm import launch
+from deshpc.launch import start as launch
 
 def main(comm):
     comm.Barrier()

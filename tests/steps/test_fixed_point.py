@@ -34,7 +34,7 @@ from small_training import (
 )
 from synthetic_batches import awkward_batches, keys_of, owner_of, plain_batch
 
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.errors import DeshpcError
 from deshpc.model.fixed_point import MOST, scale_for
 from deshpc.training.step import step

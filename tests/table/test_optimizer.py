@@ -16,7 +16,7 @@ from deshpc.config import OptimizerConfig
 from deshpc.hashing.partition import KeyPartition
 from deshpc.nn.parameters import Parameters
 from deshpc.table.optimizer import open_optimizer
-from deshpc.table.routed import OwnedKeys
+from deshpc.route.routed import OwnedKeys
 from deshpc.table.table import Table
 
 CONFIGS = {

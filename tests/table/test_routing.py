@@ -19,9 +19,9 @@ from deshpc.comm.group import Group
 from deshpc.config.schema import OptimizerConfig
 from deshpc.errors import DataError
 from deshpc.hashing.partition import KeyPartition
-from deshpc.ops.exchange import AllReduce, ReduceScatter
+from deshpc.exchange.sums import AllReduce, ReduceScatter
 from deshpc.table.optimizer import open_optimizer
-from deshpc.table.routing import Broadcast, Routed
+from deshpc.route.routing import Broadcast, Routed
 from deshpc.table.table import Table
 from deshpc.training.step import step
 

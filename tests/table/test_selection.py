@@ -5,8 +5,8 @@ import pytest
 from synthetic_batches import N_FIELDS, awkward_batches
 
 from deshpc.backend.open import open_backend
-from deshpc.ops.replicated import state_places
-from deshpc.table.selection import FieldSelection
+from deshpc.exchange.with_replicated import state_places
+from deshpc.route.selection import FieldSelection
 
 
 @pytest.mark.parametrize("weighted", [0, 1, 2])

@@ -7,7 +7,7 @@ from deshpc.backend.cpu import routing
 from deshpc.backend.cpu.buffers import Buffers
 from deshpc.data.batch import Batch
 from deshpc.hashing.partition import KeyPartition
-from deshpc.table.unique import Deduplication
+from deshpc.route.distinct import Deduplication
 
 
 def batch_of(keys, counts, fields, values=None):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from deshpc.comm.group import Group, slice_of
+from deshpc.comm.group import Group
+from deshpc.comm.shares import slice_of
 from deshpc.training.metrics import area_under_curve, evaluate_scores
 
 

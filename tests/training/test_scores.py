@@ -5,7 +5,8 @@ import pytest
 from score_counts import awkward_logits, expected_counts, some_labels
 
 from deshpc.backend.open import open_backend
-from deshpc.comm.group import Group, slice_of
+from deshpc.comm.group import Group
+from deshpc.comm.shares import slice_of
 from deshpc.nn.scores import BINS, Scores, binned_auc
 
 

@@ -6,7 +6,7 @@ A loss is that of the weights before its step, so the last update of a run is se
 import numpy as np
 
 from deshpc.checkpoint.dense_file import dense_of
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.errors import DeshpcError
 from deshpc.table.columns import own_places
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.checkpoint.manifest_form import STATE
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.hashing.key_fields import is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.table.columns import own_places

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deshpc.cli.tables import aligned
 from deshpc.cli.toml import to_toml
-from deshpc.comm.console import say
-from deshpc.comm.launcher import launcher
+from deshpc.launch.console import say
+from deshpc.launch.launcher import launcher
 from deshpc.config import DataConfig, load, resolved
 from deshpc.errors import ConfigError, DataError, LaunchError
 from deshpc.storage.lock import Lock

@@ -15,7 +15,7 @@ _MOST_HOSTS = 4
 
 def examine(as_json):
     """Print the report from rank 0; returns the exit code: 4 if runs cannot be right.  Collective."""
-    from deshpc.comm import launch
+    from deshpc.launch import start as launch
 
     start = launch.start()
     if start.problem is None:
@@ -28,10 +28,10 @@ def examine(as_json):
 
 def _report(start, comm, first, as_json):
     """comm : None where the ranks are not joined: then this one knows of itself only."""
-    from deshpc.comm.facts import gather, kill_on_bad_exit
-    from deshpc.comm.library import cuda_aware, thread_level
-    from deshpc.comm.probe import measure
-    from deshpc.comm.traps import WRONG, find_traps
+    from deshpc.doctor.facts import gather, kill_on_bad_exit
+    from deshpc.launch.library import cuda_aware, thread_level
+    from deshpc.doctor.probe import measure
+    from deshpc.doctor.traps import WRONG, find_traps
 
     facts = gather(comm)
     speeds = measure(comm) if comm else None
@@ -59,7 +59,7 @@ def _report(start, comm, first, as_json):
 
 
 def _put_out(text):
-    from deshpc.comm.console import put_out
+    from deshpc.launch.console import put_out
 
     try:
         put_out(text + "\n")

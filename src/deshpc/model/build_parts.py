@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from deshpc.model.accumulation import Accumulation, FloatingPoint
-from deshpc.model.dense_sums import DenseSums
+from deshpc.top.dense_sums import DenseSums
 from deshpc.model.fixed_point import FixedPoint
-from deshpc.model.learnt import Top
+from deshpc.top.contract import Top
 from deshpc.nn.parameters import Parameters
 from deshpc.ops.operator_set import Operators
-from deshpc.ops.partials import Exchange
+from deshpc.exchange.contract import Exchange
 
 
 class Parts(NamedTuple):

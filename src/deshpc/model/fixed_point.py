@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DeshpcError
 

@@ -1,6 +1,6 @@
 """A model: the stations that a batch passes, and what they share."""
 
-from deshpc.comm.place import nowhere
+from deshpc.launch.place import nowhere
 from deshpc.nn.scores import Scores
 from deshpc.table.found import Found
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 
 
 class Share(NamedTuple):

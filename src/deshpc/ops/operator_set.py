@@ -67,7 +67,7 @@ class OperatorSet:
     Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
     """
 
-    # nothing is added up between layers, and no row has a product of its own: see `model.owner_tower` and `ops.by_samples`
+    # nothing is added up between layers, and no row has a product of its own: see `ops.owner_tower` and `ops.by_samples`
     layer_width, repeats = 0, False
 
     def __init__(self, backend, table, operators):

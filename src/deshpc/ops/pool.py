@@ -1,7 +1,7 @@
 """Pooled embeddings: E_f = sum over the occurrences of field f of v_j x_j, the input of a deep model's tower.
 
 partial  E (F k numbers), beside it c = sum w_j xl_j (linear) - 1/2 sum |v_j|^2 x_j^2 (squares, FM's own terms), if either
-finish   the tower's affair (`model.tower`), which gives dE and g = dc
+finish   the tower's affair (`top.tower`), which gives dE and g = dc
 adjoint  dv_j = x_j dE_f [- g x_j^2 v_j], dw_j = g xl_j at the owner
 
 A mean needs nothing more: its x_j are 1 / n_f, which the home rank has written (`formats`), unseen keys counted.

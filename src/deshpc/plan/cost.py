@@ -19,7 +19,7 @@ class Run(NamedTuple):
 
     operator : the operators' name;  ranks N;  shards T of each, over all tables;  batches : ((samples, batches of so many), ...)
     fields F, n_dense;  value_width : values of an occurrence, 0 to 2
-    dense_parameters P : those whose gradients are added up over ranks (`model.dense_sums`)
+    dense_parameters P : those whose gradients are added up over ranks (`top.dense_sums`)
     state_width s;  row_width w : weights of a row, of which dim are its embedding's; where there are several tables, of the narrowest
     one's, and widest_row of the widest one's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters

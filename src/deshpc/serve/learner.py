@@ -6,7 +6,7 @@ import numpy as np
 
 from deshpc.checkpoint.describe import describe
 from deshpc.checkpoint.finite import require_finite
-from deshpc.comm.launch import start
+from deshpc.launch.start import start
 from deshpc.config import resolved
 from deshpc.data.dataset import Dataset, concatenate
 from deshpc.data.fitting import Fitting

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 
 
 def own_places(scalars, dim, planes, begin, end, row_wise=False):

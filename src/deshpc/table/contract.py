@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from deshpc.table.routed import KeyCounts
+from deshpc.route.routed import KeyCounts
 
 
 class Routing(Protocol):

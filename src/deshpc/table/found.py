@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deshpc.table.routed import RoutedBatch
+from deshpc.route.routed import RoutedBatch
 
 
 class Found(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from deshpc.hashing.partition import KeyPartition
 from deshpc.table.merging import merged
-from deshpc.table.routed import RoutedBatch, WholeBatch
+from deshpc.route.routed import RoutedBatch, WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Rows
 from deshpc.table.table import ShardRows, Table
 

@@ -11,7 +11,7 @@ from deshpc.backend.room import require_room
 from deshpc.hashing.partition import owners
 from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
-from deshpc.table.routed import WholeBatch
+from deshpc.route.routed import WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 
 

@@ -11,8 +11,8 @@ import deshpc
 from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
-from deshpc.comm.agreement import agreed, run_facts
-from deshpc.comm.failure import fails_together
+from deshpc.launch.agreement import agreed, run_facts
+from deshpc.launch.failure import fails_together
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require

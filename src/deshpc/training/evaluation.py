@@ -7,7 +7,7 @@ import numpy as np
 
 from deshpc.checkpoint.describe import describe
 from deshpc.checkpoint.finite import DIVERGED, require_finite
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.config import resolved
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError

@@ -6,9 +6,9 @@ from itertools import chain
 import numpy as np
 
 from deshpc.checkpoint.load import load_model
-from deshpc.comm.agreement import agreed, run_facts
-from deshpc.comm.console import say
-from deshpc.comm.failure import fails_together
+from deshpc.launch.agreement import agreed, run_facts
+from deshpc.launch.console import say
+from deshpc.launch.failure import fails_together
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
 from deshpc.data.reader import Reader

@@ -6,7 +6,7 @@ All ranks count, since what is shown is of all of them; rank 0 says when, and sh
 import sys
 import time
 
-from deshpc.comm.console import say
+from deshpc.launch.console import say
 
 
 class Progress:

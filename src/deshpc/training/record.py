@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from deshpc.comm.console import say
+from deshpc.launch.console import say
 from deshpc.storage.strict_json import json_text
 
 _NAME = "record.jsonl"

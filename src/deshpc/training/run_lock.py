@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from deshpc.comm.console import say
+from deshpc.launch.console import say
 from deshpc.errors import ConfigError
 from deshpc.storage.lock import Lock
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from deshpc.backend.open import open_backend
-from deshpc.comm.console import say
+from deshpc.launch.console import say
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
-from deshpc.comm.place import WAIT, nowhere
-from deshpc.comm.watchdog import Watchdog
+from deshpc.launch.place import WAIT, nowhere
+from deshpc.launch.watchdog import Watchdog
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
 from deshpc.data.input import open_input

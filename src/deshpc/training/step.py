@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.exact_sum import TERMS, total
-from deshpc.comm.group import Handle
+from deshpc.comm.handle import Handle
 from deshpc.comm.ledger import Traffic
-from deshpc.table.routed import RoutedBatch
+from deshpc.route.routed import RoutedBatch
 
 
 class Step(NamedTuple):

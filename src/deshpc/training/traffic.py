@@ -7,7 +7,7 @@ import numpy as np
 
 from deshpc.errors import DeshpcError
 from deshpc.model.combinations import exchange_name
-from deshpc.ops.replicated import WithReplicated
+from deshpc.exchange.with_replicated import WithReplicated
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 

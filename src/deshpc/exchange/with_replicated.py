@@ -12,7 +12,7 @@ Sent by a rank in a step: (N - 1) times 10 bytes a row and its sums, of the dist
 
 import numpy as np
 
-from deshpc.comm.group import done
+from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
 from deshpc.nn.parts import shares
 from deshpc.table.replicated import PartlyRows

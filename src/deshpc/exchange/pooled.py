@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deshpc.comm.group import slices
+from deshpc.comm.shares import slices
 from deshpc.comm.ledger import Traffic
-from deshpc.ops.partials import Partials
+from deshpc.exchange.contract import Partials
 
 
 class PooledExchange:

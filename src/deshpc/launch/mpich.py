@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import suppress
 
-from deshpc.comm.launcher import launcher
+from deshpc.launch.launcher import launcher
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl

@@ -6,7 +6,7 @@ Nothing here looks at the machine: what was found comes in.
 from collections import defaultdict
 from dataclasses import dataclass
 
-from deshpc.comm.devices import NO_DRIVER
+from deshpc.doctor.devices import NO_DRIVER
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 

@@ -1,6 +1,6 @@
 """The top of linear models and factorization machines: operators finish their own parts of the logit, which add up."""
 
-from deshpc.model.learnt import Learnt
+from deshpc.top.contract import Learnt
 from deshpc.nn.loss import log_loss
 from deshpc.nn.parts import edges, parts_of
 

@@ -13,8 +13,8 @@ import traceback
 from contextlib import contextmanager, suppress
 from functools import wraps
 
-from deshpc.comm.console import flush, say
-from deshpc.comm.signals import Terminated, ignore_signals, sigterm_raises
+from deshpc.launch.console import flush, say
+from deshpc.launch.signals import Terminated, ignore_signals, sigterm_raises
 from deshpc.errors import DeshpcError, OutOfMemory
 
 _FLUSH_S = 0.2  # the launcher passes a message on before it ends the job

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deshpc.comm.failure import fail, may_call_mpi
-from deshpc.comm.group import complete
-from deshpc.comm.place import Place, describe
+from deshpc.launch.failure import fail, may_call_mpi
+from deshpc.comm.handle import complete
+from deshpc.launch.place import Place, describe
 from deshpc.errors import DeshpcError, OutOfMemory
 
 _LONGEST_NAP_S = 5.0

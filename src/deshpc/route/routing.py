@@ -9,18 +9,19 @@
             s1: a1 b2            s3: a2                     s2: -   s3: a2          s2: b1  s3: -
 
 Either way a shard sees its occurrences sample by sample in global order, so sums per key are added in the same
-order for any number of ranks.  Where rows travel instead of partials, see `table.requests`.
+order for any number of ranks.  Where rows travel instead of partials, see `route.requests`.
 """
 
 import numpy as np
 
 from deshpc.backend.values import value_width
-from deshpc.comm.group import done, slice_of, slices
+from deshpc.comm.handle import done
+from deshpc.comm.shares import slice_of, slices
 from deshpc.comm.ledger import Traffic
 from deshpc.errors import DataError
-from deshpc.table.requests import BroadcastRequests, RoutedRequests
-from deshpc.table.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
-from deshpc.table.unique import Deduplication
+from deshpc.route.requests import BroadcastRequests, RoutedRequests
+from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
+from deshpc.route.distinct import Deduplication
 
 
 class Broadcast:

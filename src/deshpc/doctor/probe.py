@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deshpc.comm.group import complete, slices
+from deshpc.comm.handle import complete
+from deshpc.comm.shares import slices
 
 SMALL, LARGE = 8, 4 << 20  # bytes
 _BUDGET_S, _MOST = 0.15, 1000  # seconds and rounds of one measurement

@@ -5,8 +5,8 @@ from itertools import cycle
 
 import numpy as np
 
-from deshpc.comm.group import slice_of
-from deshpc.table.routed import values_like
+from deshpc.comm.shares import slice_of
+from deshpc.route.routed import values_like
 
 
 class FieldSelection:

@@ -9,7 +9,7 @@ Owners see all B samples.  Gradients of the parameters that they use are sums ov
 import numpy as np
 
 from deshpc.comm.ledger import Traffic
-from deshpc.model.tower import Inputs, block_edges, new_tapes
+from deshpc.nn.blocks import Inputs, block_edges, new_tapes
 from deshpc.nn.lockstep import lockstep
 from deshpc.nn.parts import shares
 from deshpc.nn.tape import Gradient

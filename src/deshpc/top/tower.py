@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.comm.group import slice_of
+from deshpc.comm.shares import slice_of
 from deshpc.comm.ledger import Traffic
-from deshpc.model.learnt import Learnt
+from deshpc.top.contract import Learnt
 from deshpc.nn.lockstep import lockstep
 from deshpc.nn.loss import BlockLosses
 from deshpc.nn.tape import Gradient, Node, Tape

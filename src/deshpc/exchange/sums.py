@@ -4,11 +4,11 @@
     allreduce        all-reduce of partials (B, s)                  all samples  nothing travels
     reduce_scatter   reduce-scatter of partials (B, s) to home      own share    all-gather of the states' gradients (b, s)
     rows             rows of unique keys travel to home             own share    their gradients travel back, summed per key
-    pooled           see `ops.pooled_exchange`                      own share    the same way back
+    pooled           see `exchange.pooled`                      own share    the same way back
 
 Bytes sent by a rank in a step, both directions, N ranks, b samples a rank, numbers of 4 or 8 bytes: the first two
 2 (N - 1) b s; rows 2 b u w (N - 1) / N for u distinct keys a sample in a local batch and rows of w weights.  Where the
-top works on a rank's own share, dense gradients are all-reduced besides (`model.dense_sums`).
+top works on a rank's own share, dense gradients are all-reduced besides (`top.dense_sums`).
 
 `start` returns a Handle of Partials; `give_back` adds the rows' gradients to the sums of `found.rows`, at the owners.
 """
@@ -17,8 +17,8 @@ import numpy as np
 
 from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
-from deshpc.ops.partials import Partials
-from deshpc.ops.pooled_exchange import PooledExchange
+from deshpc.exchange.contract import Partials
+from deshpc.exchange.pooled import PooledExchange
 from deshpc.table.table import ShardRows
 
 

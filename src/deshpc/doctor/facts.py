@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
-from deshpc.comm.devices import Device, device_of_rank, visible_devices
+from deshpc.doctor.devices import Device, device_of_rank, visible_devices
 from deshpc.comm.shared_memory import FOLDER, free_bytes
 
 _SEGMENTS = ("mpich_shm_*", "sm_segment.*", "vader_segment.*")

@@ -10,7 +10,7 @@ model is saved, and never in a step.
 
 import numpy as np
 
-from deshpc.comm.group import done
+from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
 
 _TRAFFIC, _SAVED = Traffic("dense", "dense", "backward"), Traffic("dense", "dense", "save")
