@@ -7,7 +7,7 @@ venv=${VENV:-.venv}
 scripts/environment.sh test
 "$venv/bin/ruff" check src tests scripts examples
 if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything, in two halves, on a core each: those that only compute beside others
-    computing=(tests/cuda tests/backend tests/examples tests/models tests/nn tests/ops tests/steps tests/table)
+    computing=(tests/cuda tests/backend tests/examples tests/exchange tests/models tests/nn tests/ops tests/route tests/steps tests/table)
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     "$venv/bin/python" -m pytest -q "${computing[@]}" > "$log" 2>&1 &

@@ -16,7 +16,7 @@ import pytest
 from deshpc.launch.launcher import launcher
 
 UNDER_MPI = launcher().ranks > 1
-EVERYWHERE = ("comm", "ops", "table")  # folders of tests
+EVERYWHERE = ("comm", "launch", "doctor", "route", "table", "ops", "exchange")  # folders of tests
 
 
 def pytest_cmdline_main(config):

@@ -6,25 +6,26 @@ import textwrap
 
 import pytest
 
+from deshpc.exchange.contract import Exchange
+from deshpc.exchange.kinds import EXCHANGES
+from deshpc.exchange.with_replicated import WithReplicated
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
-from deshpc.top.contract import Top
-from deshpc.ops.owner_tower import OwnerTower
-from deshpc.top.sum import SumTop
-from deshpc.top.tower import Tower
 from deshpc.ops.by_samples import BySamples
-from deshpc.exchange.kinds import EXCHANGES
-from deshpc.ops.operator_set import BoundedOperators, Operators, OperatorSet
-from deshpc.exchange.contract import Exchange
-from deshpc.exchange.with_replicated import WithReplicated
+from deshpc.ops.contract import BoundedOperators, Operators
+from deshpc.ops.operator_set import OperatorSet
+from deshpc.ops.owner_tower import OwnerTower
 from deshpc.route.contract import Routing
-from deshpc.table.contract import RowStore
-from deshpc.table.replicated import PartlyReplicated
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routing import Broadcast, Routed
 from deshpc.route.selection import WithReplicatedFields
+from deshpc.table.contract import RowStore
+from deshpc.table.replicated import PartlyReplicated
 from deshpc.table.table import Table
 from deshpc.table.table_set import TableSet
+from deshpc.top.contract import Top
+from deshpc.top.sum import SumTop
+from deshpc.top.tower import Tower
 
 STATIONS = {
     Routing: [Broadcast, Routed, BroadcastRequests, RoutedRequests, WithReplicatedFields],

@@ -18,12 +18,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from colliding_values import colliding_values  # noqa: E402
 
 import deshpc  # noqa: E402
-from deshpc.hashing.key import field_seed# noqa: E402
+from deshpc.hashing.key import field_seed  # noqa: E402
 
 MODELS = {  # name: what `train.split` it may have
     "lr": ["key", "field"], "fm": ["key", "field", "column"], "deepfm": ["key", "field"], "dcn": ["key", "field"], "wide_deep": ["key", "field"],

@@ -4,7 +4,7 @@
 
 A small model is trained, saved and exported from rows with every kind of field.  Then what a file says of itself (every entry of
 its JSON, with values of every kind) and what it holds (labels, keys, fields, offsets, shapes, types, order, numbers) is
-changed, and the file is signed again (tests/forgeries.py).  Each forged file is read by every command that reads its kind,
+changed, and the file is signed again (tests/support/forgeries.py).  Each forged file is read by every command that reads its kind,
 in a process of its own with a limit of memory and of time.
 
 A finding is a signal, a traceback, an exit code that is not documented, an end by a limit, many lines, or an exit code 0 with
@@ -30,7 +30,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests" / "support")]
 
 from every_kind import tree  # noqa: E402
 from forgeries import container_forgeries, forge, forge_manifest, manifest_forgeries  # noqa: E402

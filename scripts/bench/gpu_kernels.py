@@ -24,9 +24,9 @@ from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.record import RecordLayout
 from deshpc.config.schema import OptimizerConfig
 from deshpc.hashing.partition import KeyPartition
+from deshpc.route.distinct import Deduplication
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.shard import Initialisation, Shard
-from deshpc.route.distinct import Deduplication
 
 MIB = 2**20
 SECTOR, NO_SLOT_BYTE = 32, 0xFF

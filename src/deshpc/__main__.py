@@ -10,6 +10,6 @@ import sys
 if sys.path[:1] == [os.getcwd()] and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]
 
-from deshpc.cli.main import main# noqa: E402  nothing but the interpreter's own modules has been imported so far
+from deshpc.cli.main import main  # noqa: E402  nothing but the interpreter's own modules has been imported so far
 
 sys.exit(main())

@@ -56,7 +56,7 @@ def test_every_part_runs_and_prints_no_figure_that_means_nothing(tmp_path):
     assert {f"key sums, {how}, {drawn}" for how in ("ordered", "atomic") for drawn in ("zipf", "uniform")} <= names
     assert {"prefix sums", "routing: pack", "routing: unpack", "linear partial, every row once"} <= names
     (steps,) = found["steps"]["results"]
-    assert {"upload", "look up", "partial", "backward", "update"} <= set(steps["stages_ms"])
+    assert {"upload", "look up", "start", "learn", "give back", "update"} <= set(steps["stages_ms"])
     assert steps["first_losses"][0] == pytest.approx(np.log(2), rel=0.02)  # weights begin near 0
     assert found["aims"] == [] and "G keys/s" not in text and " ms" not in text
 

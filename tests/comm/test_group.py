@@ -13,9 +13,9 @@ import pytest
 
 from deshpc.comm.group import Group, in_order
 from deshpc.comm.handle import done
-from deshpc.comm.shares import slice_of, slices
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.node import Node
+from deshpc.comm.shares import slice_of, slices
 from deshpc.errors import DataError, DeshpcError, LaunchError, RankError
 
 TRAFFIC = Traffic("fm", "partials", "forward")

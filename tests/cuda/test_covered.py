@@ -20,8 +20,8 @@ from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import StateStart
 from deshpc.hashing.partition import KeyPartition
-from deshpc.table.shard import Initialisation, Shard
 from deshpc.route.distinct import Deduplication
+from deshpc.table.shard import Initialisation, Shard
 
 RANKS, FIELDS, RUBBISH = 3, 4, 0xA5
 

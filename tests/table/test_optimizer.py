@@ -15,8 +15,8 @@ from deshpc.backend.open import open_backend
 from deshpc.config import OptimizerConfig
 from deshpc.hashing.partition import KeyPartition
 from deshpc.nn.parameters import Parameters
-from deshpc.table.optimizer import open_optimizer
 from deshpc.route.routed import OwnedKeys
+from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
 
 CONFIGS = {

@@ -11,10 +11,10 @@ from deshpc.checkpoint.manifest_form import STATE
 from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
 from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile
-from deshpc.launch.place import WAIT
 from deshpc.errors import DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key_range import LAST_KEY
+from deshpc.launch.place import WAIT
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined
 from deshpc.table.merging import merged

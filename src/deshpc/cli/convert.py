@@ -7,10 +7,10 @@ from pathlib import Path
 
 from deshpc.cli.tables import aligned
 from deshpc.cli.toml import to_toml
-from deshpc.launch.console import say
-from deshpc.launch.launcher import launcher
 from deshpc.config import DataConfig, load, resolved
 from deshpc.errors import ConfigError, DataError, LaunchError
+from deshpc.launch.console import say
+from deshpc.launch.launcher import launcher
 from deshpc.storage.lock import Lock
 from deshpc.storage.whole_file import remove_partials, write_text
 

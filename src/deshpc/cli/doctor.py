@@ -29,9 +29,9 @@ def examine(as_json):
 def _report(start, comm, first, as_json):
     """comm : None where the ranks are not joined: then this one knows of itself only."""
     from deshpc.doctor.facts import gather, kill_on_bad_exit
-    from deshpc.launch.library import cuda_aware, thread_level
     from deshpc.doctor.probe import measure
     from deshpc.doctor.traps import WRONG, find_traps
+    from deshpc.launch.library import cuda_aware, thread_level
 
     facts = gather(comm)
     speeds = measure(comm) if comm else None

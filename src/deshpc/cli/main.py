@@ -7,12 +7,12 @@ does not fit; 130 interrupted; 143 terminated.
 import argparse
 
 import deshpc
+from deshpc.errors import ConfigError, DeshpcError
 from deshpc.launch import start as launch
 from deshpc.launch.console import hold_descriptors, put_out, say
 from deshpc.launch.failure import Terminated, sigterm_raises
 from deshpc.launch.launcher import launcher
 from deshpc.launch.mpich import under_a_parent
-from deshpc.errors import ConfigError, DeshpcError
 
 _READ_WITHIN_S = 10.0  # a result of several ranks, which would wait for ever for a reader
 

@@ -1,1 +1,1 @@
-"""All that speaks with other ranks: the group and its ledger, nodes, shared memory; how ranks start, agree and fail; doctor."""
+"""All that the ranks of a run say to each other: the group and its ledger, nodes, shared memory."""

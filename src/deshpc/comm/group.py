@@ -4,56 +4,17 @@ Collectives are blind to the number type: they move and add whatever array they 
 collective on the group's communicator, a duplicate of the caller's, so nothing here can match foreign messages.
 """
 
-import os
-
 import numpy as np
 
 from deshpc.comm.door import HostDoor, open_door
+from deshpc.comm.handle import Handle, complete, done
 from deshpc.comm.ledger import Ledger, Traffic
+from deshpc.comm.shares import slice_of, slices
 from deshpc.comm.slots import SharedSlots
 from deshpc.errors import DeshpcError, RankError
 
 _CONTROL = Traffic("batch", "control", "setup")
 _SHARED_FROM = 8192  # bytes; MPI is as fast with less
-
-
-class Handle:
-    """A started exchange.  wait() completes it and returns its result; waiting twice is an error.
-
-    finish : completes the exchange and returns its result;  request : what is under way, if anything
-    """
-
-    def __init__(self, finish, request=None):
-        self._finish, self._request = finish, request
-
-    def wait(self):
-        """Block until the result is there; returns it."""
-        finish, self._finish = self._finish, None
-        return finish()
-
-    def then(self, work):
-        """A handle whose result is work(the result of this one), done when it is waited for."""
-        return Handle(lambda: work(self.wait()), self._request)
-
-    def poke(self):
-        """Let the exchange make progress between pieces of other work: MPI hardly moves data outside its own calls."""
-        if self._request is not None:
-            self._request.Test()
-
-
-def done(result):
-    """A handle whose result is already there."""
-    return Handle(lambda: result)
-
-
-def complete(request):
-    """Wait for an MPI request, offering the core to others between looks.
-
-    Where ranks outnumber cores, a rank that spins inside MPI keeps the one it waits for off its core for a whole time
-    slice of the scheduler, milliseconds.
-    """
-    while not request.Test():
-        os.sched_yield()
 
 
 def _started(request, result):
@@ -72,17 +33,6 @@ def attempted(task):
         return task(), None
     except DeshpcError as error:
         return None, error
-
-
-def slice_of(total, size, rank):
-    """(begin, end) of rank's contiguous share of `total` things: shares differ by one at most, some may be empty."""
-    return total * rank // size, total * (rank + 1) // size
-
-
-def slices(total, size):
-    """Counts (size) int64 of all ranks' shares."""
-    edges = np.array([total * r // size for r in range(size + 1)], np.int64)
-    return np.diff(edges)
 
 
 class Group:

@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
-from deshpc.doctor.devices import Device, device_of_rank, visible_devices
 from deshpc.comm.shared_memory import FOLDER, free_bytes
+from deshpc.doctor.devices import Device, device_of_rank, visible_devices
 
 _SEGMENTS = ("mpich_shm_*", "sm_segment.*", "vader_segment.*")
 _STARTING_S = 60  # a file so young may belong to a job that is about to map it

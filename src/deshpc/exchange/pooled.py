@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from deshpc.comm.shares import slices
 from deshpc.comm.ledger import Traffic
+from deshpc.comm.shares import slices
 from deshpc.exchange.contract import Partials
 
 

@@ -13,9 +13,9 @@ import traceback
 from contextlib import contextmanager, suppress
 from functools import wraps
 
+from deshpc.errors import DeshpcError, OutOfMemory
 from deshpc.launch.console import flush, say
 from deshpc.launch.signals import Terminated, ignore_signals, sigterm_raises
-from deshpc.errors import DeshpcError, OutOfMemory
 
 _FLUSH_S = 0.2  # the launcher passes a message on before it ends the job
 _TURNS_S = 2.0  # ranks that fail together speak in rank order within this time; the first silences the others

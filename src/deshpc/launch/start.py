@@ -6,12 +6,12 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from deshpc.comm.shared_memory import unlink_segments
+from deshpc.errors import LaunchError
 from deshpc.launch.failure import Terminated, exit_code, failing_together, report, whole_process
 from deshpc.launch.launcher import Launcher, launcher
 from deshpc.launch.library import Library, load_library
 from deshpc.launch.mpich import end_job_of_mpich, end_with_parent, under_mpich
-from deshpc.comm.shared_memory import unlink_segments
-from deshpc.errors import LaunchError
 
 _ALL_ARRIVE_S = 2.0
 

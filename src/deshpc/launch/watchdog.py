@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deshpc.launch.failure import fail, may_call_mpi
 from deshpc.comm.handle import complete
-from deshpc.launch.place import Place, describe
 from deshpc.errors import DeshpcError, OutOfMemory
+from deshpc.launch.failure import fail, may_call_mpi
+from deshpc.launch.place import Place, describe
 
 _LONGEST_NAP_S = 5.0
 _WORKS_S, _WORKS_SHARE = 0.001, 0.002  # of a processor, between two looks: the watchdog itself takes less

@@ -1,1 +1,1 @@
-"""What a step walks a batch through: a model's stations together, tops, dense sums, fixed point, and how a config builds them."""
+"""A model's stations together, the kinds of sums, and how a configuration builds them."""

@@ -2,24 +2,24 @@
 
 import numpy as np
 
-from deshpc.launch.place import nowhere
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
+from deshpc.launch.place import nowhere
 from deshpc.model.build_deep import deep_model
 from deshpc.model.build_parts import Parts, Types, open_accumulation
 from deshpc.model.combinations import exchange_kind, is_deep, require_valid
-from deshpc.top.dense_sums import DenseSums
 from deshpc.model.model import Model
 from deshpc.model.pooling import TableFields
-from deshpc.top.sum import SumTop
 from deshpc.nn.parameters import Parameters
 from deshpc.ops.fm import FM
 from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
-from deshpc.table.optimizer import open_optimizer
 from deshpc.route.routing import open_routing
 from deshpc.route.selection import WithReplicatedFields
+from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
+from deshpc.top.dense_sums import DenseSums
+from deshpc.top.sum import SumTop
 
 
 def build_model(

@@ -2,23 +2,23 @@
 
 import numpy as np
 
+from deshpc.exchange.with_replicated import WithReplicated, state_places
 from deshpc.model.build_parts import Parts, Types, open_accumulation
 from deshpc.model.combinations import exchange_name, is_pushed_down
 from deshpc.model.definitions import Setting, definition_class
-from deshpc.top.dense_sums import DenseSums
-from deshpc.ops.owner_tower import OwnerTower
 from deshpc.model.pooling import pooling, pooling_of_tables
 from deshpc.model.share import Share
-from deshpc.top.tower import Tower
 from deshpc.nn.blocks import most_slots
 from deshpc.nn.first_values import FirstValues
 from deshpc.nn.parameters import Parameters
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.ops.by_samples import BySamples
+from deshpc.ops.owner_tower import OwnerTower
 from deshpc.ops.pool import Pool
-from deshpc.exchange.with_replicated import WithReplicated, state_places
 from deshpc.table.replicated import PartlyReplicated, ReplicatedTable
 from deshpc.table.table import Table
+from deshpc.top.dense_sums import DenseSums
+from deshpc.top.tower import Tower
 
 
 def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_dense, tables, replicated):

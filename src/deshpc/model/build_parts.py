@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from deshpc.model.accumulation import Accumulation, FloatingPoint
-from deshpc.top.dense_sums import DenseSums
-from deshpc.model.fixed_point import FixedPoint
-from deshpc.top.contract import Top
-from deshpc.nn.parameters import Parameters
-from deshpc.ops.operator_set import Operators
 from deshpc.exchange.contract import Exchange
+from deshpc.model.accumulation import Accumulation, FloatingPoint
+from deshpc.model.fixed_point import FixedPoint
+from deshpc.nn.parameters import Parameters
+from deshpc.ops.contract import Operators
+from deshpc.top.contract import Top
+from deshpc.top.dense_sums import DenseSums
 
 
 class Parts(NamedTuple):

@@ -23,8 +23,8 @@ nor with dimensions of their own.
 
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.errors import ConfigError
-from deshpc.model.definitions import definition_class
 from deshpc.exchange.kinds import EXCHANGES
+from deshpc.model.definitions import definition_class
 
 SUMS = ("lr", "fm", "nfm")
 """Models whose partials are sums over all fields: nobody's partial is complete under field split."""

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from deshpc.comm.shares import slice_of
 from deshpc.comm.ledger import Traffic
+from deshpc.comm.shares import slice_of
 from deshpc.errors import DeshpcError
 
 MOST = 2.0**30  # of a sample's partial over all owners: 2^62 in int64

@@ -1,1 +1,1 @@
-"""Operators, a file each: partial at the owner, finish at the top, and their adjoints; exchanges, which make partials complete."""
+"""What owners compute: operators, a file each, with partial, finish and their adjoints; the owners' part of a tower."""

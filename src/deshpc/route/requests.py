@@ -12,10 +12,10 @@ A rank's T threads share its samples by key: thread s takes the occurrences whos
 
 import numpy as np
 
-from deshpc.comm.shares import slice_of
 from deshpc.comm.ledger import Traffic
-from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
+from deshpc.comm.shares import slice_of
 from deshpc.route.distinct import Deduplication
+from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
 
 
 class _Requests:

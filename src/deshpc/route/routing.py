@@ -16,12 +16,12 @@ import numpy as np
 
 from deshpc.backend.values import value_width
 from deshpc.comm.handle import done
-from deshpc.comm.shares import slice_of, slices
 from deshpc.comm.ledger import Traffic
+from deshpc.comm.shares import slice_of, slices
 from deshpc.errors import DataError
+from deshpc.route.distinct import Deduplication
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
-from deshpc.route.distinct import Deduplication
 
 
 class Broadcast:

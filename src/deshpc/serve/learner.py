@@ -6,7 +6,6 @@ import numpy as np
 
 from deshpc.checkpoint.describe import describe
 from deshpc.checkpoint.finite import require_finite
-from deshpc.launch.start import start
 from deshpc.config import resolved
 from deshpc.data.dataset import Dataset, concatenate
 from deshpc.data.fitting import Fitting
@@ -15,6 +14,7 @@ from deshpc.data.transform import signed_log
 from deshpc.errors import DataError, DeshpcError, LaunchError
 from deshpc.formats.columns import Bucket, Columns
 from deshpc.formats.schema import Schema
+from deshpc.launch.start import start
 from deshpc.serve.cells import number_of
 from deshpc.serve.encoder import Encoder, converted
 from deshpc.serve.exported import about_model, write_model

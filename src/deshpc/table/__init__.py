@@ -1,1 +1,1 @@
-"""Rows and how they are reached: shards, a rank's tables, replicated rows; routing of keys to owners; the update rules' numbers."""
+"""Rows: shards, a rank's tables, replicated rows, and the update rules' numbers."""

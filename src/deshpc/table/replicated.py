@@ -6,8 +6,8 @@ Copies are equal to the bit: a new row is a function of seed and key, and every 
 from typing import NamedTuple
 
 from deshpc.hashing.partition import KeyPartition
-from deshpc.table.merging import merged
 from deshpc.route.routed import RoutedBatch, WholeBatch
+from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Rows
 from deshpc.table.table import ShardRows, Table
 

@@ -9,9 +9,9 @@ import numpy as np
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.hashing.partition import owners
+from deshpc.route.routed import WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
-from deshpc.route.routed import WholeBatch
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 
 

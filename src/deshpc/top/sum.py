@@ -1,8 +1,8 @@
 """The top of linear models and factorization machines: operators finish their own parts of the logit, which add up."""
 
-from deshpc.top.contract import Learnt
 from deshpc.nn.loss import log_loss
 from deshpc.nn.parts import edges, parts_of
+from deshpc.top.contract import Learnt
 
 
 class SumTop:

@@ -11,12 +11,12 @@ import deshpc
 from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
-from deshpc.launch.agreement import agreed, run_facts
-from deshpc.launch.failure import fails_together
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
+from deshpc.launch.agreement import agreed, run_facts
+from deshpc.launch.failure import fails_together
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.evaluation import measured

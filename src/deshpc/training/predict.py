@@ -6,13 +6,13 @@ from itertools import chain
 import numpy as np
 
 from deshpc.checkpoint.load import load_model
-from deshpc.launch.agreement import agreed, run_facts
-from deshpc.launch.console import say
-from deshpc.launch.failure import fails_together
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
 from deshpc.data.reader import Reader
 from deshpc.errors import ConfigError, DataError, DeshpcError
+from deshpc.launch.agreement import agreed, run_facts
+from deshpc.launch.console import say
+from deshpc.launch.failure import fails_together
 from deshpc.training.api import saved_run
 from deshpc.training.evaluation import reads_of
 from deshpc.training.row_stream import LoadedRows, StreamedRows

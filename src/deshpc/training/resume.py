@@ -3,14 +3,22 @@
 import json
 from contextlib import suppress
 
-from deshpc.checkpoint.folders import appear, begin, link_model, remove_leftovers, require_replaceable, run_model, step_folders
+from deshpc.checkpoint.folders import (
+    appear,
+    begin,
+    link_model,
+    remove_leftovers,
+    require_replaceable,
+    run_model,
+    step_folders,
+)
 from deshpc.checkpoint.load import load_model, verify
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import writing
-from deshpc.launch.console import say
 from deshpc.config import resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
+from deshpc.launch.console import say
 from deshpc.training.cursor import Cursor
 from deshpc.training.same_run import require_same_run
 

@@ -3,8 +3,8 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from deshpc.launch.console import say
 from deshpc.errors import ConfigError
+from deshpc.launch.console import say
 from deshpc.storage.lock import Lock
 
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 
 from deshpc.backend.open import open_backend
-from deshpc.launch.console import say
 from deshpc.comm.group import Group
 from deshpc.comm.node import Node
-from deshpc.launch.place import WAIT, nowhere
-from deshpc.launch.watchdog import Watchdog
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory, cache_problem
+from deshpc.launch.console import say
+from deshpc.launch.place import WAIT, nowhere
+from deshpc.launch.watchdog import Watchdog
 from deshpc.model.build import build_model
 from deshpc.model.combinations import require_valid
 from deshpc.training.step import scores, step

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.errors import DeshpcError
-from deshpc.model.combinations import exchange_name
 from deshpc.exchange.with_replicated import WithReplicated
+from deshpc.model.combinations import exchange_name
 from deshpc.plan.cost import KeysAway, Run, training_bytes
 
 

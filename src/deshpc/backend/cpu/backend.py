@@ -3,7 +3,22 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from deshpc.backend.cpu import bi_interaction, dense, fm, interaction, linear, lookup, loss, pool, repeated, routing, rows, selection, table, update
+from deshpc.backend.cpu import (
+    bi_interaction,
+    dense,
+    fm,
+    interaction,
+    linear,
+    lookup,
+    loss,
+    pool,
+    repeated,
+    routing,
+    rows,
+    selection,
+    table,
+    update,
+)
 from deshpc.backend.cpu.buffers import Buffers, aligned
 from deshpc.backend.cpu.products import open_products
 from deshpc.backend.cpu.simd import Lanes

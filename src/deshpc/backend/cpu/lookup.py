@@ -15,7 +15,18 @@ from numba.extending import overload
 
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
-from deshpc.backend.cpu.table import BUCKET_BYTES, FREE, LIVE, MARKS_AT, NEXT, RECORDS_AHEAD, ROWS_AT, TICKET, record_address, write_new_record  # fmt: skip
+from deshpc.backend.cpu.table import (  # fmt: skip
+    BUCKET_BYTES,
+    FREE,
+    LIVE,
+    MARKS_AT,
+    NEXT,
+    RECORDS_AHEAD,
+    ROWS_AT,
+    TICKET,
+    record_address,
+    write_new_record,
+)
 from deshpc.backend.cpu.values import copy_value
 from deshpc.backend.record import CACHE_LINE, FIELD
 from deshpc.hashing.partition import owner_of

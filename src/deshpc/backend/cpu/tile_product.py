@@ -4,7 +4,20 @@ import numpy as np
 
 from deshpc.backend.cpu.memory import load, store
 from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
-from deshpc.backend.cpu.tiles import B_AHEAD, BLOCK_BYTES, C_AHEAD, GROUP, SIDE, STEP_BYTES, clear_block, configure, load_block, multiply_step, release, store_block
+from deshpc.backend.cpu.tiles import (
+    B_AHEAD,
+    BLOCK_BYTES,
+    C_AHEAD,
+    GROUP,
+    SIDE,
+    STEP_BYTES,
+    clear_block,
+    configure,
+    load_block,
+    multiply_step,
+    release,
+    store_block,
+)
 from deshpc.jit import kernel
 
 _STEPS = 2

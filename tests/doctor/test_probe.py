@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from deshpc.doctor import probe
 from deshpc.comm.handle import complete
+from deshpc.doctor import probe
 from deshpc.doctor.probe import LARGE, SMALL, Speed, measure
 
 

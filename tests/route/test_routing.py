@@ -18,10 +18,10 @@ from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
 from deshpc.config.schema import OptimizerConfig
 from deshpc.errors import DataError
-from deshpc.hashing.partition import KeyPartition
 from deshpc.exchange.sums import AllReduce, ReduceScatter
-from deshpc.table.optimizer import open_optimizer
+from deshpc.hashing.partition import KeyPartition
 from deshpc.route.routing import Broadcast, Routed
+from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
 from deshpc.training.step import step
 

@@ -68,7 +68,7 @@ def environments():
 
     This Python's, then .venv and .venv-openmpi of the repository; DESHPC_OPENMPI_PYTHON names another.
     """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     candidates = {
         "mpich": ("mpichversion", [sys.executable, root / ".venv/bin/python"]),
         "openmpi": (

@@ -6,9 +6,9 @@ import pytest
 
 from deshpc.doctor.devices import NO_DRIVER, Device
 from deshpc.doctor.facts import Facts
-from deshpc.launch.start import Start
-from deshpc.launch.launcher import ALONE, Launcher
 from deshpc.doctor.traps import find_traps
+from deshpc.launch.launcher import ALONE, Launcher
+from deshpc.launch.start import Start
 
 RANK = Facts(
     host="n1", node=0, local_rank=0, cores=[0, 1], threads=2, node_cores=8, devices=[], device=None,

@@ -9,8 +9,8 @@ from synthetic_batches import FIELD_NAMES, N_FIELDS, share_of
 
 from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
-from deshpc.launch.place import nowhere
 from deshpc.config.load import build
+from deshpc.launch.place import nowhere
 from deshpc.model.build import build_model
 from deshpc.table.columns import joined
 from deshpc.table.shard import Rows

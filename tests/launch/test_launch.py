@@ -7,9 +7,9 @@ rank end with one message, by their launcher's numbers, naming what was found an
 import pytest
 from launching import errors, python_with, run
 
+from deshpc.errors import LaunchError
 from deshpc.launch.launcher import ALONE, Launcher, launcher
 from deshpc.launch.library import Library
-from deshpc.errors import LaunchError
 
 CONFIG = """
 [data]

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from launching import errors, run
 
+from deshpc.errors import DataError
 from deshpc.launch.place import Place, describe
 from deshpc.launch.watchdog import Watchdog
-from deshpc.errors import DataError
 
 LIMIT_S = 1.0
 REPORTS_WITHIN_S = 15  # the limit, the time for answers, and the same again for ranks that are not the first to ask

@@ -16,13 +16,13 @@ from synthetic_batches import N_FIELDS, awkward_batches, owner_of, share_of
 
 from deshpc.backend.record import KEY
 from deshpc.comm.shares import slice_of
+from deshpc.exchange.kinds import EXCHANGES
+from deshpc.exchange.rows import RowExchange
+from deshpc.exchange.sums import AllReduce, ReduceScatter
 from deshpc.hashing.partition import KeyPartition
 from deshpc.model.combinations import exchange_kind
-from deshpc.exchange.kinds import EXCHANGES
-from deshpc.exchange.sums import AllReduce, ReduceScatter
-from deshpc.exchange.rows import RowExchange
-from deshpc.table.found import Found
 from deshpc.route.routing import routings
+from deshpc.table.found import Found
 from deshpc.table.shard import Rows
 
 pytestmark = pytest.mark.mpi

@@ -12,8 +12,8 @@ from synthetic_batches import N_FIELDS, awkward_batches, owner_of, share_of
 
 from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
-from deshpc.hashing.partition import KeyPartition
 from deshpc.exchange.rows import RowExchange
+from deshpc.hashing.partition import KeyPartition
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 
 pytestmark = pytest.mark.mpi

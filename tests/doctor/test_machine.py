@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from deshpc.doctor import devices, facts
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
+from deshpc.doctor import devices, facts
 from deshpc.doctor.devices import Device, device_of_rank, granted_devices, visible_devices
 from deshpc.jit import cache_problem
 

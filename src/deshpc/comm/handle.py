@@ -1,0 +1,42 @@
+"""What a started exchange is: something that is waited for later."""
+
+import os
+
+
+class Handle:
+    """A started exchange.  wait() completes it and returns its result; waiting twice is an error.
+
+    finish : completes the exchange and returns its result;  request : what is under way, if anything
+    """
+
+    def __init__(self, finish, request=None):
+        self._finish, self._request = finish, request
+
+    def wait(self):
+        """Block until the result is there; returns it."""
+        finish, self._finish = self._finish, None
+        return finish()
+
+    def then(self, work):
+        """A handle whose result is work(the result of this one), done when it is waited for."""
+        return Handle(lambda: work(self.wait()), self._request)
+
+    def poke(self):
+        """Let the exchange make progress between pieces of other work: MPI hardly moves data outside its own calls."""
+        if self._request is not None:
+            self._request.Test()
+
+
+def done(result):
+    """A handle whose result is already there."""
+    return Handle(lambda: result)
+
+
+def complete(request):
+    """Wait for an MPI request, offering the core to others between looks.
+
+    Where ranks outnumber cores, a rank that spins inside MPI keeps the one it waits for off its core for a whole time
+    slice of the scheduler, milliseconds.
+    """
+    while not request.Test():
+        os.sched_yield()

@@ -1,0 +1,1 @@
+"""What `deshpc doctor` asks of a machine: facts, devices, traps, probes."""

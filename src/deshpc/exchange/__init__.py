@@ -1,0 +1,1 @@
+"""How partial results become complete states, and gradients come back to the rows: one file a way."""

@@ -1,0 +1,1 @@
+"""What follows complete states: logits, loss, gradients; and the sums of dense gradients."""
