@@ -52,7 +52,7 @@ def test_a_data_set_that_does_not_fit(config):
 ROOM = """
 import sys
 import numpy as np
-from deshpc.launch import start as launch
+from deshpc.launch import start
 from deshpc.comm.node import Node
 from deshpc.comm.slots import SharedSlots
 from deshpc.comm.group import Group
@@ -62,7 +62,7 @@ def main(comm):
     {body}
     return 0
 
-sys.exit(launch.run(main, launch.world()))
+sys.exit(start.run(main, start.world()))
 """
 
 

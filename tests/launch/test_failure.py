@@ -71,7 +71,7 @@ import time
 import numpy as np
 
 from deshpc.backend.cpu.buffers import aligned
-from deshpc.launch import start as launch
+from deshpc.launch import start
 from deshpc.comm.group import Group
 from deshpc.launch.watchdog import Watchdog
 from deshpc.errors import DataError
@@ -83,7 +83,7 @@ def main(comm):
     return 0
 
 if __name__ == "__main__":
-    sys.exit(launch.run(main, launch.world()))
+    sys.exit(start.run(main, start.world()))
 """
 
 

@@ -24,10 +24,15 @@ import time
 
 {before}
 from mpi4py import MPI
-from deshpc.launch import start as launch
+from deshpc.launch import start
 from deshpc.comm.group import Group
 from deshpc.launch.watchdog import Watchdog
 from deshpc.errors import DataError
+
+def busy(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 def main(comm):
     group, rank = Group(comm), comm.rank
@@ -40,7 +45,7 @@ def main(comm):
             {exchange}
     return 0
 
-sys.exit(launch.run(main, launch.world()))
+sys.exit(start.run(main, start.world()))
 """
 
 
@@ -53,7 +58,7 @@ def loop(look_up="pass", exchange="group.sum(1.0)", steps=6, limit=LIMIT_S, befo
     return done
 
 
-WAITS = r"in 'exchange' of step 3 for \d+ s \(group.py:\d+\)"
+WAITS = r"in 'exchange' of step 3 for \d+ s \(handle.py:\d+\)"
 SLEEPS = r"in 'look up' of step 3 for \d+ s \(<string>:\d+\)"
 HOG = "ctypes.PyDLL(None).sleep(60)"  # keeps Python's lock
 STOP = "os.kill(os.getpid(), signal.SIGSTOP)"
@@ -99,7 +104,7 @@ def test_where_one_thread_alone_may_call_mpi_a_rank_judges_by_itself():
         ("time.sleep(0.05)", 60, 0.5),  # every step is far shorter than the limit
         ("if rank == 1: [(watchdog.enter(str(i)), time.sleep(0.6)) for i in range(5)]", 2, 1.0),  # the others wait for 3 s
         ("time.sleep(3)", 1, 0),  # switched off
-        ("watchdog.enter('compile', works=True); rank == 1 and sum(range(60_000_000))", 1, 1.0),  # without a word, but busy
+        ("watchdog.enter('compile', works=True); rank == 1 and busy(2.0)", 1, 1.0),  # without a word, but busy
         ("time.sleep(rank)", 2, 1.5),  # some ask, and close while the others have not yet
     ],
 )

@@ -27,7 +27,7 @@ import os
 import signal
 import sys
 import time
-from deshpc.launch import start as launch
+from deshpc.launch import start
 
 def main(comm):
     comm.Barrier()
@@ -37,7 +37,7 @@ def main(comm):
     comm.Barrier()  # never complete: only the end of the job ends the others
     return 0
 
-sys.exit(launch.run(main, launch.world()))
+sys.exit(start.run(main, start.world()))
 """
 
 

@@ -15,14 +15,14 @@ _MOST_HOSTS = 4
 
 def examine(as_json):
     """Print the report from rank 0; returns the exit code: 4 if runs cannot be right.  Collective."""
-    from deshpc.launch import start as launch
+    from deshpc.launch.start import leave_together, run, start
 
-    start = launch.start()
+    start = start.start()
     if start.problem is None:
-        return launch.run(lambda comm: _report(start, comm, comm.rank == 0, as_json), start.comm)
+        return start.run(lambda comm: _report(start, comm, comm.rank == 0, as_json), start.comm)
     code = _report(start, None, start.launcher.rank == 0, as_json)
     if start.launcher.ranks > 1:
-        launch.leave_together(code)
+        start.leave_together(code)
     return code
 
 

@@ -8,7 +8,7 @@ import argparse
 
 import deshpc
 from deshpc.errors import ConfigError, DeshpcError
-from deshpc.launch import start as launch
+from deshpc.launch import start
 from deshpc.launch.console import hold_descriptors, put_out, say
 from deshpc.launch.failure import Terminated, sigterm_raises
 from deshpc.launch.launcher import launcher
@@ -32,8 +32,8 @@ def main(argv=None):
         with sigterm_raises():
             options = _parser().parse_args(argv)
             return options.command(options)
-    except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, launch.run has the last word
-        return launch.leave(error)
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, start.run has the last word
+        return start.leave(error)
 
 
 def _parser():
@@ -130,12 +130,12 @@ def _train(options):
     from deshpc.cli.tables import training_table
     from deshpc.training.api import train
 
-    return launch.run(
+    return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
             train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import),
         ),
-        launch.world(),
+        start.world(),
     )
 
 
@@ -144,11 +144,11 @@ def _evaluate(options):
     from deshpc.cli.tables import metrics_table
     from deshpc.training.api import evaluate
 
-    return launch.run(
+    return start.run(
         lambda comm: _show(
             comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part, options.allow_import)
         ),
-        launch.world(),
+        start.world(),
     )
 
 
@@ -156,12 +156,12 @@ def _predict(options):
     under_a_parent()
     from deshpc.training.predict import predict
 
-    return launch.run(
+    return start.run(
         lambda comm: predict(
             options.directory, options.out, comm, options.overrides, options.part, options.data, not options.no_label,
             options.allow_import,
         ),
-        launch.world(),
+        start.world(),
     )
 
 
