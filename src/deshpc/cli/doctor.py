@@ -17,12 +17,12 @@ def examine(as_json):
     """Print the report from rank 0; returns the exit code: 4 if runs cannot be right.  Collective."""
     from deshpc.launch.start import leave_together, run, start
 
-    start = start.start()
-    if start.problem is None:
-        return start.run(lambda comm: _report(start, comm, comm.rank == 0, as_json), start.comm)
-    code = _report(start, None, start.launcher.rank == 0, as_json)
-    if start.launcher.ranks > 1:
-        start.leave_together(code)
+    started = start()
+    if started.problem is None:
+        return run(lambda comm: _report(started, comm, comm.rank == 0, as_json), started.comm)
+    code = _report(started, None, started.launcher.rank == 0, as_json)
+    if started.launcher.ranks > 1:
+        leave_together(code)
     return code
 
 
