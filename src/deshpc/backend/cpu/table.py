@@ -160,7 +160,7 @@ def indexed_rows(buckets, keys, rows, marks):
 
 
 @kernel
-def read_records(rows, chunks, record_bytes, tail, places, zero, fields, counts, steps, numbers):
+def read_records(rows, chunks, record_bytes, tail, places, number, fields, counts, steps, numbers):
     """Copy records out: fields, counts, last steps and numbers (n, weights and state) of `rows`.
 
     tail, places : of the `RecordLayout`: where last step, count and field begin, where each of the numbers lies
@@ -173,7 +173,7 @@ def read_records(rows, chunks, record_bytes, tail, places, zero, fields, counts,
         counts[j] = load(address + tail + COUNT, np.uint32(0))
         steps[j] = load(address + tail + STEP, np.uint32(0))
         for i in range(numbers.shape[1]):
-            numbers[j, i] = load(address + at(places, i), zero)
+            numbers[j, i] = load(address + at(places, i), number)
 
 
 @kernel
