@@ -86,9 +86,9 @@ class Cache:
         begin = number * self._piece_rows
         require_sound(piece, len(self.schema.key_fields), rows, lambda row: f"{self.path}, row {begin + row} (from 0)")
 
-    def ask_for(self, number):
+    def read_ahead(self, number):
         """Have piece `number` read ahead."""
-        self._file.ask_for(*(f"{self._arrays[end]}/{number}" for end in (0, -1)))
+        self._file.read_ahead(*(f"{self._arrays[end]}/{number}" for end in (0, -1)))
 
     def _pieces(self):
         """Number of pieces; DataError unless the file has the sections of all of them, and no others."""

@@ -35,7 +35,7 @@ class CacheInput:
             [count for cache in caches for count in cache.counts],
             lambda number, verify: pieces[number][0].piece(pieces[number][1], verify),
             lambda number, piece, rows: pieces[number][0].require_sound(pieces[number][1], piece, rows),
-            lambda number: pieces[number][0].ask_for(pieces[number][1]),
+            lambda number: pieces[number][0].read_ahead(pieces[number][1]),
             sum(cache.nnz for cache in caches),
             self.n_dense,
             caches[0].value_width,

@@ -62,7 +62,7 @@ class Dataset:
     def touch(self, rows, own):
         """Nothing: what is in memory needs no verification."""
 
-    def ask_for(self, begin, end):
+    def read_ahead(self, begin, end):
         """Nothing: it is in memory."""
 
     def head(self, rows):
@@ -116,16 +116,16 @@ class ChainedDataset:
     counts : rows of each piece
     open   : function of a piece's number, and of whether to verify all of it, that gives it as a Dataset
     require_sound : function of a piece's number, it, and (n) rows, that raises unless these may be used
-    ask_for : function of a piece's number that has it read ahead
+    read_ahead : function of a piece's number that has it read ahead
     nnz    : key occurrences of all pieces
     n_dense, value_width, has_truth : of all of them
 
     The ranks of a node that read the same batches can share the work of verifying: see `share_verification`.
     """
 
-    def __init__(self, counts, open_piece, require_sound, ask_for, nnz, n_dense, value_width, has_truth):
+    def __init__(self, counts, open_piece, require_sound, read_ahead, nnz, n_dense, value_width, has_truth):
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        self._open, self._require_sound, self._ask_for, self._pieces, self._nnz = open_piece, require_sound, ask_for, {}, nnz
+        self._open, self._require_sound, self._read_ahead, self._pieces, self._nnz = open_piece, require_sound, read_ahead, {}, nnz
         self.share_verification(0, 1, np.zeros(len(counts), np.uint8))
         self.n_dense, self.value_width, self.has_truth = n_dense, value_width, has_truth
 
@@ -159,12 +159,12 @@ class ChainedDataset:
         if self._unmarked and len(own):
             self._look_at(own)
 
-    def ask_for(self, begin, end):
+    def read_ahead(self, begin, end):
         """Have the rows begin .. end read ahead, as far as their pieces are this rank's to verify."""
         first, last = np.searchsorted(self.starts, (begin, end - 1), side="right") - 1
         for number in range(first, last + 1):
             if self._is_mine(number):
-                self._ask_for(number)
+                self._read_ahead(number)
 
     def piece(self, number):
         """Piece `number` as a Dataset, of which only rows that were touched may be used."""

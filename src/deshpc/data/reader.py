@@ -40,7 +40,7 @@ class Reader:
             ahead = number * self._batch_samples + self._block_rows
             if ahead < len(self._dataset) and order.block(ahead) != asked:
                 asked = order.block(ahead)
-                self._dataset.ask_for(*asked)
+                self._dataset.read_ahead(*asked)
             yield self._batch(order, number, first_step + number)
 
     def place(self, epoch, batch):

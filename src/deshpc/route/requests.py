@@ -18,7 +18,7 @@ from deshpc.route.distinct import Deduplication
 from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
 
 
-class _Requests:
+class _RequestRouting:
     """What both ways have in common: the unique keys of this rank's share, grouped into requests."""
 
     def __init__(self, backend, group, partition, n_fields, exchange):
@@ -55,7 +55,7 @@ class _Requests:
         return keys, fields
 
 
-class RoutedRequests(_Requests):
+class RoutedRequests(_RequestRouting):
     """Every rank holds its share of the batch and sends its unique keys to their owners."""
 
     reads_whole_batch = False
@@ -93,7 +93,7 @@ class RoutedRequests(_Requests):
         )  # fmt: skip
 
 
-class BroadcastRequests(_Requests):
+class BroadcastRequests(_RequestRouting):
     """Every rank holds the whole batch: an owner works out itself what each home rank asks for.  Not collective."""
 
     reads_whole_batch = True

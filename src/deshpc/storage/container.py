@@ -170,7 +170,7 @@ class Container:
         if self._watched is not None:
             self._watched.require_unchanged()
 
-    def ask_for(self, first, last):
+    def read_ahead(self, first, last):
         """Have the operating system read the file from section `first` to section `last` ahead, while we go on."""
         if not hasattr(mmap, "MADV_WILLNEED"):
             return

@@ -5,7 +5,7 @@ Columns of the state: c, A (k), Q (k).  Arguments are those of `pool`, without f
 
 import numpy as np
 
-from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for
+from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload
@@ -24,7 +24,7 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
         scalar, place = at(state, i * width), address_of(state, 0) + (i * width + 1) * size
         total, squares = sload(lanes, place), sload(lanes, place + dim * size)
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
+            prefetch_record(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
             record = at(addresses, np.int64(at(local, j)))
             v = vload(lanes, record + EMBEDDING) * vsplat(lanes, embedding_value(values, j, zero))
             total = accumulate(total, v, scale)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for, ask_for_new_rows
+from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_new_rows, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload, szero
@@ -37,11 +37,11 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
     asked, highest = 0, -1
     for i in range(len(offsets) - 1):
         if in_order:
-            asked = ask_for_new_rows(addresses, lines, asked, highest)
+            asked = prefetch_new_rows(addresses, lines, asked, highest)
         total, squares, scalar = szero(lanes), szero(lanes), nothing
         for j in range(at(offsets, i), at(offsets, i + 1)):
             if not in_order:
-                ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
+                prefetch_record(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
             c = np.int64(at(local, j))
             highest = max(highest, c)
             record = at(addresses, c)

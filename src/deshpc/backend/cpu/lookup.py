@@ -140,7 +140,7 @@ def probe(keys, places, begin, end, following, fields, index, insert, new, step,
 
 
 @kernel
-def ask_for(index, keys, begin, end):
+def prefetch_buckets(index, keys, begin, end):
     """Prefetch the buckets of the keys begin .. end."""
     base = address_of(index.buckets, 0)
     for j in range(begin, end):
@@ -158,7 +158,7 @@ def look_up_listed(index, insert, new, step, progress, local, addresses, fresh, 
     Returns 0, or for how many more rows there must be room before it can go on, with the same arguments.
     """
     n = len(keys)
-    ask_for(index, keys, progress[DONE], min(progress[DONE] + BLOCK, n))
+    prefetch_buckets(index, keys, progress[DONE], min(progress[DONE] + BLOCK, n))
     while progress[DONE] < n:
         begin = progress[DONE]
         end = min(begin + BLOCK, n)
@@ -222,7 +222,7 @@ def look_up_own(
             progress[FOLLOWING] = pick(
                 begins, ends, keys, fields, values, partition, owner, picked, places, following, progress, own_offsets, own_values
             )
-            ask_for(index, picked, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
+            prefetch_buckets(index, picked, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
         done = probe(picked, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
         progress[BEGIN] += done
         if begin + done < end:

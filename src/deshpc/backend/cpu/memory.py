@@ -87,8 +87,8 @@ def put(typing_context, array, index, value):
     return types.void(array, types.int64, value), generate
 
 
-def ask(builder, address, for_writing):
-    """LLVM's instruction that asks for the cache line at an address."""
+def emit_prefetch(builder, address, for_writing):
+    """LLVM's instruction that prefetches the cache line at an address."""
     i32, i8p = ir.IntType(32), ir.IntType(8).as_pointer()
     function = builder.module.declare_intrinsic("llvm.prefetch", [i8p], ir.FunctionType(ir.VoidType(), [i8p, i32, i32, i32]))
     builder.call(function, [builder.inttoptr(address, i8p), i32(int(for_writing)), i32(3), i32(1)])
@@ -98,7 +98,7 @@ def _prefetch(for_writing):
     @intrinsic
     def prefetch_line(typing_context, address):
         def generate(context, builder, signature, arguments):
-            ask(builder, arguments[0], for_writing)
+            emit_prefetch(builder, arguments[0], for_writing)
             return context.get_dummy_value()
 
         return types.void(types.int64), generate
@@ -107,10 +107,10 @@ def _prefetch(for_writing):
 
 
 prefetch = _prefetch(for_writing=True)
-"""Ask for the cache line at `address`, to be read and written soon; any address is harmless."""
+"""Prefetch the cache line at `address`, to be read and written soon; any address is harmless."""
 
 prefetch_read = _prefetch(for_writing=False)
-"""Ask for the cache line at `address`, to be read soon: other cores keep their copies."""
+"""Prefetch the cache line at `address`, to be read soon: other cores keep their copies."""
 
 
 @intrinsic

@@ -6,7 +6,7 @@ multiplies its embedding by x and its linear weight by xl, see `backend.values`.
 
 import numpy as np
 
-from deshpc.backend.cpu.ahead import OCCURRENCES, ask_for
+from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload
@@ -46,7 +46,7 @@ def partial(
         for c in range(i * width, i * width + cleared):
             put(state, c, nothing)
         for j in range(at(offsets, i), at(offsets, i + 1)):
-            ask_for(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
+            prefetch_record(at(addresses, np.int64(at(local, min(j + OCCURRENCES, last)))), lines)
             c = np.int64(at(local, j))
             record = at(addresses, c)
             v = vload(lanes, record + EMBEDDING) * vsplat(lanes, embedding_value(values, j, zero))

@@ -22,7 +22,7 @@ MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of 
 
 
 @kernel(inline=True)
-def ask_for(begins, ends, keys, fields, values, i):
+def prefetch_occurrences(begins, ends, keys, fields, values, i):
     """Prefetch the occurrences of a sample soon after sample i."""
     soon = min(i + AHEAD, len(begins) - 1)
     begin, end = at(begins, soon), at(ends, soon)
@@ -56,7 +56,7 @@ def deduplicate(
     count, occurrence, limit = 0, 0, len(buckets) // 8 * SLOTS * 3 // 5
     put(own_offsets, 0, np.int64(0))
     for i in range(len(begins)):
-        ask_for(begins, ends, keys, fields, values, i)
+        prefetch_occurrences(begins, ends, keys, fields, values, i)
         following = min(i + 1, len(begins) - 1)
         for j in range(at(begins, following), at(ends, following)):
             prefetch(base + (np.int64(at(keys, j)) & mask) * BUCKET_BYTES)

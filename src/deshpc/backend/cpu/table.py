@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.backend.cpu.ahead import ask_for
+from deshpc.backend.cpu.ahead import prefetch_record
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
 from deshpc.backend.record import CACHE_LINE, CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP, TAIL_BYTES
@@ -167,7 +167,7 @@ def read_records(rows, chunks, record_bytes, tail, places, number, fields, count
     """
     last, lines = len(rows) - 1, (tail + TAIL_BYTES + CACHE_LINE - 1) // CACHE_LINE
     for j in range(last + 1):
-        ask_for(record_address(chunks, record_bytes, np.int64(at(rows, min(j + RECORDS_AHEAD, last)))), lines)
+        prefetch_record(record_address(chunks, record_bytes, np.int64(at(rows, min(j + RECORDS_AHEAD, last)))), lines)
         address = record_address(chunks, record_bytes, np.int64(at(rows, j)))
         fields[j] = np.uint16(load(address + tail + FIELD, np.uint32(0)))
         counts[j] = load(address + tail + COUNT, np.uint32(0))
@@ -181,7 +181,7 @@ def write_records(addresses, tail, places, keys, fields, counts, steps, numbers)
     """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
     last, lines = len(addresses) - 1, (tail + TAIL_BYTES + CACHE_LINE - 1) // CACHE_LINE
     for j in range(last + 1):
-        ask_for(at(addresses, min(j + RECORDS_AHEAD, last)), lines)
+        prefetch_record(at(addresses, min(j + RECORDS_AHEAD, last)), lines)
         address = at(addresses, j)
         store(address + KEY, keys[j])
         store(address + tail + FIELD, np.uint32(fields[j]))

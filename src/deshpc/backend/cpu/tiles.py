@@ -17,7 +17,7 @@ from numba.core import types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from deshpc.backend.cpu.memory import ask
+from deshpc.backend.cpu.memory import emit_prefetch
 from deshpc.backend.cpu.simd import pointer
 from deshpc.backend.record import CACHE_LINE
 
@@ -162,7 +162,7 @@ def multiply_step(typing_context, a, b, next_a, next_b, next_c):
             for tile in range(4):
                 _instruction(builder, "tdpbf16ps", _I8(_C + tile), _I8(_A + tile // 2), _I8(_B + tile % 2))
                 for line in lines[:at_a_time]:
-                    ask(builder, line, for_writing=False)
+                    emit_prefetch(builder, line, for_writing=False)
                 del lines[:at_a_time]
         return context.get_dummy_value()
 

@@ -16,12 +16,12 @@ from deshpc.backend.cpu.sums import sload, szero, total_value, vector_value
 from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
 from deshpc.jit import kernel
 
-AHEAD = 16  # rows between asking for a record and updating it
+AHEAD = 16  # rows between prefetching a record and updating it
 
 
 @kernel(inline=True)
-def ask(addresses, c, lines):
-    """Ask for a later record; returns the address of this one."""
+def prefetched(addresses, c, lines):
+    """The address of record c; a later one is prefetched."""
     soon = at(addresses, min(c + AHEAD, len(addresses) - 1))
     for line in range(lines):
         prefetch(soon + line * CACHE_LINE)
@@ -62,7 +62,7 @@ def rows(
     """
     size = size_of(number)
     for c in range(len(addresses)):
-        record = ask(addresses, c, lines)
+        record = prefetched(addresses, c, lines)
         note_update(record + tail, step)
         place = record + EMBEDDING
         shrink = zero
@@ -87,7 +87,7 @@ def square_norms(lanes, number, zero, dim, addresses, inverse_scale, scalar_sums
     """norms (distinct) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
     lines = 0 if self_sums is None else (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     for c in range(len(addresses)):
-        place = ask(addresses, c, lines) + EMBEDDING
+        place = prefetched(addresses, c, lines) + EMBEDDING
         norm = 0.0
         shrink = zero
         if self_sums is not None:

@@ -7,6 +7,7 @@ import numpy as np
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.key_sums import KeySums
 from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
@@ -15,7 +16,6 @@ from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.sending import sent
-from deshpc.backend.cuda.sums import KeySums
 from deshpc.backend.cuda.table import TableOperations
 from deshpc.backend.cuda.update import UpdateOperations
 from deshpc.backend.cuda.upload import Upload
