@@ -21,7 +21,7 @@ def array_parser_of(field, number):
         return CategoricalArrays(field.name, number)
     if field.kind == "multi":
         return MultiArrays(field, number)
-    return BucketArrays() if field.kind == "bucket" else NumberArrays()
+    return {"bucket": BucketArrays, "dense": NumberArrays}[field.kind]()
 
 
 class NumberArrays:

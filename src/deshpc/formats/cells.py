@@ -28,7 +28,7 @@ def parser_of(field, number):
         return WeightedParser(field.name, number, ord(field.separator), ord(field.weight_separator))
     if field.kind == "multi":
         return MultiParser(field.name, number, ord(field.separator))
-    return BucketParser() if field.kind == "bucket" else NumberParser()
+    return {"bucket": BucketParser, "dense": NumberParser}[field.kind]()
 
 
 class NumberParser:

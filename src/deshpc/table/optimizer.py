@@ -91,8 +91,10 @@ def _rule(c, rate, step, number, l1, l2):
     elif c.name == "adam":
         left1, left2 = 1.0 - c.beta1 ** (step + 1), 1.0 - c.beta2 ** (step + 1)
         rule = rules.Adam(rate, c.beta1, c.beta2, 1.0 - c.beta1, 1.0 - c.beta2, 1.0 / left1, 1.0 / left2, c.epsilon)
-    else:
+    elif c.name == "ftrl":
         rule = rules.Ftrl(rate, c.beta, l1, l2)
+    else:
+        raise NotImplementedError(f"no rule for optimizer.name = {c.name!r}")
     return type(rule)(*map(number, rule))
 
 
@@ -104,7 +106,9 @@ def _start(c, l1, l2):
     if c.name == "ftrl":  # the z from which the formula gives the weight as it is, or the first update would undo it
         slope = (c.beta + math.sqrt(c.initial_accumulator)) / c.learning_rate + l2
         return StateStart(2, 0.0, c.initial_accumulator, -slope, -l1)
-    return StateStart()
+    if c.name == "sgd":
+        return StateStart()
+    raise NotImplementedError(f"no state for optimizer.name = {c.name!r}")
 
 
 def open_optimizer(config, total_steps=None):
