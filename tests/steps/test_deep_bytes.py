@@ -28,7 +28,7 @@ KINDS = {
 ALL_LOCAL = ("wide_deep", "deepfm")
 """Without dense features, all that their owners learn belongs to single ranks by field and by column; fm's owners learn nothing."""
 
-_COLLECTIVES = ("sum_samples", "reduce_samples", "gather_samples", "exchange_bytes", "exchange_counts", "gather_numbers")
+_COLLECTIVES = ("sum_samples", "reduce_samples", "gather_samples", "exchange_bytes", "exchange_counts", "gather_numbers", "gather_bytes")
 
 
 def config(kind, split="key", first_layer="pooled", exchange="auto", routing="broadcast", rule=(), normalisation="none"):
