@@ -282,6 +282,8 @@ def check_end(case, rank, code, text, lines, finished):
         codes, pattern = {1}, rf"no progress for 4 s \(train.watchdog_s\): {name.split(' of')[0]} does not answer"
     elif case.signal in by_signal:
         codes, pattern = {by_signal[case.signal][0]}, rf"{name}: {by_signal[case.signal][1]}"
+        if finished and case.mpi == "openmpi":  # Python may have given the signal back: then the launcher says it
+            pattern = rf"{pattern}|process rank {rank} with PID .*signal {int(number)}"
     elif case.victim == "parent":
         codes, pattern = {137, int(number)} if finished else {137}, rf"{name}: killed"
     elif case.mpi == "openmpi":
