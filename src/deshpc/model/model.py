@@ -32,7 +32,7 @@ class Model:
         self.name, self.n_fields, self.backend, self.group = name, n_fields, backend, group
         self.routing, self.table, self.exchange, self.operators = routing, table, exchange, operators
         self.top, self.dense_sums, self.parameters, self.accumulation = top, dense_sums, parameters, accumulation
-        self.overlaps, self.enter, self.zero = overlaps, enter, table.zero
+        self.overlaps, self.enter = overlaps, enter
         self.scores = Scores(backend)
 
     def look_up(self, batch, train, poke=lambda: None):

@@ -94,7 +94,7 @@ def _rule(c, rate, step, number, l1, l2):
     elif c.name == "ftrl":
         rule = rules.Ftrl(rate, c.beta, l1, l2)
     else:
-        raise NotImplementedError(f"no rule for optimizer.name = {c.name!r}")
+        raise ValueError(f"no rule for optimizer.name = {c.name!r}")
     return type(rule)(*map(number, rule))
 
 
@@ -108,7 +108,7 @@ def _start(c, l1, l2):
         return StateStart(2, 0.0, c.initial_accumulator, -slope, -l1)
     if c.name == "sgd":
         return StateStart()
-    raise NotImplementedError(f"no state for optimizer.name = {c.name!r}")
+    raise ValueError(f"no state for optimizer.name = {c.name!r}")
 
 
 def open_optimizer(config, total_steps=None):

@@ -15,11 +15,13 @@ class SumTop:
         self._zero, self._scratch = operators.table.zero, backend.buffers()
 
     def score(self, found, partials):
+        """Logits (n) of the compute type: see `Top`."""
         state = self._accumulation.numbers(partials.state)
         self._accumulation.check(found, partials.rows)
         return self._finish(found, state)
 
     def learn(self, found, partials):
+        """Learnt, whose gradient (n, s) lies where the states were: see `Top`."""
         routed, parameters = found.routed, self._parameters
         state = self._accumulation.numbers(partials.state)
         logit = self._finish(found, state)

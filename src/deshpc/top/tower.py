@@ -42,12 +42,14 @@ class Tower:
         self._first_layers = () if definition.share else definition.first_layers
 
     def score(self, found, partials):
+        """Logits (n) of the compute type: see `Top`."""
         state = self._accumulation.numbers(partials.state)
         self._accumulation.check(found, partials.rows)
         walk = partial(self._scored, self._joined(state, found.routed))
         return self._run(found, walk, "eval", False)
 
     def learn(self, found, partials):
+        """Learnt, found block by block: see `Top`."""
         routed = found.routed
         n = len(routed.labels)
         x = self._joined(self._accumulation.numbers(partials.state), routed)
