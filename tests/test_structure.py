@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from launching import TIMEOUT_S
+
 import deshpc
 
 PACKAGE = Path(deshpc.__file__).parent
@@ -142,7 +144,7 @@ def test_the_rules_see_what_they_forbid():
 
 def python(code):
     """Run code in a new interpreter; what it printed."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launching import TIMEOUT_S
 
 from deshpc.backend.cpu import checksum
 from deshpc.backend.cpu.checksum import BLOCK, FACTORS, SHORTEST, can_fold, crc32, fold, fold_crc32, power_of_x
@@ -157,5 +158,5 @@ def test_kernels_for_plainer_processors(features, folds):
         "print(can_fold(), crc32(data) == zlib.crc32(data))"
     )
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, env=environment)
     assert done.stdout.split() == [str(folds), "True"], done.stderr

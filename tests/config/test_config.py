@@ -20,6 +20,7 @@ from deshpc.errors import ConfigError
 SYNTHETIC = {"data": {"format": "synthetic"}}
 CSV = {"train": ["a.csv"], "fields": [{"name": "site"}]}
 quick = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(quick, max_examples=60)  # of what takes long
 
 
 def leaves(kind=Config, path=()):
@@ -347,7 +348,7 @@ def valid_sections():
     return {path[0]: st.fixed_dictionaries({}, optional=content) for path, content in sections.items()}
 
 
-@quick
+@few
 @given(tree=st.fixed_dictionaries({}, optional=valid_sections()))
 @example({"data": {"format": "synthetic", "label": '\U0001f600 \x7f \x00 " \\ é', "synthetic": {"seed": 2**62}}})
 @example({**SYNTHETIC, "optimizer": {"learning_rate": 1e16, "epsilon": 1e-300}, "train": {"precision": "float64"}})

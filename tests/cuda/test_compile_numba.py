@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from compile_gates.tools import reason_to_skip
+from launching import TIMEOUT_S
 from numba import types
 
 from deshpc.backend.cuda import elementwise
@@ -161,6 +162,6 @@ def test_simulated_kernels_do_what_their_bodies_do():
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": paths}
     done = subprocess.run(
-        [sys.executable, "-c", script, __file__], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, __file__], env=environment, capture_output=True, text=True, timeout=TIMEOUT_S
     )
     assert done.stdout.strip() == "all the same", done.stderr

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from launching import TIMEOUT_S
 
 from deshpc.backend.cuda import device, source
 from deshpc.backend.cuda.launch import Kernels, Module
@@ -312,6 +313,6 @@ open_backend("auto", 1).close()
 print(*[name for name in sys.modules if name.startswith("deshpc.backend.cuda") or name.split(".")[0] == "cupy"], sep="\\n")
 print("deshpc.backend.cpu.fm" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True"]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from launching import TIMEOUT_S
 
 GUARDED = """
 import ctypes, mmap, random
@@ -54,7 +55,7 @@ finally:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects memory by mprotect")
 def test_nothing_is_read_outside_of_the_array():
-    done = subprocess.run([sys.executable, "-c", GUARDED], capture_output=True, text=True, timeout=250)
+    done = subprocess.run([sys.executable, "-c", GUARDED], capture_output=True, text=True, timeout=TIMEOUT_S)
     lines = done.stdout.split()
     assert len(lines) == 1 and int(lines[0]) > 1000, done.stdout + done.stderr
     assert done.returncode < 0  # the last access, which is no kernel's

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from launching import SMALL_RUN
+from launching import SMALL_RUN, TIMEOUT_S
 
 from deshpc.errors import DeshpcError
 
@@ -16,7 +16,6 @@ threads_per_rank = 2
 [run]
 report_interval_s = 0.001
 """
-TIMEOUT_S = 120
 
 
 def deshpc(arguments, redirections="", **how):

@@ -54,7 +54,7 @@ def loop(look_up="pass", exchange="group.sum(1.0)", steps=6, limit=LIMIT_S, befo
     script = LOOP.format(look_up=look_up, exchange=exchange, steps=steps, limit=limit, before=before)
     begin = time.monotonic()
     done = run("-c", script, ranks=ranks)
-    assert time.monotonic() - begin < REPORTS_WITHIN_S + 15
+    assert time.monotonic() - begin < REPORTS_WITHIN_S + 60  # the machine may be busy
     return done
 
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from hand_made_model import ROWS, hand_made
+from launching import TIMEOUT_S
 
 from deshpc.errors import DataError
 from deshpc.serve import exported
@@ -72,7 +73,7 @@ except deshpc.errors.DataError as error:
     print(error)
 """
     score = Predictor(path).predict_one({"site": "s1", "hour": 3})
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=TIMEOUT_S)
     first, second = done.stdout.splitlines()
     assert done.returncode == 0 and float(first) == score and "changed in place" in second
 
@@ -135,7 +136,7 @@ if not os.fork():
 print(os.wait()[1])
 """
     given = pickle.dumps((str(path), data, ROWS))
-    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, timeout=TIMEOUT_S)
     assert done.stdout.split() == [b"True", b"True", b"0"], done.stderr.decode()
 
 

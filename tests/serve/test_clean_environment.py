@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hand_made_model import ROWS, hand_made
+from launching import TIMEOUT_S
 
 import deshpc
 
@@ -31,7 +32,7 @@ def numpy_only(tmp_path_factory):
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     command = [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--retries=1", "--timeout=15", "numpy"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     if done.returncode:
         pytest.skip(f"pip cannot install numpy here: {done.stderr.strip().splitlines()[-1]}")
     return python
@@ -42,7 +43,7 @@ def test_a_clean_environment_scores(numpy_only, tmp_path):
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCE)}
     done = subprocess.run(
         [numpy_only, "-c", CODE, str(tmp_path / "fm.model")], input=json.dumps(ROWS), capture_output=True, text=True,
-        env=environment, timeout=60,
+        env=environment, timeout=TIMEOUT_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     names, scores, one = json.loads(done.stdout)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from every_kind import FIELDS, make_rows, plain_key, tree
 from hand_made_model import NOT_LINEAR, ROWS, TRANSFORMS, hand_made
+from launching import TIMEOUT_S
 
 import deshpc
 from deshpc.config.load import build
@@ -275,7 +276,7 @@ for path in sys.argv[1:]:
     print(deshpc.Predictor(path).predict_one({"site": "s1", "hour": 3}))
 """
     paths = [str(tmp_path / f"{name}.model") for name in NAMES]
-    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     assert [float(line) for line in done.stdout.split()] == [
         deshpc.Predictor(path).predict_one({"site": "s1", "hour": 3}) for path in paths

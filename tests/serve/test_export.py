@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from every_kind import make_rows, tree
+from launching import TIMEOUT_S
 
 import deshpc
 from deshpc.config.load import build
@@ -150,7 +151,7 @@ sys.exit(main(sys.argv[1:]))
 """
     for source in (tmp_path / "run", tmp_path / "run" / "model"):
         command = [sys.executable, "-c", code, "export", str(source), "--out", str(tmp_path / "x.model")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
         assert done.returncode == 0 and "fm model of 14 steps" in done.stdout, done.stderr
         assert_same(tmp_path / "x.model", make_rows(1, 150), expected)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from every_kind import NAMES, plain_probability
 from hand_made_model import ROWS, TRANSFORMS, hand_made
+from launching import TIMEOUT_S
 
 from deshpc.config.load import build
 from deshpc.errors import DataError
@@ -175,6 +176,6 @@ sys.meta_path.insert(0, Blocked)
 import deshpc
 print(deshpc.Predictor({str(fm[0])!r}).predict_one({{"site": "s1", "hour": 3}}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == Predictor(fm[0]).predict_one({"site": "s1", "hour": 3})

@@ -11,7 +11,7 @@ from launching import python_with
 
 ROOT = Path(__file__).parents[2]
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-LIMIT_S = 120  # generous: a job that hangs is what it catches
+LIMIT_S = 600  # generous: a job that hangs is what it catches
 
 
 class Cluster:

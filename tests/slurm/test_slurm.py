@@ -17,7 +17,7 @@ import pytest
 from launching import SMALL_RUN, deshpc, python_with
 
 ROOT = Path(__file__).parents[2]
-ENDS_WITHIN_S = 10
+ENDS_WITHIN_S = 60
 OPTION = {"mpich": "--mpi=pmi2", "openmpi": "--mpi=pmix"}
 
 CONFIG = SMALL_RUN

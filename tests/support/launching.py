@@ -20,7 +20,8 @@ precision = "float64"
 """
 """The configuration of a run of a second, to which tests add sections."""
 
-TIMEOUT_S = 120  # generous: a rank that waits for ever is what it catches
+TIMEOUT_S = 600
+"""Of a process that a test starts.  A rank that waits for ever is what it catches, not a machine that is busy."""
 
 _LAUNCHER = ("PMI_", "PMIX_", "HYDI_", "OMPI_", "MPI_LOCAL", "SLURM_")
 _FOR_OPEN_MPI = {  # more ranks than cores, and as root

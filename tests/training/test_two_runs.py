@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from launching import errors
+from launching import TIMEOUT_S, errors
 from saved_models import content_of, files_of
 
 import deshpc
@@ -156,7 +156,7 @@ def start(folder, seed, *options):
 
 def ended(process):
     """(exit code, deshpc's lines) of a process."""
-    process.stderr_text = process.communicate(timeout=120)[1]
+    process.stderr_text = process.communicate(timeout=TIMEOUT_S)[1]
     return process.returncode, errors(subprocess.CompletedProcess([], process.returncode, "", process.stderr_text))
 
 
