@@ -50,23 +50,23 @@ extern "C" __global__ void __launch_bounds__(256) place_rows(
     if (c == 0) addresses[j] = record;
 }
 
-// vector_sums -= v self_sums, one product and one sum rounded together: the gradient of v, floating point only
-extern "C" __global__ void __launch_bounds__(256) subtract_own(
-    const int64* addresses, int64 n, COMPUTE* vector_sums, const COMPUTE* self_sums
+// vector_sums -= v square_sums, one product and one sum rounded together: the gradient of v, floating point only
+extern "C" __global__ void __launch_bounds__(256) subtract_squares(
+    const int64* addresses, int64 n, COMPUTE* vector_sums, const COMPUTE* square_sums
 ) {
     const int64 c = thread_number() / DIM, k = thread_number() % DIM;
     if (c >= n) return;
     const COMPUTE v = (COMPUTE)at<NUMBER>(addresses[c], EMBEDDING)[k];
-    vector_sums[c * DIM + k] = multiply_add(v, -self_sums[c], vector_sums[c * DIM + k]);
+    vector_sums[c * DIM + k] = multiply_add(v, -square_sums[c], vector_sums[c * DIM + k]);
 }
 
 // Write each unique row's sums to its place, and leave the sums zero.  sent : numbers of a gradient
 extern "C" __global__ void __launch_bounds__(256) send_gradients(
-    const int64* targets, int64 n, int32 sent, SUM* scalar_sums, SUM* vector_sums, SUM* self_sums
+    const int64* targets, int64 n, int32 sent, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
 ) {
     const int64 c = thread_number() / (DIM + 2), k = thread_number() % (DIM + 2);
     if (c >= n) return;
-    SUM* place = k == 0 ? scalar_sums + c : k <= DIM ? vector_sums + c * DIM + k - 1 : self_sums == nullptr ? nullptr : self_sums + c;
+    SUM* place = k == 0 ? scalar_sums + c : k <= DIM ? vector_sums + c * DIM + k - 1 : square_sums == nullptr ? nullptr : square_sums + c;
     if (place == nullptr) return;
     if (k < sent) at<SUM>(targets[c])[k] = *place;
     *place = 0;
@@ -76,12 +76,12 @@ extern "C" __global__ void __launch_bounds__(256) send_gradients(
 //   places, order (n) : requests sorted by the place of their row;  sources (n) : where the gradient of each lies
 extern "C" __global__ void __launch_bounds__(256) add_gradients(
     const uint32* places, const uint32* order, int64 n, const int64* sources, SUM* scalar_sums, SUM* vector_sums,
-    SUM* self_sums
+    SUM* square_sums
 ) {
     const int64 t = thread_number() / (DIM + 2), k = thread_number() % (DIM + 2);
     if (t >= n || (t > 0 && places[t - 1] == places[t])) return;
     const int64 c = places[t];
-    SUM* place = k == 0 ? scalar_sums + c : k <= DIM ? vector_sums + c * DIM + k - 1 : self_sums == nullptr ? nullptr : self_sums + c;
+    SUM* place = k == 0 ? scalar_sums + c : k <= DIM ? vector_sums + c * DIM + k - 1 : square_sums == nullptr ? nullptr : square_sums + c;
     if (place == nullptr) return;
     SUM total = *place;
     for (int64 next = t; next < n && places[next] == c; next++) total += at<SUM>(sources[order[next]])[k];

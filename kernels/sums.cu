@@ -2,7 +2,7 @@
 //
 // Contract
 //   state (samples, width) of COMPUTE holds at `column` .. : g A (DIM numbers) and g; with DIM = 0 g alone
-//   For every occurrence of distinct key c:  scalar_sums[c] += g xl,  vector_sums[c] += g x A,  self_sums[c] += g x^2
+//   For every occurrence of distinct key c:  scalar_sums[c] += g xl,  vector_sums[c] += g x A,  square_sums[c] += g x^2
 //   (null: not wanted).  The sums have type SUM; they are added to.
 //
 //   sum_tiles, sum_spans : the occurrences sorted by key (sort.cu).  A group of lanes adds the occurrences of one tile of
@@ -50,7 +50,7 @@ __device__ __forceinline__ void add_occurrence(
 
 // Add a lane's sums to the row's.
 __device__ __forceinline__ void write(
-    const Sums& sums, int lane, int64 c, SUM* scalar_sums, SUM* vector_sums, SUM* self_sums
+    const Sums& sums, int lane, int64 c, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
 ) {
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
@@ -58,7 +58,7 @@ __device__ __forceinline__ void write(
         if (number < DIM) vector_sums[c * DIM + number] += sums.number[e];
         if (number == DIM) scalar_sums[c] += sums.number[e];
     }
-    if (lane == 0 && self_sums != nullptr) self_sums[c] += sums.self;
+    if (lane == 0 && square_sums != nullptr) square_sums[c] += sums.self;
 }
 
 __device__ __forceinline__ void write_part(const Sums& sums, int lane, SUM* part) {
@@ -75,7 +75,7 @@ __device__ __forceinline__ void write_part(const Sums& sums, int lane, SUM* part
 //   spans (tiles) uint32 : tiles in which a key that goes on begins, span_count[0] of them, in any order
 extern "C" __global__ void __launch_bounds__(128) sum_tiles(
     const uint32* places, const uint32* order, int64 n, uint32 keys, const int32* samples, const float* values,
-    const COMPUTE* state, int32 width, int32 column, double scale, SUM* scalar_sums, SUM* vector_sums, SUM* self_sums,
+    const COMPUTE* state, int32 width, int32 column, double scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums,
     SUM* heads, SUM* tails, uint32* spans, uint32* span_count
 ) {
     const int64 tile = thread_number() / LANES, begin = tile * TILE;
@@ -101,7 +101,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_tiles(
             write_part(sums, lane, tails + tile * PART);
             if (lane == 0) spans[atomicAdd(span_count, 1u)] = (uint32)tile;
         } else {
-            write(sums, lane, c, scalar_sums, vector_sums, self_sums);
+            write(sums, lane, c, scalar_sums, vector_sums, square_sums);
         }
         first = false;
     }
@@ -110,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_tiles(
 // Add up the parts of the keys that span tiles, one block a key, for as many blocks as there are.
 extern "C" __global__ void __launch_bounds__(128) sum_spans(
     const uint32* places, int64 n, const SUM* heads, const SUM* tails, const uint32* spans, const uint32* span_count,
-    SUM* scalar_sums, SUM* vector_sums, SUM* self_sums
+    SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
 ) {
     __shared__ SUM part[THREADS];
     const int lane = threadIdx.x % LANES, group = threadIdx.x / LANES;
@@ -137,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_spans(
                 total = tails[tile * PART + number] + part[lane];
                 if (number < DIM) vector_sums[(int64)c * DIM + number] += total;
                 if (number == DIM) scalar_sums[c] += total;
-                if (number == SELF && self_sums != nullptr) self_sums[c] += total;
+                if (number == SELF && square_sums != nullptr) square_sums[c] += total;
             }
             __syncthreads();
         }
@@ -147,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_spans(
 // One group an occurrence; the order of additions is left to chance.
 extern "C" __global__ void __launch_bounds__(128) add_atomically(
     const int32* local, int64 n, uint32 keys, const int32* samples, const float* values, const COMPUTE* state, int32 width,
-    int32 column, double scale, SUM* scalar_sums, SUM* vector_sums, SUM* self_sums
+    int32 column, double scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
 ) {
     const int64 occurrence = thread_number() / LANES;
     if (occurrence >= n || samples[occurrence] < 0) return;
@@ -162,5 +162,5 @@ extern "C" __global__ void __launch_bounds__(128) add_atomically(
         if (number < DIM) add_at(vector_sums + c * DIM + number, sums.number[e]);
         if (number == DIM) add_at(scalar_sums + c, sums.number[e]);
     }
-    if (lane == 0 && self_sums != nullptr) add_at(self_sums + c, sums.self);
+    if (lane == 0 && square_sums != nullptr) add_at(square_sums + c, sums.self);
 }

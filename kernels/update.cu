@@ -2,7 +2,7 @@
 //
 // Contract
 //   addresses (n) int64 of the rows' records, 0: none.  A row's gradient is scalar_sums[c] for its linear weight and
-//   vector_sums[c] - self_sums[c] v for its embedding v (null: nothing to subtract; it may be scalar_sums itself).
+//   vector_sums[c] - square_sums[c] v for its embedding v (null: nothing to subtract; it may be scalar_sums itself).
 //   inverse_scale : value of a 1 in fixed point.  The sums become zero again.
 //   Set besides: SCALARS 0 or 1, RULE (rules.cuh).  Given equal sums, a row's new bits are the CPU's; under row-wise
 //   Adagrad where DIM is a power of two, and square norms there, too.  Where there is no row, sums stay.
@@ -52,7 +52,7 @@ __device__ __forceinline__ Embedding read(
 }
 
 extern "C" __global__ void __launch_bounds__(256) rows(
-    const int64* addresses, int64 n, double inverse_scale, SUM* scalar_sums, SUM* vector_sums, SUM* self_sums, uint32 step,
+    const int64* addresses, int64 n, double inverse_scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums, uint32 step,
     COMPUTE clip, COMPUTE l2, COMPUTE field0, COMPUTE field1, COMPUTE field2, COMPUTE field3, COMPUTE field4,
     COMPUTE field5, COMPUTE field6, COMPUTE field7
 ) {
@@ -61,7 +61,7 @@ extern "C" __global__ void __launch_bounds__(256) rows(
     const int lane = threadIdx.x % LANES;
     const int64 record = addresses[c];
     const Rule rule = {{field0, field1, field2, field3, field4, field5, field6, field7}};
-    const COMPUTE shrink = self_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(self_sums[c], inverse_scale);
+    const COMPUTE shrink = square_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(square_sums[c], inverse_scale);
     const COMPUTE slope = SCALARS == 0 ? (COMPUTE)0 : value_of<COMPUTE>(scalar_sums[c], inverse_scale);
     __syncwarp(group_mask<LANES>());  // all lanes have read the sums that lane 0 clears
     if (lane == 0) {
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(256) rows(
             for (int plane = 0; plane < PLANES; plane++) *at<NUMBER>(record, SCALAR_STATE_AT + plane * SIZE) = (NUMBER)state[plane];
             scalar_sums[c] = 0;
         }
-        if (self_sums != nullptr) self_sums[c] = 0;
+        if (square_sums != nullptr) square_sums[c] = 0;
     }
 #if DIM > 0
     Embedding row = read(record, lane, c, vector_sums, shrink, inverse_scale);
@@ -133,32 +133,32 @@ extern "C" __global__ void __launch_bounds__(256) rows(
 #endif
 }
 
-// norms (n) : squared norm of each row's gradient, before clipping and l2; -1 where there is no row.  The sums stay.
+// norms (n) : squared norm of each row's gradient, before clipping and l2.  The sums stay.
+// rows (1) : how many rows there are; they come first, and behind them nothing is written.  0 before.
 extern "C" __global__ void __launch_bounds__(256) square_norms(
     const int64* addresses, int64 n, double inverse_scale, const SUM* scalar_sums, const SUM* vector_sums,
-    const SUM* self_sums, double* norms
+    const SUM* square_sums, double* norms, int64* rows
 ) {
     const int64 c = thread_number() / LANES;
-    if (c >= n) return;
+    if (c >= n || addresses[c] == 0) return;
     const int lane = threadIdx.x % LANES;
-    double norm = -1.0;
-    if (addresses[c] != 0) {
-        norm = 0.0;
-        if (SCALARS == 1) {
-            const double slope = (double)value_of<COMPUTE>(scalar_sums[c], inverse_scale);
-            norm = slope * slope;
-        }
-#if DIM > 0
-        const COMPUTE shrink = self_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(self_sums[c], inverse_scale);
-        const Embedding row = read(addresses[c], lane, c, vector_sums, shrink, inverse_scale);
-        double squares[EACH][WIDE];
-#pragma unroll
-        for (int e = 0; e < EACH; e++) {
-#pragma unroll
-            for (int i = 0; i < WIDE; i++) squares[e][i] = (double)row.gradient[e][i] * (double)row.gradient[e][i];
-        }
-        norm += row_sum<LANES>(squares);
-#endif
+    double norm = 0.0;
+    if (SCALARS == 1) {
+        const double slope = (double)value_of<COMPUTE>(scalar_sums[c], inverse_scale);
+        norm = slope * slope;
     }
-    if (lane == 0) norms[c] = norm;
+#if DIM > 0
+    const COMPUTE shrink = square_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(square_sums[c], inverse_scale);
+    const Embedding row = read(addresses[c], lane, c, vector_sums, shrink, inverse_scale);
+    double squares[EACH][WIDE];
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+#pragma unroll
+        for (int i = 0; i < WIDE; i++) squares[e][i] = (double)row.gradient[e][i] * (double)row.gradient[e][i];
+    }
+    norm += row_sum<LANES>(squares);
+#endif
+    if (lane != 0) return;
+    norms[c] = norm;
+    if (c + 1 == n || addresses[c + 1] == 0) *rows = c + 1;
 }

@@ -17,6 +17,7 @@ import numpy as np
 from gpu_batches import zipf
 from gpu_device import environment, open_bench, save, upload
 
+from deshpc.backend.arguments import Messages, Occurrences, RowForm, SparseFeatures, Sums, Unpacked
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.launch import Kernels
@@ -228,18 +229,18 @@ class Cases:
         yield Case(
             "linear partial, every row once", n, "keys", n * (8 + SECTOR + 4 + 4 + 4) + 12 * samples,
             lambda: self.backend.linear.partial(
-                ZERO, ZERO, 1.0, offsets, local, None, addresses, weights, state, 1, 0
+                self._form(0), Occurrences(offsets, local, None, addresses, in_order=True), weights, state, 0, 1.0
             ),
             note="address, sector of the record, weight written and read, local", kept=[records],
         )  # fmt: skip
 
     def _partial(self, name, n, dim, local, addresses, records, row_bytes, note=""):
-        samples, lanes = n // FIELDS, self.backend.lanes(dim, "float32", "float32")
+        samples, form = n // FIELDS, self._form(dim)
         offsets, state = self._offsets(n), self.device.empty((samples, dim + 1), np.float32)
         return Case(
             name, n, "keys", row_bytes + n * 12 + samples * (8 + 4 * (dim + 1)),
             lambda: self.backend.fm.partial(
-                lanes, ZERO, ZERO, 1.0, dim, offsets, local, None, addresses, True, state, dim + 1, 0
+                form, Occurrences(offsets, local, None, addresses, in_order=True), state, 0, 1.0
             ),
             note=f"local, address, sectors of the weights, state{note}", kept=[records],
         )  # fmt: skip
@@ -261,14 +262,14 @@ class Cases:
     def sums(self):
         n, dim = self.scale.lookups // FIELDS * FIELDS, 16
         samples, rows = n // FIELDS, self.scale.lookups
-        offsets, lanes = self._offsets(n), self.backend.lanes(dim, "float32", "float32", "float32")
+        offsets, form = self._offsets(n), self._form(dim)
         state = self._upload(np.full((samples, dim + 1), 0.01, np.float32))
         for drawn_by in ("zipf", "uniform"):
             drawn = self._zipf_numbers(n) if drawn_by == "zipf" else self._random.integers(0, n // 2, n)
             local = np.unique(drawn, return_inverse=True)[1].astype(np.int32)
             distinct, local = int(local.max()) + 1, self._upload(local)
             addresses = self._upload(np.full(rows, 64, np.int64))
-            sums = [self.device.zeros(shape, np.float32) for shape in ((rows,), (rows, dim))]
+            sums = Sums(self.device.zeros((rows,), np.float32), self.device.zeros((rows, dim), np.float32), None)
             buffers = Buffers(self.device)
             yield Case(
                 f"grouping, {drawn_by}", n, "keys", n * (4 + 4 + 4) + n * 20 * -(-rows.bit_length() // 8),
@@ -280,11 +281,12 @@ class Cases:
             for how in ("ordered", "atomic"):
                 backend = CudaBackend(self.device, atomic_sums=how == "atomic")
                 grouping = backend.lookup.group(offsets, local, addresses, Buffers(self.device))
+                occurrences = Occurrences(offsets, local, None, addresses, grouping=grouping)
                 yield Case(
                     f"key sums, {how}, {drawn_by}", n, "keys",
                     n * (12 if how == "ordered" else 8) + samples * 4 * (dim + 1) + distinct * 8 * (dim + 1),
-                    lambda backend=backend, grouping=grouping, local=local, sums=sums: backend.fm.partial_adjoint(
-                        lanes, ZERO, 1.0, dim, offsets, local, None, grouping, state, dim + 1, 0, *sums, None
+                    lambda backend=backend, occurrences=occurrences, sums=sums: backend.fm.partial_adjoint(
+                        form, occurrences, state, 0, sums, 1.0
                     ),
                     lead=4, note=f"k = 16; places, states once, sums read and written; {distinct / n:.0%} distinct",
                 )  # fmt: skip
@@ -302,8 +304,8 @@ class Cases:
         return Case(
             f"update, {name}, k = {dim}", n, "rows", n * (2 * used + 8 + 8 * (dim + 1)),
             lambda: self.backend.update.rows(
-                rule, self.backend.lanes(dim, "float32", "float32"), ZERO, ZERO, dim, layout.linear_state, layout.tail, 1,
-                addresses, 1.0, scalar, vector, scalar, np.uint32(1), one, np.float32(0),
+                rule, self._form(dim), layout.linear_state, layout.tail, 1, addresses, Sums(scalar, vector, scalar), 1.0,
+                np.uint32(1), one, ZERO,
             ),
             note=f"{used} bytes of a record read and written, sums read and cleared", kept=[records],
         )  # fmt: skip
@@ -314,24 +316,24 @@ class Cases:
         drawn = np.unique(self._zipf_numbers(n), return_inverse=True)[1].astype(np.int64)
         distinct = min(int(drawn.max()) + 1, rows)
         local, offsets, samples = self._upload((drawn % distinct).astype(np.int32)), self._offsets(n), n // FIELDS
-        lanes, state = self.backend.lanes(dim, "float32", "float32"), self.device.empty((samples, dim + 1), np.float32)
+        form, state = self._form(dim), self.device.empty((samples, dim + 1), np.float32)
         for rule in ("sgd", "adam"):
             update = self._update(rule, dim, rows, distinct)
             layout, optimizer = _layout(rule, dim), open_optimizer(OptimizerConfig(name=rule))
             records, addresses = self._records(layout, rows, distinct)
-            sums = [self.device.zeros(shape, np.float32) for shape in ((distinct,), (distinct, dim))]
+            scalar, vector = self.device.zeros((distinct,), np.float32), self.device.zeros((distinct, dim), np.float32)
+            sums = Sums(scalar, vector, None)
             numbers, buffers, one = optimizer.rule(0, np.float32), Buffers(self.device), np.float32(1)
 
             def work(layout=layout, addresses=addresses, sums=sums, numbers=numbers, buffers=buffers, one=one):
                 backend = self.backend
-                backend.fm.partial(lanes, ZERO, ZERO, 1.0, dim, offsets, local, None, addresses, True, state, dim + 1, 0)
-                grouping = backend.lookup.group(offsets, local, addresses, buffers)
-                backend.fm.partial_adjoint(
-                    lanes, ZERO, 1.0, dim, offsets, local, None, grouping, state, dim + 1, 0, *sums, None
-                )
+                occurrences = Occurrences(offsets, local, None, addresses, in_order=True)
+                backend.fm.partial(form, occurrences, state, 0, 1.0)
+                occurrences = occurrences._replace(grouping=backend.lookup.group(offsets, local, addresses, buffers))
+                backend.fm.partial_adjoint(form, occurrences, state, 0, sums, 1.0)
                 backend.update.rows(
-                    numbers, lanes, ZERO, ZERO, dim, layout.linear_state, layout.tail, 1, addresses, 1.0, sums[0], sums[1],
-                    sums[0], np.uint32(1), one, ZERO,
+                    numbers, form, layout.linear_state, layout.tail, 1, addresses, sums._replace(square=sums.scalar), 1.0,
+                    np.uint32(1), one, ZERO,
                 )  # fmt: skip
 
             row = _sectors(layout.weights_end)
@@ -375,28 +377,26 @@ class Cases:
         )
         yield Case(
             "routing: count messages", n, "keys", count * 10 + n * 12,
-            lambda: kernels.count_messages(unique.fields, unique.ranks, unique.occurrences, header), note=waits[2:],
+            lambda: kernels.count_messages(unique, header), note=waits[2:],
         )  # fmt: skip
-        kernels.count_messages(unique.fields, unique.ranks, unique.occurrences, header)
-        kernels.section_bytes(header, np.full(ranks, samples, np.int64), 0, sections)
+        kernels.count_messages(unique, header)
+        all_samples = np.full(ranks, samples, np.int64)
+        kernels.section_bytes(header, all_samples, 0, sections)
         size = int(sections[:, 3].sum())
-        message, places = device.zeros((size,), np.uint8), device.empty((count,), np.int32)
+        messages = Messages(device.zeros((size,), np.uint8), header, sections, all_samples)
+        places = device.empty((count,), np.int32)
         yield Case(
             "routing: pack", n, "keys", 2 * size + 40 * (count + n),
-            lambda: kernels.pack(
-                batch.begins, batch.ends, None, unique.keys, unique.fields, unique.ranks, unique.occurrences, header, sections,
-                places, message,
-            ),
+            lambda: kernels.pack(batch.sparse, unique, places, messages),
             note=f"{ranks} messages of {size:,} bytes in all, two sorts{waits}",
         )  # fmt: skip
-        keys, fields = int(header[:, :-1].sum()), device.empty((count + 1,), np.uint16)
-        own = device.empty((keys + 1,), np.uint64), fields, device.empty((ranks * samples + 1,), np.int64)
-        occurrences, all_samples = device.empty((n,), np.int32), np.full(ranks, samples, np.int64)
+        kept = Unpacked(
+            device.empty((int(header[:, :-1].sum()) + 1,), np.uint64), device.empty((count + 1,), np.uint16),
+            device.empty((ranks * samples + 1,), np.int64), device.empty((n,), np.int32), None,
+        )  # fmt: skip
         yield Case(
             "routing: unpack", n, "keys", 2 * size,
-            lambda: kernels.unpack(
-                message, header, sections, all_samples, partition, 0, None, None, *own, occurrences, None
-            ),
+            lambda: kernels.unpack(messages, partition, 0, None, None, kept),
             lead=12, note=f"messages of {ranks} ranks",
         )  # fmt: skip
 
@@ -404,6 +404,9 @@ class Cases:
 
     def _upload(self, host):
         return upload(self.device, host)
+
+    def _form(self, dim):
+        return RowForm.of(self.backend, dim, "float32", "float32", "float32")
 
     def _keys(self, numbers):
         return self._key_of(np.asarray(numbers, np.uint64))
@@ -447,14 +450,12 @@ class Cases:
 class _Share:
     """What `Deduplication` needs of a batch."""
 
-    values = None
-
     def __init__(self, keys, offsets, occurrences, fields):
-        self.keys, self.fields, self.occurrences = keys, fields, occurrences
-        self.begins, self.ends = offsets[: offsets.size - 1], offsets[1:]
+        self.occurrences = occurrences
+        self.sparse = SparseFeatures(offsets[: offsets.size - 1], offsets[1:], keys, fields, None)
 
     def __len__(self):
-        return self.begins.size
+        return self.sparse.begins.size
 
 
 def _layout(rule, dim):

@@ -5,6 +5,7 @@ out and in.  Messages are filled with rubbish before, so a byte that is not writ
 import numpy as np
 import pytest
 
+from deshpc.backend.arguments import RowForm
 from deshpc.backend.cpu import rows
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.record import EMBEDDING
@@ -79,7 +80,7 @@ def test_rows_are_sent_as_they_were_asked_for(precision, width, asked):
 
 
 def some_sums(rng, count, kind, weighted, dim=DIM):
-    """Scalar, vector and self sums."""
+    """Scalar, vector and square sums."""
     if np.dtype(kind).kind == "i":
         scalar, vector, own = (rng.integers(-(2**60), 2**60, shape) for shape in (count, (count, DIM), count))
     else:
@@ -88,11 +89,11 @@ def some_sums(rng, count, kind, weighted, dim=DIM):
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "int64"])
-@pytest.mark.parametrize("dim, weighted, send_self", [(0, False, False), (DIM, False, False), (DIM, True, False), (DIM, True, True)])
-def test_gradients_leave_zero_behind_and_are_added_up(kind, dim, weighted, send_self):
+@pytest.mark.parametrize("dim, weighted, send_squares", [(0, False, False), (DIM, False, False), (DIM, True, False), (DIM, True, True)])
+def test_gradients_leave_zero_behind_and_are_added_up(kind, dim, weighted, send_squares):
     """From two home ranks to one owner, whose sums already hold something."""
     rng, homes, unique = np.random.default_rng(3), 2, 30
-    width = 1 + dim + send_self
+    width = 1 + dim + send_squares
     size = width * np.dtype(kind).itemsize
     local = np.concatenate([rng.permutation(40)[:unique] for _ in range(homes)]).astype(np.int32)
     sums = some_sums(rng, 40, kind, weighted, dim)
@@ -103,15 +104,15 @@ def test_gradients_leave_zero_behind_and_are_added_up(kind, dim, weighted, send_
         part = slice(home * unique, (home + 1) * unique)
         sent = some_sums(rng, unique, kind, weighted, dim)
         copies = [None if one is None else one.copy() for one in sent]
-        rows.send_gradients(dim, *sent, send_self, addresses[part])
+        rows.send_gradients(dim, *sent, send_squares, addresses[part])
         assert all(one is None or not one.any() for one in sent)
-        columns = [one.reshape(unique, -1) for one in copies[: 2 + send_self] if one is not None]
+        columns = [one.reshape(unique, -1) for one in copies[: 2 + send_squares] if one is not None]
         written = message[home * unique * size : (home + 1) * unique * size].view(kind).reshape(unique, width)
         assert np.array_equal(written, np.hstack(columns))
-        for total, one in zip(expected[: 2 + send_self], copies, strict=False):
+        for total, one in zip(expected[: 2 + send_squares], copies, strict=False):
             if total is not None:
                 total[local[part]] += one
-    rows.add_gradients(addresses, dim, local, sums[0], sums[1], sums[2] if send_self else None)
+    rows.add_gradients(addresses, dim, local, sums[0], sums[1], sums[2] if send_squares else None)
     for total, one in zip(expected, sums, strict=True):
         assert (total is None and one is None) or np.array_equal(total, one)
 
@@ -122,7 +123,7 @@ def test_own_terms_are_subtracted_with_one_rounding(precision, compute):
     held, weights, addresses = records(rng, 30, precision)
     _, vector, own = some_sums(rng, 30, compute, True)
     exact = vector.astype(np.longdouble) - weights[:, 1:].astype(np.longdouble) * own[:, None]
-    rows.subtract_own(Lanes(DIM, precision, compute), number, np.dtype(compute).type(0), DIM, addresses, vector, own)
+    rows.subtract_squares(RowForm(Lanes(DIM, precision, compute), number, np.dtype(compute).type(0), DIM), addresses, vector, own)
     # the product of two float64 is exact to 2^-64 in a long double: half a unit and that
     assert (np.abs(vector - exact) <= np.finfo(compute).eps / 2 * np.abs(exact) * 1.01 + 1e-18).all()
     del held

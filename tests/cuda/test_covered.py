@@ -15,6 +15,7 @@ from mpi4py import MPI
 from small_training import RULES, small_config, train_on
 from synthetic_batches import awkward_batches, owner_of
 
+from deshpc.backend.arguments import Occurrences, RowForm, Sums
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
@@ -120,7 +121,7 @@ def test_rows_are_sent_as_they_were_asked_for_and_lie_like_records_at_home(few, 
 
 
 def some_sums(rng, count, kind, dim, weighted):
-    """Scalar, vector and self sums."""
+    """Scalar, vector and square sums."""
     shapes = count, (count, dim), count
     if np.dtype(kind).kind == "i":
         scalar, vector, own = (rng.integers(-(2**60), 2**60, shape) for shape in shapes)
@@ -130,12 +131,12 @@ def some_sums(rng, count, kind, dim, weighted):
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "int64"])
-@pytest.mark.parametrize("dim, weighted, send_self", [(0, False, False), (5, False, False), (5, True, False), (8, True, True)])
+@pytest.mark.parametrize("dim, weighted, send_squares", [(0, False, False), (5, False, False), (5, True, False), (8, True, True)])
 @pytest.mark.parametrize("unique", [0, 1, 90])
-def test_gradients_leave_zero_behind_and_are_added_up_in_the_order_of_requests(few, kind, dim, weighted, send_self, unique):
+def test_gradients_leave_zero_behind_and_are_added_up_in_the_order_of_requests(few, kind, dim, weighted, send_squares, unique):
     """From three home ranks to one owner, whose sums already hold something; some rows are asked for once, or never."""
     backend, rng, rows = CudaBackend(few), np.random.default_rng(3), 300
-    width = 1 + dim + send_self
+    width = 1 + dim + send_squares
     size = width * np.dtype(kind).itemsize
     local = np.concatenate([rng.permutation(rows)[:unique] // 2 for _ in range(RANKS)]).astype(np.int32)
     sums = some_sums(rng, rows, kind, dim, weighted)
@@ -146,20 +147,20 @@ def test_gradients_leave_zero_behind_and_are_added_up_in_the_order_of_requests(f
         part = slice(home * unique, (home + 1) * unique)
         sent = some_sums(rng, unique, kind, dim, weighted)
         given = on(backend, *sent)
-        backend.rows.send_gradients(dim, *given, send_self, places_in(backend, message, offsets[part]))
+        backend.rows.send_gradients(dim, *given, send_squares, places_in(backend, message, offsets[part]))
         assert all(one is None or not backend.host(one).any() for one in given)
-        travelling = [one for one in sent[: 2 + send_self] if one is not None]
+        travelling = [one for one in sent[: 2 + send_squares] if one is not None]
         written = backend.host(message)
         for j, place in enumerate(offsets[part]):
             assert_same_bits(written[place : place + size].view(kind), np.concatenate([np.atleast_1d(one[j]) for one in travelling]))
-        for total, one in zip(expected[: 2 + send_self], sent, strict=False):
+        for total, one in zip(expected[: 2 + send_squares], sent, strict=False):
             if total is not None:
                 for j, row in enumerate(local[part]):
                     total[row] += one[j]
     assert (backend.host(message)[RANKS * unique * size :] == RUBBISH).all()
     given = on(backend, *sums)
     backend.rows.add_gradients(
-        places_in(backend, message, offsets), dim, backend.array(local), given[0], given[1], given[2] if send_self else None
+        places_in(backend, message, offsets), dim, backend.array(local), given[0], given[1], given[2] if send_squares else None
     )
     for total, one in zip(expected, given, strict=True):
         assert (total is None) == (one is None)
@@ -177,8 +178,8 @@ def test_own_terms_are_subtracted_with_one_rounding(few, precision, compute, dim
     _, vector, own = some_sums(rng, 60, compute, dim, True)
     exact = vector.astype(np.longdouble) - weights[:, 1:].astype(np.longdouble) * own[:, None]
     on_vector, on_own = on(backend, vector, own)
-    backend.rows.subtract_own(
-        Lanes(dim, precision, compute), layout.number, np.dtype(compute).type(0), dim,
+    backend.rows.subtract_squares(
+        RowForm(Lanes(dim, precision, compute), layout.number, np.dtype(compute).type(0), dim),
         places_in(backend, memory, layout.record_bytes * np.arange(60)), on_vector, on_own,
     )  # fmt: skip
     # the product of two float64 is exact to 2^-64 in a long double: half a unit and that
@@ -224,9 +225,10 @@ def test_a_key_of_more_tiles_than_a_block_has_groups(few):
     backend, n = CudaBackend(few), 32 * 300 + 5
     state = np.random.default_rng(9).integers(-1000, 1000, (n, 1)).astype(np.float64)
     offsets, local, on_state = on(backend, np.arange(n + 1), np.zeros(n, np.int32), state)
-    grouping = backend.lookup.group(offsets, local, backend.zeros(1, np.int64), backend.buffers())
-    sums = backend.zeros(1, np.int64)
-    backend.linear.partial_adjoint(np.float64(0), 1.0, offsets, local, None, grouping, on_state, 1, 0, sums)
+    addresses, sums = backend.zeros(1, np.int64), backend.zeros(1, np.int64)
+    grouping = backend.lookup.group(offsets, local, addresses, backend.buffers())
+    owned, form = Occurrences(offsets, local, None, addresses, grouping=grouping), RowForm(None, np.float32(0), np.float64(0), 0)
+    backend.linear.partial_adjoint(form, owned, on_state, 0, Sums(sums, None, None), 1.0)
     assert backend.host(sums).tolist() == [int(state.sum())]
 
 

@@ -11,6 +11,7 @@ from device_rows import (
     FIXED_DOUBLE,
     MIXED,
     SINGLE,
+    Occurrences,
     Records,
     assert_same_bits,
     assert_within,
@@ -23,6 +24,7 @@ from device_rows import (
     with_column,
 )
 
+from deshpc.backend.arguments import Parts
 from deshpc.backend.cpu import fm as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
 
@@ -42,10 +44,7 @@ def check_partial(device, kind, dim, samples, width):
     backend = CudaBackend(device)
     memory, addresses = records.on(backend, beyond=3)
     on_device = backend.array(state)
-    backend.fm.partial(
-        kind.lanes(dim), kind.number, kind.zero, SCALE, dim, *occurrences.on(backend), addresses, True, on_device,
-        state.shape[1], COLUMN,
-    )  # fmt: skip
+    backend.fm.partial(kind.form(dim), occurrences.owned(addresses, backend), on_device, COLUMN, SCALE)
     result = backend.host(on_device)
     own = slice(COLUMN, COLUMN + dim + 1)
     assert_same_bits(np.delete(result, own, 1), np.delete(state, own, 1))  # other operators' columns
@@ -72,10 +71,7 @@ def check_partial(device, kind, dim, samples, width):
         assert_within(result[:, COLUMN + dim], exact, (4 + m + dim.bit_length()) * kind.eps * size, "c")
     expected = state.copy()
     held, host_addresses = records.on_host()
-    on_cpu.partial(
-        kind.lanes(dim), kind.number, kind.zero, SCALE, dim, *occurrences, host_addresses, False, expected, state.shape[1],
-        COLUMN,
-    )  # fmt: skip
+    on_cpu.partial(kind.form(dim), occurrences.owned(host_addresses), expected, COLUMN, SCALE)
     if not kind.fixed and not is_power_of_two(dim):
         expected[:, COLUMN + dim] = result[:, COLUMN + dim]  # c is added up in another tree
     assert_same_bits(result, expected)
@@ -104,9 +100,7 @@ def test_fixed_point_terms_are_rounded_to_even(few):
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
     state = backend.zeros((37, dim + 1), np.int64)
-    backend.fm.partial(
-        FIXED.lanes(dim), FIXED.number, FIXED.zero, scale, dim, *occurrences.on(backend), addresses, True, state, dim + 1, 0
-    )
+    backend.fm.partial(FIXED.form(dim), occurrences.owned(addresses, backend), state, 0, scale)
     weights, result = records.weights()[occurrences.local], backend.host(state)
     for i in range(37):
         mine = weights[occurrences.sample == i]
@@ -126,8 +120,8 @@ def check_finish(device, kind, dim, n_dense, samples):
     backend = CudaBackend(device)
     on_device, of_logit = backend.array(state), backend.array(logit)
     backend.fm.finish(
-        kind.lanes(dim), kind.zero, dim, on_device, state.shape[1], COLUMN, backend.array(dense), backend.array(weights),
-        backend.array(factors), of_logit, 0, samples,
+        kind.form(dim), on_device, COLUMN, backend.array(dense), backend.array(weights), backend.array(factors), of_logit, 0,
+        samples,
     )  # fmt: skip
     result, of_logit = backend.host(on_device), backend.host(of_logit)
 
@@ -147,9 +141,7 @@ def check_finish(device, kind, dim, n_dense, samples):
     assert_within(of_logit, exact, (6 + 2 * n_dense + dim.bit_length()) * kind.eps * size)
     if is_power_of_two(dim):
         host_state, host_logit = state.copy(), logit.copy()
-        on_cpu.finish(
-            kind.lanes(dim), kind.zero, dim, host_state, state.shape[1], COLUMN, dense, weights, factors, host_logit, 0, samples
-        )
+        on_cpu.finish(kind.form(dim), host_state, COLUMN, dense, weights, factors, host_logit, 0, samples)
         assert_same_bits(host_state, result)
         assert_same_bits(of_logit, host_logit)
 
@@ -189,8 +181,8 @@ def test_finish_adjoint(few, kind, dim, samples, n_dense, parts):
         backend = CudaBackend(one)
         sums, on_device = [backend.array(array) for array in held], backend.array(state)
         backend.fm.finish_adjoint(
-            kind.lanes(dim), kind.zero, scale, dim, on_device, state.shape[1], COLUMN, backend.array(dense),
-            backend.array(factors), backend.array(gradient), *sums, edges, 0, parts,
+            kind.form(dim), on_device, COLUMN, backend.array(dense), backend.array(factors), backend.array(gradient), *sums,
+            scale, Parts(edges, 0, parts),
         )  # fmt: skip
         of_devices.append([backend.host(array) for array in (on_device, *sums)])
     expected = state.copy()
@@ -206,9 +198,8 @@ def test_finish_adjoint(few, kind, dim, samples, n_dense, parts):
     if kind.fixed:
         of_cpu, cpu_state = [array.copy() for array in held], state.copy()
         on_cpu.finish_adjoint(
-            kind.lanes(dim), kind.zero, scale, dim, cpu_state, state.shape[1], COLUMN, dense, factors, gradient, *of_cpu,
-            edges, 0, parts,
-        )  # fmt: skip
+            kind.form(dim), cpu_state, COLUMN, dense, factors, gradient, *of_cpu, scale, Parts(edges, 0, parts)
+        )
         assert_same_bits(weight_sums, of_cpu[0])
         assert_same_bits(factor_sums, of_cpu[1])
         assert_same_bits(cpu_state, expected)
@@ -242,10 +233,10 @@ def test_magnitude(few, kind, dim, samples, width):
     _, records, occurrences = drawn(kind, dim, samples, width)
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
-    offsets, local, values = occurrences.on(backend)
+    owned = occurrences.owned(addresses, backend)
 
     def found(own):
-        return backend.fm.magnitude(kind.lanes(dim), kind.number, kind.zero, dim, own, local, values, addresses)
+        return backend.fm.magnitude(kind.form(dim), owned._replace(offsets=own))
 
     weights = records.weights()[occurrences.local]
     squares = (weights[:, 1:] ** 2).sum(axis=1) * occurrences.x**2
@@ -254,19 +245,19 @@ def test_magnitude(few, kind, dim, samples, width):
     exact = np.maximum(of_a, of_c)
     # |v|^2 in the type of arithmetic: a product and a tree; the rest in float64
     bound = (1 + dim.bit_length()) * kind.eps * exact + 64 * 2.0**-52 * exact
-    sizes = [found(offsets[i : i + 2]) for i in range(samples)]  # each sample by itself
+    sizes = [found(owned.offsets[i : i + 2]) for i in range(samples)]  # each sample by itself
     assert all(place == 0 for _, place in sizes)
     sizes = np.array([size for size, _ in sizes])
     assert_within(sizes, exact, bound)
     if samples:
         assert (of_a > of_c * 1.01).any() or dim > 4
         assert (of_c > of_a * 1.01).any()
-    worst = found(offsets)
+    worst = found(owned.offsets)
     assert worst == ((sizes.max(), sizes.argmax()) if samples else (0.0, 0))
     held, host_addresses = records.on_host()
     if is_power_of_two(dim):
         def of_cpu(own):
-            return on_cpu.magnitude(kind.lanes(dim), kind.number, kind.zero, dim, own, *occurrences[1:], host_addresses)
+            return on_cpu.magnitude(kind.form(dim), occurrences.owned(host_addresses)._replace(offsets=own))
 
         assert worst == of_cpu(occurrences.offsets)
         for i in range(samples):
@@ -286,11 +277,11 @@ def test_magnitude_of_what_is_no_number(few, part):
     offsets = np.array([0, 2, 3, 5, 7, 9])
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
-    held = [backend.array(offsets), backend.array(local)]
-    size, sample = backend.fm.magnitude(SINGLE.lanes(dim), SINGLE.number, SINGLE.zero, dim, *held, None, addresses)
+    owned = Occurrences(offsets, local, None).owned(addresses, backend)
+    size, sample = backend.fm.magnitude(SINGLE.form(dim), owned)
     assert np.isnan(size) and sample == 3
-    early = held[0][:4]
-    assert backend.fm.magnitude(SINGLE.lanes(dim), SINGLE.number, SINGLE.zero, dim, early, held[1], None, addresses) == (np.inf, 1)
+    early = owned._replace(offsets=owned.offsets[:4])
+    assert backend.fm.magnitude(SINGLE.form(dim), early) == (np.inf, 1)
 
 
 @pytest.mark.parametrize("kind, dim, n_dense", [(SINGLE, 4, 2), (DOUBLE, 5, 0), (SINGLE, 12, 3), (DOUBLE, 64, 1)], ids=str)
@@ -310,9 +301,8 @@ def test_largest_term(few, kind, dim, n_dense):
 
     def found(first, last):
         return backend.fm.largest_term(
-            kind.lanes(dim), kind.zero, dim, held[0], state.shape[1], COLUMN, held[1], held[2],
-            held[3][first - begin : last - begin], first, last,
-        )  # fmt: skip
+            kind.form(dim), held[0], COLUMN, held[1], held[2], held[3][first - begin : last - begin], first, last
+        )
 
     a = np.abs(state[begin:end, COLUMN : COLUMN + dim].astype(np.float64)).max(axis=1)
     factor = np.abs(factors.astype(np.float64)).max(initial=0.0)
@@ -321,7 +311,7 @@ def test_largest_term(few, kind, dim, n_dense):
     for i in range(begin, end):
         assert found(i, i + 1) == (exact[i - begin], i)
     assert found(begin, begin) == (0.0, begin)
-    of_cpu = on_cpu.largest_term(kind.lanes(dim), kind.zero, dim, state, state.shape[1], COLUMN, gradient, factors, largest, begin, end)
+    of_cpu = on_cpu.largest_term(kind.form(dim), state, COLUMN, gradient, factors, largest, begin, end)
     assert found(begin, end) == of_cpu
     # it does bound the terms of a sample: g xl, g x A, g x^2 of its keys, g x (A - v x) of its dense features
     g, own = np.abs(gradient[begin:end, None]), state[begin:end, COLUMN : COLUMN + dim]

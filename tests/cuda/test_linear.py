@@ -19,6 +19,7 @@ from device_rows import (
     with_column,
 )
 
+from deshpc.backend.arguments import Parts
 from deshpc.backend.cpu import linear as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
 
@@ -45,9 +46,7 @@ def test_partial(device, kind, samples, width):
     backend = CudaBackend(device)
     memory, addresses = records.on(backend, beyond=4)
     gathered, on_device = backend.array(np.full(records.n + 4, 7, kind.compute)), backend.array(state)
-    backend.linear.partial(
-        kind.number, kind.zero, SCALE, *occurrences.on(backend), addresses, gathered, on_device, state.shape[1], COLUMN
-    )
+    backend.linear.partial(kind.form(3), occurrences.owned(addresses, backend), gathered, on_device, COLUMN, SCALE)
     result, gathered = backend.host(on_device), backend.host(gathered)
 
     weights = records.weights()[:, 0]
@@ -64,10 +63,8 @@ def test_partial(device, kind, samples, width):
         assert_within(result[:, COLUMN], per_sample(occurrences, terms), bound)
     expected = state.copy()
     host_bytes, host_addresses = records.on_host()
-    on_cpu.partial(
-        kind.number, kind.zero, SCALE, *occurrences, host_addresses, np.empty(records.n, kind.compute), expected,
-        state.shape[1], COLUMN,
-    )  # fmt: skip
+    scratch = np.empty(records.n, kind.compute)
+    on_cpu.partial(kind.form(3), occurrences.owned(host_addresses), scratch, expected, COLUMN, SCALE)
     assert_same_bits(result, expected)
     assert_same_bits(backend.host(memory), records.bytes)
 
@@ -81,9 +78,8 @@ def test_fixed_point_terms_are_rounded_to_even(few):
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
     state = backend.zeros((37, 1), np.int64)
-    backend.linear.partial(
-        FIXED.number, FIXED.zero, scale, *occurrences.on(backend), addresses, backend.zeros(23, np.float64), state, 1, 0
-    )
+    scratch = backend.zeros(23, np.float64)
+    backend.linear.partial(FIXED.form(3), occurrences.owned(addresses, backend), scratch, state, 0, scale)
     terms = records.weights()[occurrences.local, 0]
     halves = terms * scale % 1 == 0.5
     assert halves.sum() > 20
@@ -100,7 +96,7 @@ def test_finish(device, kind, n_dense, samples):
     logit = rng.standard_normal(samples).astype(kind.compute)
     backend = CudaBackend(device)
     held = [backend.array(one) for one in (state, dense, weights, logit)]
-    backend.linear.finish(kind.zero, held[0], state.shape[1], COLUMN, *held[1:], 0, samples)
+    backend.linear.finish(kind.form(0), held[0], COLUMN, *held[1:], 0, samples)
     for one, before in zip(held[:3], (state, dense, weights), strict=True):
         assert_same_bits(backend.host(one), before)
     # in the types' own arithmetic, in the order of the features
@@ -132,9 +128,8 @@ def test_finish_adjoint(few, kind, samples, n_dense, parts):
         backend = CudaBackend(one)
         sums, on_device = backend.array(held), backend.array(state)
         backend.linear.finish_adjoint(
-            kind.zero, scale, on_device, state.shape[1], COLUMN, backend.array(dense), backend.array(gradient), sums,
-            edges, 0, parts,
-        )  # fmt: skip
+            kind.form(0), on_device, COLUMN, backend.array(dense), backend.array(gradient), sums, scale, Parts(edges, 0, parts)
+        )
         of_devices.append((backend.host(sums), backend.host(on_device)))
     expected = state.copy()
     expected[:, COLUMN] = gradient
@@ -153,7 +148,7 @@ def test_finish_adjoint(few, kind, samples, n_dense, parts):
                 assert_within(sums[p, f], held[p, f] + own[:, f].sum(), bound)
     if kind.fixed:
         of_cpu, cpu_state = held.copy(), state.copy()
-        on_cpu.finish_adjoint(kind.zero, scale, cpu_state, state.shape[1], COLUMN, dense, gradient, of_cpu, edges, 0, parts)
+        on_cpu.finish_adjoint(kind.form(0), cpu_state, COLUMN, dense, gradient, of_cpu, scale, Parts(edges, 0, parts))
         assert_same_bits(sums, of_cpu)
 
 
@@ -162,17 +157,18 @@ def test_magnitude(few, kind, samples, width):
     rng, records, occurrences = drawn(kind, samples, width)
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
-    offsets, local, values = occurrences.on(backend)
+    owned = occurrences.owned(addresses, backend)
     terms = np.abs(records.weights()[occurrences.local, 0] * occurrences.linear_x)
     sizes = [terms[occurrences.sample == i] for i in range(samples)]
     exact = [np.add.accumulate(np.append(0.0, of_sample))[-1] for of_sample in sizes]  # in order, in float64
     worst = int(np.argmax(exact)) if samples else 0
-    found = backend.linear.magnitude(kind.number, offsets, local, values, addresses)
+    found = backend.linear.magnitude(kind.form(3), owned)
     assert found == (exact[worst] if samples else 0.0, worst)
     held, host_addresses = records.on_host()
-    assert found == on_cpu.magnitude(kind.number, *occurrences, host_addresses)
+    assert found == on_cpu.magnitude(kind.form(3), occurrences.owned(host_addresses))
     for i in range(samples):  # each by itself
-        assert backend.linear.magnitude(kind.number, offsets[i : i + 2], local, values, addresses) == (exact[i], 0)
+        alone = owned._replace(offsets=owned.offsets[i : i + 2])
+        assert backend.linear.magnitude(kind.form(3), alone) == (exact[i], 0)
 
 
 @pytest.mark.parametrize("kind", [SINGLE, DOUBLE], ids=str)

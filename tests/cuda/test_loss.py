@@ -14,6 +14,7 @@ from device_rows import (
     small_batch,
 )
 
+from deshpc.backend.arguments import Parts
 from deshpc.backend.cpu import loss as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.exact_sum import joined, terms_of, total
@@ -35,7 +36,7 @@ def run(backend, logit, labels, scale, parts):
     zero = logit.dtype.type(0)
     gradient, sums, beyond = (backend.array(one) for one in (np.full_like(logit, 7), np.full((parts, 2), 7), np.full(parts, 7.0)))
     on_device = backend.array(logit), backend.array(labels)
-    backend.loss.log_loss(zero, *on_device, logit.dtype.type(scale), gradient, sums, beyond, edges_of(len(logit), parts), 0, parts)
+    backend.loss.log_loss(zero, *on_device, logit.dtype.type(scale), gradient, sums, beyond, Parts(edges_of(len(logit), parts), 0, parts))
     for one, host in zip(on_device, (logit, labels), strict=True):
         assert_same_bits(backend.host(one), host)
     found = zip(backend.host(sums), backend.host(beyond).tolist(), strict=True)
@@ -107,7 +108,7 @@ def test_sum_of_gradients(few, kind, samples, parts):
     for one in devices(few):
         backend = CudaBackend(one)
         sums = backend.array(np.full(parts, 7, kind.sums))
-        backend.loss.sum_gradient(backend.array(gradient), scale, sums, edges, 0, parts)
+        backend.loss.sum_gradient(backend.array(gradient), scale, sums, Parts(edges, 0, parts))
         found.append(backend.host(sums))
         assert_same_bits(found[-1], found[0])
     for p in range(parts):
@@ -118,7 +119,7 @@ def test_sum_of_gradients(few, kind, samples, parts):
             assert_within(found[0][p], own.sum(), len(own) * kind.eps * np.abs(own).sum())
     if kind.fixed:
         of_cpu = np.zeros(parts, np.int64)
-        on_cpu.sum_gradient(gradient, scale, of_cpu, edges, 0, parts)
+        on_cpu.sum_gradient(gradient, scale, of_cpu, Parts(edges, 0, parts))
         assert_same_bits(found[0], of_cpu)
 
 
@@ -126,7 +127,7 @@ def test_terms_are_rounded_to_even(few):
     gradient = np.arange(-20, 21) / 8
     backend = CudaBackend(few)
     sums = backend.zeros(2, np.int64)
-    backend.loss.sum_gradient(backend.array(gradient), 4.0, sums, edges_of(41, 2), 0, 2)
+    backend.loss.sum_gradient(backend.array(gradient), 4.0, sums, Parts(edges_of(41, 2), 0, 2))
     assert backend.host(sums).tolist() == [fixed_sum(gradient[:20], 4.0), fixed_sum(gradient[20:], 4.0)]
 
 

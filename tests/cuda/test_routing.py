@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from device_shards import fast
 
-from deshpc.backend.cpu import routing as cpu_routing
+from deshpc.backend.arguments import Messages, UniqueKeys, Unpacked
+from deshpc.backend.cpu.backend import CpuBackend
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.data.batch import Batch
 from deshpc.hashing.partition import FieldPartition, KeyPartition
@@ -67,31 +68,37 @@ def values_of(backend, batch, room):
     return None if batch.values is None else dirty(backend, (room, *batch.values.shape[1:]), np.float32)
 
 
-class Unique:
-    """What `deduplicate` gives for a batch, on the backend."""
+def room_for_unique(backend, batch, with_values=True):
+    """UniqueKeys of a batch, in which every number is CANARY."""
+    n = len(batch.keys)
+    return UniqueKeys(
+        dirty(backend, n + 1, np.uint64), dirty(backend, n + 1, np.uint16), dirty(backend, n + 1, np.int32),
+        dirty(backend, len(batch) + 1, np.int64), dirty(backend, n, np.int32), values_of(backend, batch, n) if with_values else None,
+    )  # fmt: skip
 
-    def __init__(self, backend, batch, partition, modulus, residue, buckets, with_values=True):
-        n = len(batch.keys)
-        self.keys, self.fields = dirty(backend, n + 1, np.uint64), dirty(backend, n + 1, np.uint16)
-        self.ranks, self.occurrences = dirty(backend, n + 1, np.int32), dirty(backend, n, np.int32)
-        self.offsets = dirty(backend, len(batch) + 1, np.int64)
-        self.values = values_of(backend, batch, n) if with_values else None
-        there = batch.on(backend)
-        self.result = backend.routing.deduplicate(
-            there.begins, there.ends, there.keys, there.fields, there.values if with_values else None, partition, modulus,
-            residue, dirty(backend, 8 * buckets, np.uint64), self.keys, self.fields, self.ranks, self.offsets,
-            self.occurrences, self.values,
-        )  # fmt: skip
+
+def deduplicated(backend, batch, partition, modulus, residue, buckets, with_values=True):
+    """(UniqueKeys, answer) of a batch on the backend."""
+    unique, sparse = room_for_unique(backend, batch, with_values), batch.on(backend).sparse
+    if not with_values:
+        sparse = sparse._replace(values=None)
+    room = dirty(backend, 8 * buckets, np.uint64)
+    return unique, backend.routing.deduplicate(sparse, partition, modulus, residue, room, unique)
+
+
+def first_keys(unique, count):
+    """The UniqueKeys of the first so many keys, for messages."""
+    return unique._replace(keys=unique.keys[:count], fields=unique.fields[:count], ranks=unique.ranks[:count])
 
 
 def check_unique(backend, batch, partition, modulus, residue):
     n, keys = len(batch.keys), batch.keys.tolist()
-    found = Unique(backend, batch, partition, modulus, residue, 4096)
+    found, answer = deduplicated(backend, batch, partition, modulus, residue, 4096)
     own = np.array([owner_of(partition, key) % modulus == residue for key in keys], bool)
     numbers, taken = {}, int(own.sum())
     expected = [numbers.setdefault(key, len(numbers)) for key, mine in zip(keys, own, strict=True) if mine]
     behind = [CANARY] * (n + 1 - len(numbers))
-    assert found.result == (len(numbers), taken)
+    assert answer == (len(numbers), taken)
     assert backend.host(found.keys).tolist() == [*numbers, *behind]
     assert backend.host(found.fields).tolist() == [*map(field_of, numbers), *behind]
     owners = [owner_of(partition, key) for key in numbers]
@@ -141,8 +148,8 @@ def test_a_scratch_index_that_is_too_small_is_an_answer(few):
     full = Batch(*(getattr(full, name) for name in ("step", "global_samples", "samples", "begins", "ends")),
                  batch.keys[:153], batch.fields[:153], None, full.dense, full.labels)  # fmt: skip
     for modulus in (1, 3):
-        assert Unique(backend, full, KeyPartition(3, 1), modulus, 0, 64).result[0] >= 0
-        assert Unique(backend, batch, KeyPartition(3, 1), modulus, 0, 64).result == (-1, 0)
+        assert deduplicated(backend, full, KeyPartition(3, 1), modulus, 0, 64)[1][0] >= 0
+        assert deduplicated(backend, batch, KeyPartition(3, 1), modulus, 0, 64)[1] == (-1, 0)
     unique = Deduplication(backend.routing, KeyPartition(3, 1))(batch.on(backend), backend.buffers())
     numbers = {}
     expected = [numbers.setdefault(key, len(numbers)) for key in batch.keys.tolist()]
@@ -174,39 +181,30 @@ def messages_of(batch, ranks, partition, width):
 
 def pack(backend, batch, partition, width):
     """(header, sections, messages, places, answer) of a share on a device."""
+    buckets = 1 << 16 if len(batch.keys) > 9_000 else 4096
+    found, (count, _) = deduplicated(backend, batch, partition, 1, 0, buckets, with_values=False)
+    return packed(backend, batch, partition, width, first_keys(found, count), batch.on(backend).sparse)
+
+
+def packed(backend, batch, partition, width, unique, sparse):
+    """The same, of its unique keys."""
     ranks = partition.ranks
-    found = Unique(backend, batch, partition, 1, 0, 1 << 16 if len(batch.keys) > 9_000 else 4096, with_values=False)
-    unique, there = found.result[0], batch.on(backend)
-    keys, fields, own_ranks = (array[:unique] for array in (found.keys, found.fields, found.ranks))
     header, sections = np.full((ranks, N_FIELDS + 1), CANARY, np.int32), np.empty((ranks, 4), np.int64)
-    backend.routing.count_messages(fields, own_ranks, found.occurrences, header)
-    backend.routing.section_bytes(header, np.full(ranks, len(batch), np.int64), width, sections)
-    message, places = dirty(backend, int(sections[:, 3].sum()), np.uint8), dirty(backend, unique, np.int32)
-    answer = backend.routing.pack(
-        there.begins, there.ends, there.values, keys, fields, own_ranks, found.occurrences, header, sections, places, message
-    )  # fmt: skip
+    samples = np.full(ranks, len(batch), np.int64)
+    backend.routing.count_messages(unique, header)
+    backend.routing.section_bytes(header, samples, width, sections)
+    message, places = dirty(backend, int(sections[:, 3].sum()), np.uint8), dirty(backend, len(unique.keys), np.int32)
+    answer = backend.routing.pack(sparse, unique, places, Messages(message, header, sections, samples))
     return header, sections, backend.host(message).tobytes(), backend.host(places).tolist(), answer
 
 
 def pack_on_cpu(batch, partition, width):
     """(header, messages) of the CPU."""
-    n, ranks = len(batch.keys), partition.ranks
-    keys, fields, own_ranks = np.empty(n + 1, np.uint64), np.empty(n + 1, np.uint16), np.empty(n + 1, np.int32)
-    offsets, occurrences = np.empty(len(batch) + 1, np.int64), np.empty(n, np.int32)
-    unique, _ = cpu_routing.deduplicate(
-        batch.begins, batch.ends, batch.keys, batch.fields, None, partition, 1, 0, np.zeros(8 * 4096, np.uint64), keys, fields,
-        own_ranks, offsets, occurrences, None,
-    )  # fmt: skip
-    header, sections = np.empty((ranks, N_FIELDS + 1), np.int32), np.empty((ranks, 4), np.int64)
-    cpu_routing.count_messages(fields[:unique], own_ranks[:unique], occurrences, header)
-    cpu_routing.section_bytes(header, np.full(ranks, len(batch), np.int64), width, sections)
-    message = np.full(int(sections[:, 3].sum()), CANARY, np.uint8)
-    answer = cpu_routing.pack(
-        batch.begins, batch.ends, batch.values, keys[:unique], fields[:unique], own_ranks[:unique], occurrences, header,
-        sections, np.empty(unique, np.int32), message,
-    )  # fmt: skip
+    backend = CpuBackend(1)
+    found, (count, _) = deduplicated(backend, batch, partition, 1, 0, 4096, with_values=False)
+    header, _, message, _, answer = packed(backend, batch, partition, width, first_keys(found, count), batch.sparse)
     assert answer == -1
-    return header, message.tobytes()
+    return header, message
 
 
 def check_packed(backend, batch, partition, width):
@@ -229,13 +227,12 @@ def check_unpacked(backend, shares, received, headers, partition, owner, width):
     sections = np.empty((len(shares), 4), np.int64)
     backend.routing.section_bytes(headers, samples, width, sections)
     n_keys, n, total = int(headers[:, :N_FIELDS].sum()), int(headers[:, N_FIELDS].sum()), int(samples.sum())
-    keys, fields = dirty(backend, n_keys + 1, np.uint64), dirty(backend, n_keys + 1, np.uint16)
-    offsets, occurrences = dirty(backend, total + 1, np.int64), dirty(backend, n + 1, np.int32)
-    values = values_of(backend, shares[0], n + 1)
-    message = backend.array(np.frombuffer(received, np.uint8))
-    result = backend.routing.unpack(
-        message, headers, sections, samples, partition, owner, None, None, keys, fields, offsets, occurrences, values
-    )
+    kept = Unpacked(
+        dirty(backend, n_keys + 1, np.uint64), dirty(backend, n_keys + 1, np.uint16), dirty(backend, total + 1, np.int64),
+        dirty(backend, n + 1, np.int32), values_of(backend, shares[0], n + 1),
+    )  # fmt: skip
+    messages = Messages(backend.array(np.frombuffer(received, np.uint8)), headers, sections, samples)
+    result = backend.routing.unpack(messages, partition, owner, None, None, kept)
     assert result == (n_keys, n)
     own_keys, own_occurrences, own_values, counts = [], [], [], []
     for share in shares:
@@ -247,12 +244,12 @@ def check_unpacked(backend, shares, received, headers, partition, owner, width):
         own_values += share.values[mine].tolist() if width else []
         sample = np.repeat(np.arange(len(share)), share.ends - share.begins)[mine]
         counts += np.bincount(sample, minlength=len(share)).tolist()
-    assert backend.host(keys).tolist() == [*own_keys, CANARY]
-    assert backend.host(fields).tolist() == [*map(field_of, own_keys), CANARY]
-    assert backend.host(occurrences).tolist() == [*own_occurrences, CANARY]
-    assert backend.host(offsets).tolist() == [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+    assert backend.host(kept.keys).tolist() == [*own_keys, CANARY]
+    assert backend.host(kept.fields).tolist() == [*map(field_of, own_keys), CANARY]
+    assert backend.host(kept.occurrences).tolist() == [*own_occurrences, CANARY]
+    assert backend.host(kept.offsets).tolist() == [0, *np.cumsum(counts, dtype=np.int64).tolist()]
     if width:
-        assert backend.host(values).tolist() == [*own_values, [CANARY] * 2 if width == 2 else CANARY]
+        assert backend.host(kept.values).tolist() == [*own_values, [CANARY] * 2 if width == 2 else CANARY]
 
 
 def travel(backend, shares, partition, width):

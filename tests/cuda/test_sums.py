@@ -19,6 +19,8 @@ from device_rows import (
     with_column,
 )
 
+from deshpc.backend import arguments
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import fm as fm_on_cpu
 from deshpc.backend.cpu import linear as linear_on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
@@ -53,35 +55,28 @@ def occurrences_of(rng, counts, width, absent=0, samples=None):
 class Case:
     """Occurrences, a state, and sums that hold something already."""
 
-    def __init__(self, kind, dim, width, counts=COUNTS, absent=0, self_sums=True, held=True, samples=None):
+    def __init__(self, kind, dim, width, counts=COUNTS, absent=0, square_sums=True, held=True, samples=None):
         rng = np.random.default_rng(dim + 7 * width + len(counts))
         self.kind, self.dim, self.keys = kind, dim, len(counts)
         self.occurrences = occurrences_of(rng, counts, width, absent, samples)
         self.state = with_column(rng, self.occurrences.samples, dim + 1, COLUMN, BEHIND, kind.compute)
-        shapes = [(self.keys,), (self.keys, dim) if dim else None, (self.keys,) if dim and self_sums else None]
+        shapes = [(self.keys,), (self.keys, dim) if dim else None, (self.keys,) if dim and square_sums else None]
         self.held = [
             None if shape is None else (rng.integers(-500, 500, shape) * int(held)).astype(kind.sums) for shape in shapes
         ]
 
     def run(self, device, atomic=False, times=1):
-        """[scalar, vector, self sums] after so many additions."""
+        """[scalar, vector, square sums] after so many additions."""
         backend = CudaBackend(device, atomic_sums=atomic)
         offsets, local, values = self.occurrences.on(backend)
         addresses = backend.zeros(self.keys, np.int64)  # sums do not read rows
         grouping = backend.lookup.group(offsets, local, addresses, backend.buffers())
         self.check_grouping(backend, grouping, atomic)
-        state, sums = backend.array(self.state), [None if one is None else backend.array(one) for one in self.held]
-        width = self.state.shape[1]
+        state, sums = backend.array(self.state), Sums(*[None if one is None else backend.array(one) for one in self.held])
+        owned = arguments.Occurrences(offsets, local, values, addresses, grouping=grouping)
+        kernels = backend.fm if self.dim else backend.linear
         for _ in range(times):
-            if self.dim:
-                backend.fm.partial_adjoint(
-                    self.kind.lanes(self.dim), self.kind.zero, SCALE, self.dim, offsets, local, values, grouping, state, width,
-                    COLUMN, *sums,
-                )  # fmt: skip
-            else:
-                backend.linear.partial_adjoint(
-                    self.kind.zero, SCALE, offsets, local, values, grouping, state, width, COLUMN, sums[0]
-                )
+            kernels.partial_adjoint(self.kind.form(self.dim), owned, state, COLUMN, sums, SCALE)
         assert_same_bits(backend.host(state), self.state)
         assert_same_bits(backend.host(local), self.occurrences.local)
         return [None if one is None else backend.host(one) for one in sums]
@@ -97,7 +92,7 @@ class Case:
         assert_same_bits(backend.host(grouping.places), self.occurrences.local[order].astype(np.uint32))
 
     def terms(self):
-        """Terms (nnz) of the scalar and of the self sums, (nnz, dim) of the vector sums: float64."""
+        """Terms (nnz) of the scalar and of the square sums, (nnz, dim) of the vector sums: float64."""
         upstream = self.state[self.occurrences.sample].astype(np.float64)
         g, x, linear_x = upstream[:, COLUMN + self.dim], self.occurrences.x, self.occurrences.linear_x
         vector = upstream[:, COLUMN : COLUMN + self.dim] * x[:, None]
@@ -129,13 +124,10 @@ class Case:
 
     def on_cpu(self):
         """The sums of the CPU's loop over the occurrences in their order; of keys alone."""
-        sums = [None if one is None else one.copy() for one in self.held]
-        offsets, local, values = self.occurrences
-        rest = offsets, local, values, None, self.state, self.state.shape[1], COLUMN
-        if self.dim:
-            fm_on_cpu.partial_adjoint(self.kind.lanes(self.dim), self.kind.zero, SCALE, self.dim, *rest, *sums)
-        else:
-            linear_on_cpu.partial_adjoint(self.kind.zero, SCALE, *rest, sums[0])
+        sums = Sums(*[None if one is None else one.copy() for one in self.held])
+        kernels = fm_on_cpu if self.dim else linear_on_cpu
+        owned = self.occurrences.owned(np.zeros(self.keys, np.int64))
+        kernels.partial_adjoint(self.kind.form(self.dim), owned, self.state, COLUMN, sums, SCALE)
         return sums
 
 
@@ -163,8 +155,8 @@ def test_sums_in_order(few, kind, dim, width):
 
 
 @pytest.mark.parametrize("kind, dim, width", [(SINGLE, 4, 0), (DOUBLE, 12, 2), (FIXED, 8, 0), (SINGLE, 0, 0)], ids=str)
-def test_without_self_sums_and_with_occurrences_of_no_key(device, kind, dim, width):
-    case = Case(kind, dim, width, counts=[3, 40, 1, 24, 6], absent=39, self_sums=False)
+def test_without_square_sums_and_with_occurrences_of_no_key(device, kind, dim, width):
+    case = Case(kind, dim, width, counts=[3, 40, 1, 24, 6], absent=39, square_sums=False)
     case.check(case.run(device))
 
 
@@ -204,7 +196,7 @@ def test_second_addition(few, kind, dim, width, atomic):
 
 @pytest.mark.parametrize("kind, dim, width", [(SINGLE, 0, 0), (FIXED, 0, 1), (SINGLE, 4, 1), (DOUBLE, 5, 2), (FIXED, 12, 0), (SINGLE, 16, 2)], ids=str)
 def test_atomic_sums(few, kind, dim, width):
-    case = Case(kind, dim, width, counts=[70, 3, 0, 31, 1], absent=9, self_sums=width > 0)
+    case = Case(kind, dim, width, counts=[70, 3, 0, 31, 1], absent=9, square_sums=width > 0)
     found = case.run(few, atomic=True)
     case.check(found)
     if kind.fixed:
@@ -234,30 +226,29 @@ def test_occurrences_beyond_the_last_sample_are_of_none(few, atomic):
     long = [np.append(case.occurrences.local, np.full(more, 3, np.int32)), np.append(case.occurrences.values, rng.random(more, np.float32))]
     backend = CudaBackend(few, atomic_sums=atomic)
     offsets, local, values = (backend.array(one) for one in (case.occurrences.offsets, *long))
-    grouping = backend.lookup.group(offsets, local, backend.zeros(3, np.int64), backend.buffers())
+    addresses = backend.zeros(3, np.int64)
+    grouping = backend.lookup.group(offsets, local, addresses, backend.buffers())
+    owned = arguments.Occurrences(offsets, local, values, addresses, grouping=grouping)
     assert_same_bits(backend.host(grouping.samples), np.append(case.occurrences.sample, np.full(more, -1)).astype(np.int32))
-    state, sums = backend.array(case.state), [backend.array(one) for one in case.held]
-    backend.fm.partial_adjoint(
-        SINGLE.lanes(4), SINGLE.zero, SCALE, 4, offsets, local, values, grouping, state, case.state.shape[1], COLUMN, *sums
-    )
+    state, sums = backend.array(case.state), Sums(*[backend.array(one) for one in case.held])
+    backend.fm.partial_adjoint(SINGLE.form(4), owned, state, COLUMN, sums, SCALE)
     assert len(long[0]) == nnz + more
     case.check([backend.host(one) for one in sums])
 
 
 def test_terms_are_rounded_to_even(few):
-    """Gradients in the middle of two multiples of 1 / scale; the vector's, the scalar's and the self sums' roundings."""
+    """Gradients in the middle of two multiples of 1 / scale; the vector's, the scalar's and the square sums' roundings."""
     scale, dim, rng = 4.0, 4, np.random.default_rng(8)
     case = Case(FIXED, dim, 0, counts=[40, 3, 9])
     state = rng.integers(-30, 30, case.state.shape) / 8
     for atomic in (False, True):
         backend = CudaBackend(few, atomic_sums=atomic)
         offsets, local, _ = case.occurrences.on(backend)
-        grouping = backend.lookup.group(offsets, local, backend.zeros(3, np.int64), backend.buffers())
-        sums = [backend.zeros(3, np.int64), backend.zeros((3, dim), np.int64), backend.zeros(3, np.int64)]
-        backend.fm.partial_adjoint(
-            FIXED.lanes(dim), FIXED.zero, scale, dim, offsets, local, None, grouping, backend.array(state), state.shape[1],
-            COLUMN, *sums,
-        )  # fmt: skip
+        addresses = backend.zeros(3, np.int64)
+        grouping = backend.lookup.group(offsets, local, addresses, backend.buffers())
+        owned = arguments.Occurrences(offsets, local, None, addresses, grouping=grouping)
+        sums = Sums(backend.zeros(3, np.int64), backend.zeros((3, dim), np.int64), backend.zeros(3, np.int64))
+        backend.fm.partial_adjoint(FIXED.form(dim), owned, backend.array(state), COLUMN, sums, scale)
         upstream = state[case.occurrences.sample]
         for c in range(3):
             own = upstream[case.occurrences.local == c]

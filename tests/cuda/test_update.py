@@ -17,6 +17,7 @@ from device_rows import (
 )
 from rounding import UNIT, Rounded
 
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import update as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
@@ -61,7 +62,7 @@ def layout_of(rule, scalars, dim, storage):
 class Case:
     """Records with state, sums of their gradients, and the arguments of an update."""
 
-    def __init__(self, rule, kind, dim, scalars, self_sums, clip, l2, rows=19):
+    def __init__(self, rule, kind, dim, scalars, square_sums, clip, l2, rows=19):
         rng = np.random.default_rng(dim + scalars + len(rule))
         self.kind, self.dim, self.scalars, self.rows = kind, dim, scalars, rows
         compute = np.dtype(kind.compute).type
@@ -79,8 +80,8 @@ class Case:
         for sums in drawn:
             if sums is not None:
                 sums[0] = 0  # a gradient of zero
-        own = {"none": None, "scalar": drawn[0], "own": rng.standard_normal(rows + BEYOND)}[self_sums]
-        self.shared = self_sums == "scalar"
+        own = {"none": None, "scalar": drawn[0], "own": rng.standard_normal(rows + BEYOND)}[square_sums]
+        self.shared = square_sums == "scalar"
         self.sums = [None if sums is None else self.as_sums(sums) for sums in (*drawn, own)]
 
     def as_sums(self, drawn):
@@ -125,8 +126,8 @@ class Case:
     def update(self, backend, memory, addresses, sums):
         layout = self.layout
         backend.update.rows(
-            self.rule, self.kind.lanes(self.dim) if self.dim else None, self.kind.number, self.kind.zero, self.dim,
-            layout.linear_state, layout.tail, 1, addresses, self.inverse_scale, *sums, STEP, self.clip, self.l2,
+            self.rule, self.kind.form(self.dim), layout.linear_state, layout.tail, 1, addresses, Sums(*sums), self.inverse_scale,
+            STEP, self.clip, self.l2,
         )  # fmt: skip
 
     def check_formula(self, after):
@@ -187,15 +188,14 @@ def check(device, case):
         host_memory, host_addresses, host_sums = case.on_host()
         layout = case.layout
         on_cpu.rows(
-            case.rule, case.kind.lanes(case.dim) if case.dim else None, case.kind.number, case.kind.zero, case.dim,
-            layout.linear_state, layout.tail, 1, host_addresses, case.inverse_scale, *host_sums, np.uint32(STEP), case.clip,
-            case.l2,
+            case.rule, case.kind.form(case.dim), layout.linear_state, layout.tail, 1, host_addresses, Sums(*host_sums),
+            case.inverse_scale, np.uint32(STEP), case.clip, case.l2,
         )  # fmt: skip
         assert_same_bits(after, host_memory)
 
 
 @pytest.mark.parametrize(
-    "rule, kind, dim, scalars, self_sums, factors",
+    "rule, kind, dim, scalars, square_sums, factors",
     [
         ("sgd", SINGLE, 4, 1, "scalar", REGULARISED),
         ("sgd", SINGLE, 0, 1, "none", PLAIN),
@@ -214,12 +214,12 @@ def check(device, case):
     ],
     ids=str,
 )  # fmt: skip
-def test_rows(device, rule, kind, dim, scalars, self_sums, factors):
-    check(device, Case(RULES[rule], kind, dim, scalars, self_sums, *factors))
+def test_rows(device, rule, kind, dim, scalars, square_sums, factors):
+    check(device, Case(RULES[rule], kind, dim, scalars, square_sums, *factors))
 
 
 @pytest.mark.parametrize(
-    "rule, kind, dim, scalars, self_sums, factors",
+    "rule, kind, dim, scalars, square_sums, factors",
     [
         ("sgd", DOUBLE, 64, 1, "scalar", REGULARISED),
         ("rowwise", SINGLE, 256, 1, "own", PLAIN),
@@ -231,8 +231,8 @@ def test_rows(device, rule, kind, dim, scalars, self_sums, factors):
     ],
     ids=str,
 )  # fmt: skip
-def test_rows_of_other_dimensions(few, rule, kind, dim, scalars, self_sums, factors):
-    check(few, Case(RULES[rule], kind, dim, scalars, self_sums, *factors, rows=7))
+def test_rows_of_other_dimensions(few, rule, kind, dim, scalars, square_sums, factors):
+    check(few, Case(RULES[rule], kind, dim, scalars, square_sums, *factors, rows=7))
 
 
 def test_ftrl_gives_weights_of_exactly_zero():
@@ -253,17 +253,17 @@ NORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind, dim, scalars, self_sums", NORMS, ids=str)
-def test_square_norms(few, kind, dim, scalars, self_sums):
-    case = Case(RULES["adagrad"], kind, dim, scalars, self_sums, *REGULARISED, rows=11)
+@pytest.mark.parametrize("kind, dim, scalars, square_sums", NORMS, ids=str)
+def test_square_norms(few, kind, dim, scalars, square_sums):
+    case = Case(RULES["adagrad"], kind, dim, scalars, square_sums, *REGULARISED, rows=11)
     backend = CudaBackend(few)
     memory, addresses, sums = case.on(backend)
     norms = np.full(case.rows + BEYOND, 5.0)
-    lanes = kind.lanes(dim) if dim else None
-    backend.update.square_norms(lanes, kind.number, kind.zero, dim, addresses, case.inverse_scale, *sums, norms)
+    found = backend.update.square_norms(kind.form(dim), addresses, Sums(*sums), case.inverse_scale, norms)
+    assert found == case.rows
     case.check_sums([None if one is None else backend.host(one) for one in sums], emptied=False)
     assert_same_bits(backend.host(memory), case.records.bytes)
-    assert (norms[case.rows :] == -1).all()
+    assert (norms[case.rows :] == 5.0).all()  # behind the rows nothing is written
     exact, bound = np.zeros(case.rows), np.zeros(case.rows)
     for part in case.gradients():
         squares = Rounded(part.value, part.error, UNIT["float64"])  # squared and added in float64
@@ -275,7 +275,7 @@ def test_square_norms(few, kind, dim, scalars, self_sums):
     if is_power_of_two(dim):
         host_memory, host_addresses, host_sums = case.on_host()
         of_cpu = np.empty(case.rows)
-        on_cpu.square_norms(lanes, kind.number, kind.zero, dim, host_addresses, case.inverse_scale, *host_sums, of_cpu)
+        on_cpu.square_norms(kind.form(dim), host_addresses, Sums(*host_sums), case.inverse_scale, of_cpu)
         assert_same_bits(norms[: case.rows], of_cpu)
 
 

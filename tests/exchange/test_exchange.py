@@ -112,19 +112,19 @@ def keys_at(addresses):
 
 
 def sums_of(shard):
-    """(distinct, n) sums side by side: of the linear weight, of the embedding, self sums."""
-    columns = [shard.scalar_sums, shard.vector_sums, shard.self_sums]
+    """(distinct, n) sums side by side: of the linear weight, of the embedding, square sums."""
+    columns = list(shard.sums)
     return np.hstack([one if one.ndim == 2 else one[:, None] for one in columns if one is not None])
 
 
 def give_sums(rng, shard, weights):
-    """Fill a home shard's sums at random, signed as the weights are, self sums small; returns a copy, side by side."""
-    least = 2**40 if shard.scalar_sums.dtype.kind == "i" else 1.0
-    shard.scalar_sums[:] = np.sign(weights[:, 0]) * least * (1 + rng.random(len(weights)))
-    if shard.vector_sums is not None:
-        shard.vector_sums[:] = np.sign(weights[:, 1:]) * least * (1 + rng.random(shard.vector_sums.shape))
-    if shard.self_sums is not None:
-        shard.self_sums[:] = least / 100 * rng.random(len(weights))
+    """Fill a home shard's sums at random, signed as the weights are, square sums small; returns a copy, side by side."""
+    least = 2**40 if shard.sums.scalar.dtype.kind == "i" else 1.0
+    shard.sums.scalar[:] = np.sign(weights[:, 0]) * least * (1 + rng.random(len(weights)))
+    if shard.sums.vector is not None:
+        shard.sums.vector[:] = np.sign(weights[:, 1:]) * least * (1 + rng.random(shard.sums.vector.shape))
+    if shard.sums.square is not None:
+        shard.sums.square[:] = least / 100 * rng.random(len(weights))
     return sums_of(shard).copy()
 
 
@@ -150,7 +150,7 @@ def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, preci
             for s, (shard, home) in enumerate(zip(shards, requests.home, strict=True)):
                 keys = keys_at_home(model, batch, home, s)
                 weights = rows.numbers[np.searchsorted(rows.keys, keys), : layout.weights]
-                assert np.array_equal(weights_at(shard.addresses, layout), weights)
+                assert np.array_equal(weights_at(shard.occurrences.addresses, layout), weights)
                 assert not sums_of(shard).any()
                 given = give_sums(rng, shard, weights)
                 if weighted and layout.dim and not accumulate:  # the gradient of v is made at home
@@ -170,12 +170,12 @@ def test_rows_come_home_and_their_gradients_go_back(world, name, weighted, preci
             for key, given in sum(group.gather(sent), []):  # in the order of home ranks
                 expected[key] = expected[key] + given if key in expected else given
             for shard in found.rows:
-                keys, sums = keys_at(shard.addresses), sums_of(shard)
+                keys, sums = keys_at(shard.occurrences.addresses), sums_of(shard)
                 wanted = np.array([expected.pop(int(key)) for key in keys]).reshape(sums.shape)
                 assert np.allclose(sums, wanted, rtol=tolerance, atol=tolerance)
                 weights = rows.numbers[np.searchsorted(rows.keys, keys), : layout.weights]
                 backward += float((weights * sums[:, : layout.weights]).sum())
-                for one in (shard.scalar_sums, shard.vector_sums, shard.self_sums):
+                for one in shard.sums:
                     if one is not None:
                         one[...] = 0
             assert not set.intersection(*map(set, group.gather(list(expected))))  # every key has met its owner

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sparse_rows import FORMS, ROWS, SAMPLES, SCALE, Sparse
 
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import bi_interaction, pool
 
 
@@ -19,12 +20,7 @@ def test_partials(kind, weighted, dim):
     pool.clear(state, width, begin, end)
     halves = np.arange(ROWS) % 2  # two shards' occurrences are added up
     for shard in (0, 1):
-        mine = halves[sparse.local] == shard
-        offsets = np.concatenate([[0], np.cumsum(mine)])[sparse.offsets]
-        bi_interaction.partial(
-            sparse.lanes, sparse.number, sparse.zero, SCALE, dim, offsets, sparse.local[mine],
-            None if sparse.values is None else sparse.values[mine], sparse.addresses, state, width + 2, begin, end,
-        )  # fmt: skip
+        bi_interaction.partial(sparse.form, sparse.owned(halves[sparse.local] == shard), state, SCALE, begin, end)
     assert (state[:begin] == 77).all() and (state[end:] == 77).all() and (state[:, width:] == 77).all()
     expected = np.zeros((SAMPLES, width))
     for i in range(SAMPLES):
@@ -40,10 +36,7 @@ def test_row_gradients(kind, weighted):
     dim, width = sparse.dim, 1 + 2 * sparse.dim
     upstream = np.random.default_rng(4).standard_normal((SAMPLES, width + 3)).astype(sparse.compute)
     scalars, vectors = np.zeros(ROWS, sparse.sums), np.ones((ROWS, dim), sparse.sums)
-    bi_interaction.partial_adjoint(
-        sparse.lanes, sparse.zero, SCALE, dim, sparse.offsets, sparse.local, sparse.values, sparse.addresses, upstream, width + 3,
-        scalars, vectors,
-    )  # fmt: skip
+    bi_interaction.partial_adjoint(sparse.form, sparse.owned(), upstream, Sums(scalars, vectors, None), SCALE)
     expected = np.zeros((ROWS, 1 + dim))
     for i in range(SAMPLES):
         g, of_total, of_squares = float(upstream[i, 0]), upstream[i, 1 : 1 + dim], upstream[i, 1 + dim : width]
@@ -51,12 +44,6 @@ def test_row_gradients(kind, weighted):
             slope = x * of_total.astype(np.float64) + 2 * x * x * v * of_squares.astype(np.float64)
             expected[row] += sparse.rounded(np.concatenate([[g * xl], slope]))
     sparse.assert_close(np.column_stack([sparse.floats(scalars), sparse.floats(vectors - vectors.dtype.type(1))]), expected)
-
-
-def rows_of(sparse):
-    return (
-        sparse.lanes, sparse.number, sparse.zero, sparse.dim, sparse.offsets, sparse.local, sparse.values, sparse.addresses,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("weighted", [0, 1, 2])
@@ -67,7 +54,7 @@ def test_magnitude_is_no_smaller_than_the_sum_of_any_states_terms(weighted):
         for i in range(SAMPLES):
             for _, w, v, x, xl in sparse.occurrences(i):
                 terms[i] += np.concatenate([[abs(w * xl)], np.abs(v * x), (v * x) ** 2])
-        bound, sample = bi_interaction.magnitude(*rows_of(sparse))
+        bound, sample = bi_interaction.magnitude(sparse.form, sparse.owned())
         # lengths of v x bound coordinates: k times too large at most, for squares
         assert terms.max() * (1 - 1e-14) <= bound <= terms.max() * sparse.dim * (1 + 1e-14)
         assert bound >= terms[sample].max() * (1 - 1e-14)
@@ -85,7 +72,7 @@ def test_largest_term_is_no_smaller_than_any_term_of_a_gradient(weighted):
             for _, _, v, x, xl in sparse.occurrences(i):
                 slope = x * gradient[i, 1 : 1 + k] + 2 * x * x * v * gradient[i, 1 + k : 1 + 2 * k]
                 largest = max(largest, abs(gradient[i, 0] * xl), np.abs(slope).max())
-        bound, sample = bi_interaction.largest_term(*rows_of(sparse), gradient, gradient.shape[1])
+        bound, sample = bi_interaction.largest_term(sparse.form, sparse.owned(), gradient)
         assert bound >= largest * (1 - 1e-14) and 0 <= sample < SAMPLES
 
 
@@ -98,10 +85,10 @@ def test_bounds_find_weights_that_are_no_finite_numbers(number, column):
     sparse.local[sparse.offsets[where]] = ROWS - 1  # of several occurrences the first
     sparse.weights[ROWS - 1, column] = number
     sparse.write()
-    bound, sample = bi_interaction.magnitude(*rows_of(sparse))
+    bound, sample = bi_interaction.magnitude(sparse.form, sparse.owned())
     assert not np.isfinite(bound) and sample == where
     if column:
-        term, sample = bi_interaction.largest_term(*rows_of(sparse), np.ones((SAMPLES, 11)), 11)
+        term, sample = bi_interaction.largest_term(sparse.form, sparse.owned(), np.ones((SAMPLES, 11)))
         assert not np.isfinite(term) and sample == where
 
 
@@ -110,5 +97,5 @@ def test_largest_term_finds_gradients_that_are_no_finite_numbers(column, number)
     sparse, gradient = Sparse(3, True), np.ones((SAMPLES, 11))
     where = int(np.argmax(sparse.counts))
     gradient[where, column] = number
-    bound, sample = bi_interaction.largest_term(*rows_of(sparse), gradient, 11)
+    bound, sample = bi_interaction.largest_term(sparse.form, sparse.owned(), gradient)
     assert not np.isfinite(bound) and sample == where

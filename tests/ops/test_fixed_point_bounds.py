@@ -9,11 +9,12 @@ import pytest
 import sparse_rows
 from sparse_rows import ROWS, SAMPLES
 
+from deshpc.backend.arguments import RowForm
 from deshpc.backend.cpu import fm, linear, loss
 from deshpc.backend.cpu.simd import Lanes
 
 DIM, N_DENSE = 5, 2
-ZERO, NUMBER, LANES = np.float64(0), np.float32(0), Lanes(DIM, "float32", "float64", "int64")
+FORM = RowForm(Lanes(DIM, "float32", "float64", "int64"), np.float32(0), np.float64(0), DIM)
 
 
 class Sparse(sparse_rows.Sparse):
@@ -33,8 +34,7 @@ class Sparse(sparse_rows.Sparse):
 
     def magnitudes(self):
         """(linear, FM), each (largest sum of |terms|, sample)."""
-        arguments = self.offsets, self.local, self.values, self.addresses
-        return linear.magnitude(NUMBER, *arguments), fm.magnitude(LANES, NUMBER, ZERO, DIM, *arguments)
+        return linear.magnitude(self.form, self.owned()), fm.magnitude(self.form, self.owned())
 
 
 @pytest.mark.parametrize("weighted", [0, 1, 2])
@@ -88,10 +88,10 @@ def test_largest_term_is_no_smaller_than_any_term_of_a_gradient(weighted):
             of_fm.append(max(of_linear[-1], abs(g[i]) * max(of_dense, of_keys)))
         term, sample = linear.largest_term(g, largest, 0, SAMPLES)
         assert (term, sample) == (pytest.approx(max(of_linear), rel=1e-15), np.argmax(of_linear))
-        bound, sample = fm.largest_term(LANES, ZERO, DIM, state, DIM + 1, 0, g, factors, largest, 0, SAMPLES)
+        bound, sample = fm.largest_term(FORM, state, 0, g, factors, largest, 0, SAMPLES)
         assert bound >= max(of_fm) * (1 - 1e-14)
         begin, end = 3, 8  # a rank's own samples of a whole batch
-        part, sample = fm.largest_term(LANES, ZERO, DIM, state, DIM + 1, 0, g, factors, largest[begin:end], begin, end)
+        part, sample = fm.largest_term(FORM, state, 0, g, factors, largest[begin:end], begin, end)
         assert begin <= sample < end and max(of_fm[begin:end]) * (1 - 1e-14) <= part <= bound
 
 
@@ -102,9 +102,9 @@ def test_largest_term_finds_what_is_no_finite_number(number):
     g[6] = number
     for term, sample in (
         linear.largest_term(g, largest, 0, SAMPLES),
-        fm.largest_term(LANES, ZERO, DIM, state, DIM + 1, 0, g, factors, largest, 0, SAMPLES),
+        fm.largest_term(FORM, state, 0, g, factors, largest, 0, SAMPLES),
     ):
         assert not np.isfinite(term) and sample == 6
     state[2, 1] = np.inf  # where A is NaN so is the logit, and g with it
-    term, sample = fm.largest_term(LANES, ZERO, DIM, state, DIM + 1, 0, np.ones(SAMPLES), factors, largest, 0, SAMPLES)
+    term, sample = fm.largest_term(FORM, state, 0, np.ones(SAMPLES), factors, largest, 0, SAMPLES)
     assert not np.isfinite(term) and sample == 2

@@ -7,13 +7,15 @@ over owners add up to the very same integers, and lie within half a unit a term 
 import numpy as np
 import pytest
 
+from deshpc.backend import arguments
+from deshpc.backend.arguments import RowForm, Sums
 from deshpc.backend.cpu import fm, linear
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.record import EMBEDDING
 
 DIM, ROWS, SAMPLES, SCALE = 5, 40, 13, 2.0**32
 FIRST, RECORD = EMBEDDING - 4, EMBEDDING + 4 * DIM
-ZERO, NUMBER = np.float64(0), np.float32(0)
+FORM = RowForm(Lanes(DIM, "float32", "float64", "int64"), np.float32(0), np.float64(0), DIM)
 
 
 class Occurrences:
@@ -35,35 +37,31 @@ class Occurrences:
         return both[:, :1], both[:, -1:]
 
     def chosen(self, which):
-        """(offsets, local, values) of the occurrences `which`, in the order given inside each sample."""
+        """The occurrences `which`, in the order given inside each sample, as operators take them."""
         which = which[np.argsort(self.sample[which], kind="stable")]
         offsets = np.searchsorted(self.sample[which], np.arange(SAMPLES + 1)).astype(np.int64)
-        return offsets, self.local[which], None if self.values is None else self.values[which]
+        values = None if self.values is None else self.values[which]
+        return arguments.Occurrences(offsets, self.local[which], values, self.addresses)
 
 
 def fm_partial(occurrences, which):
-    offsets, local, values = occurrences.chosen(which)
     state = np.zeros((SAMPLES, DIM + 1), np.int64)
-    lanes = Lanes(DIM, "float32", "float64", "int64")
-    fm.partial(lanes, NUMBER, ZERO, SCALE, DIM, offsets, local, values, occurrences.addresses, False, state, DIM + 1, 0)
+    fm.partial(FORM, occurrences.chosen(which), state, 0, SCALE)
     return state
 
 
 def linear_partial(occurrences, which):
-    offsets, local, values = occurrences.chosen(which)
     state = np.zeros((SAMPLES, 1), np.int64)
     weights = np.empty(len(occurrences.addresses))
-    linear.partial(NUMBER, ZERO, SCALE, offsets, local, values, occurrences.addresses, weights, state, 1, 0)
+    linear.partial(FORM, occurrences.chosen(which), weights, state, 0, SCALE)
     return state
 
 
 def fm_adjoint(occurrences, which, upstream):
-    offsets, local, values = occurrences.chosen(which)
-    scalar, vector = np.zeros(ROWS, np.int64), np.zeros((ROWS, DIM), np.int64)
-    own = None if values is None else np.zeros(ROWS, np.int64)
-    lanes = Lanes(DIM, "float32", "float64", "int64")
-    fm.partial_adjoint(lanes, ZERO, SCALE, DIM, offsets, local, values, None, upstream, DIM + 1, 0, scalar, vector, own)
-    return [scalar, vector] if own is None else [scalar, vector, own]
+    square = None if occurrences.values is None else np.zeros(ROWS, np.int64)
+    sums = Sums(np.zeros(ROWS, np.int64), np.zeros((ROWS, DIM), np.int64), square)
+    fm.partial_adjoint(FORM, occurrences.chosen(which), upstream, 0, sums, SCALE)
+    return [one for one in sums if one is not None]
 
 
 @pytest.mark.parametrize("weighted", [0, 1, 2])

@@ -130,9 +130,9 @@ def test_sums_in_float64_over_float32_rows_are_closer():
             gradient = np.zeros((len(rows), DIM))
             np.add.at(gradient, row, x * (state[sample, :DIM] - v * x))
             row_of_distinct = np.empty(len(rows), np.int64)
-            row_of_distinct[shard.local] = row
+            row_of_distinct[shard.occurrences.local] = row
             weights = rows.numbers[row_of_distinct, 1 : 1 + DIM].astype(accumulate)
-            sums = shard.vector_sums - shard.self_sums[:, None] * weights
+            sums = shard.sums.vector - shard.sums.square[:, None] * weights
             gradient_errors.append(np.abs(sums - gradient[row_of_distinct]).max() / np.abs(gradient).max())
     # unit roundoff 6e-8 and 1.1e-16, grown by the sums: measured 5e-7 and 8e-7 against 1e-15 and 2e-15
     assert min(state_errors[0], gradient_errors[0]) > 6e-8

@@ -24,7 +24,7 @@ def model(request):
 def operator_sets(model):
     """(both, linear alone, FM alone) and parameters for all of them."""
     (fm,) = model.operators._operators
-    linear = Linear(model.backend, 2, "float64")
+    linear = Linear(model.backend, model.table.form, 2)
     shapes = {"bias": (), **linear.parameters, **fm.parameters}
     parameters = Parameters(model.backend, shapes, "float64", model.table.optimizer)
     parameters.values[:] = np.random.default_rng(81).standard_normal(len(parameters.values))
@@ -44,7 +44,7 @@ def lookup(model, batch):
 
 def sums(shards):
     """Copies of all shards' sums, which become zero."""
-    found = [one for shard in shards for one in (shard.scalar_sums, shard.vector_sums, shard.self_sums)]
+    found = [one for shard in shards for one in shard.sums]
     copies = [one.copy() for one in found]
     for one in found:
         one[...] = 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sparse_rows import FORMS, N_FIELDS, ROWS, SAMPLES, SCALE, Sparse
 
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import loss, pool
 
 
@@ -24,12 +25,9 @@ def test_partials(kind, weighted, linear, squares):
     state = np.full((SAMPLES, width + 2), 77, sparse.sums)
     halves = np.arange(ROWS) % 2  # two shards' occurrences are added up
     for shard in (0, 1):
-        mine = halves[sparse.local] == shard
-        offsets = np.concatenate([[0], np.cumsum(mine)])[sparse.offsets]
-        values = None if sparse.values is None else sparse.values[mine]
         pool.partial(
-            sparse.lanes, sparse.number, sparse.zero, SCALE, dim, linear, squares, offsets, sparse.local[mine], values,
-            sparse.fields, sparse.addresses, columns_of(dim, first), state, width + 2, 0, begin, end, 0 if shard else width,
+            sparse.form, linear, squares, sparse.owned(halves[sparse.local] == shard), columns_of(dim, first), state, SCALE,
+            begin, end, 0 if shard else width,
         )  # fmt: skip
     assert (state[:begin] == 77).all() and (state[end:] == 77).all() and (state[:, width:] == 77).all()
     expected = np.zeros((SAMPLES, width))
@@ -46,10 +44,7 @@ def test_partials(kind, weighted, linear, squares):
 def test_partials_of_any_width(dim):
     sparse = Sparse(2, 1, "float64", dim)
     state = np.zeros((SAMPLES, N_FIELDS * dim))
-    pool.partial(
-        sparse.lanes, sparse.number, sparse.zero, 1.0, dim, False, False, sparse.offsets, sparse.local, sparse.values,
-        sparse.fields, sparse.addresses, columns_of(dim, 0), state, N_FIELDS * dim, 0, 0, SAMPLES,
-    )  # fmt: skip
+    pool.partial(sparse.form, False, False, sparse.owned(), columns_of(dim, 0), state, 1.0, 0, SAMPLES)
     expected = np.zeros((SAMPLES, N_FIELDS, dim))
     for i in range(SAMPLES):
         for row, _, v, x, _ in sparse.occurrences(i):
@@ -66,10 +61,8 @@ def test_row_gradients(kind, weighted, linear, own):
     dim, width = sparse.dim, first + N_FIELDS * sparse.dim
     upstream = np.random.default_rng(4).standard_normal((SAMPLES, width + 3)).astype(sparse.compute)
     scalars, vectors, selves = np.zeros(ROWS, sparse.sums), np.ones((ROWS, dim), sparse.sums), np.zeros(ROWS, sparse.sums)
-    pool.partial_adjoint(
-        sparse.lanes, sparse.zero, SCALE, dim, sparse.offsets, sparse.local, sparse.values, sparse.fields, columns_of(dim, first),
-        upstream, width + 3, 0, scalars if linear else None, vectors, selves if own else None,
-    )  # fmt: skip
+    sums = Sums(scalars if linear else None, vectors, selves if own else None)
+    pool.partial_adjoint(sparse.form, sparse.owned(), columns_of(dim, first), upstream, sums, SCALE)
     expected = np.zeros((ROWS, 2 + dim))
     for i in range(SAMPLES):
         g = float(upstream[i, 0])
@@ -100,10 +93,7 @@ def test_magnitude_is_no_smaller_than_the_sum_of_any_states_terms(weighted, line
 
 
 def magnitude(sparse, linear=True, squares=True):
-    return pool.magnitude(
-        sparse.lanes, sparse.number, sparse.zero, sparse.dim, linear, squares, N_FIELDS, sparse.offsets, sparse.local, sparse.values,
-        sparse.fields, sparse.addresses,
-    )  # fmt: skip
+    return pool.magnitude(sparse.form, linear, squares, N_FIELDS, sparse.owned())
 
 
 @pytest.mark.parametrize("linear, squares, column", [(True, True, 0), (True, True, 3), (True, False, 3), (False, False, 3), (False, True, 1)])

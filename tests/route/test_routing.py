@@ -56,18 +56,18 @@ def check_shards(routed, found, batch, group, shards, top):
     sample = np.repeat(np.arange(len(batch)), batch.ends - batch.begins)
     for s, rows in enumerate(found):
         mine = owner == group.rank * shards + s
-        held = [record(address) for address in rows.addresses.tolist()]
+        held = [record(address) for address in rows.occurrences.addresses.tolist()]
         assert len(set(held)) == len(held)
         wanted = list(zip(batch.keys[mine].tolist(), batch.fields[mine].tolist(), strict=True))
-        assert [held[place] for place in rows.local] == wanted
-        if rows.in_order:
+        assert [held[place] for place in rows.occurrences.local] == wanted
+        if rows.occurrences.in_order:
             assert held == list(dict.fromkeys(wanted))
         counts = np.bincount(sample[mine], minlength=len(batch))
-        assert rows.offsets.tolist() == [0, *np.cumsum(counts)]
+        assert rows.occurrences.offsets.tolist() == [0, *np.cumsum(counts)]
         if batch.values is None:
-            assert rows.values is None
+            assert rows.occurrences.values is None
         else:
-            assert np.array_equal(rows.values, batch.values[mine])
+            assert np.array_equal(rows.occurrences.values, batch.values[mine])
     return int((owner // shards == group.rank).sum())
 
 

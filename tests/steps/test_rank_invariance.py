@@ -172,13 +172,13 @@ def one_step(comm, config, threads, start, batch):
 def gradients_of(shard, rows):
     """Keys (n) of a shard's distinct rows, read from their records, and their gradients (n, 1 + k), as an update
     takes them."""
-    keys = np.array([ctypes.c_uint64.from_address(int(address) + KEY).value for address in shard.addresses], np.uint64)
-    linear = shard.scalar_sums[:, None]
-    if shard.vector_sums is None:
+    keys = np.array([ctypes.c_uint64.from_address(int(address) + KEY).value for address in shard.occurrences.addresses], np.uint64)
+    linear = shard.sums.scalar[:, None]
+    if shard.sums.vector is None:
         return keys, linear.copy()
-    shrink = shard.scalar_sums if shard.self_sums is None else shard.self_sums
+    shrink = shard.sums.scalar if shard.sums.square is None else shard.sums.square
     embeddings = rows.numbers[np.searchsorted(rows.keys, keys), 1 : 1 + DIM]
-    return keys, np.hstack([linear, shard.vector_sums - shrink[:, None] * embeddings])
+    return keys, np.hstack([linear, shard.sums.vector - shrink[:, None] * embeddings])
 
 
 def exact_step(name, start, batch):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from cuda_device import REAL
 
+from deshpc.backend import arguments
+from deshpc.backend.arguments import RowForm
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.record import COUNT, FIELD, KEY, STEP, RecordLayout
 
@@ -38,8 +40,9 @@ class Kind(NamedTuple):
     def eps(self):
         return EPS[self.compute]
 
-    def lanes(self, dim):
-        return Lanes(dim, self.storage, self.compute, self.sums)
+    def form(self, dim):
+        lanes = Lanes(dim, self.storage, self.compute, self.sums) if dim else None
+        return RowForm(lanes, self.number, self.zero, dim)
 
 
 SINGLE = Kind("float32", "float32", "float32")
@@ -155,6 +158,11 @@ class Occurrences(NamedTuple):
     def on(self, backend):
         """(offsets, local, values) on the device of a backend."""
         return tuple(None if one is None else backend.array(one) for one in self)
+
+    def owned(self, addresses, backend=None):
+        """As operators take them, of rows at these addresses; on the device of a backend."""
+        arrays = self if backend is None else self.on(backend)
+        return arguments.Occurrences(*arrays, addresses, in_order=backend is not None)
 
 
 def small_batch(rng, samples, distinct, width):

@@ -5,6 +5,7 @@ Sums are compared with float64, or in fixed point with whole numbers of terms th
 
 import numpy as np
 
+from deshpc.backend.arguments import Occurrences, RowForm
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.record import EMBEDDING
 
@@ -34,6 +35,17 @@ class Sparse:
         self.lanes = Lanes(dim, self.precision, self.compute, self.sums)
         self.number, self.zero = np.dtype(self.precision).type(0), np.dtype(self.compute).type(0)
         self.write()
+
+    @property
+    def form(self):
+        return RowForm(self.lanes, self.number, self.zero, self.dim)
+
+    def owned(self, chosen=None):
+        """Occurrences of all samples, or those of them that are chosen (nnz) bool."""
+        chosen = np.ones(len(self.local), bool) if chosen is None else chosen
+        offsets = np.concatenate([[0], np.cumsum(chosen)])[self.offsets]
+        values = None if self.values is None else self.values[chosen]
+        return Occurrences(offsets, self.local[chosen], values, self.addresses, self.fields)
 
     def write(self):
         self.records[:, EMBEDDING - self.number.nbytes :] = self.weights.view(np.uint8)

@@ -110,7 +110,7 @@ def check_updates(config, scalars, dim, storage, compute, weighted, clip, l2, su
         distinct = keys[np.sort(first)].tolist()  # places are numbered by first appearance
         shard = look_up(table, keys, step, generator.random(len(keys)).astype(np.float32) if weighted else None)
         n, before = len(distinct), by_key(table)
-        arrays = [shard.scalar_sums, shard.vector_sums, shard.self_sums]
+        arrays = list(shard.sums)
         assert [one is not None for one in arrays] == [bool(scalars), bool(dim), bool(dim and weighted)]
         for one in arrays:
             if one is not None:

@@ -1,7 +1,7 @@
 """What a backend offers: groups of operations, each an attribute of the backend by the name in GROUPS.
 
 On the CPU a group is a module of Numba kernels (`backend/cpu/NAME.py`), on a device an object that launches kernels
-(`backend/cuda/NAME.py`).  Arrays are the backend's own.  The CPU's docstrings have shapes, types and formulas; here is what there is.
+(`backend/cuda/NAME.py`).  Arrays are the backend's own; arguments that go together are those of `backend.arguments`.  The CPU's docstrings have shapes, types and formulas; here is what there is.
 `tests/backend/test_operations.py` lists what a backend lacks.
 """
 
@@ -14,15 +14,15 @@ class Loss(Protocol):
     def begin_logit(self, logit, bias):
         """logit (n) = the bias, a 0-dimensional array."""
 
-    def log_loss(self, zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
-        """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as
-        `backend.exact_sum` has it.
+    def log_loss(self, zero, logit, labels, scale, gradient, sums, beyond, parts):
+        """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of each of some
+        Parts, as `backend.exact_sum` has it.
         """
 
     def count_scores(self, logit, labels, counts):
         """counts[label from one half on, bin of the logit] += 1; NaN counts in the first."""
 
-    def sum_gradient(self, gradient, scale, sums, edges, first, last):
+    def sum_gradient(self, gradient, scale, sums, parts):
         """sums[p] = sum of the gradients of part p, in order: the bias's.  sums : (parts) of the accumulation type."""
 
     def largest_values(self, begins, ends, values, dense, largest):
@@ -32,14 +32,13 @@ class Loss(Protocol):
 class Update(Protocol):
     """One update of every distinct key's row and of dense parameters.  The rules' formulas are those of `rules.py`."""
 
-    def rows(
-        self, rule, lanes, number, zero, dim, linear_state, tail, lines, addresses, inverse_scale, scalar_sums, vector_sums,
-        self_sums, step, clip, l2,
-    ):  # fmt: skip
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
         """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again."""
 
-    def square_norms(self, lanes, number, zero, dim, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, norms):
-        """norms (distinct) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
+    def square_norms(self, form, addresses, sums, inverse_scale, norms):
+        """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; returns the number of rows, which
+        come first.  The sums stay.
+        """
 
     def sum_parts(self, sums, total):
         """total (n) = sums (parts, ...) over all parts, added in order; they become zero."""
@@ -88,32 +87,26 @@ class LookUp(Protocol):
     def row_fields(self, addresses, tail, fields):
         """fields (distinct) uint16 of the rows whose records are at these addresses; tail : of the `RecordLayout`."""
 
-    def look_up_listed(self, index, insert, new, step, progress, local, addresses, fresh, keys, fields):
+    def look_up_listed(self, index, search, keys, fields):
         """Look up keys (n) uint64 of fields (n) uint16."""
 
-    def look_up_own(
-        self, index, insert, new, step, progress, local, addresses, fresh, begins, ends, keys, fields, values, partition,
-        owner, own_offsets, own_values, picked, places,
-    ):  # fmt: skip
-        """Look up those keys of a batch that `owner` owns."""
+    def look_up_own(self, index, search, sparse, partition, owner, picked):
+        """Look up those keys of some samples that `owner` owns."""
 
 
 class RoutingOperations(Protocol):
     """How a batch's keys travel: packed at home, unpacked at the owner."""
 
-    def count_messages(self, unique_fields, unique_ranks, occurrences, header):
+    def count_messages(self, unique, header):
         """Fill header (N, F + 1) int32: unique keys of each field and occurrences for every owner rank."""
 
     def section_bytes(self, header, samples, width, sections):
         """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message."""
 
-    def pack(self, begins, ends, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message):
-        """Write the messages to all owner ranks one after another.  Returns -1, or a sample with too many keys."""
+    def pack(self, sparse, unique, places, messages):
+        """Write the messages to all owner ranks.  Returns -1, or a sample with too many keys."""
 
-    def unpack(
-        self, message, header, sections, samples, partition, owner, places, unique_fields, own_keys, own_fields,
-        own_offsets, own_occurrences, own_values,
-    ):  # fmt: skip
+    def unpack(self, messages, partition, owner, places, unique_fields, kept):
         """Read the messages from all home ranks, keeping what shard `owner` owns; returns the numbers of keys and occurrences
         kept.
         """
@@ -146,24 +139,24 @@ class RowsOperations(Protocol):
     def send_rows(self, number, first, width, lines, local, addresses, targets):
         """Copy the `width` weights, from offset `first` on, of the record of every requested key to its place (int64 addresses)."""
 
-    def send_gradients(self, dim, scalar_sums, vector_sums, self_sums, send_self, targets):
-        """Write each unique row's sums to its place (scalar, vector, then self if send_self) and leave the sums zero."""
+    def send_gradients(self, dim, scalar_sums, vector_sums, square_sums, send_squares, targets):
+        """Write each unique row's sums to its place (scalar, vector, then square if send_squares) and leave the sums zero."""
 
-    def subtract_own(self, lanes, number, zero, dim, addresses, vector_sums, self_sums):
-        """vector_sums[c] -= v self_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
+    def subtract_squares(self, form, addresses, vector_sums, square_sums):
+        """vector_sums[c] -= v square_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
 
-    def add_gradients(self, sources, dim, local, scalar_sums, vector_sums, self_sums):
+    def add_gradients(self, sources, dim, local, scalar_sums, vector_sums, square_sums):
         """Add the gradient sums that came for every requested key to its row's, request by request: in home-rank order."""
 
 
 class Selection(Protocol):
     """The occurrences of some fields of a batch, side by side; and the keys of rows that are known by their records."""
 
-    def count_wanted(self, begins, ends, fields, wanted, counts, begin, end):
+    def count_wanted(self, sparse, wanted, counts, begin, end):
         """counts (n) int64 of samples begin .. end: their occurrences of wanted fields."""
 
-    def take_wanted(self, begins, ends, keys, fields, values, wanted, places, own_keys, own_fields, own_values, begin, end):
-        """Copy the wanted occurrences of samples begin .. end, those of sample i to places[i] and on."""
+    def take_wanted(self, sparse, wanted, taken, begin, end):
+        """Copy the wanted occurrences of samples begin .. end to where SparseFeatures `taken` of the same samples say."""
 
     def row_keys(self, addresses, keys):
         """keys (distinct) uint64 of the rows whose records are at these addresses."""
@@ -172,19 +165,19 @@ class Selection(Protocol):
 class Linear(Protocol):
     """Linear term: partial sum_j w_j x_j; adjoint dw_j = g x_j, x the `linear_value`."""
 
-    def partial(self, number, zero, scale, offsets, local, values, addresses, weights, state, width, column):
+    def partial(self, form, occurrences, weights, state, column, scale):
         """state[i, column] = sum over sample i's own occurrences of w x."""
 
-    def finish(self, zero, state, width, column, dense, weights, logit, begin, end):
+    def finish(self, form, state, column, dense, weights, logit, begin, end):
         """logit[i] += state[i, column] + dense_i . weights for samples begin .. end.  weights : (n_dense)."""
 
-    def finish_adjoint(self, zero, scale, state, width, column, dense, gradient, weight_sums, edges, first, last):
+    def finish_adjoint(self, form, state, column, dense, gradient, weight_sums, scale, parts):
         """state[i, column] = gradient[i]; weight_sums[p] (n_dense) += sum of gradient[i] dense_i over part p of the samples."""
 
-    def partial_adjoint(self, zero, scale, offsets, local, values, grouping, state, width, column, scalar_sums):
-        """scalar_sums[c] += x g for every own occurrence of distinct key c."""
+    def partial_adjoint(self, form, occurrences, state, column, sums, scale):
+        """scalar[c] += x g of the Sums for every own occurrence of distinct key c."""
 
-    def magnitude(self, number, offsets, local, values, addresses):
+    def magnitude(self, form, occurrences):
         """(largest sum of |w x| over the own occurrences of a sample, that sample); the first NaN wins."""
 
     def largest_term(self, gradient, largest_values, begin, end):
@@ -194,28 +187,22 @@ class Linear(Protocol):
 class FM(Protocol):
     """Factorization machine: partial (A, c), adjoint by sums per key."""
 
-    def partial(self, lanes, number, zero, scale, dim, offsets, local, values, addresses, in_order, state, width, column):
+    def partial(self, form, occurrences, state, column, scale):
         """A_i = sum v x and c_i = sum (w xl - |v|^2 x^2 / 2) over sample i's own occurrences."""
 
-    def finish(self, lanes, zero, dim, state, width, column, dense, weights, factors, logit, begin, end):
+    def finish(self, form, state, column, dense, weights, factors, logit, begin, end):
         """logit[i] += c + |A|^2 / 2 with the dense features' own terms added to A and c, samples begin .. end."""
 
-    def finish_adjoint(
-        self, lanes, zero, scale, dim, state, width, column, dense, factors, gradient, weight_sums, factor_sums, edges,
-        first, last,
-    ):  # fmt: skip
-        """Turn the state into its gradient (g A, g) and add up the dense features' gradients, for the parts first .. last."""
+    def finish_adjoint(self, form, state, column, dense, factors, gradient, weight_sums, factor_sums, scale, parts):
+        """Turn the state into its gradient (g A, g) and add up the dense features' gradients, for some Parts of the samples."""
 
-    def partial_adjoint(
-        self, lanes, zero, scale, dim, offsets, local, values, grouping, state, width, column, scalar_sums, vector_sums,
-        self_sums,
-    ):  # fmt: skip
-        """For every own occurrence of distinct key c: scalar_sums[c] += g xl, vector_sums[c] += g x A, self_sums[c] += g x^2."""
+    def partial_adjoint(self, form, occurrences, state, column, sums, scale):
+        """For every own occurrence of distinct key c: scalar[c] += g xl, vector[c] += g x A, square[c] += g x^2 of the Sums."""
 
-    def magnitude(self, lanes, number, zero, dim, offsets, local, values, addresses):
+    def magnitude(self, form, occurrences):
         """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins."""
 
-    def largest_term(self, lanes, zero, dim, state, width, column, gradient, factors, largest_values, begin, end):
+    def largest_term(self, form, state, column, gradient, factors, largest_values, begin, end):
         """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins."""
 
 
@@ -225,19 +212,13 @@ class Pool(Protocol):
     def clear(self, state, columns, begin, end):
         """Set the first `columns` numbers of samples begin .. end to zero."""
 
-    def partial(
-        self, lanes, number, zero, scale, dim, linear, squares, offsets, local, values, fields, addresses, columns, state,
-        width, column, begin, end, cleared,
-    ):  # fmt: skip
+    def partial(self, form, linear, squares, occurrences, columns, state, scale, begin, end, cleared):
         """E_f += sum v x, c += sum (w xl if linear, - |v|^2 x^2 / 2 if squares) over own occurrences of samples begin .. end."""
 
-    def partial_adjoint(
-        self, lanes, zero, scale, dim, offsets, local, values, fields, columns, state, width, column, scalar_sums,
-        vector_sums, self_sums,
-    ):  # fmt: skip
-        """For every own occurrence of distinct key c: vector_sums[c] += x dE_f, scalar_sums[c] += g xl, self_sums[c] += g x^2."""
+    def partial_adjoint(self, form, occurrences, columns, state, sums, scale):
+        """For every own occurrence of distinct key c: vector[c] += x dE_f, scalar[c] += g xl, square[c] += g x^2 of the Sums."""
 
-    def magnitude(self, lanes, number, zero, dim, linear, squares, n_fields, offsets, local, values, fields, addresses):
+    def magnitude(self, form, linear, squares, n_fields, occurrences):
         """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins."""
 
     def largest_term(self, gradient, width, largest_values, begin, end):
@@ -247,16 +228,16 @@ class Pool(Protocol):
 class BiInteraction(Protocol):
     """Sums and sums of squares of a sample's embeddings, coordinate by coordinate."""
 
-    def partial(self, lanes, number, zero, scale, dim, offsets, local, values, addresses, state, width, begin, end):
+    def partial(self, form, occurrences, state, scale, begin, end):
         """c += sum w xl, A += sum v x, Q += sum v^2 x^2 over own occurrences of samples begin .. end."""
 
-    def partial_adjoint(self, lanes, zero, scale, dim, offsets, local, values, addresses, state, width, scalar_sums, vector_sums):
-        """vector_sums[c] += x dA + 2 x^2 v dQ, scalar_sums[c] += g xl, for every own occurrence of distinct key c."""
+    def partial_adjoint(self, form, occurrences, state, sums, scale):
+        """vector[c] += x dA + 2 x^2 v dQ, scalar[c] += g xl of the Sums, for every own occurrence of distinct key c."""
 
-    def magnitude(self, lanes, number, zero, dim, offsets, local, values, addresses):
+    def magnitude(self, form, occurrences):
         """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins."""
 
-    def largest_term(self, lanes, number, zero, dim, offsets, local, values, addresses, gradient, width):
+    def largest_term(self, form, occurrences, gradient):
         """(largest |term| of the sums of gradients of a shard's rows, its sample); the first NaN wins."""
 
 
@@ -266,15 +247,15 @@ class Repeated(Protocol):
     def count_rows(self, fields, counts):
         """counts (F) += the distinct rows of each field."""
 
-    def take_rows(self, lanes, number, zero, dim, fields, addresses, next_slot, slots, rows):
+    def take_rows(self, form, fields, addresses, next_slot, slots, rows):
         """rows[slot] (k) = the embedding of each row of a chosen field; next_slot (F) counts on from a field's slots, -1: not
         chosen.
         """
 
-    def add_products(self, wide, narrow, zero, offsets, local, values, slots, products, first, y):
-        """y_i += sum of x products[slot] over the occurrences of sample first + i whose rows repeat; y (n, h), products (R, h)."""
+    def add_products(self, wide, narrow, zero, occurrences, slots, products, begin, y):
+        """y_i += sum of x products[slot] over the occurrences of sample begin + i whose rows repeat; y (n, h), products (R, h)."""
 
-    def add_gradients(self, wide, narrow, zero, offsets, local, values, slots, gradient, first, sums):
+    def add_gradients(self, wide, narrow, zero, occurrences, slots, gradient, begin, sums):
         """Adjoint of `add_products`: sums[slot] (R, h) += x gradient_i for the same occurrences; gradient (n, h)."""
 
     def add_to_rows(self, lanes, dim, slots, gradient, sums):
@@ -300,25 +281,25 @@ class Dense(Protocol):
 class Interaction(Protocol):
     """Interactions of embeddings that lie side by side in a sample's row."""
 
-    def sum_fields(self, lanes, zero, dim, n_fields, x, row, total):
-        """total (n, dim) += the sum of the n_fields embeddings of each row of x."""
+    def sum_fields(self, form, n_fields, x, total):
+        """total (n, k) += the sum of the n_fields embeddings of each row of the Matrix x."""
 
-    def half_squares(self, lanes, zero, dim, total, result):
-        """result (n) += |total_i|^2 / 2, of total (n, dim)."""
+    def half_squares(self, form, total, result):
+        """result (n) += |total_i|^2 / 2, of total (n, k)."""
 
-    def add_to_fields(self, lanes, zero, dim, n_fields, upstream, fresh, gradient, row):
-        """gradient_if = (or +=, unless fresh) upstream_i for each of the n_fields embeddings; upstream (n, dim)."""
+    def add_to_fields(self, form, n_fields, upstream, fresh, gradient):
+        """gradient_if = (or +=, unless fresh) upstream_i for each of the n_fields embeddings; upstream (n, k)."""
 
-    def dots(self, lanes, step, zero, dim, n_fields, x, row, last, by_coordinate, result, first):
-        """result[i, first ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of x, and `last` (n, dim)."""
+    def dots(self, side, n_fields, x, last, by_coordinate, result, column):
+        """result[i, column ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of x, and `last` (n, k)."""
 
-    def dots_adjoint(self, lanes, zero, dim, n_fields, x, row, last, upstream, first, gradient, gradient_row, fresh, last_gradient):
-        """Adjoint of `dots`: gradient_f (+)= sum_h u_fh e_h for the vectors of x, last_gradient (n, dim) += that of `last`."""
+    def dots_adjoint(self, form, n_fields, x, last, upstream, column, gradient, fresh, last_gradient):
+        """Adjoint of `dots`: gradient_f (+)= sum_h u_fh e_h for the vectors of x, last_gradient (n, k) += that of `last`."""
 
-    def cross(self, lanes, step, zero, d, x0, x0_row, x, x_row, z, bias, result):
-        """z += bias;  result = x0 z + x, of d columns each.  z, result (n, d); `step` : the number of lanes."""
+    def cross(self, side, x0, x, z, bias, result):
+        """z += bias;  result = x0 z + x, of d columns each.  z, result (n, d)."""
 
-    def cross_adjoint(self, lanes, step, zero, d, x0, x0_row, z, upstream, bias_sum, gradient, gradient_row, columns, fresh):
+    def cross_adjoint(self, side, x0, z, upstream, bias_sum, gradient, columns, fresh):
         """gradient (+)= upstream z, of the first `columns` columns;  z = upstream x0, bias_sum (d) = its sum over samples."""
 
     def cross_scalars(self, zero, products, constants, last_constant, scalars, logit):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.backend.arguments import SparseFeatures
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -39,6 +41,11 @@ class Batch:
     def occurrences(self):
         """Number of key occurrences of all samples."""
         return self.on_host.lengths(0, len(self))
+
+    @property
+    def sparse(self):
+        """The SparseFeatures of the samples."""
+        return SparseFeatures(self.begins, self.ends, self.keys, self.fields, self.values)
 
     def lengths(self, begin, end):
         """Occurrences of samples begin .. end of a batch in host memory."""

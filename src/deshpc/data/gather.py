@@ -1,10 +1,30 @@
 """Collect chosen rows of a data set for a batch: dense features, labels, and occurrences or where these lie."""
 
+from typing import NamedTuple
+
+import numpy as np
+
 from deshpc.backend.cpu.memory import address_of, at, prefetch_read, put
 from deshpc.backend.record import CACHE_LINE
 from deshpc.jit import kernel
 
 AHEAD = 16  # rows between asking for a row's memory and copying it
+
+
+class SampleArrays(NamedTuple):
+    """Samples in arrays, as kernels take them: those of a `Dataset` or of a batch.
+
+    begins : int64, where each sample's occurrences begin; of a data set one more, where the last ends
+    values : flat;  values and truth are empty where there are none
+    """
+
+    begins: np.ndarray
+    keys: np.ndarray
+    fields: np.ndarray
+    values: np.ndarray
+    dense: np.ndarray
+    labels: np.ndarray
+    truth: np.ndarray
 
 
 @kernel
@@ -26,16 +46,14 @@ def gather_rows(rows, offsets, dense, labels, begins, ends, out_dense, out_label
 
 
 @kernel
-def copy_rows(
-    places, rows, offsets, keys, fields, values, dense, labels, truth, begins, out_keys, out_fields, out_values, out_dense,
-    out_labels, out_truth,
-):  # fmt: skip
-    """Copy the given rows (n) int64 of one piece to their places (n) int64 in a batch, occurrences to begins[place] on.
+def copy_rows(places, rows, piece, batch):
+    """Copy the given rows (n) int64 of one piece of a data set to their places (n) int64 in a batch.
 
-    values, out_values : flat, or None;  truth, out_truth may be None
+    piece, batch : SampleArrays
     """
+    offsets, keys, fields, values, dense, labels, truth = piece
     n, n_dense = len(rows), dense.shape[1]
-    width = 0 if values is None else len(values) // max(1, len(keys))
+    width = len(values) // max(1, len(keys))
     for i in range(n):
         later, soon = at(rows, min(i + AHEAD, n - 1)), at(rows, min(i + AHEAD // 2, n - 1))
         prefetch_read(address_of(offsets, later))
@@ -47,19 +65,17 @@ def copy_rows(
             prefetch_read(line)
         for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
             prefetch_read(line)
-        if values is not None:
-            for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
-                prefetch_read(line)
+        for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
+            prefetch_read(line)
         row, place = at(rows, i), at(places, i)
-        first, length, to = at(offsets, row), at(offsets, row + 1) - at(offsets, row), at(begins, place)
+        first, length, to = at(offsets, row), at(offsets, row + 1) - at(offsets, row), at(batch.begins, place)
         for j in range(length):
-            put(out_keys, to + j, at(keys, first + j))
-            put(out_fields, to + j, at(fields, first + j))
-        if values is not None:
-            for j in range(width * length):
-                put(out_values, width * to + j, at(values, width * first + j))
+            put(batch.keys, to + j, at(keys, first + j))
+            put(batch.fields, to + j, at(fields, first + j))
+        for j in range(width * length):
+            put(batch.values, width * to + j, at(values, width * first + j))
         for f in range(n_dense):
-            put(out_dense, place * n_dense + f, at(dense, row * n_dense + f))
-        put(out_labels, place, at(labels, row))
-        if truth is not None:
-            put(out_truth, place, at(truth, row))
+            put(batch.dense, place * n_dense + f, at(dense, row * n_dense + f))
+        put(batch.labels, place, at(labels, row))
+        if len(batch.truth):
+            put(batch.truth, place, at(truth, row))

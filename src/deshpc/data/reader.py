@@ -6,7 +6,7 @@ import numpy as np
 
 from deshpc.backend.values import value_shape
 from deshpc.data.batch import Batch
-from deshpc.data.gather import copy_rows, gather_rows
+from deshpc.data.gather import SampleArrays, copy_rows, gather_rows
 from deshpc.data.order import EpochOrder
 
 
@@ -98,12 +98,13 @@ class Reader:
         array = self._buffers.array
         keys, fields = array("keys", nnz, np.uint64), array("fields", nnz, np.uint16)
         values = None if like is None else array("values", value_shape(like, nnz), np.float32)
+        batch = SampleArrays(begins, keys, fields, _flat(values), dense, labels, _flat(truth))
         for data, number in pieces:
             places = np.flatnonzero(numbers == number)
-            copy_rows(
-                places, rows[places] - starts[number], data.offsets, data.keys, data.fields, _flat(data.values), data.dense,
-                data.labels, data.truth if scored else None, begins, keys, fields, _flat(values), dense, labels, truth,
-            )  # fmt: skip
+            piece = SampleArrays(
+                data.offsets, data.keys, data.fields, _flat(data.values), data.dense, data.labels, _flat(data.truth)
+            )
+            copy_rows(places, rows[places] - starts[number], piece, batch)
         return Batch(step, total, rows, begins, ends, keys, fields, values, dense, labels, truth)
 
     def _room(self, n, data):
@@ -117,4 +118,4 @@ class Reader:
 
 
 def _flat(values):
-    return None if values is None else values.reshape(-1)
+    return np.zeros(0, np.float32) if values is None else values.reshape(-1)

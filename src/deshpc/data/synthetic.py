@@ -6,6 +6,7 @@ of what it is for: (field, position in the bag), dense feature, or label.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,11 +99,10 @@ def _draw(profile, seed, part, start, stop):
     ends = np.array([last_y(n) for n in cardinalities.tolist()])
 
     offsets = _offsets(seed, part, start, stop, multi_hot, bag.low, bag_cdf)
+    bags = _Bags(multi_hot, bag.low, bag_cdf, bag.recency)
     ids, fields = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.uint16)
     values = np.empty(offsets[-1], np.float32) if bag.recency != 1 else None
-    _fill_occurrences(
-        ids, fields, values, seed, part, start, offsets, multi_hot, bag.low, bag_cdf, bag.recency, cardinalities, ends
-    )
+    _fill_occurrences(ids, fields, values, seed, part, start, offsets, bags, cardinalities, ends)
     dense = np.empty((stop - start, profile.n_dense), np.float32)
     _fill_dense(dense, seed, part, start)
     return RawSamples(offsets, ids, fields, values, dense)
@@ -131,23 +131,31 @@ def _offsets(seed, part, start, stop, multi_hot, bag_low, bag_cdf):
     return offsets
 
 
+class _Bags(NamedTuple):
+    """Which fields have bags (F) bool, the smallest, the distribution of their sizes, and the weight of a place by the one before."""
+
+    multi_hot: np.ndarray
+    low: int
+    cdf: np.ndarray
+    recency: float
+
+
 @kernel
-def _fill_occurrences(
-    ids, fields, values, seed, part, start, offsets, multi_hot, bag_low, bag_cdf, recency, cardinalities, ends
-):
+def _fill_occurrences(ids, fields, values, seed, part, start, offsets, bags, cardinalities, ends):
+    multi_hot = bags.multi_hot
     for i in range(len(offsets) - 1):
         row = _row_state(seed, part, start + i)
         entry = offsets[i]
         for f in range(len(multi_hot)):
             field_state = fold(row, np.uint64(f))
-            size = _bag_size(field_state, bag_low, bag_cdf) if multi_hot[f] else 1
+            size = _bag_size(field_state, bags.low, bags.cdf) if multi_hot[f] else 1
             weight = 1.0
             for position in range(size):
                 ids[entry] = zipf(fold(field_state, np.uint64(position + 1)), cardinalities[f], ends[f]) - 1
                 fields[entry] = f
                 if values is not None:
                     values[entry] = weight
-                    weight *= recency
+                    weight *= bags.recency
                 entry += 1
 
 

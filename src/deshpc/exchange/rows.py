@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deshpc.backend.arguments import Occurrences
 from deshpc.backend.record import cache_lines
 from deshpc.comm.ledger import Traffic
 from deshpc.exchange.contract import Partials
@@ -40,7 +41,7 @@ class RowExchange:
             layout, targets = shard.table.layout, self._addresses("targets", s, message, requests.asked, row_bytes)
             self._backend.rows.send_rows(
                 layout.number, layout.first_weight, layout.weights, cache_lines(layout.weights_end),
-                shard.local, shard.addresses, targets,
+                shard.occurrences.local, shard.occurrences.addresses, targets,
             )  # fmt: skip
 
         self._backend.each(send, list(enumerate(found.rows)))
@@ -62,21 +63,17 @@ class RowExchange:
         self._operators.partial_adjoint(shards, gradient, scale)
         requests, kernels = found.routed.requests, self._backend.rows
         integers = self._sums_type.kind == "i"
-        weighted = shards[0].self_sums is not None
-        send_self = weighted and integers
-        gradient_bytes = np.array([(table.layout.weights + send_self) * self._sums_type.itemsize for table in self._tables])
+        weighted = shards[0].sums.square is not None
+        send_squares = weighted and integers
+        gradient_bytes = np.array([(table.layout.weights + send_squares) * self._sums_type.itemsize for table in self._tables])
         message = self._message("gradients out", requests.asking, gradient_bytes)
 
         def send(s, shard):
-            table, layout = shard.table, shard.table.layout
+            table = shard.table
             if weighted and not integers:
-                kernels.subtract_own(
-                    table.lanes, layout.number, table.zero, layout.dim, shard.addresses, shard.vector_sums, shard.self_sums
-                )
+                kernels.subtract_squares(table.form, shard.occurrences.addresses, shard.sums.vector, shard.sums.square)
             targets = self._addresses("targets", s, message, requests.asking, gradient_bytes)
-            kernels.send_gradients(
-                layout.dim, shard.scalar_sums, shard.vector_sums, shard.self_sums, send_self, targets
-            )
+            kernels.send_gradients(table.layout.dim, *shard.sums, send_squares, targets)
 
         self._backend.each(send, list(enumerate(shards)))
         incoming = self._message("gradients in", requests.asked, gradient_bytes)
@@ -85,8 +82,8 @@ class RowExchange:
 
         def add(s, shard):
             sources = self._addresses("sources", s, received, requests.asked, gradient_bytes)
-            own = shard.self_sums if send_self else None
-            kernels.add_gradients(sources, shard.table.layout.dim, shard.local, shard.scalar_sums, shard.vector_sums, own)
+            sums = shard.sums if send_squares else shard.sums._replace(square=None)
+            kernels.add_gradients(sources, shard.table.layout.dim, shard.occurrences.local, *sums)
 
         self._backend.each(add, list(enumerate(found.rows)))
         return found.rows
@@ -101,9 +98,8 @@ class RowExchange:
         if table.by_field:
             fields = buffers.array("fields", keys.unique, np.uint16)
             self._backend.rows.requested_fields(keys.counts, fields)
-        return ShardRows(
-            table, keys.offsets, keys.occurrences, keys.values, addresses, fields, False, grouping, buffers, *sums
-        )
+        occurrences = Occurrences(keys.offsets, keys.occurrences, keys.values, addresses, fields, grouping=grouping)
+        return ShardRows(table, occurrences, sums, buffers)
 
     def _message(self, name, counts, sizes):
         """counts (N, S) of the elements of each rank and shard;  sizes (S) : bytes of an element"""

@@ -50,7 +50,7 @@ class WithReplicated:
         """Give the gradients of the sharded fields back; those of the others are added up over ranks meanwhile.  Collective."""
         sharded, replicated = found.rows
         self._backend.each(
-            lambda shard: self._pool.partial_adjoint(self._table, shard, gradient, 1.0), [(shard,) for shard in replicated]
+            lambda shard: self._pool.partial_adjoint(shard, gradient, 1.0), [(shard,) for shard in replicated]
         )
         travelling = done(replicated) if self.whole_top else self._gathered(replicated, found.routed.step)
         sharded = self._exchange.give_back(found._replace(rows=sharded), partials, self._sharded(gradient), scale)
@@ -71,7 +71,7 @@ class WithReplicated:
             for first, last, place in self._places or ():
                 whole[begin:end, first:last] = 0 if place is None else state[begin:end, place : place + last - first]
             for shard in rows:
-                self._pool.add(self._table, shard, whole, 1.0, begin, end)
+                self._pool.add(shard, whole, 1.0, begin, end)
 
         self._backend.each(work, shares(n, self._backend.threads))
         return whole
@@ -89,9 +89,9 @@ class WithReplicated:
     def _gathered(self, rows, step):
         """Start the all-gather of keys, fields and sums of all ranks; a Handle of their ShardRows."""
         layout, kernels = self._table.layout, self._backend.rows
-        numbers = layout.weights + (rows[0].self_sums is not None)
-        size, weighted = numbers * self._table.sums_type.itemsize, rows[0].values is not None
-        counts = self._group.gather_numbers([len(shard.addresses) for shard in rows], TRAFFIC).wait()
+        numbers = layout.weights + (rows[0].sums.square is not None)
+        size, weighted = numbers * self._table.sums_type.itemsize, rows[0].occurrences.values is not None
+        counts = self._group.gather_numbers([len(shard.occurrences.addresses) for shard in rows], TRAFFIC).wait()
         self.rows_met += int(counts[self._group.rank].sum())
         lengths = np.array([_message_bytes(int(n), size) for n in counts.sum(axis=1)])
         edges = np.concatenate([np.zeros((len(counts), 1), np.int64), counts.cumsum(axis=1)], axis=1)
@@ -101,11 +101,11 @@ class WithReplicated:
 
         def write(s, shard):
             first, last = edges[rank, s : s + 2]
-            self._backend.selection.row_keys(shard.addresses, keys[first:last])
-            fields[first:last] = shard.fields
+            self._backend.selection.row_keys(shard.occurrences.addresses, keys[first:last])
+            fields[first:last] = shard.occurrences.fields
             begin = np.array([_KEY * edges[rank, -1] + size * first])
             targets = self._addresses("targets", s, message, begin, counts[rank, s : s + 1], size)
-            kernels.send_gradients(layout.dim, shard.scalar_sums, shard.vector_sums, shard.self_sums, True, targets)
+            kernels.send_gradients(layout.dim, *shard.sums, True, targets)
 
         self._backend.each(write, list(enumerate(rows)))
         whole = self._scratch.array("messages", int(lengths.sum()), np.uint8)
@@ -122,9 +122,7 @@ class WithReplicated:
             places = begins + _KEY * edges[:, -1] + size * edges[:, s]
             sources = self._addresses("sources", s, whole, places, mine, size)
             found = self._table.listed(s, all_keys, all_fields, step, weighted)
-            kernels.add_gradients(
-                sources, layout.dim, found.local, found.scalar_sums, found.vector_sums, found.self_sums
-            )
+            kernels.add_gradients(sources, layout.dim, found.occurrences.local, *found.sums)
             return found
 
         travelling = self._group.gather_bytes(message, lengths, whole, TRAFFIC)

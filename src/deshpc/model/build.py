@@ -82,11 +82,13 @@ def _sum_model(config, backend, group, kind, partition, optimizer, n_dense):
     """The Parts of a linear model or an FM."""
     model, train, types = config.model, config.train, Types.of(config.train)
     if model.name == "lr":
-        operator = Linear(backend, n_dense, types.compute)
+        form = types.form(backend, 0)
+        operator = Linear(backend, form, n_dense)
     else:
-        operator = FM(backend, n_dense, types.compute, backend.lanes(model.dim, *types), model.dim, train.seed, model.init_std)
+        form = types.form(backend, model.dim)
+        operator = FM(backend, form, n_dense, train.seed, model.init_std)
     table = Table(
-        backend, group, partition, operator.scalars, operator.dim, train.precision, types.compute, optimizer,
+        backend, group, partition, operator.scalars, form.dim, train.precision, types.compute, optimizer,
         train.seed, model.init_std, types.sums,
     )  # fmt: skip
     parameters = Parameters(backend, {"bias": (), **operator.parameters}, types.compute, optimizer, types.sums)

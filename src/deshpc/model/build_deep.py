@@ -80,7 +80,7 @@ def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_d
     exchange = kind(backend, group, operators)
     if replicated is not None:
         columns = model.dim * np.arange(n_fields, dtype=np.int64)
-        pool = Pool(backend, types.compute, table.lanes, model.dim, columns, of_model.linear, of_model.squares)
+        pool = Pool(backend, table.form, columns, of_model.linear, of_model.squares)
         places = None if travelling.all() else state_places(replicated, first, model.dim)
         exchange = WithReplicated(exchange, backend, group, table.replicated, pool, places, n_dense)
     accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)

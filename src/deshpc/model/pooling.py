@@ -34,9 +34,9 @@ class TableFields(NamedTuple):
 def pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange):
     """The operator that gives a tower, or the owners' part of one, its embeddings.  travelling (F) bool : fields of its states."""
     if of_model.operator == "bi_interaction":
-        return BiInteraction(backend, types.compute, backend.lanes(dim, *types), dim)
+        return BiInteraction(backend, types.form(backend, dim))
     own_dim = share.dim if share else dim
-    lanes, columns = backend.lanes(own_dim, *types), own_columns(travelling, own_dim, 0, len(travelling))
+    columns = own_columns(travelling, own_dim, 0, len(travelling))
     if of_model.operator == "sum":
         columns = np.zeros(max(1, len(travelling)), np.int64)  # the sum is there without any field, too
     linear, first, of_rank = of_model.linear, None, None
@@ -48,7 +48,7 @@ def pooling(of_model, backend, group, types, partition, split, share, travelling
         fields = [partition.fields_of(rank) for rank in range(group.size)]
         columns, before = own_columns(travelling, dim, *fields[group.rank]), np.append(0, np.cumsum(travelling)).tolist()
         of_rank = [(before[begin] * dim, before[end] * dim) for begin, end in fields]
-    return Pool(backend, types.compute, lanes, own_dim, columns, linear, of_model.squares, first, of_rank)
+    return Pool(backend, types.form(backend, own_dim), columns, linear, of_model.squares, first, of_rank)
 
 
 def pooling_of_tables(of_model, backend, types, tables, open_table):
@@ -56,7 +56,7 @@ def pooling_of_tables(of_model, backend, types, tables, open_table):
     columns, pools = tables.columns(), {}
     for t, dim in enumerate(tables.dims):
         own = np.where(tables.of_field == t, columns, -1)
-        pool = Pool(backend, types.compute, backend.lanes(dim, *types), dim, own, of_model.linear, of_model.squares)
+        pool = Pool(backend, types.form(backend, dim), own, of_model.linear, of_model.squares)
         shards = range(t * backend.threads, (t + 1) * backend.threads)
         pools[open_table(pool, tables.dims[-1], (0, dim), shards)] = pool
     fields = [np.flatnonzero(tables.of_field == t) for t in range(len(pools))]

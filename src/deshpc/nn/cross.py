@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from deshpc.backend.arguments import Matrix, RowForm
 from deshpc.nn.first_dense import FirstDense
 from deshpc.nn.lockstep import OverRanks
 from deshpc.nn.tape import Operator
@@ -75,8 +76,8 @@ class CrossLayer(Operator):
     learns = True
 
     def __init__(self, backend, values, name, compute, inputs, rank=0):
-        self._backend, self._kernels = backend, backend.interaction
-        self._lanes, self._zero = backend.lanes(_LANES, compute, compute), np.dtype(compute).type(0)
+        self._kernels = backend.interaction
+        self._side = RowForm.of(backend, _LANES, compute, compute)
         self._inputs, self.rank = inputs, rank
         if rank:
             self.narrow = values.dense(f"{name}.narrow", inputs, rank)
@@ -86,26 +87,23 @@ class CrossLayer(Operator):
         self.bias = values.zeros(f"{name}.bias", inputs)
 
     def forward(self, tape, x0, x):
-        narrow, d, address = x, self._inputs, self._backend.address
+        narrow, kind = x, self._side.zero.dtype
         if self.rank:
-            narrow = tape.array((len(x), self.rank), self._zero.dtype)
+            narrow = tape.array((len(x), self.rank), kind)
             tape.products.multiply_rows(x, tape.parameters[self.narrow], narrow)
-        z, result = (tape.array((len(x), d), self._zero.dtype) for _ in range(2))
+        z, result = (tape.array((len(x), self._inputs), kind) for _ in range(2))
         tape.products.multiply_rows(narrow, tape.parameters[self.wide], z)
-        self._kernels.cross(
-            self._lanes, _LANES, self._zero, d, address(x0), x0.strides[0], address(x), x.strides[0], z,
-            tape.parameters[self.bias], result,
-        )  # fmt: skip
+        self._kernels.cross(self._side, Matrix.of(x0), Matrix.of(x), z, tape.parameters[self.bias], result)
         return result, (x0, x, narrow, z)
 
     def backward(self, tape, saved, gradient, into_x0, into_x):
         x0, x, narrow, z = saved
 
         def of_bias(out):
+            columns = into_x0.array.shape[1]
             self._kernels.cross_adjoint(
-                self._lanes, _LANES, self._zero, self._inputs, self._backend.address(x0), x0.strides[0], z, gradient, out,
-                self._backend.address(into_x0.array), into_x0.array.strides[0], into_x0.array.shape[1], into_x0.fresh,
-            )  # fmt: skip
+                self._side, Matrix.of(x0), z, gradient, out, Matrix.of(into_x0.array), columns, into_x0.fresh
+            )
             into_x0.mark_written()
 
         tape.add(self.bias, of_bias)  # leaves dz in z

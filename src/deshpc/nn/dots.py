@@ -1,7 +1,6 @@
 """DLRM's interaction: dot products of all pairs of a sample's embeddings and of the bottom network's output."""
 
-import numpy as np
-
+from deshpc.backend.arguments import Matrix, RowForm
 from deshpc.nn.tape import Operator
 
 _LANES = 16
@@ -14,31 +13,28 @@ class Dots(Operator):
     """
 
     def __init__(self, backend, compute, dim, n_fields, beside=True):
-        self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
-        self._zero, self._dim, self._n_fields = np.dtype(compute).type(0), dim, n_fields
-        self._wide, self._padded = backend.lanes(_LANES, compute, compute), -(-(n_fields + 1) // _LANES) * _LANES
-        self._first = dim if beside else 0
-        self.outputs = self._first + n_fields * (n_fields + 1) // 2
+        self._kernels, self._form, self._n_fields = backend.interaction, RowForm.of(backend, dim, compute, compute), n_fields
+        self._side, self._padded = RowForm.of(backend, _LANES, compute, compute), -(-(n_fields + 1) // _LANES) * _LANES
+        self._column = dim if beside else 0  # where the products begin
+        self.outputs = self._column + n_fields * (n_fields + 1) // 2
 
     def forward(self, tape, embeddings, z):
-        result = tape.array((len(z), self.outputs), self._zero.dtype)
-        if self._first:
-            result[:, : self._dim] = z
-        self._kernels.dots(
-            self._wide, _LANES, self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], z,
-            tape.scratch.array("by coordinate", (self._dim + 1, self._padded), self._zero.dtype), result, self._first,
-        )  # fmt: skip
+        kind, dim = self._form.zero.dtype, self._form.dim
+        result = tape.array((len(z), self.outputs), kind)
+        if self._column:
+            result[:, :dim] = z
+        by_coordinate = tape.scratch.array("by coordinate", (dim + 1, self._padded), kind)
+        self._kernels.dots(self._side, self._n_fields, Matrix.of(embeddings), z, by_coordinate, result, self._column)
         return result, (embeddings, z)
 
     def backward(self, tape, saved, gradient, into, into_z):
         embeddings, z = saved
-        address = self._backend.address
-        if self._first:
+        if self._column:
             into_z.add(gradient)
         else:
             into_z.zero_if_fresh()
         self._kernels.dots_adjoint(
-            self._lanes, self._zero, self._dim, self._n_fields, address(embeddings), embeddings.strides[0], z, gradient, self._first,
-            address(into.array), into.array.strides[0], into.fresh, into_z.array,
+            self._form, self._n_fields, Matrix.of(embeddings), z, gradient, self._column, Matrix.of(into.array), into.fresh,
+            into_z.array,
         )  # fmt: skip
         into.mark_written()

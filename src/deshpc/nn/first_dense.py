@@ -41,7 +41,7 @@ class FirstDense(Dense):
         tape.products.multiply_rows(left, self._rest, y)
         for shard, slots in self._repeated.shards:
             self._backend.repeated.add_products(
-                *self._lanes, zero, shard.offsets, shard.local, shard.values, slots, self._products, tape.begin, y
+                *self._lanes, zero, shard.occurrences, slots, self._products, tape.begin, y
             )
         if self.bias is not None:
             self._kernels.bias_activation(y, tape.parameters[self.bias], self._activation)
@@ -57,7 +57,7 @@ class FirstDense(Dense):
         zero = gradient.dtype.type(0)
         for shard, slots in self._repeated.shards:
             self._backend.repeated.add_gradients(
-                *self._lanes, zero, shard.offsets, shard.local, shard.values, slots, gradient, tape.begin, of_products
+                *self._lanes, zero, shard.occurrences, slots, gradient, tape.begin, of_products
             )
         tape.products.multiply(left.T, gradient, of_rest, add=True)
         columns = self._repeated.columns
@@ -84,7 +84,7 @@ class FirstDense(Dense):
             self._backend.products.multiply(of_products[begin:end], weights[own].T, of_rows[begin:end])
         lanes = self._backend.lanes(dim, kind, kind)
         for shard, slots in self._repeated.shards:
-            self._backend.repeated.add_to_rows(lanes, dim, slots, of_rows, shard.vector_sums)
+            self._backend.repeated.add_to_rows(lanes, dim, slots, of_rows, shard.sums.vector)
 
     def _sums(self, tape):
         """(gradient of products (R, h), of the remaining inputs' weights) that this thread adds up."""

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from deshpc.backend.arguments import Parts
 from deshpc.backend.exact_sum import joined
-from deshpc.nn.parts import PARTS, edges, parts_of
+from deshpc.nn.parts import PARTS, parts_of
 
 
 def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
@@ -13,12 +14,12 @@ def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
     logit, gradient : (n) of the compute type;  labels : (n) float32;  batch_samples : B, samples of the global batch
     Where the backend is a device, only the call of the function waits for it.
     """
-    scale, places = _scale(zero, batch_samples, reduction), edges(len(logit))
+    scale = _scale(zero, batch_samples, reduction)
     both = backend.zeros(3 * PARTS, np.int64)  # one array, so that a device is waited for once
     sums, beyond = both[: 2 * PARTS].reshape((PARTS, 2)), both[2 * PARTS :].view(np.float64)
     backend.each(
         backend.loss.log_loss,
-        [(zero, logit, labels, scale, gradient, sums, beyond, places, a, b) for a, b in parts_of(backend.threads)],
+        [(zero, logit, labels, scale, gradient, sums, beyond, parts) for parts in parts_of(len(logit), backend.threads)],
     )
 
     def terms():
@@ -37,9 +38,9 @@ class BlockLosses:
 
     def slopes(self, block, logit, labels, gradient):
         """Set gradient (n) of the block's samples, and keep their losses.  May be called by several threads."""
-        ends = np.array([0, len(logit)])
+        whole = Parts(np.array([0, len(logit)]), 0, 1)
         self._kernels.log_loss(
-            self._zero, logit, labels, self._scale, gradient, self._sums[block], self._beyond[block], ends, 0, 1
+            self._zero, logit, labels, self._scale, gradient, self._sums[block], self._beyond[block], whole
         )
 
     def terms(self):

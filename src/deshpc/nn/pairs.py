@@ -6,6 +6,7 @@ E_f lies complete in the sample's row; its own terms - 1/2 |v|^2 x^2 have come w
 
 import numpy as np
 
+from deshpc.backend.arguments import Matrix, RowForm
 from deshpc.nn.tape import Operator
 
 
@@ -13,22 +14,16 @@ class SumFields(Operator):
     """Embeddings (n, F k) -> A = sum_f E_f (n, k)."""
 
     def __init__(self, backend, compute, dim, n_fields):
-        self._backend, self._kernels, self._lanes = backend, backend.interaction, backend.lanes(dim, compute, compute)
-        self._dim, self._n_fields, self._zero = dim, n_fields, np.dtype(compute).type(0)
+        self._kernels, self._form, self._n_fields = backend.interaction, RowForm.of(backend, dim, compute, compute), n_fields
 
     def forward(self, tape, embeddings):
-        total = tape.array((len(embeddings), self._dim), self._zero.dtype)
+        total = tape.array((len(embeddings), self._form.dim), self._form.zero.dtype)
         total[...] = 0
-        self._kernels.sum_fields(
-            self._lanes, self._zero, self._dim, self._n_fields, self._backend.address(embeddings), embeddings.strides[0], total
-        )
+        self._kernels.sum_fields(self._form, self._n_fields, Matrix.of(embeddings), total)
         return total, None
 
     def backward(self, tape, saved, gradient, into):
-        self._kernels.add_to_fields(
-            self._lanes, self._zero, self._dim, self._n_fields, gradient, into.fresh, self._backend.address(into.array),
-            into.array.strides[0],
-        )  # fmt: skip
+        self._kernels.add_to_fields(self._form, self._n_fields, gradient, into.fresh, Matrix.of(into.array))
         into.mark_written()
 
 
@@ -43,19 +38,18 @@ class Pairs(Operator):
     def __init__(self, backend, factors, compute, dim, columns=slice(None)):
         """factors : name of the parameter;  dim : of all columns"""
         own = len(range(dim)[columns])
-        self._kernels, self._lanes = backend.interaction, backend.lanes(own, compute, compute)
-        self._dim, self._columns, self._zero = own, columns, np.dtype(compute).type(0)
-        self._factors = factors
+        self._kernels, self._form = backend.interaction, RowForm.of(backend, own, compute, compute)
+        self._columns, self._factors = columns, factors
 
     def forward(self, tape, sums, dense):
-        factors, zero = tape.parameters[self._factors][:, self._columns], self._zero
-        total = tape.array((len(sums), self._dim), zero.dtype)
+        factors, zero = tape.parameters[self._factors][:, self._columns], self._form.zero
+        total = tape.array((len(sums), self._form.dim), zero.dtype)
         result = tape.array((len(sums),), zero.dtype)
         squares = zero.dtype.type(-0.5) * np.square(factors).sum(axis=1, keepdims=True)
         tape.products.multiply_rows(dense, factors, total)
         total += sums
         tape.products.multiply_rows(dense * dense, squares, result.reshape(-1, 1))
-        self._kernels.half_squares(self._lanes, zero, self._dim, total, result)
+        self._kernels.half_squares(self._form, total, result)
         return result, (total, dense)
 
     def backward(self, tape, saved, gradient, into, _):

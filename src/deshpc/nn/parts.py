@@ -8,6 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from deshpc.backend.arguments import Parts
+
 PARTS = 16
 
 
@@ -17,9 +19,9 @@ def edges(samples):
     return samples * np.arange(PARTS + 1) // PARTS
 
 
-def parts_of(threads):
-    """[(first part, last part) of each thread]."""
-    return [(PARTS * t // threads, PARTS * (t + 1) // threads) for t in range(threads)]
+def parts_of(samples, threads):
+    """[Parts of each thread]."""
+    return [Parts(edges(samples), PARTS * t // threads, PARTS * (t + 1) // threads) for t in range(threads)]
 
 
 def shares(samples, threads):

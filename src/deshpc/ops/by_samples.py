@@ -34,9 +34,9 @@ class BySamples:
         shape = samples, self.width + (self.room if stays and self.table.sums_type.kind == "f" else 0)
         state = self._scratch.array("state", shape, self.table.sums_type)
         group = self._group if self.repeats and stays and found.train else None
-        self.repeated = self.operator.begin(self.table, shards, group)
+        self.repeated = self.operator.begin(shards, group)
         self._backend.each(
-            lambda begin, end: self.operator.partial(self.table, shards, state, scale, begin, end),
+            lambda begin, end: self.operator.partial(shards, state, scale, begin, end),
             shares(samples, self._backend.threads),
         )
         return state
@@ -44,16 +44,16 @@ class BySamples:
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""
         self._backend.each(
-            lambda shard: self.operator.partial_adjoint(self.table, shard, state, scale), [(shard,) for shard in shards]
+            lambda shard: self.operator.partial_adjoint(shard, state, scale), [(shard,) for shard in shards]
         )
 
     def magnitude(self, shards):
         """(largest sum of |terms| of any partial, its sample) over shards; NaN counts as largest."""
-        return worst(self._backend.each(lambda shard: self.operator.magnitude(self.table, shard), [(s,) for s in shards]))
+        return worst(self._backend.each(self.operator.magnitude, [(shard,) for shard in shards]))
 
     def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
         """(bound of all |terms| of gradient sums of `shards`' rows or of samples begin .. end, its sample).
 
         state : the states' gradient;  NaN counts as largest
         """
-        return self.operator.largest_term(self.table, shards, state, largest_values, begin, end)
+        return self.operator.largest_term(shards, state, largest_values, begin, end)

@@ -9,7 +9,7 @@ adjoint  dA = g A, dc = g at the top;  dw_j = g xl_j, dv_j = g x_j (A - v_j x_j)
 
 import numpy as np
 
-from deshpc.nn.parts import edges, parts_of
+from deshpc.nn.parts import parts_of, shares
 
 
 class FM:
@@ -18,68 +18,52 @@ class FM:
     name = "fm"
     scalars, own_terms, by_field = 1, True, False
 
-    def __init__(self, backend, n_dense, compute, lanes, dim, seed, init_std):
-        self._backend, self.zero, self.dim, self.width = backend, np.dtype(compute).type(0), dim, dim + 1
-        self._lanes, self._seed, self._init_std = lanes, seed, init_std
-        self.parameters = {"fm.weights": (n_dense,), "fm.factors": (n_dense, dim)}
+    def __init__(self, backend, form, n_dense, seed, init_std):
+        """form : RowForm of the table"""
+        self._backend, self._form, self.width = backend, form, form.dim + 1
+        self._seed, self._init_std = seed, init_std
+        self.parameters = {"fm.weights": (n_dense,), "fm.factors": (n_dense, form.dim)}
 
     def begin(self, parameters):
         """Set the dense parameters' first values: factors as a table would start rows, weights at zero."""
         n_dense, dim = parameters["fm.factors"].shape
         parameters.set("fm.factors", first_factors(self._seed, n_dense, dim, self._init_std))
 
-    def partial(self, table, shard, state, column, scale):
-        """Write columns column .. column + k of `state` (B, width): the partial of one shard's rows."""
-        self._backend.fm.partial(
-            self._lanes, table.layout.number, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values,
-            shard.addresses, shard.in_order, state, state.shape[1], column,
-        )  # fmt: skip
+    def partial(self, shard, state, column, scale):
+        """Write columns column .. column + k of `state` (n, width): the partial of one shard's rows."""
+        self._backend.fm.partial(self._form, shard.occurrences, state, column, scale)
 
     def finish(self, state, column, dense, parameters, logit):
         """Add this operator's share to logit (n); completes A in `state` by the dense features."""
         weights, factors = parameters["fm.weights"], parameters["fm.factors"]
-        places = edges(len(logit))
         self._backend.each(
-            self._backend.fm.finish,
-            [
-                (self._lanes, self.zero, self.dim, state, state.shape[1], column, dense, weights, factors, logit,
-                 places[a], places[b])
-                for a, b in parts_of(self._backend.threads)
-            ],
-        )  # fmt: skip
+            lambda begin, end: self._backend.fm.finish(self._form, state, column, dense, weights, factors, logit, begin, end),
+            shares(len(logit), self._backend.threads),
+        )
 
     def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
         """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
-        factors, places = parameters["fm.factors"], edges(len(gradient))
-        sums = parameters.sums_of("fm.weights"), parameters.sums_of("fm.factors")
+        factors, sums = parameters["fm.factors"], (parameters.sums_of("fm.weights"), parameters.sums_of("fm.factors"))
         self._backend.each(
-            self._backend.fm.finish_adjoint,
-            [
-                (self._lanes, self.zero, scale, self.dim, state, state.shape[1], column, dense, factors, gradient, *sums,
-                 places, a, b)
-                for a, b in parts_of(self._backend.threads)
-            ],
-        )  # fmt: skip
-
-    def partial_adjoint(self, table, shard, state, column, scale):
-        """Add the gradients of one shard's rows to its sums."""
-        self._backend.fm.partial_adjoint(
-            self._lanes, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values, shard.grouping, state,
-            state.shape[1], column, shard.scalar_sums, shard.vector_sums, shard.self_sums,
-        )  # fmt: skip
-
-    def magnitude(self, table, shard):
-        """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
-        return self._backend.fm.magnitude(
-            self._lanes, table.layout.number, self.zero, self.dim, shard.offsets, shard.local, shard.values, shard.addresses
+            lambda parts: self._backend.fm.finish_adjoint(
+                self._form, state, column, dense, factors, gradient, *sums, scale, parts
+            ),
+            [(parts,) for parts in parts_of(len(gradient), self._backend.threads)],
         )
+
+    def partial_adjoint(self, shard, state, column, scale):
+        """Add the gradients of one shard's rows to its sums."""
+        self._backend.fm.partial_adjoint(self._form, shard.occurrences, state, column, shard.sums, scale)
+
+    def magnitude(self, shard):
+        """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
+        return self._backend.fm.magnitude(self._form, shard.occurrences)
 
     def largest_term(self, state, column, gradient, parameters, largest_values, begin, end):
         """(bound of all |terms| of gradient sums of samples begin .. end, its sample)."""
         return self._backend.fm.largest_term(
-            self._lanes, self.zero, self.dim, state, state.shape[1], column, gradient, parameters["fm.factors"],
-            largest_values, begin, end,
-        )  # fmt: skip
+            self._form, state, column, gradient, parameters["fm.factors"], largest_values, begin, end
+        )
 
 
 def first_factors(seed, n_dense, dim, std):

@@ -34,7 +34,7 @@ class OperatorSet:
 
         def of_shard(shard, state):
             for operator, column in self._placed():
-                operator.partial(self.table, shard, state, column, scale)
+                operator.partial(shard, state, column, scale)
 
         self._backend.each(of_shard, list(zip(shards, states, strict=True)))
         for other in states[1:]:
@@ -57,14 +57,14 @@ class OperatorSet:
 
         def of_shard(shard):
             for operator, column in self._placed():
-                operator.partial_adjoint(self.table, shard, state, column, scale)
+                operator.partial_adjoint(shard, state, column, scale)
 
         self._backend.each(of_shard, [(shard,) for shard in shards])
 
     def magnitude(self, shards):
         """(largest sum of |terms| of any partial, its sample) over shards and operators; NaN counts as largest."""
         found = self._backend.each(
-            lambda shard: [operator.magnitude(self.table, shard) for operator, _ in self._placed()],
+            lambda shard: [operator.magnitude(shard) for operator, _ in self._placed()],
             [(shard,) for shard in shards],
         )
         return worst(one for of_shard in found for one in of_shard)

@@ -33,7 +33,7 @@ class OwnerTower:
         """Partials (samples, s) of the ShardRows `shards`.  Valid until the next call."""
         pooled = self._scratch.array("pooled", (samples, self._operator.width), self._dtype)
         self._backend.each(
-            lambda begin, end: self._operator.partial(self.table, shards, pooled, scale, begin, end),
+            lambda begin, end: self._operator.partial(shards, pooled, scale, begin, end),
             shares(samples, self._backend.threads),
         )
         gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if found.train else None
@@ -56,7 +56,7 @@ class OwnerTower:
         lockstep(self._backend, walks, None, lambda rows: self._over_ranks(rows, "backward"))
         self._under_way = []
         self._backend.each(
-            lambda shard: self._operator.partial_adjoint(self.table, shard, self._gradient, scale), [(shard,) for shard in shards]
+            lambda shard: self._operator.partial_adjoint(shard, self._gradient, scale), [(shard,) for shard in shards]
         )
 
     def _over_ranks(self, rows, direction):

@@ -17,13 +17,13 @@ class Pool:
 
     name, by_field = "pool", True
 
-    def __init__(self, backend, compute, lanes, dim, columns, linear, squares, first=None, of_rank=None):
-        """columns : (F) int64, where each field's E begins among those of this rank's fields; -1 for a field of another rank
-
+    def __init__(self, backend, form, columns, linear, squares, first=None, of_rank=None):
+        """form : RowForm of the table
+        columns : (F) int64, where each field's E begins among those of this rank's fields; -1 for a field of another rank
         first : whether there is a column for c, if not as linear and squares say
         of_rank : (first, end) column of every rank's fields among those of all, where ranks have different fields
         """
-        self._backend, self.zero, self.dim, self._lanes = backend, np.dtype(compute).type(0), dim, lanes
+        self._backend, self._form, dim = backend, form, form.dim
         self.scalars, self.own_terms = int(linear), squares
         self._linear, self._squares = linear, squares
         self.first = int(linear or squares) if first is None else int(first)  # column where E begins
@@ -37,51 +37,42 @@ class Pool:
         """[(first, end)] of every rank's columns of a whole state."""
         return [(self.first + first, self.first + end) for first, end in self._of_rank]
 
-    def begin(self, table, shards, group):
+    def begin(self, shards, group):
         """Choose the order of fields in the states to come.
 
         group : where RepeatedRows are wanted, which come first and are returned, the ranks that agree on their fields;  collective then
         """
         self._columns, repeated = self._by_field, None
         if group is not None and len(self._by_field):
-            repeated = find_repeated(
-                self._backend, self._lanes, table.layout, self.zero, self.dim, len(self._by_field), shards, self._scratch,
-                group,
-            )
+            repeated = find_repeated(self._backend, self._form, len(self._by_field), shards, self._scratch, group)
         if repeated is not None:
             self._columns = np.empty_like(self._by_field)
-            self._columns[repeated.order] = self.first + self.dim * np.arange(len(self._by_field))
+            self._columns[repeated.order] = self.first + self._form.dim * np.arange(len(self._by_field))
         return repeated
 
-    def partial(self, table, shards, state, scale, begin, end):
+    def partial(self, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
         cleared = self.width
         for shard in shards:
-            self.add(table, shard, state, scale, begin, end, cleared)
+            self.add(shard, state, scale, begin, end, cleared)
             cleared = 0
 
-    def add(self, table, shard, state, scale, begin, end, cleared=0):
+    def add(self, shard, state, scale, begin, end, cleared=0):
         """Add the partials of one shard's rows to samples begin .. end of `state`, of which so many columns are zeroed before."""
         self._backend.pool.partial(
-            self._lanes, table.layout.number, self.zero, scale, self.dim, self._linear, self._squares, shard.offsets,
-            shard.local, shard.values, shard.fields, shard.addresses, self._columns, state, state.shape[1], 0, begin, end,
-            cleared,
-        )  # fmt: skip
+            self._form, self._linear, self._squares, shard.occurrences, self._columns, state, scale, begin, end, cleared
+        )
 
-    def partial_adjoint(self, table, shard, state, scale):
+    def partial_adjoint(self, shard, state, scale):
         """Add the gradients of one shard's rows to its sums; state : gradient of the states."""
-        self._backend.pool.partial_adjoint(
-            self._lanes, self.zero, scale, self.dim, shard.offsets, shard.local, shard.values, shard.fields, self._columns,
-            state, state.shape[1], 0, shard.scalar_sums, shard.vector_sums, shard.self_sums,
-        )  # fmt: skip
+        self._backend.pool.partial_adjoint(self._form, shard.occurrences, self._columns, state, shard.sums, scale)
 
-    def magnitude(self, table, shard):
+    def magnitude(self, shard):
         """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
         return self._backend.pool.magnitude(
-            self._lanes, table.layout.number, self.zero, self.dim, self._linear, self._squares, len(self._columns),
-            shard.offsets, shard.local, shard.values, shard.fields, shard.addresses,
-        )  # fmt: skip
+            self._form, self._linear, self._squares, len(self._columns), shard.occurrences
+        )
 
-    def largest_term(self, table, shards, state, largest_values, begin, end):
+    def largest_term(self, shards, state, largest_values, begin, end):
         """(largest |term| of gradient sums of samples begin .. end, its sample); state : gradient of the states."""
         return self._backend.pool.largest_term(state, self.width, largest_values, begin, end)

@@ -40,31 +40,34 @@ class RepeatedRows:
         return np.concatenate([pooled.ravel(), dim * len(self.order) + np.arange(n_dense)]).astype(np.int64)
 
 
-def find_repeated(backend, lanes, layout, zero, dim, n_fields, shards, scratch, group):
+def find_repeated(backend, form, n_fields, shards, scratch, group):
     """The RepeatedRows of a batch's ShardRows; None where no field is worth it.
 
+    form : RowForm of the table
     All ranks choose the same fields, so that a sample is rounded alike at each of them.  Sent: 8 (F + 1) (N - 1) bytes.  Collective.
     """
     own = np.zeros(n_fields + 1, np.int64)
     distinct = own[:-1]
     for shard in shards:
-        backend.repeated.count_rows(shard.fields, distinct)
-        own[-1] += int(shard.offsets[-1] - shard.offsets[0])
+        occurrences = shard.occurrences
+        backend.repeated.count_rows(occurrences.fields, distinct)
+        own[-1] += int(occurrences.offsets[-1] - occurrences.offsets[0])
     chosen = _chosen(group.gather_numbers(own, _TRAFFIC).wait())
     if not chosen:
         return None
-    fields, next_slot, begin = [], np.full(n_fields, -1, np.int64), 0
+    stretches, next_slot, begin = [], np.full(n_fields, -1, np.int64), 0
     for field in chosen:
-        fields.append((field, begin, begin + int(distinct[field])))
+        stretches.append((field, begin, begin + int(distinct[field])))
         next_slot[field] = begin
         begin += int(distinct[field])
-    rows, of_shards = scratch.array("repeated", (begin, dim), zero.dtype), []
+    rows, of_shards = scratch.array("repeated", (begin, form.dim), form.zero.dtype), []
     for s, shard in enumerate(shards):
-        slots = scratch.array(f"slots {s}", len(shard.addresses), np.int32)
-        backend.repeated.take_rows(lanes, layout.number, zero, dim, shard.fields, shard.addresses, next_slot, slots, rows)
+        fields, addresses = shard.occurrences.fields, shard.occurrences.addresses
+        slots = scratch.array(f"slots {s}", len(addresses), np.int32)
+        backend.repeated.take_rows(form, fields, addresses, next_slot, slots, rows)
         of_shards.append((shard, slots))
     others = [field for field in range(n_fields) if next_slot[field] < 0]
-    return RepeatedRows(fields, rows, of_shards, np.array(chosen + others, np.int64))
+    return RepeatedRows(stretches, rows, of_shards, np.array(chosen + others, np.int64))
 
 
 def _chosen(counts):

@@ -14,6 +14,7 @@ order for any number of ranks.  Where rows travel instead of partials, see `rout
 
 import numpy as np
 
+from deshpc.backend.arguments import Messages, Unpacked
 from deshpc.backend.values import value_width
 from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
@@ -62,11 +63,10 @@ class Routed:
         home, *buffers = next(self._sets)
         samples = slices(batch.global_samples, self._group.size)
         labels, dense = self._gather_top(batch, home, direction)
-        header, sections, message = self._travel(batch, home, samples, direction)
+        messages = self._travel(batch, home, samples, direction)
         first = self._group.rank * self._partition.shards
         shards = self._backend.each(
-            self._unpack,
-            [(message, header, sections, samples, batch.values, first + s, buffers[s]) for s in range(self._partition.shards)],
+            self._unpack, [(messages, batch.values, first + s, buffers[s]) for s in range(self._partition.shards)]
         )
         return RoutedBatch(batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards)
 
@@ -83,22 +83,19 @@ class Routed:
         return started, self._group.gather_samples(batch.dense, dense, traffic)
 
     def _travel(self, batch, home, samples, direction):
-        """Send each owner rank its message; returns header, sections and message received."""
+        """Send each owner rank its message; returns the Messages received."""
         kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
         width = value_width(batch.values)
-        keys, fields, ranks, _, occurrences, _ = self._deduplicate(batch, home)
-        unique = len(keys)
+        unique = self._deduplicate(batch, home)
         header = np.empty((group.size, self._n_fields + 1), np.int32)
         sections = np.empty((group.size, 4), np.int64)
-        kernels.count_messages(fields, ranks, occurrences, header)
-        kernels.section_bytes(header, np.full(group.size, len(batch), np.int64), width, sections)
-        own = header[group.rank]
-        self.counts.add(direction, unique, unique - int(own[:-1].sum()), nnz, nnz - int(own[-1]))
-        message = home.zeros("send", int(sections[:, 3].sum()), np.uint8)
-        too_many = kernels.pack(
-            batch.begins, batch.ends, batch.values, keys, fields, ranks, occurrences, header, sections,
-            home.array("places", unique, np.int32), message,
-        )  # fmt: skip
+        kernels.count_messages(unique, header)
+        mine = np.full(group.size, len(batch), np.int64)
+        kernels.section_bytes(header, mine, width, sections)
+        own, count = header[group.rank], len(unique.keys)
+        self.counts.add(direction, count, count - int(own[:-1].sum()), nnz, nnz - int(own[-1]))
+        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine)
+        too_many = kernels.pack(batch.sparse, unique, home.array("places", count, np.int32), sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
         headers = group.exchange_counts(header, Traffic("batch", "keys", direction))
@@ -108,22 +105,24 @@ class Routed:
         kernels.section_bytes(headers, samples, width, received)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
         group.exchange_bytes(
-            message, sections[:, 3].copy(), incoming, received[:, 3].copy(),
+            sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(),
             [(Traffic("batch", "keys", direction), sections[:, 3])],
         ).wait()  # fmt: skip
-        return headers, received, incoming
+        return Messages(incoming, headers, received, samples)
 
-    def _unpack(self, message, header, sections, samples, home_values, owner, buffers):
+    def _unpack(self, messages, home_values, owner, buffers):
+        header, array = messages.header, buffers.array
         n_keys, n_occurrences = int(header[:, :-1].sum()), int(header[:, -1].sum())
-        keys, fields = buffers.array("keys", n_keys + 1, np.uint64), buffers.array("fields", n_keys + 1, np.uint16)
-        offsets = buffers.array("offsets", int(samples.sum()) + 1, np.int64)
-        occurrences = buffers.array("occurrences", n_occurrences, np.int32)
-        values = values_like(home_values, n_occurrences, buffers)
+        unpacked = Unpacked(
+            array("keys", n_keys + 1, np.uint64), array("fields", n_keys + 1, np.uint16),
+            array("offsets", int(messages.samples.sum()) + 1, np.int64), array("occurrences", n_occurrences, np.int32),
+            values_like(home_values, n_occurrences, buffers),
+        )  # fmt: skip
         most = int(header[:, :-1].sum(axis=1).max())
         kept, count = self._backend.routing.unpack(
-            message, header, sections, samples, self._partition, owner, buffers.array("places", most, np.int32),
-            buffers.array("unique fields", most, np.uint16), keys, fields, offsets, occurrences, values,
-        )  # fmt: skip
+            messages, self._partition, owner, array("places", most, np.int32), array("unique fields", most, np.uint16), unpacked
+        )
+        keys, fields, offsets, occurrences, values = unpacked
         weighted = values is not None
         return OwnedKeys(
             keys[:kept], fields[:kept], weighted, offsets, occurrences[:count], values[:count] if weighted else None

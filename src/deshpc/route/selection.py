@@ -5,6 +5,7 @@ from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.arguments import SparseFeatures
 from deshpc.comm.shares import slice_of
 from deshpc.route.routed import values_like
 
@@ -25,20 +26,17 @@ class FieldSelection:
         offsets = buffers.array("offsets", len(batch) + 1, np.int64)
         parts = [slice_of(len(batch), self._backend.threads, thread) for thread in range(self._backend.threads)]
         self._backend.each(
-            lambda begin, end: kernels.count_wanted(batch.begins, batch.ends, batch.fields, wanted, offsets[1:], begin, end), parts
+            lambda begin, end: kernels.count_wanted(batch.sparse, wanted, offsets[1:], begin, end), parts
         )
         offsets[0] = 0
         np.cumsum(offsets, out=offsets)
-        n, begins = int(offsets[-1]), offsets[:-1]
-        keys, fields = buffers.array("keys", n, np.uint64), buffers.array("fields", n, np.uint16)
-        values = values_like(batch.values, n, buffers)
-        self._backend.each(
-            lambda begin, end: kernels.take_wanted(
-                batch.begins, batch.ends, batch.keys, batch.fields, batch.values, wanted, begins, keys, fields, values, begin, end
-            ),
-            parts,
-        )
-        return replace(batch, begins=begins, ends=offsets[1:], keys=keys, fields=fields, values=values)
+        n = int(offsets[-1])
+        taken = SparseFeatures(
+            offsets[:-1], offsets[1:], buffers.array("keys", n, np.uint64), buffers.array("fields", n, np.uint16),
+            values_like(batch.values, n, buffers),
+        )  # fmt: skip
+        self._backend.each(lambda begin, end: kernels.take_wanted(batch.sparse, wanted, taken, begin, end), parts)
+        return replace(batch, **taken._asdict())
 
 
 class WithReplicatedFields:

@@ -5,6 +5,7 @@ Copies are equal to the bit: a new row is a function of seed and key, and every 
 
 from typing import NamedTuple
 
+from deshpc.backend.arguments import Occurrences
 from deshpc.hashing.partition import KeyPartition
 from deshpc.route.routed import RoutedBatch, WholeBatch
 from deshpc.table.merging import merged
@@ -41,8 +42,8 @@ class ReplicatedTable(Table):
         """
         scratch = self._listed[s]
         found = self._shards[s].look_up(keys, fields, step, scratch)
-        sums = self.zero_sums(scratch, found.distinct, weighted)
-        return ShardRows(self, None, found.local, None, found.addresses, None, False, None, scratch, *sums)
+        occurrences = Occurrences(None, found.local, None, found.addresses)
+        return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch)
 
 
 class PartlyRows(NamedTuple):

@@ -11,6 +11,7 @@ from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.arguments import Picked, Search
 from deshpc.backend.record import CHUNK_ROWS
 from deshpc.backend.rules import StateStart
 from deshpc.backend.values import value_shape
@@ -118,11 +119,8 @@ class Shard:
         if batch.values is not None:
             values = buffers.array("values", value_shape(batch.values, most + 1), np.float32)
         offsets, block = buffers.array("offsets", len(batch) + 1, np.int64), 2 * self._kernels.BLOCK
-        arguments = (
-            batch.begins, batch.ends, batch.keys, batch.fields, batch.values, partition, owner, offsets, values,
-            buffers.array("picked", block, np.uint64), buffers.array("places", block, np.int64),
-        )  # fmt: skip
-        found = self._probe(self._kernels.look_up_own, arguments, buffers, most, step)
+        picked = Picked(offsets, values, buffers.array("picked", block, np.uint64), buffers.array("places", block, np.int64))
+        found = self._probe(self._kernels.look_up_own, (batch.sparse, partition, owner, picked), buffers, most, step)
         return found, offsets, None if values is None else values[: len(found.local)]
 
     def _probe(self, kernel, arguments, buffers, most, step):
@@ -137,8 +135,8 @@ class Shard:
         if step is None:
             addresses[:1].fill(self._backend.address(self._zero_record))
             progress[kernels.DISTINCT] = 1
-        insert, step = step is not None, np.uint32(step or 0)
-        while lack := kernel(self._index(), insert, self._new, step, progress, local, addresses, fresh, *arguments):
+        search = Search(step is not None, self._new, np.uint32(step or 0), progress, local, addresses, fresh)
+        while lack := kernel(self._index(), search, *arguments):
             self._grow(lack)
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])

@@ -6,6 +6,7 @@ from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.arguments import Occurrences, RowForm, Sums
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.hashing.partition import owners
@@ -20,27 +21,15 @@ class ShardRows:
     """A batch at one shard: which rows its occurrences touch, and the sums of their gradients.
 
     table : the Table whose rows they are, or stand for
-    offsets (B + 1) int64, local (nnz) int32: distinct row of each occurrence, values of the occurrences,
-    addresses (distinct) int64, fields (distinct) uint16 or None: of the rows, where operators ask for them, in_order : numbered
-    as the rows first appear in `local`, sample by sample.  Where rows travel, an occurrence is a requested key, and there are no
-    offsets.
-    grouping : occurrences by distinct row, where the backend adds them up so
-    scalar_sums (distinct), vector_sums (distinct, dim), self_sums (distinct) or None: zero, of the accumulation type
+    occurrences : Occurrences; where rows travel, one is a requested key, and there are no offsets
+    sums : Sums, zero
     scratch : reusable arrays of whoever works on this shard
     """
 
     table: "Table"
-    offsets: np.ndarray | None
-    local: np.ndarray
-    values: np.ndarray | None
-    addresses: np.ndarray
-    fields: np.ndarray | None
-    in_order: bool
-    grouping: object
+    occurrences: Occurrences
+    sums: Sums
     scratch: object
-    scalar_sums: np.ndarray | None
-    vector_sums: np.ndarray | None
-    self_sums: np.ndarray | None
 
 
 class Table:
@@ -66,8 +55,8 @@ class Table:
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
-        self.zero, self.sums_type = np.dtype(compute).type(0), np.dtype(sums or compute)
-        self.lanes = backend.lanes(dim, precision, compute, sums) if dim else None
+        self.sums_type = np.dtype(sums or compute)
+        self.form = RowForm.of(backend, dim, precision, compute, sums)
         self._own_terms, self.by_field = own_terms, by_field
         self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
         self._numbers = range(partition.shards) if shards is None else shards
@@ -115,7 +104,7 @@ class Table:
 
         The sums become zero again.  inverse_scale : value of a 1 in fixed-point sums.  Not collective.
         """
-        number = self.zero.dtype.type
+        number = self.form.zero.dtype.type
         rule, l2 = self.optimizer.rule(step, number), number(self.optimizer.l2)
         arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale)
         self._backend.each(self._update, [(shard, *arguments) for shard in rows])
@@ -207,38 +196,38 @@ class Table:
             self._backend.lookup.row_fields(found.addresses, self.layout.tail, fields)
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
-        sums = self.zero_sums(scratch, found.distinct, weighted)
-        return ShardRows(self, offsets, local, values, found.addresses, fields, offsets is not None, grouping, scratch, *sums)
+        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping)
+        return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch)
 
     def widened(self, rows):
         """`Rows` of this table as whole rows, with 0 in the columns that they do not have."""
         return rows if self._own_places is None else widened(rows, self._own_places, self.whole_layout.numbers)
 
     def zero_sums(self, buffers, rows, weighted):
-        """Scalar, vector and self sums of so many rows, zero, as a `ShardRows` holds them."""
+        """Sums of so many rows, zero.  weighted : whether occurrences have values"""
         dim, kind = self.layout.dim, self.sums_type
-        return (
+        squares = dim and self._own_terms and (weighted or not self.layout.scalars)
+        return Sums(
             buffers.zeros("scalar", rows, kind) if self.layout.scalars else None,
             buffers.zeros("vector", (rows, dim), kind) if dim else None,
-            buffers.zeros("self", rows, kind) if dim and self._own_terms and (weighted or not self.layout.scalars) else None,
+            buffers.zeros("square", rows, kind) if squares else None,
         )
 
     def _update(self, shard, rule, step, clip, l2, inverse_scale):
         layout = self.layout
         self._backend.update.rows(
-            rule, self.lanes, layout.number, self.zero, layout.dim, layout.linear_state, layout.tail,
-            cache_lines(layout.used_bytes), shard.addresses, inverse_scale, *self._sums_of(shard), step, clip, l2,
+            rule, self.form, layout.linear_state, layout.tail, cache_lines(layout.used_bytes), shard.occurrences.addresses,
+            self._sums_of(shard), inverse_scale, step, clip, l2,
         )  # fmt: skip
 
     def _square_norms(self, shard, inverse_scale):
-        norms = np.empty(len(shard.addresses))
-        self._backend.update.square_norms(
-            self.lanes, self.layout.number, self.zero, self.layout.dim, shard.addresses, inverse_scale,
-            *self._sums_of(shard), norms,
-        )  # fmt: skip
-        return norms[~(norms < 0)]  # a device says so where there is no row
+        addresses = shard.occurrences.addresses
+        norms = np.empty(len(addresses))
+        rows = self._backend.update.square_norms(self.form, addresses, self._sums_of(shard), inverse_scale, norms)
+        return norms[:rows]
 
     def _sums_of(self, shard):
-        """Scalar, vector and self sums as kernels take them: where all values are 1, sums of g x^2 are those of g x."""
-        own = shard.scalar_sums if shard.self_sums is None else shard.self_sums
-        return shard.scalar_sums, shard.vector_sums, own if self.layout.dim and self._own_terms else None
+        """The Sums as updates take them: where all values are 1, sums of g x^2 are those of g x."""
+        scalar, vector, square = shard.sums
+        shared = scalar if self.layout.dim and self._own_terms else None
+        return Sums(scalar, vector, shared if square is None else square)

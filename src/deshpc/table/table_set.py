@@ -21,7 +21,7 @@ class TableSet:
         first = tables[0]
         self._tables, self._fields, self._dims = tables, fields, dims
         self.partition, self.optimizer, self.by_field = first.partition, first.optimizer, first.by_field
-        self.zero, self.sums_type, self.whole_layout = first.zero, first.sums_type, first.whole_layout
+        self.form, self.sums_type, self.whole_layout = first.form, first.sums_type, first.whole_layout
         self.layout, self.key_range = first.whole_layout, first.key_range
         self.of_shards = [table for table in tables for _ in table.of_shards]
 

@@ -1,7 +1,7 @@
 """The top of linear models and factorization machines: operators finish their own parts of the logit, which add up."""
 
 from deshpc.nn.loss import log_loss
-from deshpc.nn.parts import edges, parts_of
+from deshpc.nn.parts import parts_of
 from deshpc.top.contract import Learnt
 
 
@@ -12,7 +12,7 @@ class SumTop:
         """reduction : "mean" or "sum", of the losses that the gradient is of"""
         self._backend, self._operators, self._parameters = backend, operators, parameters
         self._accumulation, self._reduction = accumulation, reduction
-        self._zero, self._scratch = operators.table.zero, backend.buffers()
+        self._zero, self._scratch = operators.table.form.zero, backend.buffers()
 
     def score(self, found, partials):
         """Logits (n) of the compute type: see `Top`."""
@@ -28,10 +28,10 @@ class SumTop:
         gradient = self._scratch.array("gradient", logit.shape, self._zero.dtype)
         loss = log_loss(self._backend, self._zero, logit, routed.labels, gradient, routed.samples, self._reduction)
         scale = self._accumulation.gradient_scale(found, partials.rows, state, gradient)
-        sums, places = parameters.sums_of("bias"), edges(len(gradient))
+        sums = parameters.sums_of("bias")
         self._backend.each(
             self._backend.loss.sum_gradient,
-            [(gradient, scale, sums, places, a, b) for a, b in parts_of(self._backend.threads)],
+            [(gradient, scale, sums, parts) for parts in parts_of(len(gradient), self._backend.threads)],
         )
         self._operators.finish_adjoint(state, routed.dense, parameters, gradient, scale)
         return Learnt(loss, logit, state, scale)

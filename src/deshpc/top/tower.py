@@ -36,7 +36,7 @@ class Tower:
         """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
-        self._accumulation, self._reduction, self._zero = accumulation, reduction, rows.table.zero
+        self._accumulation, self._reduction, self._zero = accumulation, reduction, rows.table.form.zero
         self._width, self._first, self._n_dense, self._by_block = width, first, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers

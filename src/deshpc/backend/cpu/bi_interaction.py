@@ -1,6 +1,6 @@
 """Sums and sums of squares of a sample's embeddings, coordinate by coordinate, CPU.  See `ops.bi_interaction`.
 
-Columns of the state: c, A (k), Q (k).  Arguments are those of `pool`, without fields.
+Columns of the state (n, width): c, A (k), Q (k).  Arguments are those of `pool`, without fields.
 """
 
 import numpy as np
@@ -8,16 +8,18 @@ import numpy as np
 from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
-from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload
+from deshpc.backend.cpu.sums import accumulate, accumulate_product, add_product, sload
 from deshpc.backend.cpu.values import embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, EMBEDDING
 from deshpc.jit import kernel
 
 
 @kernel
-def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, state, width, begin, end):
+def partial(form, occurrences, state, scale, begin, end):
     """c += sum w xl, A += sum v x, Q += sum v^2 x^2 over own occurrences of samples begin .. end."""
-    last = len(local) - 1
+    lanes, number, zero, dim = form
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
+    width, last = state.shape[1], len(local) - 1
     lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     size = size_of(at(state, 0))
     for i in range(begin, end):
@@ -37,10 +39,12 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
 
 
 @kernel
-def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, addresses, state, width, scalar_sums, vector_sums):
-    """vector_sums[c] += x dA + 2 x^2 v dQ, scalar_sums[c] += g xl, for every own occurrence of distinct key c."""
-    sums, sum_bytes, size = address_of(vector_sums, 0), dim * size_of(at(vector_sums, 0)), size_of(zero)
-    two = cast(2, zero)
+def partial_adjoint(form, occurrences, state, sums, scale):
+    """vector[c] += x dA + 2 x^2 v dQ, scalar[c] += g xl of the Sums, for every own occurrence of distinct key c."""
+    lanes, _, zero, dim = form
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
+    vectors, sum_bytes, size = address_of(sums.vector, 0), dim * size_of(at(sums.vector, 0)), size_of(zero)
+    width, two = state.shape[1], cast(2, zero)
     for i in range(len(offsets) - 1):
         g, place = at(state, i * width), address_of(state, 0) + (i * width + 1) * size
         of_total, of_squares = aload(lanes, place), aload(lanes, place + dim * size)
@@ -49,17 +53,19 @@ def partial_adjoint(lanes, zero, scale, dim, offsets, local, values, addresses, 
             x = embedding_value(values, j, zero)
             v = vload(lanes, at(addresses, c) + EMBEDDING)
             slope = vfma(v * vsplat(lanes, two * x), of_squares, of_total)
-            target = sums + c * sum_bytes
+            target = vectors + c * sum_bytes
             astore(target, accumulate_product(sload(lanes, target), slope, vsplat(lanes, x), scale))
-            put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, linear_value(values, j, zero), scale))
+            add_product(sums.scalar, c, g, linear_value(values, j, zero), scale)
 
 
 @kernel
-def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
+def magnitude(form, occurrences):
     """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
 
     Bounds: sum |w xl|, sum |v| |x| and sum |v|^2 x^2, with |v| the embedding's norm.
     """
+    lanes, number, _, _ = form
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     worst, where = 0.0, 0
     for i in range(len(offsets) - 1):
         total, squares, scalar = 0.0, 0.0, 0.0
@@ -81,11 +87,13 @@ def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
 
 
 @kernel
-def largest_term(lanes, number, zero, dim, offsets, local, values, addresses, gradient, width):
+def largest_term(form, occurrences, gradient):
     """(largest |term| of the sums of gradients of a shard's rows, its sample); the first NaN wins.
 
     gradient : (n, width), of the states.  Terms are g xl and x (dA + 2 x v dQ), each bounded by norms.
     """
+    lanes, dim = form.lanes, form.dim
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     worst, where = 0.0, 0
     for i in range(len(offsets) - 1):
         g, of_total, of_squares, every = abs(float(gradient[i, 0])), 0.0, 0.0, 0.0

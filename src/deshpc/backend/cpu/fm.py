@@ -1,7 +1,8 @@
 """Factorization machine, CPU: partial (A, c), adjoint by sums per key.  See `ops.fm`.
 
-An occurrence multiplies its embedding by x and its linear weight by xl, see `backend.values`.
-Columns of the state: A at column .. column + k, then c.  The gradient of v_j is sum(g x A) - v_j sum(g x^2): the
+An occurrence multiplies its embedding by x and its linear weight by xl, see `backend.values`.  Arguments that go together are
+those of `backend.arguments`.
+Columns of the state (n, width): A at column .. column + k, then c.  The gradient of v_j is sum(g x A) - v_j sum(g x^2): the
 backward pass adds g x A and g x^2 per key without reading a row; the update, which reads it anyway, subtracts.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_new_rows, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
-from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload, szero
+from deshpc.backend.cpu.sums import accumulate, accumulate_product, add_product, sload, szero
 from deshpc.backend.cpu.values import embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, EMBEDDING
 from deshpc.jit import kernel
@@ -21,14 +22,16 @@ BLOCK = 16  # samples that a dense feature's gradient is summed over at a time
 
 
 @kernel
-def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, in_order, state, width, column):
+def partial(form, occurrences, state, column, scale):
     """A_i = sum v x and c_i = sum (w xl - |v|^2 x^2 / 2) over sample i's own occurrences.
 
-    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
-    the occurrences, addresses (distinct) int64;  in_order : rows are numbered as they first appear
-    state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
+    state : (n, width) of the accumulation type
+    scale : float64, of fixed-point sums
     """
-    last = len(local) - 1
+    lanes, number, zero, dim = form
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
+    addresses, in_order = occurrences.addresses, occurrences.in_order
+    width, last = state.shape[1], len(local) - 1
     lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     half = cast(0.5, zero)
     halves = vsplat(lanes, half)
@@ -55,13 +58,15 @@ def partial(lanes, number, zero, scale, dim, offsets, local, values, addresses, 
 
 
 @kernel
-def finish(lanes, zero, dim, state, width, column, dense, weights, factors, logit, begin, end):
+def finish(form, state, column, dense, weights, factors, logit, begin, end):
     """logit[i] += c + |A|^2 / 2 with the dense features' own terms added to A and c, samples begin .. end.
 
-    dense : (B, n_dense) float32;  weights (n_dense), factors (n_dense, k) of the compute type
-    A in `state` is completed by the dense features, as the adjoint needs it.
+    state : (n, width) of the compute type; A in it is completed by the dense features, as the adjoint needs it
+    dense : (n, n_dense) float32
+    weights, factors : (n_dense) and (n_dense, k) of the compute type
     """
-    n_dense = len(weights)
+    lanes, _, zero, dim = form
+    width, n_dense = state.shape[1], len(weights)
     half = cast(0.5, zero)
     row = address_of(state, 0) + column * size_of(zero)
     factor = address_of(factors, 0)
@@ -82,18 +87,19 @@ def finish(lanes, zero, dim, state, width, column, dense, weights, factors, logi
 
 
 @kernel
-def finish_adjoint(
-    lanes, zero, scale, dim, state, width, column, dense, factors, gradient, weight_sums, factor_sums, edges, first, last
-):  # fmt: skip
-    """Turn the state into its gradient (g A, g) and add up the dense features' gradients, for the parts first .. last.
+def finish_adjoint(form, state, column, dense, factors, gradient, weight_sums, factor_sums, scale, parts):
+    """Turn the state into its gradient (g A, g) and add up the dense features' gradients, for some Parts of the samples.
 
-    weight_sums (parts, n_dense) += g x;  factor_sums (parts, n_dense, k) += g x (A - v x), v : factors (n_dense, k)
-    The sums have the accumulation type, with `scale` in fixed point.  Part p is the samples edges[p] .. edges[p + 1].
+    weight_sums : (parts, n_dense) += g x
+    factor_sums : (parts, n_dense, k) += g x (A - v x), v : factors (n_dense, k)
+    scale : of these sums in fixed point; they have the accumulation type
     """
+    lanes, _, zero, dim = form
+    width, edges = state.shape[1], parts.edges
     n_dense, size = weight_sums.shape[1], size_of(zero)
     row, factor = address_of(state, 0) + column * size, address_of(factors, 0)
     sum_bytes = dim * size_of(at(factor_sums, 0))
-    for p in range(first, last):
+    for p in range(parts.begin, parts.end):
         slots = address_of(factor_sums, 0) + p * n_dense * sum_bytes
         for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
             end = min(begin + BLOCK, at(edges, p + 1))
@@ -114,35 +120,36 @@ def finish_adjoint(
 
 
 @kernel
-def partial_adjoint(
-    lanes, zero, scale, dim, offsets, local, values, grouping, state, width, column, scalar_sums, vector_sums, self_sums
-):
-    """For every own occurrence of distinct key c: scalar_sums[c] += g xl, vector_sums[c] += g x A, self_sums[c] += g x^2.
+def partial_adjoint(form, occurrences, state, column, sums, scale):
+    """For every own occurrence of distinct key c: scalar[c] += g xl, vector[c] += g x A, square[c] += g x^2 of the Sums.
 
-    state : (B, width) of the compute type holds (g A, g);  the sums : of the accumulation type
-    self_sums is None where values is None: it would equal scalar_sums.  grouping : None, see `lookup.group`
+    state : (n, width) of the compute type holds (g A, g)
+    The square sums are None where values are: they would equal the scalar ones.
     """
+    lanes, _, zero, dim = form
+    offsets, local, values, width = occurrences.offsets, occurrences.local, occurrences.values, state.shape[1]
     row = address_of(state, 0) + column * size_of(zero)
-    sums, size = address_of(vector_sums, 0), dim * size_of(cast(0, at(scalar_sums, 0)))
+    vectors, size = address_of(sums.vector, 0), dim * size_of(at(sums.scalar, 0))
     for i in range(len(offsets) - 1):
         upstream = aload(lanes, row + i * width * size_of(zero))
         g = at(state, i * width + column + dim)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
-            place = sums + c * size
+            place = vectors + c * size
             x, xl = embedding_value(values, j, zero), linear_value(values, j, zero)
             astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
-            put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, xl, scale))
-            if self_sums is not None:
-                put(self_sums, c, accumulate_product(at(self_sums, c), g * x, x, scale))
+            add_product(sums.scalar, c, g, xl, scale)
+            add_product(sums.square, c, g * x, x, scale)
 
 
 @kernel
-def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
+def magnitude(form, occurrences):
     """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
 
     Of the k + 1 sums of a sample: |w xl| + |v|^2 x^2 / 2 and, as a bound of all of A, the root of |v|^2 x^2.
     """
+    lanes, number, _, _ = form
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     worst, where = 0.0, 0
     for i in range(len(offsets) - 1):
         total, scalar = 0.0, 0.0
@@ -162,13 +169,16 @@ def magnitude(lanes, number, zero, dim, offsets, local, values, addresses):
 
 
 @kernel
-def largest_term(lanes, zero, dim, state, width, column, gradient, factors, largest_values, begin, end):
+def largest_term(form, state, column, gradient, factors, largest_values, begin, end):
     """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
 
-    Terms are g xl, g x A, g x^2 of keys, g x (A - v x) of dense features.  state : (B, width) holds A, of which this is
-    read;  gradient : (B);  largest_values : (end - begin) float64, the largest |x| or |xl| of each sample
+    Terms are g xl, g x A, g x^2 of keys, g x (A - v x) of dense features.
+
+    state : (n, width) holds A, of which this is read
+    gradient : (n)
+    largest_values : (end - begin) float64, the largest |x| or |xl| of each sample
     """
-    largest_factor = 0.0
+    dim, width, largest_factor = form.dim, state.shape[1], 0.0
     for f in range(len(factors)):
         for c in range(dim):
             largest_factor = max(largest_factor, abs(float(factors[f, c])))

@@ -1,7 +1,7 @@
 """Interactions of embeddings that lie side by side in a sample's row, CPU.  See `nn.pairs`, `nn.dots` and `nn.cross`.
 
-A matrix is given by the address of its first number and the bytes from one row to the next: the rows of a tower's input hold
-more than its embeddings.  All numbers are of the compute type; `lanes` are of it too.
+What lies in the rows of a tower's input, which hold more than embeddings, is a `backend.arguments.Matrix` of consecutive columns.
+All numbers are of the compute type, that of `form` too.
 """
 
 import numpy as np
@@ -12,20 +12,22 @@ from deshpc.jit import kernel
 
 
 @kernel
-def sum_fields(lanes, zero, dim, n_fields, x, row, total):
-    """total (n, dim) += the sum of the n_fields embeddings of each row of x."""
+def sum_fields(form, n_fields, x, total):
+    """total (n, k) += the sum of the n_fields embeddings of each row of the Matrix x."""
+    lanes, _, zero, dim = form
     size = size_of(zero)
     for i in range(len(total)):
         place = address_of(total, 0) + i * dim * size
         sums = aload(lanes, place)
         for f in range(n_fields):
-            sums = sums + aload(lanes, x + i * row + f * dim * size)
+            sums = sums + aload(lanes, x.address + i * x.row + f * dim * size)
         astore(place, sums)
 
 
 @kernel
-def half_squares(lanes, zero, dim, total, result):
-    """result (n) += |total_i|^2 / 2, of total (n, dim)."""
+def half_squares(form, total, result):
+    """result (n) += |total_i|^2 / 2, of total (n, k)."""
+    lanes, _, zero, dim = form
     half = vsplat(lanes, cast(0.5, zero))
     for i in range(len(total)):
         sums = aload(lanes, address_of(total, 0) + i * dim * size_of(zero))
@@ -33,32 +35,36 @@ def half_squares(lanes, zero, dim, total, result):
 
 
 @kernel
-def add_to_fields(lanes, zero, dim, n_fields, upstream, fresh, gradient, row):
-    """gradient_if = (or +=, unless fresh) upstream_i for each of the n_fields embeddings; upstream (n, dim)."""
+def add_to_fields(form, n_fields, upstream, fresh, gradient):
+    """gradient_if = (or +=, unless fresh) upstream_i for each of the n_fields embeddings; upstream (n, k), gradient a Matrix."""
+    lanes, _, zero, dim = form
     size = size_of(zero)
     for i in range(len(upstream)):
         one = aload(lanes, address_of(upstream, 0) + i * dim * size)
         for f in range(n_fields):
-            place = gradient + i * row + f * dim * size
+            place = gradient.address + i * gradient.row + f * dim * size
             astore(place, one if fresh else one + aload(lanes, place))
 
 
 @kernel
-def dots(lanes, step, zero, dim, n_fields, x, row, last, by_coordinate, result, first):
-    """result[i, first ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of x, and `last` (n, dim).
+def dots(side, n_fields, x, last, by_coordinate, result, column):
+    """result[i, column ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of the Matrix x, and `last` (n, k).
 
-    Pairs come in the order (1, 0), (2, 0), (2, 1), ...; result (n, >= first + pairs)
-    by_coordinate (dim + 1, vectors, up to a multiple of `step`, the number of lanes) : scratch
+    Pairs come in the order (1, 0), (2, 0), (2, 1), ...; result (n, >= column + pairs)
+    side : RowForm of so many vectors side by side
+    by_coordinate (k + 1, vectors, up to a multiple of those of `side`) : scratch
     """
+    lanes, _, zero, step = side
+    dim = last.shape[1]
     size, vectors, padded = size_of(zero), n_fields + 1, by_coordinate.shape[1]
     turned, sums = address_of(by_coordinate, 0), address_of(by_coordinate, dim * padded)
     for i in range(len(last)):
         for f in range(n_fields):
             for c in range(dim):
-                put(by_coordinate, c * padded + f, load(x + i * row + (f * dim + c) * size, zero))
+                put(by_coordinate, c * padded + f, load(x.address + i * x.row + (f * dim + c) * size, zero))
         for c in range(dim):
             put(by_coordinate, c * padded + n_fields, at(last, i * dim + c))
-        place = address_of(result, 0) + (i * result.shape[1] + first) * size
+        place = address_of(result, 0) + (i * result.shape[1] + column) * size
         for f in range(1, vectors):
             for begin in range(0, f, step):  # vectors, not coordinates, side by side: no sum across lanes
                 total = vsplat(lanes, zero)
@@ -75,13 +81,17 @@ def dots(lanes, step, zero, dim, n_fields, x, row, last, by_coordinate, result, 
 
 
 @kernel
-def dots_adjoint(lanes, zero, dim, n_fields, x, row, last, upstream, first, gradient, gradient_row, fresh, last_gradient):
-    """Adjoint of `dots`: gradient_f (+)= sum_h u_fh e_h for the vectors of x, last_gradient (n, dim) += that of `last`."""
+def dots_adjoint(form, n_fields, x, last, upstream, column, gradient, fresh, last_gradient):
+    """Adjoint of `dots`: gradient_f (+)= sum_h u_fh e_h for the vectors of x, last_gradient (n, k) += that of `last`.
+
+    x, gradient : Matrix
+    """
+    lanes, _, zero, dim = form
     size, vectors = size_of(zero), n_fields + 1
     # indexed as arrays are: what `memory.at` reads, the compiler does not count as a use of an array that is made here
     symmetric = np.zeros((vectors, vectors), last.dtype)
     for i in range(len(last)):
-        place = first
+        place = column
         for f in range(1, vectors):
             for h in range(f):
                 symmetric[f, h] = upstream[i, place + h]
@@ -91,22 +101,27 @@ def dots_adjoint(lanes, zero, dim, n_fields, x, row, last, upstream, first, grad
         for f in range(vectors):
             total = aload(lanes, whole) * vsplat(lanes, symmetric[f, n_fields])
             for h in range(n_fields):
-                total = vfma(aload(lanes, x + i * row + h * dim * size), vsplat(lanes, symmetric[f, h]), total)
+                total = vfma(aload(lanes, x.address + i * x.row + h * dim * size), vsplat(lanes, symmetric[f, h]), total)
             if f == n_fields:
                 target = address_of(last_gradient, 0) + i * dim * size
                 astore(target, total + aload(lanes, target))
             else:
-                target = gradient + i * gradient_row + f * dim * size
+                target = gradient.address + i * gradient.row + f * dim * size
                 astore(target, total if fresh else total + aload(lanes, target))
 
 
 @kernel
-def cross(lanes, step, zero, d, x0, x0_row, x, x_row, z, bias, result):
-    """z += bias;  result = x0 z + x, of d columns each.  z, result (n, d); `step` : the number of lanes."""
-    size = size_of(zero)
+def cross(side, x0, x, z, bias, result):
+    """z += bias;  result = x0 z + x, of d columns each.
+
+    side : RowForm of so many numbers side by side
+    x0, x : Matrix;  z, result (n, d)
+    """
+    lanes, _, zero, step = side
+    size, d = size_of(zero), z.shape[1]
     for i in range(len(z)):
         of_z, of_result = address_of(z, 0) + i * d * size, address_of(result, 0) + i * d * size
-        of_x0, of_x, of_bias = x0 + i * x0_row, x + i * x_row, address_of(bias, 0)
+        of_x0, of_x, of_bias = x0.address + i * x0.row, x.address + i * x.row, address_of(bias, 0)
         whole = d // step * step
         for j in range(0, whole * size, step * size):
             one = aload(lanes, of_z + j) + aload(lanes, of_bias + j)
@@ -119,13 +134,17 @@ def cross(lanes, step, zero, d, x0, x0_row, x, x_row, z, bias, result):
 
 
 @kernel
-def cross_adjoint(lanes, step, zero, d, x0, x0_row, z, upstream, bias_sum, gradient, gradient_row, columns, fresh):
-    """gradient (+)= upstream z, of the first `columns` columns;  z = upstream x0, bias_sum (d) = its sum over samples."""
-    size = size_of(zero)
+def cross_adjoint(side, x0, z, upstream, bias_sum, gradient, columns, fresh):
+    """gradient (+)= upstream z, of the first `columns` columns;  z = upstream x0, bias_sum (d) = its sum over samples.
+
+    x0, gradient : Matrix;  everything else as in `cross`
+    """
+    lanes, _, zero, step = side
+    size, d = size_of(zero), z.shape[1]
     bias_sum[:] = zero
     for i in range(len(z)):
         of_z, of_upstream = address_of(z, 0) + i * d * size, address_of(upstream, 0) + i * d * size
-        of_x0, of_gradient, of_bias = x0 + i * x0_row, gradient + i * gradient_row, address_of(bias_sum, 0)
+        of_x0, of_gradient, of_bias = x0.address + i * x0.row, gradient.address + i * gradient.row, address_of(bias_sum, 0)
         inside, whole = columns // step * step * size, d // step * step * size
         for j in range(0, whole, step * size):
             g = aload(lanes, of_upstream + j)

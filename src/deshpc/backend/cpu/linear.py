@@ -1,24 +1,28 @@
-"""Linear term, CPU: partial sum_j w_j x_j; adjoint dw_j = g x_j, x the `linear_value`.  See `ops.linear`."""
+"""Linear term, CPU: partial sum_j w_j x_j; adjoint dw_j = g x_j, x the `linear_value`.  See `ops.linear`.
+
+Arguments that go together are those of `backend.arguments`.
+"""
 
 import numpy as np
 
 from deshpc.backend.cpu.ahead import ROWS
 from deshpc.backend.cpu.memory import at, cast, load, prefetch, put, size_of
-from deshpc.backend.cpu.sums import accumulate_product
+from deshpc.backend.cpu.sums import accumulate_product, add_product
 from deshpc.backend.cpu.values import linear_value
 from deshpc.backend.record import EMBEDDING
 from deshpc.jit import kernel
 
 
 @kernel
-def partial(number, zero, scale, offsets, local, values, addresses, weights, state, width, column):
+def partial(form, occurrences, weights, state, column, scale):
     """state[i, column] = sum over sample i's own occurrences of w x.
 
-    number, zero : 0 of the storage and of the compute type;  offsets (B + 1) int64, local (nnz) int32, values of
-    the occurrences, addresses (distinct) int64
     weights : (distinct) of the compute type, scratch: the distinct rows' weights side by side stay in the nearest caches
-    state : (B, width) of the accumulation type;  scale : float64, of fixed-point sums
+    state : (n, width) of the accumulation type
+    scale : float64, of fixed-point sums
     """
+    number, zero, width = form.number, form.zero, state.shape[1]
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     last, place = len(addresses) - 1, EMBEDDING - size_of(number)
     for c in range(last + 1):
         prefetch(at(addresses, min(c + ROWS, last)) + place)
@@ -32,9 +36,9 @@ def partial(number, zero, scale, offsets, local, values, addresses, weights, sta
 
 
 @kernel
-def finish(zero, state, width, column, dense, weights, logit, begin, end):
+def finish(form, state, column, dense, weights, logit, begin, end):
     """logit[i] += state[i, column] + dense_i . weights for samples begin .. end.  weights : (n_dense)."""
-    n_dense = len(weights)
+    zero, width, n_dense = form.zero, state.shape[1], len(weights)
     for i in range(begin, end):
         total = at(state, i * width + column)
         for f in range(n_dense):
@@ -43,14 +47,13 @@ def finish(zero, state, width, column, dense, weights, logit, begin, end):
 
 
 @kernel
-def finish_adjoint(zero, scale, state, width, column, dense, gradient, weight_sums, edges, first, last):
-    """state[i, column] = gradient[i]; weight_sums[p] (n_dense) += sum of gradient[i] dense_i over part p of the samples.
+def finish_adjoint(form, state, column, dense, gradient, weight_sums, scale, parts):
+    """state[i, column] = gradient[i]; weight_sums[p] (n_dense) += sum of gradient[i] dense_i, for some Parts of the samples.
 
     weight_sums : (parts, n_dense) of the accumulation type, with `scale` in fixed point
-    edges : part p is the samples edges[p] .. edges[p + 1], for the parts first .. last
     """
-    n_dense = weight_sums.shape[1]
-    for p in range(first, last):
+    zero, width, edges, n_dense = form.zero, state.shape[1], parts.edges, weight_sums.shape[1]
+    for p in range(parts.begin, parts.end):
         for i in range(at(edges, p), at(edges, p + 1)):
             g = at(gradient, i)
             put(state, i * width + column, g)
@@ -60,22 +63,25 @@ def finish_adjoint(zero, scale, state, width, column, dense, gradient, weight_su
 
 
 @kernel
-def partial_adjoint(zero, scale, offsets, local, values, grouping, state, width, column, scalar_sums):
-    """scalar_sums[c] += x g for every own occurrence of distinct key c.
+def partial_adjoint(form, occurrences, state, column, sums, scale):
+    """scalar[c] += x g of the Sums for every own occurrence of distinct key c.
 
-    state : (B, width) of the compute type holds g at `column`;  scalar_sums : of the accumulation type
+    state : (n, width) of the compute type holds g at `column`
     """
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
+    zero, width = form.zero, state.shape[1]
     for i in range(len(offsets) - 1):
         g = at(state, i * width + column)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
-            put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, linear_value(values, j, zero), scale))
+            add_product(sums.scalar, c, g, linear_value(values, j, zero), scale)
 
 
 @kernel
-def magnitude(number, offsets, local, values, addresses):
+def magnitude(form, occurrences):
     """(largest sum of |w x| over the own occurrences of a sample, that sample); the first NaN wins."""
-    worst, where = 0.0, 0
+    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
+    number, worst, where = form.number, 0.0, 0
     for i in range(len(offsets) - 1):
         total = 0.0
         for j in range(at(offsets, i), at(offsets, i + 1)):
@@ -92,7 +98,7 @@ def magnitude(number, offsets, local, values, addresses):
 def largest_term(gradient, largest_values, begin, end):
     """(largest |term| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
 
-    gradient : (B);  largest_values : (end - begin) float64, the largest |value| of each sample
+    gradient : (n);  largest_values : (end - begin) float64, the largest |value| of each sample
     """
     worst, where = 0.0, begin
     for i in range(begin, end):

@@ -7,6 +7,8 @@ already.  Both end in `probe`, the one place where an index is searched.
 Distinct keys are numbered in order of first appearance.  A slot's mark is a ticket: tickets are numbered through all
 batches, the first one of this batch is counters[TICKET], so a mark from there on says that the batch has had the key
 already, and where it stands among the distinct ones.  Nothing is cleared between batches, and nothing is sorted.
+
+Arguments that go together are those of `backend.arguments`: `Search`, `SparseFeatures`, `Picked`.  index : `table.Index`
 """
 
 import numpy as np
@@ -74,14 +76,15 @@ def _place_of(places, j):
 
 
 @kernel
-def probe(keys, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh):
+def probe(index, search, keys, places, fields, begin, end, following):
     """Write local for the keys begin .. end, and the addresses of the records of those that are new to the batch.
 
+    places : of the keys among `fields`, None where key j has field j
     following : where the keys begin that will be probed next, whose buckets are asked for between the probes
-    insert : give unseen keys a row;  otherwise they become place 0
-    fresh : (2 BLOCK) int64, scratch: the keys whose records are new, which are written at the end, when their fields are there
+    `fresh` holds the keys whose records are new, which are written at the end, when their fields are there.
     Returns the number of keys done: fewer than there are if index or chunks have to grow first.
     """
+    insert, new, step, progress, local, addresses, fresh = search
     base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
     first, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
     for j in range(begin, end):
@@ -148,33 +151,30 @@ def prefetch_buckets(index, keys, begin, end):
 
 
 @kernel
-def look_up_listed(index, insert, new, step, progress, local, addresses, fresh, keys, fields):
+def look_up_listed(index, search, keys, fields):
     """Look up keys (n) uint64 of fields (n) uint16.
 
-    index : `table.Index`;  insert : give unseen keys rows, instead of place 0;  new : what `write_new_record` takes last
-    progress : (PROGRESS) int64, zeros (with insert False DISTINCT is 1: place 0 is taken)
-    local : int32, each key's place among the distinct keys;  addresses : int64, of their records; one more of both is written
-    fresh : (2 BLOCK) int64, scratch
     Returns 0, or for how many more rows there must be room before it can go on, with the same arguments.
     """
-    n = len(keys)
+    n, progress = len(keys), search.progress
     prefetch_buckets(index, keys, progress[DONE], min(progress[DONE] + BLOCK, n))
     while progress[DONE] < n:
         begin = progress[DONE]
         end = min(begin + BLOCK, n)
         following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
-        done = probe(keys, None, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
+        done = probe(index, search, keys, None, fields, begin, end, following)
         if done < end - begin:
             return 1
     return 0
 
 
 @kernel
-def pick(begins, ends, keys, fields, values, partition, owner, picked, places, to, progress, own_offsets, own_values):
-    """Pick the owner's keys out of the next BLOCK occurrences, to picked[to:] and places[to:]; returns their number.
+def pick(sparse, partition, owner, picked, to, progress):
+    """Pick the owner's keys out of the next BLOCK occurrences, to the picked keys and places from `to` on; returns their number.
 
     The offsets of the samples that end here count the keys of all blocks.
     """
+    begins, ends, keys, fields, values = sparse
     n, i, begin = len(begins), progress[SAMPLE], progress[OCCURRENCE]
     count, before, left = 0, progress[DONE] + progress[END] - progress[BEGIN], BLOCK
     while i < n:
@@ -184,16 +184,16 @@ def pick(begins, ends, keys, fields, values, partition, owner, picked, places, t
         end = min(at(ends, i), begin + left)
         for j in range(begin, end):
             key = at(keys, j)
-            put(picked, to + count, key)  # always written, kept only if it is ours: no branch to mispredict
-            put(places, to + count, np.int64(j))
-            copy_value(values, j, own_values, before + count)
+            put(picked.keys, to + count, key)  # always written, kept only if it is ours: no branch to mispredict
+            put(picked.places, to + count, np.int64(j))
+            copy_value(values, j, picked.values, before + count)
             count += np.int64(owner_of(partition, key, np.int64(at(fields, j))) == owner)
         left -= end - begin
         begin = end
         if end < at(ends, i):
             break
         i += 1
-        put(own_offsets, i, before + count)
+        put(picked.offsets, i, before + count)
         if i < n:
             begin = at(begins, i)
     progress[SAMPLE], progress[OCCURRENCE] = i, begin
@@ -201,29 +201,19 @@ def pick(begins, ends, keys, fields, values, partition, owner, picked, places, t
 
 
 @kernel
-def look_up_own(
-    index, insert, new, step, progress, local, addresses, fresh,
-    begins, ends, keys, fields, values, partition, owner, own_offsets, own_values, picked, places,
-):  # fmt: skip
-    """Look up those keys of a batch that `owner` owns.
-
-    own_offsets : (n + 1) int64, the owner's occurrences of each sample;  own_values : their values
-    picked, places : (2 BLOCK) uint64 and int64, scratch that stays between calls
-    Everything else as in `look_up_listed`; one more of own_values is written, too.
-    """
-    n = len(begins)
-    put(own_offsets, 0, np.int64(0))
+def look_up_own(index, search, sparse, partition, owner, picked):
+    """Look up those keys of some samples that `owner` owns; returns as `look_up_listed`."""
+    n, progress = len(sparse.begins), search.progress
+    put(picked.offsets, 0, np.int64(0))
     if progress[SAMPLE] == 0 and n > 0:
-        progress[OCCURRENCE] = max(progress[OCCURRENCE], at(begins, 0))
+        progress[OCCURRENCE] = max(progress[OCCURRENCE], at(sparse.begins, 0))
     while progress[SAMPLE] < n or progress[BEGIN] < progress[END]:
         begin, end = progress[BEGIN], progress[END]
         following = 0 if begin >= BLOCK else BLOCK
         if progress[FOLLOWING] == 0:
-            progress[FOLLOWING] = pick(
-                begins, ends, keys, fields, values, partition, owner, picked, places, following, progress, own_offsets, own_values
-            )
-            prefetch_buckets(index, picked, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
-        done = probe(picked, places, begin, end, following, fields, index, insert, new, step, progress, local, addresses, fresh)
+            progress[FOLLOWING] = pick(sparse, partition, owner, picked, following, progress)
+            prefetch_buckets(index, picked.keys, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
+        done = probe(index, search, picked.keys, picked.places, sparse.fields, begin, end, following)
         progress[BEGIN] += done
         if begin + done < end:
             return 1

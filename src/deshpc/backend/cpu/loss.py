@@ -21,16 +21,15 @@ def begin_logit(logit, bias):
 
 
 @kernel
-def log_loss(zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
-    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of part p, as `backend.exact_sum` has it.
+def log_loss(zero, logit, labels, scale, gradient, sums, beyond, parts):
+    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of each of some Parts of the samples.
 
     loss = log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows.  logit, gradient : compute type.
-    sums (parts, 2) int64 : high and low;  beyond (parts) float64
-    edges : part p of the samples is edges[p] .. edges[p + 1], for the parts first .. last
+    sums (parts, 2) int64 : high and low;  beyond (parts) float64: a part's sum, as `backend.exact_sum` has it
     """
-    one = cast(1.0, zero)
+    edges, one = parts.edges, cast(1.0, zero)
     exponentials, others = np.empty(BLOCK), np.empty(BLOCK)
-    for p in range(first, last):
+    for p in range(parts.begin, parts.end):
         high, low, rest = 0, 0, 0.0
         for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
             count = min(BLOCK, at(edges, p + 1) - begin)
@@ -87,9 +86,10 @@ def count_scores(logit, labels, counts):
 
 
 @kernel
-def sum_gradient(gradient, scale, sums, edges, first, last):
+def sum_gradient(gradient, scale, sums, parts):
     """sums[p] = sum of the gradients of part p, in order: the bias's.  sums : (parts) of the accumulation type."""
-    for p in range(first, last):
+    edges = parts.edges
+    for p in range(parts.begin, parts.end):
         total = cast(0, at(sums, p))
         for i in range(at(edges, p), at(edges, p + 1)):
             total = accumulate(total, at(gradient, i), scale)

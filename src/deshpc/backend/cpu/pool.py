@@ -1,7 +1,8 @@
 """Embeddings of a sample added up field by field, CPU.  See `ops.pool`.
 
-Columns of the state: c at `column` if there is one, the sum E_f of field f at columns[f] .. columns[f] + k.  An occurrence
-multiplies its embedding by x and its linear weight by xl, see `backend.values`.  Rows of the state are `width` numbers apart.
+Columns of the state (n, width): c at 0 if there is one, the sum E_f of field f at columns[f] .. columns[f] + k.  An occurrence
+multiplies its embedding by x and its linear weight by xl, see `backend.values`.  Arguments that go together are those of
+`backend.arguments`.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vload, vsplat, vsum
-from deshpc.backend.cpu.sums import accumulate, accumulate_product, sload
+from deshpc.backend.cpu.sums import accumulate, accumulate_product, add_product, sload
 from deshpc.backend.cpu.values import embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, EMBEDDING
 from deshpc.jit import kernel
@@ -24,18 +25,18 @@ def clear(state, columns, begin, end):
 
 
 @kernel
-def partial(
-    lanes, number, zero, scale, dim, linear, squares, offsets, local, values, fields, addresses, columns, state, width, column,
-    begin, end, cleared=0,
-):  # fmt: skip
+def partial(form, linear, squares, occurrences, columns, state, scale, begin, end, cleared=0):
     """E_f += sum v x, c += sum (w xl if linear, - |v|^2 x^2 / 2 if squares) over own occurrences of samples begin .. end.
 
+    columns : (F) int64
+    state : (n, width) of the accumulation type
+    scale : float64, of fixed-point sums
     cleared : numbers of a sample, from its first on, that are set to zero before
-
-    fields (distinct) uint16 : of each row;  columns (F) int64;  state : (B, width) of the accumulation type
-    Everything else as in `fm.partial`.
     """
-    last = len(local) - 1
+    lanes, number, zero, dim = form
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
+    addresses, fields = occurrences.addresses, occurrences.fields
+    width, last = state.shape[1], len(local) - 1
     lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
     halves = vsplat(lanes, cast(0.5, zero))
     nothing = cast(0, at(state, 0))
@@ -58,38 +59,39 @@ def partial(
             if squares:
                 scalar = accumulate(scalar, -vsum(v * v * halves), scale)
         if linear or squares:
-            put(state, i * width + column, at(state, i * width + column) + scalar)
+            put(state, i * width, at(state, i * width) + scalar)
 
 
 @kernel
-def partial_adjoint(
-    lanes, zero, scale, dim, offsets, local, values, fields, columns, state, width, column, scalar_sums, vector_sums, self_sums
-):
-    """For every own occurrence of distinct key c: vector_sums[c] += x dE_f, scalar_sums[c] += g xl, self_sums[c] += g x^2.
+def partial_adjoint(form, occurrences, columns, state, sums, scale):
+    """For every own occurrence of distinct key c: vector[c] += x dE_f, scalar[c] += g xl, square[c] += g x^2 of the Sums.
 
-    state : (B, width) of the compute type holds g = dc and dE;  the sums : of the accumulation type, None where not wanted
+    state : (n, width) of the compute type holds g = dc and dE
     """
-    base, sums = address_of(state, 0), address_of(vector_sums, 0)
-    size, sum_bytes = size_of(zero), dim * size_of(at(vector_sums, 0))
+    lanes, _, zero, dim = form
+    offsets, local, values, fields = occurrences.offsets, occurrences.local, occurrences.values, occurrences.fields
+    base, vectors, width = address_of(state, 0), address_of(sums.vector, 0), state.shape[1]
+    size, sum_bytes = size_of(zero), dim * size_of(at(sums.vector, 0))
     for i in range(len(offsets) - 1):
-        row, g = base + i * width * size, at(state, i * width + column)
+        row, g = base + i * width * size, at(state, i * width)
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
-            x, place = embedding_value(values, j, zero), sums + c * sum_bytes
+            x, place = embedding_value(values, j, zero), vectors + c * sum_bytes
             upstream = aload(lanes, row + at(columns, np.int64(at(fields, c))) * size)
             astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
-            if scalar_sums is not None:
-                put(scalar_sums, c, accumulate_product(at(scalar_sums, c), g, linear_value(values, j, zero), scale))
-            if self_sums is not None:
-                put(self_sums, c, accumulate_product(at(self_sums, c), g * x, x, scale))
+            add_product(sums.scalar, c, g, linear_value(values, j, zero), scale)
+            add_product(sums.square, c, g * x, x, scale)
 
 
 @kernel
-def magnitude(lanes, number, zero, dim, linear, squares, n_fields, offsets, local, values, fields, addresses):
+def magnitude(form, linear, squares, n_fields, occurrences):
     """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins.
 
     Of each field sum |v| |x| with |v| the embedding's norm, and of c the sum of |w xl| and |v|^2 x^2 / 2.
     """
+    lanes, number, _, _ = form
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
+    addresses, fields = occurrences.addresses, occurrences.fields
     worst, where = 0.0, 0
     of_field = np.zeros(n_fields)
     for i in range(len(offsets) - 1):

@@ -12,13 +12,14 @@ import threading
 
 import numpy as np
 
+from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import tiles
 from deshpc.backend.cpu.buffers import Buffers
 from deshpc.backend.cpu.dense import outer
-from deshpc.backend.cpu.row_product import multiply_rows, panel_bytes
+from deshpc.backend.cpu.row_product import Panels, multiply_rows, panel_bytes
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
-from deshpc.backend.cpu.tile_product import multiply
+from deshpc.backend.cpu.tile_product import Room, multiply
 from deshpc.errors import ConfigError
 
 _MOST_TERMS = 512
@@ -43,7 +44,7 @@ class LibraryProducts:
         for kind in (np.float32, np.float64):
             dtype = np.dtype(kind)
             panels = [(Lanes(size // dtype.itemsize, str(dtype), str(dtype)), size // dtype.itemsize) for size in panel_bytes()]
-            self._panels[dtype] = (*panels[0], *panels[1], kind(0))
+            self._panels[dtype] = Panels(*panels[0], *panels[1], kind(0))
 
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
@@ -59,11 +60,10 @@ class LibraryProducts:
         """out = a b, or += with `add`; row i of it depends on row i of a, on b, and on nothing else, to the bit."""
         (m, k), n, panels = a.shape, b.shape[1], self._panels[out.dtype]
         scratch = self._scratch.buffers
-        panel, rest = scratch.array("panel", (k, panels[1]), out.dtype), scratch.array("rest", (m, panels[3]), out.dtype)
-        multiply_rows(
-            *panels, a.ctypes.data, *a.strides, b.ctypes.data, *b.strides, m, k, n, out.ctypes.data, out.strides[0], add,
-            panel.ctypes.data, rest.ctypes.data,
-        )  # fmt: skip
+        panel = scratch.array("panel", (k, panels.wide_columns), out.dtype)
+        rest = scratch.array("rest", (m, panels.narrow_columns), out.dtype)
+        matrices = Matrix.of(a), Matrix.of(b), m, k, n, Matrix.of(out)
+        multiply_rows(panels, *matrices, add, panel.ctypes.data, rest.ctypes.data)
 
     def gain_by_rows(self, dtype):
         """Whether products of rows that repeat in a batch are worth being made once a row (`ops.repeated`)."""
@@ -120,11 +120,8 @@ class TileProducts(LibraryProducts):
             split_pairs(b.ctypes.data, b.strides[0], k, n, 0, n_blocks, False, tile, of_b)
         else:
             split_rows(b.ctypes.data, b.strides[1], n, k, 0, n_blocks, True, tile, of_b)
-        turned = a.strides[1] != a.itemsize
-        multiply(
-            a.ctypes.data, a.strides[int(turned)], turned, of_b, m, n, k, out.ctypes.data, out.strides[0], add,
-            self._configuration.ctypes.data, tile, of_a, sums,
-        )  # fmt: skip
+        room = Room(self._configuration.ctypes.data, tile, of_a, of_b, sums)
+        multiply(Matrix.of(a), m, n, k, Matrix.of(out), add, room)
 
 
 def open_products(name):

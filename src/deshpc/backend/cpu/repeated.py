@@ -1,7 +1,7 @@
 """Products of rows that repeat in a batch, CPU: made once a row, added to each sample that has the row.  See `nn.first_dense`.
 
 slots (distinct) int32 : place of a shard's row among the repeated ones, -1 where it is none of them.  wide, narrow : lanes of WIDE
-and of NARROW numbers of the compute type, as zero.
+and of NARROW numbers of the compute type, as zero.  Arguments that go together are those of `backend.arguments`.
 """
 
 import numpy as np
@@ -24,8 +24,9 @@ def count_rows(fields, counts):
 
 
 @kernel
-def take_rows(lanes, number, zero, dim, fields, addresses, next_slot, slots, rows):
+def take_rows(form, fields, addresses, next_slot, slots, rows):
     """rows[slot] (k) = the embedding of each row of a chosen field; next_slot (F) counts on from a field's slots, -1: not chosen."""
+    lanes, _, zero, dim = form
     for c in range(len(addresses)):
         f = np.int64(at(fields, c))
         slot = next_slot[f]
@@ -36,14 +37,15 @@ def take_rows(lanes, number, zero, dim, fields, addresses, next_slot, slots, row
 
 
 @kernel
-def add_products(wide, narrow, zero, offsets, local, values, slots, products, first, y):
-    """y_i += sum of x products[slot] over the occurrences of sample first + i whose rows repeat; y (n, h), products (R, h)."""
+def add_products(wide, narrow, zero, occurrences, slots, products, begin, y):
+    """y_i += sum of x products[slot] over the occurrences of sample begin + i whose rows repeat; y (n, h), products (R, h)."""
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     size, h = size_of(zero), y.shape[1]
     held, factors = np.empty(_HELD, np.int64), np.empty(_HELD, y.dtype)
     base = address_of(products, 0)
     whole, nearly = h // WIDE * WIDE * size, h // NARROW * NARROW * size
     for i in range(len(y)):
-        row, j, end = address_of(y, 0) + i * h * size, at(offsets, first + i), at(offsets, first + i + 1)
+        row, j, end = address_of(y, 0) + i * h * size, at(offsets, begin + i), at(offsets, begin + i + 1)
         while j < end:
             count = 0
             while j < end and count < _HELD:
@@ -69,13 +71,14 @@ def add_products(wide, narrow, zero, offsets, local, values, slots, products, fi
 
 
 @kernel
-def add_gradients(wide, narrow, zero, offsets, local, values, slots, gradient, first, sums):
+def add_gradients(wide, narrow, zero, occurrences, slots, gradient, begin, sums):
     """Adjoint of `add_products`: sums[slot] (R, h) += x gradient_i for the same occurrences; gradient (n, h)."""
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     size, h = size_of(zero), gradient.shape[1]
     whole, nearly = h // WIDE * WIDE * size, h // NARROW * NARROW * size
     for i in range(len(gradient)):
         row = address_of(gradient, 0) + i * h * size
-        for j in range(at(offsets, first + i), at(offsets, first + i + 1)):
+        for j in range(at(offsets, begin + i), at(offsets, begin + i + 1)):
             slot = np.int64(at(slots, np.int64(at(local, j))))
             if slot < 0:
                 continue

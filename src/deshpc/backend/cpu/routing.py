@@ -4,6 +4,8 @@ A message from a home rank to an owner rank, fixed here and nowhere else (sectio
     unique keys uint64, grouped by field | occurrences int32: which unique key of the message each is, sample by
     sample | values float32: none, one or two an occurrence | occurrences of each sample, uint16 | zeros up to 8 bytes
 and, ahead of it, its header: int32 number of unique keys of each field, then the number of occurrences.
+
+Arguments that go together are those of `backend.arguments`.
 """
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import BUCKET_BYTES, SLOTS
-from deshpc.backend.cpu.values import copy_value, value_width
+from deshpc.backend.cpu.values import copy_value, receive_value, send_value, value_address, value_width
 from deshpc.backend.record import CACHE_LINE
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
@@ -22,41 +24,36 @@ MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of 
 
 
 @kernel(inline=True)
-def prefetch_occurrences(begins, ends, keys, fields, values, i):
+def prefetch_occurrences(sparse, i):
     """Prefetch the occurrences of a sample soon after sample i."""
+    begins, ends, keys, fields, values = sparse
     soon = min(i + AHEAD, len(begins) - 1)
     begin, end = at(begins, soon), at(ends, soon)
     for line in range(address_of(keys, begin), address_of(keys, end), CACHE_LINE):
         prefetch_read(line)
     for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
         prefetch_read(line)
-    if values is not None:
-        width = value_width(values)
-        for line in range(address_of(values, width * begin), address_of(values, width * end), CACHE_LINE):
-            prefetch_read(line)
+    for line in range(value_address(values, begin), value_address(values, end), CACHE_LINE):
+        prefetch_read(line)
 
 
 @kernel
-def deduplicate(
-    begins, ends, keys, fields, values, partition, modulus, residue, buckets, unique_keys, unique_fields, unique_ranks,
-    own_offsets, occurrences, own_values,
-):  # fmt: skip
+def deduplicate(sparse, partition, modulus, residue, buckets, unique):
     """Number the distinct keys whose owner is `residue` modulo `modulus`, in order of first appearance.
 
     Returns (how many there are, occurrences), or (-1, 0) where there are too many keys for the buckets.
     Modulus 1 takes all keys, `shards` those of one shard of every rank, `owners` one owner's.
     buckets : (8 n) uint64, n a power of two, any contents: a bucket is one cache line, of four keys and one more than the
     number of each (uint32), 0 where there is none
-    unique_* : key, field and owner rank of each distinct key, and room for one more
-    own_offsets : (n + 1) int64, the occurrences taken of each sample;  occurrences : int32, each one's distinct key
-    own_values : their values, None where values is None
+    unique : UniqueKeys of the occurrences taken, with room for one more key; its values are None where those of `sparse` are
     """
+    begins, ends, keys, fields, values = sparse
     buckets[:] = 0
     base, mask = address_of(buckets, 0), len(buckets) // 8 - 1
     count, occurrence, limit = 0, 0, len(buckets) // 8 * SLOTS * 3 // 5
-    put(own_offsets, 0, np.int64(0))
+    put(unique.offsets, 0, np.int64(0))
     for i in range(len(begins)):
-        prefetch_occurrences(begins, ends, keys, fields, values, i)
+        prefetch_occurrences(sparse, i)
         following = min(i + 1, len(begins) - 1)
         for j in range(at(begins, following), at(ends, following)):
             prefetch(base + (np.int64(at(keys, j)) & mask) * BUCKET_BYTES)
@@ -77,22 +74,23 @@ def deduplicate(
             entry = min(np.int64(load(number_at, np.uint32(0))) - 1 & 0xFFFFFFFF, count)
             store(line + slot * 8, key)
             store(number_at, np.uint32(entry + 1))
-            put(unique_keys, count, key)
-            put(unique_fields, count, field)
-            put(unique_ranks, count, np.int32(owner // partition.shards))
+            put(unique.keys, count, key)
+            put(unique.fields, count, field)
+            put(unique.ranks, count, np.int32(owner // partition.shards))
             count += np.int64(entry == count)
-            put(occurrences, occurrence, np.int32(entry))
-            copy_value(values, j, own_values, occurrence)
+            put(unique.occurrences, occurrence, np.int32(entry))
+            copy_value(values, j, unique.values, occurrence)
             occurrence += 1
             if count > limit:
                 return -1, 0
-        put(own_offsets, i + 1, np.int64(occurrence))
+        put(unique.offsets, i + 1, np.int64(occurrence))
     return count, occurrence
 
 
 @kernel
-def count_messages(unique_fields, unique_ranks, occurrences, header):
+def count_messages(unique, header):
     """Fill header (N, F + 1) int32: unique keys of each field and occurrences for every owner rank."""
+    unique_fields, unique_ranks, occurrences = unique.fields, unique.ranks, unique.occurrences
     header[:] = 0
     ranks, last = header.shape[0], header.shape[1] - 1
     for u in range(len(unique_fields)):
@@ -121,16 +119,20 @@ def section_bytes(header, samples, width, sections):
 
 
 @kernel
-def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message):
-    """Write the messages to all owner ranks one after another.  Returns -1, or a sample with too many keys.
+def pack(sparse, unique, places, messages):
+    """Write the messages to all owner ranks.  Returns -1, or a sample with too many keys.
 
-    places : (unique) int32, scratch;  message : uint8, as long as all messages
+    unique : UniqueKeys of all occurrences of `sparse`
+    places : (unique) int32, scratch
     """
+    begins, ends, _, _, values = sparse
+    unique_keys, unique_fields, unique_ranks, occurrences = unique.keys, unique.fields, unique.ranks, unique.occurrences
+    header, sections = messages.header, messages.sections
     ranks, fields = header.shape[0], header.shape[1] - 1
     samples, width = len(begins), value_width(values)
     begin = np.empty(ranks, np.int64)
     next_place = np.empty((ranks, fields), np.int64)
-    address = address_of(message, 0)
+    address = address_of(messages.bytes, 0)
     for r in range(ranks):
         begin[r] = address
         address += sections[r, 3]
@@ -157,10 +159,8 @@ def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurre
             place = at(occurrence_at, r)
             store(place, at(places, u))
             put(occurrence_at, r, place + 4)
-            if values is not None:
-                for c in range(width):
-                    store(value_at[r], at(values, width * j + c))
-                    value_at[r] += 4
+            send_value(values, j, value_at[r])
+            value_at[r] += 4 * width
         for r in range(ranks):
             in_sample = (occurrence_at[r] - before[r]) // 4
             if in_sample > MOST_IN_SAMPLE:
@@ -174,21 +174,17 @@ def pack(begins, ends, values, unique_keys, unique_fields, unique_ranks, occurre
 
 
 @kernel
-def unpack(
-    message, header, sections, samples, partition, owner, places, unique_fields,
-    own_keys, own_fields, own_offsets, own_occurrences, own_values,
-):  # fmt: skip
+def unpack(messages, partition, owner, places, unique_fields, kept):
     """Read the messages from all home ranks, keeping what shard `owner` owns; returns the numbers of keys and occurrences kept.
 
     places (int32), unique_fields (uint16) : scratch, as long as the most unique keys of one message
-    own_keys, own_fields : in the order in which the occurrences of a home rank need them, and room for one more; a key may come
-    from several home ranks;  own_occurrences : which of own_keys each is
-    own_offsets : (B + 1) int64, the occurrences of each sample of the global batch, in global order
+    kept : Unpacked; keys are in the order in which the occurrences of a home rank need them, and one may come from several
     """
-    fields, width = header.shape[1] - 1, value_width(own_values)
+    header, sections, samples = messages.header, messages.sections, messages.samples
+    fields, width = header.shape[1] - 1, value_width(kept.values)
     keys, count, sample = 0, 0, 0
-    own_offsets[0] = 0
-    begin = address_of(message, 0)
+    kept.offsets[0] = 0
+    begin = address_of(messages.bytes, 0)
     for r in range(len(header)):
         unique = 0
         for f in range(fields):
@@ -208,18 +204,16 @@ def unpack(
                 if place != _NOT_OURS:
                     place = min(place, keys)  # all is written as if the key were needed for the first time: no branch
                     put(places, one, np.int32(place))
-                    put(own_keys, keys, load(begin + 8 * one, np.uint64(0)))
-                    put(own_fields, keys, at(unique_fields, one))
+                    put(kept.keys, keys, load(begin + 8 * one, np.uint64(0)))
+                    put(kept.fields, keys, at(unique_fields, one))
                     keys += np.int64(place == keys)
-                    put(own_occurrences, count, np.int32(place))
-                    if own_values is not None:
-                        for c in range(width):
-                            put(own_values, width * count + c, load(value_at + 4 * c, np.float32(0)))
+                    put(kept.occurrences, count, np.int32(place))
+                    receive_value(value_at, kept.values, count)
                     count += 1
                 occurrence_at += 4
                 value_at += 4 * width
             sample += 1
-            put(own_offsets, sample, np.int64(count))
+            put(kept.offsets, sample, np.int64(count))
         begin += sections[r, 3]
     return keys, count
 

@@ -9,10 +9,13 @@ A panel of b's columns is copied, so that its rows follow one another; then six 
 registers.
 """
 
+from typing import NamedTuple
+
+import numpy as np
 from numba.core.registry import cpu_target
 
 from deshpc.backend.cpu.memory import load, size_of, store
-from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat
+from deshpc.backend.cpu.simd import Lanes, aload, astore, vfma, vsplat
 from deshpc.jit import kernel
 
 
@@ -26,31 +29,43 @@ def panel_bytes():
     return 4 * 16, 16
 
 
-@kernel
-def multiply_rows(wide, wide_columns, narrow, narrow_columns, zero, a, a_row, a_column, b, b_row, b_column, m, k, n, out, out_row, add, panel, rest):
-    """out (m, n) = a (m, k) b (k, n), or += with `add`: addresses, and bytes from one row, or column, to the next.
+class Panels(NamedTuple):
+    """Lanes of the columns of a wide panel and of a narrow one, how many they are, and 0 of their type."""
 
-    wide, narrow : lanes of so many columns, of the type of `zero`;  the columns of `out` are consecutive
-    panel : room for k rows of a wide panel;  rest : room for m rows of a narrow one
+    wide: Lanes
+    wide_columns: int
+    narrow: Lanes
+    narrow_columns: int
+    zero: np.floating
+
+
+@kernel
+def multiply_rows(panels, a, b, m, k, n, out, add, panel, rest):
+    """out (m, n) = a (m, k) b (k, n), or += with `add`.
+
+    a, b, out : Matrix, see `backend.arguments`; the columns of `out` are consecutive
+    panel : room for k rows of a wide panel
+    rest : room for m rows of a narrow one
     """
+    wide, wide_columns, narrow, narrow_columns, zero = panels
     size, j = size_of(zero), 0
     while j + wide_columns <= n:
-        _copy(zero, b + j * b_column, b_row, b_column, k, wide_columns, panel, wide_columns)
-        _of_panel(wide, wide_columns * size, zero, a, a_row, a_column, panel, m, k, out + j * size, out_row, add)
+        _copy(zero, b.address + j * b.column, b.row, b.column, k, wide_columns, panel, wide_columns)
+        _of_panel(wide, wide_columns * size, zero, a, panel, m, k, out.address + j * size, out.row, add)
         j += wide_columns
     while j + narrow_columns <= n:
-        _copy(zero, b + j * b_column, b_row, b_column, k, narrow_columns, panel, narrow_columns)
-        _of_panel(narrow, narrow_columns * size, zero, a, a_row, a_column, panel, m, k, out + j * size, out_row, add)
+        _copy(zero, b.address + j * b.column, b.row, b.column, k, narrow_columns, panel, narrow_columns)
+        _of_panel(narrow, narrow_columns * size, zero, a, panel, m, k, out.address + j * size, out.row, add)
         j += narrow_columns
     if j < n:
         step = narrow_columns * size
-        _copy(zero, b + j * b_column, b_row, b_column, k, n - j, panel, narrow_columns)
+        _copy(zero, b.address + j * b.column, b.row, b.column, k, n - j, panel, narrow_columns)
         if add:
-            _copy(zero, out + j * size, out_row, size, m, n - j, rest, narrow_columns)
-        _of_panel(narrow, step, zero, a, a_row, a_column, panel, m, k, rest, step, add)
+            _copy(zero, out.address + j * size, out.row, size, m, n - j, rest, narrow_columns)
+        _of_panel(narrow, step, zero, a, panel, m, k, rest, step, add)
         for i in range(m):
             for c in range(n - j):
-                store(out + i * out_row + (j + c) * size, load(rest + i * step + c * size, zero))
+                store(out.address + i * out.row + (j + c) * size, load(rest + i * step + c * size, zero))
 
 
 @kernel
@@ -67,11 +82,12 @@ def _copy(zero, source, row, column, rows, columns, target, width):
 
 
 @kernel
-def _of_panel(lanes, panel_row, zero, a, a_row, a_column, panel, m, k, out, out_row, add):
+def _of_panel(lanes, panel_row, zero, a, panel, m, k, out, out_row, add):
     """out (m, lanes) = a (m, k) panel (k, lanes), or += with `add`."""
+    a_row, a_column = a.row, a.column
     i, nothing = 0, vsplat(lanes, zero)
     while i + 6 <= m:
-        of_a, of_b, to = a + i * a_row, panel, out + i * out_row
+        of_a, of_b, to = a.address + i * a_row, panel, out + i * out_row
         s0 = s1 = s2 = s3 = s4 = s5 = nothing
         if add:
             s0, s1, s2 = aload(lanes, to), aload(lanes, to + out_row), aload(lanes, to + 2 * out_row)
@@ -94,7 +110,7 @@ def _of_panel(lanes, panel_row, zero, a, a_row, a_column, panel, m, k, out, out_
         astore(to + 5 * out_row, s5)
         i += 6
     while i < m:
-        of_a, of_b, to = a + i * a_row, panel, out + i * out_row
+        of_a, of_b, to = a.address + i * a_row, panel, out + i * out_row
         total = aload(lanes, to) if add else nothing
         for _ in range(k):
             total = vfma(aload(lanes, of_b), vsplat(lanes, load(of_a, zero)), total)

@@ -101,8 +101,8 @@ def send_rows(number, first, width, lines, local, addresses, targets):
 
 
 @kernel
-def send_gradients(dim, scalar_sums, vector_sums, self_sums, send_self, targets):
-    """Write each unique row's sums to its place (scalar, vector, then self if send_self) and leave the sums zero."""
+def send_gradients(dim, scalar_sums, vector_sums, square_sums, send_squares, targets):
+    """Write each unique row's sums to its place (scalar, vector, then square if send_squares) and leave the sums zero."""
     for c in range(len(targets)):
         target = at(targets, c)
         if scalar_sums is not None:
@@ -116,27 +116,28 @@ def send_gradients(dim, scalar_sums, vector_sums, self_sums, send_self, targets)
             for i in range(dim):
                 store(target + i * size, load(sums + i * size, like))
                 store(sums + i * size, nothing)
-            if self_sums is not None:
-                if send_self:
-                    store(target + dim * size, at(self_sums, c))
-                put(self_sums, c, nothing)
+            if square_sums is not None:
+                if send_squares:
+                    store(target + dim * size, at(square_sums, c))
+                put(square_sums, c, nothing)
 
 
 @kernel
-def subtract_own(lanes, number, zero, dim, addresses, vector_sums, self_sums):
-    """vector_sums[c] -= v self_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
+def subtract_squares(form, addresses, vector_sums, square_sums):
+    """vector_sums[c] -= v square_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
+    lanes, _, zero, dim = form
     base = address_of(vector_sums, 0)
     for c in range(len(addresses)):
         v = vload(lanes, at(addresses, c) + EMBEDDING)
         place = base + c * dim * size_of(zero)
-        astore(place, vfma(v, vsplat(lanes, -at(self_sums, c)), aload(lanes, place)))
+        astore(place, vfma(v, vsplat(lanes, -at(square_sums, c)), aload(lanes, place)))
 
 
 @kernel
-def add_gradients(sources, dim, local, scalar_sums, vector_sums, self_sums):
+def add_gradients(sources, dim, local, scalar_sums, vector_sums, square_sums):
     """Add the gradient sums that came for every requested key to its row's, request by request: in home-rank order.
 
-    sources : addresses (int64) of them, as `send_gradients` writes them; self_sums None: none came
+    sources : addresses (int64) of them, as `send_gradients` writes them; square_sums None: none came
     """
     for j in range(len(local)):
         source = at(sources, j)
@@ -152,5 +153,5 @@ def add_gradients(sources, dim, local, scalar_sums, vector_sums, self_sums):
             for i in range(dim):
                 place = sums + i * size
                 store(place, load(place, like) + load(source + i * size, like))
-            if self_sums is not None:
-                put(self_sums, c, at(self_sums, c) + load(source + dim * size, like))
+            if square_sums is not None:
+                put(square_sums, c, at(square_sums, c) + load(source + dim * size, like))

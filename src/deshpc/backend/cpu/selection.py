@@ -1,6 +1,6 @@
 """The occurrences of some fields of a batch, side by side, CPU; and the keys of rows that are known by their records.
 
-wanted (F) bool : the fields;  everything else of the batch as in `data.batch`
+wanted (F) bool : the fields.  Arguments that go together are those of `backend.arguments`.
 """
 
 import numpy as np
@@ -12,8 +12,9 @@ from deshpc.jit import kernel
 
 
 @kernel
-def count_wanted(begins, ends, fields, wanted, counts, begin, end):
+def count_wanted(sparse, wanted, counts, begin, end):
     """counts (n) int64 of samples begin .. end: their occurrences of wanted fields."""
+    begins, ends, fields = sparse.begins, sparse.ends, sparse.fields
     for i in range(begin, end):
         count = 0
         for j in range(at(begins, i), at(ends, i)):
@@ -22,15 +23,16 @@ def count_wanted(begins, ends, fields, wanted, counts, begin, end):
 
 
 @kernel
-def take_wanted(begins, ends, keys, fields, values, wanted, places, own_keys, own_fields, own_values, begin, end):
-    """Copy the wanted occurrences of samples begin .. end, those of sample i to places[i] and on."""
+def take_wanted(sparse, wanted, taken, begin, end):
+    """Copy the wanted occurrences of samples begin .. end to where SparseFeatures `taken` of the same samples say."""
+    begins, ends, keys, fields, values = sparse
     for i in range(begin, end):
-        place = at(places, i)
+        place = at(taken.begins, i)
         for j in range(at(begins, i), at(ends, i)):
             if at(wanted, np.int64(at(fields, j))):
-                put(own_keys, place, at(keys, j))
-                put(own_fields, place, at(fields, j))
-                copy_value(values, j, own_values, place)
+                put(taken.keys, place, at(keys, j))
+                put(taken.fields, place, at(fields, j))
+                copy_value(values, j, taken.values, place)
                 place += 1
 
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from deshpc.backend.cpu.memory import cast
+from deshpc.backend.cpu.memory import at, cast, put
 from deshpc.backend.cpu.simd import VectorType, call, pointer, splat, vfma
 
 
@@ -76,9 +76,24 @@ def accumulate_product(total, a, b, scale):
     raise TypeError("accumulate_product works inside kernels")
 
 
+def add_product(sums, place, a, b, scale):
+    """sums[place] += a b, as `accumulate_product` does it; nothing where sums is None."""
+    raise TypeError("add_product works inside kernels")
+
+
 def total_value(total, zero, inverse_scale):
     """A total of one number as the compute type of `zero`."""
     raise TypeError("total_value works inside kernels")
+
+
+def value_at(sums, place, zero, inverse_scale):
+    """The total sums[place] as the compute type of `zero`; 0 where sums is None."""
+    raise TypeError("value_at works inside kernels")
+
+
+def clear_at(sums, place):
+    """sums[place] = 0; nothing where sums is None."""
+    raise TypeError("clear_at works inside kernels")
 
 
 @overload(accumulate, inline="always")
@@ -104,3 +119,24 @@ def _total_value(total, zero, inverse_scale):
     if isinstance(total, types.Integer):
         return lambda total, zero, inverse_scale: cast(np.float64(total) * inverse_scale, zero)
     return lambda total, zero, inverse_scale: total
+
+
+@overload(add_product, inline="always")
+def _add_product(sums, place, a, b, scale):
+    if isinstance(sums, types.NoneType):
+        return lambda sums, place, a, b, scale: None
+    return lambda sums, place, a, b, scale: put(sums, place, accumulate_product(at(sums, place), a, b, scale))
+
+
+@overload(value_at, inline="always")
+def _value_at(sums, place, zero, inverse_scale):
+    if isinstance(sums, types.NoneType):
+        return lambda sums, place, zero, inverse_scale: zero
+    return lambda sums, place, zero, inverse_scale: total_value(at(sums, place), zero, inverse_scale)
+
+
+@overload(clear_at, inline="always")
+def _clear_at(sums, place):
+    if isinstance(sums, types.NoneType):
+        return lambda sums, place: None
+    return lambda sums, place: put(sums, place, cast(0, at(sums, place)))

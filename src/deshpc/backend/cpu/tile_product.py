@@ -1,5 +1,7 @@
 """Products of float32 matrices by tiles of bfloat16 parts, as exact as float32's own."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from deshpc.backend.cpu.memory import load, store
@@ -34,29 +36,48 @@ def _copy_block(source, source_stride, target, target_stride, rows, columns):
             store(target + i * target_stride + 4 * j, load(source + i * source_stride + 4 * j, zero))
 
 
-@kernel
-def multiply(a, a_stride, a_turned, b_parts, m, n, k, out, out_stride, add, configuration, tile_scratch, a_parts, sums):
-    """out (m, n) = A B, or += with `add`; everything is float32 and given by addresses; strides in bytes from row to row.
+class Room(NamedTuple):
+    """Addresses of what a product needs beside its matrices.
 
-    a : A (m, k), or where it is `a_turned` its transpose (k, m);  b_parts : parts of B (k, n), see `tile_parts`
-    configuration : see `tiles`;  tile_scratch : STEP_BYTES;  a_parts : GROUP blocks' parts of k numbers
+    configuration : see `tiles`
+    tile : scratch of STEP_BYTES
+    a_parts : GROUP blocks' parts of k numbers
+    b_parts : parts of B (k, n), see `tile_parts`
     sums : GROUP blocks of C for every 32 columns
     """
+
+    configuration: int
+    tile: int
+    a_parts: int
+    b_parts: int
+    sums: int
+
+
+@kernel
+def multiply(a, m, n, k, out, add, room):
+    """out (m, n) = A B, or += with `add`; everything is float32.
+
+    a : Matrix A (m, k), of which a row's numbers or a column's are consecutive
+    out : Matrix of consecutive columns
+    room : Room, in which B's parts are
+    """
+    configuration, tile_scratch, a_parts, b_parts, sums = room
+    a_turned, out_stride = a.column != 4, out.row
     steps, blocks = (k + SIDE - 1) // SIDE, (m + SIDE - 1) // SIDE
     configure(configuration)
     for group in range(0, blocks, GROUP):
         of_group = min(GROUP, blocks - group)
         if a_turned:
-            split_pairs(a, a_stride, k, m, group, of_group, True, tile_scratch, a_parts)
+            split_pairs(a.address, a.column, k, m, group, of_group, True, tile_scratch, a_parts)
         else:
-            split_rows(a, a_stride, m, k, group, of_group, False, tile_scratch, a_parts)
+            split_rows(a.address, a.row, m, k, group, of_group, False, tile_scratch, a_parts)
         for first in range(0, steps, _STEPS):
             last = min(first + _STEPS, steps)
             of_sums = sums
             for column in range(0, n, SIDE):
                 for block in range(of_group):
                     row = (group + block) * SIDE
-                    place = out + row * out_stride + 4 * column
+                    place = out.address + row * out_stride + 4 * column
                     rows, columns = min(SIDE, m - row), min(SIDE, n - column)
                     whole = rows == SIDE and columns == SIDE
                     if first:

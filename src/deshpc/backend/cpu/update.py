@@ -1,18 +1,19 @@
 """One update of every distinct key's row and of dense parameters, CPU.  The rules' formulas are those of `rules.py`.
 
-A row's gradient is  scalar_sums[c]  for its linear weight and  vector_sums[c] - self_sums[c] v  for its embedding v
-(self_sums None: nothing to subtract; it may be scalar_sums itself).  The sums have the accumulation type, fixed-point
-ones a scale of 1 / inverse_scale (float64).  lanes is None for a table without embeddings, scalar_sums for one without
-linear weights.  number and zero are zeros of the storage and of the compute type.
+A row's gradient is  scalar[c]  of the Sums for its linear weight and  vector[c] - square[c] v  for its embedding v (square may be
+the scalar sums themselves).  Fixed-point sums have a scale of 1 / inverse_scale (float64).  Arguments that go together are those of
+`backend.arguments`.
 """
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
 from deshpc.backend.cpu.generic import multiply_add, read, spread, write
-from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
-from deshpc.backend.cpu.sums import sload, szero, total_value, vector_value
+from deshpc.backend.cpu.sums import clear_at, sload, szero, value_at, vector_value
 from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
 from deshpc.jit import kernel
 
@@ -37,68 +38,110 @@ def note_update(tail, step):
 
 
 @kernel(inline=True)
-def embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v):
-    """vector_sums[c] - shrink v."""
-    sums = sload(lanes, address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0)))
-    return vfma(v, vsplat(lanes, -shrink), vector_value(lanes, sums, inverse_scale))
+def renew(rule, lanes, form, place, weight, gradient, state, plane, clip, l2):
+    """Apply the rule to the weight (read from `place`) with gradient  clip gradient + l2 weight."""
+    whole = multiply_add(spread(lanes, l2), weight, spread(lanes, clip) * gradient)
+    write(lanes, form.number, place, new_weight(rule, lanes, form.number, form.zero, weight, whole, state, plane))
+
+
+def update_weight(rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2):
+    """Update the linear weight of row c, where there are such weights."""
+    raise TypeError("update_weight works inside kernels")
+
+
+def update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
+    """Update the embedding of row c, where there are embeddings, and set its sums to 0.  shrink : square[c]"""
+    raise TypeError("update_embedding works inside kernels")
+
+
+def embedding_square(form, record, vector, c, shrink, inverse_scale):
+    """Squared norm (float64) of the gradient of row c's embedding; 0 where there are no embeddings."""
+    raise TypeError("embedding_square works inside kernels")
+
+
+@overload(update_weight, inline="always")
+def _update_weight(rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2):
+    if isinstance(scalar, types.NoneType):
+        return lambda rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2: None
+
+    def update(rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2):
+        size = size_of(form.number)
+        place = record + EMBEDDING - size
+        gradient = value_at(scalar, c, form.zero, inverse_scale)
+        weight = read(None, form.number, form.zero, place)
+        renew(rule, None, form, place, weight, gradient, record + linear_state, size, clip, l2)
+
+    return update
 
 
 @kernel(inline=True)
-def renew(rule, lanes, number, zero, place, weight, gradient, state, plane, clip, l2):
-    """Apply the rule to the weight (read from `place`) with gradient  clip gradient + l2 weight."""
-    whole = multiply_add(spread(lanes, l2), weight, spread(lanes, clip) * gradient)
-    write(lanes, number, place, new_weight(rule, lanes, number, zero, weight, whole, state, plane))
+def embedding_gradient(form, vector, c, shrink, inverse_scale, v):
+    """vector[c] - shrink v."""
+    sums = sload(form.lanes, address_of(vector, 0) + c * form.dim * size_of(at(vector, 0)))
+    return vfma(v, vsplat(form.lanes, -shrink), vector_value(form.lanes, sums, inverse_scale))
+
+
+@overload(update_embedding, inline="always")
+def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
+    if isinstance(vector, types.NoneType):
+        return lambda rule, form, record, vector, c, shrink, inverse_scale, clip, l2: None
+
+    def update(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
+        place, plane = record + EMBEDDING, form.dim * size_of(form.number)
+        v = read(form.lanes, form.number, form.zero, place)
+        slope = embedding_gradient(form, vector, c, shrink, inverse_scale, v)
+        renew(rule, form.lanes, form, place, v, slope, place + plane, plane, clip, l2)
+        astore(address_of(vector, 0) + c * form.dim * size_of(at(vector, 0)), szero(form.lanes))
+
+    return update
+
+
+@overload(embedding_square, inline="always")
+def _embedding_square(form, record, vector, c, shrink, inverse_scale):
+    if isinstance(vector, types.NoneType):
+        return lambda form, record, vector, c, shrink, inverse_scale: 0.0
+
+    def square(form, record, vector, c, shrink, inverse_scale):
+        v = read(form.lanes, form.number, form.zero, record + EMBEDDING)
+        wide = vwide(embedding_gradient(form, vector, c, shrink, inverse_scale, v))
+        return vsum(wide * wide)
+
+    return square
 
 
 @kernel
-def rows(
-    rule, lanes, number, zero, dim, linear_state, tail, lines, addresses, inverse_scale, scalar_sums, vector_sums, self_sums,
-    step, clip, l2,
-):  # fmt: skip
+def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
     """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
-    rule : a class of `backend.rules`;  linear_state, tail : of the `RecordLayout`;  lines : cache lines of a record
+    rule : a class of `backend.rules`
+    linear_state, tail : offsets in a record, of the `RecordLayout`
+    lines : cache lines of a record
+    step : uint32
     clip, l2 : of the compute type
     """
-    size = size_of(number)
     for c in range(len(addresses)):
         record = prefetched(addresses, c, lines)
         note_update(record + tail, step)
-        place = record + EMBEDDING
-        shrink = zero
-        if self_sums is not None:
-            shrink = total_value(at(self_sums, c), zero, inverse_scale)
-        if scalar_sums is not None:
-            gradient = total_value(at(scalar_sums, c), zero, inverse_scale)
-            weight = read(None, number, zero, place - size)
-            renew(rule, None, number, zero, place - size, weight, gradient, record + linear_state, size, clip, l2)
-            put(scalar_sums, c, cast(0, at(scalar_sums, c)))
-        if self_sums is not None:
-            put(self_sums, c, cast(0, at(self_sums, c)))
-        if lanes is not None:
-            v = read(lanes, number, zero, place)
-            slope = embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v)
-            renew(rule, lanes, number, zero, place, v, slope, place + dim * size, dim * size, clip, l2)
-            astore(address_of(vector_sums, 0) + c * dim * size_of(at(vector_sums, 0)), szero(lanes))
+        shrink = value_at(sums.square, c, form.zero, inverse_scale)
+        update_weight(rule, form, record, linear_state, sums.scalar, c, inverse_scale, clip, l2)
+        clear_at(sums.scalar, c)
+        clear_at(sums.square, c)
+        update_embedding(rule, form, record, sums.vector, c, shrink, inverse_scale, clip, l2)
 
 
 @kernel
-def square_norms(lanes, number, zero, dim, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, norms):
-    """norms (distinct) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
-    lines = 0 if self_sums is None else (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+def square_norms(form, addresses, sums, inverse_scale, norms):
+    """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; returns the number of rows.
+
+    The sums stay.
+    """
+    lines = 0 if sums.square is None else (EMBEDDING + form.dim * size_of(form.number) + CACHE_LINE - 1) // CACHE_LINE
     for c in range(len(addresses)):
-        place = prefetched(addresses, c, lines) + EMBEDDING
-        norm = 0.0
-        shrink = zero
-        if self_sums is not None:
-            shrink = total_value(at(self_sums, c), zero, inverse_scale)
-        if scalar_sums is not None:
-            norm = np.float64(total_value(at(scalar_sums, c), zero, inverse_scale)) ** 2
-        if lanes is not None:
-            v = read(lanes, number, zero, place)
-            wide = vwide(embedding_gradient(lanes, zero, dim, c, inverse_scale, vector_sums, shrink, v))
-            norm += vsum(wide * wide)
-        norms[c] = norm
+        record = prefetched(addresses, c, lines)
+        shrink = value_at(sums.square, c, form.zero, inverse_scale)
+        norm = np.float64(value_at(sums.scalar, c, form.zero, inverse_scale)) ** 2
+        norms[c] = norm + embedding_square(form, record, sums.vector, c, shrink, inverse_scale)
+    return len(addresses)
 
 
 def sum_parts(sums, total):

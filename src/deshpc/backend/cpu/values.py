@@ -4,12 +4,12 @@ See `backend.values`.  `zero` is a zero of the compute type, which the value is 
 compiler drops a product with it.
 """
 
+import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from deshpc.backend.cpu.memory import at, cast, put
+from deshpc.backend.cpu.memory import address_of, at, cast, load, put, store
 from deshpc.backend.values import value_width
-from deshpc.jit import kernel
 
 
 def embedding_value(values, j, zero):
@@ -22,13 +22,71 @@ def linear_value(values, j, zero):
     raise TypeError("linear_value works inside kernels")
 
 
-@kernel(inline=True)
+def value_address(values, j):
+    """Address of the value of occurrence j; 0 where there are none."""
+    raise TypeError("value_address works inside kernels")
+
+
 def copy_value(values, j, own_values, place):
     """own_values[place] = values[j], of whatever form; nothing where there are none."""
-    if values is not None:
-        width = value_width(values)
+    raise TypeError("copy_value works inside kernels")
+
+
+def send_value(values, j, address):
+    """Write the value of occurrence j, of whatever form, at an address; nothing where there are none."""
+    raise TypeError("send_value works inside kernels")
+
+
+def receive_value(address, values, j):
+    """values[j] = what `send_value` has written at an address; nothing where there are none."""
+    raise TypeError("receive_value works inside kernels")
+
+
+@overload(value_address, inline="always")
+def _value_address(values, j):
+    if isinstance(values, types.NoneType):
+        return lambda values, j: 0
+    width = values.ndim
+    return lambda values, j: address_of(values, width * j)
+
+
+@overload(copy_value, inline="always")
+def _copy_value(values, j, own_values, place):
+    if isinstance(values, types.NoneType):
+        return lambda values, j, own_values, place: None
+    width = values.ndim
+
+    def copy(values, j, own_values, place):
         for c in range(width):
             put(own_values, width * place + c, at(values, width * j + c))
+
+    return copy
+
+
+@overload(send_value, inline="always")
+def _send_value(values, j, address):
+    if isinstance(values, types.NoneType):
+        return lambda values, j, address: None
+    width = values.ndim
+
+    def send(values, j, address):
+        for c in range(width):
+            store(address + 4 * c, at(values, width * j + c))
+
+    return send
+
+
+@overload(receive_value, inline="always")
+def _receive_value(address, values, j):
+    if isinstance(values, types.NoneType):
+        return lambda address, values, j: None
+    width = values.ndim
+
+    def receive(address, values, j):
+        for c in range(width):
+            put(values, width * j + c, load(address + 4 * c, np.float32(0)))
+
+    return receive
 
 
 @overload(embedding_value, inline="always")

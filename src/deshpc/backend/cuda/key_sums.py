@@ -17,27 +17,27 @@ class KeySums:
     def __init__(self, kernels):
         self._kernels, self._scratch = kernels, Buffers(kernels.device)
 
-    def add(self, zero, scale, dim, grouping, local, values, state, width, column, scalar_sums, vector_sums, self_sums):
-        """state (samples, width) holds g A (dim numbers) and g at `column`;  grouping : of `LookupOperations.group`"""
+    def add(self, form, occurrences, state, column, sums, scale):
+        """state (samples, width) holds g A (k numbers) and g at `column`;  a table of linear weights alone has k = 0"""
+        local, values, grouping, dim = occurrences.local, occurrences.values, occurrences.grouping, form.dim
         kernels = self._kernels(
-            "sums.cu", COMPUTE=kind(zero), SUM=kind(scalar_sums), DIM=dim, VALUES=value_width(values)
+            "sums.cu", COMPUTE=kind(form.zero), SUM=kind(sums.scalar), DIM=dim, VALUES=value_width(values)
         )
-        n, lanes = local.size, sum_lanes_of(dim)
+        n, lanes, width = local.size, sum_lanes_of(dim), state.shape[1]
         if grouping.order is None:
             kernels.add_atomically(
-                n * lanes, local, n, grouping.keys, grouping.samples, values, state, width, column, scale,
-                scalar_sums, vector_sums, self_sums,
-            )  # fmt: skip
+                n * lanes, local, n, grouping.keys, grouping.samples, values, state, width, column, scale, *sums
+            )
             return
         tiles, array = -(-n // _TILE), self._scratch.array
-        heads = array("heads", (tiles, dim + 2), scalar_sums.dtype)
-        tails = array("tails", (tiles, dim + 2), scalar_sums.dtype)
+        heads = array("heads", (tiles, dim + 2), sums.scalar.dtype)
+        tails = array("tails", (tiles, dim + 2), sums.scalar.dtype)
         spans, span_count = array("spans", tiles, np.uint32), array("span count", 1, np.uint32)
         span_count.fill(0)
         kernels.sum_tiles(
             tiles * lanes, grouping.places, grouping.order, n, grouping.keys, grouping.samples, values, state, width, column,
-            scale, scalar_sums, vector_sums, self_sums, heads, tails, spans, span_count,
+            scale, *sums, heads, tails, spans, span_count,
         )  # fmt: skip
         kernels.sum_spans.blocks(
-            min(tiles, _MOST_SPAN_BLOCKS), grouping.places, n, heads, tails, spans, span_count, scalar_sums, vector_sums, self_sums
+            min(tiles, _MOST_SPAN_BLOCKS), grouping.places, n, heads, tails, spans, span_count, *sums
         )

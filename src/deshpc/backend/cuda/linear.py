@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
@@ -14,28 +15,31 @@ class LinearOperations:
         self._kernels, self._key_sums, self._worst = kernels, key_sums, worst
         self._scratch = Buffers(kernels.device)
 
-    def partial(self, number, zero, scale, offsets, local, values, addresses, weights, state, width, column):
-        kernels, n, samples = self._of(number, zero, state, values), addresses.size, offsets.size - 1
+    def partial(self, form, occurrences, weights, state, column, scale):
+        offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
+        kernels, n, samples = self._of(form.number, form.zero, state, values), addresses.size, offsets.size - 1
         kernels.gather_weights(n, addresses, n, weights)
-        kernels.partial(samples, offsets, samples, local, values, weights, scale, state, width, column)
+        kernels.partial(samples, offsets, samples, local, values, weights, scale, state, state.shape[1], column)
 
-    def finish(self, zero, state, width, column, dense, weights, logit, begin, end):
-        n = end - begin
-        self._of(zero, zero, zero).finish(n, state, width, column, dense, weights.size, weights, logit, n)
+    def finish(self, form, state, column, dense, weights, logit, begin, end):
+        n, zero = end - begin, form.zero
+        self._of(zero, zero, zero).finish(n, state, state.shape[1], column, dense, weights.size, weights, logit, n)
 
-    def finish_adjoint(self, zero, scale, state, width, column, dense, gradient, weight_sums, edges, first, last):
-        parts, n_dense = weight_sums.shape
-        n, kernels = gradient.size, self._of(zero, zero, weight_sums)
-        kernels.sum_dense.blocks(parts * n_dense, gradient, dense, n_dense, n, parts, scale, weight_sums)
-        kernels.finish_adjoint(n, state, width, column, gradient, n)
+    def finish_adjoint(self, form, state, column, dense, gradient, weight_sums, scale, parts):
+        count, n_dense = weight_sums.shape
+        n, kernels = gradient.size, self._of(form.zero, form.zero, weight_sums)
+        kernels.sum_dense.blocks(count * n_dense, gradient, dense, n_dense, n, count, scale, weight_sums)
+        kernels.finish_adjoint(n, state, state.shape[1], column, gradient, n)
 
-    def partial_adjoint(self, zero, scale, offsets, local, values, grouping, state, width, column, scalar_sums):
-        self._key_sums.add(zero, scale, 0, grouping, local, values, state, width, column, scalar_sums, None, None)
+    def partial_adjoint(self, form, occurrences, state, column, sums, scale):
+        alone = Sums(sums.scalar, None, None)
+        self._key_sums.add(form._replace(dim=0), occurrences, state, column, alone, scale)
 
-    def magnitude(self, number, offsets, local, values, addresses):
+    def magnitude(self, form, occurrences):
+        offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
         samples = offsets.size - 1
         sizes = self._scratch.array("sizes", samples, np.float64)
-        self._of(number, sizes, sizes, values).magnitude(samples, offsets, samples, local, values, addresses, sizes)
+        self._of(form.number, sizes, sizes, values).magnitude(samples, offsets, samples, local, values, addresses, sizes)
         return self._worst(sizes)
 
     def largest_term(self, gradient, largest_values, begin, end):

@@ -50,13 +50,14 @@ class LookupOperations:
         self._kernels, self._prefix, self._table, self._device = kernels, prefix, table, kernels.device
         self._lookup, self._scratch, self._atomic = kernels("lookup.cu"), Buffers(kernels.device), atomic
 
-    def look_up_listed(self, index, insert, new, step, progress, local, addresses, fresh, keys, fields):
+    def look_up_listed(self, index, search, keys, fields):
         """Look up keys (n) of fields (n): as on the CPU, but that all of addresses is written, 0 beyond the last.
 
         progress[DISTINCT] becomes the room for distinct keys.  Returns 0, or for how many more rows there must be room first:
         for as many as there are keys, so that the next batches are not in doubt.  Reads the device, and waits for it, only where
         the room may not be enough.
         """
+        insert, new, step, progress, local, addresses, _ = search
         n, first = keys.size, int(progress[self.DISTINCT])
         array = self._scratch.array
         slots, misses = array("slots", n, np.uint32), array("misses", 1, np.uint32)
@@ -88,26 +89,30 @@ class LookupOperations:
         progress[self.DISTINCT], progress[self.DONE] = first + n, n
         return 0
 
-    def look_up_own(
-        self, index, insert, new, step, progress, local, addresses, fresh,
-        begins, ends, keys, fields, values, partition, owner, own_offsets, own_values, picked, places,
-    ):  # fmt: skip
-        """Look up those keys of a batch that `owner` owns; begins and ends are views of one array of offsets."""
+    def look_up_own(self, index, search, sparse, partition, owner, picked):
+        """Look up those keys of some samples that `owner` owns; begins and ends are views of one array of offsets."""
+        keys, fields = sparse.keys, sparse.fields
         if partition.owners == 1:
-            self.rebase(begins, own_offsets)
-            if values is not None:
-                self._device.copy(values, own_values[: len(values)])
+            self.take_all(sparse, picked.offsets, picked.values)
         else:
             keys, fields, _ = self.pick(
-                begins, keys, fields, values, partition, partition.owners, owner, own_offsets, own_values, self._scratch
+                sparse, partition, partition.owners, owner, picked.offsets, picked.values, self._scratch
             )
-        return self.look_up_listed(index, insert, new, step, progress, local, addresses, fresh, keys, fields)
+        return self.look_up_listed(index, search, keys, fields)
 
-    def pick(self, offsets, keys, fields, values, partition, modulus, residue, own_offsets, own_values, buffers):
+    def take_all(self, sparse, own_offsets, own_values):
+        """own_offsets (n + 1) and own_values, as of `pick`, of all occurrences."""
+        count = own_offsets.size
+        self._kernels("routing.cu", VALUES=0).rebase_offsets(count, sparse.begins, count - 1, own_offsets)
+        if own_values is not None:
+            self._device.copy(sparse.values, own_values[: len(sparse.values)])
+
+    def pick(self, sparse, partition, modulus, residue, own_offsets, own_values, buffers):
         """(keys, fields, total (1) uint64) of the occurrences whose owner is `residue` modulo `modulus`, in order.
 
         keys is as long as the batch, 0 beyond the last;  own_offsets, own_values : of these occurrences
         """
+        offsets, _, keys, fields, values = sparse
         n, array = keys.size, buffers.array
         kernels = self._kernels("routing.cu", VALUES=value_width(values))
         owners, of_field = self.owners_of(partition)
@@ -125,11 +130,6 @@ class LookupOperations:
             before.fill(0)
         kernels.pick_offsets(own_offsets.size, offsets, own_offsets.size - 1, before, own_offsets)
         return own_keys, own_fields, total
-
-    def rebase(self, offsets, own_offsets):
-        """own_offsets (n + 1) = offsets (n + 1) of a share of a batch, from 0 on."""
-        count = own_offsets.size
-        self._kernels("routing.cu", VALUES=0).rebase_offsets(count, offsets, count - 1, own_offsets)
 
     def owners_of(self, partition):
         """(number of owners, owner of each field on the device or None) of a partition."""

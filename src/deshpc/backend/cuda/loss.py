@@ -21,7 +21,7 @@ class LossOperations:
     def begin_logit(self, logit, bias):
         self._begin_logit(logit.size, logit, bias.reshape((1,)))
 
-    def log_loss(self, zero, logit, labels, scale, gradient, sums, beyond, edges, first, last):
+    def log_loss(self, zero, logit, labels, scale, gradient, sums, beyond, parts):
         n = logit.size
         of_samples = self._scratch.array("losses", n, np.float64)
         self._log_loss(n, logit, labels, scale, gradient, of_samples)
@@ -31,7 +31,7 @@ class LossOperations:
         n, kernel = logit.size, self._of(logit, logit).count_scores
         kernel.blocks(min(_MOST_BLOCKS, -(-n // kernel.threads)), logit, labels, n, counts)
 
-    def sum_gradient(self, gradient, scale, sums, edges, first, last):
+    def sum_gradient(self, gradient, scale, sums, parts):
         self._of(gradient, sums).sum_gradient.blocks(sums.size, gradient, gradient.size, sums.size, scale, sums)
 
     def largest_values(self, begins, ends, values, dense, largest):

@@ -24,20 +24,16 @@ class RoutingOperations:
         self._kernels, self._prefix, self._lookup, self._device = kernels, prefix, lookup, kernels.device
         self._scratch = Buffers(kernels.device)
 
-    def deduplicate(
-        self, begins, ends, keys, fields, values, partition, modulus, residue, buckets, unique_keys, unique_fields,
-        unique_ranks, own_offsets, occurrences, own_values,
-    ):  # fmt: skip
+    def deduplicate(self, sparse, partition, modulus, residue, buckets, unique):
         """Number the distinct keys: as on the CPU.  Returns (how many there are, or -1; occurrences).  Reads the device."""
-        device, n, taken = self._device, keys.size, keys.size
+        device, keys, fields = self._device, sparse.keys, sparse.fields
+        n = taken = keys.size
         if modulus > 1:
             keys, fields, picked = self._lookup.pick(
-                begins, keys, fields, values, partition, modulus, residue, own_offsets, own_values, self._scratch
+                sparse, partition, modulus, residue, unique.offsets, unique.values, self._scratch
             )
         else:
-            self._lookup.rebase(begins, own_offsets)
-            if values is not None:
-                device.copy(values, own_values[: len(values)])
+            self._lookup.take_all(sparse, unique.offsets, unique.values)
         count = buckets.size // 8
         if n > count * _BUCKET_SLOTS * _LOAD_LIMIT:
             return -1, 0
@@ -48,29 +44,28 @@ class RoutingOperations:
         numbers = self._scratch.array("numbers", n, np.int32)
         kernels = self._kernels("routing.cu", VALUES=0)
         kernels.collect.blocks(
-            tiles, firsts, n, counts, keys, fields, owners, of_field, partition.shards, numbers, unique_keys, unique_fields,
-            unique_ranks,
+            tiles, firsts, n, counts, keys, fields, owners, of_field, partition.shards, numbers, unique.keys, unique.fields,
+            unique.ranks,
         )  # fmt: skip
-        kernels.follow(n, firsts, n, numbers, occurrences)
+        kernels.follow(n, firsts, n, numbers, unique.occurrences)
         return (int(device.to_host(total)[0]) & 0xFFFFFFFF if n else 0), taken
 
-    def count_messages(self, unique_fields, unique_ranks, occurrences, header):
+    def count_messages(self, unique, header):
         """Fill the host array header (N, F + 1) int32.  Reads the device."""
-        fields, unique, n = header.shape[1] - 1, unique_fields.size, occurrences.size
+        fields, count, n = header.shape[1] - 1, unique.fields.size, unique.occurrences.size
         array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=0)
         counted = array("header", header.shape, np.int32)
         counted.fill(0)
-        groups, ranks = array("groups", unique, np.uint32), array("ranks", n, np.uint32)
-        kernels.count_keys(unique, unique_fields, unique_ranks, unique, fields, counted, groups)
-        kernels.count_occurrences(n, occurrences, unique_ranks, n, fields, counted, ranks)
+        groups, ranks = array("groups", count, np.uint32), array("ranks", n, np.uint32)
+        kernels.count_keys(count, unique.fields, unique.ranks, count, fields, counted, groups)
+        kernels.count_occurrences(n, unique.occurrences, unique.ranks, n, fields, counted, ranks)
         header[...] = self._device.to_host(counted)
 
-    def pack(
-        self, begins, ends, values, unique_keys, unique_fields, unique_ranks, occurrences, header, sections, places, message
-    ):  # fmt: skip
+    def pack(self, sparse, unique, places, messages):
         """Write the messages: as on the CPU, after `count_messages` of the same batch.  Reads the device."""
+        begins, values, message, header, sections = sparse.begins, sparse.values, messages.bytes, messages.header, messages.sections
         ranks, fields = header.shape[0], header.shape[1] - 1
-        unique, n, samples = unique_keys.size, occurrences.size, begins.size
+        count, n, samples = unique.keys.size, unique.occurrences.size, begins.size
         array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=value_width(values))
         keys_begin = begins_of(sections[:, 3])
         occurrences_begin = keys_begin + sections[:, 0]
@@ -79,14 +74,14 @@ class RoutingOperations:
         begin = self._send("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
         firsts = self._send("firsts", begins_of(header[:, :fields].sum(axis=1)), begins_of(header[:, fields]))
         message.fill(0)
-        groups, of_occurrences = array("groups", unique, np.uint32), array("ranks", n, np.uint32)
-        _, order = self._prefix.sort(groups, unique, (ranks * fields - 1).bit_length(), self._scratch, "groups")
-        kernels.pack_keys(unique, order, unique, unique_keys, unique_ranks, firsts[0], begin[0], places, message)
+        groups, of_occurrences = array("groups", count, np.uint32), array("ranks", n, np.uint32)
+        _, order = self._prefix.sort(groups, count, (ranks * fields - 1).bit_length(), self._scratch, "groups")
+        kernels.pack_keys(count, order, count, unique.keys, unique.ranks, firsts[0], begin[0], places, message)
         by_rank = array("by rank", n, np.uint32)
         self._device.copy(of_occurrences, by_rank)
         sorted_ranks, order = self._prefix.sort(by_rank, n, (ranks - 1).bit_length(), self._scratch, "ranks")
         kernels.pack_occurrences(
-            n, order, sorted_ranks, n, occurrences, places, values, firsts[1], begin[1], begin[2], message
+            n, order, sorted_ranks, n, unique.occurrences, places, values, firsts[1], begin[1], begin[2], message
         )
         too_many = array("too many", 1, np.uint32)
         too_many.fill(_NOBODY)
@@ -94,29 +89,27 @@ class RoutingOperations:
         sample = int(self._device.to_host(too_many)[0])
         return -1 if sample == _NOBODY else sample
 
-    def unpack(
-        self, message, header, sections, samples, partition, owner, places, unique_fields, own_keys, own_fields, own_offsets,
-        own_occurrences, own_values,
-    ):  # fmt: skip
+    def unpack(self, messages, partition, owner, places, unique_fields, kept):
         """Read the messages of all home ranks, of which every key is this rank's: it has one shard.
 
-        own_keys are in the order of the messages.  Returns the numbers of keys and of occurrences.
+        The keys are in the order of the messages.  Returns the numbers of keys and of occurrences.
         """
+        message, header, sections, samples = messages
         ranks, fields = header.shape[0], header.shape[1] - 1
         counts = header[:, :fields].astype(np.int64)
         n_keys, n, total = int(counts.sum()), int(header[:, fields].sum()), int(samples.sum())
-        kernels = self._kernels("routing.cu", VALUES=value_width(own_values))
+        kernels = self._kernels("routing.cu", VALUES=value_width(kept.values))
         keys_begin = begins_of(sections[:, 3])
         occurrences_begin = keys_begin + sections[:, 0]
         values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
         begin = self._send("begins", keys_begin, occurrences_begin, values_begin, values_begin + sections[:, 2])
         firsts = self._send("firsts", begins_of(header[:, fields]), begins_of(counts.sum(axis=1)), begins_of(samples))
         (groups,) = self._send("group begins", begins_of(counts.ravel()))
-        kernels.unpack_keys(n_keys, message, n_keys, groups, ranks, fields, begin[0], own_keys, own_fields)
+        kernels.unpack_keys(n_keys, message, n_keys, groups, ranks, fields, begin[0], kept.keys, kept.fields)
         kernels.unpack_occurrences(
-            n, message, n, firsts[0], firsts[1], ranks, begin[1], begin[2], own_occurrences, own_values
+            n, message, n, firsts[0], firsts[1], ranks, begin[1], begin[2], kept.occurrences, kept.values
         )
-        offsets = own_offsets.view(np.uint64)
+        offsets = kept.offsets.view(np.uint64)
         kernels.unpack_counts(total, message, total, firsts[2], ranks, begin[3], offsets)
         self._prefix.sum(offsets, total, offsets[total:])
         return n_keys, n

@@ -64,26 +64,27 @@ class RowsOperations:
         """Copy the `width` weights, from byte `first` of the record on, of every requested key to its place."""
         self._rows(number).send_rows(local.size * width, local, local.size, addresses, first, width, targets)
 
-    def send_gradients(self, dim, scalar_sums, vector_sums, self_sums, send_self, targets):
-        """Write each unique row's sums to its place (scalar, vector, then self if send_self) and leave the sums zero."""
+    def send_gradients(self, dim, scalar_sums, vector_sums, square_sums, send_squares, targets):
+        """Write each unique row's sums to its place (scalar, vector, then square if send_squares) and leave the sums zero."""
         n = targets.size
         self._sums(dim, scalar_sums).send_gradients(
-            n * (dim + 2), targets, n, 1 + dim + bool(send_self), scalar_sums, vector_sums, self_sums
+            n * (dim + 2), targets, n, 1 + dim + bool(send_squares), scalar_sums, vector_sums, square_sums
         )
 
-    def subtract_own(self, lanes, number, zero, dim, addresses, vector_sums, self_sums):
-        """vector_sums[c] -= v self_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
-        kernels = self._kernels("rows.cu", NUMBER=kind(number), COMPUTE=kind(zero), SUM=kind(zero), DIM=dim)
-        kernels.subtract_own(addresses.size * dim, addresses, addresses.size, vector_sums, self_sums)
+    def subtract_squares(self, form, addresses, vector_sums, square_sums):
+        """vector_sums[c] -= v square_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
+        zero = kind(form.zero)
+        kernels = self._kernels("rows.cu", NUMBER=kind(form.number), COMPUTE=zero, SUM=zero, DIM=form.dim)
+        kernels.subtract_squares(addresses.size * form.dim, addresses, addresses.size, vector_sums, square_sums)
 
-    def add_gradients(self, sources, dim, local, scalar_sums, vector_sums, self_sums):
+    def add_gradients(self, sources, dim, local, scalar_sums, vector_sums, square_sums):
         """Add the gradient sums that came for every requested key to its row's, request by request: in home-rank order."""
         n = local.size
         places = self._scratch.array("places", n, np.uint32)
         self._device.copy(local.view(np.uint32), places)
         places, order = self._prefix.sort(places, n, scalar_sums.size.bit_length(), self._scratch, "requests")
         self._sums(dim, scalar_sums).add_gradients(
-            n * (dim + 2), places, order, n, sources, scalar_sums, vector_sums, self_sums
+            n * (dim + 2), places, order, n, sources, scalar_sums, vector_sums, square_sums
         )
 
     def _rows(self, number):

@@ -19,24 +19,22 @@ class UpdateOperations:
         self._dense = self._device.elementwise(elementwise.update_dense)
         self._uploaded = {}
 
-    def rows(
-        self, rule, lanes, number, zero, dim, linear_state, tail, lines, addresses, inverse_scale, scalar_sums, vector_sums,
-        self_sums, step, clip, l2,
-    ):  # fmt: skip
-        kernels = self._of(rule, number, zero, dim, scalar_sums, vector_sums)
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
+        kernels, n = self._of(rule, form, sums), addresses.size
         fields = [*rule, *[type(clip)(0)] * (_FIELDS - len(rule))]
-        n = addresses.size
-        kernels.rows(
-            n * lanes_of(dim, number), addresses, n, inverse_scale, scalar_sums, vector_sums, self_sums, step, clip, l2, *fields
-        )
+        kernels.rows(n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, step, clip, l2, *fields)
 
-    def square_norms(self, lanes, number, zero, dim, addresses, inverse_scale, scalar_sums, vector_sums, self_sums, norms):
-        kernels = self._of(None, number, zero, dim, scalar_sums, vector_sums)
-        n, held = addresses.size, self._device.empty(norms.shape, np.float64)
-        kernels.square_norms(
-            n * lanes_of(dim, number), addresses, n, inverse_scale, scalar_sums, vector_sums, self_sums, held
+    def square_norms(self, form, addresses, sums, inverse_scale, norms):
+        """As on the CPU: rows come first, and behind them may be room for more.  Reads the device."""
+        n, device = addresses.size, self._device
+        held, rows = device.empty(norms.shape, np.float64), device.empty((1,), np.int64)
+        rows.fill(0)
+        self._of(None, form, sums).square_norms(
+            n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, held, rows
         )
-        norms[:] = self._device.to_host(held)
+        count = int(device.to_host(rows)[0])
+        norms[:count] = device.to_host(held[:count])
+        return count
 
     def sum_parts(self, sums, total):
         """total (n) = sums (parts, ...) over all parts, in order; they become zero."""
@@ -69,9 +67,9 @@ class UpdateOperations:
             held = self._uploaded[zero.dtype] = rule, array
         return held[1]
 
-    def _of(self, rule, number, zero, dim, scalar_sums, vector_sums):
-        sums = scalar_sums if scalar_sums is not None else vector_sums
+    def _of(self, rule, form, sums):
+        like = sums.scalar if sums.scalar is not None else sums.vector
         return self._kernels(
-            "update.cu", NUMBER=kind(number), COMPUTE=kind(zero), SUM=kind(sums), DIM=dim, VALUES=0,
-            SCALARS=int(scalar_sums is not None), RULE=0 if rule is None else elementwise.RULES.index(type(rule).__name__),
+            "update.cu", NUMBER=kind(form.number), COMPUTE=kind(form.zero), SUM=kind(like), DIM=form.dim, VALUES=0,
+            SCALARS=int(sums.scalar is not None), RULE=0 if rule is None else elementwise.RULES.index(type(rule).__name__),
         )  # fmt: skip

@@ -1,0 +1,188 @@
+"""What kernels take together.  Named tuples: they are types to Numba, and their fields cost nothing inside a kernel."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class RowForm(NamedTuple):
+    """How a table's rows are read and computed with.
+
+    lanes : of `backend.lanes`, None where rows have no embedding
+    number : 0 of the storage type
+    zero : 0 of the compute type
+    dim : k, weights of an embedding
+    """
+
+    lanes: Any
+    number: Any
+    zero: Any
+    dim: int
+
+    @classmethod
+    def of(cls, backend, dim, precision, compute, sums=None):
+        """Of rows of `dim` embedding weights of the type `precision`; types as of `backend.lanes`."""
+        lanes = backend.lanes(dim, precision, compute, sums) if dim else None
+        return cls(lanes, np.dtype(precision).type(0), np.dtype(compute).type(0), dim)
+
+
+class Occurrences(NamedTuple):
+    """A batch's keys at one shard: the occurrences that it owns, sample by sample, and where their rows are.
+
+    offsets : (n + 1) int64, sample i has the occurrences offsets[i] .. offsets[i + 1];  None where they have stayed at home
+    local : (nnz) int32, each one's row among the distinct ones
+    values : of the occurrences, see `backend.values`
+    addresses : (distinct) int64, of the rows' records
+    fields : (distinct) uint16, of the rows;  None where no operator asks
+    in_order : rows are numbered as they first appear in `local`
+    grouping : occurrences by row, of `lookup.group`, where the backend adds them up so
+    """
+
+    offsets: Any
+    local: Any
+    values: Any
+    addresses: Any
+    fields: Any = None
+    in_order: bool = False
+    grouping: Any = None
+
+
+class Sums(NamedTuple):
+    """Sums of the gradients of rows, of the accumulation type, each None where there are none.
+
+    scalar : (distinct) sum g xl, of linear weights
+    vector : (distinct, k) sum x dE, of embeddings
+    square : (distinct) sum g x^2, of which an embedding's gradient has the term - v square
+    """
+
+    scalar: Any
+    vector: Any
+    square: Any
+
+
+class Parts(NamedTuple):
+    """Some of the parts of a batch that sums are taken by: see `nn.parts`.
+
+    edges : (parts + 1) int64, part p is the samples edges[p] .. edges[p + 1]
+    begin, end : the parts begin .. end
+    """
+
+    edges: Any
+    begin: int
+    end: int
+
+
+class SparseFeatures(NamedTuple):
+    """The occurrences of samples, which lie anywhere in shared arrays.
+
+    begins, ends : (n) int64, sample i has the occurrences begins[i] .. ends[i]
+    keys : uint64
+    fields : uint16
+    values : see `backend.values`
+    """
+
+    begins: Any
+    ends: Any
+    keys: Any
+    fields: Any
+    values: Any
+
+
+class Search(NamedTuple):
+    """A look-up under way at one shard; see `backend.cpu.lookup`.
+
+    insert : give unseen keys rows, instead of place 0
+    new : what a new row holds, as `table.write_new_record` takes it last
+    step : uint32, of the insertion
+    progress : (PROGRESS) int64, zeros (without `insert` DISTINCT is 1: place 0 is taken)
+    local : int32, each key's place among the distinct keys
+    addresses : int64, of their records; room for one more of both
+    fresh : (2 BLOCK) int64, scratch
+    """
+
+    insert: bool
+    new: Any
+    step: Any
+    progress: Any
+    local: Any
+    addresses: Any
+    fresh: Any
+
+
+class Picked(NamedTuple):
+    """What `lookup.look_up_own` picks out of samples.
+
+    offsets : (n + 1) int64, the owner's occurrences of each sample
+    values : theirs, and room for one more
+    keys, places : (2 BLOCK) uint64 and int64, scratch that stays between calls
+    """
+
+    offsets: Any
+    values: Any
+    keys: Any
+    places: Any
+
+
+class UniqueKeys(NamedTuple):
+    """The distinct keys of some samples, in order of first appearance.
+
+    keys, fields, ranks : (unique) uint64, uint16 and int32, key, field and owner rank of each
+    offsets : (n + 1) int64, the occurrences of each sample
+    occurrences : (nnz) int32, each one's distinct key
+    values : of the occurrences, or None
+    """
+
+    keys: Any
+    fields: Any
+    ranks: Any
+    offsets: Any
+    occurrences: Any
+    values: Any
+
+
+class Messages(NamedTuple):
+    """Keys that travel between one rank and all others; the format is fixed in `backend.cpu.routing`.
+
+    bytes : uint8, the messages one after another
+    header : (N, F + 1) int32, of each: unique keys of each field, then occurrences
+    sections : (N, 4) int64, of each: bytes of keys, of occurrences with counts, of values, and of the whole
+    samples : (N) int64, of the home rank of each
+    """
+
+    bytes: Any
+    header: Any
+    sections: Any
+    samples: Any
+
+
+class Unpacked(NamedTuple):
+    """What one shard keeps of the messages of all home ranks.
+
+    keys, fields : uint64 and uint16, and room for one more
+    offsets : (B + 1) int64, the occurrences of each sample of the global batch, in global order
+    occurrences : int32, which of the keys each one is
+    values : of the occurrences, or None
+    """
+
+    keys: Any
+    fields: Any
+    offsets: Any
+    occurrences: Any
+    values: Any
+
+
+class Matrix(NamedTuple):
+    """Numbers in rows and columns, anywhere in memory.
+
+    address : of the first number
+    row, column : bytes from one row, or column, to the next
+    """
+
+    address: int
+    row: int
+    column: int
+
+    @classmethod
+    def of(cls, array):
+        """Of an array of two dimensions in host memory."""
+        return cls(array.ctypes.data, *array.strides)
