@@ -10,11 +10,19 @@ from itertools import product
 
 import pytest
 
+from deshpc.exchange.kinds import EXCHANGES
 from deshpc.plan.cost import KeysAway, Run, training_bytes
+
+
+def by(exchange):
+    """What a Run has of its exchange."""
+    kind = EXCHANGES[exchange]
+    return {"exchange": exchange, "whole_top": kind.whole_top, "moves_rows": kind.moves_rows}
+
 
 FM = Run(
     operator="fm", ranks=2, shards=1, batches=((5, 1),), fields=3, n_dense=2, value_width=0, dense_parameters=0,
-    state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, exchange="allreduce", routed=True, clip=False,
+    state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, **by("allreduce"), routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
 AWAY = KeysAway(unique=6, occurrences=10)
@@ -50,7 +58,7 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "reduce_scatter", "value_width": 1, "clip": True, "dense_parameters": 7},
+            {**by("reduce_scatter"), "value_width": 1, "clip": True, "dense_parameters": 7},
             {
                 ("batch", "control", "forward"): (64, 64),  # three terms of the loss, and whether a report is due, to each other
                 ("batch", "control", "backward"): (16, 16),  # the norm
@@ -62,7 +70,7 @@ def totals(run, away):
         ),
         (
             {
-                "exchange": "rows", "shards": 2, "batches": ((2, 2), (1, 1)), "fixed_point": True, "sum_bytes": 8, "clip": True,
+                **by("rows"), "shards": 2, "batches": ((2, 2), (1, 1)), "fixed_point": True, "sum_bytes": 8, "clip": True,
                 "dense_parameters": 7,
             },
             {
@@ -75,14 +83,14 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "rows", "routed": False, "widest_row": 5},  # 6 rows of 3 to 5 float32
+            {**by("rows"), "routed": False, "widest_row": 5},  # 6 rows of 3 to 5 float32
             {
                 ("batch", "control", "forward"): (64, 64), ("fm", "rows", "forward"): (72, 120), ("fm", "gradients", "backward"): (72, 120),
             },
         ),
         (
             {
-                "exchange": "rows", "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7,
+                **by("rows"), "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7,
                 "repeats": True,
             },
             {
@@ -94,7 +102,7 @@ def totals(run, away):
             },
         ),
         (
-            {"exchange": "pooled", "routed": False, "batches": ((5, 2), (1, 1)), "field_widths": (3, 1), "batch_widths": (4, 2)},
+            {**by("pooled"), "routed": False, "batches": ((5, 2), (1, 1)), "field_widths": (3, 1), "batch_widths": (4, 2)},
             {
                 ("batch", "control", "forward"): (192, 192),  # the loss of 3 steps, to each other
                 # shares of 2 and 3 samples, and of 0 and 1: 2 x (3 of 3 numbers and 2 of 1), and 1 of 3
@@ -124,7 +132,7 @@ def test_numbers_worked_out_by_hand(change, wanted):
 @pytest.mark.parametrize("routed", [True, False])
 def test_one_rank_sends_nothing(exchange, routed):
     alone = FM._replace(
-        ranks=1, exchange=exchange, routed=routed, value_width=2, fixed_point=True, clip=True, dense_parameters=7, batch_widths=(3,),
+        ranks=1, **by(exchange), routed=routed, value_width=2, fixed_point=True, clip=True, dense_parameters=7, batch_widths=(3,),
         layer_width=2,
     )  # fmt: skip
     assert training_bytes(alone, KeysAway()) == []
@@ -204,7 +212,7 @@ def test_formulas_equal_the_played_messages(exchange, ranks):
             fields=seed % 5, n_dense=seed % 4, dense_parameters=seed % 7, value_width=width, local=seed % 3 == 1,
             field_widths=tuple((5 * rank + seed) % 4 for rank in range(ranks)), batch_widths=(3, 2, 3)[: seed % 4],
             layer_width=seed % 3, state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
-            exchange=exchange, routed=routed, clip=clip, fixed_point=fixed,
+            **by(exchange), routed=routed, clip=clip, fixed_point=fixed,
         )  # fmt: skip
         sent, away = played(run, random_batches(seed, sizes))
         found = totals(run, away)

@@ -23,7 +23,8 @@ class Run(NamedTuple):
     state_width s;  row_width w : weights of a row, of which dim are its embedding's; where there are several tables, of the narrowest
     one's, and widest_row of the widest one's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters
-    exchange : of `train.exchange`;  routed : whether keys are sent to their owners
+    exchange : of `train.exchange`;  whole_top, moves_rows : what it says of itself (`Exchange`)
+    routed : whether keys are sent to their owners
     clip : whether gradients are clipped;  fixed_point : whether sums are integers
     field_widths : of each rank, numbers of a state that it has complete, where those travel;  batch_widths : of the layers that
     batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
@@ -46,6 +47,8 @@ class Run(NamedTuple):
     row_bytes: int
     sum_bytes: int
     exchange: str
+    whole_top: bool
+    moves_rows: bool
     routed: bool
     clip: bool
     fixed_point: bool
@@ -108,7 +111,7 @@ def _keys(run, away):
     stay at home, unique keys of each shard and field.
     """
     sent, slack = 0, 0
-    if run.routed and run.exchange == "rows":
+    if run.routed and run.moves_rows:
         sent = _KEY * away.unique + _HEADER * run.shards * run.fields * _messages(run)
     elif run.routed:
         of_occurrence = _INDEX + _VALUE * run.value_width
@@ -120,7 +123,7 @@ def _keys(run, away):
 
 def _labels(run):
     """Labels and dense features of samples whose top every rank repeats."""
-    needed = run.routed and run.exchange == "allreduce"
+    needed = run.routed and run.whole_top
     return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense) * _samples_to_others(run), 0
 
 
@@ -169,7 +172,7 @@ _EXCHANGES = {"allreduce": _all_reduce, "reduce_scatter": _reduce_scatter, "rows
 
 def _replicated(run, away):
     """Keys, fields and sums of replicated rows to all ranks, after their numbers; a message is padded to a multiple of 8."""
-    needed = run.exchange != "allreduce" and run.replicated_row > 0
+    needed = not run.whole_top and run.replicated_row > 0
     sent = _NUMBER * run.threads * _messages(run) + (run.ranks - 1) * run.replicated_row * away.replicated
     return "pool", "replicated", "backward", needed * sent, needed * (_NUMBER - 1) * _messages(run)
 
@@ -184,9 +187,9 @@ def _top(run):
     """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
     samples, the loss, and the count and two moments of each unit that batch normalisation needs of all of them; and how many rows
     every field has, where those that repeat are looked for."""
-    own_share = run.exchange != "allreduce"
+    own_share = not run.whole_top
     moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run)
-    agreed = own_share * _LOSS_NUMBERS + (run.repeats and run.exchange == "rows") * (run.fields + 1)
+    agreed = own_share * _LOSS_NUMBERS + (run.repeats and run.moves_rows) * (run.fields + 1)
     return [
         ("batch", "control", "forward", agreed * _NUMBER * _messages(run), 0),
         ("tower", "statistics", "forward", moments, 0),
