@@ -2,7 +2,9 @@
 
 import ast
 import inspect
+import pkgutil
 import textwrap
+from importlib import import_module
 
 import pytest
 
@@ -20,7 +22,7 @@ from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routing import Broadcast, Routed
 from deshpc.route.selection import WithReplicatedFields
 from deshpc.table.contract import RowStore
-from deshpc.table.replicated import PartlyReplicated
+from deshpc.table.replicated import PartlyReplicated, ReplicatedTable
 from deshpc.table.table import Table
 from deshpc.table.table_set import TableSet
 from deshpc.top.contract import Top
@@ -29,7 +31,7 @@ from deshpc.top.tower import Tower
 
 STATIONS = {
     Routing: [Broadcast, Routed, BroadcastRequests, RoutedRequests, WithReplicatedFields],
-    RowStore: [Table, TableSet, PartlyReplicated],
+    RowStore: [Table, TableSet, ReplicatedTable, PartlyReplicated],
     Operators: [OwnerTower],
     BoundedOperators: [OperatorSet, BySamples],
     Exchange: [*EXCHANGES.values(), WithReplicated],
@@ -41,25 +43,43 @@ STATIONS = {
 def attributes(kind):
     """Names that a class and its bases define, or assign to self."""
     found = set(dir(kind))
-    for base in kind.__mro__[:-1]:
+    for base in (one for one in kind.__mro__ if one.__module__ != "builtins"):
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(base)))):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
                 found.add(node.attr)
     return found
 
 
+def members(contract):
+    """{name: its class} of all that a contract asks for."""
+    named = {name: base for base in contract.__mro__ for name in {*getattr(base, "__annotations__", {}), *vars(base)}}
+    return {name: named[name] for name in sorted(named) if not name.startswith("_")}
+
+
 def broken(contract, kind):
     """What a class lacks of a contract, as text."""
-    members = {name: base for base in contract.__mro__ for name in {*getattr(base, "__annotations__", {}), *vars(base)}}
-    for name in sorted(name for name in members if not name.startswith("_")):
+    for name, base in members(contract).items():
         if name not in attributes(kind):
             yield f"{kind.__name__} lacks {name}"
-        elif name in vars(members[name]):
+        elif name in vars(base):
             wanted, found = (list(inspect.signature(getattr(one, name)).parameters.values()) for one in (contract, kind))
             if [one.name for one in found[: len(wanted)]] != [one.name for one in wanted]:
                 yield f"{kind.__name__}.{name} takes {[one.name for one in found]}, not {[one.name for one in wanted]}"
             elif any(one.default is one.empty for one in found[len(wanted) :]):
                 yield f"{kind.__name__}.{name} asks for more than {[one.name for one in wanted]}"
+
+
+def stations(contract):
+    """Classes in the package of a contract that have all that it asks for."""
+    package = import_module(contract.__module__.rpartition(".")[0])
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        found = [one for one in vars(import_module(module.name)).values() if inspect.isclass(one) and one.__module__ == module.name]
+        yield from (one for one in found if one not in STATIONS and members(contract).keys() <= attributes(one))
+
+
+@pytest.mark.parametrize("contract", STATIONS)
+def test_no_station_is_left_out(contract):
+    assert {*stations(contract)} == {kind for one, kinds in STATIONS.items() if contract in one.__mro__ for kind in kinds}
 
 
 @pytest.mark.parametrize("contract, kind", [(contract, kind) for contract, kinds in STATIONS.items() for kind in kinds])

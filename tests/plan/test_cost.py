@@ -128,7 +128,7 @@ def test_numbers_worked_out_by_hand(change, wanted):
     assert totals(FM._replace(**change), AWAY) == wanted
 
 
-@pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows", "pooled"])
+@pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("routed", [True, False])
 def test_one_rank_sends_nothing(exchange, routed):
     alone = FM._replace(
@@ -203,7 +203,7 @@ def _play(run, own, others, i, j, sent, away):
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
-@pytest.mark.parametrize("exchange", ["allreduce", "reduce_scatter", "rows", "pooled"])
+@pytest.mark.parametrize("exchange", EXCHANGES)
 def test_formulas_equal_the_played_messages(exchange, ranks):
     sizes = (13, 13, 13, 2, 1, 5)
     for seed, (routed, width, fixed, clip, dim) in enumerate(product((False, True), (0, 1, 2), *[(False, True)] * 2, (0, 4))):

@@ -7,7 +7,9 @@ from deep_training import MODELS
 from small_training import DIM, INIT_STD
 
 from deshpc.config.load import build
+from deshpc.config.schema import ModelConfig, TrainConfig, choices
 from deshpc.errors import ConfigError
+from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.combinations import require_valid
 
 
@@ -39,8 +41,8 @@ def is_valid(config):
 COMBINATIONS = [
     one
     for one in product(
-        ("lr", "fm", *MODELS), ("key", "field", "column"), ("pooled", "pushed_down"), ("allreduce", "reduce_scatter", "rows", "pooled"),
-        ("routed", "broadcast"),
+        ("lr", "fm", *MODELS), choices(TrainConfig, "split"), choices(ModelConfig, "first_layer"), EXCHANGES,
+        choices(TrainConfig, "routing"),
     )
     if is_valid(combined(one, {"name": "sgd"}))
 ]  # fmt: skip

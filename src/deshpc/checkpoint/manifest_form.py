@@ -1,5 +1,6 @@
 """What a manifest has to say, so that whoever goes by it opens files that are named, and asks for no more than they hold."""
 
+from deshpc.config.schema import TrainConfig, choices
 from deshpc.storage.json_form import COUNT, require
 
 _ENTRIES = {
@@ -64,7 +65,7 @@ def _require_some(tree, forms, where):
 
 
 def _require_model(model):
-    if model["precision"] not in ("float32", "float64") or model["split"] not in ("key", "field", "column"):
+    if any(model[name] not in choices(TrainConfig, name) for name in ("precision", "split")):
         raise ValueError(f"'model' has precision {model['precision']!r} and split {model['split']!r}")
     if model["optimizer"] not in STATE or model["dense_optimizer"] not in STATE:
         raise ValueError(f"'model' has the update rules {model['optimizer']!r} and {model['dense_optimizer']!r}"[:200])

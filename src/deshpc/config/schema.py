@@ -1,7 +1,8 @@
 """Every option of a run, its default and its meaning.  A TOML section is a dataclass, a key is a field.
 
 `option(default, text, ...)` declares a field with its help text and, where there is one, the set of valid
-choices or the smallest valid value; `load` checks them, `deshpc info --options` prints them.
+choices or the smallest valid value; `load` checks them, `deshpc info --options` prints them.  Whatever else lists the
+choices is compared with them in `tests/test_names_agree.py`.
 """
 
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ def option(
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def choices(section, name):
+    """The valid choices of an option of a section, a dataclass; empty where it has any value."""
+    return section.__dataclass_fields__[name].metadata["choices"]
 
 
 @dataclass(frozen=True)

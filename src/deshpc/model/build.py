@@ -75,7 +75,9 @@ def open_partition(split, group, threads, n_fields, tables=None, replicated=None
         return FieldPartition.of(group.size, threads, n_fields, replicated)
     if split == "column":
         return ColumnPartition(group.size, threads, group.rank)
-    return KeyPartition(group.size, threads)
+    if split == "key":
+        return KeyPartition(group.size, threads)
+    raise ValueError(f"no partition for train.split = {split!r}")
 
 
 def _sum_model(config, backend, group, kind, partition, optimizer, n_dense):
