@@ -2,7 +2,7 @@
 
 A probe stands for the operators: it hands out partials that the test knows and keeps the gradients that it is given.
 On N ranks, in float64, <complete(partials), y> = <partials, distribute(y)> for random y; with a factor of N, the
-classic mistake, it is not.  Complete states are NumPy's sums.  Where rows travel, a home rank gets every row that it
+classic mistake, it is not.  Complete states are NumPy's sums, or what ranks have side by side.  Where rows travel, a home rank gets every row that it
 has asked for as its owner exports it, and the owner the sums that all home ranks have sent.
 """
 
@@ -17,6 +17,7 @@ from synthetic_batches import N_FIELDS, awkward_batches, owner_of, share_of
 from deshpc.backend.record import KEY
 from deshpc.comm.shares import slice_of
 from deshpc.exchange.kinds import EXCHANGES
+from deshpc.exchange.pooled import PooledExchange
 from deshpc.exchange.rows import RowExchange
 from deshpc.exchange.sums import AllReduce, ReduceScatter
 from deshpc.hashing.partition import KeyPartition
@@ -34,10 +35,10 @@ ROUNDING = 1e-13  # of inner products of up to 1e3 terms of one sign
 class Probe:
     """In the place of an OperatorSet."""
 
-    name = "probe"
+    name, room = "probe", 2
 
-    def __init__(self, table=None, partials=None):
-        self.table, self._partials = table, partials
+    def __init__(self, table=None, partials=None, operator=None):
+        self.table, self._partials, self.operator = table, partials, operator
 
     def partial(self, shards, samples, scale, found=None, stays=False):
         self.samples = samples
@@ -75,6 +76,31 @@ def test_partials_are_added_up_and_gradients_come_back(world, exchange, samples)
         assert probe.shards is found.rows and np.array_equal(probe.gradient, y)
         counted = not exchange.whole_top or world.rank == 0  # a state that all ranks hold counts once
         assert_adjoint(world, counted * float((state * y[top]).sum()), float((of_ranks[world.rank] * probe.gradient).sum()))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 64])
+@pytest.mark.parametrize("first", [0, 1])
+def test_pooled_embeddings_come_home_and_their_gradients_go_back(world, first, samples):
+    rng = np.random.default_rng(54)
+    ends = first + np.cumsum([(2 + rank) % 4 for rank in range(world.size)])  # the third rank has no fields
+    begins = np.append(first, ends[:-1])
+    of_ranks = [rng.standard_normal((samples, first + end - begin)) for begin, end in zip(begins, ends, strict=True)]
+    whole = np.hstack([sum(one[:, :first] for one in of_ranks), *(one[:, first:] for one in of_ranks)])
+    y = (1 + rng.random(whole.shape)) * np.sign(whole) * 10 / np.abs(whole).sum()
+    own = [*range(first), *range(begins[world.rank], ends[world.rank])]
+    operator = SimpleNamespace(first=first, places_of_ranks=lambda: list(zip(begins, ends, strict=True)))
+    top = slice(*slice_of(samples, world.size, world.rank))
+    with small_model(world, small_config("lr")) as model:
+        probe = Probe(partials=of_ranks[world.rank].copy(), operator=operator)
+        found = Found(SimpleNamespace(samples=samples, home=range(samples)[top]), ["own"], train=True)
+        travelling = PooledExchange(model.backend, model.group, probe)
+        state, shards = partials = travelling.start(found, 1.0).wait()
+        assert shards is found.rows and probe.samples == samples and state.shape == (len(whole[top]), whole.shape[1] + probe.room)
+        state = state[:, : whole.shape[1]].copy()
+        assert np.array_equal(state[:, first:], whole[top, first:]) and np.allclose(state, whole[top], rtol=1e-15, atol=1e-15)
+        assert travelling.give_back(found, partials, y[top].copy(), 1.0) is found.rows
+        assert probe.shards is found.rows and np.array_equal(probe.gradient, y[:, own])
+        assert_adjoint(world, float((state * y[top]).sum()), float((of_ranks[world.rank] * probe.gradient).sum()))
 
 
 def look_up(model, batch, whole):
