@@ -23,11 +23,13 @@ from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.formats import arrow, cells
 from deshpc.formats.open import _READERS
+from deshpc.formats.schema import Schema
 from deshpc.hashing import partition
 from deshpc.model.build import open_partition
 from deshpc.model.combinations import require_valid
 from deshpc.model.definitions import DEFINITIONS, definition_class
 from deshpc.plan.cost import _EXCHANGES
+from deshpc.serve.encoder import Encoder
 from deshpc.serve.forward import FORWARDS
 from deshpc.serve.onnx_graph import GRAPHS
 from deshpc.table.optimizer import _SUMMED, open_optimizer
@@ -160,6 +162,7 @@ def test_every_parser_is_that_of_a_kind(module, parser_of, suffix):
     lambda: open_optimizer(OptimizerConfig(name="other")).state_start,
     lambda: cells.parser_of(FieldConfig("a", "other"), 0),
     lambda: arrow.array_parser_of(FieldConfig("a", "other"), 0),
+    lambda: Encoder(Schema.of_fields([FieldConfig("a", "other")], None), None).encode(1, [["1"]]),
 ])  # fmt: skip
 def test_another_name_is_an_error(call):
     with pytest.raises((KeyError, ValueError), match="other"):

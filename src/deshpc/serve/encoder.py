@@ -82,9 +82,11 @@ class Encoder:
         """A text a row, of a field that is not multi."""
         if field.kind == "categorical":
             return converted(text_of, field, column, first)
-        boundaries = self._boundaries[field.name]
-        numbers = converted(number_of, field, column, first)
-        return [b"%d" % bisect_right(boundaries, number) if number == number else b"" for number in numbers]
+        if field.kind == "bucket":
+            boundaries = self._boundaries[field.name]
+            numbers = converted(number_of, field, column, first)
+            return [b"%d" % bisect_right(boundaries, number) if number == number else b"" for number in numbers]
+        raise ValueError(f"no text for a field of kind = {field.kind!r}")
 
     def _values(self, field, column, first):
         """The _Occurrences of a multi field."""
