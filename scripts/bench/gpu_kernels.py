@@ -198,7 +198,7 @@ class Cases:
             "write_new", n, "rows", (size + 4 + 4 + 8 + 8 + 2) * n,
             lambda: kernels.write_new(
                 n * (size // 16), taken, order, order, addresses, keys, fields, n, size, np.uint32(1), np.uint64(1),
-                np.float32(0.01), start.first, start.second, start.slope, start.jump,
+                np.float32(0.01), start.constant, start.second_constant, start.slope, start.jump,
             ),
             note=f"records of {size} bytes, key, field, address and two numbers", kept=[records],
         )  # fmt: skip

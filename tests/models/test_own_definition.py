@@ -57,7 +57,7 @@ SOURCE = textwrap.dedent('''
 
         def logit(self, tape, inputs):
             net = yield from self._net(tape, tape.apply(self._products, inputs.pooled))
-            return tape.apply(self._logit, inputs.first, tape.apply(self._out, net))
+            return tape.apply(self._logit, inputs.scalar, tape.apply(self._out, net))
 
 
     class DenseAlone(Definition):

@@ -79,8 +79,8 @@ def state_of(weights, width, start):
     """First state, float64, of the part of a row with these weights."""
     if start.planes == 0:
         return []
-    first = [start.first + start.slope * w + start.jump * ((w > 0) - (w < 0)) for w in map(float, weights)]
-    return (first + [start.second] * len(first))[:width]
+    plane = [start.constant + start.slope * w + start.jump * ((w > 0) - (w < 0)) for w in map(float, weights)]
+    return (plane + [start.second_constant] * len(plane))[:width]
 
 
 def new_record(form, key, field, step):

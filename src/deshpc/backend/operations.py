@@ -136,8 +136,8 @@ class RowsOperations(Protocol):
     def home_addresses(self, layout, places, buffers):
         """Addresses of records whose weights are those that have come, side by side, at `places`: they are read there."""
 
-    def send_rows(self, number, first, width, lines, local, addresses, targets):
-        """Copy the `width` weights, from offset `first` on, of the record of every requested key to its place (int64 addresses)."""
+    def send_rows(self, number, offset, width, lines, local, addresses, targets):
+        """Copy the `width` weights, from byte `offset` of the record on, of every requested key to its place (int64 addresses)."""
 
     def send_gradients(self, dim, scalar_sums, vector_sums, square_sums, send_squares, targets):
         """Write each unique row's sums to its place (scalar, vector, then square if send_squares) and leave the sums zero."""
@@ -271,7 +271,7 @@ class Dense(Protocol):
     def activation_adjoint(self, gradient, y, activation, bias_sum):
         """gradient *= f'(z), in place, from y = f(z); bias_sum (h) = the sum of that over samples."""
 
-    def drop(self, numbers, seed, first, threshold, scale):
+    def drop(self, numbers, seed, first_sample, threshold, scale):
         """Set each number (n, h) to zero where its 16 random bits are below `threshold`, else multiply it by `scale`."""
 
     def outer(self, column, row, out, add):

@@ -59,17 +59,17 @@ class Ftrl(NamedTuple):
 class StateStart(NamedTuple):
     """How the state of a new weight w starts: `planes` numbers for each weight, of which
 
-    plane 0 is  first + slope w + jump sign(w),  plane 1 is  second.
+    plane 0 is  constant + slope w + jump sign(w),  plane 1 is  second_constant.
     """
 
     planes: int = 0
-    first: float = 0.0
-    second: float = 0.0
+    constant: float = 0.0
+    second_constant: float = 0.0
     slope: float = 0.0
     jump: float = 0.0
 
     def of(self, weights):
         """State (planes, n) float64 of weights (n)."""
         weights = weights.astype(np.float64)
-        first = self.first + self.slope * weights + self.jump * np.sign(weights)
-        return np.stack([first, np.full(len(weights), self.second)])[: self.planes]
+        plane = self.constant + self.slope * weights + self.jump * np.sign(weights)
+        return np.stack([plane, np.full(len(weights), self.second_constant)])[: self.planes]

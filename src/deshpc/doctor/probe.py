@@ -51,9 +51,9 @@ def measure(comm):
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     peers = comm.Split(node.rank, comm.rank)  # the ranks with this number on their nodes
     inside = _slowest(comm.allgather(_speed(node)))
-    first = _speed(peers) if node.rank == 0 else None
+    of_first_node = _speed(peers) if node.rank == 0 else None
     _sleep_until_all_are_here(comm)
-    between = comm.bcast(first)
+    between = comm.bcast(of_first_node)
     everyone = _speed(comm) if inside and between else inside or between
     peers.Free()
     node.Free()

@@ -25,8 +25,8 @@ class PooledExchange:
     def __init__(self, backend, group, operators):
         self._backend, self._group, self._operators, self._scratch = backend, group, operators, backend.buffers()
         operator = operators.operator
-        self._first, self._places = operator.first, operator.places_of_ranks()
-        self._widths = np.array([self._first + end - begin for begin, end in self._places], np.int64)
+        self._embeddings_at, self._places = operator.embeddings_at, operator.places_of_ranks()
+        self._widths = np.array([self._embeddings_at + end - begin for begin, end in self._places], np.int64)
 
     def start(self, found, scale):
         """Start sending the pooled embeddings.  Collective."""
@@ -48,8 +48,8 @@ class PooledExchange:
         begin = 0
         for (first, end), width in zip(self._places, self._widths, strict=True):
             part = message[begin : begin + home * int(width)].reshape(home, int(width))
-            part[:, : self._first] = gradient[:, : self._first]
-            part[:, self._first :] = gradient[:, first:end]
+            part[:, : self._embeddings_at] = gradient[:, : self._embeddings_at]
+            part[:, self._embeddings_at :] = gradient[:, first:end]
             begin += home * int(width)
         own = self._scratch.array("gradients in", (samples, int(self._widths[group.rank])), gradient.dtype)
         sending, receiving = (
@@ -66,10 +66,10 @@ class PooledExchange:
         """(home, s): what has come from every rank, side by side, with room for the tower's dense features behind."""
         columns = self._places[-1][1]
         whole = self._scratch.array("state", (home, columns + self._operators.room), incoming.dtype)
-        whole[:, : self._first], begin = 0, 0
+        whole[:, : self._embeddings_at], begin = 0, 0
         for (first, end), width in zip(self._places, self._widths, strict=True):
             part = incoming[begin : begin + home * int(width)].reshape(home, int(width))
-            whole[:, : self._first] += part[:, : self._first]
-            whole[:, first:end] = part[:, self._first :]
+            whole[:, : self._embeddings_at] += part[:, : self._embeddings_at]
+            whole[:, first:end] = part[:, self._embeddings_at :]
             begin += home * int(width)
         return whole

@@ -49,10 +49,7 @@ def build_model(
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
-    return Model(
-        config.model.name, n_fields, backend, group, routing, parts.operators.table, parts.exchange, parts.operators, parts.top,
-        parts.dense_sums, parts.parameters, parts.accumulation, overlaps, enter,
-    )  # fmt: skip
+    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter)
 
 
 def replicated_fields(model, names):

@@ -68,9 +68,10 @@ def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_d
     )
     if pushed_down:
         operators = OwnerTower(backend, group, table, operator, definition, parameters, owner_slots, types.compute, n_dense)
-        width, first = operators.width, 0
+        width, embeddings_at = operators.width, 0
     else:
-        width, first = operator.first + setting.pooled, operator.first
+        embeddings_at = operator.embeddings_at
+        width = embeddings_at + setting.pooled
         if of_model.operator == "bi_interaction":
             width = operator.width
         room = n_dense if travelling.all() else 0  # whole states are made afterwards
@@ -81,12 +82,12 @@ def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_d
     if replicated is not None:
         columns = model.dim * np.arange(n_fields, dtype=np.int64)
         pool = Pool(backend, table.form, columns, of_model.linear, of_model.squares)
-        places = None if travelling.all() else state_places(replicated, first, model.dim)
+        places = None if travelling.all() else state_places(replicated, embeddings_at, model.dim)
         exchange = WithReplicated(exchange, backend, group, table.replicated, pool, places, n_dense)
     accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)
     tower = Tower(
-        backend, group, whole_top, definition, operators, parameters, slots, accumulation, optimizer.reduction, width, first, n_dense,
-        by_block,
+        backend, group, whole_top, definition, operators, parameters, slots, accumulation, optimizer.reduction, width=width,
+        embeddings_at=embeddings_at, n_dense=n_dense, by_block=by_block,
     )  # fmt: skip
     return Parts(exchange, operators, parameters, tower, dense_sums, accumulation)
 

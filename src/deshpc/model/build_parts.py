@@ -15,12 +15,13 @@ from deshpc.top.dense_sums import DenseSums
 class Parts(NamedTuple):
     """What depends on the kind of model.
 
-    exchange : `Exchange`
-    operators : `Operators`, what an exchange moves the partials of
-    parameters : the dense ones
-    top : `Top`
-    dense_sums : of the gradients of `parameters`
-    accumulation : `Accumulation`
+    exchange : `Exchange`, how partials become complete states, and gradients reach the rows
+    operators : `Operators`, what owners compute, on the rank's `Table`; their states lie side by side, so a step makes one
+        aggregating collective
+    parameters : `Parameters`, the dense ones, of which every rank has all
+    top : `Top`, what follows complete states
+    dense_sums : `DenseSums` of the gradients of `parameters`
+    accumulation : `Accumulation`, in which numbers sums are added up
     """
 
     exchange: Exchange

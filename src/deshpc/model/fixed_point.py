@@ -44,13 +44,13 @@ class FixedPoint:
     def gradient_scale(self, found, rows, state, gradient):
         """The scale of a step's gradients.  Sent: 40 (N - 1) bytes.  Collective."""
         routed, home = found.routed, found.routed.home
-        first, last = self._home_samples(routed)
-        begin, end = (first, last) if self._whole_top else (0, last - first)
+        home_begin, home_end = self._home_samples(routed)
+        begin, end = (home_begin, home_end) if self._whole_top else (0, home_end - home_begin)
         largest = self._scratch.array("largest values", len(home), np.float64)
         self._backend.loss.largest_values(home.begins, home.ends, home.values, home.dense, largest)
         term, sample = self._operators.largest_term(rows, state, gradient, self._parameters, largest, begin, end)
         entries = home.occurrences + len(home)
-        numbers = np.array([*self._magnitude(routed, rows), term, sample - begin + first, entries], np.float64)
+        numbers = np.array([*self._magnitude(routed, rows), term, sample - begin + home_begin, entries], np.float64)
         everywhere = self._group.gather_numbers(numbers, Traffic("batch", "control", "backward")).wait()
         self._require_range(routed.step, everywhere[:, :2])
         finite = np.isfinite(everywhere[:, 2])

@@ -11,27 +11,18 @@ class Model:
     `training.step` walks a batch through them.
     """
 
-    def __init__(
-        self, name, n_fields, backend, group, routing, table, exchange, operators, top, dense_sums, parameters, accumulation,
-        overlaps=False, enter=nowhere,
-    ):  # fmt: skip
+    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere):
         """name : `model.name`
         n_fields : fields that have keys
         routing : `Routing`, how keys reach their owners
-        table : `Table`, this rank's rows
-        exchange : `Exchange`, how partials become complete states, and gradients reach the rows
-        operators : `Operators`, what owners compute; their states lie side by side, so a step makes one aggregating collective
-        top : `Top`, what follows complete states
-        dense_sums : `DenseSums` of the gradients of `parameters`
-        parameters : `Parameters`, the dense ones, of which every rank has all
-        accumulation : `Accumulation`, in which numbers sums are added up
+        parts : Parts, the other stations
         overlaps : whether the next batch is prepared while the partials of a batch travel.  That hides the time on a network.
             Inside a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
         enter : function that is told the name of each stage of a step as it begins
         """
         self.name, self.n_fields, self.backend, self.group = name, n_fields, backend, group
-        self.routing, self.table, self.exchange, self.operators = routing, table, exchange, operators
-        self.top, self.dense_sums, self.parameters, self.accumulation = top, dense_sums, parameters, accumulation
+        self.routing, self.table, self.exchange, self.operators = routing, parts.operators.table, parts.exchange, parts.operators
+        self.top, self.dense_sums, self.parameters, self.accumulation = parts.top, parts.dense_sums, parts.parameters, parts.accumulation
         self.overlaps, self.enter = overlaps, enter
         self.scores = Scores(backend)
 

@@ -39,16 +39,16 @@ def pooling(of_model, backend, group, types, partition, split, share, travelling
     columns = own_columns(travelling, own_dim, 0, len(travelling))
     if of_model.operator == "sum":
         columns = np.zeros(max(1, len(travelling)), np.int64)  # the sum is there without any field, too
-    linear, first, of_rank = of_model.linear, None, None
+    linear, scalar_column, of_rank = of_model.linear, None, None
     if split == "column":
-        linear, first = linear and group.rank == 0, of_model.linear or of_model.squares
+        linear, scalar_column = linear and group.rank == 0, of_model.linear or of_model.squares
     elif share and split == "field":
         columns = own_columns(travelling, dim, *share.fields)
     elif exchange == "pooled":
         fields = [partition.fields_of(rank) for rank in range(group.size)]
         columns, before = own_columns(travelling, dim, *fields[group.rank]), np.append(0, np.cumsum(travelling)).tolist()
         of_rank = [(before[begin] * dim, before[end] * dim) for begin, end in fields]
-    return Pool(backend, types.form(backend, own_dim), columns, linear, of_model.squares, first, of_rank)
+    return Pool(backend, types.form(backend, own_dim), columns, linear, of_model.squares, scalar_column, of_rank)
 
 
 def pooling_of_tables(of_model, backend, types, tables, open_table):
@@ -61,11 +61,11 @@ def pooling_of_tables(of_model, backend, types, tables, open_table):
         pools[open_table(pool, tables.dims[-1], (0, dim), shards)] = pool
     fields = [np.flatnonzero(tables.of_field == t) for t in range(len(pools))]
     table = TableSet(list(pools), fields, tables.field_dims)
-    return table, PoolSet(backend, pools, next(iter(pools.values())).first + sum(tables.field_dims))
+    return table, PoolSet(backend, pools, next(iter(pools.values())).embeddings_at + sum(tables.field_dims))
 
 
-def own_columns(travelling, dim, first, end):
-    """(F) int64: where E_f begins if only the fields first .. end that travel are there, side by side; -1 for the others."""
-    columns, own = np.full(len(travelling), -1, np.int64), first + np.flatnonzero(travelling[first:end])
+def own_columns(travelling, dim, begin, end):
+    """(F) int64: where E_f begins if only the fields begin .. end that travel are there, side by side; -1 for the others."""
+    columns, own = np.full(len(travelling), -1, np.int64), begin + np.flatnonzero(travelling[begin:end])
     columns[own] = dim * np.arange(len(own))
     return columns

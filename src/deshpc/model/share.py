@@ -11,15 +11,15 @@ class Share(NamedTuple):
     """A rank's fields and columns of the F k pooled embeddings.
 
     split : "key" (every owner has a part of everything), "field" or "column"
-    fields : (first, end);  columns : (begin, end) of each embedding's k
-    first : whether this is the first rank, whose share has whatever is nobody's
+    fields : (begin, end);  columns : (begin, end) of each embedding's k
+    has_rest : whether the share has whatever is nobody's: that of rank 0
     inputs : rows of a layer's weights, F k of them and more, that belong to these: a slice, or int64 numbers
     """
 
     split: str
     fields: tuple[int, int]
     columns: tuple[int, int]
-    first: bool
+    has_rest: bool
     inputs: object
 
     @property

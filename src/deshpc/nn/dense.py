@@ -48,14 +48,14 @@ class Product(Operator):
 
 
 class Completion(Operator):
-    """(sum of the `Product`s of all ranks (n, outputs), the remaining inputs) -> f(sum + inputs W[first:] + b)."""
+    """(sum of the `Product`s of all ranks (n, outputs), the remaining inputs) -> f(sum + inputs W[begin:] + b)."""
 
     learns = True
 
-    def __init__(self, backend, weights, first, bias=None, activation="identity"):
-        """weights, bias : names of parameters;  first : the first row of `weights` that belongs to the remaining inputs"""
+    def __init__(self, backend, weights, begin, bias=None, activation="identity"):
+        """weights, bias : names of parameters;  begin : row of `weights` where those of the remaining inputs begin"""
         self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
-        self._weights, self._rows, self._bias = weights, slice(first, None), bias
+        self._weights, self._rows, self._bias = weights, slice(begin, None), bias
 
     def forward(self, tape, product, inputs):
         y = tape.array(product.shape, product.dtype)

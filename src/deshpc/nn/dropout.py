@@ -39,4 +39,4 @@ class Dropout(Operator):
 
     def _drop(self, tape, numbers):
         seed = np.uint64(fold_words(self._seed, self._layer, tape.step))
-        self._kernels.drop(numbers, seed, tape.first, self._threshold, numbers.dtype.type(self._scale))
+        self._kernels.drop(numbers, seed, tape.first_sample, self._threshold, numbers.dtype.type(self._scale))

@@ -55,13 +55,13 @@ class MLP:
         """The last layer's Node; a generator."""
         return self._rest(tape, x, self._layers)
 
-    def complete(self, tape, product, inputs, first):
+    def complete(self, tape, product, inputs, begin):
         """As `__call__`, from the sum of all ranks' `Product`s with the first layer's weights; a generator.
 
-        inputs, first : the inputs that were in none of them, and the weights' row where these begin
+        inputs, begin : the inputs that were in none of them, and the weights' row where these begin
         """
         dense = self._layers[0]
-        x = tape.apply(Completion(self._backend, dense.weights, first, dense.bias, dense.activation), product, inputs)
+        x = tape.apply(Completion(self._backend, dense.weights, begin, dense.bias, dense.activation), product, inputs)
         return self._rest(tape, x, self._layers[1:])
 
     def _rest(self, tape, x, layers):

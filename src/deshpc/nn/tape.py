@@ -99,14 +99,15 @@ class Tape:
     scratch : reusable arrays, of the thread: named ones, that an operator needs for a moment, and those that are lent to blocks
     parameters : `Parameters`, read by operators
     slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
-    step, first : the step, and the number in the global batch of the block's first sample, for random numbers
+    step, first_sample : the step, and the number in the global batch of the block's first sample, for random numbers
     begin : number of that sample among those of this rank
     train : whether a gradient will be asked for, and numbers are dropped;  is_first : whether it is this rank's first block
     """
 
-    def __init__(self, products, scratch, parameters, sums, slot, step, first, train, is_first, begin=0):
+    def __init__(self, products, scratch, parameters, sums, slot, step, first_sample, train, is_first, begin=0):
         self.products, self.scratch, self.parameters, self._sums, self.slot = products, scratch, parameters, sums, slot
-        self.begin, self.step, self.first, self.train, self.is_first = begin, step, first, train, is_first
+        self.begin, self.step, self.first_sample = begin, step, first_sample
+        self.train, self.is_first = train, is_first
         self._records, self._targets, self._lent = [], [], []
 
     def input(self, array, target=None):

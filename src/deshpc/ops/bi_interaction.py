@@ -12,7 +12,7 @@ class BiInteraction:
     """The operator; its table has one linear and `dim` embedding weights a row."""
 
     name = "bi_interaction"
-    scalars, own_terms, by_field, first = 1, False, False, 1
+    scalars, own_terms, by_field, embeddings_at = 1, False, False, 1
 
     def __init__(self, backend, form):
         """form : RowForm of the table"""

@@ -72,14 +72,15 @@ class OwnerTower:
         return dense
 
     def _partial(self, tape, pooled, gradient, dense, state, begin, end):
-        first = self._operator.first
-        of_first = of_pooled = None
+        embeddings_at = self._operator.embeddings_at
+        of_scalar = of_pooled = None
         if gradient is not None:
-            of_pooled = Gradient(gradient[begin:end, first:])
-            of_first = Gradient(gradient[begin:end, 0]) if first else None
-        embeddings = tape.input(pooled[begin:end, first:], of_pooled)
+            of_pooled = Gradient(gradient[begin:end, embeddings_at:])
+            of_scalar = Gradient(gradient[begin:end, 0]) if embeddings_at else None
+        embeddings = tape.input(pooled[begin:end, embeddings_at:], of_pooled)
         inputs = Inputs(
-            tape.input(pooled[begin:end, 0], of_first) if first else None, embeddings, tape.input(dense[begin:end]), embeddings
+            tape.input(pooled[begin:end, 0], of_scalar) if embeddings_at else None, embeddings, tape.input(dense[begin:end]),
+            embeddings,
         )
         nodes = yield from self._definition.partial(tape, inputs)
         column = 0

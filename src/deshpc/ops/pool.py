@@ -17,25 +17,25 @@ class Pool:
 
     name, by_field = "pool", True
 
-    def __init__(self, backend, form, columns, linear, squares, first=None, of_rank=None):
+    def __init__(self, backend, form, columns, linear, squares, scalar_column=None, of_rank=None):
         """form : RowForm of the table
         columns : (F) int64, where each field's E begins among those of this rank's fields; -1 for a field of another rank
-        first : whether there is a column for c, if not as linear and squares say
-        of_rank : (first, end) column of every rank's fields among those of all, where ranks have different fields
+        scalar_column : whether there is a column for c, if not as linear and squares say
+        of_rank : (begin, end) of the columns of every rank's fields among those of all, where ranks have different fields
         """
         self._backend, self._form, dim = backend, form, form.dim
         self.scalars, self.own_terms = int(linear), squares
         self._linear, self._squares = linear, squares
-        self.first = int(linear or squares) if first is None else int(first)  # column where E begins
+        self.embeddings_at = int(linear or squares if scalar_column is None else scalar_column)  # column where E begins
         # an unseen key of any field reads as zeros of field 0, which may be added anywhere
-        self._by_field = self._columns = np.maximum(columns, 0) + self.first
+        self._by_field = self._columns = np.maximum(columns, 0) + self.embeddings_at
         self._scratch = backend.buffers()
-        self.width = self.first + int(columns[columns >= 0].max(initial=-dim)) + dim
+        self.width = self.embeddings_at + int(columns[columns >= 0].max(initial=-dim)) + dim
         self._of_rank = of_rank
 
     def places_of_ranks(self):
-        """[(first, end)] of every rank's columns of a whole state."""
-        return [(self.first + first, self.first + end) for first, end in self._of_rank]
+        """[(begin, end)] of every rank's columns of a whole state."""
+        return [(self.embeddings_at + begin, self.embeddings_at + end) for begin, end in self._of_rank]
 
     def begin(self, shards, group):
         """Choose the order of fields in the states to come.
@@ -47,7 +47,7 @@ class Pool:
             repeated = find_repeated(self._backend, self._form, len(self._by_field), shards, self._scratch, group)
         if repeated is not None:
             self._columns = np.empty_like(self._by_field)
-            self._columns[repeated.order] = self.first + self._form.dim * np.arange(len(self._by_field))
+            self._columns[repeated.order] = self.embeddings_at + self._form.dim * np.arange(len(self._by_field))
         return repeated
 
     def partial(self, shards, state, scale, begin, end):

@@ -12,18 +12,18 @@ class PoolSet:
     def __init__(self, backend, pools, width):
         """pools : {Table: Pool};  width : numbers of a sample's state"""
         self._backend, self._pools, self.width = backend, pools, width
-        self.first = next(iter(pools.values())).first
+        self.embeddings_at = next(iter(pools.values())).embeddings_at
 
-    def begin(self, table, shards, group):
+    def begin(self, shards, group):
         """No row is worth a product of its own."""
 
-    def partial(self, table, shards, state, scale, begin, end):
+    def partial(self, shards, state, scale, begin, end):
         """Write samples begin .. end of the first columns of `state`: the partials of all `shards`' rows, added up."""
         cleared = self.width
         for shard in shards:
-            self._pools[shard.table].add(shard.table, shard, state, scale, begin, end, cleared)
+            self._pools[shard.table].add(shard, state, scale, begin, end, cleared)
             cleared = 0
 
-    def partial_adjoint(self, table, shard, state, scale):
+    def partial_adjoint(self, shard, state, scale):
         """Add the gradients of one shard's rows to its sums; state : gradient of the states."""
-        self._pools[shard.table].partial_adjoint(shard.table, shard, state, scale)
+        self._pools[shard.table].partial_adjoint(shard, state, scale)

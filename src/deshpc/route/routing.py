@@ -36,10 +36,10 @@ class Broadcast:
 
     def route(self, batch, direction):
         """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
-        first, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
+        first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
-        owned = [WholeBatch(batch, self._partition, first + s) for s in shards]
+        owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
         return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned)
 
 
@@ -64,9 +64,9 @@ class Routed:
         samples = slices(batch.global_samples, self._group.size)
         labels, dense = self._gather_top(batch, home, direction)
         messages = self._travel(batch, home, samples, direction)
-        first = self._group.rank * self._partition.shards
+        first_shard = self._group.rank * self._partition.shards
         shards = self._backend.each(
-            self._unpack, [(messages, batch.values, first + s, buffers[s]) for s in range(self._partition.shards)]
+            self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
         )
         return RoutedBatch(batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards)
 

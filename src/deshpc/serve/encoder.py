@@ -57,16 +57,16 @@ class Encoder:
             means, stds = (np.array([getattr(one, part) for one in transforms.dense]) for part in ("mean", "std"))
             self._standardisation = Standardisation("", means, stds)
 
-    def encode(self, rows, cells, first=0):
+    def encode(self, rows, cells, first_row=0):
         """The Samples of so many rows.
 
-        cells : a list of the rows' cells for each of `fields`;  first : number of the first row, for messages
+        cells : a list of the rows' cells for each of `fields`;  first_row : number of the first row, for messages
         """
         everyone, ones = np.arange(rows), np.ones(rows)
         parts = [
-            self._values(field, column, first)
+            self._values(field, column, first_row)
             if field.kind == "multi"
-            else _Occurrences(self._texts(field, column, first), everyone, ones, ones)
+            else _Occurrences(self._texts(field, column, first_row), everyone, ones, ones)
             for field, column in zip(self._key_fields, cells, strict=False)
         ]
         sample = _concatenated([part.samples for part in parts], np.int64)
@@ -76,21 +76,21 @@ class Encoder:
         fields = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part.texts) for part in parts])
         keys = keys_of([text for part in parts for text in part.texts], fields, self._seeds[fields])
         x, xl = (_concatenated([getattr(part, name) for part in parts], np.float64)[order] for name in ("x", "xl"))
-        return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[len(parts) :], first))
+        return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[len(parts) :], first_row))
 
-    def _texts(self, field, column, first):
+    def _texts(self, field, column, first_row):
         """A text a row, of a field that is not multi."""
         if field.kind == "categorical":
-            return converted(text_of, field, column, first)
+            return converted(text_of, field, column, first_row)
         if field.kind == "bucket":
             boundaries = self._boundaries[field.name]
-            numbers = converted(number_of, field, column, first)
+            numbers = converted(number_of, field, column, first_row)
             return [b"%d" % bisect_right(boundaries, number) if number == number else b"" for number in numbers]
         raise ValueError(f"no text for a field of kind = {field.kind!r}")
 
-    def _values(self, field, column, first):
+    def _values(self, field, column, first_row):
         """The _Occurrences of a multi field."""
-        pairs = converted(lambda cell: values_of(cell, field.separator, field.weight_separator), field, column, first)
+        pairs = converted(lambda cell: values_of(cell, field.separator, field.weight_separator), field, column, first_row)
         counts = np.array([len(texts) for texts, _ in pairs], np.int64)
         weights = _rounded(np.array([weight for _, weights in pairs for weight in weights], np.float64))
         pooled = {"sum": weights, "mean": _rounded(weights / np.repeat(counts, counts))}
@@ -101,15 +101,15 @@ class Encoder:
             pooled[field.linear_pooling or field.pooling],
         )
 
-    def _dense(self, rows, cells, first):
+    def _dense(self, rows, cells, first_row):
         numbers = np.empty((rows, len(self._dense_fields)))
         for j, (field, column) in enumerate(zip(self._dense_fields, cells, strict=True)):
-            numbers[:, j] = converted(number_of, field, column, first)
+            numbers[:, j] = converted(number_of, field, column, first_row)
         if self._standardisation is None:
             with np.errstate(over="ignore"):
                 numbers = _rounded(np.nan_to_num(numbers, nan=0.0))
             for row, j in np.argwhere(np.isinf(numbers)).tolist():
-                raise DataError(f"row {first + row}, field {self._dense_fields[j].name!r}: {_shown(cells[j][row])} is too large for float32")
+                raise DataError(f"row {first_row + row}, field {self._dense_fields[j].name!r}: {_shown(cells[j][row])} is too large for float32")
             return numbers
         return self._standardisation.apply(numbers).astype(np.float64)
 
@@ -123,15 +123,15 @@ def _rounded(numbers):
     return numbers.astype(np.float32).astype(np.float64)
 
 
-def converted(convert, field, column, first):
+def converted(convert, field, column, first_row):
     """[convert(cell) for each cell]; DataError names row and field of one that is bad.
 
-    convert : a function of `serve.cells`;  first : number of the first cell's row
+    convert : a function of `serve.cells`;  first_row : number of the first cell's row
     """
     try:
         return [convert(cell) for cell in column]
     except BadCell:
-        for row, cell in enumerate(column, first):
+        for row, cell in enumerate(column, first_row):
             try:
                 convert(cell)
             except BadCell as bad:

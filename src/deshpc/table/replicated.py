@@ -63,7 +63,7 @@ class PartlyReplicated(Table):
     def __init__(self, replicated, fields, backend, group, *arguments):
         """replicated : ReplicatedTable of the fields (F) bool;  the others are of a Table"""
         super().__init__(backend, group, *arguments)
-        self.replicated, self._fields, self._first = replicated, fields, group.rank == 0
+        self.replicated, self._fields, self._shows = replicated, fields, group.rank == 0
 
     def look_up(self, routed, insert):
         """PartlyRows; otherwise as of a Table."""
@@ -85,7 +85,7 @@ class PartlyReplicated(Table):
         return {**super().whole_rows, "split": "field"}
 
     def __len__(self):
-        return super().__len__() + (len(self.replicated) if self._first else 0)
+        return super().__len__() + (len(self.replicated) if self._shows else 0)
 
     @property
     def nbytes(self):
@@ -99,7 +99,7 @@ class PartlyReplicated(Table):
 
     def export(self):
         """All rows that this rank shows, in key order (`Rows`)."""
-        return Rows.concatenate([super().export(), self.replicated.export()]) if self._first else super().export()
+        return Rows.concatenate([super().export(), self.replicated.export()]) if self._shows else super().export()
 
     def blocks(self, block_rows=BLOCK_ROWS):
         """As of a Table, of all rows that this rank shows."""
@@ -107,10 +107,10 @@ class PartlyReplicated(Table):
 
     def copied_blocks(self):
         """As of a Table, of all rows that this rank shows."""
-        return list(self._with_replicated(super().copied_blocks(), self.replicated.copied_blocks() if self._first else ()))
+        return list(self._with_replicated(super().copied_blocks(), self.replicated.copied_blocks() if self._shows else ()))
 
     def _with_replicated(self, sharded, replicated):
-        yield from merged([sharded, replicated]) if self._first else sharded
+        yield from merged([sharded, replicated]) if self._shows else sharded
 
     @property
     def key_range(self):
@@ -121,7 +121,7 @@ class PartlyReplicated(Table):
         """As of a Table; replicated rows are taken by every rank, and counted by rank 0."""
         replicated = self._fields[rows.fields]
         taken = self.replicated.load(_chosen(rows, replicated))
-        return super().load(_chosen(rows, ~replicated)) + (taken if self._first else 0)
+        return super().load(_chosen(rows, ~replicated)) + (taken if self._shows else 0)
 
 
 def _chosen(rows, which):

@@ -28,16 +28,17 @@ class Tower:
     """
 
     def __init__(
-        self, backend, group, whole_top, definition, rows, parameters, sums, accumulation, reduction, width, first, n_dense, by_block
+        self, backend, group, whole_top, definition, rows, parameters, sums, accumulation, reduction, *, width, embeddings_at,
+        n_dense, by_block,
     ):  # fmt: skip
         """rows : `BySamples`, which knows the rows that a batch repeats, or the owners' part
         reduction : "mean" or "sum", of the losses that the gradient is of
-        width : s, of a state;  first : columns in front of E;  by_block : a slot of `sums` for each block
+        width : s, of a state;  embeddings_at : columns in front of E;  by_block : a slot of `sums` for each block
         """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
         self._accumulation, self._reduction, self._zero = accumulation, reduction, rows.table.form.zero
-        self._width, self._first, self._n_dense, self._by_block = width, first, n_dense, by_block
+        self._width, self._embeddings_at, self._n_dense, self._by_block = width, embeddings_at, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
 
@@ -105,15 +106,15 @@ class Tower:
         return self._definition.finish(tape, *self._parts(tape, x, gradient, begin, end))
 
     def _inputs(self, tape, x, gradient, begin, end):
-        first, state_end = self._first, self._width
-        of_first = of_pooled = None
+        embeddings_at, state_end = self._embeddings_at, self._width
+        of_scalar = of_pooled = None
         if gradient is not None:
-            of_pooled = Gradient(gradient[begin:end, first:])
-            of_first = Gradient(gradient[begin:end, 0]) if first else None
+            of_pooled = Gradient(gradient[begin:end, embeddings_at:])
+            of_scalar = Gradient(gradient[begin:end, 0]) if embeddings_at else None
         dense_end = state_end + self._n_dense
         return Inputs(
-            tape.input(x[:, 0], of_first) if first else None, tape.input(x[:, first:state_end], of_pooled),
-            tape.input(x[:, state_end:dense_end]), tape.input(x[:, first:dense_end], of_pooled),
+            tape.input(x[:, 0], of_scalar) if embeddings_at else None, tape.input(x[:, embeddings_at:state_end], of_pooled),
+            tape.input(x[:, state_end:dense_end]), tape.input(x[:, embeddings_at:dense_end], of_pooled),
         )  # fmt: skip
 
     def _parts(self, tape, x, gradient, begin, end):

@@ -131,11 +131,25 @@ def _train(session, lock, watchdog, begin, resume):
     traffic, keys = training_traffic(session, train_set, steps, samples)
     rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
     result = TrainResult(
-        group.size, session.backend.threads, trained.steps, trained.best_step or trained.steps,
-        start.steps if start else None, samples, samples / max(1e-9, seconds), loaded - begin, compiled - loaded,
-        sum(first_rows), list(rows), bytes_per_sample(traffic, group.size, samples), traffic, keys.m, keys.u,
-        group.ledger.entries(), valid, test,
-    )  # fmt: skip
+        ranks=group.size,
+        threads_per_rank=session.backend.threads,
+        steps=trained.steps,
+        best_step=trained.best_step or trained.steps,
+        resumed_from=start.steps if start else None,
+        samples=samples,
+        samples_per_s=samples / max(1e-9, seconds),
+        setup_s=loaded - begin,
+        compile_s=compiled - loaded,
+        rows=sum(first_rows),
+        rows_per_rank=list(rows),
+        bytes_per_sample=bytes_per_sample(traffic, group.size, samples),
+        traffic=traffic,
+        keys_per_sample=keys.m,
+        unique_keys_per_sample=keys.u,
+        ledger=group.ledger.entries(),
+        valid=valid,
+        test=test,
+    )
     record.write("result", **asdict(result))
     record.close()
     return result

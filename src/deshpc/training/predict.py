@@ -50,12 +50,12 @@ def _predict(session, folder, manifest, out, part, label):
     streamed = session.config.data.format not in ("synthetic", "cache")
     rows = StreamedRows(session, part, label) if streamed else LoadedRows(session, part)
     blocks = rows.blocks()
-    first = _until_samples(group, blocks, part)
-    session.build(first[-1].dataset)
+    opening = _until_samples(group, blocks, part)
+    session.build(opening[-1].dataset)
     load_model(session.model, folder, manifest)
     writer = group.together(lambda: open_scores(out, rows.several_files) if group.rank == 0 else NoScores())
     with writer:
-        for block in chain(first, blocks):
+        for block in chain(opening, blocks):
             _write_block(session, block, writer)
         group.together(writer.finish)
     if group.rank == 0 and rows.skipped and rows.skipped.count:
@@ -75,11 +75,11 @@ def _saved_run(directory, out, overrides, data, allow_import):
 
 def _until_samples(group, blocks, part):
     """The blocks up to the first one that has samples.  Collective; DataError where there is none."""
-    first = []
+    opening = []
     for block in blocks:
-        first.append(block)
+        opening.append(block)
         if block.dataset is not None:
-            return first
+            return opening
     group.agree(DataError(f"data.{part}: has no row that can be read"))
 
 

@@ -30,7 +30,7 @@ def found_checkpoints(group, config, resume):
     run (`same_run`), DataError if the model would replace something else: before any data is read.  This run holds the folder's
     lock.  Collective.
     """
-    run, first = config.run.directory, group.rank == 0
+    run, is_writer = config.run.directory, group.rank == 0
 
     def look():
         with writing(run):
@@ -42,9 +42,9 @@ def found_checkpoints(group, config, resume):
         with writing(run):
             remove_leftovers(run)
 
-    folders = group.from_first(group.together(look if first else lambda: None))
+    folders = group.from_first(group.together(look if is_writer else lambda: None))
     group.together(lambda: _refuse(folders, config, resume))
-    group.together(clean if first else lambda: None)
+    group.together(clean if is_writer else lambda: None)
     return folders
 
 

@@ -128,4 +128,4 @@ def _batches(rows, batch_samples, steps, samples):
 
 def _field_widths(pool):
     """Numbers of a state that each rank has complete: its fields' embeddings, and the first column where there is one."""
-    return tuple(pool.first + end - begin for begin, end in pool.places_of_ranks())
+    return tuple(pool.embeddings_at + end - begin for begin, end in pool.places_of_ranks())

@@ -62,14 +62,14 @@ def activation_adjoint(gradient, y, activation, bias_sum):
 
 
 @kernel
-def drop(numbers, seed, first, threshold, scale):
+def drop(numbers, seed, first_sample, threshold, scale):
     """Set each number (n, h) to zero where its 16 random bits are below `threshold`, else multiply it by `scale`.
 
     The bits are a function of (seed, number of the sample in the global batch, unit): seed holds run, layer and step.
     """
     n, h = numbers.shape
     for i in range(n):
-        state = fold(seed, np.uint64(first + i))
+        state = fold(seed, np.uint64(first_sample + i))
         for block in range(0, h, 4):
             bits = fold(state, np.uint64(block))
             for j in range(block, min(block + 4, h)):

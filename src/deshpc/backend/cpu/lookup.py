@@ -86,7 +86,7 @@ def probe(index, search, keys, places, fields, begin, end, following):
     """
     insert, new, step, progress, local, addresses, fresh = search
     base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
-    first, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
+    first_ticket, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
     for j in range(begin, end):
         prefetch(base + (np.int64(at(keys, following + j - begin)) & mask) * BUCKET_BYTES)
         key = at(keys, j)
@@ -119,7 +119,7 @@ def probe(index, search, keys, places, fields, begin, end, following):
                 slot = trailing_zeros(hit)
                 store(line + slot * 8, key)
                 store(line + (ROWS_AT + slot) * 4, np.int32(unused))
-                store(line + (MARKS_AT + slot) * 4, np.uint32(first - 1))
+                store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket - 1))
                 prefetch_read(address_of(fields, place_of(places, j)))
                 put(fresh, unwritten, np.int64(j))
                 put(fresh, BLOCK + unwritten, record_address(index.chunks, index.record_bytes, unused))
@@ -129,9 +129,9 @@ def probe(index, search, keys, places, fields, begin, end, following):
         mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
         # no branch: whether the batch has had a key cannot be predicted, so the address goes behind the last one and
         # stays there only if the key is new
-        place = min((mark - first) & 0xFFFFFFFF, count)
+        place = min((mark - first_ticket) & 0xFFFFFFFF, count)
         put(addresses, count, record_address(index.chunks, index.record_bytes, row))
-        store(line + (MARKS_AT + slot) * 4, np.uint32(first + place))
+        store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket + place))
         put(local, done, np.int32(place))
         count += np.int64(place == count)
         done += 1

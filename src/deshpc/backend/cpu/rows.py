@@ -86,15 +86,15 @@ def home_addresses(layout, places, buffers):
 
 
 @kernel
-def send_rows(number, first, width, lines, local, addresses, targets):
-    """Copy the `width` weights, from offset `first` on, of the record of every requested key to its place (int64 addresses)."""
+def send_rows(number, offset, width, lines, local, addresses, targets):
+    """Copy the `width` weights, from byte `offset` of the record on, of every requested key to its place (int64 addresses)."""
     size = size_of(number)
     last = len(local) - 1
     for j in range(len(local)):
         soon = at(addresses, np.int64(at(local, min(j + AHEAD, last))))
         for line in range(lines):
             prefetch(soon + line * CACHE_LINE)
-        source = at(addresses, np.int64(at(local, j))) + first
+        source = at(addresses, np.int64(at(local, j))) + offset
         target = at(targets, j)
         for c in range(width):
             store(target + c * size, load(source + c * size, number))

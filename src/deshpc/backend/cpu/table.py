@@ -73,15 +73,15 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
         weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
         store(place, cast(weight, zero))
         place += size
-    first, numbers = cast(start.first, zero), width * start.planes
+    first, numbers = cast(start.constant, zero), width * start.planes
     if start.slope != 0 or start.jump != 0:
         for column in range(min(width, numbers)):
             stored = np.float64(load(embedding + column * size, zero))
-            store(place + column * size, cast(start.first + start.slope * stored + start.jump * np.sign(stored), zero))
+            store(place + column * size, cast(start.constant + start.slope * stored + start.jump * np.sign(stored), zero))
     else:
         for column in range(min(width, numbers)):
             store(place + column * size, first)
-    second = cast(start.second, zero)
+    second = cast(start.second_constant, zero)
     for column in range(width, numbers):
         store(place + column * size, second)
     place += numbers * size

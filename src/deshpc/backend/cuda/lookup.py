@@ -58,7 +58,7 @@ class LookupOperations:
         the room may not be enough.
         """
         insert, new, step, progress, local, addresses, _ = search
-        n, first = keys.size, int(progress[self.DISTINCT])
+        n, before = keys.size, int(progress[self.DISTINCT])
         array = self._scratch.array
         slots, misses = array("slots", n, np.uint32), array("misses", 1, np.uint32)
         misses.fill(0)
@@ -79,14 +79,14 @@ class LookupOperations:
             taken.fill(0)
         self._lookup.take_rows(min(n, 1), total, counters.array, taken)
         self._lookup.number.blocks(
-            tiles, slots, firsts, n, index.buckets, counts, taken, first, index.free, index.chunks, index.record_bytes,
+            tiles, slots, firsts, n, index.buckets, counts, taken, before, index.free, index.chunks, index.record_bytes,
             numbers, addresses, new_rows,
         )  # fmt: skip
-        self._lookup.locate(n, firsts, n, numbers, taken, first, first + n if insert else 0, local, addresses)
+        self._lookup.locate(n, firsts, n, numbers, taken, before, before + n if insert else 0, local, addresses)
         if insert:
             counters.fetch()
             self._write_new(new, index.record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n)
-        progress[self.DISTINCT], progress[self.DONE] = first + n, n
+        progress[self.DISTINCT], progress[self.DONE] = before + n, n
         return 0
 
     def look_up_own(self, index, search, sparse, partition, owner, picked):
@@ -178,5 +178,5 @@ class LookupOperations:
         kernels = self._table.of(number, scalars, dim, width, start.planes)
         kernels.write_new(
             n * (record_bytes // 16), taken, new_rows, numbers, addresses, keys, fields, n, record_bytes, step, seed, scale,
-            start.first, start.second, start.slope, start.jump,
+            start.constant, start.second_constant, start.slope, start.jump,
         )  # fmt: skip

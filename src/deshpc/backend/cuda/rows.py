@@ -60,9 +60,9 @@ class RowsOperations:
         )
         return addresses
 
-    def send_rows(self, number, first, width, lines, local, addresses, targets):
-        """Copy the `width` weights, from byte `first` of the record on, of every requested key to its place."""
-        self._rows(number).send_rows(local.size * width, local, local.size, addresses, first, width, targets)
+    def send_rows(self, number, offset, width, lines, local, addresses, targets):
+        """Copy the `width` weights, from byte `offset` of the record on, of every requested key to its place."""
+        self._rows(number).send_rows(local.size * width, local, local.size, addresses, offset, width, targets)
 
     def send_gradients(self, dim, scalar_sums, vector_sums, square_sums, send_squares, targets):
         """Write each unique row's sums to its place (scalar, vector, then square if send_squares) and leave the sums zero."""

@@ -30,7 +30,7 @@ class DCNv2(Definition):
         if self.share:
             weights, self._pooled, self._beside = self._deep.first_weights, setting.pooled, Beside()
             own = np.arange(setting.pooled)[self.share.inputs]
-            if self.share.first:  # the dense features are coordinates of one owner
+            if self.share.has_rest:  # the dense features are coordinates of one owner
                 own = np.concatenate([own, np.arange(setting.pooled, setting.inputs)])
             self._own_cross = [OwnCrossLayer(layer, own) for layer in self._cross]
             self._own_out, self._product = Product("cross.out.weights", own), Product(weights, self.share.inputs)
@@ -47,7 +47,7 @@ class DCNv2(Definition):
         return tape.apply(self._logit, cross, deep)
 
     def partial(self, tape, inputs):
-        x0 = tape.apply(self._beside, inputs.pooled, inputs.dense) if self.share.first else inputs.pooled
+        x0 = tape.apply(self._beside, inputs.pooled, inputs.dense) if self.share.has_rest else inputs.pooled
         x = x0
         for layer in self._own_cross:
             x = yield from tape.apply_in_step(layer, x0, x)

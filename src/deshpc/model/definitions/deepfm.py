@@ -41,21 +41,21 @@ class DeepFM(Definition):
     def logit(self, tape, inputs):
         pairs = tape.apply(self._pairs, tape.apply(self._sum_fields, inputs.pooled), inputs.dense)
         deep = yield from self._deep(tape, inputs.x0)
-        return self._sum(tape, inputs.first, pairs, inputs.dense, deep)
+        return self._sum(tape, inputs.scalar, pairs, inputs.dense, deep)
 
     def partial(self, tape, inputs):
         """Under column split own columns finish their pairs: one number.  Otherwise A travels, k numbers."""
         yield from ()
         sums, product = tape.apply(self._sum_fields, inputs.pooled), tape.apply(self._product, inputs.pooled)
         if self._by_column:
-            return tape.apply(self._add, inputs.first, tape.apply(self._pairs, sums, inputs.dense)), product
-        return inputs.first, sums, product
+            return tape.apply(self._add, inputs.scalar, tape.apply(self._pairs, sums, inputs.dense)), product
+        return inputs.scalar, sums, product
 
-    def finish(self, tape, dense, first, *others):
+    def finish(self, tape, dense, scalar, *others):
         *sums, product = others
         pairs = [tape.apply(self._pairs, one, dense) for one in sums]
         deep = yield from self._deep.complete(tape, product, dense, self._pooled)
-        return self._sum(tape, first, *pairs, dense, deep)
+        return self._sum(tape, scalar, *pairs, dense, deep)
 
     def _sum(self, tape, *parts):
         *parts, dense, deep = parts

@@ -20,14 +20,14 @@ class FM(Definition):
         values, self.share = setting.values, setting.share
         self._logit = Logit(values)
         self._wide = Wide(values, "fm.weights", setting.n_dense)
-        first = first_factors(setting.seed, setting.n_dense, setting.dim, setting.model.init_std)
-        factors = values.given("fm.factors", first)
+        given = first_factors(setting.seed, setting.n_dense, setting.dim, setting.model.init_std)
+        factors = values.given("fm.factors", given)
         self._pairs = Pairs(setting.backend, factors, setting.compute, setting.dim, slice(*self.share.columns))
         self._add = Sum()
 
     def partial(self, tape, inputs):
         yield from ()
-        return (tape.apply(self._add, inputs.first, tape.apply(self._pairs, inputs.pooled, inputs.dense)),)
+        return (tape.apply(self._add, inputs.scalar, tape.apply(self._pairs, inputs.pooled, inputs.dense)),)
 
     def finish(self, tape, dense, total):
         yield from ()

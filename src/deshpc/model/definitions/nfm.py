@@ -21,4 +21,4 @@ class NFM(Definition):
 
     def logit(self, tape, inputs):
         deep = yield from self._deep(tape, tape.apply(self._pairs, inputs.pooled, inputs.dense))
-        return tape.apply(self._logit, inputs.first, tape.apply(self._wide, inputs.dense), deep)
+        return tape.apply(self._logit, inputs.scalar, tape.apply(self._wide, inputs.dense), deep)

@@ -26,15 +26,15 @@ class WideDeep(Definition):
 
     def logit(self, tape, inputs):
         deep = yield from self._deep(tape, inputs.x0)
-        return self._sum(tape, inputs.first, inputs.dense, deep)
+        return self._sum(tape, inputs.scalar, inputs.dense, deep)
 
     def partial(self, tape, inputs):
         yield from ()
-        return inputs.first, tape.apply(self._product, inputs.pooled)
+        return inputs.scalar, tape.apply(self._product, inputs.pooled)
 
-    def finish(self, tape, dense, first, product):
+    def finish(self, tape, dense, scalar, product):
         deep = yield from self._deep.complete(tape, product, dense, self._pooled)
-        return self._sum(tape, first, dense, deep)
+        return self._sum(tape, scalar, dense, deep)
 
-    def _sum(self, tape, first, dense, deep):
-        return tape.apply(self._logit, first, tape.apply(self._wide, dense), deep)
+    def _sum(self, tape, scalar, dense, deep):
+        return tape.apply(self._logit, scalar, tape.apply(self._wide, dense), deep)

@@ -29,16 +29,16 @@ class XDeepFM(Definition):
 
     def logit(self, tape, inputs):
         deep = yield from self._deep(tape, inputs.x0)
-        return self._sum(tape, inputs.first, tape.apply(self._cin, inputs.pooled), inputs.dense, deep)
+        return self._sum(tape, inputs.scalar, tape.apply(self._cin, inputs.pooled), inputs.dense, deep)
 
     def partial(self, tape, inputs):
         yield from ()
-        return inputs.first, tape.apply(self._cin, inputs.pooled), tape.apply(self._product, inputs.pooled)
+        return inputs.scalar, tape.apply(self._cin, inputs.pooled), tape.apply(self._product, inputs.pooled)
 
-    def finish(self, tape, dense, first, cin, product):
+    def finish(self, tape, dense, scalar, cin, product):
         deep = yield from self._deep.complete(tape, product, dense, self._pooled)
-        return self._sum(tape, first, cin, dense, deep)
+        return self._sum(tape, scalar, cin, dense, deep)
 
-    def _sum(self, tape, first, cin, dense, deep):
+    def _sum(self, tape, scalar, cin, dense, deep):
         parts = tape.apply(self._cin_out, cin), tape.apply(self._wide, dense), deep
-        return tape.apply(self._logit, first, *parts)
+        return tape.apply(self._logit, scalar, *parts)
