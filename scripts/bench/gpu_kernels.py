@@ -17,7 +17,8 @@ import numpy as np
 from gpu_batches import zipf
 from gpu_device import environment, open_bench, save, upload
 
-from deshpc.backend.arguments import Messages, Occurrences, RowForm, SparseFeatures, Sums, Unpacked
+from deshpc.backend.arguments import Messages, Occurrences, SparseFeatures, Sums, Unpacked
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.launch import Kernels
@@ -406,7 +407,7 @@ class Cases:
         return upload(self.device, host)
 
     def _form(self, dim):
-        return RowForm.of(self.backend, dim, "float32", "float32", "float32")
+        return WeightForm.of(self.backend, dim, "float32", "float32", "float32")
 
     def _keys(self, numbers):
         return self._key_of(np.asarray(numbers, np.uint64))

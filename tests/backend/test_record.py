@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deshpc.backend.arguments import RowForm, Sums
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import update
 from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.open import open_backend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import Adam, Ftrl, StateStart
@@ -121,7 +122,7 @@ def test_an_update_touches_its_own_row_alone(dim, precision, rule):
     before = ctypes.string_at(int(addresses[0]), 3 * size)
     values = rule(*(kind(x) for x in (0.5, 0.9, 0.99, 0.1, 0.01, 1, 1, 1e-3)[: len(rule._fields)]))
     scalar, vector = np.array([0.5], precision), 0.25 + np.arange(dim, dtype=precision).reshape(1, dim)
-    form = RowForm(Lanes(dim, precision, precision) if dim else None, kind(0), kind(0), dim)
+    form = WeightForm(Lanes(dim, precision, precision) if dim else None, kind(0), kind(0), dim)
     sums = Sums(scalar.copy(), vector.copy() if dim else None, np.zeros(1, precision) if dim else None)
     update.rows(
         values, form, layout.linear_state, layout.tail, 4, addresses[1:2].copy(), sums, 1.0, np.uint32(9), kind(1), kind(0)

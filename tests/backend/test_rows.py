@@ -5,9 +5,9 @@ out and in.  Messages are filled with rubbish before, so a byte that is not writ
 import numpy as np
 import pytest
 
-from deshpc.backend.arguments import RowForm
 from deshpc.backend.cpu import rows
 from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import EMBEDDING
 
 RANKS, FIELDS, DIM = 3, 4, 5
@@ -123,7 +123,7 @@ def test_own_terms_are_subtracted_with_one_rounding(precision, compute):
     held, weights, addresses = records(rng, 30, precision)
     _, vector, own = some_sums(rng, 30, compute, True)
     exact = vector.astype(np.longdouble) - weights[:, 1:].astype(np.longdouble) * own[:, None]
-    rows.subtract_squares(RowForm(Lanes(DIM, precision, compute), number, np.dtype(compute).type(0), DIM), addresses, vector, own)
+    rows.subtract_squares(WeightForm(Lanes(DIM, precision, compute), number, np.dtype(compute).type(0), DIM), addresses, vector, own)
     # the product of two float64 is exact to 2^-64 in a long double: half a unit and that
     assert (np.abs(vector - exact) <= np.finfo(compute).eps / 2 * np.abs(exact) * 1.01 + 1e-18).all()
     del held

@@ -15,8 +15,9 @@ from mpi4py import MPI
 from small_training import RULES, small_config, train_on
 from synthetic_batches import awkward_batches, owner_of
 
-from deshpc.backend.arguments import Occurrences, RowForm, Sums
+from deshpc.backend.arguments import Occurrences, Sums
 from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import StateStart
@@ -179,7 +180,7 @@ def test_own_terms_are_subtracted_with_one_rounding(few, precision, compute, dim
     exact = vector.astype(np.longdouble) - weights[:, 1:].astype(np.longdouble) * own[:, None]
     on_vector, on_own = on(backend, vector, own)
     backend.rows.subtract_squares(
-        RowForm(Lanes(dim, precision, compute), layout.number, np.dtype(compute).type(0), dim),
+        WeightForm(Lanes(dim, precision, compute), layout.number, np.dtype(compute).type(0), dim),
         places_in(backend, memory, layout.record_bytes * np.arange(60)), on_vector, on_own,
     )  # fmt: skip
     # the product of two float64 is exact to 2^-64 in a long double: half a unit and that
@@ -227,7 +228,7 @@ def test_a_key_of_more_tiles_than_a_block_has_groups(few):
     offsets, local, on_state = on(backend, np.arange(n + 1), np.zeros(n, np.int32), state)
     addresses, sums = backend.zeros(1, np.int64), backend.zeros(1, np.int64)
     grouping = backend.lookup.group(offsets, local, addresses, backend.buffers())
-    owned, form = Occurrences(offsets, local, None, addresses, grouping=grouping), RowForm(None, np.float32(0), np.float64(0), 0)
+    owned, form = Occurrences(offsets, local, None, addresses, grouping=grouping), WeightForm(None, np.float32(0), np.float64(0), 0)
     backend.linear.partial_adjoint(form, owned, on_state, 0, Sums(sums, None, None), 1.0)
     assert backend.host(sums).tolist() == [int(state.sum())]
 

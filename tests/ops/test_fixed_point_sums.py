@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from deshpc.backend import arguments
-from deshpc.backend.arguments import RowForm, Sums
+from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import fm, linear
 from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import EMBEDDING
 
 DIM, ROWS, SAMPLES, SCALE = 5, 40, 13, 2.0**32
 FIRST, RECORD = EMBEDDING - 4, EMBEDDING + 4 * DIM
-FORM = RowForm(Lanes(DIM, "float32", "float64", "int64"), np.float32(0), np.float64(0), DIM)
+FORM = WeightForm(Lanes(DIM, "float32", "float64", "int64"), np.float32(0), np.float64(0), DIM)
 
 
 class Occurrences:

@@ -6,8 +6,8 @@ import numpy as np
 from cuda_device import REAL
 
 from deshpc.backend import arguments
-from deshpc.backend.arguments import RowForm
 from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import COUNT, FIELD, KEY, STEP, RecordLayout
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
 
     def form(self, dim):
         lanes = Lanes(dim, self.storage, self.compute, self.sums) if dim else None
-        return RowForm(lanes, self.number, self.zero, dim)
+        return WeightForm(lanes, self.number, self.zero, dim)
 
 
 SINGLE = Kind("float32", "float32", "float32")

@@ -5,8 +5,9 @@ Sums are compared with float64, or in fixed point with whole numbers of terms th
 
 import numpy as np
 
-from deshpc.backend.arguments import Occurrences, RowForm
+from deshpc.backend.arguments import Occurrences
 from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import EMBEDDING
 
 ROWS, SAMPLES, N_FIELDS, SCALE = 30, 11, 4, 2.0**32
@@ -38,7 +39,7 @@ class Sparse:
 
     @property
     def form(self):
-        return RowForm(self.lanes, self.number, self.zero, self.dim)
+        return WeightForm(self.lanes, self.number, self.zero, self.dim)
 
     def owned(self, chosen=None):
         """Occurrences of all samples, or those of them that are chosen (nnz) bool."""

@@ -2,29 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-
-class RowForm(NamedTuple):
-    """How a table's rows are read and computed with.
-
-    lanes : of `backend.lanes`, None where rows have no embedding
-    number : 0 of the storage type
-    zero : 0 of the compute type
-    dim : k, weights of an embedding
-    """
-
-    lanes: Any
-    number: Any
-    zero: Any
-    dim: int
-
-    @classmethod
-    def of(cls, backend, dim, precision, compute, sums=None):
-        """Of rows of `dim` embedding weights of the type `precision`; types as of `backend.lanes`."""
-        lanes = backend.lanes(dim, precision, compute, sums) if dim else None
-        return cls(lanes, np.dtype(precision).type(0), np.dtype(compute).type(0), dim)
-
 
 class Occurrences(NamedTuple):
     """A batch's keys at one shard: the occurrences that it owns, sample by sample, and where their rows are.

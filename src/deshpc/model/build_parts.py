@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deshpc.backend.arguments import RowForm
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
@@ -46,8 +46,8 @@ class Types(NamedTuple):
         return cls(train.precision, "float64" if sums == "int64" else sums, sums)
 
     def form(self, backend, dim):
-        """RowForm of rows of `dim` embedding weights."""
-        return RowForm.of(backend, dim, *self)
+        """WeightForm of rows of `dim` embedding weights."""
+        return WeightForm.of(backend, dim, *self)
 
 
 def open_accumulation(types, backend, group, operators, parameters, exchange):

@@ -16,8 +16,9 @@ class Model:
         n_fields : fields that have keys
         routing : `Routing`, how keys reach their owners
         parts : Parts, the other stations
-        overlaps : whether the next batch is prepared while the partials of a batch travel.  That hides the time on a network.
-            Inside a node nothing is left to hide, and what is prepared pushes the running batch out of the caches.
+        overlaps : whether the next batch is prepared while the partials of a batch travel.  That hides the time on a network, and a
+            device's host.  On processors inside a node nothing is left to hide, and what is prepared pushes the running batch out of
+            the caches.
         enter : function that is told the name of each stage of a step as it begins
         """
         self.name, self.n_fields, self.backend, self.group = name, n_fields, backend, group

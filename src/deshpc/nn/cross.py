@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from deshpc.backend.arguments import Matrix, RowForm
+from deshpc.backend.arguments import Matrix
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.nn.first_dense import FirstDense
 from deshpc.nn.lockstep import OverRanks
 from deshpc.nn.tape import Operator
@@ -77,7 +78,7 @@ class CrossLayer(Operator):
 
     def __init__(self, backend, values, name, compute, inputs, rank=0):
         self._kernels = backend.interaction
-        self._side = RowForm.of(backend, _LANES, compute, compute)
+        self._side = WeightForm.of(backend, _LANES, compute, compute)
         self._inputs, self.rank = inputs, rank
         if rank:
             self.narrow = values.dense(f"{name}.narrow", inputs, rank)

@@ -1,6 +1,7 @@
 """DLRM's interaction: dot products of all pairs of a sample's embeddings and of the bottom network's output."""
 
-from deshpc.backend.arguments import Matrix, RowForm
+from deshpc.backend.arguments import Matrix
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
 _LANES = 16
@@ -13,8 +14,8 @@ class Dots(Operator):
     """
 
     def __init__(self, backend, compute, dim, n_fields, beside=True):
-        self._kernels, self._form, self._n_fields = backend.interaction, RowForm.of(backend, dim, compute, compute), n_fields
-        self._side, self._padded = RowForm.of(backend, _LANES, compute, compute), -(-(n_fields + 1) // _LANES) * _LANES
+        self._kernels, self._form, self._n_fields = backend.interaction, WeightForm.of(backend, dim, compute, compute), n_fields
+        self._side, self._padded = WeightForm.of(backend, _LANES, compute, compute), -(-(n_fields + 1) // _LANES) * _LANES
         self._column = dim if beside else 0  # where the products begin
         self.outputs = self._column + n_fields * (n_fields + 1) // 2
 

@@ -6,7 +6,8 @@ E_f lies complete in the sample's row; its own terms - 1/2 |v|^2 x^2 have come w
 
 import numpy as np
 
-from deshpc.backend.arguments import Matrix, RowForm
+from deshpc.backend.arguments import Matrix
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
 
@@ -14,7 +15,7 @@ class SumFields(Operator):
     """Embeddings (n, F k) -> A = sum_f E_f (n, k)."""
 
     def __init__(self, backend, compute, dim, n_fields):
-        self._kernels, self._form, self._n_fields = backend.interaction, RowForm.of(backend, dim, compute, compute), n_fields
+        self._kernels, self._form, self._n_fields = backend.interaction, WeightForm.of(backend, dim, compute, compute), n_fields
 
     def forward(self, tape, embeddings):
         total = tape.array((len(embeddings), self._form.dim), self._form.zero.dtype)
@@ -38,7 +39,7 @@ class Pairs(Operator):
     def __init__(self, backend, factors, compute, dim, columns=slice(None)):
         """factors : name of the parameter;  dim : of all columns"""
         own = len(range(dim)[columns])
-        self._kernels, self._form = backend.interaction, RowForm.of(backend, own, compute, compute)
+        self._kernels, self._form = backend.interaction, WeightForm.of(backend, own, compute, compute)
         self._columns, self._factors = columns, factors
 
     def forward(self, tape, sums, dense):

@@ -15,7 +15,7 @@ class BiInteraction:
     scalars, own_terms, by_field, embeddings_at = 1, False, False, 1
 
     def __init__(self, backend, form):
-        """form : RowForm of the table"""
+        """form : WeightForm of the table"""
         self._backend, self._form, self.width = backend, form, 1 + 2 * form.dim
 
     def begin(self, shards, group):

@@ -19,7 +19,7 @@ class FM:
     scalars, own_terms, by_field = 1, True, False
 
     def __init__(self, backend, form, n_dense, seed, init_std):
-        """form : RowForm of the table"""
+        """form : WeightForm of the table"""
         self._backend, self._form, self.width = backend, form, form.dim + 1
         self._seed, self._init_std = seed, init_std
         self.parameters = {"fm.weights": (n_dense,), "fm.factors": (n_dense, form.dim)}

@@ -13,7 +13,7 @@ class Linear:
     scalars, width, own_terms, by_field = 1, 1, False, False
 
     def __init__(self, backend, form, n_dense):
-        """form : RowForm of the table"""
+        """form : WeightForm of the table"""
         self._backend, self._form = backend, form
         self.parameters = {"linear.weights": (n_dense,)}
 

@@ -18,7 +18,7 @@ class Pool:
     name, by_field = "pool", True
 
     def __init__(self, backend, form, columns, linear, squares, scalar_column=None, of_rank=None):
-        """form : RowForm of the table
+        """form : WeightForm of the table
         columns : (F) int64, where each field's E begins among those of this rank's fields; -1 for a field of another rank
         scalar_column : whether there is a column for c, if not as linear and squares say
         of_rank : (begin, end) of the columns of every rank's fields among those of all, where ranks have different fields

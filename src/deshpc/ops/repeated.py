@@ -43,7 +43,7 @@ class RepeatedRows:
 def find_repeated(backend, form, n_fields, shards, scratch, group):
     """The RepeatedRows of a batch's ShardRows; None where no field is worth it.
 
-    form : RowForm of the table
+    form : WeightForm of the table
     All ranks choose the same fields, so that a sample is rounded alike at each of them.  Sent: 8 (F + 1) (N - 1) bytes.  Collective.
     """
     own = np.zeros(n_fields + 1, np.int64)

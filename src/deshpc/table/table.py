@@ -6,7 +6,8 @@ from itertools import cycle
 
 import numpy as np
 
-from deshpc.backend.arguments import Occurrences, RowForm, Sums
+from deshpc.backend.arguments import Occurrences, Sums
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.hashing.partition import owners
@@ -56,7 +57,7 @@ class Table:
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
         self.sums_type = np.dtype(sums or compute)
-        self.form = RowForm.of(backend, dim, precision, compute, sums)
+        self.form = WeightForm.of(backend, dim, precision, compute, sums)
         self._own_terms, self.by_field = own_terms, by_field
         self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
         self._numbers = range(partition.shards) if shards is None else shards

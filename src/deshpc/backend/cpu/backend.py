@@ -31,6 +31,7 @@ class CpuBackend:
     """NumPy arrays, Numba kernels, `threads` threads."""
 
     name, device = "cpu", None
+    overlaps = False  # what is prepared inside a node pushes the running batch out of the caches
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
     aligned = staticmethod(aligned)
@@ -66,6 +67,10 @@ class CpuBackend:
     def host(self, array):
         """A copy of an array in host memory."""
         return array.copy()
+
+    def read_later(self, array):
+        """Function() -> the array in host memory, as it is now; it must not change before that is called."""
+        return lambda: array
 
     def set(self, array, host):
         """Copy a host array to an array of the backend."""

@@ -17,7 +17,7 @@ from deshpc.jit import kernel
 @kernel
 def partial(form, occurrences, state, scale, begin, end):
     """c += sum w xl, A += sum v x, Q += sum v^2 x^2 over own occurrences of samples begin .. end."""
-    lanes, number, zero, dim = form
+    lanes, number, zero, dim = form.lanes, form.number, form.zero, form.dim
     offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     width, last = state.shape[1], len(local) - 1
     lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
@@ -41,7 +41,7 @@ def partial(form, occurrences, state, scale, begin, end):
 @kernel
 def partial_adjoint(form, occurrences, state, sums, scale):
     """vector[c] += x dA + 2 x^2 v dQ, scalar[c] += g xl of the Sums, for every own occurrence of distinct key c."""
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     vectors, sum_bytes, size = address_of(sums.vector, 0), dim * size_of(at(sums.vector, 0)), size_of(zero)
     width, two = state.shape[1], cast(2, zero)
@@ -64,7 +64,7 @@ def magnitude(form, occurrences):
 
     Bounds: sum |w xl|, sum |v| |x| and sum |v|^2 x^2, with |v| the embedding's norm.
     """
-    lanes, number, _, _ = form
+    lanes, number = form.lanes, form.number
     offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     worst, where = 0.0, 0
     for i in range(len(offsets) - 1):

@@ -28,7 +28,7 @@ def partial(form, occurrences, state, column, scale):
     state : (n, width) of the accumulation type
     scale : float64, of fixed-point sums
     """
-    lanes, number, zero, dim = form
+    lanes, number, zero, dim = form.lanes, form.number, form.zero, form.dim
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     addresses, in_order = occurrences.addresses, occurrences.in_order
     width, last = state.shape[1], len(local) - 1
@@ -65,7 +65,7 @@ def finish(form, state, column, dense, weights, factors, logit, begin, end):
     dense : (n, n_dense) float32
     weights, factors : (n_dense) and (n_dense, k) of the compute type
     """
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     width, n_dense = state.shape[1], len(weights)
     half = cast(0.5, zero)
     row = address_of(state, 0) + column * size_of(zero)
@@ -94,7 +94,7 @@ def finish_adjoint(form, state, column, dense, factors, gradient, weight_sums, f
     factor_sums : (parts, n_dense, k) += g x (A - v x), v : factors (n_dense, k)
     scale : of these sums in fixed point; they have the accumulation type
     """
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     width, edges = state.shape[1], parts.edges
     n_dense, size = weight_sums.shape[1], size_of(zero)
     row, factor = address_of(state, 0) + column * size, address_of(factors, 0)
@@ -126,7 +126,7 @@ def partial_adjoint(form, occurrences, state, column, sums, scale):
     state : (n, width) of the compute type holds (g A, g)
     The square sums are None where values are: they would equal the scalar ones.
     """
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     offsets, local, values, width = occurrences.offsets, occurrences.local, occurrences.values, state.shape[1]
     row = address_of(state, 0) + column * size_of(zero)
     vectors, size = address_of(sums.vector, 0), dim * size_of(at(sums.scalar, 0))
@@ -148,7 +148,7 @@ def magnitude(form, occurrences):
 
     Of the k + 1 sums of a sample: |w xl| + |v|^2 x^2 / 2 and, as a bound of all of A, the root of |v|^2 x^2.
     """
-    lanes, number, _, _ = form
+    lanes, number = form.lanes, form.number
     offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     worst, where = 0.0, 0
     for i in range(len(offsets) - 1):

@@ -14,7 +14,7 @@ from deshpc.jit import kernel
 @kernel
 def sum_fields(form, n_fields, x, total):
     """total (n, k) += the sum of the n_fields embeddings of each row of the Matrix x."""
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     size = size_of(zero)
     for i in range(len(total)):
         place = address_of(total, 0) + i * dim * size
@@ -27,7 +27,7 @@ def sum_fields(form, n_fields, x, total):
 @kernel
 def half_squares(form, total, result):
     """result (n) += |total_i|^2 / 2, of total (n, k)."""
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     half = vsplat(lanes, cast(0.5, zero))
     for i in range(len(total)):
         sums = aload(lanes, address_of(total, 0) + i * dim * size_of(zero))
@@ -37,7 +37,7 @@ def half_squares(form, total, result):
 @kernel
 def add_to_fields(form, n_fields, upstream, fresh, gradient):
     """gradient_if = (or +=, unless fresh) upstream_i for each of the n_fields embeddings; upstream (n, k), gradient a Matrix."""
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     size = size_of(zero)
     for i in range(len(upstream)):
         one = aload(lanes, address_of(upstream, 0) + i * dim * size)
@@ -51,10 +51,10 @@ def dots(side, n_fields, x, last, by_coordinate, result, column):
     """result[i, column ..] = <e_f, e_h> for all pairs f > h of n_fields + 1 vectors: those of the Matrix x, and `last` (n, k).
 
     Pairs come in the order (1, 0), (2, 0), (2, 1), ...; result (n, >= column + pairs)
-    side : RowForm of so many vectors side by side
+    side : WeightForm of so many vectors side by side
     by_coordinate (k + 1, vectors, up to a multiple of those of `side`) : scratch
     """
-    lanes, _, zero, step = side
+    lanes, zero, step = side.lanes, side.zero, side.dim
     dim = last.shape[1]
     size, vectors, padded = size_of(zero), n_fields + 1, by_coordinate.shape[1]
     turned, sums = address_of(by_coordinate, 0), address_of(by_coordinate, dim * padded)
@@ -86,7 +86,7 @@ def dots_adjoint(form, n_fields, x, last, upstream, column, gradient, fresh, las
 
     x, gradient : Matrix
     """
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     size, vectors = size_of(zero), n_fields + 1
     # indexed as arrays are: what `memory.at` reads, the compiler does not count as a use of an array that is made here
     symmetric = np.zeros((vectors, vectors), last.dtype)
@@ -114,10 +114,10 @@ def dots_adjoint(form, n_fields, x, last, upstream, column, gradient, fresh, las
 def cross(side, x0, x, z, bias, result):
     """z += bias;  result = x0 z + x, of d columns each.
 
-    side : RowForm of so many numbers side by side
+    side : WeightForm of so many numbers side by side
     x0, x : Matrix;  z, result (n, d)
     """
-    lanes, _, zero, step = side
+    lanes, zero, step = side.lanes, side.zero, side.dim
     size, d = size_of(zero), z.shape[1]
     for i in range(len(z)):
         of_z, of_result = address_of(z, 0) + i * d * size, address_of(result, 0) + i * d * size
@@ -139,7 +139,7 @@ def cross_adjoint(side, x0, z, upstream, bias_sum, gradient, columns, fresh):
 
     x0, gradient : Matrix;  everything else as in `cross`
     """
-    lanes, _, zero, step = side
+    lanes, zero, step = side.lanes, side.zero, side.dim
     size, d = size_of(zero), z.shape[1]
     bias_sum[:] = zero
     for i in range(len(z)):

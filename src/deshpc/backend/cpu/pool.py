@@ -33,7 +33,7 @@ def partial(form, linear, squares, occurrences, columns, state, scale, begin, en
     scale : float64, of fixed-point sums
     cleared : numbers of a sample, from its first on, that are set to zero before
     """
-    lanes, number, zero, dim = form
+    lanes, number, zero, dim = form.lanes, form.number, form.zero, form.dim
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     addresses, fields = occurrences.addresses, occurrences.fields
     width, last = state.shape[1], len(local) - 1
@@ -68,7 +68,7 @@ def partial_adjoint(form, occurrences, columns, state, sums, scale):
 
     state : (n, width) of the compute type holds g = dc and dE
     """
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     offsets, local, values, fields = occurrences.offsets, occurrences.local, occurrences.values, occurrences.fields
     base, vectors, width = address_of(state, 0), address_of(sums.vector, 0), state.shape[1]
     size, sum_bytes = size_of(zero), dim * size_of(at(sums.vector, 0))
@@ -89,7 +89,7 @@ def magnitude(form, linear, squares, n_fields, occurrences):
 
     Of each field sum |v| |x| with |v| the embedding's norm, and of c the sum of |w xl| and |v|^2 x^2 / 2.
     """
-    lanes, number, _, _ = form
+    lanes, number = form.lanes, form.number
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     addresses, fields = occurrences.addresses, occurrences.fields
     worst, where = 0.0, 0

@@ -16,10 +16,11 @@ from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import tiles
 from deshpc.backend.cpu.buffers import Buffers
 from deshpc.backend.cpu.dense import outer
-from deshpc.backend.cpu.row_product import Panels, multiply_rows, panel_bytes
+from deshpc.backend.cpu.row_product import multiply_rows, panel_bytes
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
 from deshpc.backend.cpu.tile_product import Room, multiply
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.errors import ConfigError
 
 _MOST_TERMS = 512
@@ -43,8 +44,7 @@ class LibraryProducts:
         self._panels = {}
         for kind in (np.float32, np.float64):
             dtype = np.dtype(kind)
-            panels = [(Lanes(size // dtype.itemsize, str(dtype), str(dtype)), size // dtype.itemsize) for size in panel_bytes()]
-            self._panels[dtype] = Panels(*panels[0], *panels[1], kind(0))
+            self._panels[dtype] = [_columns(size // dtype.itemsize, str(dtype)) for size in panel_bytes()]
 
     def multiply(self, a, b, out, add=False):
         """out = a b, or += with `add`."""
@@ -58,12 +58,12 @@ class LibraryProducts:
 
     def multiply_rows(self, a, b, out, add=False):
         """out = a b, or += with `add`; row i of it depends on row i of a, on b, and on nothing else, to the bit."""
-        (m, k), n, panels = a.shape, b.shape[1], self._panels[out.dtype]
-        scratch = self._scratch.buffers
-        panel = scratch.array("panel", (k, panels.wide_columns), out.dtype)
-        rest = scratch.array("rest", (m, panels.narrow_columns), out.dtype)
-        matrices = Matrix.of(a), Matrix.of(b), m, k, n, Matrix.of(out)
-        multiply_rows(panels, *matrices, add, panel.ctypes.data, rest.ctypes.data)
+        (m, k), n, (wide, narrow) = a.shape, b.shape[1], self._panels[out.dtype]
+        panel = self._scratch.buffers.array("panel", (k, wide.dim), out.dtype)
+        rest = self._scratch.buffers.array("rest", (m, narrow.dim), out.dtype)
+        multiply_rows(
+            wide, narrow, Matrix.of(a), Matrix.of(b), m, k, n, Matrix.of(out), add, panel.ctypes.data, rest.ctypes.data
+        )
 
     def gain_by_rows(self, dtype):
         """Whether products of rows that repeat in a batch are worth being made once a row (`ops.repeated`)."""
@@ -122,6 +122,10 @@ class TileProducts(LibraryProducts):
             split_rows(b.ctypes.data, b.strides[1], n, k, 0, n_blocks, True, tile, of_b)
         room = Room(self._configuration.ctypes.data, tile, of_a, of_b, sums)
         multiply(Matrix.of(a), m, n, k, Matrix.of(out), add, room)
+
+
+def _columns(count, kind):
+    return WeightForm(Lanes(count, kind, kind), np.dtype(kind).type(0), np.dtype(kind).type(0), count)
 
 
 def open_products(name):

@@ -26,7 +26,7 @@ def count_rows(fields, counts):
 @kernel
 def take_rows(form, fields, addresses, next_slot, slots, rows):
     """rows[slot] (k) = the embedding of each row of a chosen field; next_slot (F) counts on from a field's slots, -1: not chosen."""
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     for c in range(len(addresses)):
         f = np.int64(at(fields, c))
         slot = next_slot[f]

@@ -9,13 +9,10 @@ A panel of b's columns is copied, so that its rows follow one another; then six 
 registers.
 """
 
-from typing import NamedTuple
-
-import numpy as np
 from numba.core.registry import cpu_target
 
 from deshpc.backend.cpu.memory import load, size_of, store
-from deshpc.backend.cpu.simd import Lanes, aload, astore, vfma, vsplat
+from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat
 from deshpc.jit import kernel
 
 
@@ -29,40 +26,31 @@ def panel_bytes():
     return 4 * 16, 16
 
 
-class Panels(NamedTuple):
-    """Lanes of the columns of a wide panel and of a narrow one, how many they are, and 0 of their type."""
-
-    wide: Lanes
-    wide_columns: int
-    narrow: Lanes
-    narrow_columns: int
-    zero: np.floating
-
-
 @kernel
-def multiply_rows(panels, a, b, m, k, n, out, add, panel, rest):
+def multiply_rows(wide, narrow, a, b, m, k, n, out, add, panel, rest):
     """out (m, n) = a (m, k) b (k, n), or += with `add`.
 
+    wide, narrow : WeightForm of the columns of a wide panel, and of a narrow one
     a, b, out : Matrix, see `backend.arguments`; the columns of `out` are consecutive
     panel : room for k rows of a wide panel
     rest : room for m rows of a narrow one
     """
-    wide, wide_columns, narrow, narrow_columns, zero = panels
+    wide_columns, narrow_columns, zero = wide.dim, narrow.dim, wide.zero
     size, j = size_of(zero), 0
     while j + wide_columns <= n:
         _copy(zero, b.address + j * b.column, b.row, b.column, k, wide_columns, panel, wide_columns)
-        _of_panel(wide, wide_columns * size, zero, a, panel, m, k, out.address + j * size, out.row, add)
+        _of_panel(wide.lanes, wide_columns * size, zero, a, panel, m, k, out.address + j * size, out.row, add)
         j += wide_columns
     while j + narrow_columns <= n:
         _copy(zero, b.address + j * b.column, b.row, b.column, k, narrow_columns, panel, narrow_columns)
-        _of_panel(narrow, narrow_columns * size, zero, a, panel, m, k, out.address + j * size, out.row, add)
+        _of_panel(narrow.lanes, narrow_columns * size, zero, a, panel, m, k, out.address + j * size, out.row, add)
         j += narrow_columns
     if j < n:
         step = narrow_columns * size
         _copy(zero, b.address + j * b.column, b.row, b.column, k, n - j, panel, narrow_columns)
         if add:
             _copy(zero, out.address + j * size, out.row, size, m, n - j, rest, narrow_columns)
-        _of_panel(narrow, step, zero, a, panel, m, k, rest, step, add)
+        _of_panel(narrow.lanes, step, zero, a, panel, m, k, rest, step, add)
         for i in range(m):
             for c in range(n - j):
                 store(out.address + i * out.row + (j + c) * size, load(rest + i * step + c * size, zero))

@@ -125,7 +125,7 @@ def send_gradients(dim, scalar_sums, vector_sums, square_sums, send_squares, tar
 @kernel
 def subtract_squares(form, addresses, vector_sums, square_sums):
     """vector_sums[c] -= v square_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
-    lanes, _, zero, dim = form
+    lanes, zero, dim = form.lanes, form.zero, form.dim
     base = address_of(vector_sums, 0)
     for c in range(len(addresses)):
         v = vload(lanes, at(addresses, c) + EMBEDDING)

@@ -38,6 +38,7 @@ class CudaBackend:
     """
 
     name, threads = "cuda", 1
+    overlaps = True  # the device works on a batch while the host prepares the next one
     products = None  # matrices are deep models' affair, which are the CPU's
     lanes = Lanes
     host_buffers = HostBuffers
@@ -74,6 +75,18 @@ class CudaBackend:
     def host(self, array):
         """A copy in host memory.  Waits for all that has been started."""
         return self.device.to_host(array)
+
+    def read_later(self, array):
+        """Function() -> the array in host memory, as it is now.  It waits for what has been started until now, not for more."""
+        host = self.device.host_memory(array.shape, array.dtype)
+        self.device.start_into_host(array, host)
+        point = self.device.mark()
+
+        def read():
+            self.device.wait(point)
+            return host
+
+        return read
 
     def set(self, array, host):
         """Copy a host array to an array of the device, of the same shape and type."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from deshpc.backend.arguments import Sums
+from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
@@ -32,8 +33,8 @@ class LinearOperations:
         kernels.finish_adjoint(n, state, state.shape[1], column, gradient, n)
 
     def partial_adjoint(self, form, occurrences, state, column, sums, scale):
-        alone = Sums(sums.scalar, None, None)
-        self._key_sums.add(form._replace(dim=0), occurrences, state, column, alone, scale)
+        linear, alone = WeightForm(None, form.number, form.zero, 0), Sums(sums.scalar, None, None)
+        self._key_sums.add(linear, occurrences, state, column, alone, scale)
 
     def magnitude(self, form, occurrences):
         offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
