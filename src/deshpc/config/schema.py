@@ -247,7 +247,7 @@ class TrainConfig:
     overlap: str = option(
         "auto",
         "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "
-        "are on several nodes; the result is the same",
+        "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
     precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))

@@ -48,7 +48,7 @@ def build_model(
     routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks)
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
-    overlaps = several_nodes if train.overlap == "auto" else train.overlap == "on"
+    overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
     return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter)
 
 

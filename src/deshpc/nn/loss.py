@@ -12,7 +12,7 @@ def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
 
     Fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
     logit, gradient : (n) of the compute type;  labels : (n) float32;  batch_samples : B, samples of the global batch
-    Where the backend is a device, only the call of the function waits for it.
+    Where the backend is a device, only the call of the function waits, and not for what is started after the losses.
     """
     scale = _scale(zero, batch_samples, reduction)
     both = backend.zeros(3 * PARTS, np.int64)  # one array, so that a device is waited for once
@@ -21,9 +21,10 @@ def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
         backend.loss.log_loss,
         [(zero, logit, labels, scale, gradient, sums, beyond, parts) for parts in parts_of(len(logit), backend.threads)],
     )
+    arriving = backend.read_later(both)
 
     def terms():
-        read = backend.host(both)
+        read = arriving()
         return _joined(read[: 2 * PARTS].reshape((PARTS, 2)), read[2 * PARTS :].view(np.float64))
 
     return terms
