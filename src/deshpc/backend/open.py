@@ -6,7 +6,8 @@ from deshpc.errors import ConfigError
 def open_backend(name, threads, node_rank=0, atomic_sums=False, matrix_products="auto"):
     """The backend called `name`: "cpu" (which "auto" means) with `threads` threads for this rank, or "cuda".
 
-    node_rank : this rank's number in its node, which chooses the device;  atomic_sums : see `CudaBackend`
+    node_rank : this rank's number in its node, which chooses the device
+    atomic_sums : see `CudaBackend`
     matrix_products : "auto", "library" or "tiles", see `backend.cpu.products`
     """
     if name in ("auto", "cpu"):

@@ -10,7 +10,8 @@ from deshpc.errors import DeshpcError
 class Checkpoints:
     """Writes the checkpoints of `model` into a run's directory.
 
-    keep : number of newest ones that stay;  background : write from a copy of the rows while training goes on
+    keep : number of newest ones that stay
+    background : write from a copy of the rows while training goes on
     held : as in `save.save_model`
     One is written at a time: the next waits for it.  What cannot be written, or is not finite, is raised on every rank, by the next
     call of any method; the checkpoints before it are then as they were.

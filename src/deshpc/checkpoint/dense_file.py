@@ -10,7 +10,9 @@ _MOST_PLANES = 2  # numbers of state that a rule keeps for a parameter
 
 
 def write_dense(path, run, steps, names, arrays):
-    """run : that writes it;  names : [(name, shape)] of the parameters;  arrays : {"values", "state"}, flat (`nn.parameters`)."""
+    """run : that writes it
+    names : [(name, shape)] of the parameters
+    arrays : {"values", "state"}, flat (`nn.parameters`)."""
     about = {"run": run, "steps": steps, "names": [[name, list(shape)] for name, shape in names]}
     with ContainerWriter(path, KIND, about) as writer:
         for name, array in arrays.items():

@@ -15,7 +15,9 @@ _OPTIONS = {
 def describe(model, config, source, steps, progress=None, run=""):
     """A manifest but for rows, files and checksum.
 
-    config : every option as nested dictionaries;  source : input state;  progress : where the run goes on, if it does
+    config : every option as nested dictionaries
+    source : input state
+    progress : where the run goes on, if it does
     run : the number of the run that writes
     """
     return {

@@ -26,7 +26,8 @@ def part_names(ranks):
 def require_written_together(path, about, manifest, rank=None):
     """DataError, saying in what it differs, unless a part belongs to the write that its manifest names.
 
-    about : of the part's container;  rank : of its rows
+    about : of the part's container
+    rank : of its rows
     """
     expected = {"run": manifest["run"], "steps": manifest["steps"]}
     if rank is not None:

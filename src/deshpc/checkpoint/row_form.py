@@ -13,8 +13,10 @@ from deshpc.table.columns import own_places
 
 @dataclass(frozen=True)
 class RowForm:
-    """steps : that the model has made;  first, last : key that the rank may have
-    fields : fields that have keys, None where that is not known;  numbers, precision : of a row
+    """steps : that the model has made
+    first, last : key that the rank may have
+    fields : fields that have keys, None where that is not known
+    numbers, precision : of a row
     roots : (..) int64, the numbers of which roots are taken
     """
 

@@ -76,7 +76,8 @@ def complete(folder, manifest, held=lambda: None, all_written=lambda: True, aban
     Files appear under their names when they are durable, so nothing but the file system is asked: no MPI is called.  Those of
     another run, or another step, are refused.
     held : as in `save_model`
-    all_written : whether all ranks have told that theirs are;  abandoned : whether to give up
+    all_written : whether all ranks have told that theirs are
+    abandoned : whether to give up
     DataError where a file does not appear although it has been written.  By rank 0.
     """
     new, names = partial(folder, manifest["run"]), list(part_names(manifest["ranks"]))

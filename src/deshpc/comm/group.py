@@ -165,7 +165,8 @@ class Group:
     def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic):
         """All-to-all-v of bytes: `send` holds the ranks' messages one after another; returns a Handle of `receive`.
 
-        send, receive : (..) uint8;  send_bytes, receive_bytes : (N) int64, both sides known.
+        send, receive : (..) uint8
+        send_bytes, receive_bytes : (N) int64, both sides known.
         traffic : list of (Traffic, (N) int64 bytes per destination), what the messages consist of.
         Forward i -> j; the adjoint sends j -> i.  Collective.
         """

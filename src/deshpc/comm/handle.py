@@ -6,7 +6,8 @@ import os
 class Handle:
     """A started exchange.  wait() completes it and returns its result; waiting twice is an error.
 
-    finish : completes the exchange and returns its result;  request : what is under way, if anything
+    finish : completes the exchange and returns its result
+    request : what is under way, if anything
     """
 
     def __init__(self, finish, request=None):

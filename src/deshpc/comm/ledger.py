@@ -9,7 +9,8 @@ class Traffic(NamedTuple):
 
     operator : the operator's name, or "batch" for what belongs to none
     kind : "keys", "partials", "pooled", "rows", "gradients", "dense", "statistics", "labels" or "control"
-    direction : "forward", "backward", "eval", "save" or "setup";  level : "flat" (one level over all ranks)
+    direction : "forward", "backward", "eval", "save" or "setup"
+    level : "flat" (one level over all ranks)
     """
 
     operator: str

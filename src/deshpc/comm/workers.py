@@ -9,7 +9,8 @@ class Workers:
     """`size` workers, numbered by rank of the node and by thread of the rank.
 
     node, group : the ranks' Node and the Group of all nodes, each of which does the same task
-    each        : runs a function on the threads of this rank, as `backend.each`;  threads : as many on every rank
+    each        : runs a function on the threads of this rank, as `backend.each`
+    threads : as many on every rank
     """
 
     def __init__(self, node, group, each, threads):

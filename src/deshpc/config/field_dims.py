@@ -13,7 +13,8 @@ def has_field_dims(model):
 def field_dims(dim, dims, names):
     """(F) embedding dimensions of the fields of these names.
 
-    dim : `model.dim`;  dims : {name: dimension, 0 for dim} of single fields;  ConfigError where one of these is none of the fields
+    dim : `model.dim`
+    dims : {name: dimension, 0 for dim} of single fields;  ConfigError where one of these is none of the fields
     """
     known = set(names)
     for name in dims:

@@ -10,7 +10,8 @@ from deshpc.errors import ConfigError
 def require_allowed(name, allow_import, where):
     """ConfigError, saying what to add, unless `name` is none to import, or one of `allow_import`.  Imports nothing.
 
-    allow_import : the user's own words, a sequence of package.module:Class or one of them;  where : option and file
+    allow_import : the user's own words, a sequence of package.module:Class or one of them
+    where : option and file
     """
     allowed = (allow_import,) if isinstance(allow_import, str) else tuple(allow_import)
     for one in allowed:

@@ -38,7 +38,9 @@ def require_representable(config, source):
 def number_types(train):
     """{what `schema.option` calls arithmetic: number type} by a TrainConfig.
 
-    weights : of rows and optimizer state;  compute : of arithmetic;  start : in which first weights are drawn
+    weights : of rows and optimizer state
+    compute : of arithmetic
+    start : in which first weights are drawn
     """
     compute = {"": train.precision, "int64": "float64"}.get(train.accumulate, train.accumulate)
     return {"weights": train.precision, "compute": compute, "start": "float32"}

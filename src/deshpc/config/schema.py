@@ -13,7 +13,8 @@ def option(
 ):
     """A dataclass field with a default, its documentation and what values are valid.
 
-    minimum, maximum : the smallest and largest valid value;  above, below : the value must be greater, or less, than this.
+    minimum, maximum : the smallest and largest valid value
+    above, below : the value must be greater, or less, than this.
     importable : package.module:Name is valid beside the choices
     arithmetic : where kernels take the value as a number, its type's name in `precision.number_types`
     """

@@ -15,8 +15,12 @@ class Batch:
     global_samples : B, the samples of the whole step
     samples        : (n) int64   global sample ids: row numbers in the data set
     begins, ends   : (n) int64   sample i holds occurrences begins[i] .. ends[i] of keys, fields and values
-    keys           : uint64;  fields : uint16;  values : see `backend.values`
-    dense          : (n, n_dense) float32;  labels : (n) float32;  truth : (n) float32 or None
+    keys           : uint64
+    fields : uint16
+    values : see `backend.values`
+    dense          : (n, n_dense) float32
+    labels : (n) float32
+    truth : (n) float32 or None
     host           : the same samples in host memory, where this batch's arrays are a device's; then its occurrences lie side
                      by side, and begins and ends are views of one array of offsets, whose first is that of the first key
     """

@@ -33,7 +33,9 @@ class Cache:
 
     rows, schema, transforms (None where there are none), numbers : as its writer has given them
     skipped, examples : number of rows that could not be read, and complaints about some of them
-    counts : rows of each piece;  nnz : key occurrences;  nbytes : of the file
+    counts : rows of each piece
+    nnz : key occurrences
+    nbytes : of the file
     """
 
     def __init__(self, path, crc32=zlib.crc32):

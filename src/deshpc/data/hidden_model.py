@@ -42,8 +42,12 @@ class HiddenModel:
 def logit_parts(seed, offsets, fields, ids, values, dense):
     """The linear and the pairwise part of each sample.
 
-    seed : uint64;  offsets : (n + 1) int64;  fields : (nnz) uint16;  ids : (nnz) int64
-    values : (nnz) float32 or None;  dense : (n, d) float32  ->  linear, pairs : (n) float64
+    seed : uint64
+    offsets : (n + 1) int64
+    fields : (nnz) uint16
+    ids : (nnz) int64
+    values : (nnz) float32 or None
+    dense : (n, d) float32  ->  linear, pairs : (n) float64
     """
     samples, n_dense = dense.shape
     linear, pairs = np.zeros(samples), np.empty(samples)

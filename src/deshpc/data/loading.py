@@ -16,7 +16,9 @@ from deshpc.formats.source import Part, is_plain
 def load_unfinished(reader, patterns, policy, workers):
     """(`unfinished` Dataset of all rows, or None where there is no row; BadRows).  Collective.
 
-    reader : see `formats.open`;  patterns : of files, see `formats.files`;  policy : of BadRows
+    reader : see `formats.open`
+    patterns : of files, see `formats.files`
+    policy : of BadRows
     """
     parts = {}
     bad_rows = {worker: BadRows(policy) for worker in workers.own}

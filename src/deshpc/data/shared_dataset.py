@@ -41,7 +41,8 @@ def assembled(workers, blocks):
 class Places:
     """Room for the samples of all workers, which each of them fills from its own place on.  Making one is collective.
 
-    rooms : for each worker its most (rows, occurrences);  n_dense, value_width : of the samples, which have no truth
+    rooms : for each worker its most (rows, occurrences)
+    n_dense, value_width : of the samples, which have no truth
     """
 
     def __init__(self, workers, rooms, n_dense, value_width):

@@ -22,13 +22,18 @@ _VARIABLES = ("SLURM_JOB_NUM_NODES", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "OPEN
 class Facts:
     """One rank's.
 
-    node : number of its node;  local_rank : its number there;  cores : on which it may run
-    threads : how many it would start;  node_cores : cores of the machine, or of the job on it
-    devices : all that it sees;  device : the one that it would take
+    node : number of its node
+    local_rank : its number there
+    cores : on which it may run
+    threads : how many it would start
+    node_cores : cores of the machine, or of the job on it
+    devices : all that it sees
+    device : the one that it would take
     shared_memory : free bytes of /dev/shm, None where there is none
     leftovers : files of this user in /dev/shm which belong to no living process (the node's first rank only)
     kernel_cache : why compiled kernels cannot be kept, or ""
-    versions : of what has to be equal on all ranks;  variables : those that matter, where they are set
+    versions : of what has to be equal on all ranks
+    variables : those that matter, where they are set
     """
 
     host: str

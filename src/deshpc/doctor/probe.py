@@ -19,8 +19,10 @@ _BUDGET_S, _MOST = 0.15, 1000  # seconds and rounds of one measurement
 class Speed:
     """What messages cost among some ranks; medians over rounds, each as long as its slowest rank takes.
 
-    ping_s : one way, 8 bytes, between the first and the last;  ping_bytes_per_s : one way, 4 MiB
-    allreduce_s : 8 bytes;  allreduce_bytes_per_s : of the array (4 MiB), not of what travels
+    ping_s : one way, 8 bytes, between the first and the last
+    ping_bytes_per_s : one way, 4 MiB
+    allreduce_s : 8 bytes
+    allreduce_bytes_per_s : of the array (4 MiB), not of what travels
     alltoall_bytes_per_s : sent by each rank to the others, 4 MiB shared among all ranks
     """
 
@@ -36,7 +38,9 @@ class Speed:
 class Speeds:
     """A Speed each, None where no two ranks are such.
 
-    inside : the ranks of a node, the slowest node's;  between : one rank of each node;  all : all ranks
+    inside : the ranks of a node, the slowest node's
+    between : one rank of each node
+    all : all ranks
     """
 
     inside: Speed | None

@@ -138,7 +138,8 @@ class WithReplicated:
 def state_places(fields, first, dim):
     """[(first, last, place)]: columns of a whole state, and where they begin in one of sharded fields alone, None if nowhere.
 
-    fields (F) bool : the replicated ones;  first : columns in front of the embeddings, which both states have
+    fields (F) bool : the replicated ones
+    first : columns in front of the embeddings, which both states have
     """
     places, place = [(0, first, 0)] if first else [], first
     edges = np.flatnonzero(np.diff(fields, prepend=~fields[:1], append=~fields[-1:]))

@@ -9,7 +9,8 @@ class BadRows:
     """Told of every bad row of one reading.
 
     policy : "error" or "skip"
-    count  : rows skipped so far;  examples : the first few complaints
+    count  : rows skipped so far
+    examples : the first few complaints
     """
 
     def __init__(self, policy, count=0, examples=()):

@@ -9,7 +9,8 @@ from deshpc.jit import kernel
 def byte(data, i):
     """data[i] for i >= 0.  An unsigned index needs no test for a negative one, which costs a scan a third of its time.
 
-    data : (any) uint8;  i : int64  ->  uint8
+    data : (any) uint8
+    i : int64  ->  uint8
     """
     return data[np.uint64(i)]
 
@@ -21,7 +22,8 @@ _LANES, _MOST = 128, 255  # bytes that are compared side by side, and steps unti
 def occurrences(data, wanted):
     """How many of the bytes are `wanted`, at the speed of memory.
 
-    data : (any) uint8;  wanted : int64
+    data : (any) uint8
+    wanted : int64
     """
     wanted = np.uint8(wanted)
     counts = np.zeros(_LANES, np.uint8)

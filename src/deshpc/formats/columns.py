@@ -43,7 +43,10 @@ class Bucket:
 class Entries:
     """The keys of all fields at once, where a format names the field beside each key.
 
-    offsets : (n + 1) int64;  keys : (nnz) uint64;  fields : (nnz) uint16;  weights : (nnz) float32, or None (all 1)
+    offsets : (n + 1) int64
+    keys : (nnz) uint64
+    fields : (nnz) uint16
+    weights : (nnz) float32, or None (all 1)
     """
 
     offsets: np.ndarray

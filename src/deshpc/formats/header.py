@@ -14,7 +14,9 @@ _MOST_COLUMNS, _MOST_COMPARED = 1 << 20, 10_000
 def column_names(line, separator, quoting, path):
     """The names in a header line.
 
-    line : bytes, without its line end;  separator : str;  quoting : bool, as for the rows below it
+    line : bytes, without its line end
+    separator : str
+    quoting : bool, as for the rows below it
     """
     try:
         text = line.decode()

@@ -125,7 +125,9 @@ def _parse(data, position, end, rows, has_fields, labelled, seeds, labels, offse
     seeds      : (F) uint64      of the fields
     labels     : (n) float32     out
     offsets    : (n + 1) int64   in and out, offsets[0] = 0: row i has the entries offsets[i] .. offsets[i + 1]
-    keys       : (nnz) uint64;  fields : (nnz) uint16, or (0) without fields;  weights : (nnz) float32      out
+    keys       : (nnz) uint64
+    fields : (nnz) uint16, or (0) without fields
+    weights : (nnz) float32      out
 
     Returns (rows, position, why, where): why the kernel stopped at that line, and where in it the bad label or entry is.
     """

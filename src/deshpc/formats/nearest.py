@@ -22,7 +22,8 @@ _INFINITY = 0x7FF << 52  # as the bits of float64 have it
 def nearest(data, start, stop, e, guess):
     """The float64 nearest to data[start:stop] * 10^e, of its two neighbours `guess` and the one below or above it.
 
-    data : (any) uint8, in start .. stop digits and at most one point, not all digits 0;  guess : float64 >= 0, maybe infinite
+    data : (any) uint8, in start .. stop digits and at most one point, not all digits 0
+    guess : float64 >= 0, maybe infinite
     """
     digits, used, e, more = _digits(data, start, stop, e)
     bits = np.empty(1, np.float64)

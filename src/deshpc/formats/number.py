@@ -48,7 +48,8 @@ _HIGH, _LOW, _TWO = map(np.array, zip(*map(_power_of_ten, range(_MIN_POWER, _MAX
 def number(data, start, stop):
     """The number in data[start:stop]: NaN if there are only spaces, MALFORMED if it is not a finite number.
 
-    data : (any) uint8;  start, stop : int64  ->  float64
+    data : (any) uint8
+    start, stop : int64  ->  float64
     """
     while start < stop and byte(data, start) == _SPACE:
         start += 1

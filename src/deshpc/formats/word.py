@@ -28,7 +28,8 @@ _0, _1, _7, _8, _10, _16, _32, _63, _255 = (np.uint64(x) for x in (0, 1, 7, 8, 1
 def word(typing_context, data, i):
     """data[i:i + 8] as a uint64.  The caller guarantees 0 <= i <= len(data) - 8.
 
-    data : (any) uint8, contiguous;  i : int64
+    data : (any) uint8, contiguous
+    i : int64
     """
     if data.layout != "C":
         raise TypeError(f"a word needs a C-contiguous array, not {data}")

@@ -11,7 +11,8 @@ _READ_BYTES = 2048
 class ZstdFile:
     """`readinto` as that of a file.  ValueError where the data are damaged, EOFError where they end within a frame.
 
-    file : the compressed file, open for reading;  path : its name in errors
+    file : the compressed file, open for reading
+    path : its name in errors
     """
 
     def __init__(self, file, path):

@@ -22,7 +22,10 @@ _3, _4, _8, _255, _LOW_HALF = (np.uint64(x) for x in (3, 4, 8, 255, 0xFFFFFFFF))
 def hash_key(data, start, stop, seed, field):
     """Key of the raw value data[start:stop] in field number `field`, whose `key.field_seed` is `seed`; never 0.
 
-    data : (any) uint8;  start, stop : int64;  seed : uint64;  field : any integer type  ->  uint64
+    data : (any) uint8
+    start, stop : int64
+    seed : uint64
+    field : any integer type  ->  uint64
     """
     return with_field(xxh64(data, start, stop, seed), field)
 
@@ -38,7 +41,9 @@ def with_field(hashed, field):
 def xxh64(data, start, stop, seed):
     """XXH64 of data[start:stop].
 
-    data : (any) uint8;  start, stop : int64;  seed : uint64  ->  uint64
+    data : (any) uint8
+    start, stop : int64
+    seed : uint64  ->  uint64
     """
     position = start
     if stop - start >= 32:
@@ -108,7 +113,9 @@ def _word32(data, position):
 def hash_key_of_word(word, length, seed, field):
     """Key of a raw value of at most eight bytes, given as one number, whose lowest byte is the first.
 
-    word : uint64, of any content above the value;  length : uint64, 0 .. 8;  seed, field : as in `hash_key`  ->  uint64
+    word : uint64, of any content above the value
+    length : uint64, 0 .. 8
+    seed, field : as in `hash_key`  ->  uint64
 
     No branch depends on a length below eight, since lengths of short values are hard to predict.
     """

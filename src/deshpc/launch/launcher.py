@@ -8,7 +8,9 @@ from dataclasses import dataclass
 class Launcher:
     """A launcher and this process's place in its job, by the launcher's own numbers.
 
-    name : as a user would call it;  ranks : processes of the job;  rank, local_rank : this one's, in job and on node
+    name : as a user would call it
+    ranks : processes of the job
+    rank, local_rank : this one's, in job and on node
     ranks_on_node : of the job on this node, 0 where the launcher does not tell
     wireup : the protocols through which an MPI library can find the other ranks, of "pmi" (PMI-1 and PMI-2) and "pmix"
     """

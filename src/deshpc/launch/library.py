@@ -18,7 +18,9 @@ _CUDA = 0  # MPIX_GPU_SUPPORT_CUDA
 
 @dataclass(frozen=True)
 class Library:
-    """name : vendor;  version : (major, minor, micro);  text : what it says of itself, with its build options."""
+    """name : vendor
+    version : (major, minor, micro)
+    text : what it says of itself, with its build options."""
 
     name: str
     version: tuple

@@ -20,8 +20,10 @@ _ALL_ARRIVE_S = 2.0
 class Start:
     """How this process was started.
 
-    library : None where none could be loaded;  comm : COMM_WORLD, None where MPI was not initialised
-    problem : why the ranks cannot work together and what to do, or None;  everywhere : whether every process has met it
+    library : None where none could be loaded
+    comm : COMM_WORLD, None where MPI was not initialised
+    problem : why the ranks cannot work together and what to do, or None
+    everywhere : whether every process has met it
     """
 
     launcher: Launcher

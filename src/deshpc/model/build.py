@@ -64,7 +64,8 @@ def replicated_fields(model, names):
 def open_partition(split, group, threads, n_fields, tables=None, replicated=None):
     """The partition of a split of `train.split`.
 
-    tables : TableFields, where there are several;  replicated (F) bool : fields that nobody owns, where there are some
+    tables : TableFields, where there are several
+    replicated (F) bool : fields that nobody owns, where there are some
     """
     if tables:
         return TablePartition.of(group.size, threads, tables.of_field)

@@ -33,7 +33,9 @@ class Parts(NamedTuple):
 
 
 class Types(NamedTuple):
-    """precision : of rows;  compute : of arithmetic;  sums : in which partials and gradients of rows are added up"""
+    """precision : of rows
+    compute : of arithmetic
+    sums : in which partials and gradients of rows are added up"""
 
     precision: str
     compute: str

@@ -65,7 +65,8 @@ def exchange_kind(config, ranks):
 def require_valid(config, backend, ranks=1, field_names=None):
     """ConfigError, with the reason, where options do not go together (see the module).
 
-    ranks : on which the model is to be;  field_names : (F) of the fields that become keys, where they are known
+    ranks : on which the model is to be
+    field_names : (F) of the fields that become keys, where they are known
     """
     model, train = config.model, config.train
     name, split, exchange = model.name, train.split, exchange_name(config)

@@ -13,7 +13,9 @@ from deshpc.table.table_set import TableSet
 class TableFields(NamedTuple):
     """Which fields have a table together: those whose embeddings have the same dimension.
 
-    field_dims : (F) of every field;  dims : of every table, ascending;  of_field : (F) int64, table of every field
+    field_dims : (F) of every field
+    dims : of every table, ascending
+    of_field : (F) int64, table of every field
     """
 
     field_dims: tuple

@@ -11,7 +11,8 @@ class Share(NamedTuple):
     """A rank's fields and columns of the F k pooled embeddings.
 
     split : "key" (every owner has a part of everything), "field" or "column"
-    fields : (begin, end);  columns : (begin, end) of each embedding's k
+    fields : (begin, end)
+    columns : (begin, end) of each embedding's k
     has_rest : whether the share has whatever is nobody's: that of rank 0
     inputs : rows of a layer's weights, F k of them and more, that belong to these: a slice, or int64 numbers
     """

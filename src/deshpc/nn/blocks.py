@@ -12,7 +12,8 @@ _FIXED_BLOCKS, _FEWEST_SAMPLES = 16, 32
 
 class Inputs(NamedTuple):
     """What a tower sees of a block of samples: Nodes.  scalar : column c (n), None where there is none
-    pooled : the other columns of the state (n, F k);  dense (n, n_dense);  x0 : pooled and dense side by side"""
+    pooled : the other columns of the state (n, F k);  dense (n, n_dense)
+    x0 : pooled and dense side by side"""
 
     scalar: Node | None
     pooled: Node
@@ -23,7 +24,8 @@ class Inputs(NamedTuple):
 def new_tapes(backend, of_threads, parameters, sums, blocks, step, first_sample, train, by_block):
     """A Tape for each block (begin, end) of samples.
 
-    of_threads : each thread's scratch arrays;  first_sample : its number in the global batch
+    of_threads : each thread's scratch arrays
+    first_sample : its number in the global batch
     by_block : a slot of `sums` for each block, otherwise one for each thread
     """
     threads = [((b + 1) * backend.threads - 1) // len(blocks) for b in range(len(blocks))]  # of `nn.parts.shares`

@@ -131,7 +131,8 @@ class OwnCrossLayer(Operator):
     learns = True
 
     def __init__(self, layer, own):
-        """layer : `CrossLayer` of low rank;  own : numbers of the coordinates that are here"""
+        """layer : `CrossLayer` of low rank
+        own : numbers of the coordinates that are here"""
         self._layer, self._own = layer, own
 
     def forward(self, tape, x0, x):

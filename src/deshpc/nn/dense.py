@@ -31,7 +31,8 @@ class Product(Operator):
     learns, skips_unwanted = True, True
 
     def __init__(self, weights, rows):
-        """weights : name of the parameter;  rows : slice or numbers of its rows that x has the inputs of"""
+        """weights : name of the parameter
+        rows : slice or numbers of its rows that x has the inputs of"""
         self._weights, self._rows = weights, rows
 
     def forward(self, tape, x):
@@ -53,7 +54,8 @@ class Completion(Operator):
     learns = True
 
     def __init__(self, backend, weights, begin, bias=None, activation="identity"):
-        """weights, bias : names of parameters;  begin : row of `weights` where those of the remaining inputs begin"""
+        """weights, bias : names of parameters
+        begin : row of `weights` where those of the remaining inputs begin"""
         self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
         self._weights, self._rows, self._bias = weights, slice(begin, None), bias
 

@@ -11,7 +11,9 @@ def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
     """Function() -> sum of the log-losses, as terms (3) of `exact_sum`: the same however samples are divided among threads and ranks.
 
     Fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
-    logit, gradient : (n) of the compute type;  labels : (n) float32;  batch_samples : B, samples of the global batch
+    logit, gradient : (n) of the compute type
+    labels : (n) float32
+    batch_samples : B, samples of the global batch
     Where the backend is a device, only the call of the function waits, and not for what is started after the losses.
     """
     scale = _scale(zero, batch_samples, reduction)

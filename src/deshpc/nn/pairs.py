@@ -37,7 +37,8 @@ class Pairs(Operator):
     learns = True
 
     def __init__(self, backend, factors, compute, dim, columns=slice(None)):
-        """factors : name of the parameter;  dim : of all columns"""
+        """factors : name of the parameter
+        dim : of all columns"""
         own = len(range(dim)[columns])
         self._kernels, self._form = backend.interaction, WeightForm.of(backend, own, compute, compute)
         self._columns, self._factors = columns, factors

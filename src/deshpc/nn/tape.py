@@ -101,7 +101,8 @@ class Tape:
     slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
     step, first_sample : the step, and the number in the global batch of the block's first sample, for random numbers
     begin : number of that sample among those of this rank
-    train : whether a gradient will be asked for, and numbers are dropped;  is_first : whether it is this rank's first block
+    train : whether a gradient will be asked for, and numbers are dropped
+    is_first : whether it is this rank's first block
     """
 
     def __init__(self, products, scratch, parameters, sums, slot, step, first_sample, train, is_first, begin=0):

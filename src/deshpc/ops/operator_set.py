@@ -26,7 +26,8 @@ class OperatorSet:
     def partial(self, shards, samples, scale, found=None, stays=False):
         """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call.
 
-        found : the batch;  stays : the partials are complete and go nowhere
+        found : the batch
+        stays : the partials are complete and go nowhere
         """
         states = [
             self._scratch.array(f"state {i}", (samples, self.width), self.table.sums_type) for i in range(len(shards))

@@ -21,7 +21,8 @@ class OwnerTower:
     repeats = False
 
     def __init__(self, backend, group, table, operator, definition, parameters, sums, compute, n_dense):
-        """operator : `Pool` of this rank's fields and columns;  sums : `SlotSums` of the parameters that `partial` uses"""
+        """operator : `Pool` of this rank's fields and columns
+        sums : `SlotSums` of the parameters that `partial` uses"""
         self._group = group
         self._backend, self.table, self._operator, self._definition = backend, table, operator, definition
         self._parameters, self._sums, self._dtype, self._n_dense = parameters, sums, np.dtype(compute), n_dense

@@ -10,7 +10,8 @@ class PoolSet:
     name, by_field = "pool", True
 
     def __init__(self, backend, pools, width):
-        """pools : {Table: Pool};  width : numbers of a sample's state"""
+        """pools : {Table: Pool}
+        width : numbers of a sample's state"""
         self._backend, self._pools, self.width = backend, pools, width
         self.embeddings_at = next(iter(pools.values())).embeddings_at
 

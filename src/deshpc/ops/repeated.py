@@ -21,8 +21,10 @@ _TRAFFIC = Traffic("batch", "control", "forward")
 class RepeatedRows:
     """What a batch repeats: fields, and the rows of each shard.
 
-    fields : [(field, first slot, end)], in their order;  rows (R, k) : their embeddings, of the compute type
-    shards : [(ShardRows, slots (distinct) int32)];  order (F) : all fields, in the order in which a state has them
+    fields : [(field, first slot, end)], in their order
+    rows (R, k) : their embeddings, of the compute type
+    shards : [(ShardRows, slots (distinct) int32)]
+    order (F) : all fields, in the order in which a state has them
     """
 
     def __init__(self, fields, rows, shards, order):

@@ -17,20 +17,25 @@ _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple 
 class Run(NamedTuple):
     """What the bytes of training depend on, besides the keys.
 
-    operator : the operators' name;  ranks N;  shards T of each, over all tables;  batches : ((samples, batches of so many), ...)
+    operator : the operators' name;  ranks N;  shards T of each, over all tables
+    batches : ((samples, batches of so many), ...)
     fields F, n_dense;  value_width : values of an occurrence, 0 to 2
     dense_parameters P : those whose gradients are added up over ranks (`top.dense_sums`)
     state_width s;  row_width w : weights of a row, of which dim are its embedding's; where there are several tables, of the narrowest
     one's, and widest_row of the widest one's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters
-    exchange : of `train.exchange`;  whole_top, moves_rows : what it says of itself (`Exchange`)
+    exchange : of `train.exchange`
+    whole_top, moves_rows : what it says of itself (`Exchange`)
     routed : whether keys are sent to their owners
-    clip : whether gradients are clipped;  fixed_point : whether sums are integers
-    field_widths : of each rank, numbers of a state that it has complete, where those travel;  batch_widths : of the layers that
+    clip : whether gradients are clipped
+    fixed_point : whether sums are integers
+    field_widths : of each rank, numbers of a state that it has complete, where those travel
+    batch_widths : of the layers that
     batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
     repeats : whether ranks agree on fields whose rows repeat (`ops.repeated`)
     local : whether single ranks have dense parameters of their own
-    replicated_row : bytes of a replicated row in a message, 0 without such rows;  threads : of a rank
+    replicated_row : bytes of a replicated row in a message, 0 without such rows
+    threads : of a rank
     """
 
     operator: str
@@ -74,7 +79,8 @@ class Run(NamedTuple):
 class KeysAway(NamedTuple):
     """Keys of local batches whose owner is another rank, added up over ranks and steps; zero where they stay uncounted.
 
-    unique : distinct keys of each local batch;  occurrences : alike, every one
+    unique : distinct keys of each local batch
+    occurrences : alike, every one
     replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
     """
 

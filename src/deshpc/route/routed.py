@@ -41,7 +41,9 @@ class WholeBatch:
 class HomeKeys:
     """This rank's samples as one of its threads sees them: the occurrences whose owner is shard s of any rank.
 
-    offsets : (b + 1) int64;  occurrences : (nnz) int32, place in the list of unique keys;  values : of these
+    offsets : (b + 1) int64
+    occurrences : (nnz) int32, place in the list of unique keys
+    values : of these
     unique : length of that list, which is grouped by owner rank, inside a rank as the request lists them
     counts : (N, F) int32, keys of each owner rank and field, in which order the list has them
     """
@@ -69,7 +71,8 @@ class Requests:
 class RoutedBatch:
     """A global batch of `samples` samples at this rank.
 
-    home : the rank's share of the batch;  shards : OwnedKeys or WholeBatch of each of its shards
+    home : the rank's share of the batch
+    shards : OwnedKeys or WholeBatch of each of its shards
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields

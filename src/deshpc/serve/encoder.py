@@ -18,7 +18,8 @@ class Samples:
     """n samples, with nnz key occurrences in all.
 
     offsets : (n + 1) int64    sample i holds occurrences offsets[i] .. offsets[i + 1], in the order of their fields
-    keys    : (nnz) uint64;  fields : (nnz) uint16
+    keys    : (nnz) uint64
+    fields : (nnz) uint16
     x, xl   : (nnz) float64    weights of the embedding and of the linear weight
     dense   : (n, n_dense) float64, of float32 precision as in training
     """
@@ -60,7 +61,8 @@ class Encoder:
     def encode(self, rows, cells, first_row=0):
         """The Samples of so many rows.
 
-        cells : a list of the rows' cells for each of `fields`;  first_row : number of the first row, for messages
+        cells : a list of the rows' cells for each of `fields`
+        first_row : number of the first row, for messages
         """
         everyone, ones = np.arange(rows), np.ones(rows)
         parts = [
@@ -126,7 +128,8 @@ def _rounded(numbers):
 def converted(convert, field, column, first_row):
     """[convert(cell) for each cell]; DataError names row and field of one that is bad.
 
-    convert : a function of `serve.cells`;  first_row : number of the first cell's row
+    convert : a function of `serve.cells`
+    first_row : number of the first cell's row
     """
     try:
         return [convert(cell) for cell in column]

@@ -18,7 +18,8 @@ from deshpc.serve.top import Top
 def export(path, out, onnx=None, allow_import=()):
     """Write the model of `path` (a run's directory, a model or a checkpoint) to the file `out`; returns a line of text.
 
-    onnx : also a file for what follows the pooled rows (`onnx_graph`);  allow_import : as in `config.load`
+    onnx : also a file for what follows the pooled rows (`onnx_graph`)
+    allow_import : as in `config.load`
     Rows are read and written block by block, without optimizer state.  DataError where the model is damaged or missing.
     """
     folder = model_folder(path)
@@ -43,7 +44,8 @@ def export(path, out, onnx=None, allow_import=()):
 def _input(config, source, folder):
     """(Schema, Transforms or None) of what a model was trained on.
 
-    config : DataConfig;  source : input state of the manifest
+    config : DataConfig
+    source : input state of the manifest
     """
     if config.format == "synthetic":
         return describe(config.synthetic).schema, None

@@ -33,9 +33,13 @@ _DENSE = "dense/"
 class ExportedModel:
     """A model without its training.
 
-    name : `model.name`;  options : of `[model]`;  schema : of the raw values
+    name : `model.name`
+    options : of `[model]`
+    schema : of the raw values
     transforms : Transforms, None where dense features are taken as they are
-    keys : (n) uint64, increasing;  weights : (n), or (n, 0) where there are none;  embeddings : (n, k), k = 0 where there are none
+    keys : (n) uint64, increasing
+    weights : (n), or (n, 0) where there are none
+    embeddings : (n, k), k = 0 where there are none
     dense : {name: array}, the dense parameters
     file : the Container into which the arrays map, None where they are memory of their own
     """
@@ -77,9 +81,12 @@ def about_model(config, steps):
 def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars=1):
     """Write an exported model; returns its number of rows.
 
-    about   : of `about_model`;  transforms : None where dense features are taken as they are;  dense : {name: array}
+    about   : of `about_model`
+    transforms : None where dense features are taken as they are
+    dense : {name: array}
     blocks  : (keys (m) uint64, weights (m, scalars + k)) of rows in key order, asked for one after another: one is held at a time
-    numbers : (0, scalars + k), empty, of the weights' type;  scalars : linear weights of a row, 0 or 1, in front of the embedding
+    numbers : (0, scalars + k), empty, of the weights' type
+    scalars : linear weights of a row, 0 or 1, in front of the embedding
     """
     name = about["model"]["name"]
     if name not in FORWARDS:
@@ -160,7 +167,8 @@ def read_model(path, copy=False):
 class _Spool:
     """An array that grows by blocks, in a nameless file.
 
-    like : an empty array of the type and width of the rows to come;  rows : so far
+    like : an empty array of the type and width of the rows to come
+    rows : so far
     """
 
     def __init__(self, folder, like):

@@ -15,7 +15,8 @@ _FEW = 12  # values of one length below which plain Python is faster than some t
 def keys_of(texts, fields, seeds):
     """Keys of raw values.
 
-    texts : list of n bytes;  fields : (n) integers, the number of each one's field
+    texts : list of n bytes
+    fields : (n) integers, the number of each one's field
     seeds : (n) uint64, `key.field_seed` of each one's field  ->  (n) uint64
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))

@@ -31,7 +31,8 @@ class Learner:
     """A model that starts empty and learns from columns of raw values."""
 
     def __init__(self, config, columns, epochs):
-        """config : Config, whose data.fields are those of the columns;  columns : {name: list of n cells} that fit transforms
+        """config : Config, whose data.fields are those of the columns
+        columns : {name: list of n cells} that fit transforms
 
         epochs : over as many rows that are planned, for a learning rate that falls until their end
         """

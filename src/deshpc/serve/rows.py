@@ -11,7 +11,8 @@ _NO_DEFAULT = ("categorical",)  # a multi field without a cell has no values, a 
 class Rows:
     """A view of rows: a list of dictionaries, a dictionary of columns, or a table with `.columns` (pandas, polars, pyarrow).
 
-    fields : FieldConfigs whose cells are wanted;  label : a name that may be there and is not looked at
+    fields : FieldConfigs whose cells are wanted
+    label : a name that may be there and is not looked at
     ignore_extra : names that no field has are ignored; otherwise they are an error
     len() : number of rows.  DataError names what is missing, unknown or of another length.
     """

@@ -6,8 +6,10 @@ from deshpc.config.field_dims import field_dims
 
 
 class Top(NamedTuple):
-    """options : of `[model]`, a dictionary;  parameters : {name: array}, the dense parameters, as training declares them
-    n_fields F, n_dense : of a sample;  field_dims : (F) numbers of every field's embeddings
+    """options : of `[model]`, a dictionary
+    parameters : {name: array}, the dense parameters, as training declares them
+    n_fields F, n_dense : of a sample
+    field_dims : (F) numbers of every field's embeddings
     """
 
     options: dict

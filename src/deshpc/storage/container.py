@@ -132,7 +132,9 @@ class Container:
     crc32 : computes what zlib.crc32 does, perhaps faster
     copy  : the file is read into memory instead: whatever becomes of it makes no difference
     watch : the file stays open, for `require_unchanged`
-    kind  : what it is;  about : the JSON object that its writer gave;  names : of its sections, in file order
+    kind  : what it is
+    about : the JSON object that its writer gave
+    names : of its sections, in file order
     """
 
     def __init__(self, path, kind=None, crc32=zlib.crc32, copy=False, watch=False):

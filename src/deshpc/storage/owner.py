@@ -16,8 +16,11 @@ _LONGEST, _HIGHEST = 200, 2**62  # what an entry of a file may be
 
 @dataclass(frozen=True)
 class Owner:
-    """token : of this one lock;  host, process : where it was taken;  machine : of the process number, "" where that cannot be told
-    start : of the process, in ticks since the machine's, 0 where that cannot be told;  since : when it was taken, in words
+    """token : of this one lock
+    host, process : where it was taken
+    machine : of the process number, "" where that cannot be told
+    start : of the process, in ticks since the machine's, 0 where that cannot be told
+    since : when it was taken, in words
     """
 
     token: str

@@ -14,7 +14,8 @@ class WatchedFile:
     """
 
     def __init__(self, path, file):
-        """path : its name in messages;  file : open, and may be closed afterwards"""
+        """path : its name in messages
+        file : open, and may be closed afterwards"""
         self._path, self._descriptor = path, os.dup(file.fileno())
         self._was = _state(self._descriptor)
         weakref.finalize(self, os.close, self._descriptor)

@@ -14,7 +14,8 @@ def own_places(scalars, dim, planes, begin, end, row_wise=False):
     """(n) int64: places in a whole row of the numbers of a row that has columns begin .. end, in their order.
 
     With column 0 goes w, where there is one (`scalars` = 1).
-    planes : numbers that the rule keeps for a weight;  row_wise : for w, and for all of v together
+    planes : numbers that the rule keeps for a weight
+    row_wise : for w, and for all of v together
     """
     columns = np.arange(begin, end)
     has_scalar = scalars and begin == 0

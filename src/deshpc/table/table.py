@@ -40,9 +40,12 @@ class Table:
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
         own_terms=True, by_field=False, columns=None, shards=None,
     ):  # fmt: skip
-        """precision : type of weights and state;  compute : of arithmetic;  sums : of sums, if not as compute
+        """precision : type of weights and state
+        compute : of arithmetic
+        sums : of sums, if not as compute
 
-        own_terms : an embedding's gradient has the term - v sum g x^2;  by_field : operators ask for the rows' fields
+        own_terms : an embedding's gradient has the term - v sum g x^2
+        by_field : operators ask for the rows' fields
         columns : (begin, end) of the embedding's columns that this rank's rows have, None for all;  with column 0 goes w
         shards : range of those of the rank's shards that are this table's, None for all
         """

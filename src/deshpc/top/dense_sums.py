@@ -19,8 +19,10 @@ _TRAFFIC, _SAVED = Traffic("dense", "dense", "backward"), Traffic("dense", "dens
 class DenseSums:
     """Takes the sums of `Parameters` and completes them.
 
-    whole_top : whether the top works on all samples;  owner_names : parameters of the owners' part, in the order of their sums
-    local : numbers of the first of these that belong to single ranks;  own_rows : slice or numbers of the rows that are this rank's
+    whole_top : whether the top works on all samples
+    owner_names : parameters of the owners' part, in the order of their sums
+    local : numbers of the first of these that belong to single ranks
+    own_rows : slice or numbers of the rows that are this rank's
     """
 
     def __init__(self, group, parameters, whole_top, owner_names=(), local=0, own_rows=slice(0)):

@@ -33,7 +33,9 @@ class Tower:
     ):  # fmt: skip
         """rows : `BySamples`, which knows the rows that a batch repeats, or the owners' part
         reduction : "mean" or "sum", of the losses that the gradient is of
-        width : s, of a state;  embeddings_at : columns in front of E;  by_block : a slot of `sums` for each block
+        width : s, of a state
+        embeddings_at : columns in front of E
+        by_block : a slot of `sums` for each block
         """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums

@@ -35,7 +35,8 @@ class TrainResult:
     """What a training run gives back, the same on every rank.
 
     valid, test : metrics of the trained model, None where the data has no such part
-    steps : that training made;  best_step : those of the model, fewer where early stopping has kept an earlier one
+    steps : that training made
+    best_step : those of the model, fewer where early stopping has kept an earlier one
     resumed_from : steps of the checkpoint that this call went on from, None where it began; they count in `steps`, but
     samples, bytes, keys and times are those of this call
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
@@ -43,7 +44,8 @@ class TrainResult:
     traffic : [TrafficRow]: bytes sent by training steps, all ranks together, beside the formula of `deshpc.plan.cost`
     keys_per_sample, unique_keys_per_sample : m and u, see `training.traffic.KeysMet`
     ledger : this run's byte ledger of rank 0, over all operators, kinds, passes and levels
-    rows : rows of all tables;  rows_per_rank : of each rank, under column split all of them, with some of their columns
+    rows : rows of all tables
+    rows_per_rank : of each rank, under column split all of them, with some of their columns
     setup_s, compile_s : seconds before training
     """
 
@@ -165,7 +167,8 @@ def _config(config, overrides, allow_import):
 def evaluate(directory, comm, overrides=(), part="test", allow_import=()):
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
-    overrides : `section.key=value` texts, such as data.test=["other.csv"];  allow_import : as in `train`
+    overrides : `section.key=value` texts, such as data.test=["other.csv"]
+    allow_import : as in `train`
     Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`; errors as
     in `train`.
     """

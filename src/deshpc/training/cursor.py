@@ -13,10 +13,13 @@ from deshpc.errors import DataError
 class Cursor:
     """The next batch is number `batch` of epoch `epoch`.
 
-    position : samples of the epoch before it;  block, row : the same place in the epoch's order, which seed and epoch
+    position : samples of the epoch before it
+    block, row : the same place in the epoch's order, which seed and epoch
     determine: whole blocks before it, and rows of its own block
-    steps, samples : that training has made;  train_rows : rows of the training part
-    best_step, best_run : of the best model so far, and the run that wrote it, None without one;  stopping : state of `EarlyStopping`, None without
+    steps, samples : that training has made
+    train_rows : rows of the training part
+    best_step, best_run : of the best model so far, and the run that wrote it, None without one
+    stopping : state of `EarlyStopping`, None without
     """
 
     epoch: int = 0

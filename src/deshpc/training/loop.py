@@ -20,10 +20,12 @@ from deshpc.training.step import steps
 class Trained:
     """What the loop has done, and why it ended.
 
-    steps, samples : that made the model, those before a checkpoint included;  new_steps, new_samples : of this loop
+    steps, samples : that made the model, those before a checkpoint included
+    new_steps, new_samples : of this loop
     seconds : of training, evaluations not counted
     valid : metrics of the model as it is now, None without a validation part or an evaluation of it
-    best_step : steps after which the best model was kept, None where none was;  stopped : before the last epoch's end
+    best_step : steps after which the best model was kept, None where none was
+    stopped : before the last epoch's end
     """
 
     steps: int

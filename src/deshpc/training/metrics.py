@@ -20,8 +20,10 @@ _RUN = np.dtype([("score", np.float64), ("positives", np.int64), ("negatives", n
 
 @dataclass(frozen=True)
 class Metrics:
-    """rows, positives : counts;  auc : chance that a positive scores above a negative, ties one half (None: one class)
-    log_loss : mean, natural logarithm;  normalized_entropy : log_loss / entropy of the labels' mean (None: one class)
+    """rows, positives : counts
+    auc : chance that a positive scores above a negative, ties one half (None: one class)
+    log_loss : mean, natural logarithm
+    normalized_entropy : log_loss / entropy of the labels' mean (None: one class)
     calibration : sum of predicted probabilities / number of positives (None: no positive)
     best_auc : AUC of the true probabilities on the same rows, where they are known
     """

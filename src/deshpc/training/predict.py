@@ -28,8 +28,10 @@ def predict(directory, out, comm, overrides=(), part="test", data=None, label=Tr
     """Write the probabilities that the model saved in `directory`, a run's or a checkpoint, gives to rows; returns 0.
 
     out : file.csv, file.csv.gz or file.parquet, see docs/serving.md: one line a row, in their order
-    overrides : `section.key=value` texts;  part : of the run's data, or
-    data : files to score instead, in the run's format;  label : whether the rows have a label
+    overrides : `section.key=value` texts
+    part : of the run's data, or
+    data : files to score instead, in the run's format
+    label : whether the rows have a label
     allow_import : as in `train`
     Files of rows are read, scored and written block by block.  Collective on `comm`; errors as in `train`.
     """

@@ -49,7 +49,8 @@ class LoadedRows:
 class StreamedRows:
     """The files of a part, as Blocks that each node's first rank reads.  Making one is collective.
 
-    label : whether rows have a label;  skipped : BadRows
+    label : whether rows have a label
+    skipped : BadRows
     """
 
     def __init__(self, session, part, label):

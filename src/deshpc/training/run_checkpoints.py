@@ -15,7 +15,9 @@ from deshpc.config import resolved
 class RunCheckpoints:
     """What a session's run writes of its model.
 
-    run : its number;  lock : of its folder, asked before anything gets its name;  start : Cursor where it began, None at the beginning
+    run : its number
+    lock : of its folder, asked before anything gets its name
+    start : Cursor where it began, None at the beginning
     A context manager: an error ends what is being written in the background.
     """
 

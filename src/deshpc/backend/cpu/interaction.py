@@ -172,7 +172,8 @@ def cross_adjoint(side, x0, z, upstream, bias_sum, gradient, columns, fresh):
 def cross_scalars(zero, products, constants, last_constant, scalars, logit):
     """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + last_constant.
 
-    products (n, L + 1) : s_0 .. s_{L-1}, s_out;  constants (L) : B_l . w_l;  scalars (n, L + 1)
+    products (n, L + 1) : s_0 .. s_{L-1}, s_out
+    constants (L) : B_l . w_l;  scalars (n, L + 1)
     a_0 = 1, a_{l+1} = a_l (1 + s_l) + B_l . w_l
     """
     layers = len(constants)

@@ -98,7 +98,8 @@ def magnitude(form, occurrences):
 def largest_term(gradient, largest_values, begin, end):
     """(largest |term| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
 
-    gradient : (n);  largest_values : (end - begin) float64, the largest |value| of each sample
+    gradient : (n)
+    largest_values : (end - begin) float64, the largest |value| of each sample
     """
     worst, where = 0.0, begin
     for i in range(begin, end):

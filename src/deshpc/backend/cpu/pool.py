@@ -121,7 +121,8 @@ def magnitude(form, linear, squares, n_fields, occurrences):
 def largest_term(gradient, width, largest_values, begin, end):
     """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins.
 
-    gradient : (n, >= width), of the states;  largest_values : (end - begin) float64, the largest |x| or |xl| of each sample
+    gradient : (n, >= width), of the states
+    largest_values : (end - begin) float64, the largest |x| or |xl| of each sample
     Terms are x dE, g xl and g x^2.
     """
     worst, where = 0.0, begin

@@ -107,7 +107,8 @@ def count_messages(unique, header):
 def section_bytes(header, samples, width, sections):
     """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message.
 
-    samples : (N) int64, samples of the home rank of each message;  width : values of an occurrence
+    samples : (N) int64, samples of the home rank of each message
+    width : values of an occurrence
     """
     last = header.shape[1] - 1
     for r in range(len(header)):

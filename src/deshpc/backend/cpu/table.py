@@ -59,8 +59,10 @@ def record_address(chunks, record_bytes, row):
 def write_new_record(address, key, field, step, zero, scalars, dim, width, seed, scale, start, first_column):
     """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state as `start` says.
 
-    zero : a 0 of the storage type;  width : numbers of each of the embedding's state planes
-    scale : float32, sqrt(3) times the standard deviation;  start : `backend.rules.StateStart`
+    zero : a 0 of the storage type
+    width : numbers of each of the embedding's state planes
+    scale : float32, sqrt(3) times the standard deviation
+    start : `backend.rules.StateStart`
     first_column : number of v_1 among the columns of the whole embedding, of which a record may hold a part
     """
     store(address + KEY, key)

@@ -94,8 +94,11 @@ def _transpose(typing_context, source, target):
 def split_rows(address, stride, rows, columns, first_block, blocks, turned, tile_scratch, target):
     """Parts of a matrix whose numbers to add up are consecutive: A's rows, or B's columns as rows, which are `turned`.
 
-    address : of the matrix (rows, columns), float32;  stride : bytes from row to row;  first_block, blocks : of 32 rows
-    tile_scratch : STEP_BYTES at a cache line;  target : where parts go, at a cache line
+    address : of the matrix (rows, columns), float32
+    stride : bytes from row to row
+    first_block, blocks : of 32 rows
+    tile_scratch : STEP_BYTES at a cache line
+    target : where parts go, at a cache line
     """
     for block in range(first_block, first_block + blocks):
         for begin in range(0, columns, SIDE):

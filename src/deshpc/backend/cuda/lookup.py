@@ -29,7 +29,8 @@ _NO_SLOT_BYTE = 0xFF
 class Grouping(NamedTuple):
     """Occurrences by distinct key, for sums per key.
 
-    keys : a number above every place of a key;  samples (nnz) int32 : sample of each occurrence, -1: of none
+    keys : a number above every place of a key
+    samples (nnz) int32 : sample of each occurrence, -1: of none
     places, order (nnz) uint32 : place of the key of each occurrence and the occurrence, sorted by place; None where sums are
     atomic
     """

@@ -23,7 +23,8 @@ def fm(graph, top):
 def pairs(graph, top, total, dense):
     """|A|^2 / 2 and, with A having f_d dense_d too, - sum |f_d|^2 dense_d^2 / 2: parts of the logit.
 
-    total (n, k) : A of the rows;  dense (n, n_dense) : None where there are no dense features
+    total (n, k) : A of the rows
+    dense (n, n_dense) : None where there are no dense features
     """
     parts = []
     if dense:
