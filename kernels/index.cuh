@@ -19,12 +19,10 @@ __device__ __forceinline__ uint32 find_slot(const uint64* buckets, uint64 mask, 
     for (uint64 bucket = key & mask;; bucket = (bucket + 1) & mask) {
         const ulonglong2 low = *(const ulonglong2*)(buckets + 8 * bucket);
         const ulonglong2 high = *(const ulonglong2*)(buckets + 8 * bucket + 2);
-        const uint32 first = (uint32)(4 * bucket);
-        if (low.x == key) return first;
-        if (low.y == key) return first + 1;
-        if (high.x == key) return first + 2;
-        if (high.y == key) return first + 3;
-        if (low.x == 0 || low.y == 0 || high.x == 0 || high.y == 0) return NO_SLOT;
+        // no branch between the loads and a bucket's verdict: both are under way before anything waits for either
+        const uint32 hits = (low.x == key) | (low.y == key) << 1 | (high.x == key) << 2 | (high.y == key) << 3;
+        const bool ends = (low.x == 0) | (low.y == 0) | (high.x == 0) | (high.y == 0);
+        if (hits != 0 || ends) return hits == 0 ? NO_SLOT : (uint32)(4 * bucket) + __ffs((int)hits) - 1;
     }
 }
 
@@ -33,7 +31,10 @@ __device__ __forceinline__ uint32 find_slot(const uint64* buckets, uint64 mask, 
 __device__ __forceinline__ uint32 claim_slot(uint64* buckets, uint64 mask, uint64 key, bool* is_new) {
     for (uint64 bucket = key & mask;; bucket = (bucket + 1) & mask) {
         for (int place = 0; place < 4; place++) {
-            const uint64 held = atomicCAS(buckets + 8 * bucket + place, 0ull, key);
+            uint64* slot = buckets + 8 * bucket + place;
+            // looking first: most slots on the way hold other keys, and a frequent new key is soon there
+            uint64 held = *(volatile uint64*)slot;
+            if (held == 0) held = atomicCAS(slot, 0ull, key);
             if (held == 0 || held == key) {
                 *is_new = held == 0;
                 return (uint32)(4 * bucket) + place;

@@ -9,7 +9,7 @@
 //   numbers are the same on every schedule, and those of the CPU.  Only slots depend on scheduling.
 //   A slot's mark is a ticket: base + n - 1 - j for the first occurrence j of this batch.  Tickets of earlier batches are
 //   below `base`, so nothing is cleared.
-//   find reads a bucket's keys in two 16-byte loads; everything else is coalesced but one access a key to its slot.
+//   find reads a bucket's keys in two 16-byte loads, of which none waits for the other; everything else is coalesced but one access a key to its slot.
 #include "block.cuh"
 #include "index.cuh"
 #include "record.cuh"

@@ -124,4 +124,15 @@ def test_a_refusal_says_which_kernel_where_and_what():
     text = text.replace(whole, parts).replace(whole.replace("low", "high"), parts.replace("low", "high"))
     text = text.replace("*(const ulonglong2*)(buckets + 8 * bucket + 2)", "make_ulonglong2(buckets[8 * bucket + 2], 0)")
     wrong = refusals("lookup.cu", {}, MAIN, kernels_in(cubin_of("lookup.cu", text, {}, MAIN)))
-    assert wrong == ["lookup.cu {} sm_90: find: 0 loads of 16 bytes, promised are 2"]
+    assert wrong == [
+        "lookup.cu {} sm_90: find: 0 loads of 16 bytes, promised are 2",
+        "lookup.cu {} sm_90: find: 0 loads of 16 bytes without a compare or branch between them, promised are 2",
+    ]
+
+
+def test_a_look_up_that_compares_before_it_has_asked_for_all_is_refused():
+    text, second = text_of("lookup.cu"), "const ulonglong2 high ="
+    assert second in text
+    early = 'if (low.x == key) return (uint32)(4 * bucket); asm volatile("" ::: "memory"); '
+    wrong = refusals("lookup.cu", {}, MAIN, kernels_in(cubin_of("lookup.cu", text.replace(second, early + second), {}, MAIN)))
+    assert wrong == ["lookup.cu {} sm_90: find: 1 loads of 16 bytes without a compare or branch between them, promised are 2"]

@@ -1,9 +1,12 @@
 """The gates: whether a kernel's machine code is as it must be."""
 
-from compile_gates.limits import registers, wide_accesses
+import re
+
+from compile_gates.limits import loads_in_a_row, registers, wide_accesses
 
 LOCAL_ACCESS = r"(LDL|STL)(\..*)?"
 # record addresses are numbers, so the compiler does not know that they lie in global memory: LD as well as LDG
+WAITS = ("ISETP", "BRA", "EXIT", "BSYNC")  # what uses a loaded number, or may not come to the next load
 WIDE_LOAD, WIDE_STORE = r"LDG\.E\.(.*\.)?128(\..*)?", r"STG\.E\.(.*\.)?128(\..*)?"
 
 
@@ -16,6 +19,7 @@ def refusals(file, constants, capability, kernels):
             *local_memory(code),
             *too_many_registers(code, registers(file, name, constants, capability)),
             *narrow_accesses(code, *wide_accesses(file, name, constants)),
+            *scattered_loads(code, loads_in_a_row(file, name)),
         )
     ]
 
@@ -38,3 +42,16 @@ def narrow_accesses(code, loads, stores):
         found = code.count(pattern)
         if found < least:
             yield f"{found} {what} of 16 bytes, promised are {least}"
+
+
+def scattered_loads(code, least):
+    """Loads that are not under way together: between them something may wait for one of them."""
+    found = most = 0
+    for one in code.instructions:
+        if re.fullmatch(WIDE_LOAD, one):
+            found += 1
+        elif one.startswith(WAITS):
+            found = 0
+        most = max(most, found)
+    if most < least:
+        yield f"{most} loads of 16 bytes without a compare or branch between them, promised are {least}"

@@ -74,5 +74,13 @@ _PROMISES = {
     ("table.cu", "write_new"): lambda constants: (0, 1),
     ("table.cu", "forget_marks"): lambda constants: (0, 1),
 }
+_IN_A_ROW = {("lookup.cu", "find"): 2}
+
+
+def loads_in_a_row(file, kernel):
+    """Loads of 16 bytes of which none waits for another."""
+    return _IN_A_ROW.get((file, kernel), 0)
+
+
 PROMISING = tuple(_PROMISES)
 """(file, kernel) of which something is promised."""
