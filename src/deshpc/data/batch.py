@@ -60,9 +60,17 @@ class Batch:
         """This batch in host memory."""
         return self if self.host is None else self.host
 
+    @property
+    def _arrays(self):
+        return self.begins, self.ends, self.keys, self.fields, self.values, self.dense, self.labels
+
+    def start_on(self, backend):
+        """Start bringing this batch to where the backend computes; it is the next one that goes there."""
+        backend.start_upload(self._arrays)
+
     def on(self, backend):
         """This batch where the backend computes; valid until two more have been put there."""
-        arrays = self.begins, self.ends, self.keys, self.fields, self.values, self.dense, self.labels
+        arrays = self._arrays
         placed = backend.upload(arrays)
         return self if placed is arrays else Batch(self.step, self.global_samples, self.samples, *placed, self.truth, self)
 

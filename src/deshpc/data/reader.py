@@ -15,15 +15,16 @@ class Reader:
 
     share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
     buffers : makes a set of reusable arrays (`backend.buffers`)
+    valid : batches that are valid at a time: two, one of which is asked for while the other is worked on
     A batch inside one piece of the data set points into its keys; only dense features and labels are copied, and only in
     shuffled order.  Of a batch that has rows of several pieces everything is copied.  Nobody scores batches in shuffled order
     against the truth: they come without it.
     """
 
-    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536, run_rows=1):
+    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536, run_rows=1, valid=2):
         self._dataset, self._batch_samples, self._share = dataset, batch_samples, share
         self._seed, self._shuffle, self._block_rows, self._run_rows = seed, shuffle, block_rows, run_rows
-        self._sets = cycle([buffers(), buffers()])
+        self._sets = cycle([buffers() for _ in range(valid)])
 
     @property
     def batches(self):
@@ -31,7 +32,7 @@ class Reader:
         return -(-len(self._dataset) // self._batch_samples)
 
     def epoch(self, epoch, first_step=0, first_batch=0):
-        """Yield the Batches of an epoch from `first_batch` on.  Each is valid until the one after the next is asked for.
+        """Yield the Batches of an epoch from `first_batch` on.  Of them the last `valid` are valid.
 
         first_step : step of the epoch's batch 0
         """

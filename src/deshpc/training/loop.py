@@ -11,6 +11,7 @@ from deshpc.errors import DeshpcError
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
 from deshpc.training.evaluation import measured, reads_of
+from deshpc.training.gathering import gathered_ahead
 from deshpc.training.metrics import Metrics
 from deshpc.training.progress import Progress
 from deshpc.training.step import steps
@@ -59,6 +60,7 @@ class _Loop:
         self._reader = Reader(
             train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
+            2 + self._model.backend.batches_ahead,
         )  # fmt: skip
         self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
         self._stopping = None
@@ -120,7 +122,7 @@ class _Loop:
     def _segment(self, batches, progress):
         """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
         begin = time.perf_counter()
-        for batch, loss, report in steps(self._model, batches, progress.due):
+        for batch, loss, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
             self._watchdog.begin_step(batch.step + 1)

@@ -31,6 +31,7 @@ class CpuBackend:
     """NumPy arrays, Numba kernels, `threads` threads."""
 
     name, device = "cpu", None
+    batches_ahead = 0  # a batch is read where it lies
     overlaps = False  # what is prepared inside a node pushes the running batch out of the caches
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update

@@ -39,6 +39,7 @@ class CudaBackend:
 
     name, threads = "cuda", 1
     overlaps = True  # the device works on a batch while the host prepares the next one
+    batches_ahead = 1  # that are gathered while the next one is prepared
     products = None  # matrices are deep models' affair, which are the CPU's
     lanes = Lanes
     host_buffers = HostBuffers
@@ -54,7 +55,11 @@ class CudaBackend:
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
-        self.upload = Upload(device)
+        self.upload = self._upload = Upload(device)
+
+    def start_upload(self, arrays):
+        """Start bringing a batch to the device: see `Upload.start`."""
+        self._upload.start(arrays)
 
     def buffers(self):
         """A new set of reusable scratch arrays."""
@@ -104,4 +109,5 @@ class CudaBackend:
         return [function(*one) for one in arguments]
 
     def close(self):
-        """Nothing to let go."""
+        """Let the thread that gathers go."""
+        self._upload.close()

@@ -1,46 +1,83 @@
-"""A batch to the device: its occurrences are gathered side by side in pinned memory, and sent while the host goes on."""
+"""A batch to the device: its occurrences are gathered side by side in pinned memory, and sent while the host goes on.
 
+    main thread      start(t + 2) | start .. update of step t + 1 | (t + 2): send   ...
+    other thread     gather t + 2 in pinned memory ......................|
+"""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.arguments import SparseFeatures
 from deshpc.backend.cpu.memory import at, put
 from deshpc.backend.cpu.values import copy_value
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.values import value_shape
+from deshpc.errors import DeshpcError
 from deshpc.jit import kernel
 
 
 class Upload:
-    """Two sets of buffers, since a batch is sent while the one before is worked on."""
+    """Two sets of buffers, since a batch is sent while the one before is worked on.
+
+    Only the thread that made the device asks it for anything: the other one fills memory that it is given.
+    """
 
     def __init__(self, device):
-        self._device = device
         self._sets = cycle([_Set(device), _Set(device)])
+        self._thread, self._started = ThreadPoolExecutor(1, "deshpc-gather"), deque()
+
+    def start(self, arrays):
+        """Have another thread gather a batch; it is the next one that is asked for.  arrays : as of a call
+
+        They stay as they are until then.
+        """
+        buffers = next(self._sets)
+        self._started.append((arrays, buffers, self._thread.submit(*_prepared(buffers, arrays))))
 
     def __call__(self, arrays):
-        """The arrays (begins, ends, keys, fields, values, dense, labels) of a batch on the device: begins and ends are views of one array of offsets, from 0 on.
+        """The arrays (begins, ends, keys, fields, values, dense, labels) of a batch on the device: begins and ends are views of one
+        array of offsets, from 0 on.
 
         Valid until the call after the next one.
         """
-        begins, ends, keys, fields, values, dense, labels = arrays
-        n, nnz, buffers = len(begins), int((ends - begins).sum()), next(self._sets)
-        buffers.begin()
-        offsets, own_keys = buffers.host("offsets", n + 1, np.int64), buffers.host("keys", nnz, np.uint64)
-        own_fields, own_values = buffers.host("fields", nnz, np.uint16), None
-        if values is not None:
-            own_values = buffers.host("values", value_shape(values, nnz), np.float32)
-        gather(begins, ends, keys, fields, values, offsets, own_keys, own_fields, own_values)
-        buffers.host("dense", dense.shape, np.float32)[...] = dense
-        buffers.host("labels", n, np.float32)[...] = labels
-        on_device = {name: buffers.send(name) for name in ("offsets", "keys", "fields", "dense", "labels")}
-        sent_values = None if values is None else buffers.send("values")
-        buffers.end()
-        offsets = on_device["offsets"]
-        return (
-            offsets[:n], offsets[1:], on_device["keys"], on_device["fields"], sent_values, on_device["dense"],
-            on_device["labels"],
-        )  # fmt: skip
+        if self._started:
+            of_started, buffers, gathered = self._started.popleft()
+            if any(one is not other for one, other in zip(arrays, of_started, strict=True)):
+                raise DeshpcError("a batch was started, and another one asked for")
+            gathered.result()
+        else:
+            buffers = next(self._sets)
+            fill, *rest = _prepared(buffers, arrays)
+            fill(*rest)
+        sent = buffers.send()
+        n, offsets = len(arrays[0]), sent["offsets"]
+        return offsets[:n], offsets[1:], sent["keys"], sent["fields"], sent.get("values"), sent["dense"], sent["labels"]
+
+    def close(self):
+        """Let the thread go."""
+        self._thread.shutdown()
+
+
+def _prepared(buffers, arrays):
+    """(function, its arguments) that fills the pinned memory of a set with a batch; the memory is there."""
+    begins, ends, keys, fields, values, dense, labels = arrays
+    n, nnz = len(begins), int((ends - begins).sum())
+    buffers.begin()
+    own = SparseFeatures(
+        buffers.host("offsets", n + 1, np.int64), None, buffers.host("keys", nnz, np.uint64), buffers.host("fields", nnz, np.uint16),
+        None if values is None else buffers.host("values", value_shape(values, nnz), np.float32),
+    )  # fmt: skip
+    others = (dense, buffers.host("dense", dense.shape, np.float32)), (labels, buffers.host("labels", n, np.float32))
+    return _fill, SparseFeatures(begins, ends, keys, fields, values), own, others
+
+
+def _fill(sparse, own, others):
+    gather(sparse, own)
+    for source, target in others:
+        target[...] = source
 
 
 class _Set:
@@ -51,6 +88,7 @@ class _Set:
 
     def begin(self):
         """Wait until what was sent last has left the pinned memory."""
+        self._current = {}
         if self._sent is not None:
             self._device.wait(self._sent)
 
@@ -63,27 +101,26 @@ class _Set:
         self._current[name] = held[:count].reshape(shape)
         return self._current[name]
 
-    def send(self, name):
-        """The array on the device that becomes a copy of `host(name)`."""
-        host = self._current[name]
-        array = self._buffers.array(name, host.shape, host.dtype)
-        self._device.to_device(host, array)
-        return array
-
-    def end(self):
-        """All has been started."""
+    def send(self):
+        """{name: array on the device} that become copies of what has been filled."""
+        sent = {}
+        for name, host in self._current.items():
+            sent[name] = self._buffers.array(name, host.shape, host.dtype)
+            self._device.to_device(host, sent[name])
         self._sent = self._device.mark()
+        return sent
 
 
 @kernel
-def gather(begins, ends, keys, fields, values, offsets, own_keys, own_fields, own_values):
-    """Copy the occurrences begins[i] .. ends[i] of every sample i side by side, to offsets[i] on."""
+def gather(sparse, own):
+    """Copy the occurrences of all samples side by side, those of sample i to own.begins[i] on; own.begins (n + 1) is filled, too."""
+    begins, ends, keys, fields, values = sparse
     count = 0
-    put(offsets, 0, count)
+    put(own.begins, 0, count)
     for i in range(len(begins)):
         for j in range(at(begins, i), at(ends, i)):
-            put(own_keys, count, at(keys, j))
-            put(own_fields, count, at(fields, j))
-            copy_value(values, j, own_values, count)
+            put(own.keys, count, at(keys, j))
+            put(own.fields, count, at(fields, j))
+            copy_value(values, j, own.values, count)
             count += 1
-        put(offsets, i + 1, count)
+        put(own.begins, i + 1, count)
