@@ -1,7 +1,7 @@
 """One CUDA device through CuPy: memory, transfers, compilation and launches, all on one stream of its own.
 
-Everything is ordered by the stream, and only `to_host`, `into_host` and `wait` let the host wait for it.  Tests put another
-object with these methods in its place.
+Everything is ordered by the stream.  `to_host`, `into_host` and `wait` let the host wait for it; `to_device` does so only
+when too many copies are under way.  Tests put another object with these methods in its place.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deshpc.backend.cuda.staging import StagingRing, is_pinned, pinned_memory
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory
 
@@ -34,6 +35,7 @@ class CupyDevice:
         self._capability = int(device.compute_capability)
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._stream.use()
+        self._ring = StagingRing(cupy, self._stream)
         self._numba_stream = None
 
     def empty(self, shape, dtype):
@@ -47,17 +49,22 @@ class CupyDevice:
         return array
 
     def host_memory(self, shape, dtype):
-        """A NumPy array in pinned memory, from which transfers do not wait."""
-        dtype, count = np.dtype(dtype), int(np.prod(shape, dtype=np.int64))
-        memory = self._cupy.cuda.alloc_pinned_memory(max(1, count * dtype.itemsize))
-        return np.frombuffer(memory, dtype, count).reshape(shape)
+        """A NumPy array in pinned memory, from which and to which transfers go directly.
+
+        Whoever has it keeps it until the stream has passed the last of them.
+        """
+        return pinned_memory(self._cupy, shape, dtype)
 
     def to_device(self, host, target):
-        """Copy a NumPy array to an array of the device, of the same shape and type.
+        """Start copying a NumPy array to an array of the device, of the same shape and type.
 
-        Memory that `host_memory` gave must stay as it is until the stream has passed; any other may change at once.
+        host : memory that `host_memory` gave must stay as it is until the stream has passed a `mark` made after this;
+            any other may change at once, since it is copied to pinned memory first
         """
-        target.set(host, stream=self._stream)
+        if host.nbytes == 0 or (host.flags.c_contiguous and is_pinned(self._cupy, host)):
+            target.set(host, stream=self._stream)
+        else:
+            self._ring.send(host, target)
 
     def to_host(self, array):
         """A copy in host memory.  Waits for all that has been started."""
@@ -70,7 +77,7 @@ class CupyDevice:
         array.get(stream=self._stream, out=host)  # waits for the stream
 
     def start_into_host(self, array, host):
-        """Start copying to a NumPy array in pinned memory; `mark` and `passed` tell when it is there."""
+        """Start copying to a NumPy array of `host_memory`, whose contents are valid when the stream has passed a `mark` made after this."""
         array.get(stream=self._stream, out=host, blocking=False)
 
     def copy(self, source, target):
@@ -82,8 +89,8 @@ class CupyDevice:
         return array.data.ptr
 
     def mark(self):
-        """A point in the stream, for `wait`."""
-        return self._stream.record()
+        """A point in the stream, behind all that has been started: for `wait` and `passed`."""
+        return self._stream.record(self._cupy.cuda.Event(disable_timing=True))
 
     def passed(self, point):
         """Whether the stream has passed a point of `mark`."""
