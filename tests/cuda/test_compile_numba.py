@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +118,20 @@ def test_the_cache_is_that_of_all_kernels():
     from deshpc.jit import cache_directory
 
     assert compiled("squares")._cache.cache_path.startswith(str(cache_directory()))
+
+
+def test_few_blocks_are_no_warning(monkeypatch):
+    """And would be one, if Numba's setting were as it comes."""
+    from numba import cuda
+
+    from deshpc.backend.cuda.numba_kernels import compiled
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled("squares")[1, 256]
+        monkeypatch.setattr(cuda.config, "CUDA_LOW_OCCUPANCY_WARNINGS", 1)
+        with pytest.raises(Warning, match="low occupancy"):
+            compiled("squares")[1, 256]
 
 
 def inputs(number):

@@ -115,15 +115,16 @@ class CupyDevice:
         """Function(count, *arguments) that starts the kernel of an elementwise body (`numba_kernels.py`)."""
         from numba import cuda
 
-        from deshpc.backend.cuda.numba_kernels import THREADS, compiled
+        from deshpc.backend.cuda.numba_kernels import THREADS, compiled, numba_array
 
-        kernel = compiled(body.__name__)
+        kernel, own = compiled(body.__name__), self._cupy.ndarray
         if self._numba_stream is None:
             self._numba_stream = cuda.external_stream(self._stream.ptr)
 
         def start(count, *arguments):
             if count:
-                kernel[-(-count // THREADS), THREADS, self._numba_stream](np.int64(count), *arguments)
+                given = [numba_array(one.data.ptr, one.shape, one.dtype) if isinstance(one, own) else one for one in arguments]
+                kernel[-(-count // THREADS), THREADS, self._numba_stream](np.int64(count), *given)
 
         return start
 

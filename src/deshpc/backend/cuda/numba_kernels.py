@@ -4,6 +4,8 @@ CUDA C++ is for kernels that need shared memory, warps, atomics or 16-byte loads
 are ordinary functions that tests run as they are.
 """
 
+from functools import lru_cache
+
 from numba import cuda, types
 from numba.cuda import libdevice
 from numba.cuda.extending import overload
@@ -13,8 +15,8 @@ from deshpc.jit import cache_directory, cache_problem, forgive_disk, name_files_
 
 THREADS = 256
 
-# Else Numba may let the host wait, at every launch, for the stream that an array names; ours is the kernel's own.
-cuda.config.CUDA_ARRAY_INTERFACE_SYNC = 0
+# Else each new number of blocks below 128 is a warning: a model with few dense parameters has no more for them.
+cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
 
 @overload(elementwise.product, target="cuda")
@@ -83,3 +85,13 @@ def compiled(name):
     name_files_apart(kernel)
     forgive_disk(kernel)
     return kernel
+
+
+@lru_cache(maxsize=1024)
+def numba_array(address, shape, dtype):
+    """An array of the device as Numba's own, made once: of any other Numba makes two at every launch.
+
+    It keeps no memory alive, as whoever launches a kernel does, and names no stream, for which Numba would wait.
+    """
+    interface = {"version": 3, "data": (address, False), "shape": shape, "typestr": dtype.str}
+    return cuda.from_cuda_array_interface(interface, sync=False)
