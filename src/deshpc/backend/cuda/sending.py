@@ -9,9 +9,9 @@ def begins_of(counts):
 
 
 def sent(device, host):
-    """A copy of a host array on the device."""
+    """A copy of a host array on the device; the host's may change at once, but for memory of `host_memory`."""
     array = device.empty(host.shape, host.dtype)
-    device.to_device(np.asarray(host, order="C"), array)
+    device.to_device(host, array)
     return array
 
 

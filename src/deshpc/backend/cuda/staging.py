@@ -1,6 +1,6 @@
 """Pinned memory, and the ring of it through which other arrays leave for a device.
 
-From memory that is not pinned CUDA copies only after the host has waited for all that the stream was given before.
+Before CUDA copies from memory that is not pinned, it may let the host wait for all that the stream was given.
 """
 
 from itertools import cycle
