@@ -1,5 +1,5 @@
 """CupyDevice by its contract: on a stand-in for CuPy that is as late as CUDA may be, or with DESHPC_TEST_DEVICE=cuda on a
-real device; which calls it makes, and in which order, on the stand-in alone.
+real device; the executor's device by the same.  Which calls it makes, and in which order, on the stand-in alone.
 
 What the stand-in offers is CuPy 14.2's: its signatures are listed here, and compared with CuPy's own where it is installed.
 """
@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from cuda_device import REAL
 from cupy_stand_in import StandIn
+from executor.device import ExecutorDevice
+from executor.errors import ExecutorError
+from executor.schedule import Schedule
 
 from deshpc.backend.cuda import device as cuda_device
 from deshpc.backend.cuda import elementwise, staging
@@ -93,8 +96,11 @@ def cupy(tmp_path, monkeypatch):
     return StandIn({"write": write, "add": add})
 
 
-@pytest.fixture
-def cupy_device(cupy):
+@pytest.fixture(params=["cuda"] if REAL else ["stand-in", "executor"])
+def opened(request, cupy):
+    """A device that is asked for what CupyDevice promises: the executor, which stands in its place elsewhere, keeps the promise, too."""
+    if request.param == "executor":
+        return ExecutorDevice(Schedule("random", seed=5))
     return open_device(0) if REAL else CupyDevice(cupy, 0)
 
 
@@ -121,105 +127,114 @@ def names(cupy):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (0,), (0, 4), (4, 0)], ids=str)
-def test_there_and_back(cupy_device, dtype, shape):
+def test_there_and_back(opened, dtype, shape):
     host = np.arange(np.prod(shape, dtype=int), dtype=dtype).reshape(shape)
-    array = on(cupy_device, host)
+    array = on(opened, host)
     assert (array.shape, array.dtype, array.size, array.nbytes) == (host.shape, host.dtype, host.size, host.nbytes)
-    np.testing.assert_array_equal(cupy_device.to_host(array), host)
+    np.testing.assert_array_equal(opened.to_host(array), host)
     into = np.empty_like(host)
-    cupy_device.into_host(array, into)
+    opened.into_host(array, into)
     np.testing.assert_array_equal(into, host)
-    assert not cupy_device.to_host(cupy_device.zeros(shape, dtype)).any()
+    assert not opened.to_host(opened.zeros(shape, dtype)).any()
 
 
 @pytest.mark.parametrize("of", ["host", "host_memory"])
-def test_views_begin_where_they_say(cupy_device, of):
-    host = np.arange(24, dtype=np.int32) if of == "host" else cupy_device.host_memory((24,), np.int32)
+def test_views_begin_where_they_say(opened, of):
+    host = np.arange(24, dtype=np.int32) if of == "host" else opened.host_memory((24,), np.int32)
     host[:] = np.arange(24)
-    array = cupy_device.zeros((24,), np.int32)
-    cupy_device.to_device(host[3:9], array[5:11])
-    cupy_device.to_device(host[12:24].reshape(3, 4), array[12:].reshape((3, 4)))
-    cupy_device.to_device(host[0:0], array[24:])
-    cupy_device.copy(array[5:11], array[0:6])
-    cupy_device.copy(array[0:0], array[24:])
+    array = opened.zeros((24,), np.int32)
+    opened.to_device(host[3:9], array[5:11])
+    opened.to_device(host[12:24].reshape(3, 4), array[12:].reshape((3, 4)))
+    opened.to_device(host[0:0], array[24:])
+    opened.copy(array[5:11], array[0:6])
+    opened.copy(array[0:0], array[24:])
     expected = np.concatenate([[3, 4, 5, 6, 7, 8], [4, 5, 6, 7, 8, 0], np.arange(12, 24)])
-    np.testing.assert_array_equal(cupy_device.to_host(array), expected)
-    np.testing.assert_array_equal(cupy_device.to_host(array[20:]), expected[20:])
-    np.testing.assert_array_equal(cupy_device.to_host(array.view(np.uint8)[4:8]), expected.astype(np.int32).view(np.uint8)[4:8])
-    assert cupy_device.address(array[5:]) == cupy_device.address(array) + 20
+    np.testing.assert_array_equal(opened.to_host(array), expected)
+    np.testing.assert_array_equal(opened.to_host(array[20:]), expected[20:])
+    np.testing.assert_array_equal(opened.to_host(array.view(np.uint8)[4:8]), expected.astype(np.int32).view(np.uint8)[4:8])
+    assert opened.address(array[5:]) == opened.address(array) + 20
 
 
-def test_host_arrays_with_gaps(cupy_device):
-    whole, pinned = np.arange(24).reshape(4, 6), cupy_device.host_memory((4, 6), np.int64)
+def test_host_arrays_with_gaps(opened):
+    whole, pinned = np.arange(24).reshape(4, 6), opened.host_memory((4, 6), np.int64)
     pinned[...] = whole
     for host in (whole, pinned):
         for view in (host[:, 2:4], host.T, host[::-1]):
-            np.testing.assert_array_equal(cupy_device.to_host(on(cupy_device, view)), view)
+            np.testing.assert_array_equal(opened.to_host(on(opened, view)), view)
 
 
-def test_a_host_array_may_change_at_once(cupy_device):
+def test_a_host_array_may_change_at_once(opened):
     """Of sizes below, at and above a slot of the ring, and more of them than it has slots."""
     sizes = [3, staging._SLOT_BYTES - 1, staging._SLOT_BYTES, staging._SLOT_BYTES + 1, 5 * staging._SLOT_BYTES] * 12
     arrays = []
     for number, size in enumerate(sizes):
         host = np.full(size, number, np.uint8)
-        arrays.append(on(cupy_device, host))
+        arrays.append(on(opened, host))
         host.fill(255)
     for number, array in enumerate(arrays):
-        assert set(cupy_device.to_host(array).tolist()) == {number}
+        assert set(opened.to_host(array).tolist()) == {number}
 
 
-def test_arrays_of_another_shape_or_type_are_refused(cupy_device):
-    array = cupy_device.empty((4,), np.int32)
-    for memory in (np.zeros, cupy_device.host_memory):
-        with pytest.raises(TypeError):
-            cupy_device.to_device(memory((4,), np.int64), array)
-        with pytest.raises(ValueError):
-            cupy_device.to_device(memory((2, 2), np.int32), array)
-    with pytest.raises(ValueError):
-        cupy_device.to_device(np.zeros((2, 0), np.int32), array)
+def test_arrays_of_another_shape_or_type_are_refused(opened):
+    array = opened.empty((4,), np.int32)
+    for memory in (np.zeros, opened.host_memory):
+        with pytest.raises((TypeError, ExecutorError)):
+            opened.to_device(memory((4,), np.int64), array)
+        with pytest.raises((ValueError, ExecutorError)):
+            opened.to_device(memory((2, 2), np.int32), array)
+    with pytest.raises((ValueError, ExecutorError)):
+        opened.to_device(np.zeros((2, 0), np.int32), array)
 
 
-def test_a_mark_says_what_has_come(cupy_device):
-    array, host = on(cupy_device, np.arange(5)), cupy_device.host_memory((5,), np.int64)
-    cupy_device.start_into_host(array, host)
-    point = cupy_device.mark()
-    cupy_device.to_device(np.zeros(5, np.int64), array)  # after the copy
-    cupy_device.wait(point)
-    assert cupy_device.passed(point) and host.tolist() == [0, 1, 2, 3, 4]
+def test_a_mark_says_what_has_come(opened):
+    array, host = on(opened, np.arange(5)), opened.host_memory((5,), np.int64)
+    opened.start_into_host(array, host)
+    point = opened.mark()
+    opened.to_device(np.zeros(5, np.int64), array)  # after the copy
+    opened.wait(point)
+    assert opened.passed(point) and host.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_every_type_of_argument(cupy_device):
+@pytest.mark.parametrize("kind", ["stand-in", "executor"])
+def test_copies_that_do_not_wait_need_pinned_memory(cupy, kind):
+    """To other memory CUDA copies, too, but waits: those that stand in its place refuse."""
+    device = CupyDevice(cupy, 0) if kind == "stand-in" else ExecutorDevice()
+    with pytest.raises((AssertionError, ExecutorError), match="not pinned|not of host_memory"):
+        device.start_into_host(device.zeros((4,), np.int32), np.zeros(4, np.int32))
+
+
+def test_every_type_of_argument(opened):
     numbers = [
         np.int8(-100), np.uint8(200), np.int16(-30_000), np.uint16(60_000), np.int32(-(2**30)), np.uint32(2**32 - 1),
         np.int64(-(2**52)), np.uint64(2**53), np.float32(0.375), np.float64(0.1),
     ]  # fmt: skip
-    function = cupy_device.compile("contract.cu", SOURCE, {"FACTOR": 3}).function("write")
-    result, some = cupy_device.zeros((13,), np.float64), on(cupy_device, np.arange(5, 9, dtype=np.int32))
-    cupy_device.launch(function, 2, 32, [*numbers, None, some[2:], result])
-    assert cupy_device.to_host(result).tolist() == [*map(float, numbers), 1, 7, 3]
+    function = opened.compile("contract.cu", SOURCE, {"FACTOR": 3}).function("write")
+    result, some = opened.zeros((13,), np.float64), on(opened, np.arange(5, 9, dtype=np.int32))
+    opened.launch(function, 2, 32, [*numbers, None, some[2:], result])
+    assert opened.to_host(result).tolist() == [*map(float, numbers), 1, 7, 3]
 
 
-def test_launches_are_in_order_with_transfers(cupy_device):
-    function = cupy_device.compile("contract.cu", SOURCE, {"FACTOR": 3}).function("add")
-    array, memory = cupy_device.zeros((70,), np.int32), cupy_device.host_memory((70,), np.int32)
-    cupy_device.launch(function, 3, 32, [array[:64], np.int32(64), np.int32(5)])
-    cupy_device.start_into_host(array, memory)
-    point = cupy_device.mark()
-    cupy_device.launch(function, 3, 32, [array, np.int32(70), np.int32(1)])
-    cupy_device.wait(point)
-    assert memory.tolist() == [5] * 64 + [0] * 6 and cupy_device.to_host(array).tolist() == [6] * 64 + [1] * 6
+def test_launches_are_in_order_with_transfers(opened):
+    function = opened.compile("contract.cu", SOURCE, {"FACTOR": 3}).function("add")
+    array, memory = opened.zeros((70,), np.int32), opened.host_memory((70,), np.int32)
+    opened.launch(function, 3, 32, [array[:64], np.int32(64), np.int32(5)])
+    opened.start_into_host(array, memory)
+    point = opened.mark()
+    opened.launch(function, 3, 32, [array, np.int32(70), np.int32(1)])
+    opened.wait(point)
+    assert memory.tolist() == [5] * 64 + [0] * 6 and opened.to_host(array).tolist() == [6] * 64 + [1] * 6
 
 
-@pytest.mark.skipif(not REAL, reason="Numba CUDA launches on a real device alone")
-def test_an_elementwise_kernel(cupy_device):
-    squares = cupy_device.elementwise(elementwise.squares)
+def test_an_elementwise_kernel(opened):
+    if isinstance(opened, CupyDevice) and not REAL:
+        pytest.skip("Numba CUDA launches on a real device alone")
+    squares = opened.elementwise(elementwise.squares)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for numbers in (np.arange(5.0), np.arange(1000, dtype=np.float32), np.arange(7.0)):
-            array, result = on(cupy_device, numbers), cupy_device.zeros(numbers.shape, np.float64)
+            array, result = on(opened, numbers), opened.zeros(numbers.shape, np.float64)
             squares(numbers.size - 2, array[2:], result[2:])
-            np.testing.assert_array_equal(cupy_device.to_host(result), [0, 0, *numbers[2:].astype(np.float64) ** 2])
+            np.testing.assert_array_equal(opened.to_host(result), [0, 0, *numbers[2:].astype(np.float64) ** 2])
 
 
 # ------------------------------------------------------------------ which calls it makes

@@ -147,7 +147,10 @@ class ExecutorDevice:
         return array
 
     def to_device(self, host, target):
-        """Copy a NumPy array into a device array of the same shape and type."""
+        """Copy a NumPy array into a device array of the same shape and type.
+
+        host : memory of `host_memory` must stay as it is until the device has passed a later mark; any other may change at once
+        """
         require_array(target, "to_device")
         if not isinstance(host, np.ndarray) or host.shape != target.shape or host.dtype != target.dtype:
             got = describe(host.dtype, host.shape) if isinstance(host, np.ndarray) else type(host).__name__
@@ -157,7 +160,7 @@ class ExecutorDevice:
         self._transfers.sent(host)
 
     def host_memory(self, shape, dtype):
-        """A NumPy array from which transfers do not wait: it must stay as it is until the device has read it."""
+        """A NumPy array from which and to which transfers go directly."""
         return self._transfers.host_memory(shape, dtype)
 
     def to_host(self, array):
@@ -174,8 +177,10 @@ class ExecutorDevice:
         host[...] = host_view(array)
 
     def start_into_host(self, array, host):
-        """Copy to a NumPy array, which has the content when the device has passed a mark that is made after this."""
+        """Copy to a NumPy array of `host_memory`, which has the content when the device has passed a mark that is made after this."""
         require_array(array, "start_into_host")
+        if host.nbytes and not self._transfers.gave(host):
+            raise ExecutorError(f"start_into_host: {describe(host.dtype, host.shape)} is not of host_memory: the copy would wait")
         self._transfers.comes(host, host_view(array).copy())
 
     def mark(self):

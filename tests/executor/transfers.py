@@ -23,10 +23,14 @@ class Transfers:
         self._memory.append((begin, begin + array.nbytes, array))
         return array
 
+    def gave(self, host):
+        """Whether an array lies in memory of `host_memory`."""
+        return any(begin <= host.ctypes.data < end for begin, end, _ in self._memory)
+
     def sent(self, host):
         """`host` has been given to the device."""
         self._number += 1
-        if any(begin <= host.ctypes.data < end for begin, end, _ in self._memory):
+        if self.gave(host):
             self._under_way.append((self._number, host, host.copy()))
 
     def comes(self, host, content):
