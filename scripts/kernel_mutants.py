@@ -46,9 +46,11 @@ class Mutant:
 def chosen(options):
     """The mutants of this run: as many of every file as its share, three at least.
 
-    options : sample, seed, files, lines, as scripts/mutate_kernels.py has them
+    options : sample, seed, files, lines, operators, as scripts/mutate_kernels.py has them
     """
     chance, found = random.Random(options.seed), {file: mutants_of(file) for file in options.files}
+    if options.operators:
+        found = {file: [one for one in mutants if one.operator in options.operators] for file, mutants in found.items()}
     if options.lines:
         return [one for mutants in found.values() for one in mutants if one.line in options.lines]
     total, result = sum(map(len, found.values())), []
@@ -118,6 +120,10 @@ def mutants_of(file):
     for name, plain in _APART.items():
         for match in re.finditer(rf"\b{name}\b", code):
             add("atomic", *match.span(), plain)
+    for match in re.finditer(r"\b(u?)int64\b", code):
+        add("narrow", *match.span(), f"{match[1]}int32")
+    for match in re.finditer(r"(?<![\w.])(\d+)ull\b", code):
+        add("narrow", *match.span(), f"{match[1]}u")
     for match in re.finditer(r"\bvolatile ", code):
         add("volatile", *match.span(), "")
     for match in re.finditer(r"\bfabs\b", code):

@@ -3,7 +3,8 @@
     python scripts/mutate_kernels.py [--sample 150] [--seed 1] [--files fm.cu ...] [--jobs 2] [--json FILE]
 
 A mutant is a copy of kernels/ with one edit: another comparison or operation, a constant off by one, a condition the other
-way round, a statement left out, an atomic operation taken apart, arguments swapped, an index shifted.  It is run by the
+way round, a statement left out, an atomic operation taken apart, arguments swapped, an index shifted, a number of 32 bits
+instead of 64.  It is run by the
 tests that launch what was edited, cheapest first, until one fails, on the executor with its checks, on two schedules.
 What does not compile is not counted; what does not end has been noticed.
 
@@ -47,6 +48,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=200.0, help="of tests that a mutant is run by at most")
     parser.add_argument("--lines", nargs="*", type=int, help="of one file: the mutants of these lines")
+    parser.add_argument("--operators", nargs="*", help="mutants of these kinds alone, as narrow: 32 bits instead of 64")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--watched", type=Path, help="what tests launch, so that the next run need not find out: a file")
     parser.add_argument("--all", action="store_true", help="run those that are listed, too")

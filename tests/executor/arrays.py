@@ -42,6 +42,9 @@ class DeviceArray:
         return DeviceArray(self._allocation, self._host.view(dtype))
 
     def fill(self, value):
+        if isinstance(value, int) and value == 0:
+            self._allocation.clear(self)
+            return
         self._host.fill(value)
         self._allocation.mark_written(self)
 

@@ -32,7 +32,7 @@ class _Options(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_uint64) for name in ("seed", "budget", "dynamic_shared")]
     _fields_ += [("preemption", ctypes.c_double)]
-    _fields_ += [(name, ctypes.c_int32) for name in ("order", "resident", "blocks", "threads", "checked", "initialised", "device")]
+    _fields_ += [(name, ctypes.c_int32) for name in ("order", "resident", "blocks", "threads", "checked", "initialised", "device", "first_block")]
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def _load_runtime(path):
     runtime.executor_allocate.argtypes = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32, ctypes.c_int64, ctypes.c_int32]
     runtime.executor_address.restype = ctypes.c_uint64
     runtime.executor_address.argtypes = runtime.executor_free.argtypes = [ctypes.c_void_p]
-    runtime.executor_mark_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    runtime.executor_mark_written.argtypes = runtime.executor_clear.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
     runtime.executor_copy_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
     runtime.executor_launch.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint64, ctypes.c_void_p]
     return runtime
@@ -66,6 +66,9 @@ class _Allocation:
 
     def mark_written(self, array):
         self.runtime.executor_mark_written(self.handle, _address(array) - self.address, array.nbytes)
+
+    def clear(self, array):
+        self.runtime.executor_clear(self.handle, _address(array) - self.address, array.nbytes)
 
 
 def _free():
@@ -134,7 +137,7 @@ class ExecutorDevice:
     # ------------------------------------------------------------------ memory
 
     def empty(self, shape, dtype):
-        """Contents are garbage, and count as unwritten."""
+        """Contents are garbage, and count as unwritten.  What nobody touches takes no memory."""
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         with _ONE_AT_A_TIME:
             _free()
@@ -224,18 +227,19 @@ class ExecutorDevice:
 
     def launch(self, function, blocks, threads, arguments, shared_bytes=0):
         """Run a kernel; ExecutorError if the arguments do not fit its parameters, or for what goes wrong in it."""
-        where = f"{function.module.name}, kernel {function.name}"
+        where, schedule = f"{function.module.name}, kernel {function.name}", self.schedule
         if not 1 <= threads <= _LARGEST_BLOCK or not 1 <= blocks < 1 << 31 or not 0 <= shared_bytes <= _LARGEST_SHARED:
             raise ExecutorError(f"{where}: {blocks} blocks of {threads} threads with {shared_bytes} bytes of shared memory")
+        if schedule.first_block >= blocks:
+            raise ExecutorError(f"{where}: {blocks} blocks, of which none runs, since those below {schedule.first_block} do not")
         if len(arguments) != len(function.signature):
             raise ExecutorError(f"{where}: {len(arguments)} arguments for {len(function.signature)} parameters")
         values = [_marshal(f"{where}: {function.parameter(i)}", value, *function.signature[i]) for i, value in enumerate(arguments)]
         pointers = (ctypes.c_void_p * max(len(values), 1))(*[ctypes.addressof(value) for value in values])
-        schedule = self.schedule
         options = _Options(
             seed=schedule.seed, budget=schedule.budget, dynamic_shared=shared_bytes, preemption=schedule.preemption,
             order=ORDERS.index(schedule.order), resident=schedule.resident_blocks, blocks=blocks, threads=threads,
-            checked=self.mode == "check", initialised=self.initialised, device=self._number,
+            checked=self.mode == "check", initialised=self.initialised, device=self._number, first_block=schedule.first_block,
         )  # fmt: skip
         message, statistics = ctypes.create_string_buffer(1 << 13), (ctypes.c_uint64 * 2)()
         with _ONE_AT_A_TIME:

@@ -33,10 +33,12 @@ static bool covers(const VectorClock& clock, const Access& access, uint32_t bloc
     return of_block != clock.end() && access.block_clock < of_block->second;
 }
 
+static uint32_t block_of(const Access& access) { return launch.options.first_block + access.thread / launch.options.threads; }
+
 static bool happened_before(const Access& access, const Thread& thread) {
     if (access.thread == thread.global) return true;
     const Knowledge& knowledge = thread.knowledge;
-    uint32_t count = launch.options.threads, block = access.thread / count, number = access.thread % count;
+    uint32_t count = launch.options.threads, block = block_of(access), number = access.thread % count;
     if (block == thread.block->number) {
         if (access.block_clock < thread.block->clock) return true;
         if (number / 32 == thread.number / 32 && access.thread_clock < knowledge.lanes[number % 32]) return true;
@@ -163,7 +165,7 @@ static bool conflict(const Access& earlier, const Access& now, const Region& reg
 static void report_race(const Region& region, uintptr_t address, const Access& earlier, bool earlier_writes, const char* access, const char* place) {
     uint32_t count = launch.options.threads;
     fail("data race on byte %llu of %s: %s at %s, and %s%s by block %u, thread %u at %s, in no order", (unsigned long long)(address - region.begin), name_of(region), access,
-         place, earlier.atomic ? "atomic or volatile " : "", earlier_writes ? "write" : "read", earlier.thread / count, earlier.thread % count, text_of_code(earlier.code));
+         place, earlier.atomic ? "atomic or volatile " : "", earlier_writes ? "write" : "read", block_of(earlier), earlier.thread % count, text_of_code(earlier.code));
 }
 
 static void remember(Cell& cell, const Access& now, bool writes, const Region& region) {
@@ -217,7 +219,7 @@ void check_access(uintptr_t address, uint64_t bytes, bool reads, bool writes, Ki
         fail("%s of %llu bytes at %s: nobody has written byte %llu of %s", access, (unsigned long long)bytes, text_of_code((uint64_t)code), (unsigned long long)offset, name_of(*region));
         return;
     }
-    if (writes) region->mark_written(offset, bytes);
+    if (writes) region->mark(offset, bytes, true);
 
     Access now;
     now.generation = region->generation;

@@ -81,17 +81,18 @@ uint64_t executor_address(Region* region) { return region->begin; }
 void executor_free(Region* region) { memory.free(region, true); }
 
 void executor_mark_written(Region* region, uint64_t offset, uint64_t bytes) {
-    if (region->checked) region->mark_written(offset, bytes);
+    if (region->checked) region->mark(offset, bytes, true);
+}
+
+void executor_clear(Region* region, uint64_t offset, uint64_t bytes) {
+    region->clear(offset, bytes);
+    executor_mark_written(region, offset, bytes);
 }
 
 // After a copy: what of the target is written is what of the source was.
 void executor_copy_written(Region* target, uint64_t target_offset, Region* source, uint64_t source_offset, uint64_t bytes) {
     if (!target->checked || !source->checked) return;
-    for (uint64_t i = 0; i < bytes; i++) {
-        uint64_t from = source_offset + i, to = target_offset + i;
-        bool is_written = source->written[from / 8] >> from % 8 & 1;
-        target->written[to / 8] = (target->written[to / 8] & ~(1 << to % 8)) | is_written << to % 8;
-    }
+    for (uint64_t i = 0; i < bytes; i++) target->mark(target_offset + i, 1, source->is_written(source_offset + i));
 }
 
 // 0, or 1 with a message.  `statistics`: switches and checked accesses.
