@@ -360,9 +360,12 @@ class Rule(NamedTuple):
     offset: np.int64
 
 
-def scale(i, values, rule, result, order, mask):
+def scale(i, values, rule, result, mask):
     if mask is None:
         result[i] = values[i] * rule.rate + rule.offset
+
+
+def in_turn(i, order):
     order[order.size - 1] += 1
     order[i] = order[order.size - 1]
 
@@ -376,15 +379,64 @@ def test_elementwise(executor, schedule):
     executor.schedule = schedule
     run = executor.elementwise(scale)
     values, result = on(executor, np.arange(10, dtype=np.float32)), executor.empty(10, np.float32)
-    order = executor.zeros(11, np.int64)
-    run(10, values, Rule(np.float32(0.5), np.int64(3)), result, order, None)
+    run(10, values, Rule(np.float32(0.5), np.int64(3)), result, None)
     np.testing.assert_array_equal(executor.to_host(result), np.arange(10) * 0.5 + 3)
+    with pytest.raises(ExecutorError, match="elementwise scale: argument 0 is a ndarray"):
+        run(10, np.zeros(10), Rule(np.float32(0.5), np.int64(3)), result, None)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_the_order_of_an_elementwise_loop(schedule):
+    executor = ExecutorDevice(schedule, mode="fast")
+    order = executor.zeros(11, np.int64)
+    executor.elementwise(in_turn)(10, order)
     turns = executor.to_host(order)[:10].tolist()
     assert sorted(turns) == list(range(1, 11))
     ascending = list(range(1, 11))
     assert {"in order": turns == ascending, "reversed": turns == ascending[::-1], "random": turns != ascending}[schedule.order]
-    with pytest.raises(ExecutorError, match="elementwise scale: argument 0 is a ndarray"):
-        run(10, np.zeros(10), Rule(np.float32(0.5), np.int64(3)), result, order, None)
+
+
+def from_the_left(i, values):
+    values[i] = values[i - 1] if i else 1
+
+
+def to_the_first(i, values):
+    values[0] = i
+
+
+def half_of_twice(i, values):
+    if i % 2 == 0:
+        values[i] = i
+
+
+def copy(i, values, result):
+    result[i] = values[i]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("count", [40, 5000])
+def test_elements_that_race(schedule, count):
+    executor = ExecutorDevice(schedule)
+    values = executor.zeros(count, np.float32)
+    for body in (in_turn, to_the_first, from_the_left):
+        with pytest.raises(ExecutorError, match=rf"elementwise {body.__name__}: data race: element \d+ (reads|writes) argument 0\[\d+\]"):
+            executor.elementwise(body)(count, values)
+    executor.elementwise(copy)(count, values, values)  # an element may read what it writes
+    assert not executor.to_host(values).any()  # a loop that races has not run
+
+
+def test_elements_that_read_what_nobody_has_written():
+    executor = ExecutorDevice()
+    values, result = executor.empty(10, np.float32), executor.empty(10, np.float32)
+    executor.elementwise(half_of_twice)(10, values)
+    with pytest.raises(ExecutorError, match=r"elementwise copy: element 1 reads argument 0\[1\], which nobody has written"):
+        executor.elementwise(copy)(10, values, result)
+    executor.elementwise(copy)(1, values, result)
+    text = 'extern "C" __global__ void copy(const float* values, float* result) { result[threadIdx.x] = values[threadIdx.x]; }'
+    function = executor.compile("copy.cu", text, {}).function("copy")
+    executor.launch(function, 1, 1, [result, values])
+    with pytest.raises(ExecutorError, match="nobody has written byte 4 of argument 0 'values'"):
+        executor.launch(function, 1, 2, [result, values])
 
 
 def test_elementwise_bounds(executor):

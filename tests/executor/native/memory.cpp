@@ -47,6 +47,7 @@ Region* Memory::allocate(size_t bytes, uint32_t granule, int device, int64_t num
     // As far up in its pages as alignment allows: running over the end soon meets the page without access.
     region->begin = (uintptr_t)pages + usable - round_up(bytes ? bytes : 1, 256);
     region->end = region->begin + bytes;
+    region->reach_begin = 0, region->reach_end = bytes;
     region->granule = granule;
     region->device = device;
     region->number = number;

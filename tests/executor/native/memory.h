@@ -20,7 +20,9 @@ struct Access {
     uint32_t thread_clock, block_clock;
     uint64_t code : 48;  // address of the instruction after it
     uint64_t bytes : 8;  // which bytes of the granule, a bit each
-    uint64_t atomic : 1;
+    uint64_t atomic : 1;    // or volatile
+    uint64_t relaxed : 1;   // volatile
+    uint64_t log2_width : 3;
 };
 
 // What the race detector remembers of a granule.
@@ -36,6 +38,8 @@ struct Region {
     uint32_t block = no_block;          // whose shared memory it is
     uint32_t granule = 1;               // bytes a cell
     uint32_t generation = 1;
+    size_t reach_begin, reach_end;  // the bytes that kernels have been given
+    bool writable = true;           // by kernels
     bool checked = false;
     uintptr_t mapping = 0;
     size_t mapped = 0;
