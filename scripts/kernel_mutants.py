@@ -49,8 +49,7 @@ def chosen(options):
     options : sample, seed, files, lines, operators, as scripts/mutate_kernels.py has them
     """
     chance, found = random.Random(options.seed), {file: mutants_of(file) for file in options.files}
-    if options.operators:
-        found = {file: [one for one in mutants if one.operator in options.operators] for file, mutants in found.items()}
+    found = {file: [one for one in mutants if wanted(one, options.operators)] for file, mutants in found.items()}
     if options.lines:
         return [one for mutants in found.values() for one in mutants if one.line in options.lines]
     total, result = sum(map(len, found.values())), []
@@ -59,6 +58,11 @@ def chosen(options):
         picked = chance.sample(found[file], min(len(found[file]), max(3, share)))
         result += sorted(picked, key=lambda one: (one.begin, one.text))
     return result
+
+
+def wanted(mutant, operators):
+    """Whether its operator is one of these; if none are named, one that is not narrow."""
+    return mutant.operator in operators if operators else mutant.operator != "narrow"
 
 
 _TYPES = r"(?:const |unsigned )*(?:bool|float|double|int|u?int\d+|uint4|ulonglong2|SUM|COMPUTE|NUMBER|T|S|Sums|Embedding|Bits|Rule|Start)\b"

@@ -3,10 +3,12 @@
     python scripts/mutate_kernels.py [--sample 150] [--seed 1] [--files fm.cu ...] [--jobs 2] [--json FILE]
 
 A mutant is a copy of kernels/ with one edit: another comparison or operation, a constant off by one, a condition the other
-way round, a statement left out, an atomic operation taken apart, arguments swapped, an index shifted, a number of 32 bits
-instead of 64.  It is run by the
+way round, a statement left out, an atomic operation taken apart, arguments swapped, an index shifted.  It is run by the
 tests that launch what was edited, cheapest first, until one fails, on the executor with its checks, on two schedules.
 What does not compile is not counted; what does not end has been noticed.
+
+--operators narrow: 32 bits where a kernel has 64.  Many of these change nothing, where a contract keeps numbers below 2^31,
+so they are made only when they are asked for.
 
 The mutants that survive are printed as differences.  Those that nothing could notice are listed in
 tests/cuda/mutants.toml, with the reason, and are not run unless --all.  --list prints the mutants and runs none.
