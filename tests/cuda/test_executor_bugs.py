@@ -321,7 +321,7 @@ def find(name):
 def test_a_loop_that_never_ends_nor_touches_memory():
     planted = find("numbers.cu")
     messages = outcomes(planted, {"BUG": 3}, schedules=SCHEDULES[:1])  # it takes seconds to tell
-    expect(messages, planted.file, planted.kernel, "endless loop at .*: no access to memory for 1 s")
+    expect(messages, planted.file, planted.kernel, "endless loop at .*: it reaches no place")
 
 
 def test_memory_that_the_host_has_not_written():

@@ -82,7 +82,7 @@ static void on_tick(int signal, siginfo_t*, void* context) {
 #else
     uint64_t code = 0;
 #endif
-    fail("endless loop at %s: no access to memory for %.0f s", text_of_code(code), endless_s);
+    fail("endless loop at %s: it reaches no place where threads are switched", text_of_code(code));
 }
 
 static struct sigaction previous_tick;
