@@ -46,9 +46,10 @@ class Mutant:
 def chosen(options):
     """The mutants of this run: as many of every file as its share, three at least.
 
-    options : sample, seed, files, lines, as scripts/mutate_kernels.py has them
+    options : sample, seed, files, lines, operators, as scripts/mutate_kernels.py has them
     """
     chance, found = random.Random(options.seed), {file: mutants_of(file) for file in options.files}
+    found = {file: [one for one in mutants if wanted(one, options.operators)] for file, mutants in found.items()}
     if options.lines:
         return [one for mutants in found.values() for one in mutants if one.line in options.lines]
     total, result = sum(map(len, found.values())), []
@@ -57,6 +58,11 @@ def chosen(options):
         picked = chance.sample(found[file], min(len(found[file]), max(3, share)))
         result += sorted(picked, key=lambda one: (one.begin, one.text))
     return result
+
+
+def wanted(mutant, operators):
+    """Whether its operator is one of these; if none are named, one that is not narrow."""
+    return mutant.operator in operators if operators else mutant.operator != "narrow"
 
 
 _TYPES = r"(?:const |unsigned )*(?:bool|float|double|int|u?int\d+|uint4|ulonglong2|SUM|COMPUTE|NUMBER|T|S|Sums|Embedding|Bits|Rule|Start)\b"
@@ -118,6 +124,10 @@ def mutants_of(file):
     for name, plain in _APART.items():
         for match in re.finditer(rf"\b{name}\b", code):
             add("atomic", *match.span(), plain)
+    for match in re.finditer(r"\b(u?)int64\b", code):
+        add("narrow", *match.span(), f"{match[1]}int32")
+    for match in re.finditer(r"(?<![\w.])(\d+)ull\b", code):
+        add("narrow", *match.span(), f"{match[1]}u")
     for match in re.finditer(r"\bvolatile ", code):
         add("volatile", *match.span(), "")
     for match in re.finditer(r"\bfabs\b", code):

@@ -7,6 +7,9 @@ way round, a statement left out, an atomic operation taken apart, arguments swap
 tests that launch what was edited, cheapest first, until one fails, on the executor with its checks, on two schedules.
 What does not compile is not counted; what does not end has been noticed.
 
+--operators narrow: 32 bits where a kernel has 64.  Many of these change nothing, where a contract keeps numbers below 2^31,
+so they are made only when they are asked for.
+
 The mutants that survive are printed as differences.  Those that nothing could notice are listed in
 tests/cuda/mutants.toml, with the reason, and are not run unless --all.  --list prints the mutants and runs none.
 
@@ -47,6 +50,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=200.0, help="of tests that a mutant is run by at most")
     parser.add_argument("--lines", nargs="*", type=int, help="of one file: the mutants of these lines")
+    parser.add_argument("--operators", nargs="*", help="mutants of these kinds alone, as narrow: 32 bits instead of 64")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--watched", type=Path, help="what tests launch, so that the next run need not find out: a file")
     parser.add_argument("--all", action="store_true", help="run those that are listed, too")

@@ -319,6 +319,71 @@ def test_host_memory_must_stay_until_it_has_been_read(executor):
     assert executor.to_host(array).tolist() == [0, 0]
 
 
+def test_memory_that_is_filled_later_is_pinned(executor):
+    array, memory = on(executor, np.arange(4, dtype=np.int32)), executor.host_memory((6,), np.int32)
+    executor.start_into_host(array, memory[1:5])
+    mark = executor.mark()
+    assert memory[1:5].tolist() != [0, 1, 2, 3] and not executor.passed(mark)
+    executor.wait(mark)
+    assert memory[1:5].tolist() == [0, 1, 2, 3] and executor.passed(mark)
+    with pytest.raises(ExecutorError, match=r"start_into_host: int32\[4\] is not of host_memory"):
+        executor.start_into_host(array, np.empty(4, np.int32))
+
+
+def test_arrays_that_are_handed_out_again(executor):
+    text = """extern "C" __global__ void touch(const int* ends, int first, int last, int* values, const long long* places) {
+    int* held = places ? (int*)places[0] : values;
+    for (int i = first; i < last; i++) held[i] = ends[i + 4];
+}"""
+    function = executor.compile("touch.cu", text, {}).function("touch")
+    ends, whole = on(executor, np.arange(16, dtype=np.int32)), executor.zeros(12, np.int32)
+    part = executor.hand_out(whole[2:8].reshape(2, 3), written=True)
+
+    def touch(values, first, last, at_address=False):
+        places = on(executor, np.array([executor.address(values)])) if at_address else None
+        given = executor.zeros(12, np.int32) if at_address else values
+        executor.launch(function, 1, 1, [ends, np.int32(first), np.int32(last), given, places])
+
+    for at_address in (False, True):
+        touch(part, 0, 6, at_address)
+        touch(part[1:], -3, 3, at_address)  # a view of what has been handed out
+        if executor.mode == "check":
+            for view, first, last in [(part, 0, 7), (part, -1, 1), (part[1:], -4, -3)]:
+                with pytest.raises(ExecutorError, match="of which the kernel has been given bytes 8 to 32"):
+                    touch(view, first, last, at_address)
+    touch(whole, 0, 12)
+    executor.hand_out(part, written=False)
+    arguments = [part, np.int32(-4), np.int32(2), executor.zeros(12, np.int32)[4:], None]
+    if executor.mode == "check":
+        with pytest.raises(ExecutorError, match="nobody has written byte 8 of argument 0 'ends'"):
+            executor.launch(function, 1, 1, arguments)
+    part.fill(1)
+    executor.launch(function, 1, 1, arguments)
+
+
+def test_arrays_larger_than_memory(executor):
+    text = """extern "C" __global__ void mark(NUMBER* values, long long stride) {
+    values[stride * (blockIdx.x + 1) - 1] += blockIdx.x;
+}"""
+    function = executor.compile("mark.cu", text, {"NUMBER": "double"}).function("mark")
+    blocks, stride = 2**30, 16
+    try:
+        values = executor.zeros(blocks * stride, np.float64)
+    except MemoryError:
+        pytest.skip("the address space or the system's overcommit is limited")
+    executor.schedule = Schedule("reversed", first_block=blocks - 2)
+    executor.launch(function, blocks, 1, [values, np.int64(stride)])
+    assert executor.to_host(values[values.size - 2 * stride :]).reshape(2, stride)[:, -2:].tolist() == [[0, blocks - 2], [0, blocks - 1]]
+    assert not executor.to_host(values[: 2 * stride]).any()
+    with pytest.raises(ExecutorError, match="4 blocks, of which none runs, since those below 1073741822 do not"):
+        executor.launch(function, 4, 1, [values, np.int64(stride)])
+    if executor.mode == "check":
+        values = executor.empty(blocks * stride, np.float64)
+        values[blocks * stride - 1 :].fill(1)
+        with pytest.raises(ExecutorError, match=f"nobody has written byte {8 * (blocks - 1) * stride - 8} of argument 0"):
+            executor.launch(function, blocks, 1, [values, np.int64(stride)])
+
+
 def test_views_share_memory(executor):
     array = on(executor, np.arange(12, dtype=np.float32).reshape(3, 4))
     assert (array.shape, array.dtype, array.size, array.nbytes, array.ndim, len(array)) == ((3, 4), np.float32, 12, 48, 2, 3)
@@ -360,9 +425,12 @@ class Rule(NamedTuple):
     offset: np.int64
 
 
-def scale(i, values, rule, result, order, mask):
+def scale(i, values, rule, result, mask):
     if mask is None:
         result[i] = values[i] * rule.rate + rule.offset
+
+
+def in_turn(i, order):
     order[order.size - 1] += 1
     order[i] = order[order.size - 1]
 
@@ -376,15 +444,64 @@ def test_elementwise(executor, schedule):
     executor.schedule = schedule
     run = executor.elementwise(scale)
     values, result = on(executor, np.arange(10, dtype=np.float32)), executor.empty(10, np.float32)
-    order = executor.zeros(11, np.int64)
-    run(10, values, Rule(np.float32(0.5), np.int64(3)), result, order, None)
+    run(10, values, Rule(np.float32(0.5), np.int64(3)), result, None)
     np.testing.assert_array_equal(executor.to_host(result), np.arange(10) * 0.5 + 3)
+    with pytest.raises(ExecutorError, match="elementwise scale: argument 0 is a ndarray"):
+        run(10, np.zeros(10), Rule(np.float32(0.5), np.int64(3)), result, None)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_the_order_of_an_elementwise_loop(schedule):
+    executor = ExecutorDevice(schedule, mode="fast")
+    order = executor.zeros(11, np.int64)
+    executor.elementwise(in_turn)(10, order)
     turns = executor.to_host(order)[:10].tolist()
     assert sorted(turns) == list(range(1, 11))
     ascending = list(range(1, 11))
     assert {"in order": turns == ascending, "reversed": turns == ascending[::-1], "random": turns != ascending}[schedule.order]
-    with pytest.raises(ExecutorError, match="elementwise scale: argument 0 is a ndarray"):
-        run(10, np.zeros(10), Rule(np.float32(0.5), np.int64(3)), result, order, None)
+
+
+def from_the_left(i, values):
+    values[i] = values[i - 1] if i else 1
+
+
+def to_the_first(i, values):
+    values[0] = i
+
+
+def half_of_twice(i, values):
+    if i % 2 == 0:
+        values[i] = i
+
+
+def copy(i, values, result):
+    result[i] = values[i]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("count", [40, 5000])
+def test_elements_that_race(schedule, count):
+    executor = ExecutorDevice(schedule)
+    values = executor.zeros(count, np.float32)
+    for body in (in_turn, to_the_first, from_the_left):
+        with pytest.raises(ExecutorError, match=rf"elementwise {body.__name__}: data race: element \d+ (reads|writes) argument 0\[\d+\]"):
+            executor.elementwise(body)(count, values)
+    executor.elementwise(copy)(count, values, values)  # an element may read what it writes
+    assert not executor.to_host(values).any()  # a loop that races has not run
+
+
+def test_elements_that_read_what_nobody_has_written():
+    executor = ExecutorDevice()
+    values, result = executor.empty(10, np.float32), executor.empty(10, np.float32)
+    executor.elementwise(half_of_twice)(10, values)
+    with pytest.raises(ExecutorError, match=r"elementwise copy: element 1 reads argument 0\[1\], which nobody has written"):
+        executor.elementwise(copy)(10, values, result)
+    executor.elementwise(copy)(1, values, result)
+    text = 'extern "C" __global__ void copy(const float* values, float* result) { result[threadIdx.x] = values[threadIdx.x]; }'
+    function = executor.compile("copy.cu", text, {}).function("copy")
+    executor.launch(function, 1, 1, [result, values])
+    with pytest.raises(ExecutorError, match="nobody has written byte 4 of argument 0 'values'"):
+        executor.launch(function, 1, 2, [result, values])
 
 
 def test_elementwise_bounds(executor):

@@ -26,6 +26,7 @@ class Planted:
     arguments: Any  # of a device
     blocks: int = 4
     threads: int = 64
+    shared_bytes: int = 0
     constants: dict = field(default_factory=dict)
 
 
@@ -114,6 +115,41 @@ def foreign(device):
     return [device.zeros(1, np.uint64), device.zeros(2, np.int32), np.int32(0)]
 
 
+def volatile_flag(device):
+    return [on(device, np.ones(100, np.int32)), np.int32(100), on(device, np.array([1000], np.int32)), device.empty(100, np.int32)]
+
+
+def slack(device):
+    """Of a scratch array that was longer, and full, before."""
+    scratch = device.hand_out(on(device, np.arange(30, dtype=np.int32))[:20], written=False)
+    return [scratch, np.int32(20), device.empty(20, np.int32)]
+
+
+def shared_phases(device):
+    return [on(device, np.ones(128, np.int32)), np.int32(128), device.empty(128, np.int32)]
+
+
+def take_number(device):
+    return [device.zeros(4, np.uint32), np.int32(20), device.empty(20, np.int32)]
+
+
+def read_only(device):
+    return [on(device, np.ones(2, np.int32)), device.empty(1, np.int32), device.zeros(1, np.uint32), device.empty(4, np.int32)]
+
+
+def numbers(device):
+    twos = device.empty(32, np.dtype([("first", np.int32), ("second", np.int32)]))
+    return [on(device, np.ones(32, np.float32)), np.int32(32), twos, device.empty(32, np.int32)]
+
+
+def all_blocks(device):
+    return [device.zeros(1, np.uint32), device.empty(8, np.int32)]
+
+
+def rows_of_ones(device):
+    return [on(device, np.full(64 * 3, -7, np.int32)), np.int32(3), device.empty(64, np.int32)]
+
+
 OVERFLOW = "signed multiplication overflows"
 ALL = [
     Planted("claim_slot.cu", "claim", {1: "data race on byte"}, claim),
@@ -177,21 +213,75 @@ ALL = [
         foreign,
         blocks=2,
     ),
+    Planted(
+        "volatile_flag.cu", "found", {1: "volatile write at .* and atomic or volatile write", 2: "volatile"}, volatile_flag
+    ),
+    Planted(
+        "slack.cu",
+        "neighbours",
+        {
+            1: "byte 80 of argument 0 'scratch', .*, of which the kernel has been given bytes 0 to 80",
+            2: "nobody has written byte 12 of argument 0 'scratch'",
+        },
+        slack,
+        blocks=1,
+        threads=32,
+    ),
+    Planted(
+        "shared_phases.cu",
+        "shift",
+        {
+            1: "of shared 'tile' of block",
+            2: "of shared 'tile' of block",
+            3: "nobody has written byte 0 of shared 'seen'",
+            4: "0 bytes past the end of shared 'extern __shared__ memory'",
+        },
+        shared_phases,
+        blocks=1,
+        shared_bytes=256,
+    ),
+    Planted(
+        "take_number.cu",
+        "take",
+        {1: "argument 0 'words'", 2: "misaligned atomic update of 8 bytes", 3: "atomics of different widths"},
+        take_number,
+    ),
+    Planted(
+        "read_only.cu",
+        "pass_on",
+        {1: "through the read-only cache.* argument 1 'numbers'", 2: "argument 0 'values', .*only to be read"},
+        read_only,
+        threads=32,
+    ),
+    Planted(
+        "numbers.cu",
+        "compute",
+        {
+            1: "shift by a negative number or by too many bits",
+            2: "does not fit the integer",
+            4: "nobody has written byte 4 of argument 2 'twos'",
+        },
+        numbers,
+        blocks=1,
+        threads=32,
+    ),
+    Planted("all_blocks.cu", "meet", {1: "livelock:", 2: "lane|mask"}, all_blocks, blocks=8, threads=20),
+    Planted("locals.cu", "smallest", {1: "assertion failed"}, rows_of_ones, blocks=1),
 ]  # fmt: skip
 BUGS = [pytest.param(one, bug, id=f"{one.file}-{bug}") for one in ALL for bug in one.bugs]
 TWINS = [pytest.param(one, id=one.file) for one in ALL]
 
 
-def outcomes(planted, constants, arguments=None, mode="check"):
+def outcomes(planted, constants, arguments=None, mode="check", schedules=SCHEDULES):
     """Message, or None, of each schedule, always on the same device."""
     device = ExecutorDevice(mode=mode)
     text = (PLANTED / planted.file).read_text()
     function = device.compile(planted.file, text, {**planted.constants, **constants}).function(planted.kernel)
     messages = []
-    for schedule in SCHEDULES:
+    for schedule in schedules:
         device.schedule = schedule
         try:
-            device.launch(function, planted.blocks, planted.threads, (arguments or planted.arguments)(device))
+            device.launch(function, planted.blocks, planted.threads, (arguments or planted.arguments)(device), planted.shared_bytes)
             messages.append(None)
         except ExecutorError as error:
             messages.append(str(error))
@@ -226,6 +316,12 @@ def test_the_correct_twin_passes(planted, mode):
 
 def find(name):
     return next(one for one in ALL if one.file == name)
+
+
+def test_a_loop_that_never_ends_nor_touches_memory():
+    planted = find("numbers.cu")
+    messages = outcomes(planted, {"BUG": 3}, schedules=SCHEDULES[:1])  # it takes seconds to tell
+    expect(messages, planted.file, planted.kernel, "endless loop at .*: it reaches no place")
 
 
 def test_memory_that_the_host_has_not_written():

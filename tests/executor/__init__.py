@@ -14,10 +14,13 @@ Modes:
 
     fast      optimised, no checks; faults (a wild address, a division by zero) are errors all the same
     check     every access to memory is checked before it is made: bounds, alignment, memory that nobody has written or
-              that has been freed, data races; and signed overflow, array indices, conversions that do not fit
+              that has been freed or not been handed out, data races; and signed overflow, array indices, conversions that do not fit
     coverage  counts how often each line runs: `module.coverage()`, `coverage.coverage()`; needs g++ and gcov
 
-In every mode barriers and shuffles that not all threads reach, deadlocks and livelocks are errors.  An `ExecutorError`
+An array may be larger than the machine's memory: what nobody touches takes none.  `Schedule(first_block=...)` runs the last
+blocks of a large grid alone.
+
+In every mode barriers and shuffles that not all threads reach, deadlocks, livelocks and loops that never end are errors.  An `ExecutorError`
 names kernel, file and line, block and thread, and the array.  The device remains usable.
 
 The compiler is g++, else clang++, else Zig's from PyPI (`compile.py`); DESHPC_CXX names another.  Compiled modules are

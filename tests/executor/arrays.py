@@ -8,13 +8,17 @@ import numpy as np
 
 
 class DeviceArray:
-    """Made by `ExecutorDevice.empty` and `zeros`; views by slicing along the first axis, `reshape` and `view`."""
+    """Made by `ExecutorDevice.empty` and `zeros`; views by slicing along the first axis, `reshape` and `view`.
 
-    __slots__ = ("_allocation", "_host")
+    `_bounds` : the bytes of the allocation that a kernel may touch which is given the array; views have those of their base.
+    """
+
+    __slots__ = ("_allocation", "_bounds", "_host")
     __array_ufunc__ = None  # an ndarray on the left of an operator leaves it to us
 
-    def __init__(self, allocation, host):
+    def __init__(self, allocation, host, bounds=None):
         self._allocation, self._host = allocation, host
+        self._bounds = bounds or (0, host.nbytes)
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -33,15 +37,18 @@ class DeviceArray:
     def __getitem__(self, key):
         if not isinstance(key, slice) or key.step not in (None, 1) or not self.ndim:
             raise TypeError(f"{self!r}: only [begin:end] along the first axis makes a view; got [{key!r}]")
-        return DeviceArray(self._allocation, self._host[key])
+        return DeviceArray(self._allocation, self._host[key], self._bounds)
 
     def reshape(self, *shape):
-        return DeviceArray(self._allocation, self._host.reshape(*shape))
+        return DeviceArray(self._allocation, self._host.reshape(*shape), self._bounds)
 
     def view(self, dtype):
-        return DeviceArray(self._allocation, self._host.view(dtype))
+        return DeviceArray(self._allocation, self._host.view(dtype), self._bounds)
 
     def fill(self, value):
+        if isinstance(value, int) and value == 0:
+            self._allocation.clear(self)
+            return
         self._host.fill(value)
         self._allocation.mark_written(self)
 
@@ -64,6 +71,14 @@ def host_view(array):
 
 def allocation_of(array):
     return array._allocation
+
+
+def bounds_of(array):
+    return array._bounds
+
+
+def set_bounds(array, begin, end):
+    array._bounds = begin, end
 
 
 def require_array(value, what):

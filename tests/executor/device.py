@@ -14,7 +14,7 @@ import numpy as np
 
 from executor import compile as compiling
 from executor import coverage
-from executor.arrays import DeviceArray, allocation_of, describe, host_view, require_array
+from executor.arrays import DeviceArray, allocation_of, bounds_of, describe, host_view, require_array, set_bounds
 from executor.elementwise import Elementwise
 from executor.errors import ExecutorError
 from executor.line_table import line_table
@@ -32,7 +32,7 @@ class _Options(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_uint64) for name in ("seed", "budget", "dynamic_shared")]
     _fields_ += [("preemption", ctypes.c_double)]
-    _fields_ += [(name, ctypes.c_int32) for name in ("order", "resident", "blocks", "threads", "checked", "initialised", "device")]
+    _fields_ += [(name, ctypes.c_int32) for name in ("order", "resident", "blocks", "threads", "checked", "initialised", "device", "first_block")]
 
 
 @functools.cache
@@ -42,7 +42,10 @@ def _load_runtime(path):
     runtime.executor_allocate.argtypes = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32, ctypes.c_int64, ctypes.c_int32]
     runtime.executor_address.restype = ctypes.c_uint64
     runtime.executor_address.argtypes = runtime.executor_free.argtypes = [ctypes.c_void_p]
-    runtime.executor_mark_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    runtime.executor_is_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    runtime.executor_mark.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int32]
+    runtime.executor_limit.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int32]
+    runtime.executor_clear.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
     runtime.executor_copy_written.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
     runtime.executor_launch.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_uint64, ctypes.c_void_p]
     return runtime
@@ -62,10 +65,20 @@ class _Allocation:
         device._names[self.number] = f"{describe(dtype, shape)} allocated at {where}"
         buffer = (ctypes.c_char * max(nbytes, 1)).from_address(self.address)
         self.host = np.frombuffer(buffer, np.uint8, nbytes).view(dtype).reshape(shape)
+        self.reach, self.addressed = (0, nbytes), False  # what kernels may touch to which the array is no argument
         weakref.finalize(self, _TO_FREE.append, (self.runtime, self.handle)).atexit = False
 
-    def mark_written(self, array):
-        self.runtime.executor_mark_written(self.handle, _address(array) - self.address, array.nbytes)
+    def mark_written(self, array, written=True):
+        self.runtime.executor_mark(self.handle, _address(array) - self.address, array.nbytes, written)
+
+    def is_written(self, address, nbytes):
+        return bool(self.runtime.executor_is_written(self.handle, address - self.address, nbytes))
+
+    def limit(self, bounds, writable=True):
+        self.runtime.executor_limit(self.handle, *bounds, writable)
+
+    def clear(self, array):
+        self.runtime.executor_clear(self.handle, _address(array) - self.address, array.nbytes)
 
 
 def _free():
@@ -134,7 +147,7 @@ class ExecutorDevice:
     # ------------------------------------------------------------------ memory
 
     def empty(self, shape, dtype):
-        """Contents are garbage, and count as unwritten."""
+        """Contents are garbage, and count as unwritten.  What nobody touches takes no memory."""
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         with _ONE_AT_A_TIME:
             _free()
@@ -210,7 +223,23 @@ class ExecutorDevice:
             self._runtime.executor_copy_written(to.handle, _address(target) - to.address, from_.handle, _address(source) - from_.address, source.nbytes)
 
     def address(self, array):
-        return _address(require_array(array, "address"))
+        allocation = allocation_of(require_array(array, "address"))
+        allocation.reach, allocation.addressed = bounds_of(array), True
+        allocation.limit(allocation.reach)
+        return _address(array)
+
+    def hand_out(self, array, written):
+        """The array, to be used as if it were one by itself.
+
+        It may be a part of a longer one: a kernel that is given it, or a view of it, may touch nothing beside it.
+        written : whether its contents count; else they are unwritten.
+        """
+        allocation = allocation_of(array)
+        begin = _address(array) - allocation.address
+        set_bounds(array, begin, begin + array.nbytes)
+        if not written:
+            allocation.mark_written(array, False)
+        return array
 
     def synchronize(self):
         """Wait for all that has been started."""
@@ -224,25 +253,31 @@ class ExecutorDevice:
 
     def launch(self, function, blocks, threads, arguments, shared_bytes=0):
         """Run a kernel; ExecutorError if the arguments do not fit its parameters, or for what goes wrong in it."""
-        where = f"{function.module.name}, kernel {function.name}"
+        where, schedule = f"{function.module.name}, kernel {function.name}", self.schedule
         if not 1 <= threads <= _LARGEST_BLOCK or not 1 <= blocks < 1 << 31 or not 0 <= shared_bytes <= _LARGEST_SHARED:
             raise ExecutorError(f"{where}: {blocks} blocks of {threads} threads with {shared_bytes} bytes of shared memory")
+        if schedule.first_block >= blocks:
+            raise ExecutorError(f"{where}: {blocks} blocks, of which none runs, since those below {schedule.first_block} do not")
         if len(arguments) != len(function.signature):
             raise ExecutorError(f"{where}: {len(arguments)} arguments for {len(function.signature)} parameters")
         values = [_marshal(f"{where}: {function.parameter(i)}", value, *function.signature[i]) for i, value in enumerate(arguments)]
         pointers = (ctypes.c_void_p * max(len(values), 1))(*[ctypes.addressof(value) for value in values])
-        schedule = self.schedule
         options = _Options(
             seed=schedule.seed, budget=schedule.budget, dynamic_shared=shared_bytes, preemption=schedule.preemption,
             order=ORDERS.index(schedule.order), resident=schedule.resident_blocks, blocks=blocks, threads=threads,
-            checked=self.mode == "check", initialised=self.initialised, device=self._number,
+            checked=self.mode == "check", initialised=self.initialised, device=self._number, first_block=schedule.first_block,
         )  # fmt: skip
         message, statistics = ctypes.create_string_buffer(1 << 13), (ctypes.c_uint64 * 2)()
+        given = _given(arguments, function.signature)
         with _ONE_AT_A_TIME:
             _free()
+            for allocation, (bounds, writable) in given.items():
+                allocation.limit(bounds, writable)
             failed = self._runtime.executor_launch(
                 function.entry, pointers, ctypes.byref(options), message, len(message), statistics
             )
+            for allocation in given:
+                allocation.limit(allocation.reach)
         self.switches, self.accesses = statistics
         if failed:
             text = self._readable(message.value.decode(), function, arguments)
@@ -270,6 +305,17 @@ class ExecutorDevice:
         return Elementwise(self, body)
 
 
+def _given(arguments, signature):
+    """{allocation: ((begin, end), whether it may be written)}: the bytes from the first to the last that an argument gives."""
+    found = {}
+    for value, (form, *_) in zip(arguments, signature, strict=True):
+        if isinstance(value, DeviceArray):
+            allocation, (begin, end) = allocation_of(value), bounds_of(value)
+            held, writable = found.get(allocation, ((begin, end), allocation.addressed))
+            found[allocation] = (min(begin, held[0]), max(end, held[1])), writable or form == "pointer"
+    return found
+
+
 def _caller():
     """File and line outside this package that asked for memory."""
     frame, here = sys._getframe(1), str(Path(__file__).parent)
@@ -281,7 +327,7 @@ def _caller():
 def _marshal(what, value, form, kind, size, alignment):
     """A ctypes object that holds the argument as the kernel's parameter."""
     size = int(size)
-    if form == "pointer":
+    if form != "scalar":
         if value is None:
             return ctypes.c_uint64(0)
         if not isinstance(value, DeviceArray):

@@ -1,7 +1,8 @@
 """Elementwise loops: a Python function on scalars and arrays, run for every index in the schedule's order.
 
 The body is compiled with Numba, with bounds checked.  On a GPU the same body is a numba.cuda kernel, so that nothing
-may depend on the order of indices.  What it writes is not followed: all its arrays count as written afterwards.
+may depend on the order of indices: in check mode it is run as plain Python before, changing nothing, to find races and reads
+of memory that nobody has written (`traced.py`), for all indices or, of more than `_MOST_TRACED`, for as many that are drawn.
 """
 
 import functools
@@ -11,6 +12,9 @@ import numpy as np
 
 from executor.arrays import DeviceArray, allocation_of, host_view
 from executor.errors import ExecutorError
+from executor.traced import Trace
+
+_MOST_TRACED = 2000
 
 
 @numba.njit(nogil=True)
@@ -30,17 +34,30 @@ class Elementwise:
 
     def __init__(self, device, body):
         self._device, self._name = device, getattr(body, "__name__", "body")
-        self._body = _compiled(getattr(body, "py_func", body))
+        self._python = getattr(body, "py_func", body)
+        self._body = _compiled(self._python)
 
     def __call__(self, count, *arguments):
         given = [self._accept(number, value) for number, value in enumerate(arguments)]
+        order = self._order(int(count))
+        if self._device.mode == "check":
+            self._trace(order, arguments)
         try:
-            _run(self._body, self._order(int(count)), tuple(given))
+            _run(self._body, order, tuple(given))
         except (IndexError, ZeroDivisionError) as error:
             raise ExecutorError(f"elementwise {self._name}: {error}") from error
-        for value in arguments:
-            if isinstance(value, DeviceArray):
-                allocation_of(value).mark_written(value)
+
+    def _trace(self, order, arguments):
+        whole, trace = order.size <= _MOST_TRACED, Trace(self._name, self._device.initialised)
+        if not whole:
+            order = np.random.default_rng(self._device.schedule.seed).choice(order, _MOST_TRACED, replace=False)
+        trace.run(self._python, order, arguments)
+        for one in trace.arrays:
+            if not whole and one.written:
+                allocation_of(one.array).mark_written(one.array)
+            elif whole:
+                for place in one.written:
+                    allocation_of(one.array).mark_written(one.array[place : place + 1])
 
     def _order(self, count):
         schedule = self._device.schedule

@@ -12,6 +12,8 @@ class Schedule:
     Resident blocks take turns where threads wait.  A random order also switches threads with probability
     `preemption` at every atomic, volatile access and fence, and in check mode at every access to memory.
 
+    `first_block`: blocks below it do not run, so that a test can have the last blocks of a grid of billions.
+
     `budget`: after so many such places with no thread finishing, the launch is a livelock.
     """
 
@@ -20,6 +22,7 @@ class Schedule:
     preemption: float = 0.05
     resident_blocks: int = 4
     budget: int = 20_000_000
+    first_block: int = 0
 
     def __post_init__(self):
         if self.order not in ORDERS:

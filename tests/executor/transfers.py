@@ -1,7 +1,8 @@
 """Transfers that do not wait: the host must leave the memory that they read alone until the device has passed them.
 
 Here a transfer is made at once, so that it is never late; instead the memory is compared with what was sent, when the
-host waits.  Memory that is filled again too early is thus found, always.
+host waits.  Memory that is filled again too early is thus found, always.  Memory that `host_memory` has not given may change
+at once, as the contract of `to_device` says: it is copied to pinned memory first.
 """
 
 import numpy as np

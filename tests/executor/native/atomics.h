@@ -67,10 +67,15 @@ EXECUTOR_PLAIN constexpr T* hinted(T* address) {
                   "loads and stores with cache hints take numbers and vector types");
     return address;
 }
+template <class T>
+EXECUTOR_CALLED T* read_only(T* address) {
+    executor_read_only(address, sizeof(T), EXECUTOR_CALLER);
+    return hinted(address);
+}
 }  // namespace executor
 #define EXECUTOR_LOAD(...) (*executor::hinted(__VA_ARGS__))
 #define EXECUTOR_STORE(address, ...) ((void)(*executor::hinted(address) = (__VA_ARGS__)))
-#define __ldg(...) EXECUTOR_LOAD(__VA_ARGS__)
+#define __ldg(...) (*executor::read_only(__VA_ARGS__))
 #define __ldca(...) EXECUTOR_LOAD(__VA_ARGS__)
 #define __ldcg(...) EXECUTOR_LOAD(__VA_ARGS__)
 #define __ldcs(...) EXECUTOR_LOAD(__VA_ARGS__)

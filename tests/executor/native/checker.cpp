@@ -6,7 +6,7 @@
 // - a fence, then an atomic or volatile write, which another thread reads by an atomic or volatile access followed by
 //   a fence, orders what came before the first fence before what comes after the second.  __threadfence_block does so
 //   inside a block only;
-// - atomic and volatile accesses do not race with each other.
+// - atomic and volatile accesses do not race with each other, but a volatile write does with another thread's write.
 #include "checker.h"
 
 #include <algorithm>
@@ -33,10 +33,12 @@ static bool covers(const VectorClock& clock, const Access& access, uint32_t bloc
     return of_block != clock.end() && access.block_clock < of_block->second;
 }
 
+static uint32_t block_of(const Access& access) { return launch.options.first_block + access.thread / launch.options.threads; }
+
 static bool happened_before(const Access& access, const Thread& thread) {
     if (access.thread == thread.global) return true;
     const Knowledge& knowledge = thread.knowledge;
-    uint32_t count = launch.options.threads, block = access.thread / count, number = access.thread % count;
+    uint32_t count = launch.options.threads, block = block_of(access), number = access.thread % count;
     if (block == thread.block->number) {
         if (access.block_clock < thread.block->clock) return true;
         if (number / 32 == thread.number / 32 && access.thread_clock < knowledge.lanes[number % 32]) return true;
@@ -156,14 +158,20 @@ static void report_outside(uintptr_t address, uint64_t bytes, const char* access
         fail("out of bounds %s of %llu bytes at %s: %llu bytes before the begin of %s", access, (unsigned long long)bytes, place, (unsigned long long)ahead, name_of(*after));
 }
 
-static bool conflict(const Access& earlier, const Access& now, const Region& region) {
-    return earlier.generation == region.generation && (earlier.bytes & now.bytes) && !(earlier.atomic && now.atomic) && !happened_before(earlier, *launch.running);
+static bool conflict(const Access& earlier, const Access& now, bool both_write, const Region& region) {
+    bool lost = both_write && (earlier.relaxed || now.relaxed);
+    bool harmless = earlier.atomic && now.atomic && !lost && earlier.log2_width == now.log2_width;
+    return earlier.generation == region.generation && (earlier.bytes & now.bytes) && !harmless && !happened_before(earlier, *launch.running);
 }
 
-static void report_race(const Region& region, uintptr_t address, const Access& earlier, bool earlier_writes, const char* access, const char* place) {
+static void report_race(const Region& region, uintptr_t address, const Access& earlier, const Access& now, bool earlier_writes, const char* access, const char* place) {
     uint32_t count = launch.options.threads;
+    if (earlier.atomic && now.atomic && earlier.log2_width != now.log2_width) {
+        fail("atomics of different widths at %s and at %s: byte %llu of %s", place, text_of_code(earlier.code), (unsigned long long)(address - region.begin), name_of(region));
+        return;
+    }
     fail("data race on byte %llu of %s: %s at %s, and %s%s by block %u, thread %u at %s, in no order", (unsigned long long)(address - region.begin), name_of(region), access,
-         place, earlier.atomic ? "atomic or volatile " : "", earlier_writes ? "write" : "read", earlier.thread / count, earlier.thread % count, text_of_code(earlier.code));
+         place, earlier.atomic ? "atomic or volatile " : "", earlier_writes ? "write" : "read", block_of(earlier), earlier.thread % count, text_of_code(earlier.code));
 }
 
 static void remember(Cell& cell, const Access& now, bool writes, const Region& region) {
@@ -201,6 +209,16 @@ void check_access(uintptr_t address, uint64_t bytes, bool reads, bool writes, Ki
              name_of(*region), (unsigned long long)region->bytes());
         return;
     }
+    if (offset < region->reach_begin || offset + bytes > region->reach_end) {
+        fail("out of bounds %s of %llu bytes at %s: byte %llu of %s, of which the kernel has been given bytes %llu to %llu", access, (unsigned long long)bytes,
+             text_of_code((uint64_t)code), (unsigned long long)offset, name_of(*region), (unsigned long long)region->reach_begin, (unsigned long long)region->reach_end);
+        return;
+    }
+    if (writes && !region->writable) {
+        fail("%s of %llu bytes at %s: byte %llu of %s, which the kernel has been given only to be read", access, (unsigned long long)bytes, text_of_code((uint64_t)code),
+             (unsigned long long)offset, name_of(*region));
+        return;
+    }
     if (region->block != no_block && region->block != running->block->number) {
         fail("%s of %llu bytes at %s: %s, which is another block", access, (unsigned long long)bytes, text_of_code((uint64_t)code), name_of(*region));
         return;
@@ -217,7 +235,7 @@ void check_access(uintptr_t address, uint64_t bytes, bool reads, bool writes, Ki
         fail("%s of %llu bytes at %s: nobody has written byte %llu of %s", access, (unsigned long long)bytes, text_of_code((uint64_t)code), (unsigned long long)offset, name_of(*region));
         return;
     }
-    if (writes) region->mark_written(offset, bytes);
+    if (writes) region->mark(offset, bytes, true);
 
     Access now;
     now.generation = region->generation;
@@ -226,15 +244,17 @@ void check_access(uintptr_t address, uint64_t bytes, bool reads, bool writes, Ki
     now.block_clock = running->block->clock;
     now.code = (uint64_t)code;
     now.atomic = kind != Kind::plain;
+    now.relaxed = kind == Kind::relaxed;
+    now.log2_width = 63 - __builtin_clzll(bytes | 1);
     uint64_t granule = region->granule;
     for (uint64_t at = offset, end = offset + bytes; at < end;) {
         uint64_t next = std::min((at / granule + 1) * granule, end);
         now.bytes = ((1u << (next - at)) - 1) << at % granule;
         Cell& cell = region->cells[at / granule];
-        if (conflict(cell.write, now, *region)) return report_race(*region, region->begin + at, cell.write, true, access, text_of_code((uint64_t)code));
+        if (conflict(cell.write, now, writes, *region)) return report_race(*region, region->begin + at, cell.write, now, true, access, text_of_code((uint64_t)code));
         if (writes)
             for (const Access& read : cell.reads)
-                if (conflict(read, now, *region)) return report_race(*region, region->begin + at, read, false, access, text_of_code((uint64_t)code));
+                if (conflict(read, now, false, *region)) return report_race(*region, region->begin + at, read, now, false, access, text_of_code((uint64_t)code));
         remember(cell, now, writes, *region);
         at = next;
     }
@@ -258,6 +278,19 @@ void executor_relaxed(const void* address, unsigned bytes, int writes, void* cod
     if (!launch.options.checked) return;
     check_access((uintptr_t)address, bytes, !writes, writes, Kind::relaxed, true, code);
     publish((uintptr_t)address, !writes, writes);
+}
+
+void executor_read_only(const void* address, unsigned bytes, void* code) {
+    if (!launch.options.checked) return;
+    Region* region = memory.find((uintptr_t)address);
+    if (!region) return;  // the read itself is reported
+    uint64_t offset = (uintptr_t)address - region->begin;
+    for (uint64_t cell = offset / region->granule; cell <= (offset + bytes - 1) / region->granule && cell < region->cell_count(); cell++) {
+        const Access& write = region->cells[cell].write;
+        if (write.generation != region->generation) continue;
+        fail("read of %u bytes at %s through the read-only cache: byte %llu of %s, which this launch writes at %s", bytes, text_of_code((uint64_t)code), (unsigned long long)offset,
+             name_of(*region), text_of_code(write.code));
+    }
 }
 
 void executor_fence(int of_device, const char* file, int line) {

@@ -21,13 +21,14 @@ constexpr char kind_of() {
     return 'V';
 }
 
-// "pointer or scalar, kind, size, alignment" of each parameter.
+// "pointer, constant or scalar; kind, size, alignment" of each parameter; constant: a pointer to what is only read.
 template <class Parameter>
 EXECUTOR_PLAIN inline int describe(char* text) {
     if constexpr (std::is_pointer_v<Parameter>) {
         using Pointed = std::remove_cv_t<std::remove_pointer_t<Parameter>>;
-        if constexpr (std::is_void_v<Pointed>) return sprintf(text, "pointer V 1 1,");
-        else return sprintf(text, "pointer %c %zu %zu,", kind_of<Pointed>(), sizeof(Pointed), alignof(Pointed));
+        const char* form = std::is_const_v<std::remove_pointer_t<Parameter>> ? "constant" : "pointer";
+        if constexpr (std::is_void_v<Pointed>) return sprintf(text, "%s V 1 1,", form);
+        else return sprintf(text, "%s %c %zu %zu,", form, kind_of<Pointed>(), sizeof(Pointed), alignof(Pointed));
     } else {
         return sprintf(text, "scalar %c %zu %zu,", kind_of<Parameter>(), sizeof(Parameter), alignof(Parameter));
     }

@@ -40,6 +40,9 @@ unsigned executor_lane();
 void executor_atomic(void* address, unsigned bytes, void* code);
 void executor_relaxed(const void* address, unsigned bytes, int writes, void* code);
 
+// Before a read through the cache for memory that nobody writes during the launch.
+void executor_read_only(const void* address, unsigned bytes, void* code);
+
 void executor_fence(int of_device, const char* file, int line);
 void executor_pause(const char* file, int line);
 

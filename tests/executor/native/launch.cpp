@@ -1,6 +1,9 @@
 // What the Python side calls: memory and launches.  One call at a time.
 #include <link.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
+#include <time.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -48,6 +51,57 @@ static void catch_faults() {
     for (int i = 0; i < 4; i++) sigaction(signals[i], &action, &previous[i]);
 }
 
+// A loop that neither touches memory nor waits passes no scheduling point: the launch ends when a thread has run for
+// long without any.
+static constexpr double endless_s = 1.0;
+static pthread_t launching;
+static uint64_t progress_seen;
+static double seconds_then;
+
+static double seconds() {
+    timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+static void on_tick(int signal, siginfo_t*, void* context) {
+    if (!launch.running) return;
+    if (!pthread_equal(pthread_self(), launching)) {
+        pthread_kill(launching, signal);
+        return;
+    }
+    uint64_t progress = launch.switches + launch.accesses + launch.points;
+    if (progress != progress_seen) {
+        progress_seen = progress;
+        seconds_then = seconds();
+        return;
+    }
+    if (seconds() - seconds_then < endless_s) return;
+#if defined(__x86_64__)
+    uint64_t code = ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP] + 1;
+#else
+    uint64_t code = 0;
+#endif
+    fail("endless loop at %s: it reaches no place where threads are switched", text_of_code(code));
+}
+
+static struct sigaction previous_tick;
+
+static void watch(bool on) {
+    itimerval every = {};
+    if (on) {
+        launching = pthread_self();
+        progress_seen = 0, seconds_then = seconds();
+        struct sigaction action = {};
+        action.sa_sigaction = on_tick;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
+        sigaction(SIGVTALRM, &action, &previous_tick);
+        every.it_interval.tv_usec = every.it_value.tv_usec = 250'000;
+    }
+    setitimer(ITIMER_VIRTUAL, &every, nullptr);
+    if (!on) sigaction(SIGVTALRM, &previous_tick, nullptr);
+}
+
 static void release_faults() {
     for (int i = 0; i < 4; i++) sigaction(signals[i], &previous[i], nullptr);
     sigaltstack(&previous_stack, nullptr);
@@ -80,18 +134,27 @@ Region* executor_allocate(uint64_t bytes, uint32_t granule, int32_t device, int6
 uint64_t executor_address(Region* region) { return region->begin; }
 void executor_free(Region* region) { memory.free(region, true); }
 
-void executor_mark_written(Region* region, uint64_t offset, uint64_t bytes) {
-    if (region->checked) region->mark_written(offset, bytes);
+// Kernels have been given these bytes alone, to write or only to read, until this is called again.
+void executor_limit(Region* region, uint64_t begin, uint64_t end, int32_t writable) {
+    region->reach_begin = begin, region->reach_end = end;
+    region->writable = writable;
+}
+
+void executor_mark(Region* region, uint64_t offset, uint64_t bytes, int32_t written) {
+    if (region->checked) region->mark(offset, bytes, written);
+}
+
+int32_t executor_is_written(Region* region, uint64_t offset, uint64_t bytes) { return !region->checked || region->is_written(offset, bytes); }
+
+void executor_clear(Region* region, uint64_t offset, uint64_t bytes) {
+    region->clear(offset, bytes);
+    executor_mark(region, offset, bytes, true);
 }
 
 // After a copy: what of the target is written is what of the source was.
 void executor_copy_written(Region* target, uint64_t target_offset, Region* source, uint64_t source_offset, uint64_t bytes) {
     if (!target->checked || !source->checked) return;
-    for (uint64_t i = 0; i < bytes; i++) {
-        uint64_t from = source_offset + i, to = target_offset + i;
-        bool is_written = source->written[from / 8] >> from % 8 & 1;
-        target->written[to / 8] = (target->written[to / 8] & ~(1 << to % 8)) | is_written << to % 8;
-    }
+    for (uint64_t i = 0; i < bytes; i++) target->mark(target_offset + i, 1, source->is_written(source_offset + i));
 }
 
 // 0, or 1 with a message.  `statistics`: switches and checked accesses.
@@ -110,7 +173,9 @@ int executor_launch(void (*entry)(void**), void** arguments, const LaunchOptions
     forget_published();
     dl_iterate_phdr(find_module, (void*)entry);
     catch_faults();
+    watch(true);
     bool succeeded = run_blocks();
+    watch(false);
     release_faults();
     snprintf(message, message_bytes, "%s", launch.message);
     statistics[0] = launch.switches;

@@ -10,12 +10,27 @@ static constexpr size_t page = 4 << 10;
 static constexpr size_t guard = 1 << 20;
 static constexpr size_t remembered = 4096;  // freed allocations whose addresses stay reserved
 
+static constexpr size_t large = 64 << 20;  // not to be touched as a whole
+
 static void* reserve(size_t bytes, int protection) {
     void* memory = mmap(nullptr, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? nullptr : memory;
+    if (memory == MAP_FAILED) return nullptr;
+    if (bytes >= large) madvise(memory, bytes, MADV_NOHUGEPAGE);
+    return memory;
 }
 
 static size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+
+static void set_to_zero(uintptr_t begin, size_t bytes) {
+    uintptr_t first = round_up(begin, page), last = (begin + bytes) / page * page;
+    if (bytes < large) {
+        memset((void*)begin, 0, bytes);
+        return;
+    }
+    memset((void*)begin, 0, first - begin);
+    madvise((void*)first, last - first, MADV_DONTNEED);  // what is touched again is zero
+    memset((void*)last, 0, begin + bytes - last);
+}
 
 Region* Memory::allocate(size_t bytes, uint32_t granule, int device, int64_t number, bool checked) {
     size_t usable = round_up(bytes ? bytes : 1, page);
@@ -28,19 +43,22 @@ Region* Memory::allocate(size_t bytes, uint32_t granule, int device, int64_t num
         munmap((void*)region->mapping, region->mapped);
         return nullptr;
     }
-    memset(pages, 0xCB, usable);
+    if (usable < large) memset(pages, 0xCB, usable);
     // As far up in its pages as alignment allows: running over the end soon meets the page without access.
     region->begin = (uintptr_t)pages + usable - round_up(bytes ? bytes : 1, 256);
     region->end = region->begin + bytes;
+    region->reach_begin = 0, region->reach_end = bytes;
     region->granule = granule;
     region->device = device;
     region->number = number;
     region->checked = checked;
     if (checked) {
         region->cells = (Cell*)reserve(region->cell_count() * sizeof(Cell), PROT_READ | PROT_WRITE);
-        region->written = (uint8_t*)reserve(bytes / 8 + 1, PROT_READ | PROT_WRITE);
-        if (!region->cells || !region->written) {
+        region->others = (uint8_t*)reserve(bytes / 8 + 1, PROT_READ | PROT_WRITE);
+        if (!region->cells || !region->others) {
             munmap((void*)region->mapping, region->mapped);
+            if (region->cells) munmap(region->cells, region->cell_count() * sizeof(Cell));
+            if (region->others) munmap(region->others, bytes / 8 + 1);
             return nullptr;
         }
     }
@@ -51,7 +69,7 @@ Region* Memory::allocate(size_t bytes, uint32_t granule, int device, int64_t num
 
 void Memory::free(Region* region, bool remember) {
     if (region->cells) munmap(region->cells, region->cell_count() * sizeof(Cell));
-    if (region->written) munmap(region->written, region->bytes() / 8 + 1);
+    if (region->others) munmap(region->others, region->bytes() / 8 + 1);
     if (remember) {
         // Fresh pages without access: the memory is given back, the addresses are not.
         mmap((void*)region->mapping, region->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -101,20 +119,28 @@ const Freed* Memory::find_freed(uintptr_t address) const {
     return address < freed.end ? &freed : nullptr;
 }
 
-void Region::mark_written(size_t offset, size_t count) {
+void Region::mark(size_t offset, size_t count, bool written) {
+    if (count == bytes()) return mark_all(written);
+    bool other = written != whole;
+    auto mark_one = [&](size_t byte) { others[byte / 8] = (others[byte / 8] & ~(1 << byte % 8)) | other << byte % 8; };
     size_t end = offset + count;
-    for (; offset < end && offset % 8; offset++) written[offset / 8] |= 1 << offset % 8;
+    for (; offset < end && offset % 8; offset++) mark_one(offset);
     if (offset + 8 <= end) {
-        memset(written + offset / 8, 0xFF, (end - offset) / 8);
+        memset(others + offset / 8, other ? 0xFF : 0, (end - offset) / 8);
         offset += (end - offset) / 8 * 8;
     }
-    for (; offset < end; offset++) written[offset / 8] |= 1 << offset % 8;
+    for (; offset < end; offset++) mark_one(offset);
+}
+
+void Region::mark_all(bool written) {
+    set_to_zero((uintptr_t)others, bytes() / 8 + 1);
+    whole = written;
 }
 
 bool Region::is_written(size_t offset, size_t count) const {
     for (size_t end = offset + count; offset < end; offset++)
-        if (!(written[offset / 8] >> offset % 8 & 1)) return false;
+        if (!is_written(offset)) return false;
     return true;
 }
 
-void Region::forget_written() { memset(written, 0, bytes() / 8 + 1); }
+void Region::clear(size_t offset, size_t count) { set_to_zero(begin + offset, count); }

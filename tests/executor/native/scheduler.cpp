@@ -183,7 +183,7 @@ static void begin_block(Block& block, uint32_t number) {
         thread.warp = &block.warps[i / 32];
         thread.number = i;
         thread.lane = i % 32;
-        thread.global = number * count + i;
+        thread.global = (number - launch.options.first_block) * count + i;
         thread.site = Site();
         thread.points = 0;
         thread.warp->live |= 1u << thread.lane;
@@ -214,9 +214,9 @@ static void report_deadlock() {
 
 bool run_blocks() {
     const LaunchOptions& options = launch.options;
-    uint32_t count = options.blocks, threads = options.threads;
+    uint32_t count = options.blocks - options.first_block, threads = options.threads;
     std::vector<uint32_t> numbers(count);
-    for (uint32_t i = 0; i < count; i++) numbers[i] = options.order == reversed_order ? count - 1 - i : i;
+    for (uint32_t i = 0; i < count; i++) numbers[i] = options.first_block + (options.order == reversed_order ? count - 1 - i : i);
     if (options.order == random_order)
         for (uint32_t i = count; i > 1; i--) std::swap(numbers[i - 1], numbers[random_number() % i]);
 
@@ -347,7 +347,7 @@ static void* shared_variable(const void* declaration, uint64_t bytes, const char
         region->block = block.number;
         memset((void*)region->begin, 0xCB, region->bytes());
         region->generation++;
-        if (options.checked) region->forget_written();
+        if (options.checked) region->mark_all(false);
         variable->begun = true;
     }
     return (void*)variable->region->begin;

@@ -41,7 +41,7 @@ struct Thread {
     char* stack;
     Block* block;
     Warp* warp;
-    uint32_t number, lane, global;
+    uint32_t number, lane, global;  // `global` : among the threads of the blocks that run
     State state;
     Site site;
     uint32_t points;  // scheduling points passed
@@ -85,7 +85,7 @@ enum Order { in_order, reversed_order, random_order };
 struct LaunchOptions {
     uint64_t seed, budget, dynamic_shared;
     double preemption;
-    int32_t order, resident, blocks, threads, checked, initialised, device;
+    int32_t order, resident, blocks, threads, checked, initialised, device, first_block;
 };
 
 struct Launch {
