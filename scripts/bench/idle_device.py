@@ -1,0 +1,116 @@
+"""A device that does nothing: its arrays are a shape and a type, launches and copies return at once.
+
+What a step takes on it is what the host computes, on top of what CUDA and CuPy take for a launch or a copy.  Attributes of
+arrays are as cheap as CuPy's or cheaper, views cost what Python takes for an object.
+"""
+
+import math
+
+import numpy as np
+
+
+class IdleDevice:
+    """What is read back is 0, unless `leaves` says what a kernel leaves: {kernel: {number of its argument: host array}}."""
+
+    name = "idle"
+
+    def __init__(self, leaves=()):
+        self._leaves = dict(leaves)
+
+    def empty(self, shape, dtype):
+        return IdleArray(shape, np.dtype(dtype))
+
+    zeros = empty
+
+    def host_memory(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+    def to_device(self, host, target):
+        pass
+
+    def to_host(self, array):
+        host = np.empty(array.shape, array.dtype)
+        self.into_host(array, host)
+        return host
+
+    def into_host(self, array, host):
+        host[...] = 0 if array.content is None else array.content[: len(host)]
+
+    def start_into_host(self, array, host):
+        pass
+
+    def copy(self, source, target):
+        pass
+
+    def address(self, array):
+        return 1 << 40
+
+    def mark(self):
+        return None
+
+    def passed(self, point):
+        return True
+
+    def wait(self, point):
+        pass
+
+    def compile(self, name, source, constants):
+        return _Compiled()
+
+    def launch(self, function, blocks, threads, arguments):
+        for number, content in self._leaves.get(function, {}).items():
+            arguments[number].leave(content)
+
+    def elementwise(self, body):
+        return _start
+
+
+class _Compiled:
+    def function(self, name):
+        return name
+
+
+def _start(count, *arguments):
+    pass
+
+
+class _Flags:
+    c_contiguous = True
+
+
+class IdleArray:
+    """Shape and type, and in `content` what a kernel has left for the host to read, or None."""
+
+    __slots__ = ("content", "dtype", "flags", "ndim", "shape", "size")
+
+    def __init__(self, shape, dtype, content=None):
+        self.shape, self.dtype, self.content, self.flags = shape, dtype, content, _FLAGS
+        self.size, self.ndim = math.prod(shape), len(shape)
+
+    @property
+    def nbytes(self):
+        return self.size * self.dtype.itemsize
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, key):
+        begin, end, _ = key.indices(self.shape[0])
+        return IdleArray((max(0, end - begin), *self.shape[1:]), self.dtype, self.content)
+
+    def reshape(self, shape):
+        return IdleArray(shape, self.dtype, self.content)
+
+    def view(self, dtype):
+        dtype = np.dtype(dtype)
+        return IdleArray((*self.shape[:-1], self.shape[-1] * self.dtype.itemsize // dtype.itemsize), dtype)
+
+    def fill(self, value):
+        pass
+
+    def leave(self, content):
+        """A kernel has left this for the host to read."""
+        self.content = content
+
+
+_FLAGS = _Flags()
