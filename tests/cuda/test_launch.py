@@ -228,6 +228,32 @@ def test_what_does_not_fit_is_refused(recorder, number, argument, why):
     assert recorder.launches == []
 
 
+@pytest.mark.parametrize("number, argument, why", REFUSED, ids=[why[:40] for _, _, why in REFUSED])
+def test_what_does_not_fit_is_refused_after_what_did(recorder, number, argument, why):
+    """No kernel relies on what it was given before."""
+    work, arguments = open_work(recorder), good()
+    for _ in range(2):
+        work(1, *arguments)
+    with pytest.raises(DeshpcError, match=f"^whole.cu: work: {why}$"):
+        work(1, *arguments[:number], argument, *arguments[number + 1 :])
+    work(1, *arguments)
+    assert len(recorder.launches) == 3
+
+
+def test_an_array_that_has_changed_is_another(recorder):
+    work, arguments = open_work(recorder), good()
+    work(1, *arguments)
+    arguments[0].flags.c_contiguous = False
+    with pytest.raises(DeshpcError, match="keys is not contiguous"):
+        work(1, *arguments)
+    arguments[0].flags.c_contiguous, arguments[0].dtype = True, np.dtype(np.int64)
+    with pytest.raises(DeshpcError, match="keys is an array of int64, not of uint64"):
+        work(1, *arguments)
+    arguments[0].dtype = np.dtype(np.uint64).newbyteorder("=")  # the same type, whichever object it is
+    work(1, *arguments)
+    assert len(recorder.launches) == 2
+
+
 @pytest.mark.parametrize("change, count", [(lambda a: a[:-1], 7), (lambda a: [*a, 1], 9), (lambda a: [], 0)])
 def test_the_number_of_arguments_is_checked(recorder, change, count):
     with pytest.raises(DeshpcError, match=f"^whole.cu: work: {count} arguments for 8 parameters$"):
