@@ -63,11 +63,10 @@ class StagedDoor:
         self._give(host)
 
     def _take(self, array):
-        for place, (memory, mark) in enumerate(self._free):
-            if len(memory) >= array.nbytes:
-                del self._free[place]
-                self._device.wait(mark)
-                break
+        fitting = [place for place, (memory, _) in enumerate(self._free) if len(memory) >= array.nbytes]
+        if fitting:  # the smallest: a large one may be needed in the same step
+            memory, mark = self._free.pop(min(fitting, key=lambda place: len(self._free[place][0])))
+            self._device.wait(mark)
         else:
             memory = self._device.host_memory((array.nbytes + array.nbytes // 2,), np.uint8)
         host = memory[: array.nbytes].view(array.dtype).reshape(array.shape)

@@ -23,6 +23,7 @@ class RoutingOperations:
     def __init__(self, kernels, prefix, lookup):
         self._kernels, self._prefix, self._lookup, self._device = kernels, prefix, lookup, kernels.device
         self._scratch = Buffers(kernels.device)
+        self._counted = None  # what `count_messages` has found for `pack`: group of each key, rank of each occurrence
 
     def deduplicate(self, sparse, partition, modulus, residue, buckets, unique):
         """Number the distinct keys: as on the CPU.  Returns (how many there are, or -1; occurrences).  Reads the device."""
@@ -56,7 +57,7 @@ class RoutingOperations:
         array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=0)
         counted = array("header", header.shape, np.int32)
         counted.fill(0)
-        groups, ranks = array("groups", count, np.uint32), array("ranks", n, np.uint32)
+        groups, ranks = self._counted = array("groups", count, np.uint32), array("ranks", n, np.uint32)
         kernels.count_keys(count, unique.fields, unique.ranks, count, fields, counted, groups)
         kernels.count_occurrences(n, unique.occurrences, unique.ranks, n, fields, counted, ranks)
         header[...] = self._device.to_host(counted)
@@ -74,7 +75,7 @@ class RoutingOperations:
         begin = self._send("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
         firsts = self._send("firsts", begins_of(header[:, :fields].sum(axis=1)), begins_of(header[:, fields]))
         message.fill(0)
-        groups, of_occurrences = array("groups", count, np.uint32), array("ranks", n, np.uint32)
+        groups, of_occurrences = self._counted
         _, order = self._prefix.sort(groups, count, (ranks * fields - 1).bit_length(), self._scratch, "groups")
         kernels.pack_keys(count, order, count, unique.keys, unique.ranks, firsts[0], begin[0], places, message)
         by_rank = array("by rank", n, np.uint32)
