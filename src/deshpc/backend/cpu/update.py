@@ -59,7 +59,7 @@ def embedding_square(form, record, vector, c, shrink, inverse_scale):
     raise TypeError("embedding_square works inside kernels")
 
 
-@overload(update_weight, inline="always")
+@overload(update_weight)
 def _update_weight(rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2):
     if isinstance(scalar, types.NoneType):
         return lambda rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2: None
@@ -81,7 +81,7 @@ def embedding_gradient(form, vector, c, shrink, inverse_scale, v):
     return vfma(v, vsplat(form.lanes, -shrink), vector_value(form.lanes, sums, inverse_scale))
 
 
-@overload(update_embedding, inline="always")
+@overload(update_embedding)
 def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
     if isinstance(vector, types.NoneType):
         return lambda rule, form, record, vector, c, shrink, inverse_scale, clip, l2: None
@@ -96,7 +96,7 @@ def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip
     return update
 
 
-@overload(embedding_square, inline="always")
+@overload(embedding_square)
 def _embedding_square(form, record, vector, c, shrink, inverse_scale):
     if isinstance(vector, types.NoneType):
         return lambda form, record, vector, c, shrink, inverse_scale: 0.0

@@ -1,12 +1,14 @@
 """The form of a row's weights, as kernels take it: one argument that costs nothing.
 
 Inside a kernel `form.lanes`, `.number`, `.zero` and `.dim` are constants of the argument's type, so that Numba compiles one machine
-code for each form.  The type is found once, when a form is made: a call need not look at it.
+code for each form.  The type is found once, when a form is made: a call need not look at it.  The attributes are lowered by hand:
+Numba would compile a function for each use of one.
 """
 
 import numpy as np
 from numba.core import types
-from numba.extending import NativeValue, intrinsic, models, overload_attribute, register_model, unbox
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import NativeValue, lower_getattr, models, register_model, unbox
 
 from deshpc.backend.cpu.simd import Lanes
 
@@ -50,31 +52,38 @@ def _unbox(form, value, c):
     return NativeValue(c.context.get_dummy_value())
 
 
-@intrinsic
-def _lanes_of(typing_context, form):
-    return form.lanes(form), lambda context, builder, signature, arguments: context.get_dummy_value()
+@infer_getattr
+class _WeightFormAttributes(AttributeTemplate):
+    key = WeightFormType
+
+    def resolve_lanes(self, form):
+        return form.lanes or types.none
+
+    def resolve_number(self, form):
+        return getattr(types, form.number)
+
+    def resolve_zero(self, form):
+        return getattr(types, form.zero)
+
+    def resolve_dim(self, form):
+        return types.int64
 
 
-@overload_attribute(WeightFormType, "lanes", inline="always")
-def _lanes(form):
-    if form.lanes is None:
-        return lambda form: None
-    return lambda form: _lanes_of(form)
+@lower_getattr(WeightFormType, "lanes")
+def _lanes(context, builder, form, value):
+    return context.get_dummy_value()
 
 
-@overload_attribute(WeightFormType, "number", inline="always")
-def _number(form):
-    number = np.dtype(form.number).type(0)
-    return lambda form: number
+@lower_getattr(WeightFormType, "number")
+def _number(context, builder, form, value):
+    return context.get_constant(getattr(types, form.number), 0.0)
 
 
-@overload_attribute(WeightFormType, "zero", inline="always")
-def _zero(form):
-    zero = np.dtype(form.zero).type(0)
-    return lambda form: zero
+@lower_getattr(WeightFormType, "zero")
+def _zero(context, builder, form, value):
+    return context.get_constant(getattr(types, form.zero), 0.0)
 
 
-@overload_attribute(WeightFormType, "dim", inline="always")
-def _dim(form):
-    dim = form.dim
-    return lambda form: dim
+@lower_getattr(WeightFormType, "dim")
+def _dim(context, builder, form, value):
+    return context.get_constant(types.int64, form.dim)
