@@ -18,12 +18,12 @@ from gpu_batches import zipf
 from gpu_device import environment, open_bench, save, upload
 
 from deshpc.backend.arguments import Messages, Occurrences, SparseFeatures, Sums, Unpacked
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.record import RecordLayout
+from deshpc.backend.weight_form import WeightForm
 from deshpc.config.schema import OptimizerConfig
 from deshpc.hashing.partition import KeyPartition
 from deshpc.route.distinct import Deduplication

@@ -15,10 +15,10 @@ import pytest
 from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import update
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.open import open_backend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import Adam, Ftrl, StateStart
+from deshpc.backend.weight_form import WeightForm
 from deshpc.table.shard import Initialisation, Rows, Shard
 
 KEYS = np.array([7, 2**63 + 1, 2**64 - 1], np.uint64)

@@ -7,8 +7,8 @@ import pytest
 
 from deshpc.backend.cpu import rows
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import EMBEDDING
+from deshpc.backend.weight_form import WeightForm
 
 RANKS, FIELDS, DIM = 3, 4, 5
 

@@ -17,10 +17,10 @@ from synthetic_batches import awkward_batches, owner_of
 
 from deshpc.backend.arguments import Occurrences, Sums
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import StateStart
+from deshpc.backend.weight_form import WeightForm
 from deshpc.hashing.partition import KeyPartition
 from deshpc.route.distinct import Deduplication
 from deshpc.table.shard import Initialisation, Shard

@@ -11,7 +11,7 @@ from sparse_rows import ROWS, SAMPLES
 
 from deshpc.backend.cpu import fm, linear, loss
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
+from deshpc.backend.weight_form import WeightForm
 
 DIM, N_DENSE = 5, 2
 FORM = WeightForm(Lanes(DIM, "float32", "float64", "int64"), np.float32(0), np.float64(0), DIM)

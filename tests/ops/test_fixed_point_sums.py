@@ -11,8 +11,8 @@ from deshpc.backend import arguments
 from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import fm, linear
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import EMBEDDING
+from deshpc.backend.weight_form import WeightForm
 
 DIM, ROWS, SAMPLES, SCALE = 5, 40, 13, 2.0**32
 FIRST, RECORD = EMBEDDING - 4, EMBEDDING + 4 * DIM

@@ -7,8 +7,8 @@ from cuda_device import REAL
 
 from deshpc.backend import arguments
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import COUNT, FIELD, KEY, STEP, RecordLayout
+from deshpc.backend.weight_form import WeightForm
 
 EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 """Twice the unit roundoff, so bounds made with it leave room for the reference's own roundings in float64."""

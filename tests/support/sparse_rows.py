@@ -7,8 +7,8 @@ import numpy as np
 
 from deshpc.backend.arguments import Occurrences
 from deshpc.backend.cpu.simd import Lanes
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import EMBEDDING
+from deshpc.backend.weight_form import WeightForm
 
 ROWS, SAMPLES, N_FIELDS, SCALE = 30, 11, 4, 2.0**32
 TYPES = {"float64": ("float64", "float64"), "float32": ("float32", "float32"), "wide": ("float32", "float64"), "int64": ("float32", "int64")}

@@ -135,16 +135,16 @@ class WithReplicated:
         return result
 
 
-def state_places(fields, first, dim):
+def state_places(fields, embeddings_at, dim):
     """[(first, last, place)]: columns of a whole state, and where they begin in one of sharded fields alone, None if nowhere.
 
     fields (F) bool : the replicated ones
-    first : columns in front of the embeddings, which both states have
+    embeddings_at : columns in front of the embeddings, which both states have
     """
-    places, place = [(0, first, 0)] if first else [], first
+    places, place = [(0, embeddings_at, 0)] if embeddings_at else [], embeddings_at
     edges = np.flatnonzero(np.diff(fields, prepend=~fields[:1], append=~fields[-1:]))
     for begin, end in zip(edges, edges[1:], strict=False):
-        columns = first + dim * int(begin), first + dim * int(end)
+        columns = embeddings_at + dim * int(begin), embeddings_at + dim * int(end)
         places.append((*columns, None if fields[begin] else place))
         place += 0 if fields[begin] else columns[1] - columns[0]
     return places

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deshpc.backend.cpu.weight_form import WeightForm
+from deshpc.backend.weight_form import WeightForm
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from deshpc.backend.arguments import Matrix
-from deshpc.backend.cpu.weight_form import WeightForm
+from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.first_dense import FirstDense
 from deshpc.nn.lockstep import OverRanks
 from deshpc.nn.tape import Operator

@@ -1,7 +1,7 @@
 """DLRM's interaction: dot products of all pairs of a sample's embeddings and of the bottom network's output."""
 
 from deshpc.backend.arguments import Matrix
-from deshpc.backend.cpu.weight_form import WeightForm
+from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
 _LANES = 16

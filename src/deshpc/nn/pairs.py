@@ -7,7 +7,7 @@ E_f lies complete in the sample's row; its own terms - 1/2 |v|^2 x^2 have come w
 import numpy as np
 
 from deshpc.backend.arguments import Matrix
-from deshpc.backend.cpu.weight_form import WeightForm
+from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
 

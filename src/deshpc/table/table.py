@@ -7,9 +7,9 @@ from itertools import cycle
 import numpy as np
 
 from deshpc.backend.arguments import Occurrences, Sums
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
+from deshpc.backend.weight_form import WeightForm
 from deshpc.hashing.partition import owners
 from deshpc.route.routed import WholeBatch
 from deshpc.table.columns import own_places, widened

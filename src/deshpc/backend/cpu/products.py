@@ -20,7 +20,7 @@ from deshpc.backend.cpu.row_product import multiply_rows, panel_bytes
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.tile_parts import split_pairs, split_rows
 from deshpc.backend.cpu.tile_product import Room, multiply
-from deshpc.backend.cpu.weight_form import WeightForm
+from deshpc.backend.weight_form import WeightForm
 from deshpc.errors import ConfigError
 
 _MOST_TERMS = 512

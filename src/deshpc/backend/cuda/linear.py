@@ -3,10 +3,10 @@
 import numpy as np
 
 from deshpc.backend.arguments import Sums
-from deshpc.backend.cpu.weight_form import WeightForm
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
+from deshpc.backend.weight_form import WeightForm
 
 
 class LinearOperations:
