@@ -20,7 +20,8 @@ ON_DEVICE = {
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
-    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated", "dense", "interaction"),
+    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated", "dense", "interaction", "cin",
+                                                            "normalisation", "arrays"),
     "fields of rows, which deep models ask for": ("lookup.row_fields", "rows.requested_fields"),
 }
 
