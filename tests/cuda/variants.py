@@ -76,6 +76,7 @@ def _update():
 
 
 VARIANTS = {
+    "cin.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
     "sort.cu": [{}],

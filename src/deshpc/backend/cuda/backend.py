@@ -6,6 +6,7 @@ import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
 from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.fm import FMOperations
 from deshpc.backend.cuda.key_sums import KeySums
 from deshpc.backend.cuda.launch import Kernels
@@ -55,6 +56,7 @@ class CudaBackend:
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
+        self.cin = CINOperations(kernels)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
         self.upload = self._upload = Upload(device)
 
