@@ -302,11 +302,11 @@ class Interaction(Protocol):
     def cross_adjoint(self, side, x0, z, upstream, bias_sum, gradient, columns, fresh):
         """gradient (+)= upstream z, of the first `columns` columns;  z = upstream x0, bias_sum (d) = its sum over samples."""
 
-    def cross_scalars(self, zero, products, constants, last_constant, scalars, logit):
-        """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + last_constant."""
+    def cross_scalars(self, zero, products, constants, scalars, logit):
+        """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] += a_L s_out + constants[L]."""
 
     def cross_scalars_adjoint(self, zero, products, scalars, upstream, slopes, constant_sums):
-        """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by B_l . w_l and by last_constant."""
+        """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by the constants."""
 
 
 GROUPS = {

@@ -41,7 +41,7 @@ class CrossScalars(Operator):
         scalars = tape.array(products.shape, weights.dtype)
         logit = tape.array((len(products),), weights.dtype)
         logit[...] = 0
-        self._kernels.cross_scalars(zero, products, constants[:-1], constants[-1], scalars, logit)
+        self._kernels.cross_scalars(zero, products, constants, scalars, logit)
         return logit, (products, scalars)
 
     def backward(self, tape, saved, gradient, into):

@@ -27,6 +27,11 @@ _BUDGETS = {  # the first whose constants all fit
         ({"SUM": "float", "RULE": 0}, 32), ({"SUM": "float", "RULE": 1}, 32), ({"SUM": "float"}, 40), ({"RULE": 0}, 32),
         ({"RULE": 1}, 48), ({"RULE": 2}, 48), ({}, 64),
     ],
+    ("tower.cu", "bias_activation"): [({"COMPUTE": "double", "ACTIVATION": 3}, 40)],
+    ("tower.cu", "activation_adjoint"): [({"COMPUTE": "double", "ACTIVATION": 0}, 40)],
+    ("cross.cu", "cross_adjoint"): [({}, 40)],
+    ("dots.cu", "dots"): [({"DIM": 128}, 48), ({}, 40)],
+    ("dots.cu", "dots_adjoint"): [({"DIM": 128}, 48), ({}, 40)],
 }  # fmt: skip
 
 _TURING_FULL = 64

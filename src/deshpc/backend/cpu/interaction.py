@@ -169,26 +169,26 @@ def cross_adjoint(side, x0, z, upstream, bias_sum, gradient, columns, fresh):
 
 
 @kernel
-def cross_scalars(zero, products, constants, last_constant, scalars, logit):
-    """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + last_constant.
+def cross_scalars(zero, products, constants, scalars, logit):
+    """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] += a_L s_out + B_L . w_out.
 
-    products (n, L + 1) : s_0 .. s_{L-1}, s_out
-    constants (L) : B_l . w_l;  scalars (n, L + 1)
+    products, scalars (n, L + 1) : s_0 .. s_{L-1}, s_out;  a_0 .. a_L
+    constants (L + 1) : B_l . w_l, the last of w_out
     a_0 = 1, a_{l+1} = a_l (1 + s_l) + B_l . w_l
     """
-    layers = len(constants)
+    layers = len(constants) - 1
     for i in range(len(products)):
         a = cast(1, zero)
         scalars[i, 0] = a
         for layer in range(layers):
             a = a * (cast(1, zero) + products[i, layer]) + constants[layer]
             scalars[i, layer + 1] = a
-        logit[i] += a * products[i, layers] + last_constant
+        logit[i] += a * products[i, layers] + constants[layers]
 
 
 @kernel
 def cross_scalars_adjoint(zero, products, scalars, upstream, slopes, constant_sums):
-    """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by B_l . w_l and by last_constant."""
+    """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by the constants."""
     layers = len(constant_sums) - 1
     constant_sums[:] = zero
     for i in range(len(products)):
