@@ -10,9 +10,7 @@ extern "C" __global__ void __launch_bounds__(256) sum_columns(
 ) {
     const Tile tile = tile_of(rows, columns, stretch);
     COMPUTE total = 0;
-    if (tile.column < columns) {
-#pragma unroll 4
-        for (int64 i = tile.begin; i < tile.end; i += ROWS) total += x[i * x_row + tile.column];
-    }
+    if (tile.column < columns)
+        each_row(tile, [&](int64 i) { return x[i * x_row + tile.column]; }, [&](int64, COMPUTE number) { total += number; });
     write_column_sum(tile, columns, total, sums);
 }

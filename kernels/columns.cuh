@@ -9,6 +9,7 @@
 constexpr int COLUMNS = 32;
 constexpr int ROWS = 8;
 constexpr int STRETCH = 64;
+constexpr int AHEAD = 2;  // rows of a thread that are loaded before the first of them is used
 
 // What a thread works on: rows begin, begin + ROWS, ... below end of one column, which may lie behind the last one.
 struct Tile {
@@ -24,6 +25,20 @@ __device__ __forceinline__ Tile tile_of(int64 rows, int32 columns, int64 stretch
     tile.begin = tile.stretch * stretch_rows + threadIdx.x / COLUMNS;
     tile.end = least((tile.stretch + 1) * stretch_rows, rows);
     return tile;
+}
+
+// use(i, load(i)) for each of the thread's rows i.  What `use` writes, `load` reads for no other row.
+template <typename Load, typename Use>
+__device__ __forceinline__ void each_row(const Tile& tile, Load load, Use use) {
+    for (int64 i = tile.begin; i < tile.end; i += AHEAD * ROWS) {
+        decltype(load(i)) loaded[AHEAD];
+#pragma unroll
+        for (int row = 0; row < AHEAD; row++)
+            if (i + row * ROWS < tile.end) loaded[row] = load(i + row * ROWS);
+#pragma unroll
+        for (int row = 0; row < AHEAD; row++)
+            if (i + row * ROWS < tile.end) use(i + row * ROWS, loaded[row]);
+    }
 }
 
 // Sum of the numbers that the block's threads have for a column, in the order of their first rows; the threads of the first

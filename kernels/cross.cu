@@ -16,11 +16,15 @@ extern "C" __global__ void __launch_bounds__(256) cross(
     const Tile tile = tile_of(n, d);
     if (tile.column >= d) return;
     const COMPUTE own = bias[tile.column];
-    for (int64 i = tile.begin; i < tile.end; i += ROWS) {
-        const COMPUTE one = z[i * d + tile.column] + own;
-        z[i * d + tile.column] = one;
-        result[i * d + tile.column] = multiply_add(x0[i * x0_row + tile.column], one, x[i * x_row + tile.column]);
-    }
+    struct Loaded { COMPUTE x0, x, z; };
+    each_row(
+        tile, [&](int64 i) { return Loaded{x0[i * x0_row + tile.column], x[i * x_row + tile.column], z[i * d + tile.column]}; },
+        [&](int64 i, Loaded loaded) {
+            const COMPUTE one = loaded.z + own;
+            z[i * d + tile.column] = one;
+            result[i * d + tile.column] = multiply_add(loaded.x0, one, loaded.x);
+        }
+    );
 }
 
 // gradient = upstream z, or += unless `fresh`;  z = upstream x0;  sums = those of each stretch
@@ -31,17 +35,21 @@ extern "C" __global__ void __launch_bounds__(256) cross_adjoint(
     const Tile tile = tile_of(n, d);
     COMPUTE total = 0;
     if (tile.column < d) {
-        for (int64 i = tile.begin; i < tile.end; i += ROWS) {
-            const COMPUTE g = upstream[i * d + tile.column];
-            if (tile.column < columns) {
-                COMPUTE* place = gradient + i * gradient_row + tile.column;
-                const COMPUTE slope = g * z[i * d + tile.column];
-                *place = fresh ? slope : slope + *place;
+        const bool by_x0 = tile.column < columns, added = by_x0 && !fresh;
+        struct Loaded { COMPUTE g, z, x0, held; };
+        each_row(
+            tile,
+            [&](int64 i) {
+                const COMPUTE held = added ? gradient[i * gradient_row + tile.column] : (COMPUTE)0;
+                return Loaded{upstream[i * d + tile.column], z[i * d + tile.column], x0[i * x0_row + tile.column], held};
+            },
+            [&](int64 i, Loaded loaded) {
+                const COMPUTE slope = loaded.g * loaded.z, of_z = loaded.g * loaded.x0;
+                if (by_x0) gradient[i * gradient_row + tile.column] = added ? slope + loaded.held : slope;
+                z[i * d + tile.column] = of_z;
+                total += of_z;
             }
-            const COMPUTE of_z = g * x0[i * x0_row + tile.column];
-            z[i * d + tile.column] = of_z;
-            total += of_z;
-        }
+        );
     }
     write_column_sum(tile, d, total, sums);
 }

@@ -44,10 +44,10 @@ extern "C" __global__ void __launch_bounds__(256) bias_activation(
     const Tile tile = tile_of(n, h);
     if (tile.column >= h) return;
     const COMPUTE own = bias[tile.column];
-    for (int64 i = tile.begin; i < tile.end; i += ROWS) {
-        COMPUTE* number = y + i * y_row + tile.column;
-        *number = activated(*number + own);
-    }
+    each_row(
+        tile, [&](int64 i) { return y[i * y_row + tile.column]; },
+        [&](int64 i, COMPUTE number) { y[i * y_row + tile.column] = activated(number + own); }
+    );
 }
 
 // gradient *= f'(z), from y = f(z);  sums = those of each stretch
@@ -57,15 +57,19 @@ extern "C" __global__ void __launch_bounds__(256) activation_adjoint(
     const Tile tile = tile_of(n, h);
     COMPUTE total = 0;
     if (tile.column < h) {
-        for (int64 i = tile.begin; i < tile.end; i += ROWS) {
-            COMPUTE* number = gradient + i * gradient_row + tile.column;
-            COMPUTE g = *number;
-            if (ACTIVATION != IDENTITY) {
-                g = by_argument(g, y[i * y_row + tile.column]);
-                *number = g;
+        struct Loaded { COMPUTE g, y; };
+        each_row(
+            tile,
+            [&](int64 i) {
+                const COMPUTE value = ACTIVATION == IDENTITY ? (COMPUTE)0 : y[i * y_row + tile.column];
+                return Loaded{gradient[i * gradient_row + tile.column], value};
+            },
+            [&](int64 i, Loaded loaded) {
+                const COMPUTE g = by_argument(loaded.g, loaded.y);
+                if (ACTIVATION != IDENTITY) gradient[i * gradient_row + tile.column] = g;
+                total += g;
             }
-            total += g;
-        }
+        );
     }
     write_column_sum(tile, h, total, sums);
 }
@@ -78,9 +82,12 @@ extern "C" __global__ void __launch_bounds__(256) drop(
     const Tile tile = tile_of(n, h);
     if (tile.column >= h) return;
     const int place = tile.column % 4;
-    for (int64 i = tile.begin; i < tile.end; i += ROWS) {
-        const uint64 bits = fold(fold(seed, (uint64)(first_sample + i)), (uint64)(tile.column - place));
-        COMPUTE* number = numbers + i * numbers_row + tile.column;
-        *number = (int32)(bits >> 16 * place & 0xffff) < threshold ? (COMPUTE)0 : *number * scale;
-    }
+    each_row(
+        tile, [&](int64 i) { return numbers[i * numbers_row + tile.column]; },
+        [&](int64 i, COMPUTE number) {
+            const uint64 bits = fold(fold(seed, (uint64)(first_sample + i)), (uint64)(tile.column - place));
+            const bool dropped = (int32)(bits >> 16 * place & 0xffff) < threshold;
+            numbers[i * numbers_row + tile.column] = dropped ? (COMPUTE)0 : number * scale;
+        }
+    );
 }

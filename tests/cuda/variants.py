@@ -80,8 +80,8 @@ def _tower():
 
 
 def _interaction():
-    yield from ({"COMPUTE": compute, "DIM": dim} for compute in ("float", "double") for dim in (1, 10, 16, 128))
-    yield {"COMPUTE": "float", "DIM": 512}
+    yield from ({"COMPUTE": "float", "DIM": dim} for dim in (16, 1, 10, 128, 512))
+    yield {"COMPUTE": "double", "DIM": 16}
 
 
 def _dots():

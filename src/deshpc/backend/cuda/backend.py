@@ -50,7 +50,8 @@ class CudaBackend:
     def __init__(self, device, atomic_sums=False):
         self.device = device
         kernels = Kernels(device)
-        prefix, key_sums, worst, column_sums = Prefix(kernels), KeySums(kernels), Worst(kernels), ColumnSums(kernels)
+        prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
+        column_sums = ColumnSums(kernels)
         self.table = TableOperations(kernels)
         self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
         self.routing = RoutingOperations(kernels, prefix, self.lookup)
