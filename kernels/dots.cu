@@ -24,14 +24,6 @@ constexpr int PARTS = DIM / WIDE;
 
 __device__ __forceinline__ int place_of(int f, int h) { return f * (f - 1) / 2 + h; }
 
-// The greater vector of a pair.
-__device__ __forceinline__ int greater_of(int pair) {
-    int f = (int)((1.0f + root(1.0f + 8.0f * pair)) * 0.5f);  // but for roundings
-    while (place_of(f, 0) > pair) f--;
-    while (place_of(f + 1, 0) <= pair) f++;
-    return f;
-}
-
 // The vectors of a sample: those of its row of x, and the last.
 struct Vectors {
     const COMPUTE *row, *last, *held;
@@ -57,9 +49,10 @@ extern "C" __global__ void __launch_bounds__(128) dots(
         hold(vectors.row, vectors.last, held);
         __syncthreads();
     }
+    int f = 1, begin = 0;  // the greater vector of a pair, and its pairs' begin
     for (int pair = threadIdx.x; pair < PAIRS; pair += THREADS) {
-        const int f = greater_of(pair), h = pair - place_of(f, 0);
-        const COMPUTE *one = vectors[f], *other = vectors[h];
+        for (; pair >= begin + f; f++) begin += f;
+        const COMPUTE *one = vectors[f], *other = vectors[pair - begin];
         COMPUTE total = 0;
 #pragma unroll 4
         for (int part = 0; part < PARTS; part++) {
