@@ -54,7 +54,7 @@ extern "C" __global__ void __launch_bounds__(256) cross_adjoint(
     write_column_sum(tile, d, total, sums);
 }
 
-// a_0 = 1, a_{l+1} = a_l (1 + s_l) + constants[l];  scalars[i, l] = a_l;  logit[i] += a_L s_L + constants[L]
+// a_0 = 1, a_{l+1} = a_l (1 + s_l) + constants[l];  scalars[i, l] = a_l;  logit[i] = a_L s_L + constants[L]
 extern "C" __global__ void __launch_bounds__(256) cross_scalars(
     const COMPUTE* products, int64 n, int32 width, const COMPUTE* constants, COMPUTE* scalars, COMPUTE* logit
 ) {
@@ -66,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(256) cross_scalars(
         a = a * ((COMPUTE)1 + products[i * width + layer]) + constants[layer];
         scalars[i * width + layer + 1] = a;
     }
-    logit[i] += a * products[i * width + width - 1] + constants[width - 1];
+    logit[i] = a * products[i * width + width - 1] + constants[width - 1];
 }
 
 // slopes = the gradient by products;  sums[b] = those by constants, of the samples of block b

@@ -23,7 +23,8 @@ ON_DEVICE = {
     "dense": DenseOperations, "interaction": InteractionOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
-    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated"),
+    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated", "cin", "normalisation",
+                                                        "arrays"),
     "products, which are cuBLAS's": ("dense.outer",),
     "fields of rows, which deep models ask for": ("lookup.row_fields", "rows.requested_fields"),
 }

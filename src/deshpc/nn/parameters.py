@@ -64,11 +64,6 @@ class Parameters:
         """The sums (PARTS, ...) of the parameter's gradient over each part of the samples, to be added to; see `nn.parts`."""
         return self._part_sums[name]
 
-    def keep(self, name, value, momentum):
-        """Move a statistic towards a value, by this share of the way."""
-        held = self._views[name]
-        held += momentum * (value - held)
-
     def take_sums(self):
         """The gradient's sums over all parts (n), added in order; the parts' sums become zero.  Valid until the next call."""
         if self._slots:

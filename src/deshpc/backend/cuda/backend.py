@@ -43,6 +43,7 @@ class CudaBackend:
     name, threads = "cuda", 1
     overlaps = True  # the device works on a batch while the host prepares the next one
     batches_ahead = 1  # that are gathered while the next one is prepared
+    block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
     products = None  # matrices are deep models' affair, which are the CPU's
     lanes = Lanes
     host_buffers = HostBuffers
@@ -106,6 +107,10 @@ class CudaBackend:
     def address(self, array):
         """Where an array begins."""
         return self.device.address(array)
+
+    def matrix(self, array):
+        """How kernels take an array of two dimensions whose rows may lie apart: as it is."""
+        return array
 
     def touch(self, array):
         """Memory of a device is there when it is given."""
