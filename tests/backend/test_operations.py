@@ -5,7 +5,9 @@ import inspect
 import pytest
 
 from deshpc.backend.cpu.backend import CpuBackend
+from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
@@ -18,10 +20,12 @@ from deshpc.backend.operations import GROUPS
 ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
+    "dense": DenseOperations, "interaction": InteractionOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
-    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated", "dense", "interaction", "cin",
-                                                            "normalisation", "arrays"),
+    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated", "cin", "normalisation",
+                                                        "arrays"),
+    "products, which are cuBLAS's": ("dense.outer",),
     "fields of rows, which deep models ask for": ("lookup.row_fields", "rows.requested_fields"),
 }
 

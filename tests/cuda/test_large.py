@@ -10,6 +10,7 @@ from cuda_device import REAL
 from executor.device import ExecutorDevice
 from executor.schedule import Schedule
 
+from deshpc.backend.cpu.dense import drop
 from deshpc.backend.cuda.launch import Kernels
 
 pytestmark = pytest.mark.skipif(REAL, reason="no device has that much memory")
@@ -450,6 +451,86 @@ def test_bounds_of_terms(space):
     largest = space.of([1, 2], np.float64)
     kernels.largest_term(n, state, WIDTH, COLUMN, gradient, space.of([0], np.float32), 0, largest, SAMPLES - n, n, terms)
     assert space.end(terms) == [5 * 2 * DIM]
+
+
+# ------------------------------------------------------------------ dense layers and interactions
+
+STRETCHES = -(-SAMPLES // 64)  # of rows: a block each
+OWN = np.arange(1, DENSE + 1) * (-1) ** np.arange(DENSE)
+
+
+def matrix_of(space, numbers=OWN):
+    """(matrix (samples, DENSE) whose last row has these numbers, the same side by side)"""
+    flat = space.at_end(SAMPLES * len(numbers), np.float32, numbers)
+    return flat.reshape((SAMPLES, len(numbers))), flat
+
+
+def test_dense_layers(space):
+    kernels, bias = space.kernels("tower.cu", COMPUTE="float", ACTIVATION=1), np.arange(DENSE)
+    (y, flat_y), (gradient, flat_gradient) = matrix_of(space), matrix_of(space)
+    space.last_blocks(kernels.bias_activation, STRETCHES, y, SAMPLES, DENSE, space.of(bias, np.float32))
+    assert space.end(flat_y, DENSE) == np.maximum(OWN + bias, 0).tolist()
+    sums, expected = space.array(STRETCHES * DENSE, np.float32), OWN * (OWN + bias > 0)
+    space.last_blocks(kernels.activation_adjoint, STRETCHES, gradient, y, SAMPLES, DENSE, sums)
+    assert space.end(flat_gradient, DENSE) == expected.tolist() and space.end(sums, DENSE) == expected.tolist()
+    columns = space.kernels("columns.cu", COMPUTE="float")
+    space.last_blocks(columns.sum_columns, STRETCHES, gradient, SAMPLES, DENSE, 64, sums)
+    assert space.end(sums, DENSE) == expected.tolist()
+    space.last_blocks(kernels.drop, STRETCHES, gradient, SAMPLES, DENSE, 5, FAR, 32768, 2.0)
+    of_cpu = expected.astype(np.float32)[None]
+    drop(of_cpu, np.uint64(5), FAR + SAMPLES - 1, np.uint64(32768), np.float32(2))
+    assert space.end(flat_gradient, DENSE) == of_cpu[0].tolist() != expected.tolist()
+
+
+def test_sums_of_embeddings(space):
+    kernels = space.kernels("interaction.cu", COMPUTE="float", DIM=DIM)
+    (x, flat_x), (_, total) = matrix_of(space), matrix_of(space, G_A)
+    space.last(kernels.sum_fields, SAMPLES * DIM, x, SAMPLES, 1, total)
+    expected, result = G_A + OWN[:DIM], space.at_end(SAMPLES, np.float32, [3])
+    assert space.end(total, DIM) == expected.tolist()
+    space.last(kernels.half_squares, SAMPLES * 4, total, SAMPLES, result)
+    assert space.end(result) == [3 + (expected**2).sum() / 2]
+    space.last(kernels.add_to_fields, SAMPLES * DIM, total, SAMPLES, 1, 0, x)
+    assert space.end(flat_x, DENSE) == [*(OWN[:DIM] + expected).tolist(), OWN[DIM]]
+
+
+def test_products_of_embeddings(space):
+    kernels = space.kernels("dots.cu", COMPUTE="float", DIM=DIM, FIELDS=1)
+    (x, _), (_, last), (_, result) = matrix_of(space), matrix_of(space, G_A), matrix_of(space)
+    space.last_blocks(kernels.dots, SAMPLES, x, last, result, DENSE, DIM)
+    assert space.end(result, DENSE) == [*OWN[:DIM].tolist(), float(G_A @ OWN[:DIM])]
+    (gradient, flat_gradient), (_, last_gradient) = matrix_of(space), matrix_of(space, G_A)
+    slope = float(G_A @ OWN[:DIM])
+    space.last_blocks(kernels.dots_adjoint, SAMPLES, x, last, result, DENSE, DIM, gradient, 0, last_gradient)
+    assert space.end(flat_gradient, DENSE) == [*(OWN[:DIM] + slope * G_A).tolist(), OWN[DIM]]
+    assert space.end(last_gradient, DIM) == (G_A + slope * OWN[:DIM]).tolist()
+
+
+def test_cross_networks(space):
+    kernels, bias = space.kernels("cross.cu", COMPUTE="float"), np.arange(DENSE)
+    (x, _), (_, z), (_, result) = matrix_of(space), matrix_of(space), matrix_of(space)
+    space.last_blocks(kernels.cross, STRETCHES, x, x, z, SAMPLES, DENSE, space.of(bias, np.float32), result)
+    of_z = OWN + bias
+    assert space.end(z, DENSE) == of_z.tolist() and space.end(result, DENSE) == (OWN * of_z + OWN).tolist()
+    (_, upstream), (gradient, flat_gradient) = matrix_of(space), matrix_of(space)
+    sums = space.array(STRETCHES * DENSE, np.float32)
+    space.last_blocks(kernels.cross_adjoint, STRETCHES, x, z, upstream, SAMPLES, DENSE, gradient, DENSE, 0, sums)
+    assert space.end(flat_gradient, DENSE) == (OWN + OWN * of_z).tolist()
+    assert space.end(z, DENSE) == space.end(sums, DENSE) == (OWN**2).tolist()
+
+
+def test_scalars_of_cross_networks(space):
+    """Every second layer doubles, and the last product is 1."""
+    kernels, ones = space.kernels("cross.cu", COMPUTE="float"), (np.arange(DENSE) + 1) % 2
+    (_, products), (_, scalars), (_, slopes) = matrix_of(space, ones), matrix_of(space), matrix_of(space)
+    logit, upstream, blocks = space.at_end(SAMPLES, np.float32, [1]), space.at_end(SAMPLES, np.float32, [2]), -(-SAMPLES // 256)
+    space.last(kernels.cross_scalars, SAMPLES, products, SAMPLES, DENSE, space.of(np.zeros(DENSE), np.float32), scalars, logit)
+    powers = np.cumprod(1 + ones) / (1 + ones)
+    assert space.end(scalars, DENSE) == powers.tolist() and space.end(logit) == [1 + powers[-1]]
+    sums = space.array(blocks * DENSE, np.float32)
+    space.last(kernels.cross_scalars_adjoint, SAMPLES, products, scalars, upstream, SAMPLES, DENSE, slopes, sums)
+    behind = 2 * powers[-1] / np.append(powers[1:], powers[-1])
+    assert space.end(slopes, DENSE) == (behind * powers).tolist() and space.end(sums, DENSE) == behind.tolist()
 
 
 # ------------------------------------------------------------------ loss and prefix sums

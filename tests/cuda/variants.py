@@ -75,6 +75,23 @@ def _update():
     yield form(_FLOAT, 16, "Adagrad", scalars=0)
 
 
+def _tower():
+    yield from ({"COMPUTE": compute, "ACTIVATION": activation} for compute in ("float", "double") for activation in range(4))
+
+
+def _interaction():
+    yield from ({"COMPUTE": "float", "DIM": dim} for dim in (16, 1, 10, 128, 512))
+    yield {"COMPUTE": "double", "DIM": 16}
+
+
+def _dots():
+    for compute, dim, fields in (
+        ("float", 1, 1), ("float", 10, 39), ("float", 16, 26), ("float", 64, 26), ("float", 128, 64), ("float", 128, 80),
+        ("double", 5, 3), ("double", 16, 26), ("double", 128, 64),
+    ):  # fmt: skip
+        yield {"COMPUTE": compute, "DIM": dim, "FIELDS": fields}
+
+
 VARIANTS = {
     "cin.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "lookup.cu": [{}],
@@ -88,6 +105,11 @@ VARIANTS = {
     "sums.cu": list(_sums()),
     "table.cu": list(_table()),
     "update.cu": list(_update()),
+    "columns.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "cross.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "tower.cu": list(_tower()),
+    "interaction.cu": list(_interaction()),
+    "dots.cu": list(_dots()),
 }
 """{file: [constants]}"""
 

@@ -27,6 +27,13 @@ _BUDGETS = {  # the first whose constants all fit
         ({"SUM": "float", "RULE": 0}, 32), ({"SUM": "float", "RULE": 1}, 32), ({"SUM": "float"}, 40), ({"RULE": 0}, 32),
         ({"RULE": 1}, 48), ({"RULE": 2}, 48), ({}, 64),
     ],
+    ("tower.cu", "bias_activation"): [({"COMPUTE": "double", "ACTIVATION": 3}, 40)],
+    ("tower.cu", "activation_adjoint"): [({"ACTIVATION": 0}, 32), ({"COMPUTE": "float"}, 40), ({}, 48)],
+    ("tower.cu", "drop"): [({"COMPUTE": "double"}, 40)],
+    ("cross.cu", "cross"): [({}, 40)],
+    ("cross.cu", "cross_adjoint"): [({"COMPUTE": "float"}, 40), ({}, 48)],
+    ("dots.cu", "dots"): [({"DIM": 128}, 48), ({}, 40)],
+    ("dots.cu", "dots_adjoint"): [({"DIM": 128}, 48), ({}, 40)],
 }  # fmt: skip
 
 _TURING_FULL = 64

@@ -7,7 +7,10 @@ import numpy as np
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.cin import CINOperations
+from deshpc.backend.cuda.columns import ColumnSums
+from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.key_sums import KeySums
 from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.linear import LinearOperations
@@ -50,6 +53,7 @@ class CudaBackend:
         self.device = device
         kernels = Kernels(device)
         prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
+        column_sums = ColumnSums(kernels)
         self.table = TableOperations(kernels)
         self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
         self.routing = RoutingOperations(kernels, prefix, self.lookup)
@@ -57,6 +61,8 @@ class CudaBackend:
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
         self.cin = CINOperations(kernels)
+        self.dense = DenseOperations(kernels, column_sums)
+        self.interaction = InteractionOperations(kernels, column_sums)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
         self.upload = self._upload = Upload(device)
 
