@@ -242,12 +242,14 @@ def state_of(space, samples, dtype, numbers):
     return space.at_end(samples * WIDTH, dtype, [*numbers, *[0] * (WIDTH - COLUMN - len(numbers))])
 
 
+_FLOAT = {"NUMBER": "float", "COMPUTE": "float", "SUM": "float", "VALUES": 0, "SCALARS": 1, "ADJOINT": 0}  # of FM
+_NO_KEYS = None, None, None  # addresses, fields, columns: other adjoints read them
 G_A = np.arange(1, DIM + 1)
 G = 3
 
 
 def test_sums_of_a_key_that_spans_tiles(space):
-    kernels = space.kernels("sums.cu", COMPUTE="float", SUM="float", DIM=DIM, VALUES=0)
+    kernels = space.kernels("sums.cu", **_FLOAT, DIM=DIM)
     n, lanes, samples = 70, 8, ROWS
     state, keys = state_of(space, samples, np.float32, [*G_A, G]), ROWS
     places, order = space.of([keys - 2] * 50 + [keys - 1] * 20, np.uint32), space.of(np.arange(n), np.uint32)
@@ -255,7 +257,7 @@ def test_sums_of_a_key_that_spans_tiles(space):
     heads, tails = (space.array(3 * (DIM + 2), np.float32) for _ in range(2))
     sums, spans, span_count = sums_of(space, keys, np.float32), space.array(3, np.uint32), space.of([0], np.uint32)
     kernels.sum_tiles(
-        3 * lanes, places, order, n, keys, of_sample, None, state, WIDTH, COLUMN, 1.0, *sums, heads, tails, spans, span_count
+        3 * lanes, places, order, n, keys, of_sample, None, state, WIDTH, COLUMN, *_NO_KEYS, 1.0, *sums, heads, tails, spans, span_count
     )
     kernels.sum_spans.blocks(3, places, n, heads, tails, spans, span_count, *sums)
     scalar, vector, square = sums
@@ -266,7 +268,7 @@ def test_sums_of_a_key_that_spans_tiles(space):
 def test_sums_of_more_tiles_than_parts_fit(space):
     """DIM + 2 numbers of each of 2^26 tiles."""
     dim, n, lanes = 128, OCCURRENCES, 32
-    kernels = space.kernels("sums.cu", COMPUTE="float", SUM="float", DIM=dim, VALUES=0)
+    kernels = space.kernels("sums.cu", **_FLOAT, DIM=dim)
     tiles, shown = -(-n // 32), 400
     places = space.at_end(n, np.uint32, [0] * (shown - 40) + [1] * 40, zeros=False)
     order = space.at_end(n, np.uint32, np.arange(n - shown, n), zeros=False)
@@ -276,8 +278,8 @@ def test_sums_of_more_tiles_than_parts_fit(space):
     heads, tails = (space.array(tiles * (dim + 2), np.float32) for _ in range(2))
     spans, span_count = space.array(tiles, np.uint32), space.of([0], np.uint32)
     space.last(
-        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, dim + 2, COLUMN, 1.0, *sums, heads, tails,
-        spans, span_count,
+        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, dim + 2, COLUMN, *_NO_KEYS, 1.0, *sums,
+        heads, tails, spans, span_count,
     )  # fmt: skip
     assert space.read(span_count, 0, 1).tolist() == [1] and space.read(spans, 0, 1).tolist() == [tiles - 2]
     kernels.sum_spans.blocks(1, places, n, heads, tails, spans, span_count, *sums)
@@ -290,11 +292,11 @@ def test_atomic_sums(space, sums_type, held):
     """In fixed point the sums pass 2^32: an addition of 32 bits would lose the carry."""
     dtype = {"float": np.float32, "int64": np.int64}[sums_type]
     compute = {"float": "float", "int64": "double"}[sums_type]
-    kernels = space.kernels("sums.cu", COMPUTE=compute, SUM=sums_type, DIM=DIM, VALUES=0)
+    kernels = space.kernels("sums.cu", **{**_FLOAT, "COMPUTE": compute, "SUM": sums_type}, DIM=DIM)
     n, lanes, samples, keys = 5, 8, ROWS, ROWS
     state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G])
     local, of_sample, sums = space.of([keys - 1] * n, np.int32), space.of([samples - 1] * n, np.int32), sums_of(space, keys, dtype, held)
-    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, WIDTH, COLUMN, 1.0, *sums)
+    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, WIDTH, COLUMN, *_NO_KEYS, 1.0, *sums)
     scalar, vector, square = sums
     assert space.end(vector, DIM) == (held + n * G_A).tolist() and space.end(scalar) == space.end(square) == [held + n * G]
 
@@ -523,7 +525,7 @@ def test_prefix_sums_of_many_counts(space):
 
 
 def rows_of(space, sums="float"):
-    return space.kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=sums, DIM=DIM)
+    return space.kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=sums, DIM=DIM, SCALARS=1)
 
 
 def test_addresses_of_a_stretch(space):

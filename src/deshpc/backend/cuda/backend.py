@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.fm import FMOperations
 from deshpc.backend.cuda.key_sums import KeySums
@@ -12,6 +13,7 @@ from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
@@ -54,6 +56,8 @@ class CudaBackend:
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
+        self.pool = PoolOperations(kernels, key_sums, worst)
+        self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
         self.upload = self._upload = Upload(device)
 
