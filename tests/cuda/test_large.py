@@ -251,13 +251,13 @@ G = 3
 def test_sums_of_a_key_that_spans_tiles(space):
     kernels = space.kernels("sums.cu", **_FLOAT, DIM=DIM)
     n, lanes, samples = 70, 8, ROWS
-    state, keys = state_of(space, samples, np.float32, [*G_A, G]), ROWS
+    state, keys = state_of(space, samples, np.float32, [*G_A, G]).reshape(samples, WIDTH), ROWS
     places, order = space.of([keys - 2] * 50 + [keys - 1] * 20, np.uint32), space.of(np.arange(n), np.uint32)
     of_sample = space.of([samples - 1] * n, np.int32)
     heads, tails = (space.array(3 * (DIM + 2), np.float32) for _ in range(2))
     sums, spans, span_count = sums_of(space, keys, np.float32), space.array(3, np.uint32), space.of([0], np.uint32)
     kernels.sum_tiles(
-        3 * lanes, places, order, n, keys, of_sample, None, state, WIDTH, COLUMN, *_NO_KEYS, 1.0, *sums, heads, tails, spans, span_count
+        3 * lanes, places, order, n, keys, of_sample, None, state, COLUMN, *_NO_KEYS, 1.0, *sums, heads, tails, spans, span_count
     )
     kernels.sum_spans.blocks(3, places, n, heads, tails, spans, span_count, *sums)
     scalar, vector, square = sums
@@ -273,12 +273,12 @@ def test_sums_of_more_tiles_than_parts_fit(space):
     places = space.at_end(n, np.uint32, [0] * (shown - 40) + [1] * 40, zeros=False)
     order = space.at_end(n, np.uint32, np.arange(n - shown, n), zeros=False)
     samples = space.at_end(n, np.int32, [0] * shown, zeros=False)
-    state = space.of([0, *range(1, dim + 1), G], np.float32)
+    state = space.of([0, *range(1, dim + 1), G], np.float32).reshape(1, dim + 2)
     sums = [space.array(size, np.float32, zeros=True) for size in (2, 2 * dim, 2)]
     heads, tails = (space.array(tiles * (dim + 2), np.float32) for _ in range(2))
     spans, span_count = space.array(tiles, np.uint32), space.of([0], np.uint32)
     space.last(
-        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, dim + 2, COLUMN, *_NO_KEYS, 1.0, *sums,
+        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, COLUMN, *_NO_KEYS, 1.0, *sums,
         heads, tails, spans, span_count,
     )  # fmt: skip
     assert space.read(span_count, 0, 1).tolist() == [1] and space.read(spans, 0, 1).tolist() == [tiles - 2]
@@ -294,9 +294,9 @@ def test_atomic_sums(space, sums_type, held):
     compute = {"float": "float", "int64": "double"}[sums_type]
     kernels = space.kernels("sums.cu", **{**_FLOAT, "COMPUTE": compute, "SUM": sums_type}, DIM=DIM)
     n, lanes, samples, keys = 5, 8, ROWS, ROWS
-    state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G])
+    state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G]).reshape(samples, WIDTH)
     local, of_sample, sums = space.of([keys - 1] * n, np.int32), space.of([samples - 1] * n, np.int32), sums_of(space, keys, dtype, held)
-    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, WIDTH, COLUMN, *_NO_KEYS, 1.0, *sums)
+    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, COLUMN, *_NO_KEYS, 1.0, *sums)
     scalar, vector, square = sums
     assert space.end(vector, DIM) == (held + n * G_A).tolist() and space.end(scalar) == space.end(square) == [held + n * G]
 

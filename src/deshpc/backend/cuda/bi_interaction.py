@@ -24,7 +24,7 @@ class BiInteractionOperations:
         n = end - begin
         self._of(form, state, values).partial(
             n * lanes_of(form.dim, form.number), offsets[begin : end + 1], n, local, values, addresses, scale,
-            state[begin:end], state.shape[1],
+            state[begin:end],
         )  # fmt: skip
 
     def partial_adjoint(self, form, occurrences, state, sums, scale):
@@ -44,8 +44,7 @@ class BiInteractionOperations:
         samples = offsets.size - 1
         terms = self._scratch.array("terms", samples, np.float64)
         self._of(form, form.zero, values).largest_term(
-            samples * lanes_of(form.dim, form.number), offsets, samples, local, values, addresses, gradient, gradient.shape[1],
-            terms,
+            samples * lanes_of(form.dim, form.number), offsets, samples, local, values, addresses, gradient, terms,
         )  # fmt: skip
         return self._worst(terms)
 

@@ -41,7 +41,7 @@ class KeySums:
         )  # fmt: skip
         if grouping.order is None:
             kernels.add_atomically(
-                n * lanes, local, n, grouping.keys, grouping.samples, values, state, state.shape[1], column, *of_keys, scale, *sums
+                n * lanes, local, n, grouping.keys, grouping.samples, values, state, column, *of_keys, scale, *sums
             )
             return
         tiles, array = -(-n // _TILE), self._scratch.array
@@ -49,8 +49,8 @@ class KeySums:
         spans, span_count = array("spans", tiles, np.uint32), array("span count", 1, np.uint32)
         span_count.fill(0)
         kernels.sum_tiles(
-            tiles * lanes, grouping.places, grouping.order, n, grouping.keys, grouping.samples, values, state, state.shape[1],
-            column, *of_keys, scale, *sums, heads, tails, spans, span_count,
+            tiles * lanes, grouping.places, grouping.order, n, grouping.keys, grouping.samples, values, state, column,
+            *of_keys, scale, *sums, heads, tails, spans, span_count,
         )  # fmt: skip
         kernels.sum_spans.blocks(
             min(tiles, _MOST_SPAN_BLOCKS), grouping.places, n, heads, tails, spans, span_count, *sums

@@ -24,7 +24,7 @@ class PoolOperations:
         kernels = self._kernels(
             "pool.cu", NUMBER="float", COMPUTE="float", SUM=kind(state), DIM=1, VALUES=0, LINEAR=0, SQUARES=0
         )
-        kernels.clear(n * _WARP, state[begin:end], state.shape[1], n, columns)
+        kernels.clear(n * _WARP, state[begin:end], n, columns)
 
     def partial(self, form, linear, squares, occurrences, columns, state, scale, begin, end, cleared):
         offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
@@ -33,7 +33,7 @@ class PoolOperations:
             self.clear(state, cleared, begin, end)
         self._of(form, linear, squares, state, values).partial(
             n * lanes_of(form.dim, form.number), offsets[begin : end + 1], n, local, values, occurrences.addresses,
-            occurrences.fields, columns, scale, state[begin:end], state.shape[1],
+            occurrences.fields, columns, scale, state[begin:end],
         )  # fmt: skip
 
     def partial_adjoint(self, form, occurrences, columns, state, sums, scale):
@@ -57,7 +57,7 @@ class PoolOperations:
         kernels = self._kernels(
             "pool.cu", NUMBER="float", COMPUTE=kind(gradient), SUM="float", DIM=1, VALUES=0, LINEAR=0, SQUARES=0
         )
-        kernels.largest_term(n * _WARP, gradient[begin:end], gradient.shape[1], width, largest_values, n, terms)
+        kernels.largest_term(n * _WARP, gradient[begin:end], width, largest_values, n, terms)
         term, sample = self._worst(terms)
         return term, begin + sample
 
