@@ -2,8 +2,8 @@
 //
 // Contract
 //   samples and occurrences < 2^31;  fields (distinct) : of the rows
-//   state (samples, ..): c at 0 if there is one, the sum E_f of field f at columns[f] .. columns[f] + DIM; rows begin state_row
-//   numbers apart.  `state` points to the first sample of a call, as offsets does.
+//   state (samples, ..): c at 0 if there is one, the sum E_f of field f at columns[f] .. columns[f] + DIM.  Sums of different
+//   columns do not overlap.  `state` points to the first sample of a call, as offsets does; a row has fewer than 2^31 numbers.
 //   Set besides: LINEAR, SQUARES, 0 or 1: whether c has the terms w xl, and - |v|^2 x^2 / 2.
 //   A group of LANES threads works on a sample, each on numbers of the embedding that it loads with 16 bytes (8 or 4 where
 //   DIM is not a multiple of 4), so a row is one coalesced read; those of AHEAD occurrences are asked for at once.  What an
@@ -35,15 +35,15 @@ extern "C" __global__ void __launch_bounds__(256) partial(
     const int lane = threadIdx.x % LANES;
     SUM* row = state + i * state_row;
     SUM scalar = 0;
-    const int64 end = offsets[i + 1];
-    for (int64 first = offsets[i]; first < end; first += AHEAD) {
+    int64 j = offsets[i];
+    for (int32 left = (int32)(offsets[i + 1] - j); left > 0; left -= AHEAD) {  // 32 bits: with 64 some forms spill
         Vector<NUMBER, WIDE> weights[AHEAD][EACH];
         NUMBER linear[AHEAD];
-        int64 place[AHEAD];
+        int32 place[AHEAD];
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {  // behind the last occurrence the last one again: no load waits for a comparison
-            const int64 c = local[least(first + a, end - 1)], record = addresses[c];
-            place[a] = columns[fields[c]];
+            const int64 c = local[j + (a < left ? a : left - 1)], record = addresses[c];
+            place[a] = (int32)columns[fields[c]];
             if (LINEAR == 1) linear[a] = *at<NUMBER>(record, EMBEDDING - (int64)sizeof(NUMBER));
 #pragma unroll
             for (int e = 0; e < EACH; e++)
@@ -51,9 +51,8 @@ extern "C" __global__ void __launch_bounds__(256) partial(
                     weights[a][e] = load<NUMBER, WIDE>(at<NUMBER>(record, EMBEDDING) + (lane + e * LANES) * WIDE);
         }
 #pragma unroll
-        for (int a = 0; a < AHEAD; a++) {
-            const int64 j = first + a;
-            if (j >= end) break;
+        for (int a = 0; a < AHEAD; a++, j++) {
+            if (a >= left) break;
             const COMPUTE x = embedding_value<COMPUTE>(values, j);
             COMPUTE squares[EACH][WIDE] = {};
 #pragma unroll

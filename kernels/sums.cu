@@ -160,6 +160,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_spans(
             if (places[middle] > c) high = middle; else low = middle + 1;
         }
         const int64 last = (low - 1) / TILE;
+#pragma unroll 1
         for (int first = 0; first < PART; first += LANES) {  // the same turns for all threads
             const int number = first + lane;
             SUM total = 0;

@@ -165,21 +165,22 @@ def test_bounds(few, kind, dim, samples, width):
     exact_terms = np.zeros(samples)
     np.maximum.at(exact_terms, occurrences.sample, terms)
 
+    def bounds(begin, end):
+        part = owned._replace(offsets=owned.offsets[begin : end + 1])
+        return backend.bi_interaction.magnitude(form, part), backend.bi_interaction.largest_term(form, part, on_device[begin:end])
+
     copy, host_addresses = records.on_host()
     at_host = occurrences.owned(host_addresses)
-    for found, exact, expected in (
-        (backend.bi_interaction.magnitude, exact_sizes, on_cpu.magnitude(form, at_host)),
-        (lambda *a: backend.bi_interaction.largest_term(*a, on_device), exact_terms, on_cpu.largest_term(form, at_host, gradient)),
-    ):
-        numbers = [found(form, owned._replace(offsets=owned.offsets[i : i + 2]))[0] for i in range(samples if found == backend.bi_interaction.magnitude else 0)]
+    of_cpu = on_cpu.magnitude(form, at_host), on_cpu.largest_term(form, at_host, gradient)
+    singly = [bounds(i, i + 1) for i in range(samples)]
+    for which, exact in enumerate((exact_sizes, exact_terms)):
+        numbers = np.array([one[which][0] for one in singly])
         # |v|^2 in the type of arithmetic: a product and a tree; the rest in float64
-        relative = (1 + dim.bit_length()) * kind.eps + 64 * 2.0**-52
-        assert_within(np.array(numbers), exact[: len(numbers)], relative * exact[: len(numbers)])
-        number, sample = found(form, owned)
-        assert_within(np.array(number), exact.max(initial=0), relative * exact.max(initial=0))
-        assert sample == (exact.argmax() if samples else 0)
+        assert_within(numbers, exact, ((1 + dim.bit_length()) * kind.eps + 64 * 2.0**-52) * exact)
+        worst = bounds(0, samples)[which]
+        assert worst == ((numbers.max(), numbers.argmax()) if samples else (0.0, 0))
         if is_power_of_two(dim):
-            assert (number, sample) == expected
+            assert worst == of_cpu[which]
 
 
 @pytest.mark.parametrize("column", [0, 3])
