@@ -221,8 +221,8 @@ def test_sums_by_key_of_other_dimensions(few, kind, dim, linear):
 
 @pytest.mark.parametrize(
     "kind, dim, samples, width, linear, squares",
-    [(SINGLE, 4, 21, 1, True, True), (MIXED, 5, 13, 2, True, False), (DOUBLE, 16, 13, 0, False, True), (SINGLE, 256, 5, 1, False, False),
-     (SINGLE, 4, 0, 1, True, True)],
+    [(SINGLE, 4, 21, 1, True, True), (MIXED, 5, 13, 0, False, True), (SINGLE, 10, 13, 2, True, False), (SINGLE, 256, 5, 1, True, True),
+     (SINGLE, 64, 9, 1, False, False), (SINGLE, 4, 0, 1, True, True)],
     ids=str,
 )  # fmt: skip
 def test_magnitude(few, kind, dim, samples, width, linear, squares):
