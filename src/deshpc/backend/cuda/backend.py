@@ -19,6 +19,7 @@ from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.prefix import Prefix
+from deshpc.backend.cuda.products import DeviceProducts
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.sending import sent
@@ -41,17 +42,17 @@ class CudaBackend:
     """Arrays on one device, CUDA C++ and Numba CUDA kernels; a rank has one shard and one stream.
 
     atomic_sums : add gradients up in any order: faster where few keys are frequent, the same bits in fixed point only
+    matrix_products : of `compute.matrix_products`, see `DeviceProducts`
     """
 
     name, threads = "cuda", 1
     overlaps = True  # the device works on a batch while the host prepares the next one
     batches_ahead = 1  # that are gathered while the next one is prepared
     block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
-    products = None  # matrices are deep models' affair, which are the CPU's
     lanes = Lanes
     host_buffers = HostBuffers
 
-    def __init__(self, device, atomic_sums=False):
+    def __init__(self, device, atomic_sums=False, matrix_products="auto"):
         self.device = device
         kernels = Kernels(device)
         prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
@@ -68,6 +69,7 @@ class CudaBackend:
         self.pool = PoolOperations(kernels, key_sums, worst)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
+        self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)
 
     def start_upload(self, arrays):

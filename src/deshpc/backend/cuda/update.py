@@ -12,6 +12,8 @@ _FIELDS = 8  # numbers of a rule, as in rules.cuh
 class UpdateOperations:
     """Rows: kernels/update.cu;  dense parameters: elementwise."""
 
+    LANES = 1  # of dense parameters: each is a thread's
+
     def __init__(self, kernels):
         self._kernels, self._device = kernels, kernels.device
         self._from_fixed_point = self._device.elementwise(elementwise.from_fixed_point)
