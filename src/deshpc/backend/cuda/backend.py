@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.columns import ColumnSums
 from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
@@ -15,6 +17,7 @@ from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
@@ -60,7 +63,8 @@ class CudaBackend:
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
         self.dense = DenseOperations(kernels, column_sums)
-        self.interaction = InteractionOperations(kernels, column_sums)
+        self.interaction, self.cin = InteractionOperations(kernels, column_sums), CINOperations(kernels)
+        self.normalisation, self.arrays = NormalisationOperations(kernels, column_sums), ArrayOperations(kernels, column_sums)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
         self.upload = self._upload = Upload(device)
 
