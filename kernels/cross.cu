@@ -82,8 +82,8 @@ extern "C" __global__ void __launch_bounds__(256) cross_constants(
 extern "C" __global__ void __launch_bounds__(256) cross_weights_adjoint(
     const COMPUTE* bias_sums, const COMPUTE* constant_sums, int32 width, int64 d, COMPUTE* of_weights
 ) {
-    const Quotient place = divide(thread_number(), width);
-    if (place.whole < d) of_weights[thread_number()] = bias_sums[place.rest * d + place.whole] * constant_sums[place.rest];
+    const int64 j = thread_number() / width, layer = thread_number() % width;
+    if (j < d) of_weights[j * width + layer] = bias_sums[layer * d + j] * constant_sums[layer];
 }
 
 // of_biases = the gradient by biases, from that by constants: b_j is part of B_l for l > j

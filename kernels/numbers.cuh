@@ -25,16 +25,6 @@ __device__ __forceinline__ int64 thread_number() { return (int64)blockIdx.x * bl
 
 __device__ __forceinline__ int64 least(int64 a, int64 b) { return a < b ? a : b; }
 
-struct Quotient {
-    int64 whole, rest;
-};
-
-// number / by, none of which is below 0: in 32 bits where they fit, since 64 take a multiple of the time.
-__device__ __forceinline__ Quotient divide(int64 number, int64 by) {
-    if ((number | by) >> 32 == 0) return {(uint32)number / (uint32)by, (uint32)number % (uint32)by};
-    return {number / by, number % by};
-}
-
 __device__ __forceinline__ float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return __fma_rn(a, b, c); }
 __device__ __forceinline__ float root(float a) { return __fsqrt_rn(a); }

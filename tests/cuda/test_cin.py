@@ -1,60 +1,85 @@
-"""Kernels of the compressed interaction network, against NumPy's own subscripts."""
+"""The compressed interaction network's kernels against NumPy float64: rows apart, sizes that fill no block, no samples.
+
+Numbers are small whole ones, so that every sum is exact.
+"""
 
 import numpy as np
 import pytest
-from device_rows import EPS, assert_same_bits, assert_within
-from rows_apart import RowsApart
 
 from deshpc.backend.cuda.backend import CudaBackend
 
-SHAPES = pytest.mark.parametrize("compute, n, dim, fields, h", [("float32", 7, 4, 5, 6), ("float64", 33, 3, 2, 5), ("float32", 0, 4, 3, 2), ("float64", 300, 1, 1, 1)])
+SHAPES = [(3, 4, 5, 7), (1, 1, 1, 1), (13, 5, 3, 9), (0, 4, 3, 2)]  # n, k, F, H
 
 
-def exactly(array):
-    return array.astype(np.float64)
+def drawn(rng, *shape):
+    return rng.integers(-9, 9, shape).astype(np.float64)
 
 
-@SHAPES
-def test_embeddings_are_turned(few, compute, n, dim, fields, h):
-    backend, rng = CudaBackend(few), np.random.default_rng(n)
-    embeddings, first = RowsApart(rng, n, fields * dim, compute), backend.array(np.full((n * dim, fields), 7, compute))
-    backend.cin.by_coordinate(embeddings.on(backend)[1], first)
-    turned = embeddings.numbers.reshape(n, fields, dim).transpose(0, 2, 1).reshape(n * dim, fields)
-    assert_same_bits(backend.host(first), turned)
-    target = RowsApart(rng, n, fields * dim, compute)
+class On:
+    """A backend, its `cin`, and arrays on it of type `kind`; `apart` gives one whose rows lie apart."""
+
+    def __init__(self, device, kind):
+        self.backend, self.kind = CudaBackend(device), kind
+        self.cin = self.backend.cin
+
+    def __call__(self, host):
+        return self.backend.array(np.ascontiguousarray(host, self.kind))
+
+    def apart(self, host):
+        """(the whole array, the part of it that holds `host`)."""
+        whole = self(np.pad(host, ((0, 1), (2, 1)), constant_values=77))
+        return whole, whole[: len(host), 2 : 2 + host.shape[1]]
+
+    def assert_equal(self, array, expected):
+        np.testing.assert_array_equal(self.backend.host(array), expected.astype(self.kind))
+
+    def assert_beside(self, whole, expected):
+        """The part is `expected`, and nothing was written beside it."""
+        self.assert_equal(whole, np.pad(expected, ((0, 1), (2, 1)), constant_values=77))
+
+
+@pytest.fixture(params=["float32", "float64"])
+def on(request, few):
+    return On(few, request.param)
+
+
+@pytest.mark.parametrize("n, k, fields, width", SHAPES)
+def test_embeddings_are_turned_and_turned_back(on, n, k, fields, width):
+    rng = np.random.default_rng(1)
+    embeddings, before = drawn(rng, n, fields * k), drawn(rng, n, fields * k)
+    turned = np.array([[[embeddings[i, f * k + c] for f in range(fields)] for c in range(k)] for i in range(n)]).reshape(n * k, fields)
+    first = on(drawn(rng, n * k, fields))
+    on.cin.by_coordinate(on.apart(embeddings)[1], first)
+    on.assert_equal(first, turned)
     for add in (False, True):
-        whole, part = target.on(backend)
-        backend.cin.by_field(first, part, add)
-        assert_same_bits(backend.host(whole), target.with_numbers(embeddings.numbers + target.numbers if add else embeddings.numbers))
+        whole, part = on.apart(before)
+        on.cin.by_field(on(turned), part, add)
+        on.assert_beside(whole, embeddings + before * add)
 
 
-@SHAPES
-def test_products_of_maps_and_fields(few, compute, n, dim, fields, h):
-    backend, rng, rows, eps = CudaBackend(few), np.random.default_rng(n + 1), n * dim, EPS[compute]
-    maps, first, upstream, held = (rng.standard_normal((rows, width)).astype(compute) for width in (h, fields, h * fields, fields))
-    on_maps, on_first, on_upstream, of_first = (backend.array(one) for one in (maps, first, upstream, held))
-    out, of_maps = backend.array(np.full_like(upstream, 7)), backend.array(np.full_like(maps, 7))
-    backend.cin.products(on_maps, on_first, out)
-    assert_same_bits(backend.host(out), (maps[:, :, None] * first[:, None]).reshape(rows, h * fields))
-    backend.cin.products_adjoint(on_upstream, on_maps, on_first, of_maps, of_first)
-    terms = exactly(upstream).reshape(rows, h, fields) * first[:, None]
-    assert_within(backend.host(of_maps), terms.sum(axis=2), (1 + fields) * eps * np.abs(terms).sum(axis=2))
-    terms = exactly(upstream).reshape(rows, h, fields) * maps[:, :, None]
-    assert_within(backend.host(of_first), held + terms.sum(axis=1), (2 + h) * eps * (np.abs(held) + np.abs(terms).sum(axis=1)))
+@pytest.mark.parametrize("n, k, fields, width", SHAPES)
+def test_products_and_their_adjoint(on, n, k, fields, width):
+    rng, rows = np.random.default_rng(2), n * k
+    maps, first, upstream = drawn(rng, rows, width), drawn(rng, rows, fields), drawn(rng, rows, width * fields)
+    out = on(drawn(rng, rows, width * fields))
+    on.cin.products(on(maps), on(first), out)
+    on.assert_equal(out, np.array([np.outer(maps[r], first[r]).ravel() for r in range(rows)]).reshape(rows, width * fields))
+    before = drawn(rng, rows, fields)
+    of_maps, of_first = on(drawn(rng, rows, width)), on(before)
+    on.cin.products_adjoint(on(upstream), on(maps), on(first), of_maps, of_first)
+    of_both = upstream.reshape(rows, width, fields)
+    on.assert_equal(of_maps, np.array([of_both[r] @ first[r] for r in range(rows)]).reshape(rows, width))
+    on.assert_equal(of_first, before + np.array([of_both[r].T @ maps[r] for r in range(rows)]).reshape(rows, fields))
 
 
-@SHAPES
-def test_sums_over_coordinates(few, compute, n, dim, fields, h):
-    backend, rng = CudaBackend(few), np.random.default_rng(n + 2)
-    maps, result = rng.standard_normal((n * dim, h)).astype(compute), RowsApart(rng, n, h, compute)
-    (whole, out), on_maps = result.on(backend), backend.array(maps)
-    backend.cin.sum_coordinates(on_maps, out)
-    found = backend.host(whole)[1 : n + 1, 3 : 3 + h]
-    assert_same_bits(backend.host(whole), result.with_numbers(found))
-    terms = exactly(maps).reshape(n, dim, h)
-    assert_within(found, terms.sum(axis=1), dim * EPS[compute] * np.abs(terms).sum(axis=1))
-    spread = np.repeat(result.numbers, dim, axis=0)
-    for add in (True, False):
-        on_maps = backend.array(maps)
-        backend.cin.spread_coordinates(result.on(backend)[1], on_maps, add)
-        assert_same_bits(backend.host(on_maps), maps + spread if add else spread)
+@pytest.mark.parametrize("n, k, fields, width", SHAPES)
+def test_sums_of_coordinates_and_their_adjoint(on, n, k, fields, width):
+    rng = np.random.default_rng(3)
+    maps, gradient, before = drawn(rng, n * k, width), drawn(rng, n, width), drawn(rng, n * k, width)
+    whole, part = on.apart(drawn(rng, n, width))
+    on.cin.sum_coordinates(on(maps), part)
+    on.assert_beside(whole, np.array([maps[i * k : (i + 1) * k].sum(axis=0) for i in range(n)]).reshape(n, width))
+    for add in (False, True):
+        of_maps = on(before)
+        on.cin.spread_coordinates(on.apart(gradient)[1], of_maps, add)
+        on.assert_equal(of_maps, np.repeat(gradient, k, axis=0) + before * add)

@@ -134,6 +134,16 @@ def test_a_look_up_in_an_index_of_more_than_2_to_the_31_slots(space):
     assert found == [of_all[:4], of_all[4:5], of_all[5:6], of_all[6:]]
 
 
+def test_fields_of_rows(space):
+    record = space.of([0] * 10 + [7, 0], np.uint32)
+    addresses, fields = space.at_end(OCCURRENCES, np.int64, [space.device.address(record)] * LAST), space.array(OCCURRENCES, np.uint16)
+    space.last(space.kernels("lookup.cu").row_fields, OCCURRENCES, addresses, OCCURRENCES, 32, fields)
+    assert space.end(fields, 2) == [7, 7]
+    groups = space.of([0, 1, 1, OCCURRENCES - 1, OCCURRENCES, OCCURRENCES], np.int64)
+    space.last(routing(space).fields_of_groups, OCCURRENCES, OCCURRENCES, groups, 2, 3, fields)
+    assert space.end(fields, 2) == [2, 0]
+
+
 def table(space):
     return space.kernels("table.cu", NUMBER="float", SCALARS=0, DIM=0, STATE_WIDTH=0, PLANES=0)
 
@@ -243,20 +253,22 @@ def state_of(space, samples, dtype, numbers):
     return space.at_end(samples * WIDTH, dtype, [*numbers, *[0] * (WIDTH - COLUMN - len(numbers))])
 
 
+_FLOAT = {"NUMBER": "float", "COMPUTE": "float", "SUM": "float", "VALUES": 0, "SCALARS": 1, "ADJOINT": 0}  # of FM
+_NO_KEYS = None, None, None  # addresses, fields, columns: other adjoints read them
 G_A = np.arange(1, DIM + 1)
 G = 3
 
 
 def test_sums_of_a_key_that_spans_tiles(space):
-    kernels = space.kernels("sums.cu", COMPUTE="float", SUM="float", DIM=DIM, VALUES=0)
+    kernels = space.kernels("sums.cu", **_FLOAT, DIM=DIM)
     n, lanes, samples = 70, 8, ROWS
-    state, keys = state_of(space, samples, np.float32, [*G_A, G]), ROWS
+    state, keys = state_of(space, samples, np.float32, [*G_A, G]).reshape(samples, WIDTH), ROWS
     places, order = space.of([keys - 2] * 50 + [keys - 1] * 20, np.uint32), space.of(np.arange(n), np.uint32)
     of_sample = space.of([samples - 1] * n, np.int32)
     heads, tails = (space.array(3 * (DIM + 2), np.float32) for _ in range(2))
     sums, spans, span_count = sums_of(space, keys, np.float32), space.array(3, np.uint32), space.of([0], np.uint32)
     kernels.sum_tiles(
-        3 * lanes, places, order, n, keys, of_sample, None, state, WIDTH, COLUMN, 1.0, *sums, heads, tails, spans, span_count
+        3 * lanes, places, order, n, keys, of_sample, None, state, COLUMN, *_NO_KEYS, 1.0, *sums, heads, tails, spans, span_count
     )
     kernels.sum_spans.blocks(3, places, n, heads, tails, spans, span_count, *sums)
     scalar, vector, square = sums
@@ -264,21 +276,36 @@ def test_sums_of_a_key_that_spans_tiles(space):
     assert space.end(scalar, 2) == space.end(square, 2) == [50 * G, 20 * G]
 
 
+def test_sums_of_a_pool(space):
+    kernels = space.kernels("sums.cu", **{**_FLOAT, "ADJOINT": 1}, DIM=DIM)
+    n, lanes, samples, keys = 20, 8, ROWS, ROWS
+    state = state_of(space, samples, np.float32, [G, *G_A]).reshape(samples, WIDTH)
+    fields, columns = space.at_end(keys, np.uint16, [0, 1], zeros=False), space.of([2, 1], np.int64)  # from COLUMN on
+    places, order = space.of([keys - 1] * n, np.uint32), space.of(np.arange(n), np.uint32)
+    sums, of_sample = sums_of(space, keys, np.float32), space.of([samples - 1] * n, np.int32)
+    part = space.array(DIM + 2, np.float32)
+    kernels.sum_tiles(
+        lanes, places, order, n, keys, of_sample, None, state, COLUMN, None, fields, columns, 1.0, *sums, part, part,
+        space.array(1, np.uint32), space.of([0], np.uint32),
+    )  # fmt: skip
+    assert space.end(sums[1], DIM) == (n * G_A).tolist() and space.end(sums[0]) == [n * G]
+
+
 def test_sums_of_more_tiles_than_parts_fit(space):
     """DIM + 2 numbers of each of 2^26 tiles."""
     dim, n, lanes = 128, OCCURRENCES, 32
-    kernels = space.kernels("sums.cu", COMPUTE="float", SUM="float", DIM=dim, VALUES=0)
+    kernels = space.kernels("sums.cu", **_FLOAT, DIM=dim)
     tiles, shown = -(-n // 32), 400
     places = space.at_end(n, np.uint32, [0] * (shown - 40) + [1] * 40, zeros=False)
     order = space.at_end(n, np.uint32, np.arange(n - shown, n), zeros=False)
     samples = space.at_end(n, np.int32, [0] * shown, zeros=False)
-    state = space.of([0, *range(1, dim + 1), G], np.float32)
+    state = space.of([0, *range(1, dim + 1), G], np.float32).reshape(1, dim + 2)
     sums = [space.array(size, np.float32, zeros=True) for size in (2, 2 * dim, 2)]
     heads, tails = (space.array(tiles * (dim + 2), np.float32) for _ in range(2))
     spans, span_count = space.array(tiles, np.uint32), space.of([0], np.uint32)
     space.last(
-        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, dim + 2, COLUMN, 1.0, *sums, heads, tails,
-        spans, span_count,
+        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, COLUMN, *_NO_KEYS, 1.0, *sums,
+        heads, tails, spans, span_count,
     )  # fmt: skip
     assert space.read(span_count, 0, 1).tolist() == [1] and space.read(spans, 0, 1).tolist() == [tiles - 2]
     kernels.sum_spans.blocks(1, places, n, heads, tails, spans, span_count, *sums)
@@ -291,11 +318,11 @@ def test_atomic_sums(space, sums_type, held):
     """In fixed point the sums pass 2^32: an addition of 32 bits would lose the carry."""
     dtype = {"float": np.float32, "int64": np.int64}[sums_type]
     compute = {"float": "float", "int64": "double"}[sums_type]
-    kernels = space.kernels("sums.cu", COMPUTE=compute, SUM=sums_type, DIM=DIM, VALUES=0)
+    kernels = space.kernels("sums.cu", **{**_FLOAT, "COMPUTE": compute, "SUM": sums_type}, DIM=DIM)
     n, lanes, samples, keys = 5, 8, ROWS, ROWS
-    state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G])
+    state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G]).reshape(samples, WIDTH)
     local, of_sample, sums = space.of([keys - 1] * n, np.int32), space.of([samples - 1] * n, np.int32), sums_of(space, keys, dtype, held)
-    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, WIDTH, COLUMN, 1.0, *sums)
+    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, COLUMN, *_NO_KEYS, 1.0, *sums)
     scalar, vector, square = sums
     assert space.end(vector, DIM) == (held + n * G_A).tolist() and space.end(scalar) == space.end(square) == [held + n * G]
 
@@ -365,6 +392,44 @@ def test_partial_of_a_factorization_machine(space):
     space.last(kernels.magnitude, SAMPLES * 4, ends.offsets, SAMPLES, ends.local, ends.values, ends.addresses, sizes)
     bound = (np.abs(ends.weights[:, 0] * ends.x[:, 1]) + (terms.astype(np.float64) ** 2).sum(axis=1) / 2).sum()
     assert space.end(sizes) == [bound]
+
+
+def test_partial_of_a_pool(space):
+    ends, (v, x) = Ends(space), (slice(1, None), slice(1))
+    kernels = space.kernels("pool.cu", NUMBER="float", COMPUTE="float", SUM="float", DIM=DIM, VALUES=2, LINEAR=1, SQUARES=1)
+    fields, columns = space.at_end(OCCURRENCES, np.uint16, [0, 1], zeros=False), space.of([2, 2], np.int64)
+    state = state_of(space, SAMPLES, np.float32, np.arange(1, 20)).reshape(SAMPLES, WIDTH)
+    space.last(kernels.clear, SAMPLES * 32, state, SAMPLES, WIDTH - 1)
+    assert space.end(state.reshape(SAMPLES * WIDTH), WIDTH) == [*[0] * (WIDTH - 1), 19]
+    of_rows = ends.offsets, SAMPLES, ends.local, ends.values, ends.addresses, fields
+    space.last(kernels.partial, SAMPLES * 4, *of_rows, columns, 1.0, state)
+    terms, expected = ends.weights[:, v] * ends.x[:, x], np.array([0.0] * (WIDTH - 1) + [19])
+    expected[2 : 2 + DIM] += terms.sum(axis=0)
+    expected[0] = ends.weights[:, 0] @ ends.x[:, 1] - (terms**2).sum() / 2
+    assert space.end(state.reshape(SAMPLES * WIDTH), WIDTH) == expected.tolist()
+    sizes, groups = space.array(SAMPLES, np.float64), SAMPLES + 64
+    space.last(kernels.magnitude, SAMPLES * 4, *of_rows, 2, space.array(groups * 2, np.float64), sizes)
+    assert space.end(sizes) == [float((ends.weights[:, 0] * ends.x[:, 1]).sum() + (terms**2).sum() / 2)]
+    bounds = space.array(SAMPLES, np.float64)
+    space.last(kernels.largest_term, SAMPLES * 32, state, WIDTH, space.at_end(SAMPLES, np.float64, [3]), SAMPLES, bounds)
+    assert space.end(bounds) == [9 * np.abs(expected).max()]
+
+
+def test_partial_of_bi_interaction(space):
+    ends, width = Ends(space), 1 + 2 * DIM
+    kernels = space.kernels("bi_interaction.cu", NUMBER="float", COMPUTE="float", SUM="float", DIM=DIM, VALUES=2)
+    state = space.array(SAMPLES * width, np.float32, zeros=True).reshape(SAMPLES, width)
+    of_rows = ends.offsets, SAMPLES, ends.local, ends.values, ends.addresses
+    space.last(kernels.partial, SAMPLES * 4, *of_rows, 1.0, state)
+    terms, scalars = ends.weights[:, 1:] * ends.x[:, :1], ends.weights[:, 0] * ends.x[:, 1]
+    expected = [scalars.sum(), *terms.sum(axis=0), *(terms**2).sum(axis=0)]
+    assert space.end(state.reshape(SAMPLES * width), width) == expected
+    sizes, bounds = space.array(SAMPLES, np.float64), space.array(SAMPLES, np.float64)
+    space.last(kernels.magnitude, SAMPLES * 4, *of_rows, sizes)
+    assert space.end(sizes) == [float((terms**2).sum())]
+    space.last(kernels.largest_term, SAMPLES * 4, *of_rows, state, bounds)
+    norms, x = np.sqrt((ends.weights[:, 1:].astype(np.float64) ** 2).sum(axis=1)), ends.x[:, 0]
+    assert space.end(bounds) == [(x * (max(expected[1 : 1 + DIM]) + 2 * x * norms * max(expected[1 + DIM :]))).max()]
 
 
 def test_partial_of_a_linear_model(space):
@@ -584,27 +649,25 @@ def test_a_compressed_interaction_network(space):
     numbers = np.arange(width) % 7
     flat = space.at_end(n * width, np.float32, numbers)
     embeddings, first, size = flat.reshape((n, width)), space.at_end(n * width, np.float32, np.zeros(width)), n * width
-    space.last(kernels.by_coordinate, size, embeddings, n, DENSE, dim, first)
+    space.last(kernels.by_coordinate, size, embeddings, n, dim, DENSE, first)
     turned = numbers.reshape(DENSE, dim).T
     assert space.end(first, DENSE) == turned[-1].tolist()
-    space.last(kernels.by_field, size, first, n, DENSE, dim, embeddings, 1)
+    space.last(kernels.by_field, size, first, n, dim, DENSE, embeddings, 1)
     assert space.end(flat, width) == (2 * numbers).tolist()
     flat_gradient, spread = space.at_end(n * DENSE, np.float32, OWN), space.at_end(size, np.float32, OWN)
     gradient = flat_gradient.reshape((n, DENSE))
-    space.last(kernels.spread_coordinates, size, gradient, n, DENSE, dim, spread, 1)
+    space.last(kernels.spread_coordinates, size, gradient, n, dim, DENSE, spread, 1)
     assert space.end(spread, DENSE) == (2 * OWN).tolist()
-    space.last(kernels.sum_coordinates, n * DENSE, spread, n, DENSE, dim, gradient)
+    space.last(kernels.sum_coordinates, n * DENSE, spread, n, dim, DENSE, gradient)
     assert space.end(flat_gradient, DENSE) == ((dim + 1) * OWN).tolist()
 
     maps, count = space.at_end(rows, np.float32, [3]), rows * DENSE  # one map, 17 fields
     fields, out = space.at_end(count, np.float32, OWN), space.array(count, np.float32, zeros=True)
     space.last(kernels.products, count, maps, rows, 1, fields, DENSE, out)
     assert space.end(out, DENSE) == (3 * OWN).tolist()
-    of_maps = space.array(rows, np.float32)
-    space.last(kernels.products_by_maps, rows, out, rows, 1, fields, DENSE, of_maps)
-    assert space.end(of_maps) == [3 * (OWN**2).sum()]
-    space.last(kernels.products_by_first, count, out, maps, rows, 1, DENSE, fields)
-    assert space.end(fields, DENSE) == (10 * OWN).tolist()
+    of_maps, of_first = space.array(rows, np.float32), space.at_end(count, np.float32, OWN)
+    space.last(kernels.products_adjoint, rows + count, out, maps, rows, 1, fields, DENSE, of_maps, of_first)
+    assert space.end(of_maps) == [3 * (OWN**2).sum()] and space.end(of_first, DENSE) == (10 * OWN).tolist()
 
 
 # ------------------------------------------------------------------ loss and prefix sums
@@ -678,7 +741,7 @@ def test_prefix_sums_of_many_counts(space):
 
 
 def rows_of(space, sums="float"):
-    return space.kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=sums, DIM=DIM)
+    return space.kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=sums, DIM=DIM, SCALARS=1)
 
 
 def test_addresses_of_a_stretch(space):

@@ -6,6 +6,7 @@ import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
 from deshpc.backend.cuda.arrays import ArrayOperations
+from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.columns import ColumnSums
@@ -18,6 +19,7 @@ from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
 from deshpc.backend.cuda.normalisation import NormalisationOperations
+from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
@@ -62,9 +64,12 @@ class CudaBackend:
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
+        self.cin = CINOperations(kernels)
         self.dense = DenseOperations(kernels, column_sums)
-        self.interaction, self.cin = InteractionOperations(kernels, column_sums), CINOperations(kernels)
+        self.interaction = InteractionOperations(kernels, column_sums)
         self.normalisation, self.arrays = NormalisationOperations(kernels, column_sums), ArrayOperations(kernels, column_sums)
+        self.pool = PoolOperations(kernels, key_sums, worst)
+        self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
         self.upload = self._upload = Upload(device)
 

@@ -4,35 +4,38 @@ from deshpc.backend.cuda.kinds import kind
 
 
 class CINOperations:
-    """Rows of embeddings, out and gradient may lie apart."""
+    """Each operation is one kernel."""
 
     def __init__(self, kernels):
         self._kernels = kernels
 
     def by_coordinate(self, embeddings, first):
         n, fields = len(embeddings), first.shape[1]
-        self._of(first).by_coordinate(first.size, embeddings, n, fields, embeddings.shape[1] // fields, first)
+        self._of(first).by_coordinate(first.size, embeddings, n, _dim(first, n), fields, first)
 
     def by_field(self, first, embeddings, add):
         n, fields = len(embeddings), first.shape[1]
-        self._of(first).by_field(first.size, first, n, fields, embeddings.shape[1] // fields, embeddings, int(add))
+        self._of(first).by_field(first.size, first, n, _dim(first, n), fields, embeddings, int(add))
 
     def products(self, maps, first, out):
-        rows, h = maps.shape
-        self._of(maps).products(out.size, maps, rows, h, first, first.shape[1], out)
+        self._of(out).products(out.size, maps, len(maps), maps.shape[1], first, first.shape[1], out)
 
     def products_adjoint(self, upstream, maps, first, of_maps, of_first):
-        (rows, h), fields, kernels = maps.shape, first.shape[1], self._of(maps)
-        kernels.products_by_maps(maps.size, upstream, rows, h, first, fields, of_maps)
-        kernels.products_by_first(first.size, upstream, maps, rows, h, fields, of_first)
+        count = maps.size + first.size
+        self._of(maps).products_adjoint(count, upstream, maps, len(maps), maps.shape[1], first, first.shape[1], of_maps, of_first)
 
     def sum_coordinates(self, maps, out):
-        n, h = out.shape
-        self._of(maps).sum_coordinates(out.size, maps, n, h, len(maps) // max(1, n), out)
+        n, width = out.shape
+        self._of(maps).sum_coordinates(out.size, maps, n, _dim(maps, n), width, out)
 
     def spread_coordinates(self, gradient, of_maps, add):
-        n, h = gradient.shape
-        self._of(of_maps).spread_coordinates(of_maps.size, gradient, n, h, len(of_maps) // max(1, n), of_maps, int(add))
+        n, width = gradient.shape
+        self._of(of_maps).spread_coordinates(of_maps.size, gradient, n, _dim(of_maps, n), width, of_maps, int(add))
 
-    def _of(self, like):
-        return self._kernels("cin.cu", COMPUTE=kind(like))
+    def _of(self, numbers):
+        return self._kernels("cin.cu", COMPUTE=kind(numbers))
+
+
+def _dim(maps, samples):
+    """Rows of a sample."""
+    return len(maps) // max(1, samples)

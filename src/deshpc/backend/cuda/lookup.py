@@ -174,6 +174,10 @@ class LookupOperations:
         self._device.copy(local.view(np.uint32), places)
         return Grouping(keys, samples, *self._prefix.sort(places, n, keys.bit_length(), buffers, "grouped"))
 
+    def row_fields(self, addresses, tail, fields):
+        """fields (distinct) uint16 of the rows whose records are at these addresses, 0 where there is none."""
+        self._lookup.row_fields(addresses.size, addresses, addresses.size, tail, fields)
+
     def _write_new(self, new, record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n):
         number, scalars, dim, width, seed, scale, start, _ = new  # whole embeddings: their first column is 0
         kernels = self._table.of(number, scalars, dim, width, start.planes)
