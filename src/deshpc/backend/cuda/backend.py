@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.cin import CINOperations
@@ -17,6 +18,7 @@ from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.products import DeviceProducts
@@ -66,6 +68,7 @@ class CudaBackend:
         self.cin = CINOperations(kernels)
         self.dense = DenseOperations(kernels, column_sums)
         self.interaction = InteractionOperations(kernels, column_sums)
+        self.normalisation, self.arrays = NormalisationOperations(kernels, column_sums), ArrayOperations(kernels, column_sums)
         self.pool = PoolOperations(kernels, key_sums, worst)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
