@@ -8,14 +8,22 @@ from functools import cache
 
 import numpy as np
 import pytest
-from cuda_device import REAL
-from deep_training import ACTIVATIONS, MODELS, NORMALISATIONS, all_pairs, deep_config, joined, named, pairs_of, pairwise, randomise
+from deep_training import (
+    ACTIVATIONS,
+    MODELS,
+    NORMALISATIONS,
+    all_pairs,
+    deep_config,
+    joined,
+    named,
+    pairs_of,
+    pairwise,
+)
 from mpi4py import MPI
 from small_training import EXCHANGES, ROUTINGS, RULES, Trained, all_rows, all_samples, reads, score, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.backend.cuda.backend import CudaBackend
-from deshpc.errors import ConfigError
 from deshpc.training.step import step
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns(3)]

@@ -58,7 +58,7 @@ class UpdateOperations:
     def dense(self, rule, lanes, zero, values, state, gradient, clip, begin, end):
         """All parameters at once: lanes is None, and begin .. end are all."""
         numbers, fields = elementwise.RULES.index(type(rule).__name__), self._fields(rule, zero)
-        self._dense(values.size, np.int32(numbers), fields, clip, values, state, gradient)
+        self._dense(gradient.size, np.int32(numbers), fields, clip, values, state, gradient)
 
     def _fields(self, rule, zero):
         """The rule's numbers on the device, uploaded when they change."""
