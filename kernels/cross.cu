@@ -59,11 +59,10 @@ extern "C" __global__ void __launch_bounds__(256) cross_adjoint(
 extern "C" __global__ void __launch_bounds__(256) sum_biases(const COMPUTE* biases, int32 layers, int64 d, COMPUTE* bias_sums) {
     const int64 j = thread_number();
     if (j >= d) return;
-    COMPUTE total = 0;
-    bias_sums[j] = total;
+    COMPUTE total = (COMPUTE)-0.0;  // the only number that leaves every other one as it is, 0 among them
+    bias_sums[j] = 0;
     for (int layer = 0; layer < layers; layer++) {
-        const COMPUTE bias = biases[layer * d + j];
-        total = layer == 0 ? bias : total + bias;
+        total += biases[layer * d + j];
         bias_sums[(layer + 1) * d + j] = total;
     }
 }
@@ -92,10 +91,9 @@ extern "C" __global__ void __launch_bounds__(256) cross_biases_adjoint(
 ) {
     const int64 j = thread_number();
     if (j >= d) return;
-    COMPUTE total = 0;
+    COMPUTE total = (COMPUTE)-0.0;  // as in `sum_biases`
     for (int layer = width - 1; layer > 0; layer--) {
-        const COMPUTE term = weights[j * width + layer] * constant_sums[layer];
-        total = layer == width - 1 ? term : total + term;
+        total += weights[j * width + layer] * constant_sums[layer];
         of_biases[(layer - 1) * d + j] = total;
     }
 }

@@ -161,6 +161,7 @@ def test_adjoint_of_cross(few, kind, n, d, columns):
 def test_constants_of_a_cross_network(few, kind, d, layers):
     backend, rng, width = CudaBackend(few), np.random.default_rng(d), layers + 1
     weights, biases, of_constants = drawn(rng, kind, d, width), drawn(rng, kind, layers, d), drawn(rng, kind, width)
+    biases[:, 0] = weights[0] = -0.0
     on_weights, on_constants = backend.array(weights), backend.array(of_constants)
     sums, constants = backend.zeros((width, d), kind.compute), backend.zeros(width, kind.compute)
     of_weights, of_biases = backend.zeros((d, width), kind.compute), backend.zeros((layers, d), kind.compute)
