@@ -108,3 +108,19 @@ def test_ranks_on_a_device_train_what_one_cpu_trains(world, few, name):
     one = BY_NAME[name]
     found = train(world, config_of(one), *batches_of(one["weighted"], one["n_dense"]), backend=CudaBackend(few))
     assert_close(found, on_cpu(name), TOLERANCE["float64"])
+
+
+FIXED = {"dlrm": {"routing": "routed"}, "nfm": {"routing": "broadcast"}, "deepfm": {"routing": "routed"}}
+
+
+@pytest.mark.parametrize("kind", FIXED)
+def test_fixed_point_has_the_same_bits_on_any_number_of_ranks(world, few, kind):
+    """Products have the same shapes everywhere, since all ranks work on all samples: so cuBLAS gives the same bits, too."""
+    batches, later = batches_of(1, 2)
+    config = deep_config(kind, "float32", RULES["adagrad, clipped"], accumulate="int64", exchange="allreduce", **FIXED[kind])
+    alone = train(MPI.COMM_SELF, config, batches, later, CudaBackend(few))
+    found = train(world, config, batches, later, CudaBackend(few))
+    assert found[0].digest() == alone[0].digest() and found[1].tobytes() == alone[1].tobytes()
+    on_host = train(MPI.COMM_SELF, config, batches, later)
+    assert_close(found, on_host, 1e-5)  # rows are float32
+    assert len(set(world.allgather(found[0].digest()))) == 1
