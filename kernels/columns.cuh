@@ -27,9 +27,11 @@ __device__ __forceinline__ Tile tile_of(int64 rows, int32 columns, int64 stretch
     return tile;
 }
 
-// use(i, load(i)) for each of the thread's rows i.  What `use` writes, `load` reads for no other row.
+// use(i, load(i)) for each of the thread's rows i.  What `use` writes, `load` reads for no other row.  More rows ahead, as by
+// unrolling, would take registers from other threads.
 template <typename Load, typename Use>
 __device__ __forceinline__ void each_row(const Tile& tile, Load load, Use use) {
+#pragma unroll 1
     for (int64 i = tile.begin; i < tile.end; i += AHEAD * ROWS) {
         decltype(load(i)) loaded[AHEAD];
 #pragma unroll

@@ -3,6 +3,7 @@
 // Contract
 //   x0, x (n, d) and gradient (n, columns), whose rows may lie apart;  z, upstream, result (n, d);  bias (d)
 //   products, scalars, slopes (n, width), width = L + 1;  constants (width);  logit (n)
+//   weights (d, width);  biases (L, d) and bias_sums (width, d): B_0 .. B_L, sums of the biases before each layer
 //   sums (stretches, d), or (blocks, width), which columns.cu adds up: the same bits on every schedule
 //   All else are the CPU's bits, the results of `cross` in its whole vectors of 16 columns: there it fuses x0 z + x.
 #include "block.cuh"
@@ -52,6 +53,55 @@ extern "C" __global__ void __launch_bounds__(256) cross_adjoint(
         );
     }
     write_column_sum(tile, d, total, sums);
+}
+
+// bias_sums = B_0 .. B_L
+extern "C" __global__ void __launch_bounds__(256) sum_biases(const COMPUTE* biases, int32 layers, int64 d, COMPUTE* bias_sums) {
+    const int64 j = thread_number();
+    if (j >= d) return;
+    COMPUTE total = (COMPUTE)-0.0;  // the only number that leaves every other one as it is, 0 among them
+    bias_sums[j] = 0;
+    for (int layer = 0; layer < layers; layer++) {
+        total += biases[layer * d + j];
+        bias_sums[(layer + 1) * d + j] = total;
+    }
+}
+
+// constants[l] = B_l . w_l, by block l
+extern "C" __global__ void __launch_bounds__(256) cross_constants(
+    const COMPUTE* weights, const COMPUTE* bias_sums, int32 width, int64 d, COMPUTE* constants
+) {
+    COMPUTE total = 0;
+    for (int64 j = threadIdx.x; j < d; j += 256) total += bias_sums[blockIdx.x * d + j] * weights[j * width + blockIdx.x];
+    total = block_sum<256>(total);
+    if (threadIdx.x == 0) constants[blockIdx.x] = total;
+}
+
+// of_weights = the gradient by weights, from that by constants
+extern "C" __global__ void __launch_bounds__(256) cross_weights_adjoint(
+    const COMPUTE* bias_sums, const COMPUTE* constant_sums, int32 width, int64 d, COMPUTE* of_weights
+) {
+    const int64 j = thread_number() / width, layer = thread_number() % width;
+    if (j < d) of_weights[j * width + layer] = bias_sums[layer * d + j] * constant_sums[layer];
+}
+
+// of_biases = the gradient by biases, from that by constants: b_j is part of B_l for l > j
+extern "C" __global__ void __launch_bounds__(256) cross_biases_adjoint(
+    const COMPUTE* weights, const COMPUTE* constant_sums, int32 width, int64 d, COMPUTE* of_biases
+) {
+    const int64 j = thread_number();
+    if (j >= d) return;
+    COMPUTE total = (COMPUTE)-0.0;  // as in `sum_biases`
+    for (int layer = width - 1; layer > 0; layer--) {
+        total += weights[j * width + layer] * constant_sums[layer];
+        of_biases[(layer - 1) * d + j] = total;
+    }
+}
+
+// squares = (total^2 - squares) / 2
+extern "C" __global__ void __launch_bounds__(256) half_difference(const COMPUTE* total, int64 count, COMPUTE* squares) {
+    const int64 i = thread_number();
+    if (i < count) squares[i] = (total[i] * total[i] - squares[i]) * (COMPUTE)0.5;
 }
 
 // a_0 = 1, a_{l+1} = a_l (1 + s_l) + constants[l];  scalars[i, l] = a_l;  logit[i] = a_L s_L + constants[L]

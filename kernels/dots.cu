@@ -24,15 +24,11 @@ constexpr int PARTS = DIM / WIDE;
 
 __device__ __forceinline__ int place_of(int f, int h) { return f * (f - 1) / 2 + h; }
 
-// The vectors of a sample: those of its row of x, and the last.
-struct Vectors {
-    const COMPUTE *row, *last, *held;
-
-    __device__ __forceinline__ const COMPUTE* operator[](int f) const {
-        if (STAGED) return held + f * PITCH;
-        return f < FIELDS ? row + (int64)f * DIM : last;
-    }
-};
+// Vector f of a sample: held, or of its row of x, or the last.
+__device__ __forceinline__ const COMPUTE* vector_of(const COMPUTE* held, const COMPUTE* row, const COMPUTE* last, int f) {
+    if (STAGED) return held + f * PITCH;
+    return f < FIELDS ? row + (int64)f * DIM : last;
+}
 
 __device__ __forceinline__ void hold(const COMPUTE* row, const COMPUTE* last, COMPUTE* held) {
     for (int place = threadIdx.x; place < VECTORS * DIM; place += THREADS)
@@ -44,15 +40,15 @@ extern "C" __global__ void __launch_bounds__(128) dots(
 ) {
     __shared__ __align__(16) COMPUTE held[STAGED ? VECTORS * PITCH : 1];
     const int64 i = blockIdx.x;
-    const Vectors vectors = {x + i * x_row, last + i * DIM, held};
+    const COMPUTE *row = x + i * x_row, *own = last + i * DIM;
     if (STAGED) {
-        hold(vectors.row, vectors.last, held);
+        hold(row, own, held);
         __syncthreads();
     }
     int f = 1, begin = 0;  // the greater vector of a pair, and its pairs' begin
     for (int pair = threadIdx.x; pair < PAIRS; pair += THREADS) {
         for (; pair >= begin + f; f++) begin += f;
-        const COMPUTE *one = vectors[f], *other = vectors[pair - begin];
+        const COMPUTE *one = vector_of(held, row, own, f), *other = vector_of(held, row, own, pair - begin);
         COMPUTE total = 0;
 #pragma unroll 4
         for (int part = 0; part < PARTS; part++) {
@@ -72,10 +68,10 @@ extern "C" __global__ void __launch_bounds__(128) dots_adjoint(
     __shared__ __align__(16) COMPUTE held[STAGED ? VECTORS * PITCH : 1];
     __shared__ COMPUTE held_slopes[STAGED ? PAIRS : 1];
     const int64 i = blockIdx.x;
-    const Vectors vectors = {x + i * x_row, last + i * DIM, held};
+    const COMPUTE *row = x + i * x_row, *own = last + i * DIM;
     const COMPUTE* slopes = upstream + i * width + column;
     if (STAGED) {
-        hold(vectors.row, vectors.last, held);
+        hold(row, own, held);
         for (int pair = threadIdx.x; pair < PAIRS; pair += THREADS) held_slopes[pair] = slopes[pair];
         __syncthreads();
         slopes = held_slopes;
@@ -86,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(128) dots_adjoint(
         for (int turn = 0; turn < VECTORS; turn++) {
             const int h = turn == 0 ? FIELDS : turn - 1;  // the last vector comes first
             const COMPUTE slope = h < f ? slopes[place_of(f, h)] : h > f ? slopes[place_of(h, f)] : (COMPUTE)0;
-            const Vector<COMPUTE, WIDE> vector = load<COMPUTE, WIDE>(vectors[h] + begin);
+            const Vector<COMPUTE, WIDE> vector = load<COMPUTE, WIDE>(vector_of(held, row, own, h) + begin);
 #pragma unroll
             for (int c = 0; c < WIDE; c++)
                 total[c] = turn == 0 ? vector.number[c] * slope : multiply_add(vector.number[c], slope, total[c]);

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from deshpc.backend.cpu.backend import CpuBackend
+from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.dense import DenseOperations
@@ -13,6 +14,7 @@ from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
@@ -24,14 +26,12 @@ ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
-    "cin": CINOperations,
+    "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
     "rows that repeat, which are multiplied like all others": ("repeated",),
     "products, which are cuBLAS's": ("dense.outer",),
-    "to come": ("normalisation", "arrays", "interaction.cross_constants", "interaction.cross_weights_adjoint",
-                "interaction.cross_biases_adjoint", "interaction.half_difference"),
 }
 
 

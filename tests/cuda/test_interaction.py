@@ -157,10 +157,47 @@ def test_adjoint_of_cross(few, kind, n, d, columns):
 
 
 @KINDS
+@pytest.mark.parametrize("d, layers", [(300, 3), (1, 1), (5, 8)])
+def test_constants_of_a_cross_network(few, kind, d, layers):
+    backend, rng, width = CudaBackend(few), np.random.default_rng(d), layers + 1
+    weights, biases, of_constants = drawn(rng, kind, d, width), drawn(rng, kind, layers, d), drawn(rng, kind, width)
+    biases[:, 0] = weights[0] = -0.0
+    on_weights, on_constants = backend.array(weights), backend.array(of_constants)
+    sums, constants = backend.zeros((width, d), kind.compute), backend.zeros(width, kind.compute)
+    of_weights, of_biases = backend.zeros((d, width), kind.compute), backend.zeros((layers, d), kind.compute)
+    backend.interaction.cross_constants(on_weights, backend.array(biases), sums, constants)
+    backend.interaction.cross_weights_adjoint(sums, on_constants, of_weights)
+    backend.interaction.cross_biases_adjoint(on_weights, on_constants, of_biases)
+    of_cpu = [np.empty(shape, kind.compute) for shape in ((width, d), width, (d, width), (layers, d))]
+    on_cpu.cross_constants(weights, biases, *of_cpu[:2])
+    on_cpu.cross_weights_adjoint(of_cpu[0], of_constants, of_cpu[2])
+    on_cpu.cross_biases_adjoint(weights, of_constants, of_cpu[3])
+    for found, expected in ((sums, of_cpu[0]), (of_weights, of_cpu[2]), (of_biases, of_cpu[3])):
+        assert_same_bits(backend.host(found), expected)
+    before = np.concatenate([np.zeros((1, d)), np.cumsum(exactly(biases), axis=0)])
+    sizes = np.concatenate([np.zeros((1, d)), np.cumsum(np.abs(exactly(biases)), axis=0)])
+    bound = (width + d) * kind.eps * (sizes * np.abs(weights.T)).sum(axis=1)
+    assert_within(backend.host(constants), (before * weights.T).sum(axis=1), bound)
+    slopes = exactly(weights.T) * of_constants[:, None]  # of B_l, a sum of the biases before it
+    exact = np.array([slopes[layer + 1 :].sum(axis=0) for layer in range(layers)])
+    size = np.array([np.abs(slopes[layer + 1 :]).sum(axis=0) for layer in range(layers)])
+    assert_within(of_cpu[3], exact, width * kind.eps * size)
+
+
+@KINDS
+def test_half_differences(few, kind):
+    backend, rng = CudaBackend(few), np.random.default_rng(5)
+    total, squares = drawn(rng, kind, 67, 5), drawn(rng, kind, 67, 5)
+    found = backend.array(squares)
+    backend.interaction.half_difference(backend.array(total), found)
+    assert_same_bits(backend.host(found), (total * total - squares) * kind.zero.dtype.type(0.5))
+
+
+@KINDS
 @pytest.mark.parametrize("n, layers", [(300, 3), (5, 1), (0, 2)])
 def test_scalars_of_a_cross_network(few, kind, n, layers):
     rng, width = np.random.default_rng(layers), layers + 1
-    products, constants, logit = drawn(rng, kind, n, width), drawn(rng, kind, width), drawn(rng, kind, n)
+    products, constants, logit = drawn(rng, kind, n, width), drawn(rng, kind, width), np.full(n, 7, kind.compute)
     upstream, found = drawn(rng, kind, n), []
     for one in devices(few):
         backend = CudaBackend(one)
@@ -182,8 +219,8 @@ def test_scalars_of_a_cross_network(few, kind, n, layers):
     for layer in range(layers):
         a[:, layer + 1] = a[:, layer] * (1 + s[:, layer]) + constants[layer]
         size[:, layer + 1] = size[:, layer] * (1 + np.abs(s[:, layer])) + np.abs(constants[layer])
-    exact = logit + a[:, -1] * s[:, -1] + constants[-1]
-    bound = np.abs(logit) + size[:, -1] * np.abs(s[:, -1]) + np.abs(constants[-1])
+    exact = a[:, -1] * s[:, -1] + constants[-1]
+    bound = size[:, -1] * np.abs(s[:, -1]) + np.abs(constants[-1])
     assert_within(found[0][1], exact, (3 * width + 3) * kind.eps * bound)  # a layer rounds three times
     for layer in range(width):
         factors = np.concatenate([1 + s[:, layer + 1 : -1], s[:, -1:]], axis=1) if layer < layers else np.ones((n, 1))

@@ -588,14 +588,86 @@ def test_scalars_of_cross_networks(space):
     """Every second layer doubles, and the last product is 1."""
     kernels, ones = space.kernels("cross.cu", COMPUTE="float"), (np.arange(DENSE) + 1) % 2
     (_, products), (_, scalars), (_, slopes) = matrix_of(space, ones), matrix_of(space), matrix_of(space)
-    logit, upstream, blocks = space.at_end(SAMPLES, np.float32, [1]), space.at_end(SAMPLES, np.float32, [2]), -(-SAMPLES // 256)
+    logit, upstream, blocks = space.array(SAMPLES, np.float32), space.at_end(SAMPLES, np.float32, [2]), -(-SAMPLES // 256)
     space.last(kernels.cross_scalars, SAMPLES, products, SAMPLES, DENSE, space.of(np.zeros(DENSE), np.float32), scalars, logit)
     powers = np.cumprod(1 + ones) / (1 + ones)
-    assert space.end(scalars, DENSE) == powers.tolist() and space.end(logit) == [1 + powers[-1]]
+    assert space.end(scalars, DENSE) == powers.tolist() and space.end(logit) == [powers[-1]]
     sums = space.array(blocks * DENSE, np.float32)
     space.last(kernels.cross_scalars_adjoint, SAMPLES, products, scalars, upstream, SAMPLES, DENSE, slopes, sums)
     behind = 2 * powers[-1] / np.append(powers[1:], powers[-1])
     assert space.end(slopes, DENSE) == (behind * powers).tolist() and space.end(sums, DENSE) == behind.tolist()
+
+
+def test_arithmetic_on_matrices(space):
+    kernels, size = space.kernels("arrays.cu", COMPUTE="float", SOURCE="float"), SAMPLES * DENSE
+    (a, _), (b, _), (out, flat_out) = matrix_of(space), matrix_of(space, OWN + 3), matrix_of(space)
+    space.last(kernels.fill, size, out, SAMPLES, DENSE, 4.0)
+    space.last(kernels.put, size, a, out, SAMPLES, DENSE, 2.0, 1)
+    assert space.end(flat_out, DENSE) == (4 + 2 * OWN).tolist()
+    space.last(kernels.multiply, size, a, b, 1, 1, out, SAMPLES, DENSE)
+    assert space.end(flat_out, DENSE) == (OWN * (OWN + 3)).tolist()
+    space.last(kernels.subtract_product, size, a, 1, b, out, SAMPLES, DENSE)
+    assert space.end(flat_out, DENSE) == [0] * DENSE
+    rows = space.at_end(SAMPLES, np.int64, np.arange(SAMPLES - LAST, SAMPLES), zeros=False)
+    space.last(kernels.add_rows, size, a, rows, out, SAMPLES, DENSE)
+    assert space.end(flat_out, DENSE) == OWN.tolist()
+    squares = space.array(SAMPLES, np.float32)
+    space.last(kernels.row_squares, SAMPLES * 32, a, SAMPLES, DENSE, 0.5, squares)
+    assert space.end(squares) == [(OWN**2).sum() / 2]
+    columns, sums = space.kernels("columns.cu", COMPUTE="float"), space.array(STRETCHES * DENSE, np.float32)
+    space.last_blocks(columns.sum_products, STRETCHES, a, b, 1, SAMPLES, DENSE, sums)
+    assert space.end(sums, DENSE) == (OWN * (OWN + 3)).tolist()
+
+
+def test_normalised_samples(space):
+    kernels, ones = space.kernels("normalisation.cu", COMPUTE="float", STATISTIC="double"), space.of(np.ones(DENSE), np.float32)
+    (x, _), (_, normal), (_, y) = matrix_of(space), matrix_of(space), matrix_of(space)
+    inverse, threads = space.array(SAMPLES, np.float32), SAMPLES * 32
+    space.last(kernels.layer, threads, x, SAMPLES, DENSE, ones, ones, 0.0, inverse, normal, y)
+    expected = (OWN - OWN.mean()) / OWN.std()
+    assert np.abs(space.end(normal, DENSE) - expected).max() < 1e-6 and np.abs(space.end(y, DENSE) - expected - 1).max() < 1e-6
+    gradient, flat_gradient = matrix_of(space, np.ones(DENSE))
+    space.last(kernels.layer_adjoint, threads, gradient, SAMPLES, DENSE, normal, inverse, ones)
+    assert np.abs(space.end(flat_gradient, DENSE)).max() < 1e-6  # what is added to all numbers of a sample changes nothing
+
+    width = 2 * DENSE + 1
+    sums = space.array(STRETCHES * width, np.float64)
+    space.last_blocks(kernels.moments, STRETCHES, x, SAMPLES, DENSE, sums)
+    assert space.end(sums, width) == [SAMPLES % 64, *OWN.tolist(), *(OWN**2).tolist()]
+    mean, of_columns = space.of(OWN - 1, np.float64), space.of(np.full(DENSE, 2), np.float32)
+    space.last_blocks(kernels.standardise, STRETCHES, x, SAMPLES, DENSE, mean, of_columns, of_columns, ones, normal, y)
+    assert space.end(normal, DENSE) == [2] * DENSE and space.end(y, DENSE) == [5] * DENSE
+    batch, (gradient, flat_gradient) = space.of([2, *[6] * DENSE, *[2] * DENSE], np.float64), matrix_of(space)
+    space.last_blocks(kernels.batch_adjoint, STRETCHES, gradient, SAMPLES, DENSE, normal, of_columns, ones, batch)
+    assert space.end(flat_gradient, DENSE) == ((OWN - 3 - 2) * 2).tolist()
+
+
+def test_a_compressed_interaction_network(space):
+    """Samples of 8 coordinates of 17 fields, and of 17 maps."""
+    kernels, n, dim = space.kernels("cin.cu", COMPUTE="float"), SAMPLES // 8, 8
+    width, rows = DENSE * dim, n * dim
+    numbers = np.arange(width) % 7
+    flat = space.at_end(n * width, np.float32, numbers)
+    embeddings, first, size = flat.reshape((n, width)), space.at_end(n * width, np.float32, np.zeros(width)), n * width
+    space.last(kernels.by_coordinate, size, embeddings, n, dim, DENSE, first)
+    turned = numbers.reshape(DENSE, dim).T
+    assert space.end(first, DENSE) == turned[-1].tolist()
+    space.last(kernels.by_field, size, first, n, dim, DENSE, embeddings, 1)
+    assert space.end(flat, width) == (2 * numbers).tolist()
+    flat_gradient, spread = space.at_end(n * DENSE, np.float32, OWN), space.at_end(size, np.float32, OWN)
+    gradient = flat_gradient.reshape((n, DENSE))
+    space.last(kernels.spread_coordinates, size, gradient, n, dim, DENSE, spread, 1)
+    assert space.end(spread, DENSE) == (2 * OWN).tolist()
+    space.last(kernels.sum_coordinates, n * DENSE, spread, n, dim, DENSE, gradient)
+    assert space.end(flat_gradient, DENSE) == ((dim + 1) * OWN).tolist()
+
+    maps, count = space.at_end(rows, np.float32, [3]), rows * DENSE  # one map, 17 fields
+    fields, out = space.at_end(count, np.float32, OWN), space.array(count, np.float32, zeros=True)
+    space.last(kernels.products, count, maps, rows, 1, fields, DENSE, out)
+    assert space.end(out, DENSE) == (3 * OWN).tolist()
+    of_maps, of_first = space.array(rows, np.float32), space.at_end(count, np.float32, OWN)
+    space.last(kernels.products_adjoint, rows + count, out, maps, rows, 1, fields, DENSE, of_maps, of_first)
+    assert space.end(of_maps) == [3 * (OWN**2).sum()] and space.end(of_first, DENSE) == (10 * OWN).tolist()
 
 
 # ------------------------------------------------------------------ loss and prefix sums

@@ -111,6 +111,10 @@ def _dots():
         yield {"COMPUTE": compute, "DIM": dim, "FIELDS": fields}
 
 
+def _statistics(compute, statistic):
+    return {"COMPUTE": compute, "STATISTIC": statistic}
+
+
 VARIANTS = {
     "cin.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "lookup.cu": [{}],
@@ -131,6 +135,8 @@ VARIANTS = {
     "tower.cu": list(_tower()),
     "interaction.cu": list(_interaction()),
     "dots.cu": list(_dots()),
+    "normalisation.cu": [_statistics("float", "double"), _statistics("float", "float"), _statistics("double", "double")],
+    "arrays.cu": [{"COMPUTE": compute, "SOURCE": source} for source, compute in (("float",) * 2, ("float", "double"), ("double",) * 2)],
 }
 """{file: [constants]}"""
 

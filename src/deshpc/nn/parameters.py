@@ -84,6 +84,14 @@ class Parameters:
         self._owner_slots.clear()
         return self._owner_sums
 
+    def add_to(self, sums, names, addends):
+        """Add the sums of some parameters, one after the other in `addends`, to those of all (n), which are returned."""
+        begin = 0
+        for a, b in map(self.place, names):
+            self._backend.arrays.put(addends[begin : begin + b - a], sums[a:b], add=True)
+            begin += b - a
+        return sums
+
     def set_gradient(self, sums, inverse_scale):
         """Set the gradient from its sums (n) over all samples; inverse_scale : value of a 1 in fixed-point sums."""
         self._backend.update.set_numbers(sums, inverse_scale, self.gradient)

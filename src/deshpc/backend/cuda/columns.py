@@ -30,14 +30,18 @@ class ColumnSums:
     def add(self, stretches, sums):
         """sums (columns) = the sums over all stretches (count, columns)."""
         count, columns = stretches.shape
-        self._kernel(sums).blocks(blocks_of(1, columns), stretches, count, columns, max(1, count), sums)
+        self._of(sums).sum_columns.blocks(blocks_of(1, columns), stretches, count, columns, max(1, count), sums)
 
-    def __call__(self, x, sums):
-        """sums (columns) = the sums over the rows of x (n, columns), whose rows may lie apart."""
+    def __call__(self, x, sums, weights=None):
+        """sums (columns) = the sums over the rows of x (n, columns), times weights (n, columns) or (n, 1) if there are any."""
         n, columns = x.shape
         stretches = self.stretches(stretches_of(n), columns, sums.dtype)
-        self._kernel(sums).blocks(blocks_of(len(stretches), columns), x, n, columns, STRETCH, stretches)
+        blocks, kernels = blocks_of(len(stretches), columns), self._of(sums)
+        if weights is None:
+            kernels.sum_columns.blocks(blocks, x, n, columns, STRETCH, stretches)
+        else:
+            kernels.sum_products.blocks(blocks, x, weights, int(weights.shape[1] == columns), n, columns, stretches)
         self.add(stretches, sums)
 
-    def _kernel(self, like):
-        return self._kernels("columns.cu", COMPUTE=kind(like)).sum_columns
+    def _of(self, like):
+        return self._kernels("columns.cu", COMPUTE=kind(like))

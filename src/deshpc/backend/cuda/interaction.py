@@ -44,6 +44,22 @@ class InteractionOperations:
         )
         self._column_sums.add(sums, bias_sum)
 
+    def cross_constants(self, weights, biases, sums, constants):
+        (width, d), kernels = sums.shape, self._cross(weights)
+        kernels.sum_biases(d, biases, width - 1, d, sums)
+        kernels.cross_constants.blocks(width, weights, sums, width, d, constants)
+
+    def cross_weights_adjoint(self, sums, constant_sums, of_weights):
+        width, d = sums.shape
+        self._cross(sums).cross_weights_adjoint(sums.size, sums, constant_sums, width, d, of_weights)
+
+    def cross_biases_adjoint(self, weights, constant_sums, of_biases):
+        d, width = weights.shape
+        self._cross(weights).cross_biases_adjoint(d, weights, constant_sums, width, d, of_biases)
+
+    def half_difference(self, total, squares):
+        self._cross(total).half_difference(total.size, total, total.size, squares)
+
     def cross_scalars(self, zero, products, constants, scalars, logit):
         n, width = products.shape
         self._cross(zero).cross_scalars(n, products, n, width, constants, scalars, logit)

@@ -93,7 +93,7 @@ class LookupOperations:
     def look_up_own(self, index, search, sparse, partition, owner, picked):
         """Look up those keys of some samples that `owner` owns; begins and ends are views of one array of offsets."""
         keys, fields = sparse.keys, sparse.fields
-        if partition.owners == 1:
+        if partition.owners == 1 or partition.split == "column":  # a rank owns every key's columns, and has one shard
             self.take_all(sparse, picked.offsets, picked.values)
         else:
             keys, fields, _ = self.pick(
