@@ -313,7 +313,10 @@ class ComputeConfig:
 class RunConfig:
     """Where results go, `[run]`."""
 
-    directory: str = option("runs/latest", "folder of the record (record.jsonl) and the model")
+    directory: str = option(
+        "", "folder of the record (record.jsonl) and the model, seen from where the run is started; empty: a new one, "
+        "runs/DATE-TIME, to which runs/latest leads",
+    )  # fmt: skip
     report_interval_s: float = option(5.0, "seconds between progress reports", above=0.0)
     save_model: bool = option(True, "write the trained model to the run's folder")
 
