@@ -13,6 +13,7 @@ from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
 from deshpc.backend.cuda.prefix import Prefix
+from deshpc.backend.cuda.rank_sums import RankSums
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.sending import sent
@@ -55,6 +56,7 @@ class CudaBackend:
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
+        self.rank_sums = RankSums(kernels)
         self.upload = self._upload = Upload(device)
 
     def start_upload(self, arrays):
