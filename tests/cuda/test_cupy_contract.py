@@ -56,7 +56,7 @@ cuda.nvrtc.getVersion()
 cuda.runtime.getDeviceCount()
 """
 ATTRIBUTES = """
-ndarray.data ndarray.dtype ndarray.flags ndarray.nbytes ndarray.ndim ndarray.shape ndarray.size ndarray.__getitem__ ndarray.__len__
+ndarray.data ndarray.dtype ndarray.flags ndarray.nbytes ndarray.ndim ndarray.shape ndarray.size ndarray.strides ndarray.__getitem__ ndarray.__len__
 cuda.Device.compute_capability cuda.Event.done cuda.MemoryPointer.ptr cuda.PinnedMemoryPointer cuda.Stream.ptr
 cuda.nvrtc.NVRTCError cuda.runtime.CUDARuntimeError
 """

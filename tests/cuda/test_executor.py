@@ -389,6 +389,11 @@ def test_views_share_memory(executor):
     assert (array.shape, array.dtype, array.size, array.nbytes, array.ndim, len(array)) == ((3, 4), np.float32, 12, 48, 2, 3)
     assert array[1:3].shape == (2, 4) and array[1:].reshape(-1).shape == (8,) and array.view(np.int64).shape == (3, 2)
     assert executor.address(array[1:]) == executor.address(array) + 16 and executor.address(array) % 256 == 0
+    apart = array[1:, 1:3]
+    assert apart.shape == (2, 2) and apart.strides == array.strides
+    for copying in (lambda: apart.reshape(4), lambda: apart.fill(0)):
+        with pytest.raises(TypeError, match="rows lie apart"):
+            copying()
     array.reshape(12)[4:8].fill(0)
     np.testing.assert_array_equal(executor.to_host(array)[1], np.zeros(4))
     assert executor.empty((0, 3), np.int32).size == 0

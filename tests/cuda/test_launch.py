@@ -32,6 +32,7 @@ extern "C" __global__ void __launch_bounds__(128) work(
     const uint64* keys, int32 n,  // of them
     uint16 small, int64 wide, NUMBER weight, double factor, SUM* sums, uint8* bytes
 ) {}
+extern "C" __global__ void __launch_bounds__(64) rows(int64 n, const SUM* x, int64 x_row, NUMBER* y, int64 y_row) {}
 __global__ void __launch_bounds__(64) mangled(int32 n) {}
 extern "C" __global__ void __launch_bounds__(32) other(uint32 count) {}
 """
@@ -69,8 +70,8 @@ def recorder(tmp_path, monkeypatch):
     source.text_of.cache_clear()
 
 
-def open_work(recorder):
-    return Kernels(recorder)("whole.cu", NUMBER="float", SUM="int64").work
+def open_work(recorder, kernel="work"):
+    return getattr(Kernels(recorder)("whole.cu", NUMBER="float", SUM="int64"), kernel)
 
 
 def good():
@@ -108,7 +109,7 @@ def test_files_are_included_once_and_lines_keep_their_origin(recorder):
 
 def test_prototypes(recorder):
     found = source.prototypes("whole.cu", {"NUMBER": "double", "SUM": "float"})
-    assert {name: threads for name, (threads, _) in found.items()} == {"work": 128, "other": 32}
+    assert {name: threads for name, (threads, _) in found.items()} == {"work": 128, "rows": 64, "other": 32}
     assert [(one.name, one.pointer, one.dtype.name) for one in found["work"][1]] == [
         ("keys", True, "uint64"), ("n", False, "int32"), ("small", False, "uint16"), ("wide", False, "int64"),
         ("weight", False, "float64"), ("factor", False, "float64"), ("sums", True, "float32"), ("bytes", True, "uint8"),
@@ -342,3 +343,41 @@ print("deshpc.backend.cpu.fm" in sys.modules)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True"]
+
+
+class DeviceMatrix(DeviceArray):
+    def __init__(self, dtype, shape, strides):
+        super().__init__(dtype, contiguous=False)
+        self.shape, self.strides, self.ndim = shape, strides, len(shape)
+
+
+def test_a_matrix_is_given_with_the_distance_of_its_rows(recorder):
+    x, y = DeviceMatrix(np.int64, (5, 3), (80, 8)), DeviceMatrix(np.float32, (5, 1), (12, 4))
+    rows = open_work(recorder, "rows")
+    for _ in range(2):  # checked, then known
+        rows(1, 7, x, y)
+    for _, _, _, given in recorder.launches:
+        assert [type(one) for one in given] == [np.int64, DeviceMatrix, np.int64, DeviceMatrix, np.int64]
+        assert (given[1], given[2], given[3], given[4]) == (x, 10, y, 3)
+    rows(1, 7, None, y)
+    assert recorder.launches[-1][3][1:3] == [None, 0]
+
+
+@pytest.mark.parametrize(
+    "x, why",
+    [
+        (DeviceMatrix(np.int64, (5,), (8,)), "x has 1 dimensions, not rows and columns"),
+        (DeviceMatrix(np.int64, (5, 3), (8, 40)), "x has strides of 8 and 40 bytes; the numbers of a row have to lie side by side"),
+        (DeviceMatrix(np.int64, (5, 3), (28, 8)), "x has strides of 28 and 8 bytes; the numbers of a row have to lie side by side"),
+        (DeviceMatrix(np.float32, (5, 3), (12, 4)), "x is an array of float32, not of int64"),
+        (np.zeros((5, 3), np.int64), "x is ndarray, not an array of the device"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(recorder, x, why):
+    good, rows = DeviceMatrix(np.int64, (5, 3), (24, 8)), open_work(recorder, "rows")
+    for _ in range(2):
+        with pytest.raises(DeshpcError, match=f"^whole.cu: rows: {why}$"):
+            rows(1, 7, x, DeviceMatrix(np.float32, (5, 3), (12, 4)))
+        rows(1, 7, good, DeviceMatrix(np.float32, (5, 3), (12, 4)))
+    with pytest.raises(DeshpcError, match="5 arguments for 3 parameters"):
+        rows(1, 7, good, 3, good, 3)

@@ -1,14 +1,14 @@
 """Arrays in the device's memory, as strict as a GPU's: no element can be reached from the host but through the device.
 
 `np.asarray`, arithmetic, iteration and conversion to a number raise TypeError: on a device each would be a hidden
-copy, which waits for all kernels.  Views are contiguous and share the allocation of their base.
+copy, which waits for all kernels.  Views share the allocation of their base; rows of one may lie apart.
 """
 
 import numpy as np
 
 
 class DeviceArray:
-    """Made by `ExecutorDevice.empty` and `zeros`; views by slicing along the first axis, `reshape` and `view`.
+    """Made by `ExecutorDevice.empty` and `zeros`; views by slicing along the first axis or the first two, `reshape` and `view`.
 
     `_bounds` : the bytes of the allocation that a kernel may touch which is given the array; views have those of their base.
     """
@@ -26,7 +26,7 @@ class DeviceArray:
     nbytes = property(lambda self: self._host.nbytes)
     ndim = property(lambda self: self._host.ndim)
     flags = property(lambda self: self._host.flags)
-    flags = property(lambda self: self._host.flags)
+    strides = property(lambda self: self._host.strides)
 
     def __len__(self):
         return len(self._host)
@@ -35,17 +35,23 @@ class DeviceArray:
         return f"<device array {self.dtype}{list(self.shape)}>"
 
     def __getitem__(self, key):
-        if not isinstance(key, slice) or key.step not in (None, 1) or not self.ndim:
-            raise TypeError(f"{self!r}: only [begin:end] along the first axis makes a view; got [{key!r}]")
+        keys = key if isinstance(key, tuple) else (key,)
+        if not 1 <= len(keys) <= min(2, self.ndim) or any(not isinstance(one, slice) or one.step not in (None, 1) for one in keys):
+            raise TypeError(f"{self!r}: only [begin:end] along the first axis or two makes a view; got [{key!r}]")
         return DeviceArray(self._allocation, self._host[key], self._bounds)
 
     def reshape(self, *shape):
-        return DeviceArray(self._allocation, self._host.reshape(*shape), self._bounds)
+        host = self._host.reshape(*shape)
+        if self.size and not np.may_share_memory(host, self._host):
+            raise TypeError(f"{self!r}: reshape to {shape} would copy, since rows lie apart")
+        return DeviceArray(self._allocation, host, self._bounds)
 
     def view(self, dtype):
         return DeviceArray(self._allocation, self._host.view(dtype), self._bounds)
 
     def fill(self, value):
+        if not self.flags.c_contiguous:
+            raise TypeError(f"{self!r}: rows lie apart; fill whole arrays")
         if isinstance(value, int) and value == 0:
             self._allocation.clear(self)
             return

@@ -168,6 +168,8 @@ class ExecutorDevice:
         if not isinstance(host, np.ndarray) or host.shape != target.shape or host.dtype != target.dtype:
             got = describe(host.dtype, host.shape) if isinstance(host, np.ndarray) else type(host).__name__
             raise ExecutorError(f"to_device: expected {describe(target.dtype, target.shape)}; got {got}")
+        if not target.flags.c_contiguous:
+            raise ExecutorError(f"to_device: {target!r} has rows that lie apart")
         host_view(target)[...] = host
         allocation_of(target).mark_written(target)
         self._transfers.sent(host)
@@ -337,7 +339,7 @@ def _marshal(what, value, form, kind, size, alignment):
         fits = kind == "V" or (kind, size) == ("u", 1) or (dtype.itemsize == size and (dtype.kind == kind or {dtype.kind, kind} <= {"i", "u"}))
         if not fits:
             raise ExecutorError(f"{what}: the kernel reads {_type_name(kind, size)}; got {describe(dtype, value.shape)}")
-        if not host_view(value).flags.c_contiguous:
+        if not value.flags.c_contiguous and not (value.ndim == 2 and value.strides[1] == dtype.itemsize):  # rows apart: a matrix
             raise ExecutorError(f"{what}: {describe(dtype, value.shape)} is not contiguous")
         if _address(value) % int(alignment):
             raise ExecutorError(f"{what}: the array's address is not a multiple of {alignment}")

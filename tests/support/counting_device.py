@@ -122,6 +122,7 @@ class CountedArray:
     nbytes = property(lambda self: self.array.nbytes)
     ndim = property(lambda self: self.array.ndim)
     flags = property(lambda self: self.array.flags)
+    strides = property(lambda self: self.array.strides)
 
     def __len__(self):
         return len(self.array)

@@ -53,7 +53,8 @@ class StandIn:
         dtype = np.dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
         self.record("empty", None)
-        return _Array(_Pointer(self, np.full(count * dtype.itemsize, _GARBAGE, np.uint8)), shape, dtype)
+        memory = np.full(count * dtype.itemsize, _GARBAGE, np.uint8)
+        return _Array(_Pointer(self, memory), memory.view(dtype).reshape(shape))
 
     def _alloc_pinned_memory(self, size):
         self.record("alloc_pinned_memory", None, size)
@@ -193,9 +194,8 @@ class _Pointer:
 class _Array:
     __slots__ = ("_array", "_module", "data")
 
-    def __init__(self, data, shape, dtype):
-        self.data, self._module = data, data._module
-        self._array = data._bytes.view(dtype).reshape(shape)
+    def __init__(self, data, array):
+        self.data, self._module, self._array = data, data._module, array
 
     shape = property(lambda self: self._array.shape)
     dtype = property(lambda self: self._array.dtype)
@@ -203,16 +203,19 @@ class _Array:
     nbytes = property(lambda self: self._array.nbytes)
     ndim = property(lambda self: self._array.ndim)
     flags = property(lambda self: self._array.flags)
+    strides = property(lambda self: self._array.strides)
 
     def __len__(self):
         return len(self._array)
 
     def _of(self, view):
         begin = view.ctypes.data - self._array.ctypes.data if view.size else 0
-        return _Array(_Pointer(self._module, self.data._bytes[begin : begin + view.nbytes]), view.shape, view.dtype)
+        end = begin + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides, strict=True)) + view.itemsize
+        return _Array(_Pointer(self._module, self.data._bytes[begin : end if view.size else begin]), view)
 
     def __getitem__(self, key):
-        assert isinstance(key, slice) and key.step in (None, 1)
+        keys = key if isinstance(key, tuple) else (key,)
+        assert all(isinstance(one, slice) and one.step in (None, 1) for one in keys)
         return self._of(self._array[key])
 
     def reshape(self, *shape, order="C", copy=None):

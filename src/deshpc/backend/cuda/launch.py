@@ -3,6 +3,9 @@
 Neither CUDA nor CuPy checks what a kernel is given: a missing argument, an int64 array for an int32 one or a Python
 number of the wrong width are read as garbage.  So every launch is held against the kernel's own prototype: the number of
 arguments, the type and contiguity of arrays, the range of integers.
+
+A pointer `x` with a number `x_row` behind it takes one array of two dimensions, whose rows may lie apart: the kernel is told
+by how many numbers.
 """
 
 from functools import cache
@@ -48,14 +51,15 @@ class Kernel:
     def __init__(self, device, name, function, threads, parameters):
         self._device, self._name, self._function, self._parameters = device, name, function, parameters
         self.threads = threads
+        self._arguments = len(parameters) - sum(map(_is_matrix, parameters, parameters[1:]))
         self._converted = _converter(parameters)
 
     def __call__(self, count, *arguments):
         self.blocks(-(-count // self.threads), *arguments)
 
     def blocks(self, blocks, *arguments):
-        if len(arguments) != len(self._parameters):
-            raise DeshpcError(f"{self._name}: {len(arguments)} arguments for {len(self._parameters)} parameters")
+        if len(arguments) != self._arguments:
+            raise DeshpcError(f"{self._name}: {len(arguments)} arguments for {self._arguments} parameters")
         if blocks > _MOST_BLOCKS:
             raise DeshpcError(f"{self._name}: {blocks} blocks, more than a launch can have")
         try:
@@ -85,11 +89,19 @@ def _converter(parameters):
     the functions below, which say what is wrong, if anything is.  No argument is kept to be recognised: that would keep its
     memory.
     """
-    scope, terms = {"arrays": set(), "array": _array, "whole": _whole, "real": _real}, []
+    scope, terms = {"arrays": set(), "array": _array, "matrix": _matrix, "row": np.int64, "whole": _whole, "real": _real}, []
+    rows = {i + 1 for i in range(len(parameters) - 1) if _is_matrix(*parameters[i : i + 2])}
     for i, parameter in enumerate(parameters):
+        if i in rows:
+            continue
         dtype = parameter.dtype
         scope |= {f"parameter{i}": parameter, f"dtype{i}": dtype, f"number{i}": dtype.type}
-        if parameter.pointer:
+        if i + 1 in rows:
+            size = dtype.itemsize
+            typed = f"type(a{i}) in arrays and a{i}.dtype is dtype{i} and a{i}.ndim == 2"
+            fits = f"{typed} and a{i}.strides[1] == {size} and not a{i}.strides[0] % {size}"
+            terms.append(f"*((a{i}, row(a{i}.strides[0] // {size})) if {fits} else matrix(parameter{i}, a{i}, arrays))")
+        elif parameter.pointer:
             typed = "" if dtype == _BYTE else f"a{i}.dtype is dtype{i} and "
             fits = f"a{i} is None or type(a{i}) in arrays and {typed}a{i}.flags.c_contiguous"
             terms.append(f"a{i} if {fits} else array(parameter{i}, a{i}, arrays)")
@@ -98,7 +110,7 @@ def _converter(parameters):
         else:
             low, high = _limits(dtype)
             terms.append(f"number{i}(a{i}) if type(a{i}) is int and {low} <= a{i} <= {high} else whole(parameter{i}, a{i})")
-    names = ", ".join(f"a{i}" for i in range(len(terms)))
+    names = ", ".join(f"a{i}" for i in range(len(parameters)) if i not in rows)
     return eval(f"lambda {names}: [{', '.join(terms)}]", scope)
 
 
@@ -108,17 +120,40 @@ def _limits(dtype):
     return int(limits.min), int(limits.max)
 
 
+def _is_matrix(parameter, following):
+    return parameter.pointer and following.name == f"{parameter.name}_row" and following.dtype == np.int64
+
+
 def _array(parameter, array, arrays):
     """arrays : set of classes, to which that of an array of the device is added"""
+    _require_type(parameter, array)
+    if not array.flags.c_contiguous:
+        raise _Refused(f"{parameter.name} is not contiguous")
+    arrays.add(type(array))
+    return array
+
+
+def _matrix(parameter, array, arrays):
+    """(the array, numbers from one row to the next);  arrays : as above"""
+    if array is None:
+        return None, np.int64(0)
+    _require_type(parameter, array)
+    if array.ndim != 2:
+        raise _Refused(f"{parameter.name} has {array.ndim} dimensions, not rows and columns")
+    size = array.dtype.itemsize
+    row, column = array.strides
+    if (array.shape[1] > 1 and column != size) or row % size:
+        raise _Refused(f"{parameter.name} has strides of {row} and {column} bytes; the numbers of a row have to lie side by side")
+    arrays.add(type(array))
+    return array, np.int64(row // size)
+
+
+def _require_type(parameter, array):
     dtype = getattr(array, "dtype", None)
     if dtype is None or not hasattr(array, "shape") or isinstance(array, np.ndarray | np.generic):
         raise _Refused(f"{parameter.name} is {type(array).__name__}, not an array of the device")
     if dtype != parameter.dtype and parameter.dtype != _BYTE:
         raise _Refused(f"{parameter.name} is an array of {dtype}, not of {parameter.dtype}")
-    if not array.flags.c_contiguous:
-        raise _Refused(f"{parameter.name} is not contiguous")
-    arrays.add(type(array))
-    return array
 
 
 def _whole(parameter, number):
