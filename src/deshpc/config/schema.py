@@ -294,6 +294,12 @@ class ComputeConfig:
         "ordered", "how a device adds up a row's gradients: ordered (the same bits every time) or atomic (in any order)",
         choices=("ordered", "atomic"),
     )
+    transport: str = option(
+        "auto",
+        "how arrays of a device travel between ranks: host (through pinned memory, right with every MPI), cuda-aware (an MPI library "
+        "that takes arrays of a device), nccl, or auto (host); the result is the same; docs/cuda.md",
+        choices=("auto", "host", "cuda-aware", "nccl"),
+    )
     matrix_products: str = option(
         "auto",
         "what multiplies matrices of deep models on a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "

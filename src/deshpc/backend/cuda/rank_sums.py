@@ -16,8 +16,8 @@ class RankSums:
 
     def prepare(self):
         """Compile what `add` may need, before a run begins."""
-        for dtype in (np.float32, np.float64, np.int64):
-            self._kernels("rank_sums.cu", SUM=kind(dtype))
+        for name in ("float32", "float64", "int64"):
+            self._kernels("rank_sums.cu", SUM=kind(np.dtype(name)))
 
     def add(self, parts, ranks, total):
         """total (...) = parts (ranks n), n numbers of each rank, added in rank order."""
