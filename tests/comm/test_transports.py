@@ -216,7 +216,7 @@ def test_mpi_gets_an_array_when_the_device_has_done_what_was_started_before(worl
     comm.Free()
     busy = backend.zeros(3, np.float32)
     with pytest.raises(ExecutorError, match="given to MPI while the device may be at work on it"):
-        device.lend(busy).__cuda_array_interface__
+        assert device.lend(busy).__cuda_array_interface__
     backend.close()
 
 

@@ -31,11 +31,11 @@ class NcclStandIn:
 
     def get_unique_id(self):
         self.calls.append(("get_unique_id",))
-        return tuple(int(one) for one in np.random.default_rng().integers(-128, 128, _ID_BYTES))
+        return np.random.default_rng().bytes(_ID_BYTES)
 
     def NcclCommunicator(self, ndev, commId, rank):
         self.calls.append(("NcclCommunicator", ndev, rank))
-        assert isinstance(commId, tuple) and len(commId) == _ID_BYTES and len(set(self.comm.allgather(commId))) == 1
+        assert isinstance(commId, bytes) and len(commId) == _ID_BYTES and len(set(self.comm.allgather(commId))) == 1
         assert (ndev, rank) == (self.comm.size, self.comm.rank)
         return _Communicator(self)
 

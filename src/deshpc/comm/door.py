@@ -9,9 +9,7 @@ from deshpc.comm.cuda_support import require_cuda_aware
 from deshpc.comm.mpi_transport import MpiTransport
 from deshpc.comm.nccl_transport import open_nccl
 from deshpc.comm.staged_transport import StagedTransport
-
-AUTO = "host"
-"""What `compute.transport = "auto"` means: right with every MPI library and any number of ranks a device."""
+from deshpc.config.schema import AUTO_TRANSPORT
 
 
 class HostDoor:
@@ -62,7 +60,8 @@ def open_door(backend, name, host, together):
     """
     if backend.device is None:
         return HostDoor(host)
-    if name in ("auto", "host") or host.comm.size == 1:  # one rank sends nothing
+    name = AUTO_TRANSPORT if name == "auto" else name
+    if name == "host" or host.comm.size == 1:  # one rank sends nothing
         return DeviceDoor(host, StagedTransport(backend.device, host))
     if name == "nccl":
         return DeviceDoor(host, open_nccl(host.comm, backend, together))

@@ -7,6 +7,9 @@ choices is compared with them in `tests/test_names_agree.py`.
 
 from dataclasses import dataclass, field
 
+AUTO_TRANSPORT = "host"
+"""What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
+
 
 def option(
     default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
