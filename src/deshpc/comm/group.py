@@ -6,13 +6,14 @@ collective on the group's communicator, a duplicate of the caller's, so nothing 
 
 import numpy as np
 
+from deshpc.comm.agree import agree
 from deshpc.comm.door import HostDoor, open_door
 from deshpc.comm.handle import complete, done, started
 from deshpc.comm.host_transport import HostTransport
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.shares import number_counts
 from deshpc.comm.slots import SharedSlots
-from deshpc.errors import DeshpcError, RankError
+from deshpc.errors import DeshpcError
 
 _CONTROL = Traffic("batch", "control", "setup")
 
@@ -34,7 +35,7 @@ class Group:
         own, node = comm.Dup(), comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.rank, self.size = comm.rank, comm.size
         self.ledger = Ledger()
-        self._host = HostTransport(own, SharedSlots(own, self.agree) if 1 < node.size == self.size else None)
+        self._host = HostTransport(own, SharedSlots(own) if 1 < node.size == self.size else None)
         self._door = HostDoor(self._host)
         node.Free()
 
@@ -55,7 +56,7 @@ class Group:
         """Give shared memory and the duplicate back.  Collective."""
         self._door.close()
         self._host.close()
-        self.comm.Free()
+        self._door.comm.Free()
 
     def sum_samples(self, array, traffic):
         """Add arrays (n, ...) over all ranks, in place, complete on every rank; returns a Handle of the array.
@@ -98,7 +99,7 @@ class Group:
         """Row r of `counts` (N, ...) goes to rank r; returns the rows received, row r from rank r.  Collective."""
         received = np.empty_like(counts)
         self.ledger.add(traffic, counts.nbytes // self.size * (self.size - 1))
-        complete(self.comm.Ialltoall(counts, received))
+        complete(self._door.comm.Ialltoall(counts, received))
         return received
 
     def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic):
@@ -130,33 +131,22 @@ class Group:
         numbers = np.atleast_1d(np.asarray(numbers))
         result = np.empty((self.size, len(numbers)), numbers.dtype)
         self.ledger.add(traffic, (self.size - 1) * numbers.nbytes)
-        return started(self.comm.Iallgather(numbers, result), result)
+        return started(self._door.comm.Iallgather(numbers, result), result)
 
     def gather(self, thing):
         """[thing of rank 0, thing of rank 1, ...] on every rank, pickled: for set-up and reports only.  Collective."""
-        return self.comm.allgather(thing)
+        return self._door.comm.allgather(thing)
 
     def from_first(self, thing):
         """Rank 0's thing on every rank, pickled: for set-up only.  Collective."""
-        return self.comm.bcast(thing)
+        return self._door.comm.bcast(thing)
 
     def agree(self, error):
         """Raise on every rank if any rank brings an error (None: all is well).  Collective.
 
         Errors of one kind are raised as that kind, once, naming the ranks that met it.
         """
-        errors = self.gather(error)
-        bad = [rank for rank, one in enumerate(errors) if one is not None]
-        if not bad:
-            return
-        first = errors[bad[0]]
-        what = "out of memory" if isinstance(first, MemoryError) else type(first).__name__
-        where = f"rank {bad[0]}" if len(bad) == 1 else f"ranks {', '.join(map(str, bad))}"
-        if not isinstance(first, DeshpcError):
-            first = RankError(f"{where}: {what}: {first}")
-        elif len(bad) < self.size:
-            first = type(first)(f"{first} ({where})")
-        raise first.shared_by(self.size)
+        agree(self._door.comm, error)
 
     def together(self, task):
         """Return task(); a DeshpcError of any rank's task is raised on every rank (see `agree`).  Collective."""
