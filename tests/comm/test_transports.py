@@ -4,15 +4,18 @@ CUDA-aware MPI is given objects that offer a `__cuda_array_interface__` and noth
 MPI library moves it.  NCCL is a stand-in that writes down what it is asked for.  Neither has run on a GPU here.
 """
 
+import inspect
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from counting_device import CountingDevice
 from executor.device import ExecutorDevice
 from executor.errors import ExecutorError
 from executor.schedule import Schedule
 from nccl_stand_in import NcclStandIn
-from small_training import small_config, train_on
+from small_training import reads, small_config, small_model, train_on
 from synthetic_batches import awkward_batches
 from transports import TRANSPORTS, every_transport, group_by
 
@@ -21,25 +24,30 @@ from deshpc.comm import cuda_support
 from deshpc.comm.cuda_probe import arrives
 from deshpc.comm.cuda_support import Support, probe, require_cuda_aware
 from deshpc.comm.group import Group
+from deshpc.comm.host_transport import HostTransport
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.mpi_transport import MpiTransport
+from deshpc.comm.nccl_transport import NcclTransport
 from deshpc.comm.shares import number_counts, slice_of
+from deshpc.comm.staged_transport import StagedTransport
+from deshpc.comm.transport import DeviceTransport, Transport
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, LaunchError, RankError
+from deshpc.training.step import steps
 
 TRAFFIC = Traffic("fm", "partials", "forward")
 SHAPES = [(0, 3), (1, 1), (2, 5), (7, 3), (64, 2), (700, 5)]
 
 
 @pytest.fixture
-def device():
+def executor():
     return ExecutorDevice(Schedule("random", seed=5))
 
 
 @pytest.fixture(params=TRANSPORTS)
-def opened(request, world, device, monkeypatch):
+def opened(request, world, executor, monkeypatch):
     """(Group, CudaBackend) by each transport."""
-    with every_transport(world, device, monkeypatch), group_by(request.param, world, device) as pair:
+    with every_transport(world, executor, monkeypatch), group_by(request.param, world, executor) as pair:
         yield pair
 
 
@@ -62,6 +70,13 @@ def in_rank_order(size, shape, dtype, seed=0):
 
 def same(found, expected):
     return found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("kind", [HostTransport, StagedTransport, MpiTransport, NcclTransport])
+def test_a_transport_has_what_the_contract_says(kind):
+    contract = Transport if kind is HostTransport else DeviceTransport
+    for name in (name for one in contract.__mro__ for name, value in vars(one).items() if inspect.isfunction(value) and name[0] != "_"):
+        assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(contract, name)), name
 
 
 # ------------------------------------------------------------------ what arrives
@@ -133,14 +148,14 @@ def test_several_are_under_way_between_collectives_of_the_host(opened):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("exchange, routing", [("allreduce", "broadcast"), ("reduce_scatter", "routed"), ("rows", "routed")])
-def test_training_gives_the_same_bits_by_every_transport(world, device, monkeypatch, exchange, routing):
+def test_training_gives_the_same_bits_by_every_transport(world, executor, monkeypatch, exchange, routing):
     if world.size not in (2, 3):
         pytest.skip("trained on two and three ranks")
     batches, found = awkward_batches(21, 3, 1), {}
-    with every_transport(world, device, monkeypatch) as nccl:
+    with every_transport(world, executor, monkeypatch) as nccl:
         for transport in TRANSPORTS:
             config = small_config("fm", precision="float32", exchange=exchange, routing=routing, transport=transport)
-            trained = train_on(world, batches, config, backend=CudaBackend(device))
+            trained = train_on(world, batches, config, backend=CudaBackend(executor))
             found[transport] = trained.losses.tobytes(), trained.digest(), trained.ledger
         assert any(call[0] == "send" for call in nccl.calls)
     assert found["host"] == found["cuda-aware"] == found["nccl"]
@@ -168,41 +183,59 @@ class Recorded:
 
 
 @pytest.mark.mpi
-def test_the_host_waits_for_the_copy_alone_and_only_when_mpi_is_to_have_it(world, device, monkeypatch):
+def test_the_host_waits_for_the_copy_alone_and_only_when_mpi_is_to_have_it(world, executor, monkeypatch):
     if world.size == 1:
         pytest.skip("one rank sends nothing")
     calls = []
-    with group_by("host", world, Recorded(device, calls, "copy_out", "wait", "mark", "to_host", "into_host")) as (group, backend):
+    with group_by("host", world, Recorded(executor, calls, "copy_out", "wait", "mark", "to_host", "into_host")) as (group, backend):
         array, other = backend.array(contribution(group.rank, (7, 3), "float32")), backend.zeros(4, np.float32)
-        before = device.synchronisations
+        before = executor.synchronisations
         handle = group.sum_samples(array, TRAFFIC)
         other.fill(7.0)  # the device goes on
         assert calls == ["copy_out"]
         handle.wait()
-        assert calls == ["copy_out", "wait", "mark"] and device.synchronisations == before
+        assert calls == ["copy_out", "wait", "mark"] and executor.synchronisations == before
         assert same(backend.host(array), in_rank_order(group.size, (7, 3), "float32"))
 
 
 @pytest.mark.mpi
-def test_nobody_writes_to_an_array_that_is_being_copied(world, device):
+def test_how_often_a_step_waits_for_the_device(world, executor, monkeypatch):
+    """By NCCL for the losses alone, as one rank does; else for the partials, too."""
+    if world.size != 2:
+        pytest.skip("counted on two ranks")
+    (batch,), found = awkward_batches(21, 1), {}
+    with every_transport(world, executor, monkeypatch):
+        for transport in TRANSPORTS:
+            device, waits = CountingDevice(executor), []
+            config = small_config("fm", precision="float32", routing="broadcast", transport=transport)
+            with small_model(world, config, backend=CudaBackend(device)) as model:
+                model.table.reserve(5_000)
+                for _ in steps(model, [reads(model, batch)] * 6):
+                    waits.append(device.counts()["waits"])
+            found[transport] = set(np.diff(waits[1:-1]).tolist())
+    assert found == {"host": {2}, "cuda-aware": {2}, "nccl": {1}}
+
+
+@pytest.mark.mpi
+def test_nobody_writes_to_an_array_that_is_being_copied(world, executor):
     if world.size == 1:
         pytest.skip("one rank sends nothing")
-    backend, point = CudaBackend(device), None
-    array, host = backend.zeros(4, np.float32), device.host_memory((4,), np.float32)
-    point = device.copy_out(array, host)
-    assert not device.passed(point)
+    backend, point = CudaBackend(executor), None
+    array, host = backend.zeros(4, np.float32), executor.host_memory((4,), np.float32)
+    point = executor.copy_out(array, host)
+    assert not executor.passed(point)
     array.fill(1.0)
     with pytest.raises(ExecutorError, match="written to before its copy"):
-        device.wait(point)
+        executor.wait(point)
     backend.close()
 
 
 @pytest.mark.mpi
-def test_mpi_gets_an_array_when_the_device_has_done_what_was_started_before(world, device):
+def test_mpi_gets_an_array_when_the_device_has_done_what_was_started_before(world, executor):
     if world.size == 1:
         pytest.skip("one rank sends nothing")
     calls, comm = [], world.Dup()
-    backend = CudaBackend(Recorded(device, calls, "mark", "wait", "lend"))
+    backend = CudaBackend(Recorded(executor, calls, "mark", "wait", "lend"))
     transport = MpiTransport(Recorded(comm, calls, "Iallgatherv", "Ialltoallv"), backend)
     array = backend.array(contribution(world.rank, (7, 3), "float32"))
     handle = transport.reduce_samples(array, number_counts(array, world.size))
@@ -216,18 +249,18 @@ def test_mpi_gets_an_array_when_the_device_has_done_what_was_started_before(worl
     comm.Free()
     busy = backend.zeros(3, np.float32)
     with pytest.raises(ExecutorError, match="given to MPI while the device may be at work on it"):
-        assert device.lend(busy).__cuda_array_interface__
+        assert executor.lend(busy).__cuda_array_interface__
     backend.close()
 
 
 @pytest.mark.mpi
-def test_what_nccl_is_asked_for(world, device, monkeypatch):
+def test_what_nccl_is_asked_for(world, executor, monkeypatch):
     """Every rank sends every other one its stretch, and receives one, in one group, on the device's stream."""
     if world.size == 1:
         pytest.skip("one rank sends nothing")
     size, rank = world.size, world.rank
     others = [peer for peer in range(size) if peer != rank]
-    with every_transport(world, device, monkeypatch) as nccl, group_by("nccl", world, device) as (group, backend):
+    with every_transport(world, executor, monkeypatch) as nccl, group_by("nccl", world, executor) as (group, backend):
         made = [("get_unique_id",)] if rank == 0 else []
         assert nccl.calls == [*made, ("NcclCommunicator", size, rank)]
         nccl.calls.clear()
@@ -237,14 +270,14 @@ def test_what_nccl_is_asked_for(world, device, monkeypatch):
         group.exchange_bytes(backend.zeros(int(counts.sum()), np.uint8), counts, room, mine, [(TRAFFIC, counts)])
         expected = [("groupStart",)]
         for peer in others:
-            expected += [("send", 3 * peer, 1, peer, device.stream)] if peer else []
-            expected += [("recv", 3 * rank, 1, peer, device.stream)] if rank else []
+            expected += [("send", 3 * peer, 1, peer, executor.stream)] if peer else []
+            expected += [("recv", 3 * rank, 1, peer, executor.stream)] if rank else []
         assert nccl.calls == [*expected, ("groupEnd",)]
         nccl.calls.clear()
-        before = device.synchronisations
+        before = executor.synchronisations
         group.sum_samples(backend.zeros((5, 2), np.int64), TRAFFIC).wait()
-        assert nccl.calls == [("allReduce", 10, nccl.NCCL_INT64, nccl.NCCL_SUM, device.stream)]
-        assert device.synchronisations == before
+        assert nccl.calls == [("allReduce", 10, nccl.NCCL_INT64, nccl.NCCL_SUM, executor.stream)]
+        assert executor.synchronisations == before
     assert nccl.calls[-1] == ("destroy",)
 
 
@@ -252,10 +285,10 @@ def test_what_nccl_is_asked_for(world, device, monkeypatch):
 
 
 @pytest.mark.mpi
-def test_a_failing_call_of_nccl_names_the_rank_and_what_does_without(world, device, monkeypatch):
+def test_a_failing_call_of_nccl_names_the_rank_and_what_does_without(world, executor, monkeypatch):
     if world.size == 1:
         pytest.skip("one rank sends nothing")
-    with every_transport(world, device, monkeypatch) as nccl, group_by("nccl", world, device) as (group, backend):
+    with every_transport(world, executor, monkeypatch) as nccl, group_by("nccl", world, executor) as (group, backend):
         nccl.failing = "NCCL_ERROR_SYSTEM_ERROR: unhandled system error"
         with pytest.raises(RankError, match=f"rank {world.rank}: NCCL: NCCL_ERROR_SYSTEM_ERROR.*'host' does without"):
             group.sum_samples(backend.zeros((5, 2), np.float32), TRAFFIC)
@@ -270,15 +303,15 @@ def test_two_ranks_on_one_device_are_refused_by_nccl_on_all_ranks(world, monkeyp
     class Shared(ExecutorDevice):
         place = "0000:3B:00.0"
 
-    device, group = Shared(), Group(world)
-    with every_transport(world, device, monkeypatch), pytest.raises(LaunchError, match="ranks 0 and 1 share device 0000:3B:00.0.*'host'") as caught:
-        group.take_arrays_of(CudaBackend(device), "nccl")
+    executor, group = Shared(), Group(world)
+    with every_transport(world, executor, monkeypatch), pytest.raises(LaunchError, match="ranks 0 and 1 share device 0000:3B:00.0.*'host'") as caught:
+        group.take_arrays_of(CudaBackend(executor), "nccl")
     assert caught.value.agreed == world.size
     group.free()
 
 
 @pytest.mark.mpi
-def test_nccl_that_does_not_start_is_an_error_on_all_ranks(world, device, monkeypatch):
+def test_nccl_that_does_not_start_is_an_error_on_all_ranks(world, executor, monkeypatch):
     if world.size == 1:
         pytest.skip("one rank sends nothing")
 
@@ -286,10 +319,10 @@ def test_nccl_that_does_not_start_is_an_error_on_all_ranks(world, device, monkey
         def NcclCommunicator(self, ndev, commId, rank):
             raise self.NcclError("NCCL_ERROR_SYSTEM_ERROR")
 
-    group, nccl = Group(world), Failing(world, device.stream)
-    monkeypatch.setattr(device, "nccl", lambda: nccl)
+    group, nccl = Group(world), Failing(world, executor.stream)
+    monkeypatch.setattr(executor, "nccl", lambda: nccl)
     with pytest.raises(LaunchError, match="NCCL does not start: NCCL_ERROR_SYSTEM_ERROR.*choose 'host'") as caught:
-        group.take_arrays_of(CudaBackend(device), "nccl")
+        group.take_arrays_of(CudaBackend(executor), "nccl")
     assert caught.value.agreed == world.size
     group.free()
     nccl.comm.Free()
@@ -318,9 +351,13 @@ def test_a_transport_without_a_device_is_refused(transport):
 # ------------------------------------------------------------------ finding out
 
 
-def test_another_process_asks_the_library():
-    found = probe()
-    assert found.works in (True, False) and found.how in ("MPIX_Query_cuda_support", "mpi_built_with_cuda_support")
+@pytest.mark.mpi
+def test_another_process_asks_the_library(world):
+    """From a job of several ranks, too, which it must not join."""
+    found = probe() if world.rank == 0 else None
+    if world.rank == 0:
+        assert found.works in (True, False) and found.how in ("MPIX_Query_cuda_support", "mpi_built_with_cuda_support")
+    world.Barrier()
 
 
 def test_switches_of_the_environment_are_heeded():
@@ -342,31 +379,27 @@ def test_switches_of_the_environment_are_heeded():
     ],
 )  # fmt: skip
 def test_what_a_process_finds_that_sends_itself_an_array(program, works, words):
-    import sys
-
     assert probe(0, (sys.executable, "-c", program)) == Support(works, words)
 
 
 def test_the_launchers_variables_stay_here():
     """A process that were given them would join the job."""
-    import sys
-
     program = "import os, json; print(json.dumps({'works': False, 'how': ' '.join(sorted(os.environ))}))"
     given = {"PMI_RANK": "1", "PMIX_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "SLURM_PROCID": "0", "MPIR_CVAR_ENABLE_GPU": "1", "PATH": "/bin"}
     assert set(probe(0, (sys.executable, "-c", program), given).how.split()) & set(given) == {"MPIR_CVAR_ENABLE_GPU", "PATH"}
 
 
 @pytest.mark.mpi
-def test_arrays_that_arrive_are_told_from_those_that_do_not(world, device):
+def test_arrays_that_arrive_are_told_from_those_that_do_not(world, executor):
     from mpi4py import MPI
 
-    backend = CudaBackend(device)
+    backend = CudaBackend(executor)
     held = {}
 
     def put(numbers):
         array = backend.array(numbers)
-        device.wait(device.mark())
-        lent = device.lend(array, writes=True)
+        executor.wait(executor.mark())
+        lent = executor.lend(array, writes=True)
         held[id(lent)] = array
         return lent
 

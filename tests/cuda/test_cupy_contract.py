@@ -18,11 +18,15 @@ from cupy_stand_in import StandIn
 from executor.device import ExecutorDevice
 from executor.errors import ExecutorError
 from executor.schedule import Schedule
+from mpi4py import MPI
 from nccl_stand_in import NcclStandIn, signatures
 
 from deshpc.backend.cuda import device as cuda_device
 from deshpc.backend.cuda import elementwise, staging
+from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.device import CupyDevice, open_device
+from deshpc.comm.group import Group
+from deshpc.comm.nccl_transport import open_nccl
 from deshpc.errors import LaunchError
 
 # Of CuPy 14.2, without types, `self` and results.  Function's call has no docstring: it is of cupy/cuda/function.pyx.
@@ -422,6 +426,22 @@ def test_nccl_is_there_or_the_error_says_what_to_install(recorded, monkeypatch, 
     else:
         with pytest.raises(LaunchError, match="compute.transport = 'nccl' needs NCCL .*nvidia-nccl.* or choose 'host'"):
             recorded.nccl()
+
+
+@pytest.mark.skipif(not REAL, reason="NCCL starts on a real device alone")
+def test_nccl_starts():
+    """One rank has nobody to send to; but the communicator, its stream and its types are real."""
+    device, group = open_device(0), Group(MPI.COMM_SELF)
+    try:
+        transport = open_nccl(MPI.COMM_SELF, CudaBackend(device), group.together)
+    except LaunchError as error:
+        pytest.skip(str(error))
+    numbers, whole = on(device, np.arange(5)), device.zeros((5,), np.int64)
+    assert transport.sum_samples(numbers, np.array([5])).wait() is numbers
+    transport.all_gather(numbers, np.array([5]), whole).wait()
+    np.testing.assert_array_equal(device.to_host(whole), np.arange(5))
+    transport.close()
+    group.free()
 
 
 @pytest.fixture

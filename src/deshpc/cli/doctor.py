@@ -79,7 +79,7 @@ def _library(start, threads):
 def _transports(ways):
     """Lines on the ways of a device's arrays between ranks."""
     answers = {True: "yes", False: "no", None: "unknown"}
-    return [(f"transport {way.name}", f"{answers[way.works]}, {way.how}") for way in ways]
+    return [(f"transport {way.name}", f"{answers[way.works]}: {way.how}") for way in ways]
 
 
 def _machine(facts):
