@@ -305,9 +305,10 @@ class ComputeConfig:
     )
     matrix_products: str = option(
         "auto",
-        "what multiplies matrices of deep models on a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "
-        "parts, as exact as float32) or auto (tiles where the processor has them)",
-        choices=("auto", "library", "tiles"),
+        "what multiplies matrices of deep models.  On a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "
+        "parts, as exact as float32) or auto (tiles where the processor has them).  On a device: library or auto (cuBLAS in float32), "
+        "or faster and coarser: tf32 (10 bits of each factor) or bfloat16 (7 bits)",
+        choices=("auto", "library", "tiles", "tf32", "bfloat16"),
     )
 
 

@@ -12,6 +12,8 @@ _FIELDS = 8  # numbers of a rule, as in rules.cuh
 class UpdateOperations:
     """Rows: kernels/update.cu;  dense parameters: elementwise."""
 
+    LANES = 1  # of dense parameters: each is a thread's
+
     def __init__(self, kernels):
         self._kernels, self._device = kernels, kernels.device
         self._from_fixed_point = self._device.elementwise(elementwise.from_fixed_point)
@@ -56,7 +58,7 @@ class UpdateOperations:
     def dense(self, rule, lanes, zero, values, state, gradient, clip, begin, end):
         """All parameters at once: lanes is None, and begin .. end are all."""
         numbers, fields = elementwise.RULES.index(type(rule).__name__), self._fields(rule, zero)
-        self._dense(values.size, np.int32(numbers), fields, clip, values, state, gradient)
+        self._dense(gradient.size, np.int32(numbers), fields, clip, values, state, gradient)
 
     def _fields(self, rule, zero):
         """The rule's numbers on the device, uploaded when they change."""
