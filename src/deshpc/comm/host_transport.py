@@ -74,7 +74,7 @@ class HostTransport:
             return started(self.comm.Iallgatherv(own, [whole, (counts, begins)]), whole)
 
         def collect(parts):
-            numbers = whole.reshape(-1)
+            numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
             for rank, (part, begin, count) in enumerate(zip(parts, begins, counts, strict=True)):
                 stretch = numbers[begin : begin + count]
                 stretch[...] = own.reshape(-1) if rank == self._rank else _like(stretch, part)
