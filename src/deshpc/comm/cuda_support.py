@@ -15,7 +15,10 @@ from typing import NamedTuple
 from deshpc.errors import LaunchError
 
 _CUDA = 0  # MPIX_GPU_SUPPORT_CUDA
-_LAUNCHERS = ("PMI", "PMIX", "PRTE", "HYDI", "HYDRA", "MPIR_", "MPI_LOCAL", "SLURM", "PALS", "ALPS", "OMPI_COMM_WORLD", "OMPI_MCA_ess")
+_LAUNCHERS = (
+    "PMI", "PRTE", "HYDI", "HYDRA", "MPIR_", "MPI_LOCAL", "SLURM", "PALS", "ALPS", "OMPI_COMM_WORLD", "OMPI_UNIVERSE", "OMPI_MCA_ess",
+    "OMPI_MCA_orte",
+)  # fmt: skip
 _KEPT = ("MPIR_CVAR_",)  # settings, not what a launcher tells its processes
 _TIMEOUT_S = 120
 
