@@ -1,6 +1,7 @@
 // Sums over the rows of a matrix.  See columns.cuh.
 //
 // Contract
+//   Fewer than 2^31 rows
 //   x (rows, columns), weights (rows, columns) or (rows, 1), whose rows may lie apart;  sums (stretches, columns), of `stretch` rows each
 //   A sum is added up in a fixed order: the same bits on every schedule.
 #include "columns.cuh"

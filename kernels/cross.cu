@@ -1,11 +1,13 @@
 // Cross networks: DCN-v2's layers around their matrix products, and DCN's from L + 1 scalars a sample.  See `nn/cross.py`.
 //
 // Contract
+//   n < 2^31
 //   x0, x (n, d) and gradient (n, columns), whose rows may lie apart;  z, upstream, result (n, d);  bias (d)
 //   products, scalars, slopes (n, width), width = L + 1;  constants (width);  logit (n)
 //   weights (d, width);  biases (L, d) and bias_sums (width, d): B_0 .. B_L, sums of the biases before each layer
 //   sums (stretches, d), or (blocks, width), which columns.cu adds up: the same bits on every schedule
-//   All else are the CPU's bits, the results of `cross` in its whole vectors of 16 columns: there it fuses x0 z + x.
+//   All else but constants, which are sums in a tree, are the CPU's bits, the results of `cross` in its whole vectors of 16
+//   columns: there it fuses x0 z + x.
 #include "block.cuh"
 #include "columns.cuh"
 

@@ -3,6 +3,7 @@
 // FIELDS  embeddings of a sample, below 2^15
 //
 // Contract
+//   n < 2^31
 //   x, gradient (n, FIELDS DIM or more), whose rows may lie apart, and begin anywhere;  last, last_gradient (n, DIM)
 //   result, upstream (n, width): the pairs from `column` on, in the order (1, 0), (2, 0), (2, 1), ...
 //   A block has one sample, whose vectors lie in shared memory; where they have no room there, they are read from where they

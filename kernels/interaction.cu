@@ -2,7 +2,7 @@
 //
 // Contract
 //   x, gradient (n, n_fields DIM or more), whose rows may lie apart, and begin anywhere: behind a linear term, say
-//   total, upstream (n, DIM);  result (n)
+//   total, upstream (n, DIM);  result (n);  n < 2^31
 //   A thread has one coordinate of a sample, so all is coalesced.  All are the CPU's bits, half squares where DIM is a power
 //   of two (the tree of their sum).
 #include "numbers.cuh"

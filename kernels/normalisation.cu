@@ -3,7 +3,7 @@
 // STATISTIC  type of the statistics that numbers are standardised by: double of a batch, COMPUTE of those that are kept
 //
 // Contract
-//   x, gradient (n, h), whose rows may lie apart;  normal, y (n, h);  gain, shift (h)
+//   x, gradient (n, h), whose rows may lie apart;  normal, y (n, h);  gain, shift (h);  n < 2^31
 //   sums of a batch (2 h + 1) float64: n, h sums, h other sums;  stretches (count, 2 h + 1), which columns.cu adds up
 //   Layers: a warp has a sample and adds its units up in a tree.  Everything is the same on every schedule, batch
 //   normalisation the CPU's bits but for sums over samples.

@@ -3,7 +3,7 @@
 // ACTIVATION  f, by its place in `nn.dense.ACTIVATIONS`
 //
 // Contract
-//   y, gradient, numbers (n, h), whose rows may lie apart;  bias (h)
+//   y, gradient, numbers (n, h), whose rows may lie apart;  bias (h);  n < 2^31
 //   sums (stretches, h) of STRETCH rows each, which columns.cu adds up
 //   A NaN stays one.  Identity, relu, their adjoints and dropout are the CPU's bits, sums of biases the same on every
 //   schedule; tanh and exp are the device's own.

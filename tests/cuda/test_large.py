@@ -524,10 +524,10 @@ STRETCHES = -(-SAMPLES // 64)  # of rows: a block each
 OWN = np.arange(1, DENSE + 1) * (-1) ** np.arange(DENSE)
 
 
-def matrix_of(space, numbers=OWN):
-    """(matrix (samples, DENSE) whose last row has these numbers, the same side by side)"""
-    flat = space.at_end(SAMPLES * len(numbers), np.float32, numbers)
-    return flat.reshape((SAMPLES, len(numbers))), flat
+def matrix_of(space, numbers=OWN, rows=SAMPLES):
+    """(matrix (rows, DENSE) whose last row has these numbers, the same side by side)"""
+    flat = space.at_end(rows * len(numbers), np.float32, numbers)
+    return flat.reshape((rows, len(numbers))), flat
 
 
 def test_dense_layers(space):
@@ -598,25 +598,37 @@ def test_scalars_of_cross_networks(space):
     assert space.end(slopes, DENSE) == (behind * powers).tolist() and space.end(sums, DENSE) == behind.tolist()
 
 
-def test_arithmetic_on_matrices(space):
-    kernels, size = space.kernels("arrays.cu", COMPUTE="float", SOURCE="float"), SAMPLES * DENSE
-    (a, _), (b, _), (out, flat_out) = matrix_of(space), matrix_of(space, OWN + 3), matrix_of(space)
-    space.last(kernels.fill, size, out, SAMPLES, DENSE, 4.0)
-    space.last(kernels.put, size, a, out, SAMPLES, DENSE, 2.0, 1)
-    assert space.end(flat_out, DENSE) == (4 + 2 * OWN).tolist()
-    space.last(kernels.multiply, size, a, b, 1, 1, out, SAMPLES, DENSE)
-    assert space.end(flat_out, DENSE) == (OWN * (OWN + 3)).tolist()
-    space.last(kernels.subtract_product, size, a, 1, b, out, SAMPLES, DENSE)
-    assert space.end(flat_out, DENSE) == [0] * DENSE
-    rows = space.at_end(SAMPLES, np.int64, np.arange(SAMPLES - LAST, SAMPLES), zeros=False)
-    space.last(kernels.add_rows, size, a, rows, out, SAMPLES, DENSE)
-    assert space.end(flat_out, DENSE) == OWN.tolist()
-    squares = space.array(SAMPLES, np.float32)
-    space.last(kernels.row_squares, SAMPLES * 32, a, SAMPLES, DENSE, 0.5, squares)
-    assert space.end(squares) == [(OWN**2).sum() / 2]
-    columns, sums = space.kernels("columns.cu", COMPUTE="float"), space.array(STRETCHES * DENSE, np.float32)
-    space.last_blocks(columns.sum_products, STRETCHES, a, b, 1, SAMPLES, DENSE, sums)
+@pytest.mark.parametrize("rows, h", [(SAMPLES, DENSE), (FAR + 300, 1)])
+def test_arithmetic_on_matrices(space, rows, h):
+    kernels, size, own = space.kernels("arrays.cu", COMPUTE="float", SOURCE="float"), rows * h, OWN[:h]
+    (a, _), (b, _), (out, flat_out) = (matrix_of(space, one, rows) for one in (own, own + 3, own))
+    space.last(kernels.fill, size, out, rows, h, 4.0)
+    space.last(kernels.put, size, a, out, rows, h, 2.0, 1)
+    assert space.end(flat_out, h) == (4 + 2 * own).tolist()
+    space.last(kernels.multiply, size, a, b, 1, 1, out, rows, h)
+    assert space.end(flat_out, h) == (own * (own + 3)).tolist()
+    space.last(kernels.subtract_product, size, a, 1, b, out, rows, h)
+    assert space.end(flat_out, h) == [0] * h
+    numbers = space.at_end(rows, np.int64, np.arange(rows - LAST, rows), zeros=False)
+    space.last(kernels.add_rows, size, a, numbers, out, rows, h)
+    assert space.end(flat_out, h) == own.tolist()
+    squares = space.array(rows, np.float32)
+    space.last(kernels.row_squares, rows * 32, a, rows, h, 0.5, squares)
+    assert space.end(squares) == [(own**2).sum() / 2]
+
+
+def test_sums_of_products(space):
+    (x, _), (weights, _) = matrix_of(space), matrix_of(space, OWN + 3)
+    kernels, sums = space.kernels("columns.cu", COMPUTE="float"), space.array(STRETCHES * DENSE, np.float32)
+    space.last_blocks(kernels.sum_products, STRETCHES, x, weights, 1, SAMPLES, DENSE, sums)
     assert space.end(sums, DENSE) == (OWN * (OWN + 3)).tolist()
+
+
+def test_half_differences(space):
+    count, total = FAR + 300, space.at_end(FAR + 300, np.float32, [3])
+    squares = space.at_end(count, np.float32, [1])
+    space.last(space.kernels("cross.cu", COMPUTE="float").half_difference, count, total, count, squares)
+    assert space.end(squares) == [4]
 
 
 def test_normalised_samples(space):

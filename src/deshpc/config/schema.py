@@ -157,6 +157,12 @@ class ModelConfig:
     cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1, maximum=1000)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
+    initial_bias: str = option(
+        "base_rate",
+        "where the bias of a new model starts: base_rate: the log-odds of the training part's positives, so that predictions are calibrated "
+        "from the first step on; zero",
+        choices=("base_rate", "zero"),
+    )
     expected_rows: int = option(
         0,
         "rows of the whole run's table for which memory is set aside before training, so that no step waits for the system; "

@@ -19,6 +19,8 @@ from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.failure import fails_together
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
+from deshpc.training.advice import Adviser
+from deshpc.training.base_rate import base_rate, begin_at
 from deshpc.training.evaluation import measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.metrics import Metrics
@@ -100,20 +102,29 @@ def _train(session, lock, watchdog, begin, resume):
     saved = found_checkpoints(group, config, resume)
     record = _open_record(group, run, resume, lock)
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
+    adviser = Adviser(group, record)
+    adviser.of_options(config)
     train_set, valid_set, test_set = (
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
     )
     if session.skipped:
         record.write("skipped", parts=session.skipped)
+    rate = base_rate(group, train_set)
+    adviser.of_labels(rate)
     loaded = time.perf_counter()
     model = session.build(train_set, config.train.epochs * -(-len(train_set) // config.train.global_batch_samples))
     compiled = time.perf_counter()
-    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
+    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), base_rate=rate.rate)
     start = go_on(session, saved, train_set, record, number) if saved else None
+    if start is None and config.model.initial_bias == "base_rate":
+        begin_at(model, rate)
     checkpoints = RunCheckpoints(session, number, lock, start)
 
     with checkpoints:
-        trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start)
+        def of_epoch(epoch, log_loss):
+            adviser.of_epoch(epoch, log_loss, rate)
+
+        trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -123,6 +134,8 @@ def _train(session, lock, watchdog, begin, resume):
         steps = trained.best_step or trained.steps  # of the model that is there now
         valid = known or measured(session, "valid", valid_set, steps)
         test = measured(session, "test", test_set, steps)
+        for part, metrics in (("valid", valid), ("test", test)):
+            adviser.of_metrics(part, metrics)
         if trained.best_step is None:
             model.enter("save")
             if config.run.save_model:
