@@ -78,6 +78,7 @@ def _update():
 VARIANTS = {
     "lookup.cu": [{}],
     "scan.cu": [{}],
+    "norm.cu": [{}],
     "sort.cu": [{}],
     "rows.cu": list(_rows()),
     "routing.cu": [{"VALUES": values} for values in (0, 1, 2)],

@@ -36,9 +36,10 @@ class Update(Protocol):
         """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again."""
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
-        """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; returns the number of rows, which
-        come first.  The sums stay.
-        """
+        """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay."""
+
+    def add_exactly(self, numbers, terms):
+        """Add numbers (n) float64, none negative, to terms (TERMS) int64 of `backend.exact_norm`."""
 
     def sum_parts(self, sums, total):
         """total (n) = sums (parts, ...) over all parts, added in order; they become zero."""
