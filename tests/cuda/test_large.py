@@ -649,6 +649,9 @@ def test_counts_are_packed_and_unpacked(space):
     n, kernels = OCCURRENCES, routing(space)
     offsets = space.at_end(n + 1, np.int64, [FAR + 5] * LAST + [FAR + 7], zeros=False)
     of_rank = space.array(FAR + 7, np.uint32, {FAR + 5: [1, 1]})
+    longest = space.of([1], np.int32)
+    space.last(kernels.longest_sample, n, offsets, n, longest)
+    assert space.device.to_host(longest).tolist() == [2]
     message, begins, too_many = space.array(4 * n, np.uint8), space.of([0, 2 * n], np.int64), space.of([2**32 - 1], np.uint32)
     space.last(kernels.pack_counts, 2 * n, offsets, n, of_rank, 2, begins, message, too_many)
     assert space.end(message, 4) == [0, 0, 2, 0]

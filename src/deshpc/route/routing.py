@@ -51,7 +51,7 @@ class Routed:
     def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top = exchange.whole_top
-        self._deduplicate = Deduplication(backend.routing, partition)
+        self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = two_sets(backend, 1 + partition.shards)
         self.counts = KeyCounts()
 
@@ -76,20 +76,18 @@ class Routed:
             return done(batch.labels), done(batch.dense)
         traffic = Traffic("batch", "labels", direction)
         labels = home.array("labels", batch.global_samples, np.float32)
-        started = self._group.gather_samples(batch.labels, labels, traffic)
+        started = self._group.gather_samples(batch.on_host.labels, labels, traffic)  # a device need not be asked for them
         dense = home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
         if dense.size == 0:
             return started, done(dense)
-        return started, self._group.gather_samples(batch.dense, dense, traffic)
+        return started, self._group.gather_samples(batch.on_host.dense, dense, traffic)
 
     def _travel(self, batch, home, samples, direction):
         """Send each owner rank its message; returns the Messages received."""
         kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
         width = value_width(batch.values)
-        unique = self._deduplicate(batch, home)
-        header = np.empty((group.size, self._n_fields + 1), np.int32)
+        unique, header = self._deduplicate(batch, home, whole=True)
         sections = np.empty((group.size, 4), np.int64)
-        kernels.count_messages(unique, header)
         mine = np.full(group.size, len(batch), np.int64)
         kernels.section_bytes(header, mine, width, sections)
         own, count = header[group.rank], len(unique.keys)
