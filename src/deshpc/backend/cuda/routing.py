@@ -56,7 +56,8 @@ class RoutingOperations:
         counted.fill(0)
         kernels.count_keys(n, unique.fields, unique.ranks, n, total, n_fields, counted, groups)
         kernels.count_occurrences(n, unique.occurrences, unique.ranks, n, n_fields, counted, ranks)
-        kernels.longest_sample(samples, unique.offsets, samples, counted[header.size :])
+        if whole:
+            kernels.longest_sample(samples, unique.offsets, samples, counted[header.size :])
         *found, longest = device.to_host(counted)
         header[...] = np.reshape(found, header.shape)
         self._counted = groups, ranks, longest
