@@ -131,6 +131,15 @@ extern "C" __global__ void __launch_bounds__(256) locate(
     if (j >= taken[0]) addresses[first_place + j] = 0;
 }
 
+// fields[c] = the field of distinct key c's row;  tail : where step, count and field of a record begin
+extern "C" __global__ void __launch_bounds__(256) row_fields(
+    const int64* addresses, int64 n, int64 tail, uint16* fields
+) {
+    const int64 c = thread_number();
+    if (c >= n) return;
+    fields[c] = addresses[c] == 0 ? 0 : (uint16)*at<uint32>(addresses[c], tail + 8);
+}
+
 // samples[j] = the sample that occurrence j belongs to; -1 beyond the last sample's.
 extern "C" __global__ void __launch_bounds__(256) spread_samples(
     const int64* offsets, int64 count, int64 n, int32* samples

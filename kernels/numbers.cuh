@@ -7,6 +7,8 @@
 //   DIM      k, numbers of an embedding; 0 where a table has none
 //   VALUES   numbers that stand beside each occurrence: 0, 1 or 2
 //
+// The head of a file has its other constants.
+//
 // Compiled without contraction (--fmad=false): a product and a sum are fused only where `multiply_add` says so, which is
 // where the CPU's kernels fuse them, too.
 #pragma once

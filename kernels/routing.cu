@@ -200,6 +200,14 @@ extern "C" __global__ void __launch_bounds__(256) unpack_keys(
     key_fields[k] = (uint16)(group % fields);
 }
 
+// key_fields (n) : of keys that lie group by group, one of each rank and field
+extern "C" __global__ void __launch_bounds__(256) fields_of_groups(
+    int64 n, const int64* group_begins, int32 ranks, int32 fields, uint16* key_fields
+) {
+    const int64 k = thread_number();
+    if (k < n) key_fields[k] = (uint16)(segment_of(group_begins, (int64)ranks * fields, k) % fields);
+}
+
 // Read the occurrences of all messages: occurrences[j] = number of the key among all, and their values.
 //   firsts (ranks) : number of the first occurrence of each home rank;  key_firsts : of its first key
 extern "C" __global__ void __launch_bounds__(256) unpack_occurrences(

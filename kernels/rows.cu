@@ -3,10 +3,13 @@
 // Contract
 //   The order of requests, rows and gradients is that of `backend/cpu/rows.py`; requests are packed and read by routing.cu.
 //   addresses, targets, sources are 64-bit addresses, of records or of places in messages.
-//   A row is `width` numbers from its first weight on; a gradient that of w, of v (DIM), and the sum of g x^2 if it travels.
+//   A row is `width` numbers from its first weight on; a gradient that of w if there is one, of v (DIM), and the sum of g x^2 if
+//   it travels.  Set besides: SCALARS, linear weights of a row, 0 or 1.
 //   Gradients are added in the order of the home ranks: the same bits on every schedule, and those of the CPU.
 //   Everything is coalesced, one number a thread; rows that have come are put where embeddings are 16-byte aligned.
 #include "record.cuh"
+
+constexpr int SUMS = SCALARS + DIM + 1;  // of a row's gradient, whether it has all of them or not
 
 // places[u] = place of unique key u in the list of all requests, from that in its own
 extern "C" __global__ void __launch_bounds__(256) place_in_list(
@@ -60,13 +63,20 @@ extern "C" __global__ void __launch_bounds__(256) subtract_squares(
     vector_sums[c * DIM + k] = multiply_add(v, -square_sums[c], vector_sums[c * DIM + k]);
 }
 
+// Where number k of row c's gradient is summed, in the order in which gradients travel; null: nowhere
+__device__ __forceinline__ SUM* sum_at(int64 c, int64 k, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums) {
+    if (k < SCALARS) return scalar_sums + c;
+    if (k < SCALARS + DIM) return vector_sums + c * DIM + k - SCALARS;
+    return square_sums == nullptr ? nullptr : square_sums + c;
+}
+
 // Write each unique row's sums to its place, and leave the sums zero.  sent : numbers of a gradient
 extern "C" __global__ void __launch_bounds__(256) send_gradients(
     const int64* targets, int64 n, int32 sent, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
 ) {
-    const int64 c = thread_number() / (DIM + 2), k = thread_number() % (DIM + 2);
+    const int64 c = thread_number() / SUMS, k = thread_number() % SUMS;
     if (c >= n) return;
-    SUM* place = k == 0 ? scalar_sums + c : k <= DIM ? vector_sums + c * DIM + k - 1 : square_sums == nullptr ? nullptr : square_sums + c;
+    SUM* place = sum_at(c, k, scalar_sums, vector_sums, square_sums);
     if (place == nullptr) return;
     if (k < sent) at<SUM>(targets[c])[k] = *place;
     *place = 0;
@@ -78,10 +88,10 @@ extern "C" __global__ void __launch_bounds__(256) add_gradients(
     const uint32* places, const uint32* order, int64 n, const int64* sources, SUM* scalar_sums, SUM* vector_sums,
     SUM* square_sums
 ) {
-    const int64 t = thread_number() / (DIM + 2), k = thread_number() % (DIM + 2);
+    const int64 t = thread_number() / SUMS, k = thread_number() % SUMS;
     if (t >= n || (t > 0 && places[t - 1] == places[t])) return;
     const int64 c = places[t];
-    SUM* place = k == 0 ? scalar_sums + c : k <= DIM ? vector_sums + c * DIM + k - 1 : square_sums == nullptr ? nullptr : square_sums + c;
+    SUM* place = sum_at(c, k, scalar_sums, vector_sums, square_sums);
     if (place == nullptr) return;
     SUM total = *place;
     for (int64 next = t; next < n && places[next] == c; next++) total += at<SUM>(sources[order[next]])[k];

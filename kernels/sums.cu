@@ -1,26 +1,34 @@
-// Gradients of rows, summed per key over the occurrences of the batch.  See `ops/fm.py` and `ops/linear.py`.
+// Gradients of rows, summed per key over the occurrences of the batch.  See `ops/fm.py`, `linear.py`, `pool.py`, `bi_interaction.py`.
 //
 // Contract
-//   state (samples, width) of COMPUTE holds at `column` .. : g A (DIM numbers) and g; with DIM = 0 g alone
-//   For every occurrence of distinct key c:  scalar_sums[c] += g xl,  vector_sums[c] += g x A,  square_sums[c] += g x^2
-//   (null: not wanted).  The sums have type SUM; they are added to.
+//   state (samples, ..) of COMPUTE : the gradient of the samples' states.  For every occurrence of distinct key c
+//     scalar_sums[c] += g xl,  vector_sums[c] += x u,  square_sums[c] += g x^2  (null: not wanted), of type SUM
+//   Set besides: SCALARS linear weights of a row, 0 or 1;  ADJOINT, what g and u (DIM numbers) are:
+//     FM             g A at `column`, and g behind it; with DIM = 0 g alone
+//     POOL           dE of the key's field at columns[fields[c]], g at 0
+//     BI_INTERACTION dA + 2 x v dQ with g at 0, dA behind it, then dQ, and v of the record at addresses[c]
+//   column is 0 but for FM;  addresses, fields and columns are null where they are not named.
 //
 //   sum_tiles, sum_spans : the occurrences sorted by key (sort.cu).  A group of lanes adds the occurrences of one tile of
 //     TILE in order; a key that lies in one tile is written at once, one that spans tiles leaves a part in each, and
 //     sum_spans adds its parts in a fixed tree.  Nothing is atomic: the same bits on every schedule.  Those of the CPU in
 //     fixed point, and for keys in one tile whose sums were 0.
 //   add_atomically : in the order in which threads happen to come.  The same bits on every schedule in fixed point only.
-//   A group reads the DIM + 1 numbers of a state side by side: coalesced, though a state of odd width has no 16-byte parts.
+//   A group reads the numbers of a state side by side: coalesced, though a state of odd width has no 16-byte parts.
+#include "record.cuh"
 #include "values.cuh"
 
-constexpr int VECTORS = (DIM + 1 + 3) / 4;  // lanes take the DIM + 1 numbers of a state in turns of four
+constexpr int FM = 0, POOL = 1, BI_INTERACTION = 2;
+constexpr int G = ADJOINT == FM ? DIM : 0;  // where g is
+constexpr int NUMBERS = DIM + SCALARS;
+constexpr int VECTORS = (NUMBERS + 3) / 4;  // lanes take the vector and the scalar in turns of four numbers
 constexpr int LANES = lanes_for(VECTORS);
-constexpr int EACH = (DIM + LANES) / LANES;  // numbers of a lane: c = lane + e LANES, of which c = DIM is the scalar
+constexpr int EACH = (NUMBERS + LANES - 1) / LANES;  // numbers of a lane: c = lane + e LANES, of which c = DIM is the scalar
 constexpr int THREADS = 128;
 constexpr int GROUPS = THREADS / LANES;
 constexpr int TILE = 32;
-constexpr int SELF = DIM + 1;      // place of the sum of g x^2 in a part
-constexpr int PART = DIM + 2;
+constexpr int SELF = NUMBERS;      // place of the sum of g x^2 in a part
+constexpr int PART = NUMBERS + 1;
 
 // What one lane adds up: its numbers of the vector and the scalar, and g x^2.
 struct Sums {
@@ -35,15 +43,43 @@ __device__ __forceinline__ Sums nothing() {
     return sums;
 }
 
-__device__ __forceinline__ void add_occurrence(
-    Sums* sums, int lane, const COMPUTE* row, const float* values, int64 occurrence, double scale
+// What all occurrences of a key have in common: where u begins, and a lane's numbers of v.
+struct Key {
+    int64 first;
+    COMPUTE v[EACH];
+};
+
+__device__ __forceinline__ Key key_of(
+    int64 c, int lane, const int64* addresses, const uint16* fields, const int64* columns
 ) {
-    const COMPUTE g = row[DIM], x = embedding_value<COMPUTE>(values, occurrence);
+    Key key = {};
+    if (ADJOINT == POOL) key.first = columns[fields[c]];
+    if (ADJOINT == BI_INTERACTION) {
+        key.first = 1;
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+            const int number = lane + e * LANES;
+            if (number < DIM) key.v[e] = (COMPUTE)at<NUMBER>(addresses[c], EMBEDDING)[number];
+        }
+    }
+    return key;
+}
+
+__device__ __forceinline__ void add_occurrence(
+    Sums* sums, const Key& key, int lane, const COMPUTE* row, const float* values, int64 occurrence, double scale
+) {
+    const COMPUTE g = row[G], x = embedding_value<COMPUTE>(values, occurrence);
+    const COMPUTE* upstream = row + key.first;
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
         const int c = lane + e * LANES;
-        if (c < DIM) sums->number[e] = add_fused(sums->number[e], row[c], x, scale);
-        if (c == DIM) sums->number[e] = add_product(sums->number[e], g, linear_value<COMPUTE>(values, occurrence), scale);
+        if (c < DIM) {
+            COMPUTE u = upstream[c];
+            if (ADJOINT == BI_INTERACTION) u = multiply_add(key.v[e] * ((COMPUTE)2 * x), upstream[DIM + c], u);
+            sums->number[e] = add_fused(sums->number[e], u, x, scale);
+        }
+        if (SCALARS == 1 && c == DIM)
+            sums->number[e] = add_product(sums->number[e], g, linear_value<COMPUTE>(values, occurrence), scale);
     }
     if (lane == 0) sums->self = add_product(sums->self, g * x, x, scale);
 }
@@ -56,7 +92,7 @@ __device__ __forceinline__ void write(
     for (int e = 0; e < EACH; e++) {
         const int number = lane + e * LANES;
         if (number < DIM) vector_sums[c * DIM + number] += sums.number[e];
-        if (number == DIM) scalar_sums[c] += sums.number[e];
+        if (SCALARS == 1 && number == DIM) scalar_sums[c] += sums.number[e];
     }
     if (lane == 0 && square_sums != nullptr) square_sums[c] += sums.self;
 }
@@ -64,19 +100,19 @@ __device__ __forceinline__ void write(
 __device__ __forceinline__ void write_part(const Sums& sums, int lane, SUM* part) {
 #pragma unroll
     for (int e = 0; e < EACH; e++)
-        if (lane + e * LANES <= DIM) part[lane + e * LANES] = sums.number[e];
+        if (lane + e * LANES < NUMBERS) part[lane + e * LANES] = sums.number[e];
     if (lane == 0) part[SELF] = sums.self;
 }
 
 // One group a tile of the sorted occurrences.
 //   places (n) uint32 : distinct key of each, ascending, `keys` and more: no key;  order (n) : the occurrences
 //   samples (nnz) int32 : sample of each occurrence
-//   heads, tails (tiles, DIM + 2) : parts of the key that comes from the tile before, and of the one that goes on in the next
+//   heads, tails (tiles, PART) : parts of the key that comes from the tile before, and of the one that goes on in the next
 //   spans (tiles) uint32 : tiles in which a key that goes on begins, span_count[0] of them, in any order
 extern "C" __global__ void __launch_bounds__(128) sum_tiles(
     const uint32* places, const uint32* order, int64 n, uint32 keys, const int32* samples, const float* values,
-    const COMPUTE* state, int32 width, int32 column, double scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums,
-    SUM* heads, SUM* tails, uint32* spans, uint32* span_count
+    const COMPUTE* state, int64 state_row, int32 column, const int64* addresses, const uint16* fields, const int64* columns,
+    double scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums, SUM* heads, SUM* tails, uint32* spans, uint32* span_count
 ) {
     const int64 tile = thread_number() / LANES, begin = tile * TILE;
     if (begin >= n) return;
@@ -89,10 +125,11 @@ extern "C" __global__ void __launch_bounds__(128) sum_tiles(
         const uint32 c = places[t];
         if (c >= keys) break;
         Sums sums = nothing();
+        const Key key = key_of(c, lane, addresses, fields, columns);
         for (; t < end && places[t] == c; t++) {
             const int64 occurrence = order[t];
-            const COMPUTE* row = state + (int64)samples[occurrence] * width + column;
-            add_occurrence(&sums, lane, row, values, occurrence, scale);
+            const COMPUTE* row = state + samples[occurrence] * state_row + column;
+            add_occurrence(&sums, key, lane, row, values, occurrence, scale);
         }
         const bool continued = t == end && goes;
         if (first && comes) {
@@ -123,6 +160,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_spans(
             if (places[middle] > c) high = middle; else low = middle + 1;
         }
         const int64 last = (low - 1) / TILE;
+#pragma unroll 1
         for (int first = 0; first < PART; first += LANES) {  // the same turns for all threads
             const int number = first + lane;
             SUM total = 0;
@@ -136,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_spans(
             if (group == 0 && number < PART) {
                 total = tails[tile * PART + number] + part[lane];
                 if (number < DIM) vector_sums[(int64)c * DIM + number] += total;
-                if (number == DIM) scalar_sums[c] += total;
+                if (SCALARS == 1 && number == DIM) scalar_sums[c] += total;
                 if (number == SELF && square_sums != nullptr) square_sums[c] += total;
             }
             __syncthreads();
@@ -146,8 +184,9 @@ extern "C" __global__ void __launch_bounds__(128) sum_spans(
 
 // One group an occurrence; the order of additions is left to chance.
 extern "C" __global__ void __launch_bounds__(128) add_atomically(
-    const int32* local, int64 n, uint32 keys, const int32* samples, const float* values, const COMPUTE* state, int32 width,
-    int32 column, double scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
+    const int32* local, int64 n, uint32 keys, const int32* samples, const float* values, const COMPUTE* state,
+    int64 state_row, int32 column, const int64* addresses, const uint16* fields, const int64* columns, double scale,
+    SUM* scalar_sums, SUM* vector_sums, SUM* square_sums
 ) {
     const int64 occurrence = thread_number() / LANES;
     if (occurrence >= n || samples[occurrence] < 0) return;
@@ -155,12 +194,13 @@ extern "C" __global__ void __launch_bounds__(128) add_atomically(
     const int64 c = local[occurrence];
     if (c >= keys) return;
     Sums sums = nothing();
-    add_occurrence(&sums, lane, state + (int64)samples[occurrence] * width + column, values, occurrence, scale);
+    const Key key = key_of(c, lane, addresses, fields, columns);
+    add_occurrence(&sums, key, lane, state + samples[occurrence] * state_row + column, values, occurrence, scale);
 #pragma unroll
     for (int e = 0; e < EACH; e++) {
         const int number = lane + e * LANES;
         if (number < DIM) add_at(vector_sums + c * DIM + number, sums.number[e]);
-        if (number == DIM) add_at(scalar_sums + c, sums.number[e]);
+        if (SCALARS == 1 && number == DIM) add_at(scalar_sums + c, sums.number[e]);
     }
     if (lane == 0 && square_sums != nullptr) add_at(square_sums + c, sums.self);
 }

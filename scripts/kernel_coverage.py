@@ -29,8 +29,8 @@ NOT_OF_KERNELS = ("test_executor", "test_compile")
 # Lines that cannot run in some variants: how they begin, and whether they can where the constants are c.
 CAN_RUN = {
     "numbers.cuh": {  # more than 32 vectors in a row
-        "for (int e = (count + 1) / 2;": lambda c: c["DIM"] > 32 * vector_width(c["NUMBER"], c["DIM"]),
-        "for (int c = 0; c < WIDTH; c++) number[e - (count": lambda c: c["DIM"] > 32 * vector_width(c["NUMBER"], c["DIM"]),
+        "for (int e = (count + 1) / 2;": lambda c: has_many_vectors(c),
+        "for (int c = 0; c < WIDTH; c++) number[e - (count": lambda c: has_many_vectors(c),
     },
     "table.cu": {  # a new number that is no weight; of the embedding's state; of its first plane; that depends on the weight
         "i -= DIM;": lambda c: c["PLANES"] > 0,
@@ -42,6 +42,12 @@ CAN_RUN = {
         "return (NUMBER)(start.first + start.slope": lambda c: c["STATE_WIDTH"] > 0 and c["PLANES"] == 2,
     },
 }
+
+
+def has_many_vectors(constants):
+    """Whether a row has more vectors than a warp has lanes."""
+    dim = constants.get("DIM", 0)
+    return dim > 32 * vector_width(constants.get("NUMBER", constants.get("COMPUTE")), dim)
 
 
 def vector_width(number, dim):

@@ -4,7 +4,7 @@ Under MPI the first failure on any rank is printed with its rank and aborts the 
 would otherwise leave the others waiting in a collective for ever.  Rank 0 alone prints the usual report.
 
 Numbers of ranks share the cases: each runs on one rank, and on 2, 3 or 4 in turn; those of modules marked `in_turns`, which have
-very many, on 1, 2, 3 or 4.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every case on every number.
+very many, on 1, 2, 3 or 4, or up to the mark's number.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every case on every number.
 """
 
 import os
@@ -64,7 +64,8 @@ def _of_other_numbers_of_ranks(items, ranks):
 
 def _numbers_of_ranks(item, number):
     """On how many ranks a test runs."""
-    return (1 + number % 4,) if item.get_closest_marker("in_turns") else (1, 2 + number % 3)
+    mark = item.get_closest_marker("in_turns")
+    return (1, 2 + number % 3) if mark is None else (1 + number % (mark.args[0] if mark.args else 4),)
 
 
 def pytest_runtest_logreport(report):

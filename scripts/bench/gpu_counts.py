@@ -3,7 +3,7 @@
     python scripts/bench/gpu_counts.py [--ranks 1 2] [--out docs/measured/gpu_counts.json]
 
 Needs no GPU: the device is the CPU executor of the tests, behind a wrapper that counts (`tests/support/counting_device.py`).
-Steps are steady ones of LR and FM with Adagrad: all rows are there, nothing grows, nothing is compiled, and sorts go through
+Steps are steady ones with Adagrad: all rows are there, nothing grows, nothing is compiled, and sorts go through
 as many digits as those of batches with 2^16 to 2^24 distinct keys.  `tests/cuda/test_counts.py` holds a step to the file.
 """
 
@@ -39,14 +39,14 @@ def measure(ranks):
 
 def table(found):
     """Lines of Markdown: a cell has the number of a plain step or, where they differ, plain / clipped / fixed point."""
-    from step_counts import COUNTED, KINDS, MODELS, Case
+    from step_counts import COUNTED, MODELS, Case, kinds_of
 
     yield "| ranks | exchange | routing | model | " + " | ".join(COUNTED) + " |"
     yield "|---|---|---|---|" + "---:|" * len(COUNTED)
     for ranks, of_cases in found.items():
         for exchange, routing in dict.fromkeys(tuple(case.split(", ")[1:3]) for case in of_cases):
             rows = [
-                (model, [_cell([of_cases[str(Case(model, exchange, routing, kind))][what] for kind in KINDS]) for what in COUNTED])
+                (model, [_cell([of_cases[str(Case(model, exchange, routing, kind))][what] for kind in kinds_of(model)]) for what in COUNTED])
                 for model in MODELS
             ]
             way = ("any", "any") if ranks == "1" else (exchange, routing)

@@ -35,6 +35,8 @@ VARIANTS = {  # name: (model, options of [optimizer], options of [train])
     "FM": ("fm", {}, {}),
     "FM, clipped": ("fm", {"clip_norm": 1e-3}, {}),
     "FM, fixed point": ("fm", {}, {"accumulate": "int64"}),
+    "DeepFM": ("deepfm", {}, {}),
+    "DLRM": ("dlrm", {}, {}),
 }
 GATHER = "gather"
 

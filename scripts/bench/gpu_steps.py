@@ -1,17 +1,22 @@
-"""Whole training steps of LR and FM on a device: milliseconds a step, where they go, and PyTorch's beside them.
+"""Whole training steps of every model on a device: milliseconds a step, where they go, and PyTorch's and FBGEMM's beside them.
 
     PYTHONPATH=src python scripts/bench/gpu_steps.py [--device cuda] [--scale full] [--out steps.json]
 
 The real model on one rank: batches of 26 keys a sample, drawn by Zipf's law, with an exponent such that about 35 % of 2^20 look-ups are distinct,
 13 dense features, Adagrad, k = 16.  The same few batches come again and again, so that every row is there when the clock runs.
 A step ends when its loss is on the host.  The split comes from a second pass that waits for the device after every stage; its
-sum is more than a step.  PyTorch has a table of known size and row numbers where deshpc hashes and looks keys up.
+sum is more than a step.  PyTorch has a table of known size and row numbers where deshpc hashes and looks keys up.  Deep models have
+three hidden layers of 400 units, and are measured with the first size of batches; their PyTorch models are compiled, with a sparse
+table of PyTorch's or with FBGEMM's, which has the row-wise Adagrad inside.
 """
 
 import argparse
 import statistics
+import sys
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 import gpu_one_rank
 import numpy as np
@@ -27,12 +32,19 @@ SCALES = {  # look-ups of the batches;  batches;  timed steps
     "tiny": ((260,), 2, 2),
 }
 ROWS_A_LOOKUP = 4  # of the whole table, which PyTorch holds from the beginning
-VARIANTS = {  # name: (model, how gradients are summed, accumulate)
-    "LR, ordered": ("lr", "ordered", ""),
-    "FM, ordered": ("fm", "ordered", ""),
-    "FM, atomic": ("fm", "atomic", ""),
-    "FM, ordered, fixed point": ("fm", "ordered", "int64"),
+VARIANTS = {  # name: (model, how gradients are summed, accumulate, matrix products)
+    "LR, ordered": ("lr", "ordered", "", "auto"),
+    "FM, ordered": ("fm", "ordered", "", "auto"),
+    "FM, atomic": ("fm", "atomic", "", "auto"),
+    "FM, ordered, fixed point": ("fm", "ordered", "int64", "auto"),
 }
+DEEP = {
+    **{name: (name, "ordered", "", "auto") for name in ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm")},
+    **{f"{name}, tf32": (name, "ordered", "", "tf32") for name in ("deepfm", "dlrm")},
+}
+HIDDEN = (400, 400, 400)
+WITH_PEERS = ("wide_deep", "deepfm", "dcn", "dcnv2", "dlrm")  # peers/torch_deep_models.py
+sys.path.append(str(Path(__file__).parent / "peers"))
 
 
 class Stages:
@@ -99,7 +111,7 @@ def _batches_of(drawn):
 
 
 @contextmanager
-def open_model(bench, name, sums, accumulate, dim, enter):
+def open_model(bench, name, sums, accumulate, products, dim, enter):
     """The model of a configuration on the bench's device and one rank.  enter : see `Model`"""
     from mpi4py import MPI
 
@@ -108,10 +120,10 @@ def open_model(bench, name, sums, accumulate, dim, enter):
     from deshpc.model.build import build_model
 
     config = build({
-        "data": {"format": "synthetic"}, "model": {"name": name, "dim": dim}, "train": {"accumulate": accumulate},
-        "compute": {"backend": "cuda", "cuda_sums": sums},
+        "data": {"format": "synthetic"}, "model": {"name": name, "dim": dim, "hidden": list(HIDDEN)},
+        "train": {"accumulate": accumulate}, "compute": {"backend": "cuda", "cuda_sums": sums, "matrix_products": products},
     })  # fmt: skip
-    group, backend = Group(MPI.COMM_SELF), CudaBackend(bench.device, atomic_sums=sums == "atomic")
+    group, backend = Group(MPI.COMM_SELF), CudaBackend(bench.device, sums == "atomic", products)
     group.take_arrays_of(backend)
     yield build_model(config, backend, group, FIELDS, DENSE, enter=enter)
     backend.close()
@@ -123,7 +135,7 @@ def train(bench, variant, load, timed, dim=16):
     from deshpc.training.step import steps
 
     batches, stages = load.batches, Stages(bench)
-    with open_model(bench, *VARIANTS[variant], dim, stages.enter) as model:
+    with open_model(bench, *{**VARIANTS, **DEEP}[variant], dim, stages.enter) as model:
         model.table.reserve(int(1.1 * load.distinct * load.lookups * len(batches)) + 1)
         losses = [one.loss for one in steps(model, batches)]  # inserts every row, compiles every kernel
         losses += [one.loss for one in steps(model, batches)]
@@ -155,15 +167,70 @@ def train(bench, variant, load, timed, dim=16):
 
 
 def train_torch(name, load, timed, device="cuda"):
-    """PyTorch's result: EmbeddingBag or Embedding with sparse gradients, Adagrad, float32."""
+    """PyTorch's result: EmbeddingBag or Embedding with sparse gradients, Adagrad, float32; a deep model's top is compiled."""
     import torch
-    from peers.torch_models import ACCUMULATOR, FM, LR, RATE
+    from torch_deep_models import Deep
+    from torch_models import ACCUMULATOR, FM, LR, RATE
 
     torch.manual_seed(1)
-    model = {"lr": LR, "fm": FM}[name](load.rows, DENSE).to(device)
+    if name in WITH_PEERS:
+        model = Deep(_job(name, device), load.rows, FIELDS, DENSE).to(device)
+    else:
+        model = {"lr": LR, "fm": FM}[name](load.rows, DENSE).to(device)
     tables = [model.table.weight]
     others = [one for one in model.parameters() if one is not model.table.weight]
     optimizers = [torch.optim.Adagrad(group, lr=RATE, initial_accumulator_value=ACCUMULATOR) for group in (tables, others)]
+    return _torch_result(f"PyTorch {name}", load, timed, device, model, optimizers, lambda indices: (indices,), torch.__version__)
+
+
+def train_fbgemm(name, load, timed, device="cuda"):
+    """The same with FBGEMM's table, which looks up and updates in kernels of its own: row-wise Adagrad."""
+    import fbgemm_gpu
+    import torch
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType
+    from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
+    from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+        ComputeDevice,
+        SplitTableBatchedEmbeddingBagsCodegen,
+    )
+    from torch_deep_models import top_of, width_of
+    from torch_models import ACCUMULATOR, RATE, first_weights
+
+    torch.manual_seed(1)
+    on_device = device == "cuda"
+    place = (EmbeddingLocation.DEVICE, ComputeDevice.CUDA) if on_device else (EmbeddingLocation.HOST, ComputeDevice.CPU)
+    job = _job(name, device)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.top, self.width = top_of(job, FIELDS, DENSE)[0].to(device), width_of(job)
+            self.table = SplitTableBatchedEmbeddingBagsCodegen(
+                [(load.rows, self.width, *place)], feature_table_map=[0] * FIELDS, pooling_mode=PoolingMode.SUM,
+                optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD, learning_rate=RATE, eps=1e-8,
+            )  # fmt: skip
+            first_weights(self.table.split_embedding_weights()[0])
+
+        def forward(self, indices, offsets, dense):
+            return self.top(self.table(indices, offsets).view(len(dense), -1, self.width), dense)
+
+    model, offsets = Model(), torch.arange(load.lookups + 1, device=device)
+    optimizers = [torch.optim.Adagrad(model.top.parameters(), lr=RATE, initial_accumulator_value=ACCUMULATOR, fused=on_device)]
+
+    def keys(indices):  # field after field
+        return indices.T.reshape(-1), offsets
+
+    return _torch_result(f"FBGEMM {name}", load, timed, device, model, optimizers, keys, fbgemm_gpu.__version__)
+
+
+def _job(name, device):
+    return {"model": name, "hidden": list(HIDDEN), "compiled": name in WITH_PEERS and device == "cuda"}
+
+
+def _torch_result(title, load, timed, device, model, optimizers, keys, version):
+    """keys : function(indices) -> what the model takes in front of the dense features"""
+    import torch
+
     criterion = torch.nn.BCEWithLogitsLoss(reduction="sum")
     pinned = (lambda array: torch.from_numpy(array).pin_memory()) if device == "cuda" else torch.from_numpy
     made = [
@@ -175,7 +242,7 @@ def train_torch(name, load, timed, device="cuda"):
         indices, dense, labels = (one.to(device, non_blocking=True) for one in made[turn % len(made)])
         for optimizer in optimizers:
             optimizer.zero_grad()
-        loss = criterion(model(indices, dense), labels)
+        loss = criterion(model(*keys(indices), dense), labels)
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -187,7 +254,7 @@ def train_torch(name, load, timed, device="cuda"):
         before = time.perf_counter()
         step(turn)
         times.append(1e3 * (time.perf_counter() - before))
-    return load.result(f"PyTorch {name.upper()}", times, first, rows=load.rows, version=torch.__version__)
+    return load.result(title, times, first, rows=load.rows, version=version)
 
 
 def with_torch(device):
@@ -219,7 +286,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "executor"), default="cuda")
     parser.add_argument("--scale", choices=SCALES, default="full")
-    parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="variants")
+    parser.add_argument("--only", nargs="*", choices=[*VARIANTS, *DEEP], default=[*VARIANTS, *DEEP], help="variants")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--no-pool", action="store_true", help="every array an allocation of its own, for compute-sanitizer")
     parser.add_argument("--out", help="JSON file, written anew after each result")
@@ -245,13 +312,17 @@ def main():
 
     for lookups in sizes:
         load = Load(lookups, rows, count)
-        for variant in options.only:
+        chosen = [one for one in options.only if one in VARIANTS or lookups == sizes[0]]
+        for variant in chosen:
             measure(variant, train, bench, variant, load, timed)
         bench.free_bytes()
         if not options.no_torch and with_torch(options.device):
-            for name in ("lr", "fm"):
-                device = "cuda" if bench.measures else "cpu"
-                measure(f"PyTorch {name.upper()}", train_torch, name, load, timed, device)
+            device = "cuda" if bench.measures else "cpu"
+            for name in dict.fromkeys({**VARIANTS, **DEEP}[one][0] for one in chosen):
+                if name in ("lr", "fm", *WITH_PEERS):
+                    measure(f"PyTorch {name}", train_torch, name, load, timed, device)
+                if name in WITH_PEERS and find_spec("fbgemm_gpu"):
+                    measure(f"FBGEMM {name}", train_fbgemm, name, load, timed, device)
     return int(failed)
 
 

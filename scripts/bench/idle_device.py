@@ -61,6 +61,9 @@ class IdleDevice:
         for number, content in self._leaves.get(function, {}).items():
             arguments[number].leave(content)
 
+    def multiply(self, a, b, out, add, arithmetic):
+        pass
+
     def elementwise(self, body):
         return _start
 
@@ -79,26 +82,39 @@ class _Flags:
 
 
 class IdleArray:
-    """Shape and type, and in `content` what a kernel has left for the host to read, or None."""
+    """Shape and type, and in `content` what a kernel has left for the host to read, or None.
 
-    __slots__ = ("content", "dtype", "flags", "ndim", "shape", "size")
+    strides : of a matrix, bytes from one row and from one number to the next
+    """
 
-    def __init__(self, shape, dtype, content=None):
+    __slots__ = ("content", "dtype", "flags", "ndim", "shape", "size", "strides")
+
+    def __init__(self, shape, dtype, content=None, strides=None):
         self.shape, self.dtype, self.content, self.flags = shape, dtype, content, _FLAGS
         self.size, self.ndim = math.prod(shape), len(shape)
+        self.strides = strides or (self.ndim == 2 and (shape[1] * dtype.itemsize, dtype.itemsize))
 
     @property
     def nbytes(self):
         return self.size * self.dtype.itemsize
 
+    @property
+    def T(self):  # noqa: N802, NumPy's and CuPy's name
+        return IdleArray(self.shape[::-1], self.dtype, None, self.strides[::-1])
+
     def __len__(self):
         return self.shape[0]
 
     def __getitem__(self, key):
-        begin, end, _ = key.indices(self.shape[0])
-        return IdleArray((max(0, end - begin), *self.shape[1:]), self.dtype, self.content)
+        rows, *columns = key if isinstance(key, tuple) else (key,)
+        shape = tuple(len(range(extent)[one]) for one, extent in zip((rows, *columns), self.shape, strict=False))
+        return IdleArray(shape + self.shape[len(shape) :], self.dtype, self.content, self.strides if columns else None)
 
-    def reshape(self, shape):
+    def reshape(self, *shape):
+        shape = shape[0] if isinstance(shape[0], tuple) else shape
+        if -1 in shape:
+            known = -math.prod(shape)
+            shape = tuple(self.size // max(1, known) if extent == -1 else extent for extent in shape)
         return IdleArray(shape, self.dtype, self.content)
 
     def view(self, dtype):

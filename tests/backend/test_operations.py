@@ -5,10 +5,17 @@ import inspect
 import pytest
 
 from deshpc.backend.cpu.backend import CpuBackend
+from deshpc.backend.cuda.arrays import ArrayOperations
+from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
+from deshpc.backend.cuda.cin import CINOperations
+from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.normalisation import NormalisationOperations
+from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.table import TableOperations
@@ -18,10 +25,13 @@ from deshpc.backend.operations import GROUPS
 ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
+    "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
+    "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
-    "deep models, column split and replicated fields": ("selection", "pool", "bi_interaction", "repeated", "dense", "interaction"),
-    "fields of rows, which deep models ask for": ("lookup.row_fields", "rows.requested_fields"),
+    "column split and replicated fields": ("selection",),
+    "rows that repeat, which are multiplied like all others": ("repeated",),
+    "products, which are cuBLAS's": ("dense.outer",),
 }
 
 

@@ -21,7 +21,7 @@ from deshpc.backend.cuda.launch import Kernels
 
 ROOT = Path(__file__).parents[2]
 MEASURED = json.loads((ROOT / "docs" / "measured" / "gpu_counts.json").read_text(encoding="utf-8"))["ranks"]
-ONE_RANK = [Case(model, "allreduce", "broadcast", kind) for model, kind in (("fm", "plain"), ("lr", "clipped"), ("fm", "fixed point"))]
+ONE_RANK = [Case(model, "allreduce", "broadcast", kind) for model, kind in (("fm", "plain"), ("lr", "clipped"), ("fm", "fixed point"), ("dlrm", "plain"))]
 TWO_RANKS = [Case("fm", "allreduce", "routed", "plain"), Case("lr", "rows", "broadcast", "clipped")]
 
 pytestmark = pytest.mark.skipif(REAL, reason="counted on the executor")

@@ -119,32 +119,37 @@ def test_rows_are_sent_as_they_were_asked_for_and_lie_like_records_at_home(few, 
 # ---------------------------------------------------------------------- gradients
 
 
-def some_sums(rng, count, kind, dim, weighted):
+def some_sums(rng, count, kind, dim, weighted, scalars=1):
     """Scalar, vector and square sums."""
     shapes = count, (count, dim), count
     if np.dtype(kind).kind == "i":
         scalar, vector, own = (rng.integers(-(2**60), 2**60, shape) for shape in shapes)
     else:
         scalar, vector, own = (rng.standard_normal(shape).astype(kind) for shape in shapes)
-    return scalar, (vector if dim else None), (own if dim and weighted else None)
+    return (scalar if scalars else None), (vector if dim else None), (own if dim and weighted else None)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "int64"])
-@pytest.mark.parametrize("dim, weighted, send_squares", [(0, False, False), (5, False, False), (5, True, False), (8, True, True)])
+@pytest.mark.parametrize(
+    "scalars, dim, weighted, send_squares",
+    [(1, 0, False, False), (1, 5, False, False), (1, 5, True, False), (1, 8, True, True), (0, 5, False, False), (0, 8, True, True)],
+)
 @pytest.mark.parametrize("unique", [0, 1, 90])
-def test_gradients_leave_zero_behind_and_are_added_up_in_the_order_of_requests(few, kind, dim, weighted, send_squares, unique):
+def test_gradients_leave_zero_behind_and_are_added_up_in_the_order_of_requests(
+    few, kind, scalars, dim, weighted, send_squares, unique
+):
     """From three home ranks to one owner, whose sums already hold something; some rows are asked for once, or never."""
     backend, rng, rows = CudaBackend(few), np.random.default_rng(3), 300
-    width = 1 + dim + send_squares
+    width = scalars + dim + send_squares
     size = width * np.dtype(kind).itemsize
     local = np.concatenate([rng.permutation(rows)[:unique] // 2 for _ in range(RANKS)]).astype(np.int32)
-    sums = some_sums(rng, rows, kind, dim, weighted)
+    sums = some_sums(rng, rows, kind, dim, weighted, scalars)
     expected = [None if one is None else one.copy() for one in sums]
     message = rubbish(backend, (RANKS * unique + 1) * size)
     offsets = size * rng.permutation(RANKS * unique)
     for home in range(RANKS):
         part = slice(home * unique, (home + 1) * unique)
-        sent = some_sums(rng, unique, kind, dim, weighted)
+        sent = some_sums(rng, unique, kind, dim, weighted, scalars)
         given = on(backend, *sent)
         backend.rows.send_gradients(dim, *given, send_squares, places_in(backend, message, offsets[part]))
         assert all(one is None or not backend.host(one).any() for one in given)

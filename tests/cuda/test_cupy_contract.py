@@ -41,6 +41,8 @@ cuda.Stream.record(event=None)
 cuda.Stream.synchronize()
 cuda.Stream.use()
 cuda.alloc_pinned_memory(size)
+cuda.cublas.gemmEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, computeType, algo)
+cuda.device.get_cublas_handle()
 cuda.function.Function.__call__(grid, block, args, shared_mem=0, stream=None)
 cuda.function.Module()
 cuda.function.Module.get_function(name)
@@ -56,7 +58,10 @@ cuda.nvrtc.getVersion()
 cuda.runtime.getDeviceCount()
 """
 ATTRIBUTES = """
-ndarray.data ndarray.dtype ndarray.flags ndarray.nbytes ndarray.ndim ndarray.shape ndarray.size ndarray.strides ndarray.__getitem__ ndarray.__len__
+ndarray.data ndarray.dtype ndarray.flags ndarray.nbytes ndarray.ndim ndarray.shape ndarray.size ndarray.strides ndarray.T ndarray.__getitem__ ndarray.__len__
+cuda.cublas.CUBLAS_COMPUTE_32F cuda.cublas.CUBLAS_COMPUTE_32F_FAST_16BF cuda.cublas.CUBLAS_COMPUTE_32F_FAST_TF32
+cuda.cublas.CUBLAS_COMPUTE_64F cuda.cublas.CUBLAS_GEMM_DEFAULT cuda.cublas.CUBLAS_OP_N cuda.cublas.CUBLAS_OP_T
+cuda.runtime.CUDA_R_32F cuda.runtime.CUDA_R_64F
 cuda.Device.compute_capability cuda.Event.done cuda.MemoryPointer.ptr cuda.PinnedMemoryPointer cuda.Stream.ptr
 cuda.nvrtc.NVRTCError cuda.runtime.CUDARuntimeError
 """
@@ -193,6 +198,38 @@ def test_a_mark_says_what_has_come(opened):
     opened.to_device(np.zeros(5, np.int64), array)  # after the copy
     opened.wait(point)
     assert opened.passed(point) and host.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_matrix_products(opened, dtype, add, turned):
+    """Of every layout: rows side by side or columns, whole arrays and parts of them, one row, one column."""
+    rng = np.random.default_rng(3)
+    for m, k, n in [(3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1)]:
+        numbers, parts = [], []
+        for (rows, columns), is_turned in zip([(m, k), (k, n), (m, n)], [*turned, False], strict=True):
+            held = rng.integers(-9, 9, (columns + 1, rows + 3) if is_turned else (rows + 1, columns + 3)).astype(dtype)
+            array = on(opened, held)
+            part = array[1:, 2 : 2 + (rows if is_turned else columns)]
+            view = held[1:, 2 : 2 + (rows if is_turned else columns)]
+            numbers.append(view.T if is_turned else view)
+            parts.append(part.T if is_turned else part)
+        opened.multiply(*parts, add, "exact")
+        a, b, before = numbers
+        before[...] = a @ b + before * add  # in `held`: what lies beside stays
+        np.testing.assert_array_equal(opened.to_host(array), held)
+
+
+@pytest.mark.parametrize(
+    "dtype, arithmetic, compute",
+    [(np.float32, "exact", 68), (np.float32, "tf32", 77), (np.float32, "bfloat16", 75), (np.float64, "exact", 70), (np.float64, "tf32", 70)],
+)
+def test_what_products_are_computed_in(cupy, recorded, dtype, arithmetic, compute):
+    a, b, out = (on(recorded, np.ones((2, 2), dtype)) for _ in range(3))
+    cupy.calls.clear()
+    recorded.multiply(a, b, out, False, arithmetic)
+    assert cupy.calls == [("gemmEx", cupy.streams[0], compute)]
 
 
 @pytest.mark.parametrize("kind", ["stand-in", "executor"])
@@ -430,7 +467,7 @@ def test_public_methods_are_all_tested():
     public = {name for name in vars(CupyDevice) if not name.startswith("_")}
     assert public == {
         "name", "empty", "zeros", "host_memory", "to_device", "to_host", "into_host", "start_into_host", "copy", "address",
-        "mark", "passed", "wait", "compile", "launch", "elementwise",
+        "mark", "passed", "wait", "compile", "launch", "elementwise", "multiply",
     }  # fmt: skip
 
 
@@ -453,7 +490,7 @@ def objects_of(cupy):
         "ndarray": array, "cuda.Device": cupy.cuda.Device(0), "cuda.Event": cupy.cuda.Event(), "cuda.MemoryPointer": array.data,
         "cuda.Stream": cupy.cuda.Stream(non_blocking=True), "cuda.function.Function": module.get_function("add"),
         "cuda.function.Module": module, "cuda.nvrtc": cupy.cuda.nvrtc, "cuda.runtime": cupy.cuda.runtime, "cuda": cupy.cuda,
-        "cuda.function": cupy.cuda.function, "": cupy,
+        "cuda.function": cupy.cuda.function, "cuda.cublas": cupy.cuda.cublas, "cuda.device": cupy.cuda.device, "": cupy,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from cuda_device import REAL
 from executor.device import ExecutorDevice
 from executor.schedule import Schedule
 
+from deshpc.backend.cpu.dense import drop
 from deshpc.backend.cuda.launch import Kernels
 
 pytestmark = pytest.mark.skipif(REAL, reason="no device has that much memory")
@@ -133,6 +134,16 @@ def test_a_look_up_in_an_index_of_more_than_2_to_the_31_slots(space):
     assert found == [of_all[:4], of_all[4:5], of_all[5:6], of_all[6:]]
 
 
+def test_fields_of_rows(space):
+    record = space.of([0] * 10 + [7, 0], np.uint32)
+    addresses, fields = space.at_end(OCCURRENCES, np.int64, [space.device.address(record)] * LAST), space.array(OCCURRENCES, np.uint16)
+    space.last(space.kernels("lookup.cu").row_fields, OCCURRENCES, addresses, OCCURRENCES, 32, fields)
+    assert space.end(fields, 2) == [7, 7]
+    groups = space.of([0, 1, 1, OCCURRENCES - 1, OCCURRENCES, OCCURRENCES], np.int64)
+    space.last(routing(space).fields_of_groups, OCCURRENCES, OCCURRENCES, groups, 2, 3, fields)
+    assert space.end(fields, 2) == [2, 0]
+
+
 def table(space):
     return space.kernels("table.cu", NUMBER="float", SCALARS=0, DIM=0, STATE_WIDTH=0, PLANES=0)
 
@@ -242,20 +253,22 @@ def state_of(space, samples, dtype, numbers):
     return space.at_end(samples * WIDTH, dtype, [*numbers, *[0] * (WIDTH - COLUMN - len(numbers))])
 
 
+_FLOAT = {"NUMBER": "float", "COMPUTE": "float", "SUM": "float", "VALUES": 0, "SCALARS": 1, "ADJOINT": 0}  # of FM
+_NO_KEYS = None, None, None  # addresses, fields, columns: other adjoints read them
 G_A = np.arange(1, DIM + 1)
 G = 3
 
 
 def test_sums_of_a_key_that_spans_tiles(space):
-    kernels = space.kernels("sums.cu", COMPUTE="float", SUM="float", DIM=DIM, VALUES=0)
+    kernels = space.kernels("sums.cu", **_FLOAT, DIM=DIM)
     n, lanes, samples = 70, 8, ROWS
-    state, keys = state_of(space, samples, np.float32, [*G_A, G]), ROWS
+    state, keys = state_of(space, samples, np.float32, [*G_A, G]).reshape(samples, WIDTH), ROWS
     places, order = space.of([keys - 2] * 50 + [keys - 1] * 20, np.uint32), space.of(np.arange(n), np.uint32)
     of_sample = space.of([samples - 1] * n, np.int32)
     heads, tails = (space.array(3 * (DIM + 2), np.float32) for _ in range(2))
     sums, spans, span_count = sums_of(space, keys, np.float32), space.array(3, np.uint32), space.of([0], np.uint32)
     kernels.sum_tiles(
-        3 * lanes, places, order, n, keys, of_sample, None, state, WIDTH, COLUMN, 1.0, *sums, heads, tails, spans, span_count
+        3 * lanes, places, order, n, keys, of_sample, None, state, COLUMN, *_NO_KEYS, 1.0, *sums, heads, tails, spans, span_count
     )
     kernels.sum_spans.blocks(3, places, n, heads, tails, spans, span_count, *sums)
     scalar, vector, square = sums
@@ -263,21 +276,36 @@ def test_sums_of_a_key_that_spans_tiles(space):
     assert space.end(scalar, 2) == space.end(square, 2) == [50 * G, 20 * G]
 
 
+def test_sums_of_a_pool(space):
+    kernels = space.kernels("sums.cu", **{**_FLOAT, "ADJOINT": 1}, DIM=DIM)
+    n, lanes, samples, keys = 20, 8, ROWS, ROWS
+    state = state_of(space, samples, np.float32, [G, *G_A]).reshape(samples, WIDTH)
+    fields, columns = space.at_end(keys, np.uint16, [0, 1], zeros=False), space.of([2, 1], np.int64)  # from COLUMN on
+    places, order = space.of([keys - 1] * n, np.uint32), space.of(np.arange(n), np.uint32)
+    sums, of_sample = sums_of(space, keys, np.float32), space.of([samples - 1] * n, np.int32)
+    part = space.array(DIM + 2, np.float32)
+    kernels.sum_tiles(
+        lanes, places, order, n, keys, of_sample, None, state, COLUMN, None, fields, columns, 1.0, *sums, part, part,
+        space.array(1, np.uint32), space.of([0], np.uint32),
+    )  # fmt: skip
+    assert space.end(sums[1], DIM) == (n * G_A).tolist() and space.end(sums[0]) == [n * G]
+
+
 def test_sums_of_more_tiles_than_parts_fit(space):
     """DIM + 2 numbers of each of 2^26 tiles."""
     dim, n, lanes = 128, OCCURRENCES, 32
-    kernels = space.kernels("sums.cu", COMPUTE="float", SUM="float", DIM=dim, VALUES=0)
+    kernels = space.kernels("sums.cu", **_FLOAT, DIM=dim)
     tiles, shown = -(-n // 32), 400
     places = space.at_end(n, np.uint32, [0] * (shown - 40) + [1] * 40, zeros=False)
     order = space.at_end(n, np.uint32, np.arange(n - shown, n), zeros=False)
     samples = space.at_end(n, np.int32, [0] * shown, zeros=False)
-    state = space.of([0, *range(1, dim + 1), G], np.float32)
+    state = space.of([0, *range(1, dim + 1), G], np.float32).reshape(1, dim + 2)
     sums = [space.array(size, np.float32, zeros=True) for size in (2, 2 * dim, 2)]
     heads, tails = (space.array(tiles * (dim + 2), np.float32) for _ in range(2))
     spans, span_count = space.array(tiles, np.uint32), space.of([0], np.uint32)
     space.last(
-        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, dim + 2, COLUMN, 1.0, *sums, heads, tails,
-        spans, span_count,
+        kernels.sum_tiles, tiles * lanes, places, order, n, 2, samples, None, state, COLUMN, *_NO_KEYS, 1.0, *sums,
+        heads, tails, spans, span_count,
     )  # fmt: skip
     assert space.read(span_count, 0, 1).tolist() == [1] and space.read(spans, 0, 1).tolist() == [tiles - 2]
     kernels.sum_spans.blocks(1, places, n, heads, tails, spans, span_count, *sums)
@@ -290,11 +318,11 @@ def test_atomic_sums(space, sums_type, held):
     """In fixed point the sums pass 2^32: an addition of 32 bits would lose the carry."""
     dtype = {"float": np.float32, "int64": np.int64}[sums_type]
     compute = {"float": "float", "int64": "double"}[sums_type]
-    kernels = space.kernels("sums.cu", COMPUTE=compute, SUM=sums_type, DIM=DIM, VALUES=0)
+    kernels = space.kernels("sums.cu", **{**_FLOAT, "COMPUTE": compute, "SUM": sums_type}, DIM=DIM)
     n, lanes, samples, keys = 5, 8, ROWS, ROWS
-    state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G])
+    state = state_of(space, samples, {"float": np.float32, "double": np.float64}[compute], [*G_A, G]).reshape(samples, WIDTH)
     local, of_sample, sums = space.of([keys - 1] * n, np.int32), space.of([samples - 1] * n, np.int32), sums_of(space, keys, dtype, held)
-    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, WIDTH, COLUMN, 1.0, *sums)
+    kernels.add_atomically(n * lanes, local, n, keys, of_sample, None, state, COLUMN, *_NO_KEYS, 1.0, *sums)
     scalar, vector, square = sums
     assert space.end(vector, DIM) == (held + n * G_A).tolist() and space.end(scalar) == space.end(square) == [held + n * G]
 
@@ -364,6 +392,44 @@ def test_partial_of_a_factorization_machine(space):
     space.last(kernels.magnitude, SAMPLES * 4, ends.offsets, SAMPLES, ends.local, ends.values, ends.addresses, sizes)
     bound = (np.abs(ends.weights[:, 0] * ends.x[:, 1]) + (terms.astype(np.float64) ** 2).sum(axis=1) / 2).sum()
     assert space.end(sizes) == [bound]
+
+
+def test_partial_of_a_pool(space):
+    ends, (v, x) = Ends(space), (slice(1, None), slice(1))
+    kernels = space.kernels("pool.cu", NUMBER="float", COMPUTE="float", SUM="float", DIM=DIM, VALUES=2, LINEAR=1, SQUARES=1)
+    fields, columns = space.at_end(OCCURRENCES, np.uint16, [0, 1], zeros=False), space.of([2, 2], np.int64)
+    state = state_of(space, SAMPLES, np.float32, np.arange(1, 20)).reshape(SAMPLES, WIDTH)
+    space.last(kernels.clear, SAMPLES * 32, state, SAMPLES, WIDTH - 1)
+    assert space.end(state.reshape(SAMPLES * WIDTH), WIDTH) == [*[0] * (WIDTH - 1), 19]
+    of_rows = ends.offsets, SAMPLES, ends.local, ends.values, ends.addresses, fields
+    space.last(kernels.partial, SAMPLES * 4, *of_rows, columns, 1.0, state)
+    terms, expected = ends.weights[:, v] * ends.x[:, x], np.array([0.0] * (WIDTH - 1) + [19])
+    expected[2 : 2 + DIM] += terms.sum(axis=0)
+    expected[0] = ends.weights[:, 0] @ ends.x[:, 1] - (terms**2).sum() / 2
+    assert space.end(state.reshape(SAMPLES * WIDTH), WIDTH) == expected.tolist()
+    sizes, groups = space.array(SAMPLES, np.float64), SAMPLES + 64
+    space.last(kernels.magnitude, SAMPLES * 4, *of_rows, 2, space.array(groups * 2, np.float64), sizes)
+    assert space.end(sizes) == [float((ends.weights[:, 0] * ends.x[:, 1]).sum() + (terms**2).sum() / 2)]
+    bounds = space.array(SAMPLES, np.float64)
+    space.last(kernels.largest_term, SAMPLES * 32, state, WIDTH, space.at_end(SAMPLES, np.float64, [3]), SAMPLES, bounds)
+    assert space.end(bounds) == [9 * np.abs(expected).max()]
+
+
+def test_partial_of_bi_interaction(space):
+    ends, width = Ends(space), 1 + 2 * DIM
+    kernels = space.kernels("bi_interaction.cu", NUMBER="float", COMPUTE="float", SUM="float", DIM=DIM, VALUES=2)
+    state = space.array(SAMPLES * width, np.float32, zeros=True).reshape(SAMPLES, width)
+    of_rows = ends.offsets, SAMPLES, ends.local, ends.values, ends.addresses
+    space.last(kernels.partial, SAMPLES * 4, *of_rows, 1.0, state)
+    terms, scalars = ends.weights[:, 1:] * ends.x[:, :1], ends.weights[:, 0] * ends.x[:, 1]
+    expected = [scalars.sum(), *terms.sum(axis=0), *(terms**2).sum(axis=0)]
+    assert space.end(state.reshape(SAMPLES * width), width) == expected
+    sizes, bounds = space.array(SAMPLES, np.float64), space.array(SAMPLES, np.float64)
+    space.last(kernels.magnitude, SAMPLES * 4, *of_rows, sizes)
+    assert space.end(sizes) == [float((terms**2).sum())]
+    space.last(kernels.largest_term, SAMPLES * 4, *of_rows, state, bounds)
+    norms, x = np.sqrt((ends.weights[:, 1:].astype(np.float64) ** 2).sum(axis=1)), ends.x[:, 0]
+    assert space.end(bounds) == [(x * (max(expected[1 : 1 + DIM]) + 2 * x * norms * max(expected[1 + DIM :]))).max()]
 
 
 def test_partial_of_a_linear_model(space):
@@ -452,6 +518,170 @@ def test_bounds_of_terms(space):
     assert space.end(terms) == [5 * 2 * DIM]
 
 
+# ------------------------------------------------------------------ dense layers and interactions
+
+STRETCHES = -(-SAMPLES // 64)  # of rows: a block each
+OWN = np.arange(1, DENSE + 1) * (-1) ** np.arange(DENSE)
+
+
+def matrix_of(space, numbers=OWN, rows=SAMPLES):
+    """(matrix (rows, DENSE) whose last row has these numbers, the same side by side)"""
+    flat = space.at_end(rows * len(numbers), np.float32, numbers)
+    return flat.reshape((rows, len(numbers))), flat
+
+
+def test_dense_layers(space):
+    kernels, bias = space.kernels("tower.cu", COMPUTE="float", ACTIVATION=1), np.arange(DENSE)
+    (y, flat_y), (gradient, flat_gradient) = matrix_of(space), matrix_of(space)
+    space.last_blocks(kernels.bias_activation, STRETCHES, y, SAMPLES, DENSE, space.of(bias, np.float32))
+    assert space.end(flat_y, DENSE) == np.maximum(OWN + bias, 0).tolist()
+    sums, expected = space.array(STRETCHES * DENSE, np.float32), OWN * (OWN + bias > 0)
+    space.last_blocks(kernels.activation_adjoint, STRETCHES, gradient, y, SAMPLES, DENSE, sums)
+    assert space.end(flat_gradient, DENSE) == expected.tolist() and space.end(sums, DENSE) == expected.tolist()
+    columns = space.kernels("columns.cu", COMPUTE="float")
+    space.last_blocks(columns.sum_columns, STRETCHES, gradient, SAMPLES, DENSE, 64, sums)
+    assert space.end(sums, DENSE) == expected.tolist()
+    space.last_blocks(kernels.drop, STRETCHES, gradient, SAMPLES, DENSE, 5, FAR, 32768, 2.0)
+    of_cpu = expected.astype(np.float32)[None]
+    drop(of_cpu, np.uint64(5), FAR + SAMPLES - 1, np.uint64(32768), np.float32(2))
+    assert space.end(flat_gradient, DENSE) == of_cpu[0].tolist() != expected.tolist()
+
+
+def test_sums_of_embeddings(space):
+    kernels = space.kernels("interaction.cu", COMPUTE="float", DIM=DIM)
+    (x, flat_x), (_, total) = matrix_of(space), matrix_of(space, G_A)
+    space.last(kernels.sum_fields, SAMPLES * DIM, x, SAMPLES, 1, total)
+    expected, result = G_A + OWN[:DIM], space.at_end(SAMPLES, np.float32, [3])
+    assert space.end(total, DIM) == expected.tolist()
+    space.last(kernels.half_squares, SAMPLES * 4, total, SAMPLES, result)
+    assert space.end(result) == [3 + (expected**2).sum() / 2]
+    space.last(kernels.add_to_fields, SAMPLES * DIM, total, SAMPLES, 1, 0, x)
+    assert space.end(flat_x, DENSE) == [*(OWN[:DIM] + expected).tolist(), OWN[DIM]]
+
+
+def test_products_of_embeddings(space):
+    kernels = space.kernels("dots.cu", COMPUTE="float", DIM=DIM, FIELDS=1)
+    (x, _), (_, last), (_, result) = matrix_of(space), matrix_of(space, G_A), matrix_of(space)
+    space.last_blocks(kernels.dots, SAMPLES, x, last, result, DENSE, DIM)
+    assert space.end(result, DENSE) == [*OWN[:DIM].tolist(), float(G_A @ OWN[:DIM])]
+    (gradient, flat_gradient), (_, last_gradient) = matrix_of(space), matrix_of(space, G_A)
+    slope = float(G_A @ OWN[:DIM])
+    space.last_blocks(kernels.dots_adjoint, SAMPLES, x, last, result, DENSE, DIM, gradient, 0, last_gradient)
+    assert space.end(flat_gradient, DENSE) == [*(OWN[:DIM] + slope * G_A).tolist(), OWN[DIM]]
+    assert space.end(last_gradient, DIM) == (G_A + slope * OWN[:DIM]).tolist()
+
+
+def test_cross_networks(space):
+    kernels, bias = space.kernels("cross.cu", COMPUTE="float"), np.arange(DENSE)
+    (x, _), (_, z), (_, result) = matrix_of(space), matrix_of(space), matrix_of(space)
+    space.last_blocks(kernels.cross, STRETCHES, x, x, z, SAMPLES, DENSE, space.of(bias, np.float32), result)
+    of_z = OWN + bias
+    assert space.end(z, DENSE) == of_z.tolist() and space.end(result, DENSE) == (OWN * of_z + OWN).tolist()
+    (_, upstream), (gradient, flat_gradient) = matrix_of(space), matrix_of(space)
+    sums = space.array(STRETCHES * DENSE, np.float32)
+    space.last_blocks(kernels.cross_adjoint, STRETCHES, x, z, upstream, SAMPLES, DENSE, gradient, DENSE, 0, sums)
+    assert space.end(flat_gradient, DENSE) == (OWN + OWN * of_z).tolist()
+    assert space.end(z, DENSE) == space.end(sums, DENSE) == (OWN**2).tolist()
+
+
+def test_scalars_of_cross_networks(space):
+    """Every second layer doubles, and the last product is 1."""
+    kernels, ones = space.kernels("cross.cu", COMPUTE="float"), (np.arange(DENSE) + 1) % 2
+    (_, products), (_, scalars), (_, slopes) = matrix_of(space, ones), matrix_of(space), matrix_of(space)
+    logit, upstream, blocks = space.array(SAMPLES, np.float32), space.at_end(SAMPLES, np.float32, [2]), -(-SAMPLES // 256)
+    space.last(kernels.cross_scalars, SAMPLES, products, SAMPLES, DENSE, space.of(np.zeros(DENSE), np.float32), scalars, logit)
+    powers = np.cumprod(1 + ones) / (1 + ones)
+    assert space.end(scalars, DENSE) == powers.tolist() and space.end(logit) == [powers[-1]]
+    sums = space.array(blocks * DENSE, np.float32)
+    space.last(kernels.cross_scalars_adjoint, SAMPLES, products, scalars, upstream, SAMPLES, DENSE, slopes, sums)
+    behind = 2 * powers[-1] / np.append(powers[1:], powers[-1])
+    assert space.end(slopes, DENSE) == (behind * powers).tolist() and space.end(sums, DENSE) == behind.tolist()
+
+
+@pytest.mark.parametrize("rows, h", [(SAMPLES, DENSE), (FAR + 300, 1)])
+def test_arithmetic_on_matrices(space, rows, h):
+    kernels, size, own = space.kernels("arrays.cu", COMPUTE="float", SOURCE="float"), rows * h, OWN[:h]
+    (a, _), (b, _), (out, flat_out) = (matrix_of(space, one, rows) for one in (own, own + 3, own))
+    space.last(kernels.fill, size, out, rows, h, 4.0)
+    space.last(kernels.put, size, a, out, rows, h, 2.0, 1)
+    assert space.end(flat_out, h) == (4 + 2 * own).tolist()
+    space.last(kernels.multiply, size, a, b, 1, 1, out, rows, h)
+    assert space.end(flat_out, h) == (own * (own + 3)).tolist()
+    space.last(kernels.subtract_product, size, a, 1, b, out, rows, h)
+    assert space.end(flat_out, h) == [0] * h
+    numbers = space.at_end(rows, np.int64, np.arange(rows - LAST, rows), zeros=False)
+    space.last(kernels.add_rows, size, a, numbers, out, rows, h)
+    assert space.end(flat_out, h) == own.tolist()
+    squares = space.array(rows, np.float32)
+    space.last(kernels.row_squares, rows * 32, a, rows, h, 0.5, squares)
+    assert space.end(squares) == [(own**2).sum() / 2]
+
+
+def test_sums_of_products(space):
+    (x, _), (weights, _) = matrix_of(space), matrix_of(space, OWN + 3)
+    kernels, sums = space.kernels("columns.cu", COMPUTE="float"), space.array(STRETCHES * DENSE, np.float32)
+    space.last_blocks(kernels.sum_products, STRETCHES, x, weights, 1, SAMPLES, DENSE, sums)
+    assert space.end(sums, DENSE) == (OWN * (OWN + 3)).tolist()
+
+
+def test_half_differences(space):
+    count, total = FAR + 300, space.at_end(FAR + 300, np.float32, [3])
+    squares = space.at_end(count, np.float32, [1])
+    space.last(space.kernels("cross.cu", COMPUTE="float").half_difference, count, total, count, squares)
+    assert space.end(squares) == [4]
+
+
+def test_normalised_samples(space):
+    kernels, ones = space.kernels("normalisation.cu", COMPUTE="float", STATISTIC="double"), space.of(np.ones(DENSE), np.float32)
+    (x, _), (_, normal), (_, y) = matrix_of(space), matrix_of(space), matrix_of(space)
+    inverse, threads = space.array(SAMPLES, np.float32), SAMPLES * 32
+    space.last(kernels.layer, threads, x, SAMPLES, DENSE, ones, ones, 0.0, inverse, normal, y)
+    expected = (OWN - OWN.mean()) / OWN.std()
+    assert np.abs(space.end(normal, DENSE) - expected).max() < 1e-6 and np.abs(space.end(y, DENSE) - expected - 1).max() < 1e-6
+    gradient, flat_gradient = matrix_of(space, np.ones(DENSE))
+    space.last(kernels.layer_adjoint, threads, gradient, SAMPLES, DENSE, normal, inverse, ones)
+    assert np.abs(space.end(flat_gradient, DENSE)).max() < 1e-6  # what is added to all numbers of a sample changes nothing
+
+    width = 2 * DENSE + 1
+    sums = space.array(STRETCHES * width, np.float64)
+    space.last_blocks(kernels.moments, STRETCHES, x, SAMPLES, DENSE, sums)
+    assert space.end(sums, width) == [SAMPLES % 64, *OWN.tolist(), *(OWN**2).tolist()]
+    mean, of_columns = space.of(OWN - 1, np.float64), space.of(np.full(DENSE, 2), np.float32)
+    space.last_blocks(kernels.standardise, STRETCHES, x, SAMPLES, DENSE, mean, of_columns, of_columns, ones, normal, y)
+    assert space.end(normal, DENSE) == [2] * DENSE and space.end(y, DENSE) == [5] * DENSE
+    batch, (gradient, flat_gradient) = space.of([2, *[6] * DENSE, *[2] * DENSE], np.float64), matrix_of(space)
+    space.last_blocks(kernels.batch_adjoint, STRETCHES, gradient, SAMPLES, DENSE, normal, of_columns, ones, batch)
+    assert space.end(flat_gradient, DENSE) == ((OWN - 3 - 2) * 2).tolist()
+
+
+def test_a_compressed_interaction_network(space):
+    """Samples of 8 coordinates of 17 fields, and of 17 maps."""
+    kernels, n, dim = space.kernels("cin.cu", COMPUTE="float"), SAMPLES // 8, 8
+    width, rows = DENSE * dim, n * dim
+    numbers = np.arange(width) % 7
+    flat = space.at_end(n * width, np.float32, numbers)
+    embeddings, first, size = flat.reshape((n, width)), space.at_end(n * width, np.float32, np.zeros(width)), n * width
+    space.last(kernels.by_coordinate, size, embeddings, n, dim, DENSE, first)
+    turned = numbers.reshape(DENSE, dim).T
+    assert space.end(first, DENSE) == turned[-1].tolist()
+    space.last(kernels.by_field, size, first, n, dim, DENSE, embeddings, 1)
+    assert space.end(flat, width) == (2 * numbers).tolist()
+    flat_gradient, spread = space.at_end(n * DENSE, np.float32, OWN), space.at_end(size, np.float32, OWN)
+    gradient = flat_gradient.reshape((n, DENSE))
+    space.last(kernels.spread_coordinates, size, gradient, n, dim, DENSE, spread, 1)
+    assert space.end(spread, DENSE) == (2 * OWN).tolist()
+    space.last(kernels.sum_coordinates, n * DENSE, spread, n, dim, DENSE, gradient)
+    assert space.end(flat_gradient, DENSE) == ((dim + 1) * OWN).tolist()
+
+    maps, count = space.at_end(rows, np.float32, [3]), rows * DENSE  # one map, 17 fields
+    fields, out = space.at_end(count, np.float32, OWN), space.array(count, np.float32, zeros=True)
+    space.last(kernels.products, count, maps, rows, 1, fields, DENSE, out)
+    assert space.end(out, DENSE) == (3 * OWN).tolist()
+    of_maps, of_first = space.array(rows, np.float32), space.at_end(count, np.float32, OWN)
+    space.last(kernels.products_adjoint, rows + count, out, maps, rows, 1, fields, DENSE, of_maps, of_first)
+    assert space.end(of_maps) == [3 * (OWN**2).sum()] and space.end(of_first, DENSE) == (10 * OWN).tolist()
+
+
 # ------------------------------------------------------------------ loss and prefix sums
 
 NUMEROUS = FAR + 300
@@ -530,7 +760,7 @@ def test_prefix_sums_of_many_counts(space):
 
 
 def rows_of(space, sums="float"):
-    return space.kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=sums, DIM=DIM)
+    return space.kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=sums, DIM=DIM, SCALARS=1)
 
 
 def test_addresses_of_a_stretch(space):

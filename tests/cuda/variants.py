@@ -39,15 +39,34 @@ def _loss():
 
 
 def _sums():
-    for _, compute, sums in (_FLOAT, _FIXED, _DOUBLE):
-        yield from ({"COMPUTE": compute, "SUM": sums, "DIM": dim, "VALUES": 0} for dim in (0, 16, 128))
-    yield from ({"COMPUTE": "float", "SUM": "float", "DIM": dim, "VALUES": 2} for dim in (4, 5, 8, 10, 64))
-    yield {"COMPUTE": "double", "SUM": "int64", "DIM": 16, "VALUES": 1}
+    fm, pool, bi_interaction = ({"SCALARS": 1, "ADJOINT": adjoint} for adjoint in range(3))
+    for types in (_FLOAT, _FIXED, _DOUBLE):
+        yield from (_typed(types, DIM=dim, VALUES=0, **fm) for dim in (0, 16, 128))
+        yield from (_typed(types, DIM=16, VALUES=0, **adjoint) for adjoint in (pool, bi_interaction))
+    yield from (_typed(_FLOAT, DIM=dim, VALUES=2, **fm) for dim in (4, 5, 8, 10, 64))
+    yield _typed(_FIXED, DIM=16, VALUES=1, **fm)
+    yield from (_typed(_FLOAT, DIM=dim, VALUES=1, SCALARS=0, ADJOINT=1) for dim in (5, 16, 128))
+    yield _typed(_FIXED, DIM=128, VALUES=2, **bi_interaction)
+
+
+def _pool():
+    for linear, squares in ((0, 0), (1, 1)):
+        yield from (_typed(types, DIM=16, VALUES=0, LINEAR=linear, SQUARES=squares) for types in _TYPES)
+    yield _typed(_FLOAT, DIM=1, VALUES=0, LINEAR=0, SQUARES=0)
+    yield from (_typed(_FLOAT, DIM=dim, VALUES=1, LINEAR=1, SQUARES=0) for dim in (4, 5, 10, 64, 128))
+    yield from (_typed(types, DIM=128, VALUES=2, LINEAR=1, SQUARES=1) for types in (_FIXED, _DOUBLE))
+
+
+def _bi_interaction():
+    yield from (_typed(types, DIM=16, VALUES=0) for types in _TYPES)
+    yield from (_typed(_FLOAT, DIM=dim, VALUES=1) for dim in (4, 5, 10, 64, 128))
+    yield from (_typed(types, DIM=128, VALUES=2) for types in (_FIXED, _DOUBLE))
 
 
 def _rows():
-    yield from (_typed(types, DIM=dim) for types in (_FLOAT, _DOUBLE) for dim in (1, 16))
-    yield from ({"NUMBER": "float", "COMPUTE": "float", "SUM": sums, "DIM": 16} for sums in ("double", "int64"))
+    yield from (_typed(types, DIM=dim, SCALARS=1) for types in (_FLOAT, _DOUBLE) for dim in (1, 16))
+    yield from (_typed(("float", "float", sums), DIM=16, SCALARS=1) for sums in ("double", "int64"))
+    yield _typed(_FLOAT, DIM=16, SCALARS=0)
 
 
 def _table():
@@ -75,7 +94,29 @@ def _update():
     yield form(_FLOAT, 16, "Adagrad", scalars=0)
 
 
+def _tower():
+    yield from ({"COMPUTE": compute, "ACTIVATION": activation} for compute in ("float", "double") for activation in range(4))
+
+
+def _interaction():
+    yield from ({"COMPUTE": "float", "DIM": dim} for dim in (16, 1, 10, 128, 512))
+    yield {"COMPUTE": "double", "DIM": 16}
+
+
+def _dots():
+    for compute, dim, fields in (
+        ("float", 1, 1), ("float", 10, 39), ("float", 16, 26), ("float", 64, 26), ("float", 128, 64), ("float", 128, 80),
+        ("double", 5, 3), ("double", 16, 26), ("double", 128, 64),
+    ):  # fmt: skip
+        yield {"COMPUTE": compute, "DIM": dim, "FIELDS": fields}
+
+
+def _statistics(compute, statistic):
+    return {"COMPUTE": compute, "STATISTIC": statistic}
+
+
 VARIANTS = {
+    "cin.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
     "norm.cu": [{}],
@@ -85,9 +126,18 @@ VARIANTS = {
     "loss.cu": list(_loss()),
     "linear.cu": list(_linear()),
     "fm.cu": list(_fm()),
+    "pool.cu": list(_pool()),
+    "bi_interaction.cu": list(_bi_interaction()),
     "sums.cu": list(_sums()),
     "table.cu": list(_table()),
     "update.cu": list(_update()),
+    "columns.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "cross.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "tower.cu": list(_tower()),
+    "interaction.cu": list(_interaction()),
+    "dots.cu": list(_dots()),
+    "normalisation.cu": [_statistics("float", "double"), _statistics("float", "float"), _statistics("double", "double")],
+    "arrays.cu": [{"COMPUTE": compute, "SOURCE": source} for source, compute in (("float",) * 2, ("float", "double"), ("double",) * 2)],
 }
 """{file: [constants]}"""
 

@@ -27,6 +27,7 @@ class DeviceArray:
     ndim = property(lambda self: self._host.ndim)
     flags = property(lambda self: self._host.flags)
     strides = property(lambda self: self._host.strides)
+    itemsize = property(lambda self: self._host.itemsize)
 
     def __len__(self):
         return len(self._host)
@@ -57,6 +58,12 @@ class DeviceArray:
             return
         self._host.fill(value)
         self._allocation.mark_written(self)
+
+    @property
+    def T(self):  # noqa: N802, NumPy's and CuPy's name
+        if self.ndim != 2:
+            raise TypeError(f"{self!r}: only a matrix is turned")
+        return DeviceArray(self._allocation, self._host.T, self._bounds)
 
     def _refuse(self, *_, **__):
         raise TypeError(f"{self!r}: an implicit copy from the device; use device.to_host(array)")

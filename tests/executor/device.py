@@ -71,6 +71,9 @@ class _Allocation:
     def mark_written(self, array, written=True):
         self.runtime.executor_mark(self.handle, _address(array) - self.address, array.nbytes, written)
 
+    def mark_stretch(self, begin, end):
+        self.runtime.executor_mark(self.handle, begin - self.address, end - begin, True)
+
     def is_written(self, address, nbytes):
         return bool(self.runtime.executor_is_written(self.handle, address - self.address, nbytes))
 
@@ -302,6 +305,32 @@ class ExecutorDevice:
 
         return re.sub(r"\{array (-?\d+)\}", array, re.sub(r"\{code (0x[0-9a-f]+)\}", place, text))
 
+    def multiply(self, a, b, out, add, arithmetic):
+        """out = a b, or out += a b; rows of out may lie apart, and those or the columns of a and of b."""
+        for name, array in (("a", a), ("b", b), ("out", out)):
+            require_array(array, f"multiply, {name}")
+            row, column = array.strides
+            if array.ndim != 2 or array.dtype != out.dtype or array.dtype.kind != "f":
+                raise ExecutorError(f"multiply: {name} is {array!r}, out is {out!r}")
+            if array.itemsize not in (column, row if name != "out" else None) and 1 not in array.shape:
+                raise ExecutorError(f"multiply: neither rows nor columns of {name} lie side by side: {array.strides}")
+            if name != "out" or add:
+                self._require_written(array, f"multiply, {name}")
+        if a.shape[1] != b.shape[0] or out.shape != (a.shape[0], b.shape[1]) or not a.size or not b.size:
+            raise ExecutorError(f"multiply: {a!r} times {b!r} to {out!r}")
+        if any(np.shares_memory(host_view(out), host_view(factor)) for factor in (a, b)):
+            raise ExecutorError("multiply: the result lies where a factor does")
+        product = host_view(a) @ host_view(b)
+        host_view(out)[...] = host_view(out) + product if add else product
+        for begin, end in _stretches(out):
+            allocation_of(out).mark_stretch(begin, end)
+
+    def _require_written(self, array, what):
+        if self.mode == "check" and self.initialised:
+            for begin, end in _stretches(array):
+                if not allocation_of(array).is_written(begin, end - begin):
+                    raise ExecutorError(f"{what}: nobody has written all of {array!r}")
+
     def elementwise(self, body):
         """`callable(count, *arguments)` that runs `body(i, *arguments)` for all i below count."""
         return Elementwise(self, body)
@@ -316,6 +345,15 @@ def _given(arguments, signature):
             held, writable = found.get(allocation, ((begin, end), allocation.addressed))
             found[allocation] = (min(begin, held[0]), max(end, held[1])), writable or form == "pointer"
     return found
+
+
+def _stretches(matrix):
+    """(begin, end) addresses of the stretches of memory that hold a matrix."""
+    host = host_view(matrix)
+    host = host if host.strides[1] == host.itemsize or host.shape[1] == 1 else host.T
+    if host.flags.c_contiguous:
+        return [(host.ctypes.data, host.ctypes.data + host.nbytes)]
+    return [(row.ctypes.data, row.ctypes.data + row.nbytes) for row in host]
 
 
 def _caller():

@@ -42,7 +42,7 @@ SOURCE = textwrap.dedent('''
             gradient = gradient.reshape(fields.shape)
             slope = gradient * fields[:, :1]
             slope[:, 0] += (gradient * fields).sum(axis=1)
-            into.add(slope.reshape(into.array.shape))
+            into.add(tape, slope.reshape(into.array.shape))
 
 
     class Mine(Definition):
@@ -53,7 +53,7 @@ SOURCE = textwrap.dedent('''
             self._products = ByTheFirst(setting.dim)
             self._net = MLP(setting.backend, values, "net", setting.n_fields * setting.dim, model.hidden, model, setting.seed)
             self._out = Dense(setting.backend, values, "net.out", self._net.outputs, 1, bias=False)
-            self._logit = Logit(values)
+            self._logit = Logit(setting.backend, values)
 
         def logit(self, tape, inputs):
             net = yield from self._net(tape, tape.apply(self._products, inputs.pooled))
@@ -67,7 +67,7 @@ SOURCE = textwrap.dedent('''
 
         def __init__(self, setting):
             self._out = Dense(setting.backend, setting.values, "out", setting.n_dense, 1, bias=False)
-            self._logit = Logit(setting.values)
+            self._logit = Logit(setting.backend, setting.values)
 
         def logit(self, tape, inputs):
             return tape.apply(self._logit, tape.apply(self._out, inputs.dense))

@@ -2,6 +2,7 @@
 
 import threading
 from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,27 +11,27 @@ from mpi4py import MPI
 from small_training import all_rows, insert, reads, small_model
 from synthetic_batches import awkward_batches
 
-from deshpc.nn.blocks import BLOCK_SAMPLES, block_edges, most_slots
+from deshpc.nn.blocks import block_edges, most_slots
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.training.step import step
 
 
 @pytest.mark.parametrize("threads, by_block", [(1, False), (2, False), (5, False), (1, True), (3, True)])
 def test_blocks_are_all_samples_in_order_and_not_too_large(threads, by_block):
-    before = 0
+    before, backend, another = 0, *(SimpleNamespace(threads=count, block_samples=2048) for count in (threads, threads + 1))
     for samples in [*range(700), 8191, 8192, 8193, 100_000]:
-        edges = block_edges(samples, threads, by_block)
+        edges = block_edges(samples, backend, by_block)
         assert edges[0] == 0 and edges[-1] == samples and edges == sorted(edges)
         sizes = np.diff(edges)
-        assert sizes.max() <= BLOCK_SAMPLES and sizes.max() - sizes.min() <= 1
+        assert sizes.max() <= backend.block_samples and sizes.max() - sizes.min() <= 1
         if by_block:
-            assert edges == block_edges(samples, threads + 1, by_block)
+            assert edges == block_edges(samples, another, by_block)
             assert len(sizes) >= before  # so the slots of the largest batch are enough for any
-            before = most_slots(threads, by_block, samples)
+            before = most_slots(backend, by_block, samples)
             assert before == len(sizes)
         else:
             assert len(sizes) % threads == 0 or samples < 32 * threads  # every thread has as many
-            assert most_slots(threads, by_block, samples) == threads
+            assert most_slots(backend, by_block, samples) == threads
 
 
 @pytest.mark.parametrize("samples", [96, 101, 175])  # 3 and 5 blocks

@@ -11,7 +11,7 @@ SIZES = [(5, 3, 6, (4, 3)), (1, 17, 1, (1,)), (5, 1, 3, (5, 1, 2)), (3, 5, 2, (1
 
 
 def network(dim, n_fields, layers):
-    return lambda backend, values: CIN(values, "cin", dim, n_fields, layers)
+    return lambda backend, values: CIN(backend, values, "cin", dim, n_fields, layers)
 
 
 @pytest.fixture(params=["at once", "in pieces"])

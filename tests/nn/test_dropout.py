@@ -24,7 +24,7 @@ def dropout(probability, name="layer", seed=SEED):
 def dropped(x, probability, name="layer", seed=SEED, step=3, first=100, train=True):
     """What Dropout makes of x, whose first row is sample `first` of the batch."""
     backend = open_backend("cpu", 1)
-    tape = Tape(backend.products, backend.buffers(), None, None, 0, step, first, train, True)
+    tape = Tape(backend, backend.buffers(), None, None, 0, step, first, train, True)
     return tape.apply(Dropout(backend, seed, name, probability), tape.input(x)).array.copy()
 
 

@@ -8,7 +8,7 @@ from deshpc.nn.logit import Logit, Sum, Wide
 
 
 def logit(backend, values):
-    return Logit(values)
+    return Logit(backend, values)
 
 
 @pytest.mark.parametrize("fresh", [True, False])

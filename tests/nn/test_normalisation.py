@@ -18,7 +18,7 @@ KINDS = {"layer": LayerNormalisation, "batch": BatchNormalisation}
 
 
 def normalisation(kind, columns):
-    return lambda backend, values: KINDS[kind](values, "layer", columns)
+    return lambda backend, values: KINDS[kind](backend, values, "layer", columns)
 
 
 def by_definition(x, axis, gain, shift):
@@ -71,7 +71,7 @@ def test_blocks_do_not_matter_to_layers():
 def batch_normalisation(width, threads=1):
     """(backend, layer, its Parameters)."""
     backend, values = open_backend("cpu", threads), FirstValues(3)
-    layer = BatchNormalisation(values, "layer", width)
+    layer = BatchNormalisation(backend, values, "layer", width)
     optimizer = open_optimizer(build({"data": {"format": "synthetic"}}).optimizer)
     slots = SlotSums(backend, values.shapes, "float64", threads)
     parameters = Parameters(backend, values.shapes, "float64", optimizer, slots=slots, statistics=values.statistics)
@@ -83,7 +83,7 @@ def outputs(backend, layer, parameters, x, edges, train):
     """What the layer makes of blocks of x."""
     walks = []
     for block, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
-        tape = Tape(backend.products, backend.buffers(), parameters, None, 0, 0, begin, train, block == 0)
+        tape = Tape(backend, backend.buffers(), parameters, None, 0, 0, begin, train, block == 0)
         walks.append(tape.apply_in_step(layer, tape.input(x[begin:end])))
     return np.concatenate([node.array for node in lockstep(backend, walks, sum)])
 

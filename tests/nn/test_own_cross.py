@@ -50,7 +50,7 @@ def test_owners_of_coordinates_do_what_one_does(owners):
     of_x0, of_x = g * (z @ wide + bias), g + dz @ wide.T @ narrow.T
 
     own = np.array_split(rng.permutation(INPUTS), owners)
-    tapes = [Tape(backend.products, backend.buffers(), parameters, one, 0, 0, 0, True, True) for one in slots]
+    tapes = [Tape(backend, backend.buffers(), parameters, one, 0, 0, 0, True, True) for one in slots]
     layers = [OwnCrossLayer(layer, part) for part in own]
     made = together([one.forward(tape, x0[:, part], x[:, part]) for one, tape, part in zip(layers, tapes, own, strict=True)])
     assert all(np.allclose(y, expected[:, part], rtol=1e-13, atol=1e-13) for (y, _), part in zip(made, own, strict=True))

@@ -19,7 +19,7 @@ def pairs(dim, n_dense, columns=slice(None)):
 
 
 def bi_interaction(dim, n_dense):
-    return lambda backend, values: BiInteraction(values.uniform("factors", 0.1, n_dense, dim), dim)
+    return lambda backend, values: BiInteraction(backend, values.uniform("factors", 0.1, n_dense, dim), dim)
 
 
 @pytest.mark.parametrize("fresh", [True, False])

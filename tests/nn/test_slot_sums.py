@@ -13,7 +13,7 @@ SHAPES = {"a": (3, 2), "none": (0, 4), "b": (), "c": (17,)}
 def new(slots):
     backend = open_backend("cpu", 1)
     sums = SlotSums(backend, SHAPES, "float64", slots)
-    return sums, [Tape(backend.products, backend.buffers(), None, sums, slot, 0, 0, True, slot == 0) for slot in range(slots)]
+    return sums, [Tape(backend, backend.buffers(), None, sums, slot, 0, 0, True, slot == 0) for slot in range(slots)]
 
 
 def taken(sums, edges=(0, 24)):

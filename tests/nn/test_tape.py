@@ -26,7 +26,7 @@ class Times(Operator):
     def backward(self, tape, saved, gradient, into):
         self.asked.append(None if into is None else into.fresh)
         if into is not None:
-            into.add(self.factor * gradient)
+            into.add(tape, self.factor * gradient)
 
 
 class Product(Operator):
@@ -37,8 +37,8 @@ class Product(Operator):
 
     def backward(self, tape, saved, gradient, into_x, into_y):
         x, y = saved
-        into_x.add(gradient * y)
-        into_y.add(gradient * x)
+        into_x.add(tape, gradient * y)
+        into_y.add(tape, gradient * x)
 
 
 class Learner(Times):
@@ -57,7 +57,7 @@ def backend():
 
 
 def new_tape(backend, train=True, sums=None):
-    return Tape(backend.products, backend.buffers(), None, sums, 0, 0, 0, train, True)
+    return Tape(backend, backend.buffers(), None, sums, 0, 0, 0, train, True)
 
 
 def walk(tape, node, gradient=None):
@@ -124,7 +124,7 @@ class Sum(Operator):
     def backward(self, tape, saved, gradient, *into):
         for one in into:
             if one is not None:
-                one.add(gradient)
+                one.add(tape, gradient)
 
 
 def test_who_learns_is_walked_back_all_the_same(backend):
@@ -161,7 +161,7 @@ class Columns(Operator):
     def backward(self, tape, shape, gradient, into):
         whole = np.zeros(shape)
         whole[:, :2] = gradient
-        into.add(whole)
+        into.add(tape, whole)
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -213,7 +213,7 @@ def test_in_evaluation_nothing_is_recorded(backend):
 def test_a_block_has_its_arrays_until_it_is_closed_and_the_next_one_gets_them_in_the_same_order(backend):
     """Also one with other samples; a block that runs between its first array and its end gets other memory."""
     scratch, kind = backend.buffers(), "float64"
-    first, between, second = (Tape(backend.products, scratch, None, None, 0, step, 0, True, True) for step in (0, 1, 2))
+    first, between, second = (Tape(backend, scratch, None, None, 0, step, 0, True, True) for step in (0, 1, 2))
     one, other, flat = first.array((N, 3), kind), first.array((N, 3), kind), first.array((N,), kind)
     elsewhere = between.array((N, 3), kind)
     for a, b in itertools.combinations([one, other, flat, elsewhere], 2):
@@ -252,7 +252,7 @@ def test_who_yields_waits_for_an_answer(backend):
 
         def backward(self, tape, saved, gradient, into):
             total = yield gradient.sum()
-            into.add(gradient + total)
+            into.add(tape, gradient + total)
 
     tape = new_tape(backend)
     x, target, node = an_input(tape)

@@ -71,7 +71,7 @@ class Case:
         held = [_Held(point[f"input {i}"], wanted, self.fresh, i in self.packed) for i, wanted in enumerate(self.wanted)]
         tapes, starts = [], []
         for block, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
-            tape = Tape(self.backend.products, self.backend.buffers(), parameters, slots, 0, self.step, 100 + begin, True, block == 0)
+            tape = Tape(self.backend, self.backend.buffers(), parameters, slots, 0, self.step, 100 + begin, True, block == 0)
             nodes = [tape.input(one.array[begin:end], one.block(begin, end)) for one in held]
             tapes.append(tape)
             starts.append(tape.apply_in_step(self.operator, *(nodes[i] for i in self.uses)))

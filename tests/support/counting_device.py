@@ -15,6 +15,7 @@ from collections import Counter
 KINDS = {
     "launches": "kernels of CUDA C++",
     "elementwise": "kernels of Numba CUDA",
+    "products": "matrix products of cuBLAS",
     "to device": "copies from the host's memory",
     "to host": "copies to the host's memory",
     "on device": "copies of one array to another",
@@ -99,6 +100,10 @@ class CountingDevice:
         self.count("launches")
         self._device.launch(function, blocks, threads, _unwrapped(arguments))
 
+    def multiply(self, a, b, out, add, arithmetic):
+        self.count("products")
+        self._device.multiply(*_unwrapped([a, b, out]), add, arithmetic)
+
     def elementwise(self, body):
         start = self._device.elementwise(body)
 
@@ -132,6 +137,10 @@ class CountedArray:
 
     def reshape(self, *shape):
         return CountedArray(self._device, self.array.reshape(*shape))
+
+    @property
+    def T(self):  # noqa: N802, NumPy's and CuPy's name
+        return CountedArray(self._device, self.array.T)
 
     def view(self, dtype):
         return CountedArray(self._device, self.array.view(dtype))

@@ -5,11 +5,13 @@ New memory of the device holds garbage.  What would be slow or wrong on a real d
 memory that is not pinned, a copy that does not wait to such memory, pinned memory that is gone before its copy was made.
 """
 
+import ctypes
 import weakref
 from types import SimpleNamespace
 
 import numpy as np
 
+_HANDLE = 77
 _GARBAGE = 0xA5
 _SCALARS = (
     np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64
@@ -29,7 +31,8 @@ class StandIn:
         self.calls, self.streams, self._pinned, self._kernels = [], [], [], dict(kernels)
         self._null = self._current = _Stream(self)
         self.ndarray = _Array
-        nvrtc, runtime = _Nvrtc(self), SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=type("E", (Exception,), {}))
+        nvrtc = _Nvrtc(self)
+        runtime = SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=type("E", (Exception,), {}), CUDA_R_32F=0, CUDA_R_64F=1)
 
         def device(device=None):
             self.record("Device", None, device)
@@ -47,6 +50,7 @@ class StandIn:
         self.cuda = SimpleNamespace(
             Device=device, Stream=stream, Event=event, PinnedMemoryPointer=_Pinned, alloc_pinned_memory=self._alloc_pinned_memory,
             MemoryPointer=_Pointer, function=SimpleNamespace(Module=lambda: _Module(self)), nvrtc=nvrtc, runtime=runtime,
+            cublas=_Cublas(self), device=SimpleNamespace(get_cublas_handle=lambda: _HANDLE),
         )  # fmt: skip
 
     def empty(self, shape, dtype=float, order="C"):
@@ -221,6 +225,10 @@ class _Array:
     def reshape(self, *shape, order="C", copy=None):
         return self._of(self._array.reshape(*shape))
 
+    @property
+    def T(self):  # noqa: N802
+        return self._of(self._array.T)
+
     def view(self, dtype=None, type=None):
         return self._of(self._array.view(dtype))
 
@@ -305,6 +313,40 @@ class _Function:
         kernel, (blocks,), (threads,) = self._module._kernels[self._name], grid, block
         given = [one._array if isinstance(one, _Array) else one for one in args]
         stream._give(lambda: kernel(blocks, threads, *given))
+
+
+class _Cublas:
+    """Matrices column by column, as cuBLAS has them."""
+
+    CUBLAS_OP_N, CUBLAS_OP_T, CUBLAS_GEMM_DEFAULT = 0, 1, -1
+    CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_64F, CUBLAS_COMPUTE_32F_FAST_16BF, CUBLAS_COMPUTE_32F_FAST_TF32 = 68, 70, 75, 77
+
+    def __init__(self, module):
+        self._module = module
+
+    def gemmEx(  # noqa: N802, N803
+        self, handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, computeType, algo
+    ):  # fmt: skip
+        assert handle == _HANDLE and Atype == Btype == Ctype and (Ctype == 1) == (computeType == self.CUBLAS_COMPUTE_64F)
+        kind, stream = np.dtype([np.float32, np.float64][Ctype]), self._module.stream_of(None)
+        self._module.record("gemmEx", stream, computeType)
+        a = _by_columns(A, *((k, m) if transa else (m, k)), lda, kind)
+        b = _by_columns(B, *((n, k) if transb else (k, n)), ldb, kind)
+        c = _by_columns(C, m, n, ldc, kind)
+        of_product, of_before = (_by_columns(place, 1, 1, 1, kind)[0, 0].copy() for place in (alpha, beta))
+
+        def work():
+            product = of_product * ((a.T if transa else a) @ (b.T if transb else b))
+            c[...] = product + of_before * c if of_before else product
+
+        stream._give(work)
+
+
+def _by_columns(address, rows, columns, leading, dtype):
+    assert min(rows, columns) > 0 and leading >= rows
+    count = leading * (columns - 1) + rows
+    flat = np.frombuffer((ctypes.c_char * (count * dtype.itemsize)).from_address(address), dtype)
+    return np.lib.stride_tricks.as_strided(flat, (rows, columns), (dtype.itemsize, leading * dtype.itemsize))
 
 
 class _Nvrtc:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from counting_device import CountingDevice
+from deep_training import MODELS as DEEP
+from deep_training import deep_config
 from executor.device import ExecutorDevice
 from small_training import EXCHANGES, ROUTINGS, reads, small_config, small_model
 from synthetic_batches import N_FIELDS, plain_batch
@@ -17,15 +19,15 @@ from synthetic_batches import N_FIELDS, plain_batch
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.training.step import steps
 
-MODELS = ("lr", "fm")
+MODELS = ("lr", "fm", *DEEP)
 KINDS = {
     "plain": {},
     "clipped": {"rule": {"clip_norm": 0.1}},
     "fixed point": {"accumulate": "int64"},
 }
-"""Options of `small_config`, by what a step does."""
+"""Options of `small_config`, by what a step does.  Deep models are counted in plain steps: clipping and fixed point are the same in all."""
 
-COUNTED = ("launches", "elementwise", "to device", "to host", "on device", "memsets", "waits", "new arrays")
+COUNTED = ("launches", "elementwise", "products", "to device", "to host", "on device", "memsets", "waits", "new arrays")
 """What is counted of a step."""
 
 SAMPLES, KEYS = 2048, 68  # 139,264 keys in all, of which each of two ranks has more than 2^16
@@ -47,7 +49,12 @@ class Case(NamedTuple):
 def cases(ranks):
     """[Case] of so many ranks.  One rank sends nothing, and is built without exchange and routing, whatever they are called."""
     travelling = product(EXCHANGES, ROUTINGS) if ranks > 1 else [(EXCHANGES[0], ROUTINGS[0])]
-    return [Case(model, *way, kind) for way, model, kind in product(travelling, MODELS, KINDS)]
+    return [Case(model, *way, kind) for way, model in product(travelling, MODELS) for kind in kinds_of(model)]
+
+
+def kinds_of(model):
+    """Those of KINDS that a model is counted in."""
+    return [kind for kind in KINDS if model not in DEEP or kind == "plain"]
 
 
 def counts_of(comm, case):
@@ -55,7 +62,8 @@ def counts_of(comm, case):
 
     RuntimeError if something is compiled in a step that should be steady.
     """
-    config = small_config(case.model, precision="float32", exchange=case.exchange, routing=case.routing, **KINDS[case.kind])
+    options = {"precision": "float32", "exchange": case.exchange, "routing": case.routing, **KINDS[case.kind]}
+    config = deep_config(case.model, **options) if case.model in DEEP else small_config(case.model, **options)
     device, found = CountingDevice(ExecutorDevice(mode="fast")), []
     with small_model(comm, config, backend=CudaBackend(device)) as model:
         model.table.reserve(2 * SAMPLES * KEYS)

@@ -303,11 +303,98 @@ class Interaction(Protocol):
     def cross_adjoint(self, side, x0, z, upstream, bias_sum, gradient, columns, fresh):
         """gradient (+)= upstream z, of the first `columns` columns;  z = upstream x0, bias_sum (d) = its sum over samples."""
 
-    def cross_scalars(self, zero, products, constants, last_constant, scalars, logit):
-        """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + last_constant."""
+    def cross_constants(self, weights, biases, sums, constants):
+        """sums (L + 1, d) = B_0 .. B_L, sums of the biases (L, d) before each layer;  constants (L + 1) = B_l . w_l."""
+
+    def cross_scalars(self, zero, products, constants, scalars, logit):
+        """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + B_L . w_out."""
 
     def cross_scalars_adjoint(self, zero, products, scalars, upstream, slopes, constant_sums):
-        """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by B_l . w_l and by last_constant."""
+        """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by constants."""
+
+    def cross_weights_adjoint(self, sums, constant_sums, of_weights):
+        """of_weights (d, L + 1) = the gradient by weights of `cross_constants`."""
+
+    def cross_biases_adjoint(self, weights, constant_sums, of_biases):
+        """of_biases (L, d) = the gradient by biases of `cross_constants`."""
+
+    def half_difference(self, total, squares):
+        """squares = (total^2 - squares) / 2, number by number."""
+
+
+class CIN(Protocol):
+    """xDeepFM's compressed interaction network, but for its matrix products: rows are coordinates of samples."""
+
+    def by_coordinate(self, embeddings, first):
+        """first (n k, F) = embeddings (n, F k), turned."""
+
+    def by_field(self, first, embeddings, add):
+        """embeddings (n, F k) = first (n k, F) turned back, or += with `add`."""
+
+    def products(self, maps, first, out):
+        """out (r, H F) = every map times every field."""
+
+    def products_adjoint(self, upstream, maps, first, of_maps, of_first):
+        """of_maps (r, H) = sum_f upstream first_f;  of_first (r, F) += sum_h upstream maps_h;  upstream (r, H F)."""
+
+    def sum_coordinates(self, maps, out):
+        """out (n, H) = the sum of each sample's rows of maps (n k, H)."""
+
+    def spread_coordinates(self, gradient, of_maps, add):
+        """Adjoint of `sum_coordinates`: each sample's rows of of_maps (n k, H) = gradient (n, H), or += with `add`."""
+
+
+class Normalisation(Protocol):
+    """Layer and batch normalisation; a batch's sums are one array, [n, h sums, h other sums] in float64."""
+
+    def layer(self, x, gain, shift, epsilon, inverse, normal, y):
+        """normal = (x - mean) inverse, inverse (n, 1) = 1 / sqrt(variance + epsilon), of each sample;  y = gain normal + shift."""
+
+    def layer_adjoint(self, gradient, normal, inverse, gain):
+        """gradient = that by x, from that by y."""
+
+    def moments(self, x, sums):
+        """sums = [n, sum x, sum x^2]."""
+
+    def statistics(self, sums, mean, variance):
+        """mean and variance (h) float64 of the samples whose moments these are; zeros without samples."""
+
+    def keep(self, sums, mean, variance, momentum, kept_mean, kept_variance):
+        """Move the kept statistics, of the compute type, towards these by a share of the way; the variance is made unbiased."""
+
+    def standardise(self, x, mean, variance, epsilon, gain, shift, inverse, normal, y):
+        """normal = (x - mean) inverse, inverse (h) = 1 / sqrt(variance + epsilon);  y = gain normal + shift."""
+
+    def adjoint_sums(self, gradient, normal, of_shift, of_gain, sums):
+        """of_shift (h) = sum gradient, of_gain (h) = sum gradient normal;  sums = [n, of_shift, of_gain]."""
+
+    def batch_adjoint(self, gradient, normal, inverse, gain, sums):
+        """gradient = that by x, from that by y, with the sums over the batch."""
+
+
+class Arrays(Protocol):
+    """Arithmetic on whole arrays of numbers: (n, h), whose rows may lie apart, or vectors, unless something else is said."""
+
+    def fill(self, target, number):
+        """Every number of target = number."""
+
+    def put(self, source, target, add=False, factor=1.0):
+        """target = factor source, or += with `add`; source may be of a narrower type."""
+
+    def add_rows(self, source, rows, target):
+        """target[rows] += source; rows (r) int64, each once; source and target (r or n, h), or (r) and (n)."""
+
+    def multiply(self, a, b, out):
+        """out = a b, number by number; b (n, h), or (n, 1) for a factor of each row, or (h) for one of each column."""
+
+    def subtract_product(self, a, b, out):
+        """out -= a b; a (n, h) or (n, 1)."""
+
+    def column_sums(self, x, out, weights=None):
+        """out (h) = sum_i x_i, times weights (n, h) or (n, 1) if there are any."""
+
+    def row_squares(self, x, factor, out):
+        """out (n, 1) = factor sum_j x_ij^2."""
 
 
 GROUPS = {
@@ -325,4 +412,7 @@ GROUPS = {
     "repeated": Repeated,
     "dense": Dense,
     "interaction": Interaction,
+    "cin": CIN,
+    "normalisation": Normalisation,
+    "arrays": Arrays,
 }

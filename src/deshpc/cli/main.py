@@ -52,6 +52,9 @@ def _parser():
     train.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in run.directory, if there is one"
     )
+    train.add_argument(
+        "--overwrite", action="store_true", help="replace the model and the checkpoints of a run that has ended in run.directory"
+    )
     _add_options(train)
     train.set_defaults(command=_train)
 
@@ -133,7 +136,7 @@ def _train(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
-            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import),
+            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite),
         ),
         start.world(),
     )

@@ -154,6 +154,12 @@ class ModelConfig:
     cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1, maximum=1000)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
+    initial_bias: str = option(
+        "base_rate",
+        "where the bias of a new model starts: base_rate: the log-odds of the training part's positives, so that predictions are calibrated "
+        "from the first step on; zero",
+        choices=("base_rate", "zero"),
+    )
     expected_rows: int = option(
         0,
         "rows of the whole run's table for which memory is set aside before training, so that no step waits for the system; "
@@ -296,9 +302,10 @@ class ComputeConfig:
     )
     matrix_products: str = option(
         "auto",
-        "what multiplies matrices of deep models on a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "
-        "parts, as exact as float32) or auto (tiles where the processor has them)",
-        choices=("auto", "library", "tiles"),
+        "what multiplies matrices of deep models.  On a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "
+        "parts, as exact as float32) or auto (tiles where the processor has them).  On a device: library or auto (cuBLAS in float32), "
+        "or faster and coarser: tf32 (10 bits of each factor) or bfloat16 (7 bits)",
+        choices=("auto", "library", "tiles", "tf32", "bfloat16"),
     )
 
 
@@ -306,7 +313,10 @@ class ComputeConfig:
 class RunConfig:
     """Where results go, `[run]`."""
 
-    directory: str = option("runs/latest", "folder of the record (record.jsonl) and the model")
+    directory: str = option(
+        "", "folder of the record (record.jsonl) and the model, seen from where the run is started; empty: a new one, "
+        "runs/DATE-TIME, to which runs/latest leads",
+    )  # fmt: skip
     report_interval_s: float = option(5.0, "seconds between progress reports", above=0.0)
     save_model: bool = option(True, "write the trained model to the run's folder")
 

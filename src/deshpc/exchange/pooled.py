@@ -32,11 +32,11 @@ class PooledExchange:
         """Start sending the pooled embeddings.  Collective."""
         group, samples = self._group, found.routed.samples
         own = self._operators.partial(found.rows, samples, scale, found)
-        sending = slices(samples, group.size) * self._widths[group.rank] * own.itemsize
+        sending = slices(samples, group.size) * self._widths[group.rank] * own.dtype.itemsize
         home = len(found.routed.home)
         incoming = self._scratch.array("pooled", home * int(self._widths.sum()), own.dtype)
         travelling = group.exchange_bytes(
-            own.reshape(-1).view(np.uint8), sending, incoming.view(np.uint8), home * self._widths * own.itemsize,
+            own.reshape(-1).view(np.uint8), sending, incoming.view(np.uint8), home * self._widths * own.dtype.itemsize,
             [(Traffic(self._operators.name, "pooled", found.direction), sending)],
         )  # fmt: skip
         return travelling.then(lambda _: Partials(self._joined(incoming, home), found.rows))
@@ -45,15 +45,15 @@ class PooledExchange:
         """Send the gradients of the pooled embeddings to their owners, which add up those of their rows.  Collective."""
         group, home, samples = self._group, len(gradient), found.routed.samples
         message = self._scratch.array("gradients out", home * int(self._widths.sum()), gradient.dtype)
-        begin = 0
+        arrays, begin = self._backend.arrays, 0
         for (first, end), width in zip(self._places, self._widths, strict=True):
             part = message[begin : begin + home * int(width)].reshape(home, int(width))
-            part[:, : self._embeddings_at] = gradient[:, : self._embeddings_at]
-            part[:, self._embeddings_at :] = gradient[:, first:end]
+            arrays.put(gradient[:, : self._embeddings_at], part[:, : self._embeddings_at])
+            arrays.put(gradient[:, first:end], part[:, self._embeddings_at :])
             begin += home * int(width)
         own = self._scratch.array("gradients in", (samples, int(self._widths[group.rank])), gradient.dtype)
         sending, receiving = (
-            counts * gradient.itemsize for counts in (home * self._widths, slices(samples, group.size) * self._widths[group.rank])
+            counts * gradient.dtype.itemsize for counts in (home * self._widths, slices(samples, group.size) * self._widths[group.rank])
         )
         traffic = Traffic(self._operators.name, "pooled", "backward")
         group.exchange_bytes(
@@ -66,10 +66,11 @@ class PooledExchange:
         """(home, s): what has come from every rank, side by side, with room for the tower's dense features behind."""
         columns = self._places[-1][1]
         whole = self._scratch.array("state", (home, columns + self._operators.room), incoming.dtype)
-        whole[:, : self._embeddings_at], begin = 0, 0
+        arrays, scalars, begin = self._backend.arrays, whole[:, : self._embeddings_at], 0
+        arrays.fill(scalars, 0)
         for (first, end), width in zip(self._places, self._widths, strict=True):
             part = incoming[begin : begin + home * int(width)].reshape(home, int(width))
-            whole[:, : self._embeddings_at] += part[:, : self._embeddings_at]
-            whole[:, first:end] = part[:, self._embeddings_at :]
+            arrays.put(part[:, : self._embeddings_at], scalars, add=True)
+            arrays.put(part[:, self._embeddings_at :], whole[:, first:end])
             begin += home * int(width)
         return whole

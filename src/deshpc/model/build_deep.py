@@ -54,7 +54,7 @@ def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_d
         operator = pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
         table = open_table(operator, model.dim, share.columns if split == "column" else None)
     by_block, whole_top = types.sums == "int64", kind.whole_top
-    slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend.threads, by_block, train.global_batch_samples))
+    slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend, by_block, train.global_batch_samples))
     owner_slots, local = None, 0
     if pushed_down:
         owner_slots, local = _of_owners(definition, backend, values.shapes, types, split, group.size)

@@ -16,6 +16,9 @@ embeddings as one vector.
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
 (train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
 
+A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+ranks have parameters of their own.
+
 Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
 Under allreduce they need broadcast routing, since every rank pools them for all samples; they do not go with fixed point,
 nor with dimensions of their own.
@@ -71,13 +74,13 @@ def require_valid(config, backend, ranks=1, field_names=None):
     model, train = config.model, config.train
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
-        _require_deep(config, backend, definition_class(name), exchange)
+        _require_deep(config, definition_class(name), exchange)
     elif model.first_layer == "pushed_down":
         raise ConfigError(f"model.first_layer = 'pushed_down': model.name = {name!r} has no dense layer")
-    elif split != "key" and backend.name != "cpu":
-        raise ConfigError(f"train.split = {split!r} does not run on compute.backend = {backend.name!r} yet; choose 'cpu'")
     if split == "column":
         _require_column(config, name, ranks)
+    if backend.name != "cpu":
+        _require_of_device(config, backend.name)
     if field_names is not None:
         field_dims(model.dim, {one.name: one.dim for one in model.fields}, field_names)
     if has_field_dims(model):
@@ -91,11 +94,24 @@ def require_valid(config, backend, ranks=1, field_names=None):
         )
 
 
-def _require_deep(config, backend, definition, exchange):
+def _require_of_device(config, backend):
+    """What only the CPU has, and why."""
+    train, why = config.train, None
+    if train.split == "column":
+        why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
+    elif replicates(config):
+        why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
+    elif has_field_dims(config.model):
+        why = "model.fields: a device has one table, for embeddings of one dimension"
+    elif train.split == "field" and is_pushed_down(config):
+        why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
+    if why:
+        raise ConfigError(f"{why}; compute.backend = {backend!r} cannot do it yet, choose 'cpu'")
+
+
+def _require_deep(config, definition, exchange):
     model, train = config.model, config.train
     name, split, pushed_down = model.name, train.split, is_pushed_down(config)
-    if backend.name != "cpu":
-        raise ConfigError(f"model.name = {name!r} does not run on compute.backend = {backend.name!r} yet; choose 'cpu'")
     if train.accumulate == "int64" and (exchange != "allreduce" or pushed_down or split != "key"):
         raise ConfigError(
             f"train.accumulate = 'int64' with model.name = {name!r} needs train.exchange = 'allreduce', train.split = 'key' and "

@@ -4,14 +4,11 @@ from typing import NamedTuple
 
 from deshpc.nn.tape import Node, Tape
 
-BLOCK_SAMPLES = 2048
-"""Samples at most that a thread works on at a time: more of them share a split of the weights, fewer stay in the caches."""
-
 _FIXED_BLOCKS, _FEWEST_SAMPLES = 16, 32
 
 
 class Inputs(NamedTuple):
-    """What a tower sees of a block of samples: Nodes.  scalar : column c (n), None where there is none
+    """What a tower sees of a block of samples: Nodes.  scalar : column c (n, 1), None where there is none
     pooled : the other columns of the state (n, F k);  dense (n, n_dense)
     x0 : pooled and dense side by side"""
 
@@ -31,22 +28,22 @@ def new_tapes(backend, of_threads, parameters, sums, blocks, step, first_sample,
     threads = [((b + 1) * backend.threads - 1) // len(blocks) for b in range(len(blocks))]  # of `nn.parts.shares`
     return [
         Tape(
-            backend.products, of_threads[thread], parameters, sums, b if by_block else thread, step, first_sample + begin, train, b == 0,
+            backend, of_threads[thread], parameters, sums, b if by_block else thread, step, first_sample + begin, train, b == 0,
             begin,
         )
         for b, (thread, (begin, _)) in enumerate(zip(threads, blocks, strict=True))
     ]
 
 
-def block_edges(samples, threads, by_block):
+def block_edges(samples, backend, by_block):
     """Where blocks of samples begin and end: as many for every thread, or independent of threads with `by_block`.  At least one."""
-    at_once = _FIXED_BLOCKS if by_block else threads
+    at_once, most = _FIXED_BLOCKS if by_block else backend.threads, backend.block_samples
     blocks = max(1, min(at_once, samples // _FEWEST_SAMPLES))
-    if samples > blocks * BLOCK_SAMPLES:
-        blocks *= -(-samples // (blocks * BLOCK_SAMPLES))
+    if samples > blocks * most:
+        blocks *= -(-samples // (blocks * most))
     return [samples * b // blocks for b in range(blocks + 1)]
 
 
-def most_slots(threads, by_block, samples):
+def most_slots(backend, by_block, samples):
     """Slots of `SlotSums` that a tower needs for batches of so many samples."""
-    return len(block_edges(samples, threads, by_block)) - 1 if by_block else threads
+    return len(block_edges(samples, backend, by_block)) - 1 if by_block else backend.threads

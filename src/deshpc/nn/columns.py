@@ -11,12 +11,12 @@ class Columns(Operator):
 
     def forward(self, tape, x):
         y = tape.array((len(x), self._end - self._begin), x.dtype)
-        y[...] = x[:, self._begin : self._end]
+        tape.arrays.put(x[:, self._begin : self._end], y)
         return y, None
 
     def backward(self, tape, saved, gradient, into):
-        into.zero_if_fresh()
-        into.array[:, self._begin : self._end] += gradient
+        into.zero_if_fresh(tape)
+        tape.arrays.put(gradient, into.array[:, self._begin : self._end], add=True)
 
 
 class Beside(Operator):
@@ -26,10 +26,11 @@ class Beside(Operator):
 
     def forward(self, tape, x, y):
         both = tape.array((len(x), x.shape[1] + y.shape[1]), x.dtype)
-        both[:, : x.shape[1]], both[:, x.shape[1] :] = x, y
+        tape.arrays.put(x, both[:, : x.shape[1]])
+        tape.arrays.put(y, both[:, x.shape[1] :])
         return both, x.shape[1]
 
     def backward(self, tape, width, gradient, into_x, into_y):
         for into, part in ((into_x, gradient[:, :width]), (into_y, gradient[:, width:])):
             if into is not None:
-                into.add(part)
+                into.add(tape, part)

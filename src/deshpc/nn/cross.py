@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from deshpc.backend.arguments import Matrix
 from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.first_dense import FirstDense
 from deshpc.nn.lockstep import OverRanks
@@ -31,41 +30,27 @@ class CrossScalars(Operator):
     learns = True
 
     def __init__(self, backend, values, name, weights, inputs, layers):
-        self._kernels, self._weights, self._layers = backend.interaction, weights, layers
+        self._kernels, self._weights = backend.interaction, weights
         self._biases = values.zeros(name, layers, inputs)
 
     def forward(self, tape, products):
-        weights, sums = tape.parameters[self._weights], self._bias_sums(tape)
-        zero = weights.dtype.type(0)
-        constants = (sums * weights.T).sum(axis=1)
-        scalars = tape.array(products.shape, weights.dtype)
-        logit = tape.array((len(products),), weights.dtype)
-        logit[...] = 0
-        self._kernels.cross_scalars(zero, products, constants[:-1], constants[-1], scalars, logit)
-        return logit, (products, scalars)
+        weights, biases = tape.parameters[self._weights], tape.parameters[self._biases]
+        kind = weights.dtype
+        sums, constants = tape.array((len(biases) + 1, len(weights)), kind), tape.scratch.array("constants", len(biases) + 1, kind)
+        self._kernels.cross_constants(weights, biases, sums, constants)
+        scalars, logit = tape.array(products.shape, kind), tape.array((len(products),), kind)
+        self._kernels.cross_scalars(kind.type(0), products, constants, scalars, logit)
+        return logit, (products, scalars, sums)
 
     def backward(self, tape, saved, gradient, into):
-        products, scalars = saved
-        weights, sums = tape.parameters[self._weights], self._bias_sums(tape)
+        products, scalars, sums = saved
+        weights, upstream = tape.parameters[self._weights], gradient.reshape(len(products))
         slopes = tape.scratch.array("slopes", products.shape, weights.dtype)
-        of_constants = np.empty(self._layers + 1, weights.dtype)
-        self._kernels.cross_scalars_adjoint(
-            weights.dtype.type(0), products, scalars, gradient.reshape(-1), slopes, of_constants
-        )
-        tape.add(self._weights, lambda out: np.multiply(sums.T, of_constants, out=out))
-
-        def of_biases(out):  # b_j is part of B_l for l > j
-            by_sums = weights.T * of_constants[:, None]
-            np.cumsum(by_sums[:0:-1], axis=0, out=out)
-            out[...] = out[::-1].copy()
-
-        tape.add(self._biases, of_biases)
-        into.add(slopes)
-
-    def _bias_sums(self, tape):
-        """(L + 1, d): B_0 .. B_L."""
-        biases = tape.parameters[self._biases]
-        return np.concatenate([np.zeros_like(biases[:1]), np.cumsum(biases, axis=0)])
+        of_constants = tape.scratch.array("constants", len(sums), weights.dtype)
+        self._kernels.cross_scalars_adjoint(weights.dtype.type(0), products, scalars, upstream, slopes, of_constants)
+        tape.add(self._weights, lambda out: self._kernels.cross_weights_adjoint(sums, of_constants, out))
+        tape.add(self._biases, lambda out: self._kernels.cross_biases_adjoint(weights, of_constants, out))
+        into.add(tape, slopes)
 
 
 class CrossLayer(Operator):
@@ -77,7 +62,7 @@ class CrossLayer(Operator):
     learns = True
 
     def __init__(self, backend, values, name, compute, inputs, rank=0):
-        self._kernels = backend.interaction
+        self._kernels, self._matrix = backend.interaction, backend.matrix
         self._side = WeightForm.of(backend, _LANES, compute, compute)
         self._inputs, self.rank = inputs, rank
         if rank:
@@ -94,7 +79,7 @@ class CrossLayer(Operator):
             tape.products.multiply_rows(x, tape.parameters[self.narrow], narrow)
         z, result = (tape.array((len(x), self._inputs), kind) for _ in range(2))
         tape.products.multiply_rows(narrow, tape.parameters[self.wide], z)
-        self._kernels.cross(self._side, Matrix.of(x0), Matrix.of(x), z, tape.parameters[self.bias], result)
+        self._kernels.cross(self._side, self._matrix(x0), self._matrix(x), z, tape.parameters[self.bias], result)
         return result, (x0, x, narrow, z)
 
     def backward(self, tape, saved, gradient, into_x0, into_x):
@@ -103,7 +88,7 @@ class CrossLayer(Operator):
         def of_bias(out):
             columns = into_x0.array.shape[1]
             self._kernels.cross_adjoint(
-                self._side, Matrix.of(x0), z, gradient, out, Matrix.of(into_x0.array), columns, into_x0.fresh
+                self._side, self._matrix(x0), z, gradient, out, self._matrix(into_x0.array), columns, into_x0.fresh
             )
             into_x0.mark_written()
 
@@ -117,7 +102,7 @@ class CrossLayer(Operator):
             tape.add_product(self.narrow, x, slope)
             wide = tape.parameters[self.narrow]
         into_x.add_product(tape, slope, wide)
-        into_x.add(gradient)
+        into_x.add(tape, gradient)
 
 
 class OwnCrossLayer(Operator):
@@ -162,5 +147,5 @@ class OwnCrossLayer(Operator):
         tape.add(layer.wide, of_wide)
         q = yield OverRanks(of_slope @ wide[:, own].T)
         tape.add_product(layer.narrow, x, q, own)
-        into_x0.add(gradient * slope)
-        into_x.add(gradient + q @ narrow.T)
+        into_x0.add(tape, gradient * slope)
+        into_x.add(tape, gradient + q @ narrow.T)

@@ -1,7 +1,5 @@
 """Dense layers: y = f(x W + b), with f applied in place, so that nothing but matrix products passes over memory twice."""
 
-import numpy as np
-
 from deshpc.nn.tape import Operator
 
 ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")
@@ -15,14 +13,16 @@ class Activation(Operator):
         self._kernels, self._activation = backend.dense, ACTIVATIONS.index(activation)
 
     def forward(self, tape, x):
-        y = tape.array(x.shape, x.dtype)
-        y[...] = x
-        self._kernels.bias_activation(y, np.zeros(x.shape[1], x.dtype), self._activation)
+        y, no_bias = tape.array(x.shape, x.dtype), tape.scratch.array("bias", x.shape[1], x.dtype)
+        tape.arrays.put(x, y)
+        tape.arrays.fill(no_bias, 0)
+        self._kernels.bias_activation(y, no_bias, self._activation)
         return y, y
 
     def backward(self, tape, y, gradient, into):
-        self._kernels.activation_adjoint(gradient, y, self._activation, np.empty(y.shape[1], y.dtype))
-        into.add(gradient)
+        unused = tape.scratch.array("bias", y.shape[1], y.dtype)
+        self._kernels.activation_adjoint(gradient, y, self._activation, unused)
+        into.add(tape, gradient)
 
 
 class Product(Operator):
@@ -61,7 +61,7 @@ class Completion(Operator):
 
     def forward(self, tape, product, inputs):
         y = tape.array(product.shape, product.dtype)
-        y[...] = product
+        tape.arrays.put(product, y)
         tape.products.multiply_rows(inputs, tape.parameters[self._weights][self._rows], y, add=True)
         if self._bias is not None:
             self._kernels.bias_activation(y, tape.parameters[self._bias], self._activation)
@@ -72,7 +72,7 @@ class Completion(Operator):
         if self._bias is not None:
             tape.add(self._bias, lambda out: self._kernels.activation_adjoint(gradient, y, self._activation, out))
         tape.add_product(self._weights, inputs, gradient, self._rows)
-        into.add(gradient)
+        into.add(tape, gradient)
 
 
 class Dense(Operator):

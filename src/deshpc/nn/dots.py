@@ -1,6 +1,5 @@
 """DLRM's interaction: dot products of all pairs of a sample's embeddings and of the bottom network's output."""
 
-from deshpc.backend.arguments import Matrix
 from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
@@ -14,7 +13,8 @@ class Dots(Operator):
     """
 
     def __init__(self, backend, compute, dim, n_fields, beside=True):
-        self._kernels, self._form, self._n_fields = backend.interaction, WeightForm.of(backend, dim, compute, compute), n_fields
+        self._kernels, self._matrix = backend.interaction, backend.matrix
+        self._form, self._n_fields = WeightForm.of(backend, dim, compute, compute), n_fields
         self._side, self._padded = WeightForm.of(backend, _LANES, compute, compute), -(-(n_fields + 1) // _LANES) * _LANES
         self._column = dim if beside else 0  # where the products begin
         self.outputs = self._column + n_fields * (n_fields + 1) // 2
@@ -23,19 +23,19 @@ class Dots(Operator):
         kind, dim = self._form.zero.dtype, self._form.dim
         result = tape.array((len(z), self.outputs), kind)
         if self._column:
-            result[:, :dim] = z
+            tape.arrays.put(z, result[:, :dim])
         by_coordinate = tape.scratch.array("by coordinate", (dim + 1, self._padded), kind)
-        self._kernels.dots(self._side, self._n_fields, Matrix.of(embeddings), z, by_coordinate, result, self._column)
+        self._kernels.dots(self._side, self._n_fields, self._matrix(embeddings), z, by_coordinate, result, self._column)
         return result, (embeddings, z)
 
     def backward(self, tape, saved, gradient, into, into_z):
         embeddings, z = saved
         if self._column:
-            into_z.add(gradient)
+            into_z.add(tape, gradient)
         else:
-            into_z.zero_if_fresh()
+            into_z.zero_if_fresh(tape)
         self._kernels.dots_adjoint(
-            self._form, self._n_fields, Matrix.of(embeddings), z, gradient, self._column, Matrix.of(into.array), into.fresh,
+            self._form, self._n_fields, self._matrix(embeddings), z, gradient, self._column, self._matrix(into.array), into.fresh,
             into_z.array,
         )  # fmt: skip
         into.mark_written()

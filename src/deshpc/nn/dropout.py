@@ -28,14 +28,14 @@ class Dropout(Operator):
         if not tape.train:
             return x, None
         y = tape.array(x.shape, x.dtype)
-        y[...] = x
+        tape.arrays.put(x, y)
         self._drop(tape, y)
         return y, None
 
     def backward(self, tape, saved, gradient, into):
         self._drop(tape, gradient)
         if into is not None:
-            into.add(gradient)
+            into.add(tape, gradient)
 
     def _drop(self, tape, numbers):
         seed = np.uint64(fold_words(self._seed, self._layer, tape.step))

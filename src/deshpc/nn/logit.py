@@ -1,7 +1,5 @@
 """The end of a tower: a bias and the parts of the logit; and their sum without it."""
 
-import numpy as np
-
 from deshpc.nn.tape import Operator
 
 
@@ -10,22 +8,22 @@ class Logit(Operator):
 
     learns, skips_unwanted = True, True
 
-    def __init__(self, values, name="bias"):
-        self._bias = values.zeros(name)
+    def __init__(self, backend, values, name="bias"):
+        self._begin, self._bias = backend.loss.begin_logit, values.zeros(name)
 
     def forward(self, tape, *parts):
         bias = tape.parameters[self._bias]
         logit = tape.array((len(parts[0]),), bias.dtype)
-        logit[...] = bias
+        self._begin(logit, bias)
         for part in parts:
-            logit += part.reshape(-1)
+            tape.arrays.put(_column(part), _column(logit), add=True)
         return logit, None
 
     def backward(self, tape, saved, gradient, *into):
-        tape.add(self._bias, lambda out: gradient.sum(out=out))
+        tape.add(self._bias, lambda out: tape.arrays.column_sums(_column(gradient), out.reshape(1)))
         for one in into:
             if one is not None:
-                one.add(gradient.reshape(one.array.shape))
+                one.add(tape, gradient.reshape(one.array.shape))
 
 
 class Sum(Operator):
@@ -35,15 +33,14 @@ class Sum(Operator):
 
     def forward(self, tape, *parts):
         total = tape.array((len(parts[0]),), parts[0].dtype)
-        total[...] = parts[0].reshape(-1)
-        for part in parts[1:]:
-            total += part.reshape(-1)
+        for i, part in enumerate(parts):
+            tape.arrays.put(_column(part), _column(total), add=i > 0)
         return total, None
 
     def backward(self, tape, saved, gradient, *into):
         for one in into:
             if one is not None:
-                one.add(gradient.reshape(one.array.shape))
+                one.add(tape, gradient.reshape(one.array.shape))
 
 
 class Wide(Operator):
@@ -61,4 +58,9 @@ class Wide(Operator):
         return result, dense
 
     def backward(self, tape, dense, gradient, _):
-        tape.add(self._weights, lambda out: np.matmul(dense.T, gradient.reshape(-1), out=out))
+        tape.add(self._weights, lambda out: tape.arrays.column_sums(dense, out, _column(gradient)))
+
+
+def _column(array):
+    """(n, 1) of an array (n) or (n, 1)."""
+    return array if array.ndim == 2 else array.reshape(len(array), 1)

@@ -27,7 +27,7 @@ class MLP:
             dense(layer, width, activation, bias)
             if normalise != "none":
                 kind = BatchNormalisation if normalise == "batch" else LayerNormalisation
-                self._layers.append(kind(values, layer, width))
+                self._layers.append(kind(backend, values, layer, width))
                 self._layers.append(Activation(backend, tower.activation))
             if tower.dropout:
                 self._layers.append(Dropout(backend, seed, layer, tower.dropout))

@@ -13,30 +13,22 @@ class LayerNormalisation(Operator):
 
     learns = True
 
-    def __init__(self, values, name, width):
+    def __init__(self, backend, values, name, width):
+        self._kernels = backend.normalisation
         self._gain, self._shift = values.ones(f"{name}.gain", width), values.zeros(f"{name}.shift", width)
 
     def forward(self, tape, x):
-        parameters = tape.parameters
-        centred = tape.array(x.shape, x.dtype)
-        np.subtract(x, x.mean(axis=1, keepdims=True), out=centred)
-        inverse = 1 / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + x.dtype.type(_EPSILON))
-        centred *= inverse
-        y = tape.array(x.shape, x.dtype)
-        np.multiply(centred, parameters[self._gain], out=y)
-        y += parameters[self._shift]
-        return y, (centred, inverse)
+        gain, shift = tape.parameters[self._gain], tape.parameters[self._shift]
+        normal, y, inverse = tape.array(x.shape, x.dtype), tape.array(x.shape, x.dtype), tape.array((len(x), 1), x.dtype)
+        self._kernels.layer(x, gain, shift, _EPSILON, inverse, normal, y)
+        return y, (normal, inverse)
 
     def backward(self, tape, saved, gradient, into):
         normal, inverse = saved
-        tape.add(self._shift, lambda out: gradient.sum(axis=0, out=out))
-        tape.add(self._gain, lambda out: np.einsum("nh,nh->h", gradient, normal, out=out))
-        gradient *= tape.parameters[self._gain]
-        own = np.einsum("nh,nh->n", gradient, normal)[:, None] / gradient.shape[1]
-        gradient -= gradient.mean(axis=1, keepdims=True)
-        gradient -= normal * own
-        gradient *= inverse
-        into.add(gradient)
+        tape.add(self._shift, lambda out: tape.arrays.column_sums(gradient, out))
+        tape.add(self._gain, lambda out: tape.arrays.column_sums(gradient, out, normal))
+        self._kernels.layer_adjoint(gradient, normal, inverse, tape.parameters[self._gain])
+        into.add(tape, gradient)
 
 
 class BatchNormalisation(Operator):
@@ -49,47 +41,37 @@ class BatchNormalisation(Operator):
 
     learns = True
 
-    def __init__(self, values, name, width):
+    def __init__(self, backend, values, name, width):
+        self._kernels = backend.normalisation
         self._gain, self._shift = values.ones(f"{name}.gain", width), values.zeros(f"{name}.shift", width)
         self._mean = values.statistic(f"{name}.mean", np.zeros(width))
         self._variance = values.statistic(f"{name}.variance", np.ones(width))
 
     def forward(self, tape, x):
         """A generator; see `Tape.apply_in_step`."""
-        parameters = tape.parameters
+        kernels, (n, h), kind = self._kernels, x.shape, x.dtype
+        gain, shift = tape.parameters[self._gain], tape.parameters[self._shift]
+        mean, variance = kept = tape.parameters[self._mean], tape.parameters[self._variance]
         if tape.train:
-            own = x.sum(axis=0, dtype=np.float64), np.square(x, dtype=np.float64).sum(axis=0)
-            count, total, squares = yield from _sums(len(x), *own)
-            mean = total / max(1.0, count)
-            variance = np.maximum(0.0, squares / max(1.0, count) - mean * mean)
-            if count and tape.is_first:
-                parameters.keep(self._mean, mean, _MOMENTUM)
-                parameters.keep(self._variance, variance * count / max(1.0, count - 1), _MOMENTUM)
-        else:
-            count, mean, variance = 0, parameters[self._mean], parameters[self._variance]
-        inverse = (1 / np.sqrt(variance + _EPSILON)).astype(x.dtype)
-        normal, y = tape.array(x.shape, x.dtype), tape.array(x.shape, x.dtype)
-        np.subtract(x, mean.astype(x.dtype), out=normal)
-        normal *= inverse
-        np.multiply(normal, parameters[self._gain], out=y)
-        y += parameters[self._shift]
-        return y, (normal, inverse, count)
+            sums = tape.array((2 * h + 1,), np.float64)
+            kernels.moments(x, sums)
+            sums = yield sums
+            mean, variance = tape.scratch.array("mean", h, np.float64), tape.scratch.array("variance", h, np.float64)
+            kernels.statistics(sums, mean, variance)
+            if tape.is_first:
+                kernels.keep(sums, mean, variance, _MOMENTUM, *kept)
+        inverse, normal, y = tape.array((h,), kind), tape.array((n, h), kind), tape.array((n, h), kind)
+        kernels.standardise(x, mean, variance, _EPSILON, gain, shift, inverse, normal, y)
+        return y, (normal, inverse)
 
     def backward(self, tape, saved, gradient, into):
-        normal, inverse, count = saved
-        of_shift, of_gain = gradient.sum(axis=0), np.einsum("nh,nh->h", gradient, normal)
-        tape.add(self._shift, lambda out: np.copyto(out, of_shift))
-        tape.add(self._gain, lambda out: np.copyto(out, of_gain))
-        _, by_shift, by_gain = yield from _sums(len(gradient), of_shift.astype(np.float64), of_gain.astype(np.float64))
-        kind = gradient.dtype
-        gradient -= (by_shift / max(1.0, count)).astype(kind)
-        gradient -= normal * (by_gain / max(1.0, count)).astype(kind)
-        gradient *= inverse * tape.parameters[self._gain]
-        into.add(gradient)
-
-
-def _sums(count, first, second):
-    """(count, first, second), added up over all blocks and ranks."""
-    total = yield np.concatenate([[float(count)], first, second])
-    width = len(first)
-    return total[0], total[1 : 1 + width], total[1 + width :]
+        normal, inverse = saved
+        h, arrays = gradient.shape[1], tape.arrays
+        of_shift, of_gain = tape.scratch.array("of shift", h, gradient.dtype), tape.scratch.array("of gain", h, gradient.dtype)
+        sums = tape.array((2 * h + 1,), np.float64)
+        self._kernels.adjoint_sums(gradient, normal, of_shift, of_gain, sums)
+        tape.add(self._shift, lambda out: arrays.put(of_shift, out))
+        tape.add(self._gain, lambda out: arrays.put(of_gain, out))
+        sums = yield sums
+        self._kernels.batch_adjoint(gradient, normal, inverse, tape.parameters[self._gain], sums)
+        into.add(tape, gradient)

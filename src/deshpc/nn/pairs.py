@@ -4,9 +4,6 @@ A = sum_f E_f + sum_d f_d x_d;   pairs = 1/2 |A|^2 - 1/2 sum_d |f_d|^2 x_d^2;   
 E_f lies complete in the sample's row; its own terms - 1/2 |v|^2 x^2 have come with the state's first column (`ops.pool`).
 """
 
-import numpy as np
-
-from deshpc.backend.arguments import Matrix
 from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
@@ -15,16 +12,17 @@ class SumFields(Operator):
     """Embeddings (n, F k) -> A = sum_f E_f (n, k)."""
 
     def __init__(self, backend, compute, dim, n_fields):
-        self._kernels, self._form, self._n_fields = backend.interaction, WeightForm.of(backend, dim, compute, compute), n_fields
+        self._kernels, self._matrix = backend.interaction, backend.matrix
+        self._form, self._n_fields = WeightForm.of(backend, dim, compute, compute), n_fields
 
     def forward(self, tape, embeddings):
         total = tape.array((len(embeddings), self._form.dim), self._form.zero.dtype)
-        total[...] = 0
-        self._kernels.sum_fields(self._form, self._n_fields, Matrix.of(embeddings), total)
+        tape.arrays.fill(total, 0)
+        self._kernels.sum_fields(self._form, self._n_fields, self._matrix(embeddings), total)
         return total, None
 
     def backward(self, tape, saved, gradient, into):
-        self._kernels.add_to_fields(self._form, self._n_fields, gradient, into.fresh, Matrix.of(into.array))
+        self._kernels.add_to_fields(self._form, self._n_fields, gradient, into.fresh, self._matrix(into.array))
         into.mark_written()
 
 
@@ -44,28 +42,34 @@ class Pairs(Operator):
         self._columns, self._factors = columns, factors
 
     def forward(self, tape, sums, dense):
-        factors, zero = tape.parameters[self._factors][:, self._columns], self._form.zero
-        total = tape.array((len(sums), self._form.dim), zero.dtype)
-        result = tape.array((len(sums),), zero.dtype)
-        squares = zero.dtype.type(-0.5) * np.square(factors).sum(axis=1, keepdims=True)
+        arrays, zero = tape.arrays, self._form.zero
+        factors = tape.parameters[self._factors][:, self._columns]
+        total, result = tape.array((len(sums), self._form.dim), zero.dtype), tape.array((len(sums),), zero.dtype)
+        squares, of_rows = tape.array(dense.shape, zero.dtype), tape.scratch.array("row squares", (len(factors), 1), zero.dtype)
         tape.products.multiply_rows(dense, factors, total)
-        total += sums
-        tape.products.multiply_rows(dense * dense, squares, result.reshape(-1, 1))
+        arrays.put(sums, total, add=True)
+        arrays.multiply(dense, dense, squares)
+        arrays.row_squares(factors, -0.5, of_rows)
+        tape.products.multiply_rows(squares, of_rows, result.reshape(len(sums), 1))
         self._kernels.half_squares(self._form, total, result)
-        return result, (total, dense)
+        return result, (total, dense, squares)
 
     def backward(self, tape, saved, gradient, into, _):
-        total, dense = saved
-        g = gradient.reshape(-1, 1)
-        upstream = np.multiply(total, g, out=total)
-        factors = tape.parameters[self._factors]
+        total, dense, squares = saved
+        g, arrays = gradient.reshape(len(gradient), 1), tape.arrays
+        arrays.multiply(total, g, total)  # by A
+        factors = tape.parameters[self._factors][:, self._columns]
 
         def of_factors(out):
-            out[...] = 0
-            out[:, self._columns] = dense.T @ upstream - ((dense * dense).T @ g) * factors[:, self._columns]
+            own, of_rows = out[:, self._columns], tape.scratch.array("row squares", (len(factors), 1), out.dtype)
+            if own.shape != out.shape:
+                arrays.fill(out, 0)
+            tape.products.multiply(dense.T, total, own)
+            tape.products.multiply(squares.T, g, of_rows)
+            arrays.subtract_product(of_rows, factors, own)
 
         tape.add(self._factors, of_factors)
-        into.add(upstream)
+        into.add(tape, total)
 
 
 class BiInteraction(Operator):
@@ -76,36 +80,36 @@ class BiInteraction(Operator):
 
     learns = True
 
-    def __init__(self, factors, dim):
+    def __init__(self, backend, factors, dim):
         """factors : name of the parameter (n_dense, k)"""
-        self._dim, self._factors = dim, factors
+        self._half_difference, self._dim, self._factors = backend.interaction.half_difference, dim, factors
 
     def forward(self, tape, sums, dense):
-        factors, dim = tape.parameters[self._factors], self._dim
-        total = tape.array((len(sums), dim), factors.dtype)
-        result = tape.array((len(sums), dim), factors.dtype)
+        arrays, factors, dim = tape.arrays, tape.parameters[self._factors], self._dim
+        total, result = (tape.array((len(sums), dim), factors.dtype) for _ in range(2))
+        squares, of_factors = tape.array(dense.shape, factors.dtype), tape.scratch.array("squares", factors.shape, factors.dtype)
         tape.products.multiply_rows(dense, factors, total)
-        total += sums[:, :dim]
-        tape.products.multiply_rows(dense * dense, np.square(factors), result)
-        result += sums[:, dim:]
-        np.subtract(total * total, result, out=result)
-        result *= 0.5
-        return result, (total, dense)
+        arrays.put(sums[:, :dim], total, add=True)
+        arrays.multiply(dense, dense, squares)
+        arrays.multiply(factors, factors, of_factors)
+        tape.products.multiply_rows(squares, of_factors, result)
+        arrays.put(sums[:, dim:], result, add=True)
+        self._half_difference(total, result)
+        return result, (total, dense, squares)
 
     def backward(self, tape, saved, gradient, into, _):
-        total, dense = saved
-        upstream = np.multiply(total, gradient, out=total)  # by A
+        total, dense, squares = saved
+        arrays, add = tape.arrays, not into.fresh
+        arrays.multiply(total, gradient, total)  # by A
         factors = tape.parameters[self._factors]
 
         def of_factors(out):
-            np.matmul(dense.T, upstream, out=out)
-            out -= ((dense * dense).T @ gradient) * factors
+            of_squares = tape.scratch.array("squares", factors.shape, out.dtype)
+            tape.products.multiply(dense.T, total, out)
+            tape.products.multiply(squares.T, gradient, of_squares)
+            arrays.subtract_product(of_squares, factors, out)
 
         tape.add(self._factors, of_factors)
-        if into.fresh:
-            into.array[:, : self._dim] = upstream
-            np.multiply(gradient, -0.5, out=into.array[:, self._dim :])
-        else:
-            into.array[:, : self._dim] += upstream
-            into.array[:, self._dim :] -= 0.5 * gradient
+        arrays.put(total, into.array[:, : self._dim], add)
+        arrays.put(gradient, into.array[:, self._dim :], add, -0.5)
         into.mark_written()

@@ -64,11 +64,6 @@ class Parameters:
         """The sums (PARTS, ...) of the parameter's gradient over each part of the samples, to be added to; see `nn.parts`."""
         return self._part_sums[name]
 
-    def keep(self, name, value, momentum):
-        """Move a statistic towards a value, by this share of the way."""
-        held = self._views[name]
-        held += momentum * (value - held)
-
     def take_sums(self):
         """The gradient's sums over all parts (n), added in order; the parts' sums become zero.  Valid until the next call."""
         if self._slots:
@@ -88,6 +83,14 @@ class Parameters:
         self._owner_slots.take(self._owner_sums, 0, len(self._owner_sums))
         self._owner_slots.clear()
         return self._owner_sums
+
+    def add_to(self, sums, names, addends):
+        """Add the sums of some parameters, one after the other in `addends`, to those of all (n), which are returned."""
+        begin = 0
+        for a, b in map(self.place, names):
+            self._backend.arrays.put(addends[begin : begin + b - a], sums[a:b], add=True)
+            begin += b - a
+        return sums
 
     def set_gradient(self, sums, inverse_scale):
         """Set the gradient from its sums (n) over all samples; inverse_scale : value of a 1 in fixed-point sums."""

@@ -26,21 +26,19 @@ class SlotSums:
 
     def take(self, total, begin, end):
         """total[begin:end] = the numbers begin .. end of all slots, added in order; a parameter nobody wrote to is zero there."""
-        used = []
+        used, arrays = [], self._backend.arrays
         for flat, written in zip(self._slots, self._written, strict=True):
             if not written:
                 continue
             for name, (a, b, _) in self._places.items():
                 if name not in written:
-                    flat[a:b] = 0
+                    arrays.fill(flat[a:b], 0)
             used.append(flat)
         part = total[begin:end]
         if not used:
-            part[...] = 0
-            return
-        np.copyto(part, used[0][begin:end])
-        for flat in used[1:]:
-            part += flat[begin:end]
+            arrays.fill(part, 0)
+        for i, flat in enumerate(used):
+            arrays.put(flat[begin:end], part, add=i > 0)
 
     def clear(self):
         """Begin anew."""

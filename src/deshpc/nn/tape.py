@@ -6,8 +6,8 @@ An operator is two functions and what it saves:
     operator.backward(tape, saved, gradient, *into)
 
 `into` has a `Gradient` for every input, or, if the operator says so, None where nobody wants it: the operator writes to its
-`array` where it is `fresh`, adds to it otherwise, and then calls `mark_written`; `add` does all of this.  An input's last columns may be left out of it: a
-sample's dense features.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
+`array` where it is `fresh`, adds to it otherwise, and then calls `mark_written`; `add` does all of this.  An input's last columns may
+be left out of it: a sample's dense features.  Arrays are the backend's, and only its operations compute with them.  `gradient` belongs to the operator from then on.  A graph is recorded for one block of samples by one
 thread, so nothing here locks.
 """
 
@@ -20,14 +20,11 @@ class Gradient:
     def __init__(self, array, fresh=True):
         self.array, self.fresh = array, fresh
 
-    def add(self, numbers):
-        """Write or add numbers, of which columns that are not wanted are left out."""
+    def add(self, tape, numbers, factor=1.0):
+        """Write or add factor times numbers, of which columns that are not wanted are left out."""
         if self.array.ndim == 2:
             numbers = numbers[:, : self.array.shape[1]]
-        if self.fresh:
-            self.array[...] = numbers
-        else:
-            self.array += numbers
+        tape.arrays.put(numbers, self.array, add=not self.fresh, factor=factor)
         self.fresh = False
 
     def add_product(self, tape, upstream, weights):
@@ -35,10 +32,10 @@ class Gradient:
         tape.products.multiply(upstream, weights[: self.array.shape[1]].T, self.array, add=not self.fresh)
         self.fresh = False
 
-    def zero_if_fresh(self):
+    def zero_if_fresh(self, tape):
         """Write zeros, unless something is there already: from now on anybody may add."""
         if self.fresh:
-            self.array[...] = 0
+            tape.arrays.fill(self.array, 0)
             self.fresh = False
 
     def mark_written(self):
@@ -71,12 +68,12 @@ class Node:
     def __init__(self, array, target=None, wanted=True):
         self.array, self.target, self.wanted, self.lent = array, target, wanted, None
 
-    def end_with(self, gradient):
+    def end_with(self, tape, gradient):
         """A walk back begins here, with this gradient, which becomes the node's own unless it has one."""
         if self.target is None:
             self.target = Gradient(gradient, fresh=False)
         else:  # an input, or an end twice
-            self.target.add(gradient)
+            self.target.add(tape, gradient)
 
     def ask_gradient(self, scratch):
         """Its Gradient to fill; the first time in memory of `scratch`, unless it was given one."""
@@ -95,7 +92,7 @@ class Node:
 class Tape:
     """One block of samples under way.
 
-    products : a backend's matrix products
+    backend : whose `products` and `arrays` operators use
     scratch : reusable arrays, of the thread: named ones, that an operator needs for a moment, and those that are lent to blocks
     parameters : `Parameters`, read by operators
     slot : where this thread adds up gradients of parameters, of `sums`, a `SlotSums`
@@ -105,8 +102,9 @@ class Tape:
     is_first : whether it is this rank's first block
     """
 
-    def __init__(self, products, scratch, parameters, sums, slot, step, first_sample, train, is_first, begin=0):
-        self.products, self.scratch, self.parameters, self._sums, self.slot = products, scratch, parameters, sums, slot
+    def __init__(self, backend, scratch, parameters, sums, slot, step, first_sample, train, is_first, begin=0):
+        self.products, self.arrays = backend.products, backend.arrays
+        self.scratch, self.parameters, self._sums, self.slot = scratch, parameters, sums, slot
         self.begin, self.step, self.first_sample = begin, step, first_sample
         self.train, self.is_first = train, is_first
         self._records, self._targets, self._lent = [], [], []
@@ -158,7 +156,7 @@ class Tape:
     def backward_from(self, ends):
         """As `backward`, from several nodes: (node, gradient) of each."""
         for node, gradient in ends:
-            node.end_with(gradient)
+            node.end_with(self, gradient)
         while self._records:
             operator, nodes, result, saved = self._records.pop()
             if result.target is None:
@@ -169,7 +167,7 @@ class Tape:
                 yield from walk
             result.let_go(self.scratch)
         for target in self._targets:
-            target.zero_if_fresh()
+            target.zero_if_fresh(self)
 
     def add(self, name, compute, rows=None):
         """Add to the gradient of a parameter: compute(out) writes it to an array of the parameter's shape.
@@ -177,18 +175,20 @@ class Tape:
         rows : slice or numbers of those rows of the parameter that are meant, all of them if None
         """
         sums, fresh = self._sums.of(self.slot, name)
-        if rows is not None:
-            if fresh:
-                sums[...] = 0
-            part = self.scratch.array("parameter", sums[rows].size, sums.dtype).reshape(sums[rows].shape)
-            compute(part)
-            sums[rows] += part
+        if rows is not None and fresh:
+            self.arrays.fill(sums, 0)
         elif fresh:
             compute(sums)
+            return
+        numbered = rows is not None and not isinstance(rows, slice)
+        target = sums if rows is None or numbered else sums[rows]
+        shape = (len(rows), *sums.shape[1:]) if numbered else target.shape
+        part = self.scratch.array("parameter", shape, sums.dtype)
+        compute(part)
+        if numbered:
+            self.arrays.add_rows(part, rows, sums)
         else:
-            part = self.scratch.array("parameter", sums.size, sums.dtype).reshape(sums.shape)
-            compute(part)
-            sums += part
+            self.arrays.put(part, target, add=True)
 
     def add_product(self, name, x, gradient, rows=None):
         """Add x^T gradient, which is by W of x W, to the gradient of a parameter.  rows : see `add`"""

@@ -39,7 +39,7 @@ class OperatorSet:
 
         self._backend.each(of_shard, list(zip(shards, states, strict=True)))
         for other in states[1:]:
-            states[0] += other
+            self._backend.arrays.put(other, states[0], add=True)
         return states[0]
 
     def finish(self, state, dense, parameters, logit):

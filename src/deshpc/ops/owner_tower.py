@@ -40,7 +40,7 @@ class OwnerTower:
         gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if found.train else None
         state = self._scratch.array("state", (samples, self.width), self._dtype)
         dense = self._dense(found, samples)
-        edges = block_edges(samples, self._backend.threads, False)
+        edges = block_edges(samples, self._backend, False)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, found.routed.step, 0, found.train, False
@@ -67,9 +67,9 @@ class OwnerTower:
     def _dense(self, found, samples):
         """Dense features of all samples, where the definition's `partial` takes them: all ranks read whole batches then."""
         if not self._definition.owners_take_dense:
-            return np.zeros((samples, 0), np.float32)
+            return self._scratch.array("no dense", (samples, 0), self._dtype)
         dense = self._scratch.array("dense", (samples, self._n_dense), self._dtype)
-        dense[...] = found.routed.shards[0].batch.dense
+        self._backend.arrays.put(found.routed.shards[0].batch.dense, dense)
         return dense
 
     def _partial(self, tape, pooled, gradient, dense, state, begin, end):
@@ -77,16 +77,16 @@ class OwnerTower:
         of_scalar = of_pooled = None
         if gradient is not None:
             of_pooled = Gradient(gradient[begin:end, embeddings_at:])
-            of_scalar = Gradient(gradient[begin:end, 0]) if embeddings_at else None
+            of_scalar = Gradient(gradient[begin:end, :1]) if embeddings_at else None
         embeddings = tape.input(pooled[begin:end, embeddings_at:], of_pooled)
         inputs = Inputs(
-            tape.input(pooled[begin:end, 0], of_scalar) if embeddings_at else None, embeddings, tape.input(dense[begin:end]),
+            tape.input(pooled[begin:end, :1], of_scalar) if embeddings_at else None, embeddings, tape.input(dense[begin:end]),
             embeddings,
         )
         nodes = yield from self._definition.partial(tape, inputs)
         column = 0
         for node, width in zip(nodes, self._definition.partial_widths, strict=True):
-            state[begin:end, column : column + width] = node.array.reshape(end - begin, width)
+            self._backend.arrays.put(node.array.reshape(end - begin, width), state[begin:end, column : column + width])
             column += width
         if not tape.train:
             tape.close()
@@ -95,8 +95,9 @@ class OwnerTower:
     def _backward(self, tape, nodes, gradient):
         column, pairs = 0, []
         for node, width in zip(nodes, self._definition.partial_widths, strict=True):
-            part = np.ascontiguousarray(gradient[:, column : column + width]).reshape(node.array.shape)
-            pairs.append((node, part))
+            part = tape.array((len(gradient), width), gradient.dtype)
+            self._backend.arrays.put(gradient[:, column : column + width], part)
+            pairs.append((node, part.reshape(node.array.shape)))
             column += width
         yield from tape.backward_from(pairs)
         tape.close()

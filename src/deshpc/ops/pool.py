@@ -28,7 +28,8 @@ class Pool:
         self._linear, self._squares = linear, squares
         self.embeddings_at = int(linear or squares if scalar_column is None else scalar_column)  # column where E begins
         # an unseen key of any field reads as zeros of field 0, which may be added anywhere
-        self._by_field = self._columns = np.maximum(columns, 0) + self.embeddings_at
+        self._n_fields = len(columns)
+        self._by_field = self._columns = backend.array(np.maximum(columns, 0) + self.embeddings_at)
         self._scratch = backend.buffers()
         self.width = self.embeddings_at + int(columns[columns >= 0].max(initial=-dim)) + dim
         self._of_rank = of_rank
@@ -43,11 +44,12 @@ class Pool:
         group : where RepeatedRows are wanted, which come first and are returned, the ranks that agree on their fields;  collective then
         """
         self._columns, repeated = self._by_field, None
-        if group is not None and len(self._by_field):
-            repeated = find_repeated(self._backend, self._form, len(self._by_field), shards, self._scratch, group)
+        if group is not None and self._n_fields:
+            repeated = find_repeated(self._backend, self._form, self._n_fields, shards, self._scratch, group)
         if repeated is not None:
-            self._columns = np.empty_like(self._by_field)
-            self._columns[repeated.order] = self.embeddings_at + self._form.dim * np.arange(len(self._by_field))
+            columns = np.empty(self._n_fields, np.int64)
+            columns[repeated.order] = self.embeddings_at + self._form.dim * np.arange(self._n_fields)
+            self._columns = self._backend.array(columns)
         return repeated
 
     def partial(self, shards, state, scale, begin, end):
@@ -70,7 +72,7 @@ class Pool:
     def magnitude(self, shard):
         """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
         return self._backend.pool.magnitude(
-            self._form, self._linear, self._squares, len(self._columns), shard.occurrences
+            self._form, self._linear, self._squares, self._n_fields, shard.occurrences
         )
 
     def largest_term(self, shards, state, largest_values, begin, end):

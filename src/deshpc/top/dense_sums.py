@@ -53,8 +53,8 @@ class DenseSums:
         owner = self._parameters.take_owner_sums()
         if self._whole_top:
             shared = self._group.sum_samples(owner[self.local :], _TRAFFIC) if self.sent else done(None)
-            return shared.then(lambda _: self._add(sums, owner))
-        self._add(sums, owner)
+            return shared.then(lambda _: self._parameters.add_to(sums, self._owner_names, owner))
+        self._parameters.add_to(sums, self._owner_names, owner)
         if not self.local:
             return self._group.sum_samples(sums, _TRAFFIC)
         begin, end = self._own
@@ -88,13 +88,6 @@ class DenseSums:
         whole = bits.view(own.dtype).reshape(planes.shape)
         arrays["values"][begin:end], state[:, begin:end] = whole[0], whole[1:]
         return arrays
-
-    def _add(self, sums, owner):
-        begin = 0
-        for a, b in map(self._parameters.place, self._owner_names):
-            sums[a:b] += owner[begin : begin + b - a]
-            begin += b - a
-        return sums
 
     def _put(self, sums, complete):
         begin, end = self._own

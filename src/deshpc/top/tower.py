@@ -7,8 +7,6 @@ A state's row and the sample's dense features lie side by side in one array, of 
 
 from functools import partial
 
-import numpy as np
-
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of
 from deshpc.nn.blocks import Inputs, block_edges, new_tapes
@@ -83,20 +81,20 @@ class Tower:
         return logit
 
     def _blocks(self, samples):
-        edges = block_edges(samples, self._backend.threads, self._by_block)
+        edges = block_edges(samples, self._backend, self._by_block)
         return list(zip(edges, edges[1:], strict=False))
 
     def _scored(self, x, block, tape, begin, end, logit):
         """A generator, see `nn.lockstep`."""
         node = yield from self._logit(tape, x[begin:end], None, begin, end)
-        logit[begin:end] = node.array
+        self._backend.arrays.put(node.array, logit[begin:end])
         tape.close()
 
     def _learnt(self, x, gradient, losses, labels, block, tape, begin, end, logit):
         """Forward and back: a generator, see `nn.lockstep`."""
         node = yield from self._logit(tape, x[begin:end], gradient, begin, end)
-        logit[begin:end] = node.array
-        slope = np.empty(end - begin, self._zero.dtype)
+        self._backend.arrays.put(node.array, logit[begin:end])
+        slope = tape.array((end - begin,), self._zero.dtype)
         losses.slopes(block, node.array, labels[begin:end], slope)
         self._direction = "backward"  # all blocks get here between the same two yields
         yield from tape.backward(node, slope)
@@ -112,10 +110,10 @@ class Tower:
         of_scalar = of_pooled = None
         if gradient is not None:
             of_pooled = Gradient(gradient[begin:end, embeddings_at:])
-            of_scalar = Gradient(gradient[begin:end, 0]) if embeddings_at else None
+            of_scalar = Gradient(gradient[begin:end, :1]) if embeddings_at else None
         dense_end = state_end + self._n_dense
         return Inputs(
-            tape.input(x[:, 0], of_scalar) if embeddings_at else None, tape.input(x[:, embeddings_at:state_end], of_pooled),
+            tape.input(x[:, :1], of_scalar) if embeddings_at else None, tape.input(x[:, embeddings_at:state_end], of_pooled),
             tape.input(x[:, state_end:dense_end]), tape.input(x[:, embeddings_at:dense_end], of_pooled),
         )  # fmt: skip
 
@@ -131,17 +129,19 @@ class Tower:
 
     def _joined(self, state, routed):
         """(n, s + n_dense): the states with the dense features behind them, in the same array if there is room."""
+        arrays = self._backend.arrays
         if state.shape[1] < self._width + self._n_dense:
             joined = self._scratch.array("joined", (len(routed.labels), self._width + self._n_dense), self._zero.dtype)
-            joined[:, : self._width] = state
+            arrays.put(state, joined[:, : self._width])
             state = joined
-        state[:, self._width :] = routed.dense
+        arrays.put(routed.dense, state[:, self._width :])
         return state
 
     def _combine(self, arrays):
-        total = arrays[0].copy()
-        for array in arrays[1:]:
-            total += array
+        total = self._scratch.array("statistics", arrays[0].shape, arrays[0].dtype)
+        for i, array in enumerate(arrays):
+            self._backend.arrays.put(array, total, add=i > 0)
         if self._whole_top:
             return total
-        return self._group.sum(total, Traffic("tower", "statistics", self._direction))
+        of_ranks = self._group.sum(self._backend.host(total), Traffic("tower", "statistics", self._direction))
+        return self._backend.array(of_ranks)

@@ -21,12 +21,26 @@ _BUDGETS = {  # the first whose constants all fit
     ("fm.cu", "finish"): [({"COMPUTE": "double"}, 48)],
     ("fm.cu", "sum_dense"): [({"SUM": "float"}, 48), ({}, 64)],
     ("fm.cu", "magnitude"): [({}, 48)],
-    ("sums.cu", "sum_tiles"): [({"SUM": "float"}, 40), ({}, 48)],
-    ("sums.cu", "sum_spans"): [({}, 48)],
+    ("pool.cu", "partial"): [({"SUM": "float"}, 48), ({}, 64)],
+    ("pool.cu", "magnitude"): [({}, 48)],
+    ("bi_interaction.cu", "partial"): [({"SUM": "float"}, 40), ({}, 64)],
+    ("bi_interaction.cu", "magnitude"): [({}, 48)],
+    ("bi_interaction.cu", "largest_term"): [({}, 48)],
+    ("sums.cu", "sum_tiles"): [({"SUM": "float"}, 40), ({"DIM": 128, "ADJOINT": 2}, 72), ({"ADJOINT": 2}, 56), ({}, 48)],
+    ("sums.cu", "sum_spans"): [({}, 40)],
+    ("sums.cu", "add_atomically"): [({"DIM": 128, "ADJOINT": 2}, 40)],
     ("update.cu", "rows"): [
         ({"SUM": "float", "RULE": 0}, 32), ({"SUM": "float", "RULE": 1}, 32), ({"SUM": "float"}, 40), ({"RULE": 0}, 32),
         ({"RULE": 1}, 48), ({"RULE": 2}, 48), ({}, 64),
     ],
+    ("tower.cu", "bias_activation"): [({"COMPUTE": "double", "ACTIVATION": 3}, 40)],
+    ("cross.cu", "cross"): [({"COMPUTE": "double"}, 40)],
+    ("cross.cu", "cross_adjoint"): [({"COMPUTE": "float"}, 40), ({}, 48)],
+    ("cross.cu", "cross_constants"): [({"COMPUTE": "double"}, 40)],
+    ("normalisation.cu", "layer_adjoint"): [({"COMPUTE": "double"}, 40)],
+    ("normalisation.cu", "batch_adjoint"): [({"COMPUTE": "double"}, 40)],
+    ("dots.cu", "dots"): [({"DIM": 128}, 48), ({}, 40)],
+    ("dots.cu", "dots_adjoint"): [({"DIM": 128}, 48), ({}, 40)],
 }  # fmt: skip
 
 _TURING_FULL = 64
@@ -68,6 +82,8 @@ def _updated_rows(constants):
 
 
 _PROMISES = {
+    ("pool.cu", "partial"): lambda constants: (4 if _is_wide(constants) else 0, 0),
+    ("bi_interaction.cu", "partial"): lambda constants: (1 if _is_wide(constants) else 0, 0),
     ("lookup.cu", "find"): lambda constants: (2, 0),
     ("fm.cu", "partial"): lambda constants: (1 if _is_wide(constants) else 0, 0),
     ("update.cu", "rows"): _updated_rows,

@@ -3,14 +3,18 @@
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import (
+    arrays,
     bi_interaction,
+    cin,
     dense,
     fm,
     interaction,
     linear,
     lookup,
     loss,
+    normalisation,
     pool,
     repeated,
     routing,
@@ -33,10 +37,13 @@ class CpuBackend:
     name, device = "cpu", None
     batches_ahead = 0  # a batch is read where it lies
     overlaps = False  # what is prepared inside a node pushes the running batch out of the caches
+    block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
+    arrays, cin, normalisation = arrays, cin, normalisation
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
+    matrix = Matrix.of
 
     def __init__(self, threads, matrix_products="auto"):
         """matrix_products : see `open_products`

@@ -168,27 +168,56 @@ def cross_adjoint(side, x0, z, upstream, bias_sum, gradient, columns, fresh):
             store(of_bias + j, load(of_bias + j, zero) + dz)
 
 
+def cross_constants(weights, biases, sums, constants):
+    """sums (L + 1, d) = B_0 .. B_L, sums of the biases (L, d) before each layer;  constants (L + 1) = B_l . w_l.
+
+    weights (d, L + 1) : w_0 .. w_{L-1}, w_out
+    """
+    sums[0] = 0
+    np.cumsum(biases, axis=0, out=sums[1:])
+    (sums * weights.T).sum(axis=1, out=constants)
+
+
+def cross_weights_adjoint(sums, constant_sums, of_weights):
+    """of_weights (d, L + 1) = the gradient by weights of `cross_constants`."""
+    np.multiply(sums.T, constant_sums, out=of_weights)
+
+
+def cross_biases_adjoint(weights, constant_sums, of_biases):
+    """of_biases (L, d) = the gradient by biases of `cross_constants`: b_j is part of B_l for l > j."""
+    by_sums = weights.T * constant_sums[:, None]
+    np.cumsum(by_sums[:0:-1], axis=0, out=of_biases)
+    of_biases[...] = of_biases[::-1].copy()
+
+
+def half_difference(total, squares):
+    """squares = (total^2 - squares) / 2, number by number."""
+    np.subtract(total * total, squares, out=squares)
+    squares *= 0.5
+
+
 @kernel
-def cross_scalars(zero, products, constants, last_constant, scalars, logit):
-    """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + last_constant.
+def cross_scalars(zero, products, constants, scalars, logit):
+    """DCN-v1 from s_l = x_0 . w_l: scalars[i, l] = a_l and logit[i] = a_L s_out + B_L . w_out.
 
     products (n, L + 1) : s_0 .. s_{L-1}, s_out
-    constants (L) : B_l . w_l;  scalars (n, L + 1)
+    constants (L + 1) : of `cross_constants`
+    scalars (n, L + 1)
     a_0 = 1, a_{l+1} = a_l (1 + s_l) + B_l . w_l
     """
-    layers = len(constants)
+    layers = len(constants) - 1
     for i in range(len(products)):
         a = cast(1, zero)
         scalars[i, 0] = a
         for layer in range(layers):
             a = a * (cast(1, zero) + products[i, layer]) + constants[layer]
             scalars[i, layer + 1] = a
-        logit[i] += a * products[i, layers] + last_constant
+        logit[i] = a * products[i, layers] + constants[layers]
 
 
 @kernel
 def cross_scalars_adjoint(zero, products, scalars, upstream, slopes, constant_sums):
-    """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by B_l . w_l and by last_constant."""
+    """slopes (n, L + 1) = the gradient by products;  constant_sums (L + 1) = that by constants."""
     layers = len(constant_sums) - 1
     constant_sums[:] = zero
     for i in range(len(products)):

@@ -132,6 +132,8 @@ def open_products(name):
     """The products called `name`: "library", "tiles", or "auto", tiles where there are any."""
     if name == "library":
         return LibraryProducts()
+    if name in ("tf32", "bfloat16"):
+        raise ConfigError(f"compute.matrix_products = {name!r} is of a device; with compute.backend = 'cpu' choose 'auto', 'library' or 'tiles'")
     if tiles.available():
         return TileProducts()
     if name == "auto":

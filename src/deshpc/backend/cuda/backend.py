@@ -5,14 +5,23 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.arrays import ArrayOperations
+from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.cin import CINOperations
+from deshpc.backend.cuda.columns import ColumnSums
+from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.key_sums import KeySums
 from deshpc.backend.cuda.launch import Kernels
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
 from deshpc.backend.cuda.loss import LossOperations
+from deshpc.backend.cuda.normalisation import NormalisationOperations
+from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.prefix import Prefix
+from deshpc.backend.cuda.products import DeviceProducts
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.sending import sent
@@ -35,26 +44,35 @@ class CudaBackend:
     """Arrays on one device, CUDA C++ and Numba CUDA kernels; a rank has one shard and one stream.
 
     atomic_sums : add gradients up in any order: faster where few keys are frequent, the same bits in fixed point only
+    matrix_products : of `compute.matrix_products`, see `DeviceProducts`
     """
 
     name, threads = "cuda", 1
     overlaps = True  # the device works on a batch while the host prepares the next one
     batches_ahead = 1  # that are gathered while the next one is prepared
-    products = None  # matrices are deep models' affair, which are the CPU's
+    block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
     lanes = Lanes
     host_buffers = HostBuffers
 
-    def __init__(self, device, atomic_sums=False):
+    def __init__(self, device, atomic_sums=False, matrix_products="auto"):
         self.device = device
         kernels = Kernels(device)
         prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
+        column_sums = ColumnSums(kernels)
         self.table = TableOperations(kernels)
         self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
         self.routing = RoutingOperations(kernels, prefix, self.lookup)
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
+        self.cin = CINOperations(kernels)
+        self.dense = DenseOperations(kernels, column_sums)
+        self.interaction = InteractionOperations(kernels, column_sums)
+        self.normalisation, self.arrays = NormalisationOperations(kernels, column_sums), ArrayOperations(kernels, column_sums)
+        self.pool = PoolOperations(kernels, key_sums, worst)
+        self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
+        self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)
 
     def start_upload(self, arrays):
@@ -100,6 +118,10 @@ class CudaBackend:
     def address(self, array):
         """Where an array begins."""
         return self.device.address(array)
+
+    def matrix(self, array):
+        """How kernels take an array of two dimensions whose rows may lie apart: as it is."""
+        return array
 
     def touch(self, array):
         """Memory of a device is there when it is given."""

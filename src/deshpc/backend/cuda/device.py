@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deshpc.backend.cuda.cublas import multiply
 from deshpc.backend.cuda.staging import StagingRing, is_pinned, pinned_memory
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory
@@ -102,6 +103,10 @@ class CupyDevice:
     def wait(self, point):
         """Wait until the stream has passed a point of `mark`."""
         point.synchronize()
+
+    def multiply(self, a, b, out, add, arithmetic):
+        """Start out = a b, or out += a b: see `cublas.multiply`."""
+        multiply(self._cupy, a, b, out, add, arithmetic)
 
     def compile(self, name, source, constants):
         """The kernels of a file, compiled for this device and kept on disk."""

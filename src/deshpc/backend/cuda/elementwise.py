@@ -55,7 +55,7 @@ def update_dense(i, rule, field, clip, values, state, gradient):
     state (planes n), plane after plane.  The formulas are those of `backend.rules`, each product rounded by itself; dense
     parameters have no row-wise rule (`table.optimizer`).
     """
-    n = len(values)
+    n = len(gradient)  # statistics lie behind the values, and have none
     g, weight = product(clip, gradient[i]), values[i]
     if rule == 0:
         values[i] = product(g, -field[0]) + weight

@@ -4,6 +4,7 @@ import numpy as np
 
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.groups import lanes_of
+from deshpc.backend.cuda.key_sums import FM
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
@@ -38,7 +39,7 @@ class FMOperations:
         kernels.finish_adjoint(n * (form.dim + 1), state, width, column, gradient, n)
 
     def partial_adjoint(self, form, occurrences, state, column, sums, scale):
-        self._key_sums.add(form, occurrences, state, column, sums, scale)
+        self._key_sums.add(FM, form, occurrences, state, column, sums, scale)
 
     def magnitude(self, form, occurrences):
         offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses

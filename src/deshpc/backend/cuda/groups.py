@@ -12,9 +12,9 @@ def lanes_of(dim, number):
     return _lanes_for(dim // wide)
 
 
-def sum_lanes_of(dim):
-    """Lanes that add up the dim + 1 numbers of a state, in turns of four: see sums.cu."""
-    return _lanes_for((dim + 4) // 4)
+def sum_lanes_of(numbers):
+    """Lanes that add up the numbers of a row's gradient, in turns of four: see sums.cu."""
+    return _lanes_for((numbers + 3) // 4)
 
 
 def _lanes_for(vectors):

@@ -7,36 +7,50 @@ from deshpc.backend.cuda.groups import sum_lanes_of
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
+FM, POOL, BI_INTERACTION = range(3)
+"""Whose adjoint it is: what an occurrence adds, as in sums.cu."""
+
 _TILE = 32  # occurrences of a tile, as in sums.cu
 _MOST_SPAN_BLOCKS = 1024
 
 
 class KeySums:
-    """Adds g xl, g x A and g x^2 of every occurrence to its key's sums."""
+    """Adds what every occurrence adds to its key's sums, each of the `Sums` that is there."""
 
     def __init__(self, kernels):
         self._kernels, self._scratch = kernels, Buffers(kernels.device)
 
-    def add(self, form, occurrences, state, column, sums, scale):
-        """state (samples, width) holds g A (k numbers) and g at `column`;  a table of linear weights alone has k = 0"""
+    def add(self, adjoint, form, occurrences, state, column, sums, scale, columns=None):
+        """Add the terms of all occurrences of an operator.
+
+        adjoint : FM, which linear terms share (a table of linear weights alone has k = 0), POOL or BI_INTERACTION
+        state : (samples, width) gradient of the states
+        column : where the operator's begins
+        columns : (F) int64 where each field's begins, of a pool
+        """
         local, values, grouping, dim = occurrences.local, occurrences.values, occurrences.grouping, form.dim
+        scalars, like = int(sums.scalar is not None), sums.scalar if sums.scalar is not None else sums.vector
         kernels = self._kernels(
-            "sums.cu", COMPUTE=kind(form.zero), SUM=kind(sums.scalar), DIM=dim, VALUES=value_width(values)
-        )
-        n, lanes, width = local.size, sum_lanes_of(dim), state.shape[1]
+            "sums.cu", NUMBER=kind(form.number), COMPUTE=kind(form.zero), SUM=kind(like), DIM=dim, VALUES=value_width(values),
+            SCALARS=scalars, ADJOINT=adjoint,
+        )  # fmt: skip
+        n, numbers = local.size, dim + scalars
+        lanes = sum_lanes_of(numbers)
+        of_keys = (
+            occurrences.addresses if adjoint == BI_INTERACTION else None, occurrences.fields if adjoint == POOL else None, columns,
+        )  # fmt: skip
         if grouping.order is None:
             kernels.add_atomically(
-                n * lanes, local, n, grouping.keys, grouping.samples, values, state, width, column, scale, *sums
+                n * lanes, local, n, grouping.keys, grouping.samples, values, state, column, *of_keys, scale, *sums
             )
             return
         tiles, array = -(-n // _TILE), self._scratch.array
-        heads = array("heads", (tiles, dim + 2), sums.scalar.dtype)
-        tails = array("tails", (tiles, dim + 2), sums.scalar.dtype)
+        heads, tails = (array(name, (tiles, numbers + 1), like.dtype) for name in ("heads", "tails"))
         spans, span_count = array("spans", tiles, np.uint32), array("span count", 1, np.uint32)
         span_count.fill(0)
         kernels.sum_tiles(
-            tiles * lanes, grouping.places, grouping.order, n, grouping.keys, grouping.samples, values, state, width, column,
-            scale, *sums, heads, tails, spans, span_count,
+            tiles * lanes, grouping.places, grouping.order, n, grouping.keys, grouping.samples, values, state, column,
+            *of_keys, scale, *sums, heads, tails, spans, span_count,
         )  # fmt: skip
         kernels.sum_spans.blocks(
             min(tiles, _MOST_SPAN_BLOCKS), grouping.places, n, heads, tails, spans, span_count, *sums

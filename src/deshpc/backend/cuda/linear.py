@@ -4,6 +4,7 @@ import numpy as np
 
 from deshpc.backend.arguments import Sums
 from deshpc.backend.cuda.buffers import Buffers
+from deshpc.backend.cuda.key_sums import FM
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 from deshpc.backend.weight_form import WeightForm
@@ -34,7 +35,7 @@ class LinearOperations:
 
     def partial_adjoint(self, form, occurrences, state, column, sums, scale):
         linear, alone = WeightForm(None, form.number, form.zero, 0), Sums(sums.scalar, None, None)
-        self._key_sums.add(linear, occurrences, state, column, alone, scale)
+        self._key_sums.add(FM, linear, occurrences, state, column, alone, scale)
 
     def magnitude(self, form, occurrences):
         offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses

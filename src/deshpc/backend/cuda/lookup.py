@@ -93,7 +93,7 @@ class LookupOperations:
     def look_up_own(self, index, search, sparse, partition, owner, picked):
         """Look up those keys of some samples that `owner` owns; begins and ends are views of one array of offsets."""
         keys, fields = sparse.keys, sparse.fields
-        if partition.owners == 1:
+        if partition.owners == 1 or partition.split == "column":  # a rank owns every key's columns, and has one shard
             self.take_all(sparse, picked.offsets, picked.values)
         else:
             keys, fields, _ = self.pick(
@@ -173,6 +173,10 @@ class LookupOperations:
         places = buffers.array("places", n, np.uint32)
         self._device.copy(local.view(np.uint32), places)
         return Grouping(keys, samples, *self._prefix.sort(places, n, keys.bit_length(), buffers, "grouped"))
+
+    def row_fields(self, addresses, tail, fields):
+        """fields (distinct) uint16 of the rows whose records are at these addresses, 0 where there is none."""
+        self._lookup.row_fields(addresses.size, addresses, addresses.size, tail, fields)
 
     def _write_new(self, new, record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n):
         number, scalars, dim, width, seed, scale, start, _ = new  # whole embeddings: their first column is 0

@@ -30,6 +30,11 @@ class RowsOperations:
         self._routing.pack_keys(n, order, n, unique_keys, unique_ranks, firsts, starts, in_request, message)
         self._rows(np.float32(0)).place_in_list(n, in_request, unique_ranks, n, firsts, places)
 
+    def requested_fields(self, counts, fields):
+        """fields (unique) uint16 : of all requested keys, in their order; counts (N, F) int32."""
+        (groups,) = self._send("group begins", begins_of(counts.ravel().astype(np.int64)))
+        self._routing.fields_of_groups(fields.size, fields.size, groups, *counts.shape, fields)
+
     def read_requests(self, message, begins, counts, keys, fields):
         """Copy the requests of all home ranks to one shard out, home by home; begins (N) bytes, counts (N, F) int32."""
         ranks, n_fields = counts.shape
@@ -61,15 +66,15 @@ class RowsOperations:
 
     def send_gradients(self, dim, scalar_sums, vector_sums, square_sums, send_squares, targets):
         """Write each unique row's sums to its place (scalar, vector, then square if send_squares) and leave the sums zero."""
-        n = targets.size
-        self._sums(dim, scalar_sums).send_gradients(
-            n * (dim + 2), targets, n, 1 + dim + bool(send_squares), scalar_sums, vector_sums, square_sums
+        n, numbers = targets.size, dim + (scalar_sums is not None)
+        self._sums(dim, scalar_sums, vector_sums).send_gradients(
+            n * (numbers + 1), targets, n, numbers + bool(send_squares), scalar_sums, vector_sums, square_sums
         )
 
     def subtract_squares(self, form, addresses, vector_sums, square_sums):
         """vector_sums[c] -= v square_sums[c], floating point only: the gradient of v; addresses : of the rows' records."""
         zero = kind(form.zero)
-        kernels = self._kernels("rows.cu", NUMBER=kind(form.number), COMPUTE=zero, SUM=zero, DIM=form.dim)
+        kernels = self._kernels("rows.cu", NUMBER=kind(form.number), COMPUTE=zero, SUM=zero, DIM=form.dim, SCALARS=1)
         kernels.subtract_squares(addresses.size * form.dim, addresses, addresses.size, vector_sums, square_sums)
 
     def add_gradients(self, sources, dim, local, scalar_sums, vector_sums, square_sums):
@@ -77,17 +82,20 @@ class RowsOperations:
         n = local.size
         places = self._scratch.array("places", n, np.uint32)
         self._device.copy(local.view(np.uint32), places)
-        places, order = self._prefix.sort(places, n, scalar_sums.size.bit_length(), self._scratch, "requests")
-        self._sums(dim, scalar_sums).add_gradients(
-            n * (dim + 2), places, order, n, sources, scalar_sums, vector_sums, square_sums
+        rows = len(vector_sums if scalar_sums is None else scalar_sums)
+        places, order = self._prefix.sort(places, n, rows.bit_length(), self._scratch, "requests")
+        self._sums(dim, scalar_sums, vector_sums).add_gradients(
+            n * (dim + (scalar_sums is not None) + 1), places, order, n, sources, scalar_sums, vector_sums, square_sums
         )
 
     def _rows(self, number):
         """The kernels that know only the storage type."""
-        return self._kernels("rows.cu", NUMBER=kind(number), COMPUTE="float", SUM="float", DIM=1)
+        return self._kernels("rows.cu", NUMBER=kind(number), COMPUTE="float", SUM="float", DIM=1, SCALARS=1)
 
-    def _sums(self, dim, sums):
-        return self._kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=kind(sums), DIM=dim)
+    def _sums(self, dim, scalar_sums, vector_sums):
+        """The kernels for gradients of a table with these sums, either of which may be None."""
+        scalars, like = (0, vector_sums) if scalar_sums is None else (1, scalar_sums)
+        return self._kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=kind(like), DIM=dim, SCALARS=scalars)
 
     def _groups(self, unique_fields, unique_ranks, shape):
         """Number rank F + field of each key's group."""

@@ -15,6 +15,8 @@ _MOST_BLOCKS = 256  # that add norms up: each adds its own terms to all
 class UpdateOperations:
     """Rows: kernels/update.cu;  dense parameters: elementwise."""
 
+    LANES = 1  # of dense parameters: each is a thread's
+
     def __init__(self, kernels):
         self._kernels, self._device = kernels, kernels.device
         self._from_fixed_point = self._device.elementwise(elementwise.from_fixed_point)
@@ -57,7 +59,7 @@ class UpdateOperations:
     def dense(self, rule, lanes, zero, values, state, gradient, clip, begin, end):
         """All parameters at once: lanes is None, and begin .. end are all."""
         numbers, fields = elementwise.RULES.index(type(rule).__name__), self._fields(rule, zero)
-        self._dense(values.size, np.int32(numbers), fields, clip, values, state, gradient)
+        self._dense(gradient.size, np.int32(numbers), fields, clip, values, state, gradient)
 
     def _fields(self, rule, zero):
         """The rule's numbers on the device, uploaded when they change."""

@@ -22,7 +22,7 @@ class DCN(Definition):
             backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense, out=True
         )
         self.first_layers = [self._products, *self._deep.first_layers]
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
         if self.share:
             weights, self._pooled = self._deep.first_weights, setting.pooled
             self._own = [Product(name, self.share.inputs) for name in ("cross.weights", weights)]

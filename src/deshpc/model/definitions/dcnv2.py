@@ -26,7 +26,7 @@ class DCNv2(Definition):
         cross_names = list(values.shapes)
         self._cross_out = Dense(backend, values, "cross.out", setting.inputs, 1, bias=False)
         self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed, out=True)
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
         if self.share:
             weights, self._pooled, self._beside = self._deep.first_weights, setting.pooled, Beside()
             own = np.arange(setting.pooled)[self.share.inputs]

@@ -28,7 +28,7 @@ class DeepFM(Definition):
             backend, values, "deep", setting.inputs, setting.model.hidden, setting.model, setting.seed, setting.n_dense, out=True
         )
         self.first_layers = self._deep.first_layers
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
         if self.share:
             weights = self._deep.first_weights
             self._product, self._pooled = Product(weights, self.share.inputs), setting.pooled

@@ -29,7 +29,7 @@ class DLRM(Definition):
             self._dots = Dots(backend, setting.compute, setting.dim, setting.n_fields)
         inputs = setting.dim + setting.n_fields * (setting.n_fields + 1) // 2
         self._top = MLP(backend, values, "top", inputs, model.hidden, model, setting.seed, out=True)
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
 
     def logit(self, tape, inputs):
         z = yield from self._bottom(tape, inputs.dense)

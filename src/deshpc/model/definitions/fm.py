@@ -18,7 +18,7 @@ class FM(Definition):
 
     def __init__(self, setting):
         values, self.share = setting.values, setting.share
-        self._logit = Logit(values)
+        self._logit = Logit(setting.backend, values)
         self._wide = Wide(values, "fm.weights", setting.n_dense)
         given = first_factors(setting.seed, setting.n_dense, setting.dim, setting.model.init_std)
         factors = values.given("fm.factors", given)

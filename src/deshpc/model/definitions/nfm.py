@@ -14,10 +14,10 @@ class NFM(Definition):
         self.share = None
         backend, values = setting.backend, setting.values
         factors = values.uniform("fm.factors", setting.factor_bound, setting.n_dense, setting.dim)
-        self._pairs = BiInteraction(factors, setting.dim)
+        self._pairs = BiInteraction(backend, factors, setting.dim)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._deep = MLP(backend, values, "deep", setting.dim, setting.model.hidden, setting.model, setting.seed, out=True)
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
 
     def logit(self, tape, inputs):
         deep = yield from self._deep(tape, tape.apply(self._pairs, inputs.pooled, inputs.dense))

@@ -16,7 +16,7 @@ class WideDeep(Definition):
         )
         self.first_layers = self._deep.first_layers
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
         if self.share:
             self._pooled = setting.pooled
             self._product = Product(self._deep.first_weights, self.share.inputs)

@@ -16,11 +16,11 @@ class XDeepFM(Definition):
     def __init__(self, setting):
         backend, values, model, self.share = setting.backend, setting.values, setting.model, setting.share
         dim = self.share.dim if self.share else setting.dim
-        self._cin = CIN(values, "cin", dim, setting.n_fields, model.cin_layers)
+        self._cin = CIN(backend, values, "cin", dim, setting.n_fields, model.cin_layers)
         self._cin_out = Dense(backend, values, "cin.out", self._cin.outputs, 1, bias=False)
         self._wide = Dense(backend, values, "wide", setting.n_dense, 1, bias=False)
         self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed, out=True)
-        self._logit = Logit(values)
+        self._logit = Logit(backend, values)
         if self.share:
             weights, self._pooled = self._deep.first_weights, setting.pooled
             self._product = Product(weights, self.share.inputs)
