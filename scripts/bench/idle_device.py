@@ -36,6 +36,9 @@ class IdleDevice:
     def start_into_host(self, array, host):
         pass
 
+    def copy_out(self, array, host):
+        return None
+
     def copy(self, source, target):
         pass
 

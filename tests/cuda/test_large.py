@@ -733,6 +733,14 @@ def test_parts_are_added_up(space):
     assert [space.read(sums, n * part + n - 1, 1).tolist() for part in range(parts)] == [[0]] * parts
 
 
+def test_ranks_are_added(space):
+    n, ranks = FAR // 16 + 100, 17
+    starts = {rank * n + n - LAST: np.arange(LAST) + rank for rank in range(ranks)}
+    parts, total = space.array(ranks * n, np.float32, starts), space.array(n, np.float32)
+    space.last(space.kernels("rank_sums.cu", SUM="float").add_ranks, n, parts, ranks, n, total, blocks=1)
+    assert space.end(total) == [ranks * (LAST - 1) + sum(range(ranks))]
+
+
 def test_the_largest_of_many_values(space):
     kernels = space.kernels("loss.cu", COMPUTE="double", SUM="double", VALUES=2)
     offsets = space.array(SAMPLES + 1, np.int64, {0: [0], SAMPLES + 1 - LAST: [OCCURRENCES - 2] * (LAST - 1) + [OCCURRENCES]})

@@ -123,6 +123,7 @@ VARIANTS = {
     "sort.cu": [{}],
     "rows.cu": list(_rows()),
     "routing.cu": [{"VALUES": values} for values in (0, 1, 2)],
+    "rank_sums.cu": [{"SUM": sums} for sums in ("float", "double", "int64")],
     "loss.cu": list(_loss()),
     "linear.cu": list(_linear()),
     "fm.cu": list(_fm()),

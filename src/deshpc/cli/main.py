@@ -61,6 +61,7 @@ def _parser():
     evaluate = commands.add_parser("eval", help="metrics of a trained model")
     evaluate.add_argument("directory", metavar="RUN", help="the run's directory")
     evaluate.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
+    evaluate.add_argument("--data", action="append", metavar="FILE", help="rows to evaluate on instead of a part; may be repeated")
     _add_options(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -149,7 +150,7 @@ def _evaluate(options):
 
     return start.run(
         lambda comm: _show(
-            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part, options.allow_import)
+            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part, options.allow_import, options.data)
         ),
         start.world(),
     )

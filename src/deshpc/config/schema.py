@@ -7,6 +7,9 @@ choices is compared with them in `tests/test_names_agree.py`.
 
 from dataclasses import dataclass, field
 
+AUTO_TRANSPORT = "host"
+"""What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
+
 
 def option(
     default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
@@ -299,6 +302,12 @@ class ComputeConfig:
     cuda_sums: str = option(
         "ordered", "how a device adds up a row's gradients: ordered (the same bits every time) or atomic (in any order)",
         choices=("ordered", "atomic"),
+    )
+    transport: str = option(
+        "auto",
+        "how arrays of a device travel between ranks: host (through pinned memory, right with every MPI), cuda-aware (an MPI library "
+        "that takes arrays of a device), nccl, or auto (host); the result is the same; docs/cuda.md",
+        choices=("auto", "host", "cuda-aware", "nccl"),
     )
     matrix_products: str = option(
         "auto",

@@ -76,11 +76,11 @@ class Routed:
             return done(batch.labels), done(batch.dense)
         traffic = Traffic("batch", "labels", direction)
         labels = home.array("labels", batch.global_samples, np.float32)
-        started = self._group.gather_samples(batch.on_host.labels, labels, traffic)  # a device need not be asked for them
+        started = self._group.gather_samples(batch.labels, labels, traffic)
         dense = home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
         if dense.size == 0:
             return started, done(dense)
-        return started, self._group.gather_samples(batch.on_host.dense, dense, traffic)
+        return started, self._group.gather_samples(batch.dense, dense, traffic)
 
     def _travel(self, batch, home, samples, direction):
         """Send each owner rank its message; returns the Messages received."""

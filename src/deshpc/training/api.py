@@ -1,5 +1,6 @@
 """The Python API: what `deshpc train` and `deshpc eval` call."""
 
+import json
 import os
 import platform
 import secrets
@@ -16,6 +17,7 @@ from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
 from deshpc.launch.agreement import agreed, run_facts
+from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
@@ -183,16 +185,19 @@ def _config(config, overrides, allow_import):
 
 
 @fails_together
-def evaluate(directory, comm=None, overrides=(), part="test", allow_import=()):
+def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), data=None):
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
-    overrides : `section.key=value` texts, such as data.test=["other.csv"]
+    overrides : `section.key=value` texts, such as train.global_batch_samples=1000
+    part : of the run's data, or
+    data : files to evaluate on instead, in the run's format
     allow_import : as in `train`
-    Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`; errors as
-    in `train`.
+    Writes eval-<part>.jsonl into `directory`, unless it is read-only, or into an overriding run.directory.  Collective on `comm`;
+    errors as in `train`.
     """
+    part = "test" if data else part
     folder, manifest, config = agreed(
-        comm, lambda: saved_run(directory, overrides, allow_import), lambda saved: run_facts(f"eval of the {part} part", saved[2])
+        comm, lambda: saved_run(directory, overrides, allow_import, data), lambda saved: run_facts(f"eval of the {part} part", saved[2])
     )
     with Session(config, comm) as session, session.watched():
         session.group.together(lambda: session.input.restore(manifest["source"]))
@@ -202,15 +207,18 @@ def evaluate(directory, comm=None, overrides=(), part="test", allow_import=()):
         load_model(model, folder, manifest)
         metrics = measured(session, part, dataset, manifest["steps"])
         report = {"event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, **asdict(metrics)}
-        _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report)
+        _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report, config.run.directory != str(directory))
     return metrics
 
 
-def saved_run(directory, overrides, allow_import=()):
+def saved_run(directory, overrides, allow_import=(), data=None):
     """(folder of the model, its manifest, its configuration with `overrides`).
 
     directory : of a run, which may lie elsewhere by now than when it was trained, or the folder of a model or checkpoint
+    data : files that take the place of the test part
     """
+    if data:
+        overrides = [*overrides, f"data.test={json.dumps([os.path.abspath(file) for file in data])}"]
     folder = model_folder(directory)
     manifest = read_manifest(folder)
     config = build(manifest["config"], source=str(folder), allow_import=allow_import)
@@ -218,6 +226,8 @@ def saved_run(directory, overrides, allow_import=()):
     moved = replace(
         config, run=replace(config.run, directory=str(directory)), compute=replace(config.compute, threads_per_rank=threads)
     )
+    if data and config.data.format == "synthetic":
+        raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
     return folder, manifest, override(moved, *overrides, allow_import=allow_import)
 
 
@@ -226,12 +236,20 @@ def _open_record(group, directory, append, lock):
     return group.together(lambda: _writing(directory, lambda: Record(directory, append, lock.require)) if group.rank == 0 else NoRecord())
 
 
-def _write_report(group, directory, name, report):
-    """Write one line of JSON from rank 0 to a file that is whole or absent; errors as of `_open_record`.  Collective."""
+def _write_report(group, directory, name, report, wanted):
+    """Write one line of JSON from rank 0 to a file that is whole or absent; errors as of `_open_record`.  Collective.
+
+    wanted : whether somebody has asked for this folder; else one that is read-only is told and no error
+    """
 
     def write():
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        write_text(Path(directory) / name, json_text(report) + "\n")
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            write_text(Path(directory) / name, json_text(report) + "\n")
+        except OSError as problem:
+            if wanted:
+                raise
+            say(f"deshpc: warning: {Path(directory) / name} cannot be written: {problem.strerror or problem}\n")
 
     group.together(lambda: _writing(directory, write) if group.rank == 0 else None)
 
