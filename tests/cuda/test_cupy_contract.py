@@ -340,6 +340,19 @@ def test_nothing_uses_another_stream(cupy, recorded):
     assert {call[1] for call in cupy.calls} == {None, cupy.streams[0]}
 
 
+def test_memory_that_is_refused_is_said_to_be_the_device_s(recorded, monkeypatch):
+    class OutOfMemoryError(MemoryError):  # as CuPy's
+        pass
+
+    def refused(*arguments):
+        raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 512 bytes).")
+
+    monkeypatch.setattr(recorded._cupy, "empty", refused)
+    for take in (recorded.empty, recorded.zeros):
+        with pytest.raises(MemoryError, match="^on the CUDA device: Out of memory allocating 1,024 bytes"):
+            take((128,), np.float64)
+
+
 def test_zeros_fills_all_its_bytes(cupy, recorded):
     array = recorded.zeros((3, 5), np.float64)
     assert cupy.calls[1:] == [("memset_async", cupy.streams[0], recorded.address(array), 0, 120)]

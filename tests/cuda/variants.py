@@ -119,6 +119,7 @@ VARIANTS = {
     "cin.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
+    "norm.cu": [{}],
     "sort.cu": [{}],
     "rows.cu": list(_rows()),
     "routing.cu": [{"VALUES": values} for values in (0, 1, 2)],

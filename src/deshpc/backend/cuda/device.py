@@ -41,8 +41,11 @@ class CupyDevice:
         self._numba_stream = None
 
     def empty(self, shape, dtype):
-        """An array on the device; contents are whatever was there."""
-        return self._cupy.empty(shape, dtype)
+        """An array on the device; contents are whatever was there.  MemoryError where there is no room."""
+        try:
+            return self._cupy.empty(shape, dtype)
+        except MemoryError as error:  # CuPy's does not say whose memory it is
+            raise MemoryError(f"on the CUDA device: {error}") from None
 
     def zeros(self, shape, dtype):
         """An array of zeros on the device."""
