@@ -76,7 +76,7 @@ class TrainResult:
 
 @fails_together
 def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False):
-    """Train by a Config (or the path of a TOML file) on the ranks of `comm`, or of COMM_WORLD; returns a TrainResult.
+    """Train by a Config (or the path of a TOML file) on the ranks of `comm`, by default all; returns a TrainResult.
 
     overrides : `section.key=value` texts, such as train.epochs=3
     check_bytes : a ledger that differs from the formula is an error; model and record are complete before it is raised

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deshpc.checkpoint.folders import run_model
 from deshpc.checkpoint.manifest import NAME
+from deshpc.comm.group import Group
 from deshpc.errors import ConfigError
 
 _PARENT, _LATEST = "runs", "latest"
@@ -21,7 +22,9 @@ def with_folder(config, comm, resume):
     """The Config of a run with its folder: the one it names, else a new one, or with `resume` that of runs/latest.  Collective."""
     if config.run.directory:
         return config
-    directory = comm.bcast(_chosen(resume) if comm.rank == 0 else None)
+    group = Group(comm)
+    directory = group.from_first(_chosen(resume) if comm.rank == 0 else None)
+    group.free()
     return replace(config, run=replace(config.run, directory=directory))
 
 
