@@ -41,6 +41,8 @@ AIMS = (
     Aim("Adagrad update, k = 16", "kernels", "update, adagrad, k = 16", "g_per_s", 4, True, "G rows/s"),
     Aim("table pass, SGD, k = 128", "kernels", "table pass, sgd, k = 128", "ms", 0.96, False, "ms"),
     Aim("table pass, Adam, k = 128", "kernels", "table pass, adam, k = 128", "ms", 1.35, False, "ms"),
+    Aim("pooled table pass, SGD, k = 128", "kernels", "pooled table pass, sgd, k = 128", "ms", 0.96, False, "ms"),
+    Aim("pooled table pass, Adam, k = 128", "kernels", "pooled table pass, adam, k = 128", "ms", 1.35, False, "ms"),
     Aim("whole FM step, k = 16", "steps", "FM, ordered", "ms", 1.0, False, "ms", 2**20 // 26 * 26),
     Aim("whole FM step, k = 16, atomic sums", "steps", "FM, atomic", "ms", 1.0, False, "ms", 2**20 // 26 * 26),
 )

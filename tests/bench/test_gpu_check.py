@@ -55,6 +55,7 @@ def test_every_part_runs_and_prints_no_figure_that_means_nothing(tmp_path):
     assert {f"update, {rule}, k = 16" for rule in ("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl")} <= names
     assert {f"key sums, {how}, {drawn}" for how in ("ordered", "atomic") for drawn in ("zipf", "uniform")} <= names
     assert {"prefix sums", "routing: pack", "routing: unpack", "linear partial, every row once"} <= names
+    assert {"pool, partial", "bi-interaction, key sums", "dot products, adjoint", "CIN, products", "layer normalisation", "put"} <= names
     (steps,) = found["steps"]["results"]
     assert {"upload", "look up", "start", "learn", "give back", "update"} <= set(steps["stages_ms"])
     assert steps["first_losses"][0] == pytest.approx(np.log(2), rel=0.02)  # weights begin near 0
@@ -167,6 +168,13 @@ def test_zipf_numbers_have_their_density(modules):
     primitive = (np.arange(most + 1) + 1.0) ** (1 - EXPONENT)
     expected = count * np.diff(primitive) / (primitive[-1] - primitive[0])
     assert (np.abs(counted - expected) < 6 * np.sqrt(expected) + 6).all()
+
+
+def test_fields_have_keys_of_their_own(modules):
+    from gpu_batches import of_fields
+
+    numbers = of_fields(np.random.default_rng(2), 500, 26, 4000)
+    assert (numbers % 26 == np.arange(26)).all() and numbers.max() < 4000 + 26 and 26 < len(np.unique(numbers)) < 4000
 
 
 class Nvrtc:
