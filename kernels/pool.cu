@@ -83,10 +83,10 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
     const int lane = threadIdx.x % LANES;
     double* sums = of_field + group * n_fields;  // of the first lane
     for (int64 i = group; i < samples; i += groups) {
-        const int64 begin = offsets[i], end = offsets[i + 1];
-        for (int64 j = begin; j < end && lane == 0; j++) sums[fields[local[j]]] = 0.0;
+        const int32 begin = (int32)offsets[i], end = (int32)offsets[i + 1];  // 32 bits: with 64 some forms spill
+        for (int32 j = begin; j < end && lane == 0; j++) sums[fields[local[j]]] = 0.0;
         double largest = 0.0, scalar = 0.0;
-        for (int64 j = begin; j < end; j++) {
+        for (int32 j = begin; j < end; j++) {
             const int64 c = local[j], record = addresses[c];
             COMPUTE squares[EACH][WIDE] = {};
 #pragma unroll

@@ -2,7 +2,8 @@
 # Everything that only a GPU can tell, within 8 minutes: tests, compute-sanitizer, speed.   scripts/gpu_check.sh [OUT_FOLDER]
 #   OUT_FOLDER (runs/gpu_check)   gpu_check.txt, a table; gpu_check.json, everything; log.txt, all output
 #   PYTHON=python3                a Python with cupy, numba-cuda, numba, numpy, mpi4py, pytest; deshpc is used from here
-#   PARTS="environment tests kernels steps sanitizer";  TESTS=tests/cuda;  SCALE=full;  REPEATS=20;  VARIANT="FM, ordered"
+#   PARTS="environment tests kernels steps sanitizer peers";  TESTS=tests/cuda;  SCALE=full;  REPEATS=20;  VARIANT="FM, ordered"
+#   PARTS="steps peers"           deshpc's steps beside PyTorch's and FBGEMM's, which take long to compile, by themselves
 #   DEVICE=executor SCALE=tiny    the same without a GPU: shows that the script works, measures nothing
 # Exit code: 0 if all parts succeed: a test that is skipped, or a part that is over its time, is a failure.
 set -uo pipefail
@@ -11,7 +12,7 @@ out=${1:-runs/gpu_check}
 python=${PYTHON:-python3}
 device=${DEVICE:-cuda}
 scale=${SCALE:-full}
-parts=${PARTS:-environment tests kernels steps sanitizer}
+parts=${PARTS:-environment tests kernels steps sanitizer peers}
 whole=470  # seconds
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 1
 folder=$(mktemp -d)
@@ -52,19 +53,24 @@ print('\n'.join(f'{name}: {value}' for name, value in found.items()))" "$device"
             part tests 140 "$python" scripts/bench/gpu_tests.py --device "$device" --tests "${TESTS:-tests/cuda}" --limit 130 \
                 --out "$folder/tests.json" ;;
         kernels)
-            part kernels 120 "$python" scripts/bench/gpu_kernels.py --device "$device" --scale "$scale" \
+            part kernels 100 "$python" scripts/bench/gpu_kernels.py --device "$device" --scale "$scale" \
                 --repeats "${REPEATS:-20}" --out "$folder/kernels.json" ;;
         steps)
-            part steps 90 "$python" scripts/bench/gpu_steps.py --device "$device" --scale "$scale" \
+            part steps 100 "$python" scripts/bench/gpu_steps.py --device "$device" --scale "$scale" --of deshpc \
                 ${VARIANT:+--only "$VARIANT"} --out "$folder/steps.json" ;;
+        peers)
+            part peers 400 "$python" scripts/bench/gpu_steps.py --device "$device" --scale "$scale" --of peers \
+                ${VARIANT:+--only "$VARIANT"} --out "$folder/peers.json" ;;
         sanitizer)
             program=$(sanitizer)
             for tool in memcheck racecheck initcheck synccheck; do
+                models=("FM, ordered" "FM, atomic")
+                [ "$tool" = initcheck ] || models+=(deepfm xdeepfm)  # a library's kernels may read what nobody has written
                 if [ -z "$program" ] || [ "$device" != cuda ]; then
                     part "sanitizer-$tool" 5 sh -c 'echo "compute-sanitizer is not there, or nothing that it could watch"; exit 3'
                 else
                     part "sanitizer-$tool" 40 "$program" --tool "$tool" --error-exitcode 9 --print-limit 20 \
-                        "$python" scripts/bench/gpu_steps.py --device cuda --scale tiny --no-torch --no-pool --only "FM, ordered" "FM, atomic"
+                        "$python" scripts/bench/gpu_steps.py --device cuda --scale tiny --of deshpc --no-pool --only "${models[@]}"
                 fi
             done ;;
         *) echo "scripts/gpu_check.sh: $name is no part" >&2; exit 2 ;;

@@ -10,3 +10,9 @@ def zipf(random, count, most):
     power, uniform = 1.0 - EXPONENT, random.random(count)
     numbers = ((most + 1.0) ** power * uniform + (1.0 - uniform)) ** (1.0 / power) - 1.0
     return np.minimum(numbers, most - 1).astype(np.uint64)
+
+
+def of_fields(random, samples, fields, most):
+    """Numbers (samples, fields) of about that density, below `most` and one more row of fields, where each field has its own."""
+    numbers = zipf(random, samples * fields, most).reshape(samples, fields)
+    return numbers - numbers % np.uint64(fields) + np.arange(fields, dtype=np.uint64)

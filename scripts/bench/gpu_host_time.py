@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python scripts/bench/gpu_host_time.py [--steps 300] [--as after --out docs/measured/gpu_host_time.json] [--profile]
 
-Needs no GPU: the device does nothing (`idle_device.py`), so what CUDA and CuPy take for a launch or a copy is not in it.  One
+Needs no GPU: the device does nothing (`tests/support/idle_device.py`), so what CUDA and CuPy take for a launch or a copy is not in it.  One
 rank, Adagrad, k = 16, 13 dense features, 2^20 look-ups a step.  Figures are medians over steps, and the least of a whole step:
 that of a machine that does nothing else.  The gather of the upload, which copies the batch to pinned memory, is a figure of its
 own; in a run it is another thread's.
@@ -15,19 +15,20 @@ import os
 import platform
 import pstats
 import statistics
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import gpu_one_rank
 import numpy as np
-from idle_device import IdleDevice
 
 from deshpc.backend.cuda import upload
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.config.load import build
 from deshpc.data.batch import Batch
 
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 DENSE, BATCHES, UNMEASURED, DISTINCT = 13, 3, 10, 367_000
 SHAPES = {"8,192 x 128": (8192, 128), "40,330 x 26": (40_330, 26)}  # samples and keys of each
 VARIANTS = {  # name: (model, options of [optimizer], options of [train])
@@ -84,6 +85,7 @@ def batches_of(samples, keys):
 @contextmanager
 def open_model(variant, fields, stages):
     """The model of a variant on an idle device and one rank."""
+    from idle_device import IdleDevice
     from mpi4py import MPI
 
     from deshpc.comm.group import Group

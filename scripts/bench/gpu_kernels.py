@@ -12,9 +12,10 @@ import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import gpu_layers
 import gpu_one_rank
 import numpy as np
-from gpu_batches import zipf
+from gpu_batches import of_fields, zipf
 from gpu_device import environment, open_bench, save, upload
 
 from deshpc.backend.arguments import Messages, Occurrences, SparseFeatures, Sums, Unpacked
@@ -33,6 +34,7 @@ from deshpc.table.shard import Initialisation, Shard
 MIB = 2**20
 SECTOR, NO_SLOT_BYTE = 32, 0xFF
 FIELDS = 26  # of a sample
+HIDDEN, MAPS, MOST_PRODUCTS = 400, 100, 256 * MIB  # units of a layer, maps of a CIN's, bytes of its products at a time
 ROUTED_RANKS = 4
 RULES = ("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl")
 ZERO = np.float32(0)
@@ -108,7 +110,7 @@ class Cases:
         """Functions that yield Cases, in the order in which they are to be measured."""
         return [
             self.bandwidth, self.index, self.growth, self.look_up, self.new_records, self.partials, self.sums, self.updates,
-            self.wide_table, self.prefix, self.routing,
+            self.wide_table, self.prefix, self.routing, self.embeddings, self.pooled_table, *self._layers(),
         ]  # fmt: skip
 
     # ------------------------------------------------------------------ memory
@@ -394,6 +396,97 @@ class Cases:
             lambda: kernels.unpack(messages, partition, 0, None, None, kept),
             lead=12, note=f"messages of {ranks} ranks",
         )  # fmt: skip
+
+    # ------------------------------------------------------------------ deep models
+
+    def embeddings(self):
+        """Pools and bi-interactions, whose records and sums are those of an FM of the same batch."""
+        n, dim = self.scale.lookups // FIELDS * FIELDS, 16
+        samples, width = n // FIELDS, 1 + FIELDS * dim
+        occurrences, distinct, sums, kept = self._of_fields(n, dim, self.scale.rows, "adagrad")
+        columns, form = self._columns(dim), self._form(dim)
+        pooled, paired = self._upload(np.zeros((samples, width), np.float32)), self._upload(np.zeros((samples, 1 + 2 * dim), np.float32))
+        row, pool, bi_interaction = distinct * _sectors(_layout("adagrad", dim).weights_end), self.backend.pool, self.backend.bi_interaction
+        reads, adds, states = 12 * n, 12 * n + distinct * 8 * (dim + 1), 4 * samples * width
+        said = f"; {distinct / n:.0%} distinct"
+        yield Case(
+            "pool, partial", n, "keys", row + reads + 2 * distinct + states,
+            lambda: pool.partial(form, True, False, occurrences, columns, pooled, 1.0, 0, samples, width),
+            note=f"k = 16, linear; local, address, field, each row once, state{said}", kept=kept,
+        )  # fmt: skip
+        yield Case(
+            "pool, key sums", n, "keys", adds + 2 * distinct + states,
+            lambda: pool.partial_adjoint(form, occurrences, columns, pooled, sums, 1.0), lead=4,
+            note=f"k = 16, linear; places, fields, state, sums read and written{said}",
+        )  # fmt: skip
+        yield Case(
+            "bi-interaction, partial", n, "keys", row + reads + 4 * samples * (1 + 2 * dim),
+            lambda: bi_interaction.partial(form, occurrences, paired, 1.0, 0, samples),
+            note=f"k = 16; local, address, each row once, state{said}", kept=kept,
+        )  # fmt: skip
+        yield Case(
+            "bi-interaction, key sums", n, "keys", adds + row + 8 * distinct + 4 * samples * (1 + 2 * dim),
+            lambda: bi_interaction.partial_adjoint(form, occurrences, paired, sums, 1.0), lead=4,
+            note=f"k = 16; places, rows, state, sums read and written{said}",
+        )  # fmt: skip
+
+    def pooled_table(self):
+        """As `wide_table`, with an embedding for each field of a sample, as an embedding bag gives it."""
+        n, dim = self.scale.lookups // FIELDS * FIELDS, self.scale.wide
+        samples, width = n // FIELDS, 1 + FIELDS * dim
+        state, columns, form = self._upload(np.zeros((samples, width), np.float32)), self._columns(dim), self._form(dim)
+        for rule in ("sgd", "adam"):
+            occurrences, distinct, sums, kept = self._of_fields(n, dim, self.scale.wide_rows, rule)
+            layout, optimizer = _layout(rule, dim), open_optimizer(OptimizerConfig(name=rule))
+            numbers, buffers, one = optimizer.rule(0, np.float32), Buffers(self.device), np.float32(1)
+
+            def work(occurrences=occurrences, layout=layout, sums=sums, numbers=numbers, buffers=buffers, one=one):
+                backend, (offsets, local, _, addresses, *_) = self.backend, occurrences
+                backend.pool.partial(form, True, False, occurrences, columns, state, 1.0, 0, samples, width)
+                grouped = occurrences._replace(grouping=backend.lookup.group(offsets, local, addresses, buffers))
+                backend.pool.partial_adjoint(form, grouped, columns, state, sums, 1.0)
+                backend.update.rows(
+                    numbers, form, layout.linear_state, layout.tail, 1, addresses, sums, 1.0, np.uint32(1), one, ZERO
+                )
+
+            row, used = _sectors(layout.weights_end), _sectors(layout.used_bytes)
+            yield Case(
+                f"pooled table pass, {rule}, k = {dim}", n, "keys",
+                distinct * (row + 2 * used + 8 + 16 * (dim + 1)) + 2 * samples * 4 * width + 60 * n, work, lead=20,
+                note=f"pool, grouping, key sums, update; {distinct / n:.0%} distinct", kept=kept,
+            )  # fmt: skip
+
+    def _of_fields(self, n, dim, rows, rule):
+        """(Occurrences of batches whose fields have keys of their own, distinct keys, Sums, what has to be kept)."""
+        drawn = np.unique(of_fields(self._random, n // FIELDS, FIELDS, 4 * n).ravel(), return_inverse=True)[1]
+        distinct = min(int(drawn.max()) + 1, rows)
+        local = (drawn % distinct).astype(np.int32)
+        fields = np.empty(distinct, np.uint16)
+        fields[local] = np.tile(np.arange(FIELDS, dtype=np.uint16), n // FIELDS)
+        records, addresses = self._records(_layout(rule, dim), rows, distinct)
+        offsets, local = self._offsets(n), self._upload(local)
+        grouping = self.backend.lookup.group(offsets, local, addresses, Buffers(self.device))
+        sums = Sums(self.device.zeros((distinct,), np.float32), self.device.zeros((distinct, dim), np.float32), None)
+        return Occurrences(offsets, local, None, addresses, self._upload(fields), grouping=grouping), distinct, sums, [records]
+
+    def _columns(self, dim):
+        """Where each field's embedding begins in the state of a pool, behind the linear terms."""
+        return self._upload(1 + dim * np.arange(FIELDS, dtype=np.int64))
+
+    def _layers(self):
+        """A function for each group of `gpu_layers`."""
+        samples = self.scale.lookups // FIELDS
+        rows = min(16 * samples, MOST_PRODUCTS // (4 * MAPS * FIELDS))
+        sizes = gpu_layers.Sizes(samples, FIELDS, 16, HIDDEN, MAPS, rows)
+
+        for name, cases in gpu_layers.cases(self.backend, sizes).items():
+
+            def group(cases=cases):
+                for what, size, work in cases():
+                    yield Case(what, samples, "samples", size, work, note="every array read and written once")
+
+            group.__name__ = name
+            yield group
 
     # ------------------------------------------------------------------ material
 

@@ -16,7 +16,8 @@ import gpu_steps
 import gpu_tests
 
 OVER_TIME = (124, 137)  # exit codes of timeout
-ABSENT = 3  # exit code of a part whose tool is not there
+ABSENT = gpu_steps.ABSENT  # exit code of a part whose tool is not there
+MEASURED = {"kernels": gpu_kernels, "steps": gpu_steps, "peers": gpu_steps}
 
 
 class Aim(NamedTuple):
@@ -41,6 +42,8 @@ AIMS = (
     Aim("Adagrad update, k = 16", "kernels", "update, adagrad, k = 16", "g_per_s", 4, True, "G rows/s"),
     Aim("table pass, SGD, k = 128", "kernels", "table pass, sgd, k = 128", "ms", 0.96, False, "ms"),
     Aim("table pass, Adam, k = 128", "kernels", "table pass, adam, k = 128", "ms", 1.35, False, "ms"),
+    Aim("pooled table pass, SGD, k = 128", "kernels", "pooled table pass, sgd, k = 128", "ms", 0.96, False, "ms"),
+    Aim("pooled table pass, Adam, k = 128", "kernels", "pooled table pass, adam, k = 128", "ms", 1.35, False, "ms"),
     Aim("whole FM step, k = 16", "steps", "FM, ordered", "ms", 1.0, False, "ms", 2**20 // 26 * 26),
     Aim("whole FM step, k = 16, atomic sums", "steps", "FM, atomic", "ms", 1.0, False, "ms", 2**20 // 26 * 26),
 )
@@ -80,11 +83,15 @@ def report(folder):
         status[name] = {"code": int(code), "seconds": int(seconds), "limit": int(limit)}
     parts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))}
     sanitizer = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in sorted(Path(folder).glob("sanitizer-*.txt"))}
-    measured = all((parts.get(name) or {}).get("environment", {}).get("driver_cuda") for name in ("kernels", "steps") if name in parts)
+    measured = all((parts.get(name) or {}).get("environment", {}).get("driver_cuda") for name in MEASURED if name in parts)
     known = parts.get("environment") or {}
     ok = bool(status) and all(one["code"] in (0, ABSENT) for one in status.values())
-    ok = ok and not any("error" in result for part in ("kernels", "steps") for result in (parts.get(part) or {}).get("results", []))
-    everything = {"ok": ok, "status": status, **parts, "sanitizer": sanitizer, "aims": aims(parts) if measured else []}
+    results = {name: (parts.get(name) or {}).get("results", []) for name in MEASURED}
+    ok = ok and not any("error" in result for those in results.values() for result in those)
+    beside = gpu_steps.beside_peers(results["steps"] + results["peers"]) if measured else []
+    everything = {
+        "ok": ok, "status": status, **parts, "sanitizer": sanitizer, "aims": aims(parts) if measured else [], "beside peers": beside,
+    }  # fmt: skip
     text = ["Parts"]
     text += [f"  {name:<24}{one['seconds']:>5} s of {one['limit']:>4} s   {verdict(one)}" for name, one in status.items()]
     text += ["", "Environment", *(f"  {name:<24}{value}" for name, value in known.items())]
@@ -92,9 +99,11 @@ def report(folder):
         text += ["", "Tests", *(f"  {line}" for line in gpu_tests.lines(parts["tests"]))]
     for name, output in sanitizer.items():
         text += ["", name, *(f"  {line}" for line in summary(output))]
-    for name, module in (("kernels", gpu_kernels), ("steps", gpu_steps)):
+    for name, module in MEASURED.items():
         if name in parts:
-            text += ["", name.capitalize(), *(f"  {module.line(result, measured)}" for result in parts[name]["results"])]
+            text += ["", name.capitalize(), *(f"  {module.line(result, measured)}" for result in results[name])]
+    if beside:
+        text += ["", "Steps beside those of others", *(f"  {_beside(one)}" for one in beside)]
     if everything["aims"]:
         text += ["", "Aims (those for an H100)", *(f"  {_aim(one)}" for one in everything["aims"])]
     text += ["", "ALL IS WELL" if ok else "NOT ALL IS WELL"]
@@ -106,6 +115,11 @@ def summary(output):
     own = [line.strip("= \n") for line in output.splitlines() if line.startswith("=========")]
     last = [line for line in own if "SUMMARY" in line]
     return [*own[:24], *(["..."] if len(own) > 24 else []), *last] if last else output.splitlines()[-12:]
+
+
+def _beside(one):
+    others = "".join(f"{peer:>10} {ms:9.3f} ms, {ms / one['ms']:5.2f} times" for peer, ms in one["peers"].items())
+    return f"{one['name']:<30}{one['lookups']:>10,} look-ups{one['ms']:>9.3f} ms{others}"
 
 
 def _aim(one):

@@ -2,12 +2,15 @@
 
     PYTHONPATH=src python scripts/bench/gpu_steps.py [--device cuda] [--scale full] [--out steps.json]
 
-The real model on one rank: batches of 26 keys a sample, drawn by Zipf's law, with an exponent such that about 35 % of 2^20 look-ups are distinct,
-13 dense features, Adagrad, k = 16.  The same few batches come again and again, so that every row is there when the clock runs.
-A step ends when its loss is on the host.  The split comes from a second pass that waits for the device after every stage; its
-sum is more than a step.  PyTorch has a table of known size and row numbers where deshpc hashes and looks keys up.  Deep models have
-three hidden layers of 400 units, and are measured with the first size of batches; their PyTorch models are compiled, with a sparse
-table of PyTorch's or with FBGEMM's, which has the row-wise Adagrad inside.
+The real model on one rank: batches of 26 keys a sample, each field with keys of its own, drawn by Zipf's law with an exponent
+such that about 35 % of 2^20 look-ups are distinct; 13 dense features, Adagrad, k = 16.  The same few batches come again and again,
+so that every row is there when the clock runs.  A step ends when its loss is on the host.  The split comes from a second pass
+that waits for the device after every stage; its sum is more than a step.
+
+PyTorch has a table of known size and row numbers where deshpc hashes and looks keys up; its batches lie in pinned memory, and
+are copied when their step begins.  Deep models have three hidden layers of 400 units, and are measured with the first size of
+batches; their PyTorch models are compiled, with a sparse table of PyTorch's or with FBGEMM's, which has the row-wise Adagrad
+inside.
 """
 
 import argparse
@@ -20,11 +23,12 @@ from pathlib import Path
 
 import gpu_one_rank
 import numpy as np
-from gpu_batches import zipf
+from gpu_batches import of_fields
 from gpu_device import environment, open_bench, save
 
 from deshpc.config.load import build
 
+ABSENT = 3  # exit code where only peers are asked for and there are none
 FIELDS, DENSE = 26, 13
 SCALES = {  # look-ups of the batches;  batches;  timed steps
     "full": ((2**20, 2**18, 2**21), 3, 24),
@@ -43,6 +47,7 @@ DEEP = {
     **{f"{name}, tf32": (name, "ordered", "", "tf32") for name in ("deepfm", "dlrm")},
 }
 HIDDEN = (400, 400, 400)
+PEERS = ("PyTorch", "FBGEMM")
 WITH_PEERS = ("wide_deep", "deepfm", "dcn", "dcnv2", "dlrm")  # peers/torch_deep_models.py
 sys.path.append(str(Path(__file__).parent / "peers"))
 
@@ -77,7 +82,7 @@ class Load:
     def __init__(self, lookups, rows, count):
         self.samples, self.rows, random = lookups // FIELDS, rows, np.random.default_rng(3)
         self.lookups = self.samples * FIELDS
-        self.drawn = [zipf(random, self.lookups, rows).reshape(self.samples, FIELDS) for _ in range(count)]
+        self.drawn = [of_fields(random, self.samples, FIELDS, rows - FIELDS) for _ in range(count)]
         self.batches = _batches_of(self.drawn)
         self.distinct = len(np.unique(self.drawn[0])) / self.lookups
 
@@ -179,7 +184,11 @@ def train_torch(name, load, timed, device="cuda"):
         model = {"lr": LR, "fm": FM}[name](load.rows, DENSE).to(device)
     tables = [model.table.weight]
     others = [one for one in model.parameters() if one is not model.table.weight]
-    optimizers = [torch.optim.Adagrad(group, lr=RATE, initial_accumulator_value=ACCUMULATOR) for group in (tables, others)]
+    rates = RATE, model.rate if name in WITH_PEERS else RATE
+    optimizers = [
+        torch.optim.Adagrad(group, lr=rate, initial_accumulator_value=ACCUMULATOR)
+        for group, rate in zip((tables, others), rates, strict=True)
+    ]
     return _torch_result(f"PyTorch {name}", load, timed, device, model, optimizers, lambda indices: (indices,), torch.__version__)
 
 
@@ -204,7 +213,8 @@ def train_fbgemm(name, load, timed, device="cuda"):
     class Model(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.top, self.width = top_of(job, FIELDS, DENSE)[0].to(device), width_of(job)
+            top, self.rate = top_of(job, FIELDS, DENSE)
+            self.top, self.width = top.to(device), width_of(job)
             self.table = SplitTableBatchedEmbeddingBagsCodegen(
                 [(load.rows, self.width, *place)], feature_table_map=[0] * FIELDS, pooling_mode=PoolingMode.SUM,
                 optimizer=EmbOptimType.EXACT_ROWWISE_ADAGRAD, learning_rate=RATE, eps=1e-8,
@@ -215,7 +225,7 @@ def train_fbgemm(name, load, timed, device="cuda"):
             return self.top(self.table(indices, offsets).view(len(dense), -1, self.width), dense)
 
     model, offsets = Model(), torch.arange(load.lookups + 1, device=device)
-    optimizers = [torch.optim.Adagrad(model.top.parameters(), lr=RATE, initial_accumulator_value=ACCUMULATOR, fused=on_device)]
+    optimizers = [torch.optim.Adagrad(model.top.parameters(), lr=model.rate, initial_accumulator_value=ACCUMULATOR)]
 
     def keys(indices):  # field after field
         return indices.T.reshape(-1), offsets
@@ -266,6 +276,21 @@ def with_torch(device):
     return device == "executor" or torch.cuda.is_available()
 
 
+def beside_peers(results):
+    """[{"name", "lookups", "ms", "peers": {"PyTorch" or "FBGEMM": ms}}] of deshpc's results that a peer has one for."""
+    models = {variant: of_variant[0] for variant, of_variant in {**VARIANTS, **DEEP}.items()}
+    ms = {(one["name"], one["lookups"]): one["ms"] for one in results if "error" not in one}
+    found = [
+        {
+            "name": name, "lookups": lookups, "ms": own,
+            "peers": {peer: ms[f"{peer} {models[name]}", lookups] for peer in PEERS if (f"{peer} {models[name]}", lookups) in ms},
+        }
+        for (name, lookups), own in ms.items()
+        if name in models
+    ]  # fmt: skip
+    return [one for one in found if one["peers"]]
+
+
 def line(result, measured=True):
     """A result as lines of the table."""
     what = f"{result['name']:<30}{result.get('lookups', 0):>10,} look-ups"
@@ -287,10 +312,13 @@ def main():
     parser.add_argument("--device", choices=("cuda", "executor"), default="cuda")
     parser.add_argument("--scale", choices=SCALES, default="full")
     parser.add_argument("--only", nargs="*", choices=[*VARIANTS, *DEEP], default=[*VARIANTS, *DEEP], help="variants")
-    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--of", nargs="*", choices=("deshpc", "peers"), default=["deshpc", "peers"], help="whose steps")
     parser.add_argument("--no-pool", action="store_true", help="every array an allocation of its own, for compute-sanitizer")
     parser.add_argument("--out", help="JSON file, written anew after each result")
     options = parser.parse_args()
+    if options.of == ["peers"] and not with_torch(options.device):
+        print("PyTorch is not there, or has no device to train on")
+        return ABSENT
     mpi = gpu_one_rank.stand_in()
     bench = open_bench(options.device)
     if options.no_pool:
@@ -313,10 +341,10 @@ def main():
     for lookups in sizes:
         load = Load(lookups, rows, count)
         chosen = [one for one in options.only if one in VARIANTS or lookups == sizes[0]]
-        for variant in chosen:
+        for variant in chosen if "deshpc" in options.of else ():
             measure(variant, train, bench, variant, load, timed)
         bench.free_bytes()
-        if not options.no_torch and with_torch(options.device):
+        if "peers" in options.of and with_torch(options.device):
             device = "cuda" if bench.measures else "cpu"
             for name in dict.fromkeys({**VARIANTS, **DEEP}[one][0] for one in chosen):
                 if name in ("lr", "fm", *WITH_PEERS):

@@ -46,6 +46,7 @@ def test_every_part_runs_and_prints_no_figure_that_means_nothing(tmp_path):
     code, text, found = check(tmp_path, "def test_it(device): pass\ndef test_without(): assert False\n", VARIANT="FM, atomic")
     assert code == 0 and found["ok"], text
     assert found["tests"]["passed"] == 1
+    assert found["status"].pop("peers")["code"] in (0, 3)
     assert {name: one["code"] for name, one in found["status"].items()} == {
         "environment": 0, "tests": 0, "kernels": 0, "steps": 0,
         **dict.fromkeys(("sanitizer-memcheck", "sanitizer-racecheck", "sanitizer-initcheck", "sanitizer-synccheck"), 3),
@@ -55,6 +56,7 @@ def test_every_part_runs_and_prints_no_figure_that_means_nothing(tmp_path):
     assert {f"update, {rule}, k = 16" for rule in ("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl")} <= names
     assert {f"key sums, {how}, {drawn}" for how in ("ordered", "atomic") for drawn in ("zipf", "uniform")} <= names
     assert {"prefix sums", "routing: pack", "routing: unpack", "linear partial, every row once"} <= names
+    assert {"pool, partial", "bi-interaction, key sums", "dot products, adjoint", "CIN, products", "layer normalisation", "put"} <= names
     (steps,) = found["steps"]["results"]
     assert {"upload", "look up", "start", "learn", "give back", "update"} <= set(steps["stages_ms"])
     assert steps["first_losses"][0] == pytest.approx(np.log(2), rel=0.02)  # weights begin near 0
@@ -130,6 +132,22 @@ def test_aims_stand_beside_what_was_measured(tmp_path):
     assert not report(tmp_path)[0]["aims"][0]["reached"]
 
 
+def test_steps_stand_beside_those_of_others(tmp_path):
+    from gpu_report import report
+
+    made_up(tmp_path, 7.0)
+    steps = {"distinct": 0.35, "least_ms": 1.0, "most_ms": 1.0, "m_samples_per_s": 1.0}
+    names = {"deepfm": 2.0, "deepfm, tf32": 1.0, "nfm": 1.0, "PyTorch deepfm": 5.0, "FBGEMM deepfm": 3.0}
+    for part, of in (("steps", list(names)[:3]), ("peers", list(names)[3:])):
+        results = [{**steps, "name": name, "lookups": 1000, "ms": names[name]} for name in of]
+        content = {"environment": {"driver_cuda": 13000}, "results": results}
+        (tmp_path / f"{part}.json").write_text(json.dumps(content), encoding="utf-8")
+    everything, text = report(tmp_path)
+    of = {one["name"]: one["peers"] for one in everything["beside peers"]}
+    assert of == dict.fromkeys(("deepfm", "deepfm, tf32"), {"PyTorch": 5.0, "FBGEMM": 3.0})
+    assert "2.50 times" in text and "3.00 times" in text
+
+
 def test_a_part_over_its_time_and_a_case_that_fails_are_told(tmp_path):
     from gpu_report import report
 
@@ -167,6 +185,13 @@ def test_zipf_numbers_have_their_density(modules):
     primitive = (np.arange(most + 1) + 1.0) ** (1 - EXPONENT)
     expected = count * np.diff(primitive) / (primitive[-1] - primitive[0])
     assert (np.abs(counted - expected) < 6 * np.sqrt(expected) + 6).all()
+
+
+def test_fields_have_keys_of_their_own(modules):
+    from gpu_batches import of_fields
+
+    numbers = of_fields(np.random.default_rng(2), 500, 26, 4000)
+    assert (numbers % 26 == np.arange(26)).all() and numbers.max() < 4000 + 26 and 26 < len(np.unique(numbers)) < 4000
 
 
 class Nvrtc:

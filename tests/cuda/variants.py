@@ -46,13 +46,18 @@ def _sums():
     yield from (_typed(_FLOAT, DIM=dim, VALUES=2, **fm) for dim in (4, 5, 8, 10, 64))
     yield _typed(_FIXED, DIM=16, VALUES=1, **fm)
     yield from (_typed(_FLOAT, DIM=dim, VALUES=1, SCALARS=0, ADJOINT=1) for dim in (5, 16, 128))
+    yield from (_typed(types, DIM=16, VALUES=0, SCALARS=0, ADJOINT=1) for types in (_FLOAT, _FIXED))
     yield _typed(_FIXED, DIM=128, VALUES=2, **bi_interaction)
+
+
+_OF_STATES = [("float", "float"), ("double", "double"), ("float", "int64")]  # COMPUTE, SUM: of kernels that see no rows
 
 
 def _pool():
     for linear, squares in ((0, 0), (1, 1)):
         yield from (_typed(types, DIM=16, VALUES=0, LINEAR=linear, SQUARES=squares) for types in _TYPES)
-    yield _typed(_FLOAT, DIM=1, VALUES=0, LINEAR=0, SQUARES=0)
+    yield from (_typed(types, DIM=16, VALUES=0, LINEAR=1, SQUARES=0) for types in _TYPES[:3])
+    yield from (_typed(("float", *types), DIM=1, VALUES=0, LINEAR=0, SQUARES=0) for types in _OF_STATES)
     yield from (_typed(_FLOAT, DIM=dim, VALUES=1, LINEAR=1, SQUARES=0) for dim in (4, 5, 10, 64, 128))
     yield from (_typed(types, DIM=128, VALUES=2, LINEAR=1, SQUARES=1) for types in (_FIXED, _DOUBLE))
 
@@ -74,7 +79,7 @@ def _table():
     yield {"NUMBER": "double", "SCALARS": 0, "DIM": 0, "STATE_WIDTH": 0, "PLANES": 0}
     for number, scalars, dim, rule in (
         ("float", 1, 0, "Ftrl"), ("float", 1, 5, "Sgd"), ("float", 1, 10, "Adagrad"), ("float", 1, 16, "Adagrad"),
-        ("float", 1, 16, "RowwiseAdagrad"), ("float", 0, 64, "Adam"), ("float", 1, 128, "Ftrl"), ("double", 1, 16, "Adam"),
+        ("float", 1, 16, "RowwiseAdagrad"), ("float", 0, 16, "Adagrad"), ("float", 0, 64, "Adam"), ("float", 1, 128, "Ftrl"), ("double", 1, 16, "Adam"),
     ):  # fmt: skip
         width = 1 if rule == "RowwiseAdagrad" else dim
         yield {"NUMBER": number, "SCALARS": scalars, "DIM": dim, "STATE_WIDTH": width, "PLANES": _PLANES[rule]}
@@ -91,7 +96,7 @@ def _update():
     yield from (form(_FLOAT, 128, rule) for rule in ("Sgd", "RowwiseAdagrad", "Ftrl"))
     yield from (form(_FIXED, dim, "Adam") for dim in (0, 10, 128))
     yield form(_DOUBLE, 128, "Ftrl")
-    yield form(_FLOAT, 16, "Adagrad", scalars=0)
+    yield from (form(types, 16, "Adagrad", scalars=0) for types in (_FLOAT, _FIXED))
 
 
 def _tower():

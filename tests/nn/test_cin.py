@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from nn.through_tape import Case, numbers
 
-from deshpc.nn import cin
+from deshpc.backend.cpu.backend import CpuBackend
 from deshpc.nn.cin import CIN
 
 SIZES = [(5, 3, 6, (4, 3)), (1, 17, 1, (1,)), (5, 1, 3, (5, 1, 2)), (3, 5, 2, (17, 3)), (0, 3, 2, (2, 2))]  # n, k, F, layers
@@ -17,7 +17,7 @@ def network(dim, n_fields, layers):
 @pytest.fixture(params=["at once", "in pieces"])
 def pieces(request, monkeypatch):
     if request.param == "in pieces":
-        monkeypatch.setattr(cin, "_BYTES", 8 * 40)  # of a row or two of products, not all of them equally many
+        monkeypatch.setattr(CpuBackend, "product_bytes", 8 * 40)  # of a row or two of products, not all of them equally many
 
 
 @pytest.mark.parametrize("fresh", [True, False])

@@ -7,8 +7,6 @@ Coordinates c never mix, so owners of other coordinates can each do theirs, and 
 
 from deshpc.nn.tape import Operator
 
-_BYTES = 1 << 22  # of products held at a time
-
 
 class CIN(Operator):
     """embeddings (n, F k) -> (n, sum of H_l)."""
@@ -20,6 +18,7 @@ class CIN(Operator):
         self._kernels, self._dim, self._n_fields, self._layers, self.outputs = (
             backend.cin, dim, n_fields, tuple(layers), sum(layers)
         )
+        self._most_bytes = backend.product_bytes
         before = (n_fields, *layers)
         self.parameters = [
             values.dense(f"{name}.{i}.weights", maps * n_fields, out) for i, (maps, out) in enumerate(zip(before, layers, strict=False))
@@ -71,6 +70,6 @@ class CIN(Operator):
         return products
 
     def _pieces(self, maps):
-        """Ranges of rows whose products take _BYTES at most."""
-        rows = max(1, _BYTES // max(1, maps.shape[1] * self._n_fields * maps.dtype.itemsize))
+        """Ranges of rows whose products take `product_bytes` of the backend at most."""
+        rows = max(1, self._most_bytes // max(1, maps.shape[1] * self._n_fields * maps.dtype.itemsize))
         return [(a, min(a + rows, len(maps))) for a in range(0, len(maps), rows)]

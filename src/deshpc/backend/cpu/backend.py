@@ -38,6 +38,7 @@ class CpuBackend:
     batches_ahead = 0  # a batch is read where it lies
     overlaps = False  # what is prepared inside a node pushes the running batch out of the caches
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
+    product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     arrays, cin, normalisation = arrays, cin, normalisation
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update

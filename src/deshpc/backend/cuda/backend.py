@@ -52,6 +52,7 @@ class CudaBackend:
     overlaps = True  # the device works on a batch while the host prepares the next one
     batches_ahead = 1  # that are gathered while the next one is prepared
     block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
+    product_bytes = 1 << 28  # of products of embeddings that are held at a time: few launches, each of which fills the device
     lanes = Lanes
     host_buffers = HostBuffers
 

@@ -20,11 +20,8 @@ class PoolOperations:
         self._scratch = Buffers(kernels.device)
 
     def clear(self, state, columns, begin, end):
-        n = end - begin
-        kernels = self._kernels(
-            "pool.cu", NUMBER="float", COMPUTE="float", SUM=kind(state), DIM=1, VALUES=0, LINEAR=0, SQUARES=0
-        )
-        kernels.clear(n * _WARP, state[begin:end], n, columns)
+        n, compute = end - begin, "double" if kind(state) == "double" else "float"
+        self._of_states(compute, kind(state)).clear(n * _WARP, state[begin:end], n, columns)
 
     def partial(self, form, linear, squares, occurrences, columns, state, scale, begin, end, cleared):
         offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
@@ -54,12 +51,14 @@ class PoolOperations:
     def largest_term(self, gradient, width, largest_values, begin, end):
         n = end - begin
         terms = self._scratch.array("terms", n, np.float64)
-        kernels = self._kernels(
-            "pool.cu", NUMBER="float", COMPUTE=kind(gradient), SUM="float", DIM=1, VALUES=0, LINEAR=0, SQUARES=0
-        )
+        kernels = self._of_states(kind(gradient), kind(gradient))
         kernels.largest_term(n * _WARP, gradient[begin:end], width, largest_values, n, terms)
         term, sample = self._worst(terms)
         return term, begin + sample
+
+    def _of_states(self, compute, sums):
+        """The kernels that see no rows."""
+        return self._kernels("pool.cu", NUMBER="float", COMPUTE=compute, SUM=sums, DIM=1, VALUES=0, LINEAR=0, SQUARES=0)
 
     def _of(self, form, linear, squares, sums, values):
         return self._kernels(
