@@ -118,13 +118,21 @@ class Window:
             if not self.fill(line):
                 return
 
+    def pass_mark(self):
+        """Pass the byte order mark, if the file begins with one: before anything else is read."""
+        while self.stop < len(_BOM) and self.fill(line=1):
+            pass
+        if self.begins_file and self.data[: min(len(_BOM), self.stop)].tobytes() == _BOM:
+            self.pass_to(len(_BOM))
+
     def first_line(self):
         """Take the file's first line out of the window: its bytes without byte order mark and line end."""
+        self.pass_mark()
         while True:
             line, line_end, _ = self.data[self.start : self.stop].tobytes().partition(b"\n")
             if line_end:
                 self.start += len(line) + 1
-                return line.removeprefix(_BOM).removesuffix(b"\r")
+                return line.removesuffix(b"\r")
             if not self.fill(line=1):
                 raise DataError(f"{self.path}: the file is empty; expected a header line with the columns' names")
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deshpc.errors import DataError
 from deshpc.formats import header, tokens
 from deshpc.formats.block import SHOWN_LENGTH, block_of, shown
 from deshpc.formats.byte import occurrences
@@ -18,13 +19,15 @@ _LF, _QUOTE = ord("\n"), ord('"')
 
 
 class Text:
-    """The reader, as `formats.open` has it, for files with a header line, by which their columns are found."""
+    """The reader, as `formats.open` has it, for files whose columns are found by name: of a header line, or of the configuration."""
 
     divisible = True
 
     def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES):
         self.schema = schema
         self._separator, self._quoting = _DIALECTS[config.format]
+        self._separator = config.delimiter or self._separator
+        self._columns = None if config.header else list(config.columns)
         self._chunk_bytes = chunk_bytes
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
@@ -54,13 +57,12 @@ class Text:
                 yield from self._file_blocks(window, bad_rows)
 
     def _file_blocks(self, window, bad_rows):
-        columns = header.column_names(self._header(window), self._separator, self._quoting, window.path)
-        header.require(columns, self._names, f"{window.path}, line 1")
+        columns = self._columns_of(window)
         slots = header.slots(columns, self._names)
         starts, stops = np.empty((2, len(self._names), _BLOCK_ROWS), np.int32)
         lines = np.empty(_BLOCK_ROWS, np.int64)
         separator = ord(self._separator)
-        row, line = 0, 2 if window.begins_file else 1
+        row, line = 0, 2 if window.begins_file and self._columns is None else 1
         more = True
         while more:
             rows, position, line, why, cells, cell, after = tokens.tokenise(
@@ -76,7 +78,7 @@ class Text:
                 more = window.fill(line)
             if why in (tokens.TEXT_ENDS, tokens.BLOCK_FULL):
                 continue
-            fault = _fault(why, columns, cells, window.data[cell:after])
+            fault = _fault(why, columns, cells, window.data[cell:after], self._columns is None)
             if why == tokens.ROW_IS_OPEN:
                 if not _read_on(window, line, fault, bad_rows):
                     row, line = row + 1, line + 1
@@ -88,6 +90,18 @@ class Text:
                 row, line = row + rows_lost, line + lines_lost
         if not window.ends_file:  # blank lines at the end of a Part are followed by one that is not
             _found_all(bad_rows, window, line, np.count_nonzero(window.data[window.start : window.stop] == _LF), _BLANK)
+
+    def _columns_of(self, window):
+        """Names of the file's columns; a header is passed if the window begins with it."""
+        if self._columns is not None:
+            header.require(self._columns, self._names, f"{window.path}: data.columns")
+            window.pass_mark()
+            if window.start == window.stop and not window.fill(line=1):
+                raise DataError(f"{window.path}: the file is empty; expected a row in every line")
+            return self._columns
+        columns = header.column_names(self._header(window), self._separator, self._quoting, window.path)
+        header.require(columns, self._names, f"{window.path}, line 1", self._separator)
+        return columns
 
     def _header(self, window):
         """The first line of the window's file, which is passed if the window begins with it."""
@@ -135,12 +149,12 @@ def _read_on(window, line, fault, bad_rows):
     return False
 
 
-def _fault(why, columns, cells, text):
+def _fault(why, columns, cells, text, has_header):
     """What is wrong with a row of a file with these `columns` after its first `cells` cells, where `text` begins."""
     if why == tokens.BLANK_LINES:
         return _BLANK
     if why == tokens.CELL_COUNT:
-        return f": the row has {cells} cells; expected {len(columns)}, as in the header"
+        return f": the row has {cells} cells; expected {len(columns)}, as in {'the header' if has_header else 'data.columns'}"
     field = f", field {columns[cells]!r}" if cells < len(columns) else ""
     start = shown(text[: SHOWN_LENGTH + 1].tobytes())
     if why == tokens.AFTER_QUOTE:
