@@ -7,7 +7,6 @@ choices is compared with them in `tests/test_names_agree.py`.
 
 from dataclasses import dataclass, field
 
-
 SEPARATED_FORMATS = ("csv", "tsv")
 """Text whose rows have cells between delimiters."""
 
