@@ -9,6 +9,7 @@ import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import zstd
+from deshpc.formats.recognise import START_BYTES, require_text
 from deshpc.storage.regular_file import open_regular
 
 MAX_ROW_BYTES = 64 << 20
@@ -163,8 +164,9 @@ def is_plain(path):
 
 
 def _decompressed(path, file):
-    """(name of the compression, file of the text), by the path's suffix or the first bytes."""
-    start = file.peek(len(zstd.MAGIC))
+    """(name of the compression, file of the text), by the path's suffix or the first bytes; DataError where they are of no text."""
+    start = file.peek(START_BYTES)[:START_BYTES]
+    require_text(path, start)
     if str(path).endswith(".gz") or start.startswith(_GZIP_MAGIC):
         return "gzip", gzip.GzipFile(fileobj=file)
     if str(path).endswith(".zst") or start.startswith(zstd.MAGIC):
