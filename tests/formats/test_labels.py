@@ -18,7 +18,7 @@ from deshpc.hashing.key import key
 FIELDS = (FieldConfig("c"), FieldConfig("d", "dense"), FieldConfig("m", "multi"), FieldConfig("b", "bucket"))
 
 
-def read(path, policy="error", fields=(FieldConfig("c"),), **options):
+def read(path, policy="error", fields=FIELDS[:1], **options):
     reader, bad_rows = open_format(DataConfig(fields=fields, **options)), BadRows(policy)
     return joined(reader.schema, reader.blocks([path], bad_rows)), bad_rows
 

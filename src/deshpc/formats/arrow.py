@@ -7,7 +7,15 @@ parse(array)   -> the column and (n) bool, true where a value is not what `expec
 import numpy as np
 
 from deshpc.formats import labels
-from deshpc.formats.cells import NO_SEPARATOR, CategoricalParser, LabelParser, MultiParser, NumberParser, WeightedParser, parser_of
+from deshpc.formats.cells import (
+    NO_SEPARATOR,
+    CategoricalParser,
+    LabelParser,
+    MultiParser,
+    NumberParser,
+    WeightedParser,
+    parser_of,
+)
 from deshpc.formats.columns import Bucket, Categorical, Multi
 
 _NUMBERS = "integers, floats, decimals or bools"
