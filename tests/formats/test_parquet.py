@@ -101,12 +101,12 @@ def test_labels(write, kind):
     assert read(path, FieldConfig("c")).labels.tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize("labels", [[1, 2], [1, None], [0, -1], [0.0, float("nan")], [1, 0.5], [0, float("inf")]])
+@pytest.mark.parametrize("labels", [[1, 2], [1, None], [0, -2], [0.0, float("nan")], [1, 0.5], [0, float("inf")]])
 def test_bad_labels(write, labels):
     path = write({"c": ["a", "b"], "label": labels})
     with pytest.raises(DataError) as raised:
         read(path, FieldConfig("c"))
-    assert str(raised.value) == f"{path}, row 1 (from 0), field 'label': '{pa.array(labels)[1].as_py()}' is not 0 or 1"
+    assert str(raised.value).startswith(f"{path}, row 1 (from 0), field 'label': '{pa.array(labels)[1].as_py()}' is not 0 or 1, nor")
 
 
 def test_without_a_label_its_column_need_not_exist(write, tmp_path):
@@ -220,7 +220,7 @@ DATE = datetime.date(2020, 1, 1)
 @pytest.mark.parametrize(
     "field, array, wants",
     [
-        (FieldConfig("c"), pa.array([1.5]), "of type double; expected strings, binary, integers or bools"),
+        (FieldConfig("c"), pa.array([{"a": 1.5}]), "of type struct<.*; expected strings, binary, integers or bools"),
         (FieldConfig("c"), pa.array([DATE]), "of type date32.*; expected strings"),
         (FieldConfig("c"), pa.array([["a"]]), "of type list<.*; expected strings"),
         (FieldConfig("c"), pa.array([decimal.Decimal("1")]), "of type decimal128.*; expected strings"),
@@ -266,13 +266,13 @@ def test_a_name_with_a_dot_is_one_name(write):
 
 
 def test_bad_numbers_are_skipped_or_named(write):
-    numbers = [1.0, float("nan"), None, float("inf"), 5.0]
+    numbers = [1.0, float("inf"), None, float("-inf"), 5.0]
     path = write({"x": numbers, "c": list("abcde")}, row_group_size=2)
     fields = FieldConfig("x", "dense"), FieldConfig("c")
     with pytest.raises(DataError) as raised:
         read(path, *fields)
     where = f"{path}, row 1 (from 0), field 'x'"
-    assert str(raised.value) == f"{where}: 'nan' is not a finite number, or null where it is missing"
+    assert str(raised.value) == f"{where}: 'inf' is not a finite number, or null where it is missing"
     columns, bad_rows = read(path, *fields, policy="skip")
     np.testing.assert_array_equal(columns.dense_fields[0], [1, np.nan, 5])
     assert columns.rows.tolist() == [0, 2, 4] and columns.labels.tolist() == [0, 0, 0]

@@ -318,9 +318,9 @@ def test_bad_rows_name_line_field_and_text(tmp_path, rows, expected, chunk_bytes
     "data, expected",
     [
         (b"", ": the file is empty; expected a header line"),
-        (b"\xef\xbb\xbf", ", line 1: the line is blank; expected a header line"),
+        (b"\xef\xbb\xbf", ": the file is empty; expected a header line"),
         (b"\n1,2\n", ", line 1: the line is blank; expected a header line"),
-        (b"\xff\xfec\x00i\x00", ", line 1: the header cannot be read: 'utf-8' codec can't decode"),
+        (b"k\xf6ln,click\n", ", line 1: the header cannot be read: 'utf-8' codec can't decode"),
         (b'city,"price\nx\n', ", line 1: the header cannot be read: unexpected end of data"),
         (
             "city,prize,tags,age,größe,click\n".encode(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import Config, FieldConfig, OptimizerConfig
+from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
@@ -217,11 +217,21 @@ def _check(config, source):
 
 def _check_format(data, where):
     """Refuse fields where the format has its own, none where it has not, and options of another format."""
-    named = data.format in ("csv", "tsv", "parquet")
+    named = data.format in NAMED_FORMATS
     if named and not data.fields:
         raise ConfigError(f"{where}.fields is empty; add a [[data.fields]] section with name and kind per column")
     if not named and data.fields:
         raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
+    for name in ("positive", "missing"):
+        if not named and getattr(data, name):
+            raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv' or 'parquet', not {data.format!r}")
+    if data.format in SEPARATED_FORMATS:
+        _check_cells(data, where)
+    elif data.delimiter or data.columns or not data.header:
+        name = "delimiter" if data.delimiter else "columns" if data.columns else "header"
+        raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv' or 'tsv', not {data.format!r}")
+    if data.positive and data.positive in data.missing:
+        raise ConfigError(f"{where}.positive = {_shown(data.positive)} is in {where}.missing: such a row has no label")
     if data.format == "libffm" and not data.libffm_fields:
         raise ConfigError(f"{where}.libffm_fields = 0: give the number of fields, one more than the largest field number")
     if data.libffm_fields > 65_535:
@@ -230,6 +240,23 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.libffm_fields belongs to {where}.format = 'libffm', not {data.format!r}")
     if data.format != "criteo" and data.criteo_numeric != "dense":
         raise ConfigError(f"{where}.criteo_numeric belongs to {where}.format = 'criteo', not {data.format!r}")
+
+
+def _check_cells(data, where):
+    """Refuse delimiters that are none, columns' names that would be read twice, or nowhere."""
+    if data.delimiter:
+        _check_separator(data.delimiter, f"{where}.delimiter")
+    if data.header and data.columns:
+        raise ConfigError(f"{where}.columns names the columns of files without a header: add {where}.header = false, or leave it out")
+    if not data.header and not data.columns:
+        raise ConfigError(f"{where}.header = false: name the columns in their order, such as {where}.columns = ['click', 'site']")
+    if len(set(data.columns)) < len(data.columns):
+        twice = next(name for name in data.columns if data.columns.count(name) > 1)
+        raise ConfigError(f"{where}.columns has {_shown(twice)} twice; a column that is not used needs a name of its own, too")
+    if data.format == "tsv":  # has no quotes, inside which a delimiter would be text
+        for i, one in enumerate(data.fields):
+            if one.kind == "multi" and (data.delimiter or "\t") in (one.separator, one.weight_separator):
+                raise ConfigError(f"{where}.fields[{i}]: its values are separated by the character that separates cells")
 
 
 def _check_layers(model, where):

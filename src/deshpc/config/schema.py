@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 AUTO_TRANSPORT = "host"
 """What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
 
+SEPARATED_FORMATS = ("csv", "tsv")
+"""Text whose rows have cells between delimiters."""
+
+NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet")
+"""Formats whose columns have names, of which data.fields chooses."""
+
 
 def option(
     default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
@@ -93,7 +99,14 @@ class DataConfig:
     train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
-    label: str = option("label", "column of the label, 0 or 1")
+    label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says")
+    positive: str = option("", "csv, tsv, parquet: the label of a positive, such as clicked; all others have to be one other value")
+    delimiter: str = option("", "csv, tsv: the character between cells, such as ; or |; empty: that of the format")
+    header: bool = option(True, "csv, tsv: whether every file begins with a line of its columns' names")
+    columns: tuple[str, ...] = option((), "csv, tsv without a header: the names of the columns, in their order")
+    missing: tuple[str, ...] = option(
+        (), "csv, tsv, parquet: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
+    )
     fields: tuple[FieldConfig, ...] = option(
         (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"
     )

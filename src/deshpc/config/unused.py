@@ -2,6 +2,8 @@
 
 from dataclasses import fields
 
+from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS
+
 _DEEP = "only deep models have layers"
 _MODELS = {  # option of [model]: (models that read it, why others do not)
     "dim": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
@@ -24,6 +26,11 @@ _RULES = {  # option of [optimizer]: rules that read it
 _FORMATS = {  # option of [data]: formats that read it
     "criteo_numeric": ("criteo",),
     "libffm_fields": ("libffm",),
+    "positive": NAMED_FORMATS,
+    "missing": NAMED_FORMATS,
+    "delimiter": SEPARATED_FORMATS,
+    "header": SEPARATED_FORMATS,
+    "columns": SEPARATED_FORMATS,
 }
 
 

@@ -49,7 +49,8 @@ def load_unfinished(reader, patterns, policy, workers):
         blocks = {worker: [] for worker in workers.own}
         rows = workers.run(lambda worker: read(worker, blocks[worker].append))
         dataset = assembled(workers, blocks) if any(rows) else ()
-    return dataset if len(dataset) else None, merged(workers.run(bad_rows.get))
+    found = workers.run(bad_rows.get)
+    return dataset if len(dataset) else None, workers.run(lambda worker: merged(found))[0]
 
 
 def finish_shared(dataset, schema, transforms, workers):

@@ -6,36 +6,55 @@ parse(array)   -> the column and (n) bool, true where a value is not what `expec
 
 import numpy as np
 
-from deshpc.formats.cells import NO_SEPARATOR, CategoricalParser, MultiParser, NumberParser, WeightedParser, parser_of
+from deshpc.formats import labels
+from deshpc.formats.cells import (
+    NO_SEPARATOR,
+    CategoricalParser,
+    LabelParser,
+    MultiParser,
+    NumberParser,
+    WeightedParser,
+    parser_of,
+)
 from deshpc.formats.columns import Bucket, Categorical, Multi
 
 _NUMBERS = "integers, floats, decimals or bools"
 _TEXTS = "strings, binary, integers or bools"
+_WHOLE = 1 << 53  # up to here float64 has all whole numbers
 _VIEWS = ("string_view", "binary_view")
 _NO_TEXT = np.frombuffer(b"", np.uint8)
 
 
-def array_parser_of(field, number):
-    """The parser for arrays of `field`, a FieldConfig.  number : of the field among the key fields, where it is one"""
+def array_parser_of(field, number, missing=None):
+    """The parser for arrays of `field`, a FieldConfig.
+
+    number  : of the field among the key fields, where it is one
+    missing : Words that count as null, or None
+    """
     if field.kind == "categorical":
-        return CategoricalArrays(field.name, number)
+        return CategoricalArrays(field.name, number, missing)
     if field.kind == "multi":
-        return MultiArrays(field, number)
-    return {"bucket": BucketArrays, "dense": NumberArrays}[field.kind]()
+        return MultiArrays(field, number, missing)
+    return {"bucket": BucketArrays, "dense": NumberArrays}[field.kind](missing)
 
 
 class NumberArrays:
-    """(n) float64; null is missing, NaN."""
+    """(n) float64; null and NaN are missing, NaN."""
 
     wants = _NUMBERS
     expected = "a finite number, or null where it is missing"
+
+    def __init__(self, missing=None):
+        self._missing = [] if missing is None else [one for one in map(_float, missing.texts) if one is not None]
 
     def takes(self, kind):
         return _is_number(kind)
 
     def parse(self, array):
-        numbers, present = _numbers(array)
-        return numbers, present & ~np.isfinite(numbers)
+        numbers, _ = _numbers(array)
+        if self._missing:
+            numbers = np.where(np.isin(numbers, self._missing), np.nan, numbers)
+        return numbers, np.isinf(numbers)
 
 
 class BucketArrays(NumberArrays):
@@ -47,28 +66,51 @@ class BucketArrays(NumberArrays):
 
 
 class LabelArrays(NumberArrays):
-    """(n) float32; the number 0 or 1."""
+    """Labels of numbers, bools, or texts, as those of a LabelParser; null is none."""
 
-    expected = "0 or 1"
+    wants = f"{_NUMBERS}, or strings"
+
+    def __init__(self, positive="", missing=None):
+        super().__init__(missing)
+        self._positive, self._words = positive, missing
+        self._cells, self._bools = LabelParser(positive), LabelParser(positive.lower())
+        self.expected = self._cells.expected
+
+    def takes(self, kind):
+        return _is_number(kind) or _is_text(kind)
 
     def parse(self, array):
-        numbers, _ = _numbers(array)
-        return numbers.astype(np.float32), (numbers != 0) & (numbers != 1)
+        import pyarrow.types as types
+
+        if not _is_string(array.type) and not self._positive:
+            return labels.of_numbers(super().parse(array)[0])
+        if types.is_floating(array.type):
+            array, _ = _whole(array)
+        cells = self._bools if types.is_boolean(array.type) else self._cells
+        return cells.parse(*_cells(array, self._words))
 
 
 class CategoricalArrays:
-    """One key a value; null is the empty value."""
+    """One key a value; null is the empty value.  Floats are whole numbers, NaN is null."""
 
-    wants = _TEXTS
+    wants = f"{_TEXTS}, or floats that are whole numbers"
+    expected = "a whole number up to 2^53, as a float that becomes a key has to be; kind = 'bucket' and 'dense' take any number"
 
-    def __init__(self, name, number):
-        self._cells = CategoricalParser(name, number)
+    def __init__(self, name, number, missing=None):
+        self._cells, self._missing = CategoricalParser(name, number), missing
 
     def takes(self, kind):
-        return _is_text(kind)
+        import pyarrow.types as types
+
+        return _is_text(kind) or types.is_floating(kind)
 
     def parse(self, array):
-        return Categorical(_keys(self._cells, array)), None
+        import pyarrow.types as types
+
+        bad = None
+        if types.is_floating(array.type):
+            array, bad = _whole(array)
+        return Categorical(_keys(self._cells, array, self._missing)), bad
 
 
 class MultiArrays:
@@ -77,8 +119,8 @@ class MultiArrays:
     Where the field has weights, elements are value and weight, or strings with a weight separator.
     """
 
-    def __init__(self, field, number):
-        self._weighted = bool(field.weight_separator)
+    def __init__(self, field, number, missing=None):
+        self._weighted, self._missing = bool(field.weight_separator), missing
         self._values = CategoricalParser(field.name, number)
         self._cells = parser_of(field, number)
         weight = ord(field.weight_separator) if self._weighted else None
@@ -109,7 +151,7 @@ class MultiArrays:
         import pyarrow.types as types
 
         if not _is_list(array.type):
-            return self._cells.parse(*_cells(array))
+            return self._cells.parse(*_cells(array, self._missing))
         offsets, elements = _lists(array)
         if types.is_struct(elements.type):
             many, bad = self._weighted_elements(elements)
@@ -202,16 +244,33 @@ def _numbers(array):
     return numbers, array.is_valid().to_numpy(zero_copy_only=False)
 
 
-def _keys(parser, array):
+def _whole(array):
+    """(an array of floats as integers, null where they are none;  (n) bool, true where they are no whole numbers)."""
+    import pyarrow as pa
+
+    numbers, present = _numbers(array)
+    present = present & ~np.isnan(numbers)
+    whole = present & (np.abs(numbers) <= _WHOLE) & (np.rint(numbers) == numbers)
+    return pa.array(np.where(whole, numbers, 0).astype(np.int64), mask=~whole), present & ~whole
+
+
+def _float(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _keys(parser, array, missing=None):
     """(n) uint64 keys of an array of texts; those of a dictionary are hashed once where that is less work."""
     import pyarrow.types as types
 
     if types.is_dictionary(array.type) and 0 < len(array.dictionary) < len(array):
-        keys = parser.parse(*_cells(array.dictionary))[0].keys
+        keys = parser.parse(*_cells(array.dictionary, missing))[0].keys
         if array.null_count:
             keys = np.append(keys, parser.parse(_NO_TEXT, *np.zeros((2, 1), np.int64))[0].keys)
         return keys[_indices(array, len(array.dictionary))]
-    return parser.parse(*_cells(array))[0].keys
+    return parser.parse(*_cells(array, missing))[0].keys
 
 
 def _indices(array, null):
@@ -222,13 +281,21 @@ def _indices(array, null):
     return indices
 
 
-def _cells(array):
-    """An array of texts as cells, see `formats.cells`: (data, starts, stops); an integer is its decimals, null is empty."""
+def _cells(array, missing=None):
+    """An array of texts as cells, see `formats.cells`: (data, starts, stops); an integer is its decimals, null is empty.
+
+    missing : Words that are empty, too, or None
+    """
+    data, starts, stops = _cells_as_they_are(array)
+    return data, starts, stops if missing is None else missing.emptied(data, starts, stops)
+
+
+def _cells_as_they_are(array):
     import pyarrow as pa
 
     kind = array.type
     if pa.types.is_dictionary(kind):
-        data, starts, stops = _cells(array.dictionary)
+        data, starts, stops = _cells_as_they_are(array.dictionary)
         at = _indices(array, len(starts))
         return data, np.append(starts, 0)[at], np.append(stops, 0)[at]
     if pa.types.is_fixed_size_binary(kind) or str(kind) in _VIEWS:

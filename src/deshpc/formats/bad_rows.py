@@ -6,16 +6,18 @@ _MESSAGES_KEPT = 3
 
 
 class BadRows:
-    """Told of every bad row of one reading.
+    """Told of every bad row of one reading, and of what is to be said of good ones.
 
     policy : "error" or "skip"
     count  : rows skipped so far
     examples : the first few complaints
+    notes    : {subject: what a person should know of it}
     """
 
     def __init__(self, policy, count=0, examples=()):
         self.skips = policy == "skip"
-        self.count, self.examples = count, list(examples)
+        self.count, self.examples, self.notes = count, list(examples), {}
+        self._negative = None  # (label that is not positive, where)
 
     def found(self, complaint):
         """A row cannot be read: DataError with `complaint`, which names file, line, field and what was expected, or a count."""
@@ -33,7 +35,36 @@ class BadRows:
         self.count += count - asked
 
 
+    def negative_label(self, name, where, complain):
+        """Some label is not positive, and says `name`: DataError where another one says something else, whatever the policy.
+
+        complain : what is wrong -> the DataError's message
+        """
+        if self._negative is None:
+            self._negative = name, where
+        elif name != self._negative[0]:
+            raise DataError(complain(_second(self._negative[0])))
+
+    def take(self, other):
+        """Be told of all that `other`, of the part after this one, was told."""
+        self.count += other.count
+        self.examples = (self.examples + other.examples)[:_MESSAGES_KEPT]
+        self.notes = {**other.notes, **self.notes}
+        if other._negative is not None:
+            name, where = other._negative
+            self.negative_label(name, where, lambda problem: f"{where}: {name!r} {problem}")
+
+
+def _second(first):
+    return (
+        f"is a second label that is not positive, beside {first!r}; expected two labels in all. data.positive names the positive one; "
+        "unknown ones are bad rows if data.missing names them"
+    )
+
+
 def merged(several):
-    """The BadRows of several parts of the same files, in their order, as those of all of them."""
-    examples = [example for one in several for example in one.examples]
-    return BadRows("skip" if several[0].skips else "error", sum(one.count for one in several), examples[:_MESSAGES_KEPT])
+    """The BadRows of several parts of the same files, in their order, as those of all of them; DataError as `negative_label`."""
+    whole = BadRows("skip" if several[0].skips else "error")
+    for one in several:
+        whole.take(one)
+    return whole

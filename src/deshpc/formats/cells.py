@@ -8,6 +8,7 @@ parse(data, starts, stops)    data : (any) uint8;  starts, stops : (n) integers
 
 import numpy as np
 
+from deshpc.formats import labels
 from deshpc.formats.byte import byte
 from deshpc.formats.columns import Bucket, Categorical, Multi
 from deshpc.formats.number import MALFORMED, number
@@ -51,13 +52,18 @@ class BucketParser(NumberParser):
 
 
 class LabelParser(NumberParser):
-    """(n) float32; the number 0 or 1."""
+    """Labels: of cells that are understood, see `formats.labels`, or, where one is named, of those that are `positive` and others."""
 
-    expected = "0 or 1"
+    def __init__(self, positive=""):
+        self._positive = positive.encode()
+        self.expected = f"{positive!r}, the positive, nor another label" if positive else labels.UNDERSTOOD
 
     def parse(self, data, starts, stops):
+        if self._positive:
+            return labels.of_cells(self._positive, data, starts, stops)
         numbers, _ = super().parse(data, starts, stops)
-        return numbers.astype(np.float32), (numbers != 0) & (numbers != 1)
+        found, bad = labels.of_numbers(numbers)
+        return labels.of_words(found, bad, data, starts, stops) if bad.any() else (found, bad)
 
 
 class CategoricalParser:

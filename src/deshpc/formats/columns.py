@@ -40,6 +40,18 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """What a block's rows say of being positive.
+
+    values    : (n) float32, 0 or 1
+    negatives : {what labels that are not positive say: first row of the block that does}
+    """
+
+    values: np.ndarray
+    negatives: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Entries:
     """The keys of all fields at once, where a format names the field beside each key.
 

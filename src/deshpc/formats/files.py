@@ -13,8 +13,9 @@ def expand(patterns):
 
     A path that exists is taken literally.  Anything else is a pattern with *, ?, [...] and ** for any folders between.
     What it names has to be a regular file: nobody waits for a pipe, or reads a device to its end.
-    A folder stands for its regular files, but for hidden ones and those whose name begins with an underscore; so do
-    the folders that a pattern finds, where it finds no file.  DataError where there is none.
+    A folder stands for its regular files, but for hidden ones and those whose name begins with an underscore, and for those of its
+    folders `name=value` (see `formats.path_values`); so do the folders that a pattern finds, where it finds no file.  DataError where
+    there is none.
     """
     return [str(path) for pattern in patterns for path in _files(str(pattern))]
 
@@ -44,7 +45,9 @@ def _matches(pattern):
 
 def _in_folder(folder):
     try:
-        return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
+        entries = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+        own = [[path] if path.is_file() else _in_folder(path) if "=" in path.name and path.is_dir() else [] for path in entries]
+        return [path for files in own for path in files]
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
 

@@ -2,12 +2,14 @@
 
 import csv
 import difflib
+import json
 
 import numpy as np
 
 from deshpc.errors import DataError
 
 _NAMES_SHOWN, _SHOWN_LENGTH = 8, 40
+_SEPARATORS = "\t;|, "
 _MOST_COLUMNS, _MOST_COMPARED = 1 << 20, 10_000
 
 
@@ -29,17 +31,39 @@ def column_names(line, separator, quoting, path):
         raise DataError(f"{path}, line 1: the header cannot be read: {error}") from None
 
 
-def require(names, wanted, where):
-    """DataError, which begins with `where`, unless each name in `wanted` is once in `names`."""
+def require(names, wanted, where, separator=""):
+    """DataError, which begins with `where`, unless each name in `wanted` is once in `names`.
+
+    separator : that between names of a line of text, which may be no header, or have others
+    """
     for name in wanted:
         if name not in names:
             few = [one[:_SHOWN_LENGTH] for one in names[:_MOST_COMPARED]]
             near = difflib.get_close_matches(name, few, n=1, cutoff=0.0)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             shown = ", ".join(few[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
-            raise DataError(f"{where}, field {name!r}: no such column{hint} (the columns are: {shown})")
+            doubt = _doubt(few, separator) if separator else ""
+            raise DataError(f"{where}, field {name!r}: no such column{hint} (the columns are: {shown}){doubt}")
         if names.count(name) > 1:
             raise DataError(f"{where}, field {name!r}: {names.count(name)} columns have this name; expected one")
+
+
+def _doubt(names, separator):
+    """Why names may be none: they are numbers, or one name has all of them."""
+    other = next((one for one in _SEPARATORS if one != separator and len(names) == 1 and one in names[0]), None)
+    if other:
+        return f"; are cells separated by {other!r}? Then set data.delimiter = {json.dumps(other)}"
+    if any(_is_number(name) for name in names):
+        return "; is this a row and no header? Then set data.header = false, and name the columns in data.columns"
+    return ""
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def slots(names, wanted):

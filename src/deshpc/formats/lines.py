@@ -21,7 +21,6 @@ BLOCK_ROWS = 65_536
 BLOCK_ENDS, BLANK_LINE, COMMENT_LINE, OTHER = range(4)
 
 _BLANK = ": the line is blank; expected a row, as there are lines below it"
-_BOM = b"\xef\xbb\xbf"
 _LF, _CR, _SPACE, _TAB, _HASH = (ord(character) for character in "\n\r \t#")
 
 
@@ -64,10 +63,7 @@ class _File:
 
     def blocks(self):
         window = self.window
-        while window.stop < len(_BOM) and window.fill(self.line):
-            pass
-        if window.begins_file and window.data[: len(_BOM)].tobytes() == _BOM and window.stop >= len(_BOM):
-            window.pass_to(len(_BOM))
+        window.pass_mark()
         while True:
             end = _after_last_line(window.data, window.start, window.stop)
             while window.start < end:

@@ -1,14 +1,15 @@
 """Read Parquet files into blocks of keys and numbers, with pyarrow.  docs/data.md describes what a column may hold."""
 
-from functools import partial
-
 import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import header
-from deshpc.formats.arrow import LabelArrays, array_parser_of
+from deshpc.formats.arrow import CategoricalArrays, LabelArrays, array_parser_of
 from deshpc.formats.block import block_of, shown
+from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.path_values import PathColumns
 from deshpc.formats.record_batches import reading, record_batches
+from deshpc.formats.words import missing_words
 
 _BLOCK_ROWS = 16_384
 _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long
@@ -20,45 +21,68 @@ class Parquet:
     divisible = False
 
     def __init__(self, config, schema):
-        self.schema = schema
+        self.schema, self.missing = schema, missing_words(config.missing)
         fields = schema.key_fields + schema.dense_fields
-        self._names = [field.name for field in fields]
-        self._parsers = [array_parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
+        self.names = [field.name for field in fields]
+        self.parsers = [array_parser_of(field, number, self.missing) for number, field in enumerate(fields)]  # key fields are the first
+        self.text_parsers = [parser_of(field, number) for number, field in enumerate(fields)]
         if schema.label is not None:
-            self._names.insert(0, schema.label)
-            self._parsers.insert(0, LabelArrays())
+            self.names.insert(0, schema.label)
+            self.parsers.insert(0, LabelArrays(config.positive, self.missing))
+            self.text_parsers.insert(0, LabelParser(config.positive))
 
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""
         for path in paths:
-            row = 0
-            for batch in record_batches(str(path), self._names, partial(self._check, path), _BLOCK_ROWS, _BLOCK_BYTES):
-                block = self._block(path, row, batch, bad_rows)
+            row, file = 0, _File(self, path, bad_rows)
+            for batch in record_batches(str(path), file.choose, _BLOCK_ROWS, _BLOCK_BYTES):
+                block = file.block(row, batch)
                 row += len(batch)
                 if len(block):
                     yield block
 
-    def _check(self, path, schema):
-        header.require(schema.names, self._names, path)
-        for name, parser in zip(self._names, self._parsers, strict=True):
+
+class _File:
+    """A file that `reader`, a Parquet, reads."""
+
+    def __init__(self, reader, path, bad_rows):
+        self._reader, self._path, self._bad_rows = reader, path, bad_rows
+        self._of_path = None
+
+    def choose(self, schema):
+        """The names of the columns to read, of a file with this Arrow schema; DataError where they are not as expected."""
+        from pyarrow.types import is_floating
+
+        reader, path = self._reader, self._path
+        self._of_path = PathColumns(path, reader.names, schema.names, reader.text_parsers, reader.missing)
+        own = [(reader.names[i], reader.parsers[i]) for i in self._of_path.own]
+        header.require(schema.names, [name for name, _ in own], path)
+        for name, parser in own:
             kind = schema.field(name).type
             if not parser.takes(kind):
                 raise DataError(f"{path}, field {name!r}: the column is of type {kind}; expected {parser.wants}")
+            if isinstance(parser, CategoricalArrays) and is_floating(kind):
+                text = f"{path} has floats in this categorical field: 13.0 gets the key of 13, NaN that of the empty value"
+                self._bad_rows.notes.setdefault(f"data.fields, {name!r}", text)
+        return [name for name, _ in own]
 
-    def _block(self, path, row, batch, bad_rows):
+    def block(self, row, batch):
         """The Columns of a RecordBatch, whose first row is number `row` of the file."""
+        reader, path, of_path = self._reader, self._path, self._of_path
+
+        def column(i, name, some):
+            return of_path.parse(i, len(some)) if of_path.text(i) is not None else reader.parsers[i].parse(some.column(name))
 
         def parse(rows):
             some = batch if rows is None else batch.take(rows)
-            columns = zip(self._names, self._parsers, strict=True)
-            return reading(path, lambda: [parser.parse(some.column(name)) for name, parser in columns])
+            return reading(path, lambda: [column(i, name, some) for i, name in enumerate(reader.names)])
 
-        def complain(at, column):
-            name = self._names[column]
-            value = _text_of(batch.column(name)[at])
-            return f"{path}, row {row + at} (from 0), field {name!r}: {value} is not {self._parsers[column].expected}"
+        def complain(at, i, problem):
+            name, text = reader.names[i], of_path.text(i)
+            value = _text_of(batch.column(name)[at]) if text is None else shown(text)
+            return f"{path}, row {row + at} (from 0), field {name!r}: {value} {problem or f'is not {reader.parsers[i].expected}'}"
 
-        return block_of(self.schema, np.arange(row, row + len(batch)), parse, complain, bad_rows)
+        return block_of(reader.schema, path, np.arange(row, row + len(batch)), parse, complain, self._bad_rows)
 
 
 def _text_of(scalar):

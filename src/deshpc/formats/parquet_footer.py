@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.errors import DataError
+from deshpc.formats.recognise import why_not_parquet
 from deshpc.jit import kernel
 from deshpc.storage.regular_file import open_regular
 
@@ -40,7 +41,7 @@ def row_groups(path):
         tail = file.read(_TAIL_BYTES)
         length = int.from_bytes(tail[:4], "little")
         if tail[4:] != _MAGIC or length > min(size - _TAIL_BYTES, _MOST_BYTES):
-            raise DataError(f"{path}: cannot be read as a Parquet file: it does not end as one")
+            raise DataError(f"{path}: cannot be read as a Parquet file: {why_not_parquet(path)}")
         file.seek(size - _TAIL_BYTES - length)
         text = file.read(length)
     try:

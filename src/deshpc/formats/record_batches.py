@@ -14,10 +14,10 @@ _VALUE_BYTES = 16  # of a value when it is decoded, with its levels
 _MOST_VALUES = 1 << 28  # of a column in a row group, where rows have lists of them
 
 
-def record_batches(path, names, check, batch_rows, batch_bytes):
-    """Record batches with the columns `names`, in the order of the file's rows.
+def record_batches(path, choose, batch_rows, batch_bytes):
+    """Record batches with some columns, in the order of the file's rows.
 
-    check       : is given the Arrow schema of the file before anything is read
+    choose      : the Arrow schema of the file -> names of the columns, before anything is read
     batch_rows  : rows of a batch, fewer where they are long when decoded: batch_bytes, by the mean size of a row group's rows
     """
     pyarrow_parquet = _pyarrow_parquet()
@@ -37,7 +37,7 @@ def record_batches(path, names, check, batch_rows, batch_bytes):
             raise DataError(f"{path}: damaged: row group {group} (from 0) has {read} rows; the file's footer says {expected}")
 
     with opened() as file:
-        reading(path, lambda: check(file.schema_arrow))
+        names = reading(path, lambda: choose(file.schema_arrow))
         metadata, texts = file.metadata, reading(path, lambda: _lone_texts(file.schema, names))
         if file.num_row_groups != len(sizes):
             raise DataError(f"{path}: cannot be read as a Parquet file: its metadata are damaged")

@@ -9,6 +9,7 @@ import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import zstd
+from deshpc.formats.recognise import START_BYTES, require_text
 from deshpc.storage.regular_file import open_regular
 
 MAX_ROW_BYTES = 64 << 20
@@ -118,13 +119,21 @@ class Window:
             if not self.fill(line):
                 return
 
+    def pass_mark(self):
+        """Pass the byte order mark, if the file begins with one: before anything else is read."""
+        while self.stop < len(_BOM) and self.fill(line=1):
+            pass
+        if self.begins_file and self.data[: min(len(_BOM), self.stop)].tobytes() == _BOM:
+            self.pass_to(len(_BOM))
+
     def first_line(self):
         """Take the file's first line out of the window: its bytes without byte order mark and line end."""
+        self.pass_mark()
         while True:
             line, line_end, _ = self.data[self.start : self.stop].tobytes().partition(b"\n")
             if line_end:
                 self.start += len(line) + 1
-                return line.removeprefix(_BOM).removesuffix(b"\r")
+                return line.removesuffix(b"\r")
             if not self.fill(line=1):
                 raise DataError(f"{self.path}: the file is empty; expected a header line with the columns' names")
 
@@ -155,8 +164,9 @@ def is_plain(path):
 
 
 def _decompressed(path, file):
-    """(name of the compression, file of the text), by the path's suffix or the first bytes."""
-    start = file.peek(len(zstd.MAGIC))
+    """(name of the compression, file of the text), by the path's suffix or the first bytes; DataError where they are of no text."""
+    start = file.peek(START_BYTES)[:START_BYTES]
+    require_text(path, start)
     if str(path).endswith(".gz") or start.startswith(_GZIP_MAGIC):
         return "gzip", gzip.GzipFile(fileobj=file)
     if str(path).endswith(".zst") or start.startswith(zstd.MAGIC):

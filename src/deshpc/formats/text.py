@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from deshpc.errors import DataError
 from deshpc.formats import header, tokens
-from deshpc.formats.block import SHOWN_LENGTH, block_of, shown
+from deshpc.formats.block import SHOWN_LENGTH, block_of, missing_hint, shown
 from deshpc.formats.byte import occurrences
 from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.path_values import PathColumns
 from deshpc.formats.source import LongRow, Window
+from deshpc.formats.words import missing_words
 
 CHUNK_BYTES = 1 << 20
 """Text held in memory at a time; with the cells of a block it stays in a core's cache."""
@@ -18,20 +21,23 @@ _LF, _QUOTE = ord("\n"), ord('"')
 
 
 class Text:
-    """The reader, as `formats.open` has it, for files with a header line, by which their columns are found."""
+    """The reader, as `formats.open` has it, for files whose columns are found by name: of a header line, or of the configuration."""
 
     divisible = True
 
     def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES):
         self.schema = schema
         self._separator, self._quoting = _DIALECTS[config.format]
+        self._separator = config.delimiter or self._separator
+        self._columns = None if config.header else list(config.columns)
         self._chunk_bytes = chunk_bytes
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
         self._parsers = [parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
         if schema.label is not None:
             self._names.insert(0, schema.label)
-            self._parsers.insert(0, LabelParser())
+            self._parsers.insert(0, LabelParser(config.positive))
+        self._missing = missing_words(config.missing)
 
     def divides(self, part):
         """Whether no line end of a Part is inside a cell: in CSV, whether there is no quote."""
@@ -54,13 +60,15 @@ class Text:
                 yield from self._file_blocks(window, bad_rows)
 
     def _file_blocks(self, window, bad_rows):
-        columns = header.column_names(self._header(window), self._separator, self._quoting, window.path)
-        header.require(columns, self._names, f"{window.path}, line 1")
-        slots = header.slots(columns, self._names)
-        starts, stops = np.empty((2, len(self._names), _BLOCK_ROWS), np.int32)
+        columns, where = self._columns_of(window)
+        of_path = PathColumns(window.path, self._names, columns, self._parsers, self._missing)
+        own = [self._names[i] for i in of_path.own]
+        header.require(columns, own, where, self._separator if self._columns is None else "")
+        slots = header.slots(columns, own)
+        starts, stops = np.empty((2, len(own), _BLOCK_ROWS), np.int32)
         lines = np.empty(_BLOCK_ROWS, np.int64)
         separator = ord(self._separator)
-        row, line = 0, 2 if window.begins_file else 1
+        row, line = 0, 2 if window.begins_file and self._columns is None else 1
         more = True
         while more:
             rows, position, line, why, cells, cell, after = tokens.tokenise(
@@ -68,7 +76,7 @@ class Text:
             )
             window.pass_to(position)
             if rows:
-                block = self._block(window, row, starts[:, :rows], stops[:, :rows], lines, bad_rows)
+                block = self._block(window, row, of_path, starts[:, :rows], stops[:, :rows], lines, bad_rows)
                 row += rows
                 if len(block):
                     yield block
@@ -76,7 +84,7 @@ class Text:
                 more = window.fill(line)
             if why in (tokens.TEXT_ENDS, tokens.BLOCK_FULL):
                 continue
-            fault = _fault(why, columns, cells, window.data[cell:after])
+            fault = _fault(why, columns, cells, window.data[cell:after], self._columns is None)
             if why == tokens.ROW_IS_OPEN:
                 if not _read_on(window, line, fault, bad_rows):
                     row, line = row + 1, line + 1
@@ -89,6 +97,16 @@ class Text:
         if not window.ends_file:  # blank lines at the end of a Part are followed by one that is not
             _found_all(bad_rows, window, line, np.count_nonzero(window.data[window.start : window.stop] == _LF), _BLANK)
 
+    def _columns_of(self, window):
+        """Names of the file's columns, and where they are; a header is passed if the window begins with it."""
+        if self._columns is not None:
+            window.pass_mark()
+            if window.start == window.stop and not window.fill(line=1):
+                raise DataError(f"{window.path}: the file is empty; expected a row in every line")
+            return self._columns, f"{window.path}: data.columns"
+        columns = header.column_names(self._header(window), self._separator, self._quoting, window.path)
+        return columns, f"{window.path}, line 1"
+
     def _header(self, window):
         """The first line of the window's file, which is passed if the window begins with it."""
         if window.begins_file:
@@ -96,22 +114,34 @@ class Text:
         with Window(window.path, self._chunk_bytes) as first:
             return first.first_line()
 
-    def _block(self, window, row, starts, stops, lines, bad_rows):
-        """The Columns of a block of cells, whose first row is number `row` of the file."""
+    def _block(self, window, row, of_path, starts, stops, lines, bad_rows):
+        """The Columns of a block of cells, whose first row is number `row` of the file.
+
+        of_path : PathColumns;  starts, stops : (own columns, n) int32
+        """
+        data, place = window.data, {column: slot for slot, column in enumerate(of_path.own)}
+        filled = stops
+        if self._missing:
+            filled = np.array([self._missing.emptied(data, *cells) for cells in zip(starts, stops, strict=True)]).reshape(stops.shape)
 
         def parse(rows):
-            some_starts, some_stops = (starts, stops) if rows is None else (starts[:, rows], stops[:, rows])
+            some_starts, some_stops = (starts, filled) if rows is None else (starts[:, rows], filled[:, rows])
             return [
-                parser.parse(window.data, some_starts[slot], some_stops[slot])
-                for slot, parser in enumerate(self._parsers)
+                parser.parse(data, some_starts[place[column]], some_stops[place[column]])
+                if column in place
+                else of_path.parse(column, some_starts.shape[1])
+                for column, parser in enumerate(self._parsers)
             ]
 
-        def complain(at, slot):
-            cell = shown(window.data[starts[slot, at] : stops[slot, at]].tobytes())
-            where = f"{window.path}, line {window.line(lines[at])}, field {self._names[slot]!r}"
-            return f"{where}: {cell} is not {self._parsers[slot].expected}"
+        def complain(at, column, problem):
+            cell = of_path.text(column)
+            if cell is None:
+                cell = data[starts[place[column], at] : stops[place[column], at]].tobytes()
+            hint = missing_hint(cell) if self._names[column] != self.schema.label else ""
+            where = f"{window.path}, line {window.line(lines[at])}, field {self._names[column]!r}"
+            return f"{where}: {shown(cell)} {problem or f'is not {self._parsers[column].expected}{hint}'}"
 
-        return block_of(self.schema, np.arange(row, row + starts.shape[1]), parse, complain, bad_rows)
+        return block_of(self.schema, window.path, np.arange(row, row + starts.shape[1]), parse, complain, bad_rows)
 
 
 def _found_all(bad_rows, window, line, rows, fault):
@@ -135,12 +165,12 @@ def _read_on(window, line, fault, bad_rows):
     return False
 
 
-def _fault(why, columns, cells, text):
+def _fault(why, columns, cells, text, has_header):
     """What is wrong with a row of a file with these `columns` after its first `cells` cells, where `text` begins."""
     if why == tokens.BLANK_LINES:
         return _BLANK
     if why == tokens.CELL_COUNT:
-        return f": the row has {cells} cells; expected {len(columns)}, as in the header"
+        return f": the row has {cells} cells; expected {len(columns)}, as in {'the header' if has_header else 'data.columns'}"
     field = f", field {columns[cells]!r}" if cells < len(columns) else ""
     start = shown(text[: SHOWN_LENGTH + 1].tobytes())
     if why == tokens.AFTER_QUOTE:

@@ -34,6 +34,7 @@ class Session:
         """enter : function that is told the name of each stage of the run, where no Watchdog is"""
         self.config, self.backend, self.model, self._enter = config, None, None, enter
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
+        self._noted = set()  # subjects of notes on what was read
         self.group, self.node = Group(comm), Node(comm)
         try:
             self._begin()
@@ -97,6 +98,10 @@ class Session:
     def _count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
         bad_rows = self.input.bad_rows.get(part)
+        if bad_rows and self.group.rank == 0:
+            for subject in bad_rows.notes.keys() - self._noted:
+                say(f"deshpc: note: {subject}: {bad_rows.notes[subject]}\n")
+                self._noted.add(subject)
         count, examples = self.group.from_first((bad_rows.count, bad_rows.examples) if bad_rows else (0, []))
         if not count:
             return
