@@ -13,7 +13,7 @@ from deshpc.config import resolved
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.jit import cache_directory, cache_problem
+from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
@@ -68,11 +68,17 @@ class Session:
         A cache is mapped by every rank, and verified by each node's ranks together; anything else is read by all threads of a
         node's ranks, each a part of it, and held once in the node's memory.  Where nothing has been compiled yet, each node's
         first rank compiles what reads rows; the others then load it.
-        Rows that were skipped are counted in self.skipped and told on stderr.
+        Rows that were skipped are counted in self.skipped and told on stderr, as is that something has to be compiled.
         """
         if self.input.mapped:
             dataset = self.group.together(lambda: self.working("load", lambda: self.input.load(part)))
             verified = self.node.share(np.zeros(len(dataset.starts) - 1, np.uint8))
+        with self._telling_of_compilation(f"what reads {self.config.data.format} data"):
+            dataset = self._load(part)
+        self._count_skipped(part)
+        return dataset
+
+    def _load(self, part):
             dataset.share_verification(self.node.rank, self.node.size, verified)
         else:
             if self._nothing_compiled:
@@ -85,6 +91,11 @@ class Session:
 
     def working(self, stage, task):
         """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
+    def _telling_of_compilation(self, what):
+        """Context in which rank 0 says of what it compiles kernels, if it has to."""
+        text = f"compiling {what}: once on this machine, about a minute\n"
+        return at_first_compilation((lambda: say(text)) if self.group.rank == 0 else lambda: None)
+
         self.enter(stage, works=True)
         try:
             return task()
@@ -112,9 +123,10 @@ class Session:
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
-        self.node.first_then_others(
-            lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
-        )
+        with self._telling_of_compilation(f"the kernels of {self.config.model.name}"):
+            self.node.first_then_others(
+                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
+            )
         self._tell_cache_problem()
         self.model = self.group.together(
             lambda: build_model(
