@@ -19,6 +19,7 @@ from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
 from deshpc.model.build import build_model
 from deshpc.model.combinations import require_valid
+from deshpc.training.stage_times import StageTimes
 from deshpc.training.step import scores, step
 
 
@@ -33,6 +34,7 @@ class Session:
     def __init__(self, config, comm, enter=nowhere):
         """enter : function that is told the name of each stage of the run, where no Watchdog is"""
         self.config, self.backend, self.model, self._enter = config, None, None, enter
+        self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self.group, self.node = Group(comm), Node(comm)
         try:
@@ -61,6 +63,7 @@ class Session:
     def enter(self, stage, works=False):
         """This rank begins a stage: see `Watchdog.enter`."""
         self._enter(stage, works)
+        self.stage_times.enter(stage)
 
     def load(self, part):
         """The Dataset of a part.  Collective.
@@ -70,15 +73,15 @@ class Session:
         first rank compiles what reads rows; the others then load it.
         Rows that were skipped are counted in self.skipped and told on stderr, as is that something has to be compiled.
         """
-        if self.input.mapped:
-            dataset = self.group.together(lambda: self.working("load", lambda: self.input.load(part)))
-            verified = self.node.share(np.zeros(len(dataset.starts) - 1, np.uint8))
         with self._telling_of_compilation(f"what reads {self.config.data.format} data"):
             dataset = self._load(part)
         self._count_skipped(part)
         return dataset
 
     def _load(self, part):
+        if self.input.mapped:
+            dataset = self.group.together(lambda: self.working("load", lambda: self.input.load(part)))
+            verified = self.node.share(np.zeros(len(dataset.starts) - 1, np.uint8))
             dataset.share_verification(self.node.rank, self.node.size, verified)
         else:
             if self._nothing_compiled:
@@ -86,16 +89,15 @@ class Session:
                 self._nothing_compiled = False
             workers = Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
             dataset = self.input.load(part, workers)
-        self._count_skipped(part)
         return dataset
 
-    def working(self, stage, task):
-        """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
     def _telling_of_compilation(self, what):
         """Context in which rank 0 says of what it compiles kernels, if it has to."""
         text = f"compiling {what}: once on this machine, about a minute\n"
         return at_first_compilation((lambda: say(text)) if self.group.rank == 0 else lambda: None)
 
+    def working(self, stage, task):
+        """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
         self.enter(stage, works=True)
         try:
             return task()
