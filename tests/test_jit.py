@@ -98,3 +98,13 @@ def test_damaged_files_are_compiled_again(tmp_path):
         assert run_kernel(tmp_path, cache, "print(probe.twice(1, 2))") == ["4"]
     lines = ("print(probe.twice(1, 2), sum(probe.twice.stats.cache_hits.values()))",)
     assert run_kernel(tmp_path, cache, *lines) == ["4", "1"]
+
+
+def test_somebody_hears_once_of_a_function_that_is_in_no_cache(tmp_path):
+    tell = (
+        "from deshpc.jit import at_first_compilation",
+        "with at_first_compilation(lambda: print('compiles')): print(probe.twice(1, 2), probe.twice(1.0, 2.0))",
+        "print(probe.twice(1, 2.0))",
+    )
+    assert run_kernel(tmp_path, tmp_path / "cache", *tell) == ["compiles", "4", "4.0", "4.0"]
+    assert run_kernel(tmp_path, tmp_path / "cache", *tell) == ["4", "4.0", "4.0"]  # another process: all is in the cache

@@ -18,11 +18,12 @@ import hashlib
 import os
 import tempfile
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 import numba
+from numba.core import event
 
 _PACKAGE = Path(__file__).parent
 
@@ -92,6 +93,25 @@ def kernel(function=None, *, inline=False):
         return compiled
 
     return decorate if function is None else decorate(function)
+
+
+@contextmanager
+def at_first_compilation(task):
+    """During a block, call task() when a function is compiled that is in no cache, once, in whichever thread has to do it."""
+    with event.install_listener("numba:compile", _Once(task)):
+        yield
+
+
+class _Once(event.Listener):
+    def __init__(self, task):
+        self._tasks = [task]
+
+    def on_start(self, event):
+        with suppress(IndexError):  # another thread was faster
+            self._tasks.pop()()
+
+    def on_end(self, event):
+        pass
 
 
 _IMPORT = uuid.uuid4().hex[:12]

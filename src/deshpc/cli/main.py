@@ -81,6 +81,11 @@ def _parser():
     _add_allow_import(export)
     export.set_defaults(command=_export)
 
+    report = commands.add_parser("report", help="curves, results, bytes and warnings of runs, side by side, as one HTML file")
+    report.add_argument("directories", nargs="+", metavar="RUN", help="a run's directory; several are compared")
+    report.add_argument("--out", default="report.html", metavar="FILE.html", help="report.html by default")
+    report.set_defaults(command=_report)
+
     inspect = commands.add_parser("inspect", help="print and verify a checkpoint, a saved or exported model, or a cache")
     inspect.add_argument("path", metavar="PATH", help="a run's directory, a checkpoint, a model or a cache")
     inspect.set_defaults(command=_inspect)
@@ -173,6 +178,13 @@ def _export(options):
     from deshpc.serve.export import export
 
     _print(export(options.directory, options.out, options.onnx, options.allow_import))
+    return 0
+
+
+def _report(options):
+    from deshpc.report.write import report
+
+    _print(report(options.directories, options.out))
     return 0
 
 

@@ -6,6 +6,7 @@ def training_table(result):
     lines = [
         ("ranks x threads", f"{result.ranks} x {result.threads_per_rank}"),
         ("steps, samples", f"{result.steps:,}{_since(result.resumed_from)}, {result.samples:,}"),
+        *_model(result),
         ("table rows", f"{result.rows:,} ({', '.join(f'{n:,}' for n in result.rows_per_rank)})"),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
         ("samples/s", f"{result.samples_per_s:,.0f}"),
@@ -15,6 +16,12 @@ def training_table(result):
         if metrics is not None:
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
     return "\n".join([aligned(lines), *_traffic(result)])
+
+
+def _model(result):
+    """Lines about which model was kept, where that is not the one of the last epoch's end."""
+    kept = [("best step", f"{result.best_step:,}: the model is that of this step")] if result.best_step != result.steps else []
+    return kept + ([("stopped early", result.stopped)] if result.stopped else [])
 
 
 def _since(step):

@@ -341,6 +341,9 @@ class RunConfig:
     )  # fmt: skip
     report_interval_s: float = option(5.0, "seconds between progress reports", above=0.0)
     save_model: bool = option(True, "write the trained model to the run's folder")
+    tensorboard: bool = option(
+        False, "write TensorBoard's event files into the run's folder, tensorboard/; needs deshpc[tensorboard]"
+    )
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,17 @@ from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
 from deshpc.training.base_rate import base_rate, begin_at
-from deshpc.training.evaluation import measured
+from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
+from deshpc.training.reports import Reports, require_callbacks
 from deshpc.training.resume import found_checkpoints, go_on
 from deshpc.training.run_checkpoints import RunCheckpoints
 from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
+from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
 
 
@@ -42,6 +44,7 @@ class TrainResult:
     valid, test : metrics of the trained model, None where the data has no such part
     steps : that training made
     best_step : those of the model, fewer where early stopping has kept an earlier one
+    stopped : why training ended before its last epoch did, None where it did not
     resumed_from : steps of the checkpoint that this call went on from, None where it began; they count in `steps`, but
     samples, bytes, keys and times are those of this call
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
@@ -58,6 +61,7 @@ class TrainResult:
     threads_per_rank: int
     steps: int
     best_step: int
+    stopped: str | None
     resumed_from: int | None
     samples: int
     samples_per_s: float
@@ -75,7 +79,7 @@ class TrainResult:
 
 
 @fails_together
-def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False):
+def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=()):
     """Train by a Config (or the path of a TOML file) on the ranks of `comm`, by default all; returns a TrainResult.
 
     overrides : `section.key=value` texts, such as train.epochs=3
@@ -84,6 +88,7 @@ def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allo
     beginning if there is none.  Otherwise, checkpoints there are a ConfigError.
     allow_import : package.module:Class that `model.name` may name; no other is imported, whatever a file says
     overwrite : replace the model and the checkpoints of a run that has ended in run.directory; otherwise that is a ConfigError
+    callbacks : objects that are told of the run on rank 0, see `Reports` and docs/report.md
     Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`: an
     error that all ranks share is raised on all; any other error of one rank ends the job with its message.
     """
@@ -95,14 +100,15 @@ def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allo
     config = with_folder(config, comm, resume)
     with Session(config, comm) as session:
         session.group.together(lambda: require(session.input, "train", "training"))
+        callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
-            result = _train(session, lock, watchdog, begin, resume, overwrite)
+            result = _train(session, lock, watchdog, begin, resume, overwrite, callbacks)
         if check_bytes:
             require_agreement(session.group, result.traffic)
     return result
 
 
-def _train(session, lock, watchdog, begin, resume, overwrite):
+def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     """The TrainResult of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
@@ -110,6 +116,8 @@ def _train(session, lock, watchdog, begin, resume, overwrite):
     group.together((lambda: lead_latest_to(run)) if group.rank == 0 else lambda: None)
     record = _open_record(group, run, resume, lock)
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
+    reports = Reports(session, record, callbacks)
+    reports.start(config)
     adviser = Adviser(group, record)
     adviser.of_options(config)
     train_set, valid_set, test_set = (
@@ -132,7 +140,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite):
         def of_epoch(epoch, log_loss):
             adviser.of_epoch(epoch, log_loss, rate)
 
-        trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
+        trained = train_epochs(session, train_set, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -158,6 +166,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite):
         threads_per_rank=session.backend.threads,
         steps=trained.steps,
         best_step=trained.best_step or trained.steps,
+        stopped=trained.stopped,
         resumed_from=start.steps if start else None,
         samples=samples,
         samples_per_s=samples / max(1e-9, seconds),
@@ -174,8 +183,18 @@ def _train(session, lock, watchdog, begin, resume, overwrite):
         test=test,
     )
     record.write("result", **asdict(result))
+    reports.end(result)
     record.close()
     return result
+
+
+def _callbacks(session, given, resume):
+    """The callbacks that rank 0 calls: none on other ranks."""
+    if session.group.rank != 0:
+        return []
+    require_callbacks(given)
+    run = session.config.run
+    return [*([TensorBoard(run.directory, resume)] if run.tensorboard else []), *given]
 
 
 def _config(config, overrides, allow_import):
@@ -206,7 +225,12 @@ def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), d
         model = session.build(dataset)
         load_model(model, folder, manifest)
         metrics = measured(session, part, dataset, manifest["steps"])
-        report = {"event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, **asdict(metrics)}
+        if session.group.rank == 0:
+            say(in_words(part, manifest["steps"], metrics) + "\n")
+        report = {
+            "event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, "step": manifest["steps"],
+            **asdict(metrics),
+        }  # fmt: skip
         _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report, config.run.directory != str(directory))
     return metrics
 

@@ -3,6 +3,7 @@
 import math
 
 _SIGN = {"auc": 1.0, "log_loss": -1.0}  # what is better: larger, smaller
+_NAME = {"auc": "AUC", "log_loss": "log-loss"}
 
 
 class EarlyStopping:
@@ -33,6 +34,12 @@ class EarlyStopping:
             return "best"
         self._without_gain += 1
         return "stop" if self._without_gain >= self._patience else "worse"
+
+    @property
+    def why(self):
+        """Why to stop, in words."""
+        times = "evaluation" if self._patience == 1 else f"{self._patience} evaluations in a row"
+        return f"valid {_NAME[self.metric]} has not gained for {times}"
 
     def state(self):
         """What a checkpoint has to keep, as plain JSON types."""

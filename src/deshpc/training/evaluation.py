@@ -42,6 +42,16 @@ def evaluate_model(model, dataset, batch_samples):
     )
 
 
+def in_words(part, steps, metrics):
+    """One line about the Metrics of a model after so many steps on a part of the data."""
+    shown = (
+        ("AUC", metrics.auc, 5), ("log-loss", metrics.log_loss, 5), ("NE", metrics.normalized_entropy, 4),
+        ("calibration", metrics.calibration, 4),
+    )  # fmt: skip
+    numbers = (f"{name} {'undefined' if value is None else f'{value:.{digits}f}'}" for name, value, digits in shown)
+    return f"step {steps:,}  {part} {'  '.join(numbers)}"
+
+
 def measured(session, part, dataset, steps):
     """Metrics of the session's model after so many steps on a part "train", "valid" or "test" of its data; None without data.
 

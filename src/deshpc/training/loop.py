@@ -10,7 +10,7 @@ from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
-from deshpc.training.evaluation import measured, reads_of
+from deshpc.training.evaluation import in_words, measured, reads_of
 from deshpc.training.gathering import gathered_ahead
 from deshpc.training.metrics import Metrics
 from deshpc.training.progress import Progress
@@ -26,7 +26,7 @@ class Trained:
     seconds : of training, evaluations not counted
     valid : metrics of the model as it is now, None without a validation part or an evaluation of it
     best_step : steps after which the best model was kept, None where none was
-    stopped : before the last epoch's end
+    stopped : why it ended before the last epoch did, None where it did not
     """
 
     steps: int
@@ -36,12 +36,13 @@ class Trained:
     seconds: float
     valid: Metrics | None
     best_step: int | None
-    stopped: bool
+    stopped: str | None
 
 
-def train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
+def train_epochs(session, train_set, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
     """Train the session's model; returns a Trained.  Collective.
 
+    reports : `Reports`, which is told of progress and evaluations
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
@@ -50,13 +51,13 @@ def train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoi
     start : Cursor of the checkpoint that the model is that of
     of_epoch : function that is told the number of each epoch at its end, and the mean log-loss of its rows before they were learnt from
     """
-    return _Loop(session, train_set, valid_set, record, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
+    return _Loop(session, train_set, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
 
 
 class _Loop:
-    def __init__(self, session, train_set, valid_set, record, watchdog, keep, checkpoint, start, of_epoch):
+    def __init__(self, session, train_set, valid_set, reports, watchdog, keep, checkpoint, start, of_epoch):
         self._session, self._config, self._model = session, session.config.train, session.model
-        self._train_set, self._valid_set, self._record = train_set, valid_set, record
+        self._train_set, self._valid_set, self._reports = train_set, valid_set, reports
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
         self._reader = Reader(
@@ -71,7 +72,8 @@ class _Loop:
             if start.stopping:
                 self._stopping.restore(start.stopping)
         self._steps, self._samples, self._seconds = start.steps, start.samples, 0.0
-        self._valid, self._best_step, self._stopped = None, start.best_step, False
+        self._reached = start.steps  # as `_steps`, but in the middle of a segment, too
+        self._valid, self._best_step, self._stopped = None, start.best_step, None
 
     def run(self):
         first_batch = self._start.batch
@@ -88,7 +90,7 @@ class _Loop:
     def _epoch(self, epoch, done):
         """Train by the batches of an epoch from number `done` on."""
         position = done * self._config.global_batch_samples
-        progress = _progress(self._session, epoch, len(self._train_set), position, self._record)
+        progress = self._progress(epoch, position)
         batches, total = self._reader.epoch(epoch, self._steps - done, done), self._reader.batches
         while done < total and not self._stopped:
             length = self._until_next_event(done, total)
@@ -99,7 +101,7 @@ class _Loop:
                 progress.finish()
                 self._of_epoch(epoch, progress.mean_loss)
             if self._valid_set is not None and (done == total or _due(done, self._config.evaluate_every_steps)):
-                self._evaluate(epoch)
+                self._evaluate(epoch, progress)
             if self._checkpoint and not self._stopped:
                 self._checkpoint.check()
                 if _due(self._steps, self._checkpoint_every):
@@ -124,35 +126,47 @@ class _Loop:
 
     def _segment(self, batches, progress):
         """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
-        begin = time.perf_counter()
+        begin, stages = time.perf_counter(), self._session.stage_times
+        progress.resume()
+        stages.begin("read")
         for batch, loss, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
-            self._watchdog.begin_step(batch.step + 1)
+            self._reached = batch.step + 1
+            self._watchdog.begin_step(self._reached)
             self._samples += batch.samples
             progress.advance(batch.samples, loss, report)
+        stages.end()
+        progress.pause()
         self._session.group.sum(0.0)  # the slowest rank's time counts
         self._seconds += time.perf_counter() - begin
 
-    def _evaluate(self, epoch):
+    def _progress(self, epoch, done):
+        session, run = self._session, self._session.config.run
+
+        def report(**entries):
+            self._reports.progress(epoch=epoch, step=self._reached, **entries, stage_s=session.stage_times.take())
+
+        return Progress(
+            f"epoch {epoch + 1}/{self._config.epochs}", len(self._train_set), run.report_interval_s, report, done=done,
+            take_auc=self._model.take_auc, shows=session.group.rank == 0,
+        )  # fmt: skip
+
+    def _evaluate(self, epoch, progress):
         self._valid = measured(self._session, "valid", self._valid_set, self._steps)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
-        self._record.write("valid", epoch=epoch, step=self._steps, **asdict(self._valid))
+        progress.tell(in_words("valid", self._steps, self._valid) + ("  best so far" if verdict == "best" else ""))
+        self._reports.evaluation(epoch=epoch, step=self._steps, **asdict(self._valid))
         if verdict == "best":
             self._best_step = self._steps
             self._model.enter("save")
             self._keep(self._steps)
-        self._stopped = verdict == "stop"
+        if verdict == "stop":
+            self._stopped = self._stopping.why
+            kept = "the last" if self._best_step is None else f"that of step {self._best_step:,}"
+            progress.tell(f"stopped early: {self._stopped}; the model is {kept}")
+            self._reports.stopped(step=self._steps, best_step=self._best_step, why=self._stopped)
 
 
 def _due(count, every):
     return bool(every) and count % every == 0
-
-
-def _progress(session, epoch, rows, done, record):
-    run, epochs = session.config.run, session.config.train.epochs
-    return Progress(
-        f"epoch {epoch + 1}/{epochs}", rows, run.report_interval_s,
-        lambda **entries: record.write("progress", epoch=epoch, **entries), done=done,
-        take_auc=session.model.take_auc, shows=session.group.rank == 0,
-    )  # fmt: skip

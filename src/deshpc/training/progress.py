@@ -12,7 +12,8 @@ from deshpc.launch.console import say
 class Progress:
     """Counts steps and samples of an epoch; shows rate, mean loss, AUC and time left, at most every `interval_s`.
 
-    shows : whether this rank is the one that does;  report(samples_per_s, loss, auc, samples, total_samples) is called at each interval, for the record.
+    shows : whether this rank is the one that does;  report(samples_per_s, loss, auc, samples, total_samples) is called at
+    each interval, for the record.
     done : samples of the epoch that were trained before, by the run that this one goes on from
     take_auc : function that gives the AUC since its last call, or None; see `nn.scores`
     """
@@ -26,7 +27,7 @@ class Progress:
         self._begin = self._last = time.perf_counter()
         self._done, self._loss = done, 0.0
         self._before = self._last_done = done
-        self._last_loss = 0.0
+        self._last_loss, self._paused = 0.0, None
 
     @property
     def mean_loss(self):
@@ -38,6 +39,16 @@ class Progress:
         interval = min(self._interval_s, 0.2) if self._bar else self._interval_s
         return self._shows and time.perf_counter() - self._last >= interval
 
+    def pause(self):
+        """From now on nothing is trained: this time counts in no rate."""
+        self._paused = time.perf_counter()
+
+    def resume(self):
+        """Training goes on."""
+        if self._paused is not None:
+            away = time.perf_counter() - self._paused
+            self._begin, self._last, self._paused = self._begin + away, self._last + away, None
+
     def advance(self, samples, loss, report):
         """Count a step of `samples` samples with a summed loss of `loss`.  Collective with `report`, where `take_auc` is."""
         self._done += samples
@@ -48,9 +59,14 @@ class Progress:
     def finish(self):
         """Show the last state and leave the line.  Collective, where `take_auc` is."""
         if self._done > self._last_done:
-            self._show(time.perf_counter())
+            self._show(time.perf_counter() if self._paused is None else self._paused)
         if self._bar:
             self._say("\n")
+
+    def tell(self, text):
+        """Show a line of its own, in place of a bar that is not finished."""
+        if self._shows:
+            self._say(f"\r\x1b[K{text}\n" if self._bar else f"{text}\n")
 
     def _show(self, now):
         samples = self._done - self._last_done

@@ -13,12 +13,13 @@ from deshpc.config import resolved
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.jit import cache_directory, cache_problem
+from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
 from deshpc.model.build import build_model
 from deshpc.model.combinations import require_valid
+from deshpc.training.stage_times import StageTimes
 from deshpc.training.step import scores, step
 
 
@@ -33,6 +34,7 @@ class Session:
     def __init__(self, config, comm, enter=nowhere):
         """enter : function that is told the name of each stage of the run, where no Watchdog is"""
         self.config, self.backend, self.model, self._enter = config, None, None, enter
+        self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
         self.group, self.node = Group(comm), Node(comm)
@@ -62,6 +64,7 @@ class Session:
     def enter(self, stage, works=False):
         """This rank begins a stage: see `Watchdog.enter`."""
         self._enter(stage, works)
+        self.stage_times.enter(stage)
 
     def load(self, part):
         """The Dataset of a part.  Collective.
@@ -69,8 +72,14 @@ class Session:
         A cache is mapped by every rank, and verified by each node's ranks together; anything else is read by all threads of a
         node's ranks, each a part of it, and held once in the node's memory.  Where nothing has been compiled yet, each node's
         first rank compiles what reads rows; the others then load it.
-        Rows that were skipped are counted in self.skipped and told on stderr.
+        Rows that were skipped are counted in self.skipped and told on stderr, as is that something has to be compiled.
         """
+        with self._telling_of_compilation(f"what reads {self.config.data.format} data"):
+            dataset = self._load(part)
+        self._count_skipped(part)
+        return dataset
+
+    def _load(self, part):
         if self.input.mapped:
             dataset = self.group.together(lambda: self.working("load", lambda: self.input.load(part)))
             verified = self.node.share(np.zeros(len(dataset.starts) - 1, np.uint8))
@@ -81,8 +90,12 @@ class Session:
                 self._nothing_compiled = False
             workers = Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
             dataset = self.input.load(part, workers)
-        self._count_skipped(part)
         return dataset
+
+    def _telling_of_compilation(self, what):
+        """Context in which rank 0 says of what it compiles kernels, if it has to."""
+        text = f"compiling {what}: once on this machine, about a minute\n"
+        return at_first_compilation((lambda: say(text)) if self.group.rank == 0 else lambda: None)
 
     def working(self, stage, task):
         """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
@@ -117,9 +130,10 @@ class Session:
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
-        self.node.first_then_others(
-            lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
-        )
+        with self._telling_of_compilation(f"the kernels of {self.config.model.name}"):
+            self.node.first_then_others(
+                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
+            )
         self._tell_cache_problem()
         self.model = self.group.together(
             lambda: build_model(

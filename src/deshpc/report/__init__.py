@@ -1,0 +1,1 @@
+"""What runs have recorded, for a person: see `report`."""

@@ -1,0 +1,185 @@
+"""One page about one or several runs: HTML that is complete in itself.  Texts of records are escaped, wherever they stand."""
+
+from html import escape
+
+from deshpc.report.curves import COLOURS, curves
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
+table { border-collapse: collapse; } th, td { padding: .15em .9em .15em 0; text-align: left; vertical-align: top; }
+td { font-variant-numeric: tabular-nums; } tr + tr { border-top: 1px solid #e5e5e5; }
+.figures { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; } figcaption { font-weight: 600; }
+svg { max-width: 100%; height: auto; }
+.run { display: inline-block; width: .8em; height: .8em; border-radius: .2em; margin-right: .4em; }
+.bar { height: .7em; background: #9dbfdd; } .wide { overflow-x: auto; } .different { color: #b00; }
+"""
+_NOTHING = "default-src 'none'; style-src 'unsafe-inline'"  # a browser asks nobody for anything
+_UNMATCHED = object()
+
+_METRICS = (
+    ("AUC", "auc", 5), ("best possible AUC", "best_auc", 5), ("log-loss", "log_loss", 5), ("normalized entropy", "normalized_entropy", 4),
+    ("calibration", "calibration", 4),
+)  # fmt: skip
+
+
+def page(runs):
+    """The text of a page about RecordedRuns, side by side where they are several."""
+    title = "deshpc: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _section("Results", _table(_heads(runs), _results(runs))),
+        _section("Warnings", _list(_warnings(runs))),
+        _section("Options that differ", _table(_heads(runs), _differing(runs))),
+        _section("Curves", _figures(runs)),
+        _section("Time of a step by stage, on rank 0", _table(_heads(runs), _stages(runs))),
+        *(_section(f"Bytes sent per sample and rank: {run.name}", _bytes(run)) for run in runs),
+        *(_section(f"Options: {run.name}", _options(run)) for run in runs),
+    ]
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{_NOTHING}">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body>\n</html>\n"
+    )
+
+
+def _section(title, body):
+    return f"<h2>{escape(title)}</h2>\n{body}" if body else ""
+
+
+def _table(heads, rows):
+    """A table whose cells are HTML; none without rows."""
+    if not rows:
+        return ""
+    lines = ["".join(f"<th>{head}</th>" for head in heads), *("".join(f"<td>{cell}</td>" for cell in row) for row in rows)]
+    return '<div class="wide"><table>\n' + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table></div>"
+
+
+def _list(items):
+    return "<ul>\n" + "\n".join(f"<li>{item}</li>" for item in items) + "\n</ul>" if items else ""
+
+
+def _heads(runs):
+    return ["", *(f"{_mark(i)}{escape(run.name)}" for i, run in enumerate(runs))]
+
+
+def _mark(run):
+    return f'<span class="run" style="background: {COLOURS[run % len(COLOURS)]}"></span>'
+
+
+def _results(runs):
+    """Rows of what runs have come to; rows that no run has are left out."""
+    rows = [
+        ("model", [run.options.get("model.name") for run in runs]),
+        ("ended", [_end(run) for run in runs]),
+        ("steps, samples", [_of(run, lambda result: f"{result['steps']:,}, {result['samples']:,}") for run in runs]),
+        ("best step", [_of(run, lambda result: f"{result['best_step']:,}") for run in runs]),
+    ]
+    for part in ("valid", "test"):
+        for title, name, digits in _METRICS:
+            rows.append((f"{part} {title}", [_metric(run, part, name, digits) for run in runs]))
+    rows += [
+        ("samples/s", [_of(run, lambda result: f"{result['samples_per_s']:,.0f}") for run in runs]),
+        ("set-up, compilation", [_of(run, lambda result: f"{result['setup_s']:.1f} s, {result['compile_s']:.1f} s") for run in runs]),
+        ("table rows", [_of(run, lambda result: f"{result['rows']:,}") for run in runs]),
+        ("keys a sample", [_of(run, lambda result: f"{result['keys_per_sample']:.2f}") for run in runs]),
+        ("ranks x threads, backend", [f"{run.start['ranks']} x {run.start['threads_per_rank']}, {run.start['backend']}" for run in runs]),
+        ("deshpc", [run.start["version"] for run in runs]),
+    ]
+    return [(title, *map(_text, cells)) for title, cells in rows if any(cell is not None for cell in cells)]
+
+
+def _of(run, shown):
+    return None if run.result is None else shown(run.result)
+
+
+def _end(run):
+    if run.stopped:
+        return f"stopped early: {run.stopped['why']}"
+    return "after its last epoch" if run.result else f"not yet, or broken off; {run.steps:,} steps reported"
+
+
+def _metric(run, part, name, digits):
+    metrics = run.result and run.result[part]
+    if metrics is None or (metrics[name] is None and name == "best_auc"):
+        return None
+    return "undefined" if metrics[name] is None else f"{metrics[name]:.{digits}f}"
+
+
+def _warnings(runs):
+    several = len(runs) > 1
+    return [
+        f"{f'{_mark(i)}{escape(run.name)}: ' if several else ''}{escape(one['subject'])}: {escape(one['text'])}"
+        for i, run in enumerate(runs)
+        for one in run.warnings
+    ]
+
+
+def _differing(runs):
+    """Rows of the options that are not the same in all runs, but for the folder's name."""
+    names = sorted({name for run in runs for name in run.options} - {"run.directory"})
+    rows = [(name, [run.options.get(name, _UNMATCHED) for run in runs]) for name in names]
+    return [(escape(name), *map(_option, values)) for name, values in rows if any(value != values[0] for value in values)]
+
+
+def _option(value):
+    return "" if value is _UNMATCHED else escape(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _figures(runs):
+    figures = [
+        ("training log-loss", "training-loss", "progress", "loss"),
+        ("training AUC", "training-auc", "progress", "auc"),
+        ("validation log-loss", "valid-loss", "valid", "log_loss"),
+        ("validation AUC", "valid-auc", "valid", "auc"),
+        ("validation normalized entropy", "valid-entropy", "valid", "normalized_entropy"),
+        ("validation calibration", "valid-calibration", "valid", "calibration"),
+        ("samples/s", "samples-per-s", "progress", "samples_per_s"),
+    ]
+    drawn = []
+    for title, name, lines, entry in figures:
+        points = [[(line["step"], line[entry]) for line in getattr(run, lines) if line[entry] is not None] for run in runs]
+        if any(points):
+            drawn.append(f"<figure><figcaption>{title}</figcaption>{curves(name, title, points)}</figure>")
+    return '<div class="figures">\n' + "\n".join(drawn) + "\n</div>" if drawn else ""
+
+
+def _stages(runs):
+    """Rows of stages in the order in which steps enter them."""
+    times = [run.stage_s for run in runs]
+    stages = list(dict.fromkeys(stage for of_run in times for stage in of_run))
+    rows = [(escape(stage), *(_share(run, of_run, stage) for run, of_run in zip(runs, times, strict=True))) for stage in stages]
+    return rows and [*rows, ("all", *(_text(_per_step(run, sum(of_run.values()))) for run, of_run in zip(runs, times, strict=True)))]
+
+
+def _share(run, times, stage):
+    whole = sum(times.values())
+    if stage not in times or not whole:
+        return ""
+    percent = 100 * times[stage] / whole
+    return f'{_per_step(run, times[stage])}, {percent:.1f} %<div class="bar" style="width: {percent:.1f}%"></div>'
+
+
+def _per_step(run, seconds):
+    return f"{1000 * seconds / run.steps:.3f} ms" if run.steps else None
+
+
+def _bytes(run):
+    """A table of the bytes that training has sent, by the ledger and by the formula."""
+    if run.result is None or not run.result["samples"]:
+        return ""
+    shares, rows = run.start["ranks"] * run.result["samples"], []
+    for one in run.result["traffic"]:
+        low, sent, high = (one[name] for name in ("low_bytes", "sent_bytes", "high_bytes"))
+        formula = f"{low / shares:,.2f}" + (f" to {high / shares:,.2f}" if high > low else "")
+        agrees = "" if low <= sent <= high else '<span class="different">different</span>'
+        rows.append((*(escape(one[name]) for name in ("operator", "kind", "direction", "level")), f"{sent / shares:,.2f}", formula, agrees))
+    return _table(("operator", "kind", "direction", "level", "ledger", "formula", ""), rows)
+
+
+def _options(run):
+    rows = [(escape(name), _option(value)) for name, value in sorted(run.options.items())]
+    return f"<details><summary>all {len(rows)}</summary>\n{_table(('option', 'value'), rows)}\n</details>"
+
+
+def _text(cell):
+    return "" if cell is None else escape(str(cell))

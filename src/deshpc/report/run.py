@@ -1,0 +1,107 @@
+"""A run as its record has it.  Standard library only."""
+
+from pathlib import Path
+
+from deshpc.config import flat
+from deshpc.errors import DataError
+from deshpc.storage.json_form import COUNT, parse, require
+
+_NAME = "record.jsonl"
+_NUMBER = (float, None)
+_METRICS = {
+    "rows": COUNT, "auc": _NUMBER, "log_loss": _NUMBER, "normalized_entropy": _NUMBER, "calibration": _NUMBER, "best_auc": _NUMBER,
+}  # fmt: skip
+_TRAFFIC = {
+    "operator": str, "kind": str, "direction": str, "level": str, "sent_bytes": COUNT, "low_bytes": COUNT, "high_bytes": COUNT,
+}  # fmt: skip
+_FORMS = {  # event: what a report needs of its line
+    "start": {"version": str, "config": dict, "ranks": COUNT, "threads_per_rank": COUNT, "backend": str},
+    "resume": {"step": COUNT},
+    "warning": {"subject": str, "text": str},
+    "progress": {"step": COUNT, "loss": _NUMBER, "auc": _NUMBER, "samples_per_s": float, "stage_s": {str: float}},
+    "valid": {"step": COUNT, **_METRICS},
+    "stopped": {"why": str},
+    "result": {
+        "steps": COUNT, "best_step": COUNT, "samples": COUNT, "samples_per_s": float, "setup_s": float, "compile_s": float, "rows": COUNT,
+        "keys_per_sample": float, "traffic": [_TRAFFIC], "valid": (None, dict), "test": (None, dict),
+    },
+}  # fmt: skip
+
+
+class RecordedRun:
+    """A run, of whose lines it has what `_FORMS` names.
+
+    name : what it is called in a report
+    start : its newest "start" line;  options : {dotted name: value} of the configuration there
+    progress, valid : lines in the order of steps.  Where the run went on from a checkpoint, what it had done beyond that is forgotten.
+    steps : that progress lines tell of, each once
+    warnings : lines
+    stopped, result : lines, None where there is none
+    """
+
+    def __init__(self, name):
+        self.name, self.start, self.options = name, None, {}
+        self.progress, self.valid, self.warnings, self.stopped, self.result = [], [], [], None, None
+
+    @property
+    def steps(self):
+        """Steps of all progress lines."""
+        return self.progress[-1]["step"] if self.progress else 0
+
+    @property
+    def stage_s(self):
+        """{stage: seconds} of all progress lines."""
+        whole = {}
+        for line in self.progress:
+            for stage, seconds in line["stage_s"].items():
+                whole[stage] = whole.get(stage, 0.0) + seconds
+        return whole
+
+    def read(self, line):
+        """Take a line in, a dictionary.  ValueError where it is no line of a record."""
+        event = line.get("event")
+        require(event, str, "event")
+        if event not in _FORMS:
+            return
+        entries = _picked(line, _FORMS[event], event)
+        if event == "start":
+            self.start, self.options, self.stopped, self.result = entries, flat(entries["config"]), None, None
+        elif event == "resume":
+            for lines in (self.progress, self.valid):
+                lines[:] = [one for one in lines if one["step"] <= entries["step"]]
+        elif event in ("stopped", "result"):
+            for part in {"valid", "test"} & entries.keys():
+                entries[part] = entries[part] and _picked(entries[part], _METRICS, f"{event}.{part}")
+            self.stopped, self.result = (entries, None) if event == "stopped" else (self.stopped, entries)
+        else:
+            {"progress": self.progress, "valid": self.valid, "warning": self.warnings}[event].append(entries)
+
+
+def read_run(path):
+    """The RecordedRun whose record is in the folder `path`, or is that file; under way, ended, or broken off.
+
+    DataError where there is none, or another file.
+    """
+    file = Path(path) / _NAME if Path(path).is_dir() else Path(path)
+    try:
+        lines = file.read_bytes().split(b"\n")[:-1]  # the last one is under way
+    except OSError as error:
+        raise DataError(f"{file}: no record of a run can be read: {error.strerror}") from None
+    run = RecordedRun(str(path))
+    for number, line in enumerate(lines, 1):
+        try:
+            thing = parse(line)
+            require(thing, dict, "it")
+            run.read(thing)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file}, line {number}: no line of a record of this version: {error}") from None
+    if run.start is None:
+        raise DataError(f"{file}: no record of a run: it has no start line")
+    return run
+
+
+def _picked(line, form, name):
+    """What a form names of a dictionary; ValueError where that is not of the form."""
+    entries = {one: line.get(one) for one in form}
+    require(entries, form, name)
+    return entries

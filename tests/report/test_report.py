@@ -1,0 +1,239 @@
+"""The page about runs, read with an HTML parser: its curves' numbers are those of the record, and nothing is loaded from anywhere."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from deshpc.cli.main import main
+from deshpc.config import Config, resolved
+from deshpc.config.load import build
+from deshpc.errors import ConfigError, DataError
+from deshpc.report.page import page
+from deshpc.report.run import read_run
+from deshpc.report.write import report
+
+pytest.importorskip("matplotlib", reason="pages are drawn with matplotlib")
+
+METRICS = {"rows": 50, "positives": 9, "auc": 0.71234, "log_loss": 0.41, "normalized_entropy": 0.9, "calibration": 1.02, "best_auc": None}
+TRAFFIC = {"operator": "fm", "kind": "partials", "direction": "forward", "level": "flat", "sent_bytes": 64000, "low_bytes": 64000}
+
+
+class Page(HTMLParser):
+    """What a browser would see.
+
+    links : attributes by which elements load or lead somewhere;  tags : of all elements
+    tables : rows of texts of each table, by the heading before it
+    points : {id of a curve: (n, 2) places on the page};  ticks : {id: [(x, y, number)]} of the figure that a curve is in
+    """
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.tags, self.tables, self.points, self.ticks = [], [], {}, {}, {}
+        self._heading, self._mark, self._figure_ticks, self._figure_curves, self._open = "", None, [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        self.links += [attributes[name] for name in ("href", "src", "srcset", "action", "data", "poster") if name in attributes]
+        self.links += re.findall(r"url\(([^)]*)\)", " ".join(filter(None, attributes.values())))
+        if tag == "svg":
+            self._figure_ticks, self._figure_curves = [], []
+        elif tag == "use":
+            self._mark = float(attributes["x"]), float(attributes["y"])
+        elif tag == "path" and self._open and self._open[-1] == "curve":
+            numbers = re.findall(r"[ML] (\S+) (\S+)", attributes["d"])
+            self.points.setdefault(self._figure_curves[-1], np.array(numbers, float))
+        elif tag == "tr":
+            self.tables.setdefault(self._heading, []).append([])
+        elif tag in ("td", "th"):
+            self.tables[self._heading][-1].append("")
+        elif tag == "h2":
+            self._heading = ""
+        if tag == "g" and re.fullmatch(r"[a-z-]+-\d+", attributes.get("id", "")):
+            self._figure_curves.append(attributes["id"])
+            self._open.append("curve")
+        elif tag not in ("meta", "use", "path") or tag == "path":
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in ("meta", "use"):
+            self._open.pop()
+
+    def handle_endtag(self, tag):
+        if self._open:
+            self._open.pop()
+        if tag == "svg":
+            self.ticks |= dict.fromkeys(self._figure_curves, self._figure_ticks)
+
+    def handle_data(self, data):
+        inside = self._open[-1] if self._open else ""
+        if inside == "h2":
+            self._heading += data
+        elif inside in ("td", "th", "span") and self.tables.get(self._heading):
+            self.tables[self._heading][-1][-1] += data
+        elif inside == "text":
+            number = data.strip().replace("\u2212", "-")
+            if re.fullmatch(r"-?[\d.]+", number):
+                self._figure_ticks.append((*self._mark, float(number)))
+
+    def curve(self, name):
+        """(n, 2) of the numbers that a curve shows, by the labels at its figure's axes."""
+        ticks = np.array(self.ticks[name])
+        bottom, left = ticks[:, 1].max(), ticks[:, 0].min()
+        axes = (ticks[ticks[:, 1] == bottom][:, [0, 2]], ticks[ticks[:, 0] == left][:, [1, 2]])
+        fits = [np.polyfit(*axis.T, 1) for axis in axes]
+        return np.stack([np.polyval(fit, places) for fit, places in zip(fits, self.points[name].T, strict=True)], axis=1)
+
+    def rows(self, heading):
+        """{first cell: the others} of a table."""
+        return {row[0]: row[1:] for row in self.tables[heading]}
+
+
+def progress(step, loss, auc=0.6, **stage_s):
+    return {"event": "progress", "step": step, "loss": loss, "auc": auc, "samples_per_s": 1000 + step, "stage_s": stage_s or {"learn": 0.1}}
+
+
+def start(**sections):
+    tree = resolved(build({**sections, "data": {"format": "synthetic", **sections.get("data", {})}}))
+    return {"event": "start", "version": "1.2", "config": tree, "ranks": 2, "threads_per_rank": 3, "backend": "cpu"}
+
+
+def result(**others):
+    return {
+        "event": "result", "steps": 40, "best_step": 30, "samples": 1000, "samples_per_s": 123456.7, "setup_s": 1.0, "compile_s": 2.0,
+        "rows": 77, "keys_per_sample": 12.0, "traffic": [], "valid": None, "test": METRICS, **others,
+    }  # fmt: skip
+
+
+def write(folder, *events, end="\n"):
+    folder.mkdir(exist_ok=True)
+    text = "\n".join(json.dumps({"time_s": 1.0, **event}) for event in events) + end
+    (folder / "record.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def seen(*folders):
+    return Page(page([read_run(folder) for folder in folders]))
+
+
+def test_curves_and_tables_of_two_runs(tmp_path, capsys):
+    losses = {"a": [0.7, 0.55, 0.6, 0.5, 0.45], "b": [0.9, 0.8, 0.2]}
+    folders = []
+    for name, rate in (("a", 0.05), ("b", 0.25)):
+        lines = [progress(10 * i, loss, None if i == 2 else 0.5 + i / 20) for i, loss in enumerate(losses[name], 1)]
+        valid = [{"event": "valid", "step": 10 * i, **METRICS, "log_loss": 0.4 + i / 50, "calibration": 2 - i / 5} for i in range(1, 4)]
+        head = start(optimizer={"learning_rate": rate}, run={"directory": name})
+        warning = {"event": "warning", "subject": "data.train", "text": "all labels are 1"}
+        folders.append(write(tmp_path / name, head, *lines, *valid, *[warning] * (name == "b"), result(best_step=len(lines))))
+    out = tmp_path / "page.html"
+    assert main(["report", *map(str, folders), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 runs\n"
+
+    text = out.read_text(encoding="utf-8")
+    shown = Page(text)
+    assert "://" not in text and all(re.fullmatch(r"#\w+", link) for link in shown.links) and shown.links
+    assert not {"script", "link", "img", "iframe", "object"} & set(shown.tags)
+    for i, name in enumerate("ab"):
+        wanted = [(10 * step, loss) for step, loss in enumerate(losses[name], 1)]
+        np.testing.assert_allclose(shown.curve(f"training-loss-{i}"), wanted, rtol=1e-4)
+        np.testing.assert_allclose(shown.curve(f"valid-loss-{i}"), [(10, 0.42), (20, 0.44), (30, 0.46)], rtol=1e-4)
+        np.testing.assert_allclose(shown.curve(f"valid-calibration-{i}"), [(10, 1.8), (20, 1.6), (30, 1.4)], rtol=1e-4)
+        np.testing.assert_allclose(shown.curve(f"samples-per-s-{i}"), [(step, 1000 + step) for step, _ in wanted], rtol=1e-4)
+    np.testing.assert_allclose(shown.curve("training-auc-0")[:, 0], [10, 30, 40, 50], rtol=1e-4)  # undefined where it is null
+    assert shown.rows("Options that differ") == {"": [str(one) for one in folders], "optimizer.learning_rate": ["0.05", "0.25"]}
+    results = shown.rows("Results")
+    assert results["best step"] == ["5", "3"] and results["test AUC"] == ["0.71234"] * 2 and results["test calibration"] == ["1.0200"] * 2
+    assert results["samples/s"] == ["123,457"] * 2 and "valid AUC" not in results and "test best possible AUC" not in results
+    assert "b: data.train: all labels are 1" in re.sub(r"<[^>]*>", "", text) and text.count("all labels are 1") == 1
+
+
+def test_bytes_and_stages(tmp_path):
+    traffic = [{**TRAFFIC, "high_bytes": 64000}, {**TRAFFIC, "kind": "keys", "high_bytes": 65000}, {**TRAFFIC, "kind": "labels", "high_bytes": 1}]
+    traffic[2]["low_bytes"] = 0
+    folder = write(
+        tmp_path / "run", start(), progress(2, 0.5, learn=0.006, update=0.001), progress(10, 0.4, learn=0.004, read=0.009),
+        result(traffic=traffic),
+    )  # fmt: skip
+    shown = seen(folder)
+    stages = shown.rows("Time of a step by stage, on rank 0")
+    assert stages == {  # of 10 steps and 20 ms
+        "": [str(folder)], "learn": ["1.000 ms, 50.0 %"], "update": ["0.100 ms, 5.0 %"], "read": ["0.900 ms, 45.0 %"], "all": ["2.000 ms"],
+    }  # fmt: skip
+    table = shown.tables[f"Bytes sent per sample and rank: {folder}"]  # 2 ranks, 1,000 samples
+    assert [row[4:] for row in table[1:]] == [["32.00", "32.00", ""], ["32.00", "32.00 to 32.50", ""], ["32.00", "0.00 to 0.00", "different"]]
+
+
+def test_a_run_that_went_on_shows_each_step_once(tmp_path):
+    valid = {"event": "valid", **METRICS}
+    before = [start(), progress(10, 0.9), {**valid, "step": 10}, progress(20, 0.8), {**valid, "step": 20}, {"event": "stopped", "why": "x"}]
+    after = [start(), {"event": "resume", "step": 15}, progress(25, 0.7), {**valid, "step": 25}]
+    folder = write(tmp_path / "run", *before, *after, {"event": "of a later version"}, end='\n{"event": "resu')  # under way
+    run = read_run(folder)
+    assert [line["step"] for line in run.progress] == [line["step"] for line in run.valid] == [10, 25]
+    shown = seen(folder)
+    np.testing.assert_allclose(shown.curve("training-loss-0"), [(10, 0.9), (25, 0.7)], rtol=1e-4)
+    assert shown.rows("Results")["ended"] == ["not yet, or broken off; 25 steps reported"]
+
+
+def test_texts_of_a_record_are_texts(tmp_path):
+    evil = "<script>alert('$x^{$')</script>\"&'"
+    stage = progress(1, 0.5, **{evil: 1.0})
+    folder = write(
+        tmp_path / "_$<b>", {**start(data={"label": evil}), "version": evil}, stage, {"event": "stopped", "why": evil},
+        {"event": "warning", "subject": evil, "text": evil}, result(traffic=[{**TRAFFIC, "kind": evil, "high_bytes": 1}]),
+    )  # fmt: skip
+    shown = seen(folder, folder)
+    assert not {"script", "b"} & set(shown.tags)
+    assert shown.rows("Results")["deshpc"] == [evil] * 2 and shown.rows(f"Options: {folder}")["data.label"] == [evil]
+    assert evil in shown.rows("Time of a step by stage, on rank 0")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"event": "progress", "step": 1}', "line 2: no line of a record of this version: progress.loss|progress.samples_per_s"),
+        ('{"event": "valid", "step": -1}', "valid.step is -1; expected an integer from 0 on"),
+        ("[1]", "line 2.*it is .*expected an object"),
+        ("{", "line 2"),
+        ('{"event": {}}', "event is {}; expected a string"),
+        ('{"event": "progress", "step": 1, "loss": NaN}', "NaN is no JSON"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_record(tmp_path, line, words):
+    folder = write(tmp_path / "run", start())
+    with open(folder / "record.jsonl", "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=words):
+        read_run(folder)
+
+
+def test_no_record_and_no_start(tmp_path):
+    with pytest.raises(DataError, match="no record of a run can be read: No such file"):
+        report([tmp_path], tmp_path / "page.html")
+    write(tmp_path, progress(1, 0.5))
+    with pytest.raises(DataError, match="it has no start line"):
+        report([tmp_path], tmp_path / "page.html")
+    write(tmp_path, start())
+    with pytest.raises(DataError, match="cannot be written"):
+        report([tmp_path], tmp_path / "missing" / "page.html")
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0  # begun, and nothing reported yet
+
+
+def test_without_the_library_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'deshpc[report]'")):
+        report([write(tmp_path / "run", start())], tmp_path / "page.html")
+
+
+def test_every_option_is_listed(tmp_path):
+    folder = write(tmp_path / "run", start())
+    shown = seen(folder).rows(f"Options: {folder}")
+    assert shown["train.shuffle"] == ["true"] and shown["model.dim"] == [str(Config().model.dim)]
