@@ -104,27 +104,44 @@ extern "C" __global__ void __launch_bounds__(256) follow(const int32* firsts, in
     if (j < n) occurrences[j] = firsts[j] < 0 ? -1 : numbers[firsts[j]];
 }
 
-// header (ranks, fields + 1) int32, zeros : unique keys of each field, of each owner rank;  groups[u] = rank fields + field
-extern "C" __global__ void __launch_bounds__(256) count_keys(
-    const uint16* unique_fields, const int32* unique_ranks, int64 n, int32 fields, int32* header, uint32* groups
+// groups[u] = rank fields + field of each unique key
+extern "C" __global__ void __launch_bounds__(256) number_groups(
+    const uint16* unique_fields, const int32* unique_ranks, int64 n, int32 fields, uint32* groups
 ) {
     const int64 u = thread_number();
-    if (u >= n) return;
+    if (u < n) groups[u] = (uint32)((int64)unique_ranks[u] * fields + unique_fields[u]);
+}
+
+// header (ranks, fields + 1) int32, zeros : unique keys of each field, of each owner rank;  groups : as above
+// total : the lower half says how many unique keys there are, n at most
+extern "C" __global__ void __launch_bounds__(256) count_keys(
+    const uint16* unique_fields, const int32* unique_ranks, int64 n, const uint64* total, int32 fields, int32* header,
+    uint32* groups
+) {
+    const int64 u = thread_number();
+    if (u >= n || u >= (int64)(total[0] & 0xffffffffull)) return;
     const int64 rank = unique_ranks[u], field = unique_fields[u];
     atomicAdd(header + rank * (fields + 1) + field, 1);
     groups[u] = (uint32)(rank * fields + field);
 }
 
-// header[rank, fields] : occurrences of each owner rank;  ranks[j] = that of occurrence j
+// header[rank, fields] : occurrences of each owner rank;  ranks[j] = that of occurrence j, where it has a key
 extern "C" __global__ void __launch_bounds__(256) count_occurrences(
     const int32* occurrences, const int32* unique_ranks, int64 n, int32 fields, int32* header, uint32* ranks
 ) {
     const int64 j = thread_number();
-    const bool there = j < n;
+    const bool there = j < n && occurrences[j] >= 0;
     const int32 rank = there ? unique_ranks[occurrences[j]] : -1;
     if (there) ranks[j] = (uint32)rank;
     const uint32 same = __match_any_sync(0xffffffffu, rank);  // one addition for all lanes with this rank
     if (there && (same >> (threadIdx.x % 32)) == 1) atomicAdd(header + (int64)rank * (fields + 1) + fields, __popc(same));
+}
+
+// longest[0], 0 before : occurrences of the sample that has most
+extern "C" __global__ void __launch_bounds__(256) longest_sample(const int64* offsets, int64 samples, int32* longest) {
+    const int64 i = thread_number();
+    const int32 found = i < samples ? (int32)(offsets[i + 1] - offsets[i]) : 0;
+    if (found > *(volatile int32*)longest) atomicMax(longest, found);
 }
 
 // Write every unique key to its place in its rank's message.

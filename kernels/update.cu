@@ -133,15 +133,18 @@ extern "C" __global__ void __launch_bounds__(256) rows(
 #endif
 }
 
-// norms (n) : squared norm of each row's gradient, before clipping and l2.  The sums stay.
-// rows (1) : how many rows there are; they come first, and behind them nothing is written.  0 before.
+// norms (n) : squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay.
 extern "C" __global__ void __launch_bounds__(256) square_norms(
     const int64* addresses, int64 n, double inverse_scale, const SUM* scalar_sums, const SUM* vector_sums,
-    const SUM* square_sums, double* norms, int64* rows
+    const SUM* square_sums, double* norms
 ) {
     const int64 c = thread_number() / LANES;
-    if (c >= n || addresses[c] == 0) return;
+    if (c >= n) return;
     const int lane = threadIdx.x % LANES;
+    if (addresses[c] == 0) {
+        if (lane == 0) norms[c] = 0.0;
+        return;
+    }
     double norm = 0.0;
     if (SCALARS == 1) {
         const double slope = (double)value_of<COMPUTE>(scalar_sums[c], inverse_scale);
@@ -158,7 +161,5 @@ extern "C" __global__ void __launch_bounds__(256) square_norms(
     }
     norm += row_sum<LANES>(squares);
 #endif
-    if (lane != 0) return;
-    norms[c] = norm;
-    if (c + 1 == n || addresses[c + 1] == 0) *rows = c + 1;
+    if (lane == 0) norms[c] = norm;
 }

@@ -6,15 +6,24 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}
 scripts/environment.sh test
 "$venv/bin/ruff" check src tests scripts examples
-if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything, in two halves, on a core each: those that only compute beside others
-    computing=(tests/cuda tests/backend tests/examples tests/exchange tests/models tests/nn tests/ops tests/route tests/steps tests/table)
-    log=$(mktemp)
-    trap 'rm -f "$log"' EXIT
-    "$venv/bin/python" -m pytest -q "${computing[@]}" > "$log" 2>&1 &
-    beside=$!
-    "$venv/bin/python" -m pytest "${computing[@]/#/--ignore=}" || { kill "$beside" 2>/dev/null; exit 1; }
-    wait "$beside" || { cat "$log"; exit 1; }
-    echo "== ${computing[*]}: $(tail -n 1 "$log")"
+if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything, two pieces at a time, on a core each: the longest first, the rest in turn
+    computing=(
+        "tests/cuda/test_[a-e]*.py" tests/steps "tests/cuda/test_[f-z]*.py" "tests/ops tests/table" "tests/models tests/backend"
+        "tests/nn tests/examples tests/exchange tests/route"
+    )
+    piece() {  # arguments of pytest; xargs takes no further piece behind an exit code of 255
+        local log
+        log=$(mktemp)
+        "$venv/bin/python" -m pytest -q "$@" > "$log" 2>&1 || { cat "$log"; exit 255; }
+        echo "== ${*%% --*}: $(tail -n 1 "$log")"
+        rm "$log"
+    }
+    export -f piece
+    export venv
+    {  # first whatever starts jobs of its own: everything that does not only compute
+        echo "tests$(printf -- ' --ignore=%s' ${computing[*]})"  # no blank at the end: xargs would join the next line
+        printf '%s\n' "${computing[@]}"
+    } | xargs -P 2 -L 1 bash -c 'piece $*' piece
 elif [ "${SERIAL:-yes}" != no ]; then
     "$venv/bin/python" -m pytest "$@"
 fi

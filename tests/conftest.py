@@ -10,6 +10,7 @@ very many, on 1, 2, 3 or 4, or up to the mark's number.  What talks to MPI itsel
 import os
 import sys
 import time
+import zlib
 
 import pytest
 
@@ -29,6 +30,13 @@ def pytest_configure(config):
         config.pluginmanager.unregister(config.pluginmanager.getplugin("terminalreporter"))
 
 
+def pytest_ignore_collect(collection_path):
+    """Under MPI, files without a test marked mpi: every rank would import them, and their parameters, for nothing."""
+    if UNDER_MPI and collection_path.suffix == ".py" and b"mark.mpi" not in collection_path.read_bytes():
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(config, items):
     if UNDER_MPI:
         serial = [item for item in items if item.get_closest_marker("mpi") is None]
@@ -41,9 +49,17 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _of_other_numbers_of_ranks(items, ranks):
-    """The tests marked mpi whose turn it is on another number of ranks."""
-    shared = [item for item in items if item.get_closest_marker("mpi") and item.path.parent.name not in EVERYWHERE]
-    return {item for i, item in enumerate(shared) if ranks not in _numbers_of_ranks(item, i)}
+    """The tests marked mpi whose turn it is on another number of ranks.
+
+    They are counted file by file, each from a number of its own, so that a case's turn does not depend on what else is collected.
+    """
+    shared, counts = [item for item in items if item.get_closest_marker("mpi") and item.path.parent.name not in EVERYWHERE], {}
+    others = set()
+    for item in shared:
+        number = counts[item.path] = counts.get(item.path, zlib.crc32(item.path.name.encode())) + 1
+        if ranks not in _numbers_of_ranks(item, number):
+            others.add(item)
+    return others
 
 
 def _numbers_of_ranks(item, number):

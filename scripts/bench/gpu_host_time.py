@@ -96,8 +96,7 @@ def open_model(variant, fields, stages):
         "data": {"format": "synthetic"}, "model": {"name": name, "dim": 16}, "compute": {"backend": "cuda"},
         "optimizer": rule, "train": train,
     })  # fmt: skip
-    norms = {-2: np.random.default_rng(5).random(DISTINCT), -1: np.array([DISTINCT])}
-    group, backend = Group(MPI.COMM_SELF), CudaBackend(IdleDevice({"square_norms": norms}))
+    group, backend = Group(MPI.COMM_SELF), CudaBackend(IdleDevice())
     group.take_arrays_of(backend)
     with parts_of_upload(backend, stages):
         yield build_model(config, backend, group, fields, DENSE, enter=stages.enter)

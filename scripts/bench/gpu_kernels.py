@@ -369,20 +369,14 @@ class Cases:
         samples, kernels, device = n // FIELDS, self.backend.routing, self.device
         batch = _Share(self._upload(self._keys(self._zipf_numbers(n))), self._offsets(n), n, self._field_numbers(n))
         home, partition = self.backend.buffers(), KeyPartition(ranks, 1)
-        deduplicate = Deduplication(kernels, partition)
-        unique = deduplicate(batch, home)
-        count = len(unique.keys)
-        header, sections = np.empty((ranks, FIELDS + 1), np.int32), np.empty((ranks, 4), np.int64)
+        deduplicate = Deduplication(kernels, partition, ranks, FIELDS)
+        unique, header = deduplicate(batch, home, whole=True)
+        count, sections = len(unique.keys), np.empty((ranks, 4), np.int64)
         waits = "; counts are read by the host, who is waited for"
         yield Case(
-            "routing: distinct keys", n, "keys", n * (8 + 2 + 4 * 8 + 3 * SECTOR) + count * 14,
-            lambda: deduplicate(batch, home), note=f"{count / n:.0%} distinct{waits}",
+            "routing: distinct keys", n, "keys", n * (8 + 2 + 4 * 11 + 3 * SECTOR) + count * 24,
+            lambda: deduplicate(batch, home, whole=True), note=f"{count / n:.0%} distinct{waits}",
         )
-        yield Case(
-            "routing: count messages", n, "keys", count * 10 + n * 12,
-            lambda: kernels.count_messages(unique, header), note=waits[2:],
-        )  # fmt: skip
-        kernels.count_messages(unique, header)
         all_samples = np.full(ranks, samples, np.int64)
         kernels.section_bytes(header, all_samples, 0, sections)
         size = int(sections[:, 3].sum())
@@ -391,7 +385,7 @@ class Cases:
         yield Case(
             "routing: pack", n, "keys", 2 * size + 40 * (count + n),
             lambda: kernels.pack(batch.sparse, unique, places, messages),
-            note=f"{ranks} messages of {size:,} bytes in all, two sorts{waits}",
+            note=f"{ranks} messages of {size:,} bytes in all, two sorts",
         )  # fmt: skip
         kept = Unpacked(
             device.empty((int(header[:, :-1].sum()) + 1,), np.uint64), device.empty((count + 1,), np.uint16),

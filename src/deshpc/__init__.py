@@ -9,6 +9,13 @@ _HOMES = {
 }  # fmt: skip
 
 
+__all__ = sorted(_HOMES)
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])
+
+
 def __getattr__(name):
     """`deshpc.train`, `evaluate`, `ranks`, `Predictor` and `Classifier` are loaded at first use; importing deshpc does nothing."""
     if name not in _HOMES:

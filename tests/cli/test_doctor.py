@@ -9,6 +9,7 @@ from launching import deshpc, errors
 import deshpc as package
 
 NAMES = ("launcher", "MPI", "ranks", "cores a rank", "devices a rank sees", "device of rank 0", "versions")
+TRANSPORTS = ("transport host", "transport cuda-aware", "transport nccl")
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
@@ -16,7 +17,7 @@ def test_the_report_is_printed_once(ranks):
     done = deshpc("doctor", ranks=ranks)
     assert done.returncode == 0 and errors(done) == []
     lines = done.stdout.splitlines()
-    for name in NAMES:
+    for name in NAMES + TRANSPORTS:
         assert sum(line.startswith(f"{name}  ") for line in lines) == 1, name
     (launcher,) = [line for line in lines if line.startswith("launcher fits MPI")]
     assert launcher.split()[3:] == ["ok"]
@@ -34,7 +35,10 @@ def test_json():
     assert done.returncode == 0 and found["joined"] and len(found["ranks"]) == 2
     assert found["launcher"]["ranks"] == 2 and found["launcher"]["rank"] == 0
     assert found["library"]["name"] in ("MPICH", "Open MPI", "Intel MPI") and found["library"]["threads"] == "multiple"
-    assert found["library"]["cuda_aware"][0] in (True, False, None)
+    ways = {way["name"]: way for way in found["transports"]}
+    assert list(ways) == ["host", "cuda-aware", "nccl"] and ways["host"]["works"] is True and "(auto)" in ways["host"]["how"]
+    assert ways["cuda-aware"]["works"] in (True, False, None) and ways["cuda-aware"]["how"]
+    assert ways["nccl"]["works"] in (True, False, None) and ways["nccl"]["how"]
     assert found["speeds"]["between"] is None and found["speeds"]["inside"]["ranks"] == 2
     assert found["speeds"]["inside"]["ping_s"] < 1 and found["speeds"]["inside"]["allreduce_bytes_per_s"] > 1e4
     assert f"deshpc {package.__version__}" in found["ranks"][0]["versions"]

@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from deshpc.comm.group import Group, in_order
+from deshpc.comm.group import Group
 from deshpc.comm.handle import done
+from deshpc.comm.host_transport import in_order
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.node import Node
 from deshpc.comm.shares import slice_of, slices
@@ -26,7 +27,7 @@ SAMPLES = (0, 1, 2, 3, 4, 7, 64, 1009)
 def group(request, world, monkeypatch):
     """A Group of all ranks, in the order of COMM_WORLD or in the opposite one; they are on one node, see `deshpc.comm.slots`."""
     least = math.inf if request.param == "through MPI" else 0
-    monkeypatch.setattr("deshpc.comm.group._SHARED_FROM", least)
+    monkeypatch.setattr("deshpc.comm.host_transport._SHARED_FROM", least)
     comm = world if request.param != "reversed" else world.Split(0, -world.rank)
     made = Group(comm)
     yield made

@@ -73,7 +73,7 @@ sys.exit(start.run(main, start.world()))
         ("a = node.allocate(9 << 20, np.uint8); node.taken(a[comm.rank << 20 :][: 1 << 20]).fill(1); group.sum(0.0)", None),  # in part
         ("a = node.allocate(60 << 20, np.uint8); node.rank or node.taken(a).fill(1); group.sum(0.0)", "60.0"),
         ("a = node.share(np.ones(60 << 20, np.uint8) if comm.rank == 0 else None)", "60.0"),
-        ("SharedSlots(comm, group.agree).put(np.ones(20 << 20, np.uint8), 20 << 20)", "90.0"),
+        ("SharedSlots(comm).put(np.ones(20 << 20, np.uint8), 20 << 20)", "90.0"),
     ],
 )
 def test_memory_is_there_before_it_is_written(tmp_path, body, needs):

@@ -13,7 +13,7 @@ import pytest
 from device_rows import assert_same_bits
 from mpi4py import MPI
 from small_training import RULES, small_config, train_on
-from synthetic_batches import awkward_batches, owner_of
+from synthetic_batches import N_FIELDS, awkward_batches, owner_of
 
 from deshpc.backend.arguments import Occurrences, Sums
 from deshpc.backend.cpu.simd import Lanes
@@ -52,9 +52,7 @@ def test_requests_are_grouped_and_read_again(few, unique):
     ranks[ranks == 1] = 2  # rank 1 is asked for nothing
     order = np.lexsort((np.arange(unique), fields, ranks))
     on_keys, on_fields, on_ranks = on(backend, keys, fields, ranks)
-    counts = np.full((RANKS, FIELDS), 99, np.int32)
-    backend.rows.count_requests(on_fields, on_ranks, counts)
-    assert counts.tolist() == [[int(((ranks == r) & (fields == f)).sum()) for f in range(FIELDS)] for r in range(RANKS)]
+    counts = np.array([[((ranks == r) & (fields == f)).sum() for f in range(FIELDS)] for r in range(RANKS)], np.int32)
     lengths = counts.sum(axis=1)
     begins = 16 + 8 * np.array([lengths[2] + 1, 0, 0], np.int64)  # the requests may lie anywhere: rank 2's before rank 0's
     message, places = rubbish(backend, 32 + 8 * unique), backend.zeros(unique, np.int32)
@@ -208,7 +206,7 @@ def test_keys_of_a_share(few, begin, end, weighted, partition, modulus, residue)
     parts = slice(batch.begins[begin], batch.ends[end - 1] if end > begin else batch.begins[begin])
     keys, sample = batch.keys[parts], np.repeat(np.arange(end - begin), (batch.ends - batch.begins)[begin:end])
     own = np.array([owner_of(key, partition.owners) % modulus == residue for key in keys], bool)
-    unique = Deduplication(backend.routing, partition)(share, backend.buffers(), modulus, residue, with_values=True)
+    unique, _ = Deduplication(backend.routing, partition, partition.ranks, N_FIELDS)(share, backend.buffers(), modulus, residue, with_values=True)
     counts = np.bincount(sample[own], minlength=end - begin)
     assert backend.host(unique.offsets).tolist() == [0, *np.cumsum(counts).tolist()]
     assert backend.host(unique.keys)[backend.host(unique.occurrences)].tolist() == keys[own].tolist()

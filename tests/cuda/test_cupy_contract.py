@@ -6,6 +6,7 @@ What the stand-in offers is CuPy 14.2's: its signatures are listed here, and com
 
 import inspect
 import re
+import sys
 import warnings
 from operator import attrgetter
 from types import SimpleNamespace
@@ -17,10 +18,16 @@ from cupy_stand_in import StandIn
 from executor.device import ExecutorDevice
 from executor.errors import ExecutorError
 from executor.schedule import Schedule
+from mpi4py import MPI
+from nccl_stand_in import NcclStandIn, signatures
 
 from deshpc.backend.cuda import device as cuda_device
 from deshpc.backend.cuda import elementwise, staging
+from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.device import CupyDevice, open_device
+from deshpc.comm.group import Group
+from deshpc.comm.nccl_transport import open_nccl
+from deshpc.errors import LaunchError
 
 # Of CuPy 14.2, without types, `self` and results.  Function's call has no docstring: it is of cupy/cuda/function.pyx.
 SIGNATURES = """
@@ -40,6 +47,7 @@ cuda.Stream(null=False, non_blocking=False, ptds=False, priority=None)
 cuda.Stream.record(event=None)
 cuda.Stream.synchronize()
 cuda.Stream.use()
+cuda.Stream.wait_event(event)
 cuda.alloc_pinned_memory(size)
 cuda.cublas.gemmEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, B, Btype, ldb, beta, C, Ctype, ldc, computeType, algo)
 cuda.device.get_cublas_handle()
@@ -62,8 +70,18 @@ ndarray.data ndarray.dtype ndarray.flags ndarray.nbytes ndarray.ndim ndarray.sha
 cuda.cublas.CUBLAS_COMPUTE_32F cuda.cublas.CUBLAS_COMPUTE_32F_FAST_16BF cuda.cublas.CUBLAS_COMPUTE_32F_FAST_TF32
 cuda.cublas.CUBLAS_COMPUTE_64F cuda.cublas.CUBLAS_GEMM_DEFAULT cuda.cublas.CUBLAS_OP_N cuda.cublas.CUBLAS_OP_T
 cuda.runtime.CUDA_R_32F cuda.runtime.CUDA_R_64F
-cuda.Device.compute_capability cuda.Event.done cuda.MemoryPointer.ptr cuda.PinnedMemoryPointer cuda.Stream.ptr
+cuda.Device.compute_capability cuda.Device.pci_bus_id cuda.Event.done cuda.MemoryPointer.ptr cuda.PinnedMemoryPointer cuda.Stream.ptr
 cuda.nvrtc.NVRTCError cuda.runtime.CUDARuntimeError
+"""
+NCCL_SIGNATURES = """
+NcclCommunicator.allReduce(sendbuf, recvbuf, count, datatype, op, stream)
+NcclCommunicator.check_async_error()
+NcclCommunicator.destroy()
+NcclCommunicator.recv(recvbuf, count, datatype, peer, stream)
+NcclCommunicator.send(sendbuf, count, datatype, peer, stream)
+get_unique_id()
+groupEnd()
+groupStart()
 """
 DTYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float32, np.float64]
 SOURCE = """
@@ -200,6 +218,21 @@ def test_a_mark_says_what_has_come(opened):
     assert opened.passed(point) and host.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_copy_beside_the_stream_has_what_was_started_before(opened):
+    function = opened.compile("contract.cu", SOURCE, {"FACTOR": 3}).function("add")
+    array, other = opened.zeros((70,), np.int32), opened.zeros((70,), np.int32)
+    host, second = (opened.host_memory((70,), np.int32) for _ in range(2))
+    opened.launch(function, 3, 32, [array, np.int32(70), np.int32(5)])
+    point = opened.copy_out(array, host)
+    opened.launch(function, 3, 32, [other, np.int32(70), np.int32(1)])
+    later = opened.copy_out(other, second)
+    opened.wait(point)
+    assert opened.passed(point) and host.tolist() == [5] * 70
+    opened.launch(function, 3, 32, [array, np.int32(70), np.int32(1)])  # nobody reads it any more
+    opened.wait(later)
+    assert second.tolist() == [1] * 70 and opened.to_host(array).tolist() == [6] * 70
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
@@ -236,8 +269,9 @@ def test_what_products_are_computed_in(cupy, recorded, dtype, arithmetic, comput
 def test_copies_that_do_not_wait_need_pinned_memory(cupy, kind):
     """To other memory CUDA copies, too, but waits: those that stand in its place refuse."""
     device = CupyDevice(cupy, 0) if kind == "stand-in" else ExecutorDevice()
-    with pytest.raises((AssertionError, ExecutorError), match="not pinned|not of host_memory"):
-        device.start_into_host(device.zeros((4,), np.int32), np.zeros(4, np.int32))
+    for start in (device.start_into_host, device.copy_out):
+        with pytest.raises((AssertionError, ExecutorError), match="not pinned|not of host_memory"):
+            start(device.zeros((4,), np.int32), np.zeros(4, np.int32))
 
 
 def test_every_type_of_argument(opened):
@@ -280,8 +314,8 @@ def test_an_elementwise_kernel(opened):
 def test_device_and_stream_are_chosen_before_anything(cupy):
     CupyDevice(cupy, 3)
     assert cupy.calls[0] == ("Device", None, 3)
-    assert names(cupy)[1:4] == ["Device.use", "Stream", "Stream.use"] and len(cupy.streams) == 1
-    assert cupy.calls[3][1] is cupy.streams[0]
+    assert names(cupy)[1:5] == ["Device.use", "Stream", "Stream.use", "Stream"] and len(cupy.streams) == 2
+    assert cupy.calls[3][1] is cupy.streams[0]  # the other one is that of copies beside it
 
 
 def test_nothing_uses_another_stream(cupy, recorded):
@@ -304,6 +338,19 @@ def test_nothing_uses_another_stream(cupy, recorded):
         "Stream.synchronize", "launch",
     }  # fmt: skip
     assert {call[1] for call in cupy.calls} == {None, cupy.streams[0]}
+
+
+def test_memory_that_is_refused_is_said_to_be_the_device_s(recorded, monkeypatch):
+    class OutOfMemoryError(MemoryError):  # as CuPy's
+        pass
+
+    def refused(*arguments):
+        raise OutOfMemoryError("Out of memory allocating 1,024 bytes (allocated so far: 512 bytes).")
+
+    monkeypatch.setattr(recorded._cupy, "empty", refused)
+    for take in (recorded.empty, recorded.zeros):
+        with pytest.raises(MemoryError, match="^on the CUDA device: Out of memory allocating 1,024 bytes"):
+            take((128,), np.float64)
 
 
 def test_zeros_fills_all_its_bytes(cupy, recorded):
@@ -388,6 +435,21 @@ def test_what_waits_and_what_does_not(cupy, recorded):
     assert calls(lambda: recorded.to_host(array)) == waiting
     assert calls(lambda: recorded.into_host(array, np.empty(4, np.int32))) == waiting
     assert calls(lambda: recorded.address(array)) == []
+    assert calls(lambda: recorded.lend(array, writes=True)) == []
+    assert recorded.lend(array) is array and recorded.stream == stream.ptr
+
+
+def test_a_copy_beside_the_stream_waits_for_it_and_nothing_in_it_waits_for_the_copy(cupy, recorded):
+    array, memory, stream, copies = recorded.zeros((4,), np.int32), recorded.host_memory((4,), np.int32), *cupy.streams
+    cupy.calls.clear()
+    point = recorded.copy_out(array, memory)
+    assert cupy.calls == [
+        ("Stream.record", stream), ("Stream.wait_event", copies, stream), ("get", copies, 16, False), ("Stream.record", copies),
+    ]  # fmt: skip
+    array.fill(7)
+    behind = recorded.mark()
+    recorded.wait(point)
+    assert memory.tolist() == [0] * 4 and recorded.passed(point) and not recorded.passed(behind)
 
 
 def test_a_kernel_is_compiled_loaded_and_launched(cupy, recorded):
@@ -398,6 +460,38 @@ def test_a_kernel_is_compiled_loaded_and_launched(cupy, recorded):
     cupy.calls.clear()
     recorded.launch(function, 2, 32, [array, np.int32(40), np.int32(1)])
     assert cupy.calls == [("launch", cupy.streams[0], "add", (2,), (32,))]
+
+
+def test_the_place_of_a_device_is_where_it_is_on_the_bus(recorded):
+    assert recorded.place == "0000:3B:00.0"
+
+
+@pytest.mark.parametrize("nccl", [None, SimpleNamespace(available=False), SimpleNamespace(available=True)], ids=["no CuPy", "no NCCL", "NCCL"])
+def test_nccl_is_there_or_the_error_says_what_to_install(recorded, monkeypatch, nccl):
+    """CuPy's module is there without NCCL, too, and says so."""
+    monkeypatch.setitem(sys.modules, "cupy", None if nccl is None else SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "cupy.cuda", None if nccl is None else SimpleNamespace(nccl=nccl))
+    if nccl is not None and nccl.available:
+        assert recorded.nccl() is nccl
+    else:
+        with pytest.raises(LaunchError, match="compute.transport = 'nccl' needs NCCL .*nvidia-nccl.* or choose 'host'"):
+            recorded.nccl()
+
+
+@pytest.mark.skipif(not REAL, reason="NCCL starts on a real device alone")
+def test_nccl_starts():
+    """One rank has nobody to send to; but the communicator, its stream and its types are real."""
+    device, group = open_device(0), Group(MPI.COMM_SELF)
+    try:
+        transport = open_nccl(MPI.COMM_SELF, CudaBackend(device), group.together)
+    except LaunchError as error:
+        pytest.skip(str(error))
+    numbers, whole = on(device, np.arange(5)), device.zeros((5,), np.int64)
+    assert transport.sum_samples(numbers, np.array([5])).wait() is numbers
+    transport.all_gather(numbers, np.array([5]), whole).wait()
+    np.testing.assert_array_equal(device.to_host(whole), np.arange(5))
+    transport.close()
+    group.free()
 
 
 @pytest.fixture
@@ -454,6 +548,7 @@ def test_public_methods_are_all_tested():
     public = {name for name in vars(CupyDevice) if not name.startswith("_")}
     assert public == {
         "name", "empty", "zeros", "host_memory", "to_device", "to_host", "into_host", "start_into_host", "copy", "address",
+        "copy_out", "lend", "stream", "place", "nccl",
         "mark", "passed", "wait", "compile", "launch", "elementwise", "multiply",
     }  # fmt: skip
 
@@ -496,8 +591,8 @@ def parameters(function):
     )
 
 
-def listed():
-    return [re.match(r"(.*)\((.*)\)$", line).groups() for line in SIGNATURES.strip().splitlines()]
+def listed(signatures=SIGNATURES):
+    return [re.match(r"(.*)\((.*)\)$", line).groups() for line in signatures.strip().splitlines()]
 
 
 def test_the_stand_in_has_these_signatures_and_nothing_more(cupy):
@@ -512,6 +607,21 @@ def test_the_stand_in_has_these_signatures_and_nothing_more(cupy):
         if owner:
             offered = {f"{owner}.{name}" for name in dir(one) if not name.startswith("_")}
             assert offered <= paths | set(objects), owner
+
+
+def test_the_stand_in_for_nccl_has_these_signatures():
+    for path, expected in listed(NCCL_SIGNATURES):
+        owner = signatures() if "." in path else NcclStandIn
+        assert parameters(attrgetter(path)(owner)) == expected, path
+
+
+def test_cupys_nccl_has_these_signatures():
+    nccl = pytest.importorskip("cupy_backends.cuda.libs.nccl", exc_type=ImportError)
+    for path, expected in listed(NCCL_SIGNATURES):
+        assert parameters(attrgetter(path)(nccl)) == expected, path
+    for name in ("NCCL_UINT8", "NCCL_INT64", "NCCL_SUM"):
+        assert getattr(nccl, name) == getattr(NcclStandIn, name), name
+    assert issubclass(nccl.NcclError, Exception)
 
 
 def test_cupy_has_these_signatures():

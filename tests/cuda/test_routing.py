@@ -78,12 +78,13 @@ def room_for_unique(backend, batch, with_values=True):
 
 
 def deduplicated(backend, batch, partition, modulus, residue, buckets, with_values=True):
-    """(UniqueKeys, answer) of a batch on the backend."""
+    """(UniqueKeys, header, answer) of a batch on the backend."""
     unique, sparse = room_for_unique(backend, batch, with_values), batch.on(backend).sparse
     if not with_values:
         sparse = sparse._replace(values=None)
     room = dirty(backend, 8 * buckets, np.uint64)
-    return unique, backend.routing.deduplicate(sparse, partition, modulus, residue, room, unique)
+    header = np.full((partition.ranks, N_FIELDS + 1), CANARY, np.int32)
+    return unique, header, backend.routing.deduplicate(sparse, partition, modulus, residue, room, unique, header, True)
 
 
 def first_keys(unique, count):
@@ -93,7 +94,7 @@ def first_keys(unique, count):
 
 def check_unique(backend, batch, partition, modulus, residue):
     n, keys = len(batch.keys), batch.keys.tolist()
-    found, answer = deduplicated(backend, batch, partition, modulus, residue, 4096)
+    found, header, answer = deduplicated(backend, batch, partition, modulus, residue, 4096)
     own = np.array([owner_of(partition, key) % modulus == residue for key in keys], bool)
     numbers, taken = {}, int(own.sum())
     expected = [numbers.setdefault(key, len(numbers)) for key, mine in zip(keys, own, strict=True) if mine]
@@ -103,6 +104,11 @@ def check_unique(backend, batch, partition, modulus, residue):
     assert backend.host(found.fields).tolist() == [*map(field_of, numbers), *behind]
     owners = [owner_of(partition, key) for key in numbers]
     assert backend.host(found.ranks).tolist() == [owner // partition.shards for owner in owners] + behind
+    counted, times = np.zeros((partition.ranks, N_FIELDS + 1), np.int32), np.bincount(np.array(expected, int))
+    for key, owner in zip(numbers, owners, strict=True):
+        counted[owner // partition.shards, field_of(key)] += 1
+        counted[owner // partition.shards, N_FIELDS] += times[numbers[key]]
+    assert header.tolist() == counted.tolist()
     assert backend.host(found.occurrences).tolist() == expected + [-1] * (n - taken)
     sample = np.repeat(np.arange(len(batch)), batch.ends - batch.begins)[own]
     counts = np.bincount(sample, minlength=len(batch))
@@ -148,9 +154,9 @@ def test_a_scratch_index_that_is_too_small_is_an_answer(few):
     full = Batch(*(getattr(full, name) for name in ("step", "global_samples", "samples", "begins", "ends")),
                  batch.keys[:153], batch.fields[:153], None, full.dense, full.labels)  # fmt: skip
     for modulus in (1, 3):
-        assert deduplicated(backend, full, KeyPartition(3, 1), modulus, 0, 64)[1][0] >= 0
-        assert deduplicated(backend, batch, KeyPartition(3, 1), modulus, 0, 64)[1] == (-1, 0)
-    unique = Deduplication(backend.routing, KeyPartition(3, 1))(batch.on(backend), backend.buffers())
+        assert deduplicated(backend, full, KeyPartition(3, 1), modulus, 0, 64)[2][0] >= 0
+        assert deduplicated(backend, batch, KeyPartition(3, 1), modulus, 0, 64)[2] == (-1, 0)
+    unique, _ = Deduplication(backend.routing, KeyPartition(3, 1), 3, N_FIELDS)(batch.on(backend), backend.buffers())
     numbers = {}
     expected = [numbers.setdefault(key, len(numbers)) for key in batch.keys.tolist()]
     assert backend.host(unique.keys).tolist() == list(numbers) and backend.host(unique.occurrences).tolist() == expected
@@ -182,27 +188,24 @@ def messages_of(batch, ranks, partition, width):
 def pack(backend, batch, partition, width):
     """(header, sections, messages, places, answer) of a share on a device."""
     buckets = 1 << 16 if len(batch.keys) > 9_000 else 4096
-    found, (count, _) = deduplicated(backend, batch, partition, 1, 0, buckets, with_values=False)
-    return packed(backend, batch, partition, width, first_keys(found, count), batch.on(backend).sparse)
+    found, header, (count, _) = deduplicated(backend, batch, partition, 1, 0, buckets, with_values=False)
+    return header, *packed(backend, batch, partition, width, first_keys(found, count), header, batch.on(backend).sparse)
 
 
-def packed(backend, batch, partition, width, unique, sparse):
-    """The same, of its unique keys."""
-    ranks = partition.ranks
-    header, sections = np.full((ranks, N_FIELDS + 1), CANARY, np.int32), np.empty((ranks, 4), np.int64)
-    samples = np.full(ranks, len(batch), np.int64)
-    backend.routing.count_messages(unique, header)
+def packed(backend, batch, partition, width, unique, header, sparse):
+    """(sections, messages, places, answer), of its unique keys."""
+    sections, samples = np.empty((partition.ranks, 4), np.int64), np.full(partition.ranks, len(batch), np.int64)
     backend.routing.section_bytes(header, samples, width, sections)
     message, places = dirty(backend, int(sections[:, 3].sum()), np.uint8), dirty(backend, len(unique.keys), np.int32)
     answer = backend.routing.pack(sparse, unique, places, Messages(message, header, sections, samples))
-    return header, sections, backend.host(message).tobytes(), backend.host(places).tolist(), answer
+    return sections, backend.host(message).tobytes(), backend.host(places).tolist(), answer
 
 
 def pack_on_cpu(batch, partition, width):
     """(header, messages) of the CPU."""
     backend = CpuBackend(1)
-    found, (count, _) = deduplicated(backend, batch, partition, 1, 0, 4096, with_values=False)
-    header, _, message, _, answer = packed(backend, batch, partition, width, first_keys(found, count), batch.sparse)
+    found, header, (count, _) = deduplicated(backend, batch, partition, 1, 0, 4096, with_values=False)
+    _, message, _, answer = packed(backend, batch, partition, width, first_keys(found, count), header, batch.sparse)
     assert answer == -1
     return header, message
 

@@ -2,6 +2,9 @@
 may do (`rounding.Rounded`), and against the CPU backend, whose records have the same bytes.
 """
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from device_rows import (
@@ -20,6 +23,7 @@ from rounding import UNIT, Rounded
 from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import update as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
+from deshpc.backend.exact_norm import TERMS, total
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import Adagrad, Adam, Ftrl, RowwiseAdagrad, Sgd
 
@@ -258,12 +262,12 @@ def test_square_norms(few, kind, dim, scalars, square_sums):
     case = Case(RULES["adagrad"], kind, dim, scalars, square_sums, *REGULARISED, rows=11)
     backend = CudaBackend(few)
     memory, addresses, sums = case.on(backend)
-    norms = np.full(case.rows + BEYOND, 5.0)
-    found = backend.update.square_norms(kind.form(dim), addresses, Sums(*sums), case.inverse_scale, norms)
-    assert found == case.rows
+    held = backend.array(np.full(case.rows + BEYOND, 5.0))
+    backend.update.square_norms(kind.form(dim), addresses, Sums(*sums), case.inverse_scale, held)
+    norms = backend.host(held)
     case.check_sums([None if one is None else backend.host(one) for one in sums], emptied=False)
     assert_same_bits(backend.host(memory), case.records.bytes)
-    assert (norms[case.rows :] == 5.0).all()  # behind the rows nothing is written
+    assert (norms[case.rows :] == 0).all()  # where there is no row
     exact, bound = np.zeros(case.rows), np.zeros(case.rows)
     for part in case.gradients():
         squares = Rounded(part.value, part.error, UNIT["float64"])  # squared and added in float64
@@ -348,8 +352,35 @@ def test_numbers_of_sums(few, sums, numbers):
 def test_square_norm(few, compute):
     numbers = np.random.default_rng(6).standard_normal(301).astype(compute)
     backend = CudaBackend(few)
-    exact = (numbers.astype(np.float64) ** 2).sum()
-    assert abs(backend.update.square_norm(backend.array(numbers)) - exact) <= 301 * 2.0**-52 * exact
+    exact = sum(map(Fraction, (numbers.astype(np.float64) ** 2).tolist()))
+    assert backend.update.square_norm(backend.array(numbers)) == on_cpu.square_norm(numbers) == float(exact)
     large = backend.array(np.full(3, 1e30, compute))  # whose squares are no float32
     assert backend.update.square_norm(large) == pytest.approx(3e60, rel=1e-6)
     assert backend.update.square_norm(backend.array(np.zeros(0, compute))) == 0.0
+
+
+def test_exact_sums(few):
+    """Against fractions: rounded down to multiples of 2^-256, and once more at the end; in any order, from any exponent."""
+    backend, rng = CudaBackend(few), np.random.default_rng(8)
+    numbers = np.ldexp(rng.random(999), rng.integers(-300, 1000, 999))
+    numbers[:6] = 0.0, 5e-324, 2.0**-256, 2.0**-255 - 2.0**-308, np.ldexp(1 - 2.0**-53, 1000), np.ldexp(1 - 2.0**-53, 32 - 256)
+    exact = sum(Fraction(math.floor(Fraction(x) * 2**256), 2**256) for x in numbers.tolist())
+    for some in (numbers, rng.permutation(numbers), numbers[:256]):
+        terms, of_cpu = np.zeros((2, TERMS), np.int64)
+        on_cpu.add_exactly(some[:300], of_cpu)
+        on_cpu.add_exactly(some[300:], of_cpu)
+        held = backend.array(terms)
+        backend.update.add_exactly(backend.array(some[:300]), held)
+        backend.update.add_exactly(backend.array(some[300:]), held)
+        assert backend.host(held).tolist() == of_cpu.tolist()
+        assert len(some) < 999 or total(of_cpu) == float(exact)
+
+
+@pytest.mark.parametrize(("odd", "sum_of_all"), [([np.inf], np.inf), ([np.nan], np.nan), ([np.inf, np.nan], np.nan), ([1e308] * 2, np.inf)])
+def test_exact_sums_of_what_is_not_finite(few, odd, sum_of_all):
+    backend, numbers = CudaBackend(few), np.array([1.0, *odd, 2.0])
+    held, of_cpu = backend.zeros(TERMS, np.int64), np.zeros(TERMS, np.int64)
+    backend.update.add_exactly(backend.array(numbers), held)
+    on_cpu.add_exactly(numbers, of_cpu)
+    assert backend.host(held).tolist() == of_cpu.tolist()
+    assert np.array_equal(total(of_cpu), sum_of_all, equal_nan=True)

@@ -51,6 +51,7 @@ class DeviceArray:
         return DeviceArray(self._allocation, self._host.view(dtype), self._bounds)
 
     def fill(self, value):
+        self._allocation.use()
         if not self.flags.c_contiguous:
             raise TypeError(f"{self!r}: rows lie apart; fill whole arrays")
         if isinstance(value, int) and value == 0:

@@ -4,6 +4,7 @@ import collections
 import ctypes
 import functools
 import itertools
+import os
 import re
 import sys
 import threading
@@ -17,6 +18,7 @@ from executor import coverage
 from executor.arrays import DeviceArray, allocation_of, bounds_of, describe, host_view, require_array, set_bounds
 from executor.elementwise import Elementwise
 from executor.errors import ExecutorError
+from executor.lent import Lent
 from executor.line_table import line_table
 from executor.schedule import ORDERS, Schedule
 from executor.transfers import Transfers
@@ -24,6 +26,7 @@ from executor.transfers import Transfers
 _ONE_AT_A_TIME = threading.RLock()  # the runtime has one state a process
 _NUMBERS = itertools.count(1)
 _TO_FREE = collections.deque()  # (runtime, handle): the collector may run during a launch, which must not lose memory
+_STREAM = 0x5EA  # no pointer to anything
 _LARGEST_BLOCK, _LARGEST_SHARED = 1024, 227 << 10
 
 
@@ -56,6 +59,7 @@ class _Allocation:
 
     def __init__(self, device, shape, dtype, where):
         self.runtime, self.number = device._runtime, next(_NUMBERS)
+        self._transfers, self._used = device._transfers, 0
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         granule = 4 if dtype.itemsize % 4 == 0 else 1
         self.handle = self.runtime.executor_allocate(nbytes, granule, device._number, self.number, device.mode == "check")
@@ -67,6 +71,14 @@ class _Allocation:
         self.host = np.frombuffer(buffer, np.uint8, nbytes).view(dtype).reshape(shape)
         self.reach, self.addressed = (0, nbytes), False  # what kernels may touch to which the array is no argument
         weakref.finalize(self, _TO_FREE.append, (self.runtime, self.handle)).atexit = False
+
+    def use(self):
+        """Something has been started that reads or writes it."""
+        self._used = self._transfers.started()
+
+    def is_idle(self):
+        """Whether somebody has waited for all that has been started with it."""
+        return self._transfers.has_passed(self._used)
 
     def mark_written(self, array, written=True):
         self.runtime.executor_mark(self.handle, _address(array) - self.address, array.nbytes, written)
@@ -175,6 +187,7 @@ class ExecutorDevice:
             raise ExecutorError(f"to_device: {target!r} has rows that lie apart")
         host_view(target)[...] = host
         allocation_of(target).mark_written(target)
+        allocation_of(target).use()
         self._transfers.sent(host)
 
     def host_memory(self, shape, dtype):
@@ -201,6 +214,36 @@ class ExecutorDevice:
             raise ExecutorError(f"start_into_host: {describe(host.dtype, host.shape)} is not of host_memory: the copy would wait")
         self._transfers.comes(host, host_view(array).copy())
 
+    def copy_out(self, array, host):
+        """As `start_into_host`, beside what is started later; returns a point behind the copy.
+
+        ExecutorError, when it is waited for, if the array has been written to meanwhile.
+        """
+        require_array(array, "copy_out")
+        if host.shape != array.shape or host.dtype != array.dtype:
+            raise ExecutorError(f"copy_out: {array!r} to {describe(host.dtype, host.shape)}: shapes or types differ")
+        if host.nbytes and not self._transfers.gave(host):
+            raise ExecutorError(f"copy_out: {describe(host.dtype, host.shape)} is not of host_memory: the copy would wait")
+        return self._transfers.comes_aside(host, host_view(array), array)
+
+    def lend(self, array, writes=False):
+        """The array as MPI and NCCL take it: see `Lent`."""
+        return Lent(require_array(array, "lend"), writes)
+
+    @property
+    def stream(self):
+        """A number for the one stream."""
+        return _STREAM
+
+    @property
+    def place(self):
+        """No process shares it with another."""
+        return f"process {os.getpid()}, device {self._number}"
+
+    def nccl(self):
+        """What stands in for NCCL: a test sets it."""
+        raise ExecutorError("the executor has no NCCL")
+
     def mark(self):
         """A point in the order of what the device is given, for `wait` and `passed`."""
         return self._transfers.mark()
@@ -224,10 +267,13 @@ class ExecutorDevice:
             raise ExecutorError(f"copy: {source!r} to {target!r}: sizes or types differ")
         host_view(target).reshape(-1)[...] = host_view(source).reshape(-1)
         to, from_ = allocation_of(target), allocation_of(source)
+        to.use(), from_.use()
         with _ONE_AT_A_TIME:
             self._runtime.executor_copy_written(to.handle, _address(target) - to.address, from_.handle, _address(source) - from_.address, source.nbytes)
 
     def address(self, array):
+        if isinstance(array, Lent):
+            return array.address
         allocation = allocation_of(require_array(array, "address"))
         allocation.reach, allocation.addressed = bounds_of(array), True
         allocation.limit(allocation.reach)
@@ -283,6 +329,7 @@ class ExecutorDevice:
             )
             for allocation in given:
                 allocation.limit(allocation.reach)
+                allocation.use()
         self.switches, self.accesses = statistics
         if failed:
             text = self._readable(message.value.decode(), function, arguments)
@@ -322,6 +369,8 @@ class ExecutorDevice:
             raise ExecutorError("multiply: the result lies where a factor does")
         product = host_view(a) @ host_view(b)
         host_view(out)[...] = host_view(out) + product if add else product
+        for array in (a, b, out):
+            allocation_of(array).use()
         for begin, end in _stretches(out):
             allocation_of(out).mark_stretch(begin, end)
 

@@ -67,6 +67,7 @@ class Elementwise:
 
     def _accept(self, number, value):
         if isinstance(value, DeviceArray):
+            allocation_of(value).use()
             return host_view(value)
         if value is None or isinstance(value, np.generic):
             return value

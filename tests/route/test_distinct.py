@@ -26,7 +26,7 @@ def owner_of(key, owners):
 @pytest.mark.parametrize("ranks, shards, modulus, residue", [(1, 1, 1, 0), (3, 1, 1, 0), (2, 3, 3, 1), (2, 3, 6, 4)])
 @pytest.mark.parametrize("crowded", [False, True])
 def test_distinct_keys_in_order_of_first_appearance(crowded, ranks, shards, modulus, residue, width):
-    rng, found = np.random.default_rng(width), Deduplication(routing, KeyPartition(ranks, shards))
+    rng, found = np.random.default_rng(width), Deduplication(routing, KeyPartition(ranks, shards), ranks, 7)
     buffers = Buffers()
     for distinct in (1, 5, 150, 160, 3000, 40):  # of which the larger ones need more buckets than there are
         pool = rng.integers(1, 2**64 - 1, distinct, np.uint64, endpoint=True)
@@ -36,14 +36,20 @@ def test_distinct_keys_in_order_of_first_appearance(crowded, ranks, shards, modu
         fields = (keys % np.uint64(7)).astype(np.uint16)
         counts = rng.multinomial(len(keys), np.full(distinct, 1 / distinct))
         values = rng.random((len(keys), width)[: max(1, width)] if width == 2 else len(keys)).astype(np.float32) if width else None
-        unique = found(batch_of(keys, counts, fields, values), buffers, modulus, residue, with_values=True)
+        unique, header = found(batch_of(keys, counts, fields, values), buffers, modulus, residue, with_values=True, whole=distinct != 5)
         mine = [owner_of(key, ranks * shards) % modulus == residue for key in keys.tolist()]
         numbers = {}
         expected = [numbers.setdefault(key, len(numbers)) for key, own in zip(keys.tolist(), mine, strict=True) if own]
+        ranks_of = [owner_of(key, ranks * shards) // shards for key in numbers]
         assert unique.keys.tolist() == list(numbers)
         assert unique.fields.tolist() == [key % 7 for key in numbers]
-        assert unique.ranks.tolist() == [owner_of(key, ranks * shards) // shards for key in numbers]
+        assert unique.ranks.tolist() == ranks_of
         assert unique.occurrences.tolist() == expected
+        counted, times = np.zeros((ranks, 8), int), np.bincount(expected) * (distinct != 5)
+        for key, rank in zip(numbers, ranks_of, strict=True):
+            counted[rank, key % 7] += 1
+            counted[rank, 7] += times[numbers[key]]
+        assert header.tolist() == counted.tolist()
         sample = np.repeat(np.arange(distinct), counts)[mine]
         assert unique.offsets.tolist() == [0, *np.cumsum(np.bincount(sample, minlength=distinct)).tolist()]
         assert (unique.values is None) == (width == 0)

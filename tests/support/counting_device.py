@@ -74,12 +74,30 @@ class CountingDevice:
         self.count("to host")
         self._device.start_into_host(array.array, host)
 
+    def copy_out(self, array, host):
+        self.count("to host")
+        return self._device.copy_out(array.array, host)
+
+    def lend(self, array, writes=False):
+        return self._device.lend(array.array, writes)
+
+    @property
+    def stream(self):
+        return self._device.stream
+
+    @property
+    def place(self):
+        return self._device.place
+
+    def nccl(self):
+        return self._device.nccl()
+
     def copy(self, source, target):
         self.count("on device")
         self._device.copy(source.array, target.array)
 
     def address(self, array):
-        return self._device.address(array.array)
+        return self._device.address(array.array if isinstance(array, CountedArray) else array)
 
     def mark(self):
         return self._device.mark()

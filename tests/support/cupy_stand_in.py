@@ -107,10 +107,10 @@ class _Pinned(bytearray):
 
 
 class _Device:
-    __slots__ = ("_module", "compute_capability")
+    __slots__ = ("_module", "compute_capability", "pci_bus_id")
 
     def __init__(self, module, capability):
-        self._module, self.compute_capability = module, capability
+        self._module, self.compute_capability, self.pci_bus_id = module, capability, "0000:3B:00.0"
 
     def use(self):
         self._module.record("Device.use", None)
@@ -134,6 +134,12 @@ class _Stream:
         event = self._module.cuda.Event() if event is None else event
         event._follow(self)
         return event
+
+    def wait_event(self, event):
+        """What is given to the stream from now on waits for the event, as it has been recorded until now."""
+        self._module.record("Stream.wait_event", self, event._stream)
+        recorded = event._recorded
+        self._give(lambda: event._stream is not None and event._stream._advance(lambda: event._passed >= recorded))
 
     def synchronize(self):
         self._module.record("Stream.synchronize", self)

@@ -10,12 +10,9 @@ import numpy as np
 
 
 class IdleDevice:
-    """What is read back is 0, unless `leaves` says what a kernel leaves: {kernel: {number of its argument: host array}}."""
+    """What is read back is 0."""
 
     name = "idle"
-
-    def __init__(self, leaves=()):
-        self._leaves = dict(leaves)
 
     def empty(self, shape, dtype):
         return IdleArray(shape, np.dtype(dtype))
@@ -34,10 +31,13 @@ class IdleDevice:
         return host
 
     def into_host(self, array, host):
-        host[...] = 0 if array.content is None else array.content[: len(host)]
+        host[...] = 0
 
     def start_into_host(self, array, host):
         pass
+
+    def copy_out(self, array, host):
+        return None
 
     def copy(self, source, target):
         pass
@@ -58,8 +58,7 @@ class IdleDevice:
         return _Compiled()
 
     def launch(self, function, blocks, threads, arguments):
-        for number, content in self._leaves.get(function, {}).items():
-            arguments[number].leave(content)
+        pass
 
     def multiply(self, a, b, out, add, arithmetic):
         pass
@@ -82,15 +81,15 @@ class _Flags:
 
 
 class IdleArray:
-    """Shape and type, and in `content` what a kernel has left for the host to read, or None.
+    """Shape and type.
 
     strides : of a matrix, bytes from one row and from one number to the next
     """
 
-    __slots__ = ("content", "dtype", "flags", "ndim", "shape", "size", "strides")
+    __slots__ = ("dtype", "flags", "ndim", "shape", "size", "strides")
 
-    def __init__(self, shape, dtype, content=None, strides=None):
-        self.shape, self.dtype, self.content, self.flags = shape, dtype, content, _FLAGS
+    def __init__(self, shape, dtype, strides=None):
+        self.shape, self.dtype, self.flags = shape, dtype, _FLAGS
         self.size, self.ndim = math.prod(shape), len(shape)
         self.strides = strides or (self.ndim == 2 and (shape[1] * dtype.itemsize, dtype.itemsize))
 
@@ -100,7 +99,7 @@ class IdleArray:
 
     @property
     def T(self):  # noqa: N802, NumPy's and CuPy's name
-        return IdleArray(self.shape[::-1], self.dtype, None, self.strides[::-1])
+        return IdleArray(self.shape[::-1], self.dtype, self.strides[::-1])
 
     def __len__(self):
         return self.shape[0]
@@ -108,14 +107,14 @@ class IdleArray:
     def __getitem__(self, key):
         rows, *columns = key if isinstance(key, tuple) else (key,)
         shape = tuple(len(range(extent)[one]) for one, extent in zip((rows, *columns), self.shape, strict=False))
-        return IdleArray(shape + self.shape[len(shape) :], self.dtype, self.content, self.strides if columns else None)
+        return IdleArray(shape + self.shape[len(shape) :], self.dtype, self.strides if columns else None)
 
     def reshape(self, *shape):
         shape = shape[0] if isinstance(shape[0], tuple) else shape
         if -1 in shape:
             known = -math.prod(shape)
             shape = tuple(self.size // max(1, known) if extent == -1 else extent for extent in shape)
-        return IdleArray(shape, self.dtype, self.content)
+        return IdleArray(shape, self.dtype)
 
     def view(self, dtype):
         dtype = np.dtype(dtype)
@@ -123,10 +122,6 @@ class IdleArray:
 
     def fill(self, value):
         pass
-
-    def leave(self, content):
-        """A kernel has left this for the host to read."""
-        self.content = content
 
 
 _FLAGS = _Flags()

@@ -54,7 +54,8 @@ class Trained:
 
 
 def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64", **train):
-    """A Config; `rule`: further options of [optimizer], and `reduction` of it; others are those of [train]."""
+    """A Config; `rule`: further options of [optimizer], and `reduction` of it; `transport` of a device's arrays; others are those of [train]."""
+    transport = train.pop("transport", None)
     rule = {"name": optimizer, "learning_rate": rate, "reduction": train.pop("reduction", "auto"), **train.pop("rule", {})}
     return build(
         {
@@ -62,6 +63,7 @@ def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64",
             "model": {"name": name, "dim": DIM, "init_std": INIT_STD},
             "optimizer": rule,
             "train": {"precision": precision, **train},
+            **({"compute": {"backend": "cuda", "transport": transport}} if transport else {}),
         }
     )
 
@@ -73,7 +75,7 @@ def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend
     Collective; after an error nothing is freed, since other ranks may wait elsewhere.
     """
     group, backend = Group(comm), backend or open_backend("cpu", threads)
-    group.take_arrays_of(backend)
+    group.take_arrays_of(backend, config.compute.transport)
     yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter)
     backend.close()
     group.free()

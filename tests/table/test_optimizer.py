@@ -4,6 +4,7 @@ Each step starts from the stored numbers; `rounding.Rounded` carries the bound o
 that the tolerance of each number follows from the formula itself.
 """
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from rounding import UNIT, Rounded
 
+from deshpc.backend.exact_norm import total
 from deshpc.backend.open import open_backend
 from deshpc.config import OptimizerConfig
 from deshpc.hashing.partition import KeyPartition
@@ -167,15 +169,23 @@ def gradient_of(sums, c, weighted, row, scalars, unit):
 
 
 def check_norms(table, shard, arrays, gradients, inverse_scale):
-    before = [None if one is None else one.copy() for one in arrays]
-    (norms,) = table.square_norms([shard], inverse_scale)
-    assert norms.dtype == np.float64 and len(norms) == len(gradients)
-    for norm, parts in zip(norms, gradients, strict=True):
+    """Of all rows, and of each, when the others have no gradient."""
+    present = [one for one in arrays if one is not None]
+    before, norms = [one.copy() for one in present], []
+    of_all = total(table.square_norm([shard], inverse_scale)())
+    for one, held in zip(present, before, strict=True):
+        assert np.array_equal(one, held)
+    for c, parts in enumerate(gradients):
+        for one, held in zip(present, before, strict=True):
+            one[...] = 0
+            one[c] = held[c]
+        norms.append(total(table.square_norm([shard], inverse_scale)()))
         expected = sum((g.value**2).sum() for g in parts)
         error = sum((2 * np.abs(g.value) * g.error + g.error**2).sum() for g in parts)  # squared and added in float64
-        assert abs(norm - expected) <= error + 1e-14 * expected
-    for one, held in zip(arrays, before, strict=True):
-        assert one is held is None or np.array_equal(one, held)
+        assert abs(norms[-1] - expected) <= error + 1e-14 * expected
+    assert of_all == math.fsum(norms)
+    for one, held in zip(present, before, strict=True):
+        one[...] = held
 
 
 @rules

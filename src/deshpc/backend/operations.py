@@ -36,9 +36,10 @@ class Update(Protocol):
         """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again."""
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
-        """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; returns the number of rows, which
-        come first.  The sums stay.
-        """
+        """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay."""
+
+    def add_exactly(self, numbers, terms):
+        """Add numbers (n) float64, none negative, to terms (TERMS) int64 of `backend.exact_norm`."""
 
     def sum_parts(self, sums, total):
         """total (n) = sums (parts, ...) over all parts, added in order; they become zero."""
@@ -97,8 +98,11 @@ class LookUp(Protocol):
 class RoutingOperations(Protocol):
     """How a batch's keys travel: packed at home, unpacked at the owner."""
 
-    def count_messages(self, unique, header):
-        """Fill header (N, F + 1) int32: unique keys of each field and occurrences for every owner rank."""
+    def deduplicate(self, sparse, partition, modulus, residue, buckets, unique, header, whole):
+        """Number the distinct keys whose owner is `residue` modulo `modulus`, and count them, in header (N, F + 1) int32: those of each
+        owner rank and field, and, if `whole`, occurrences.  Returns (how many there are, occurrences), or (-1, 0) where there are
+        too many for the buckets.
+        """
 
     def section_bytes(self, header, samples, width, sections):
         """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message."""
@@ -117,9 +121,6 @@ class RoutingOperations(Protocol):
 
 class RowsOperations(Protocol):
     """Rows that travel: requests of unique keys from home to owner, rows back, gradients of rows out."""
-
-    def count_requests(self, unique_fields, unique_ranks, counts):
-        """Fill counts (N, F) int32: unique keys of each owner rank and field."""
 
     def group_requests(self, unique_keys, unique_fields, unique_ranks, counts, places, begins, message):
         """Write every key at its place in its owner rank's request, which begins at byte begins[r] of `message`."""

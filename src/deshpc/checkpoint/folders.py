@@ -99,6 +99,14 @@ def remove_older(run, step, keep):
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_checkpoints(run):
+    """Remove all checkpoints of a run, the oldest first: what goes is never half there by name."""
+    for _, folder in reversed(step_folders(run)):
+        old = folder.with_name(folder.name + ".old")
+        folder.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def require_replaceable(run):
     """DataError if what has the name of a run's model is none: training would remove it in the end."""
     model = run_model(run)

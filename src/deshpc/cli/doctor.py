@@ -30,19 +30,22 @@ def _report(start, comm, first, as_json):
     """comm : None where the ranks are not joined: then this one knows of itself only."""
     from deshpc.doctor.facts import gather, kill_on_bad_exit
     from deshpc.doctor.probe import measure
+    from deshpc.doctor.transports import find_transports
     from deshpc.doctor.traps import WRONG, find_traps
-    from deshpc.launch.library import cuda_aware, thread_level
+    from deshpc.launch.library import thread_level
 
     facts = gather(comm)
     speeds = measure(comm) if comm else None
+    ways = find_transports(facts) if comm and first else []
     traps = find_traps(start, facts, kill_on_bad_exit() if first else None)
     if first and as_json:
         tree = {
             "launcher": asdict(start.launcher),
             "library": start.library and {
                 "name": start.library.name, "version": start.library.version,
-                "cuda_aware": cuda_aware() if comm else None, "threads": thread_level() if comm else None,
+                "threads": thread_level() if comm else None,
             },
+            "transports": [way._asdict() for way in ways],
             "joined": comm is not None, "ranks": [asdict(one) for one in facts], "speeds": speeds and asdict(speeds),
             "traps": [asdict(trap) for trap in traps],
         }  # fmt: skip
@@ -50,10 +53,10 @@ def _report(start, comm, first, as_json):
     elif first:
         found = [
             ("launcher", f"{start.launcher.name}, {_count(start.launcher.ranks, 'process', 'processes')}"),
-            ("MPI", _library(start, comm and cuda_aware(), comm and thread_level())),
+            ("MPI", _library(start, comm and thread_level())),
         ]
         checks = [(trap.name, f"{trap.level:<6}{trap.text}".rstrip()) for trap in traps]
-        sections = [found + (_machine(facts) if comm else []), _speeds(speeds) if speeds else [], checks]
+        sections = [found + (_machine(facts) if comm else []), _transports(ways), _speeds(speeds) if speeds else [], checks]
         _put_out("\n\n".join(aligned(lines) for lines in sections if lines))
     return LaunchError.exit_code if any(trap.level == WRONG for trap in traps) else 0
 
@@ -67,14 +70,16 @@ def _put_out(text):
         raise DeshpcError(f"the result cannot be written to standard output: {error.strerror or error}") from None
 
 
-def _library(start, cuda, threads):
+def _library(start, threads):
     if start.library is None:
         return "none"
-    if cuda is None:
-        return f"{start.library}, not started"
-    aware, how = cuda
-    answer = {True: "CUDA-aware", False: "not CUDA-aware", None: "CUDA-aware or not: unknown"}[aware]
-    return f"{start.library}, threads {threads}, {answer} ({how})"
+    return f"{start.library}, not started" if threads is None else f"{start.library}, threads {threads}"
+
+
+def _transports(ways):
+    """Lines on the ways of a device's arrays between ranks."""
+    answers = {True: "yes", False: "no", None: "unknown"}
+    return [(f"transport {way.name}", f"{answers[way.works]}: {way.how}") for way in ways]
 
 
 def _machine(facts):

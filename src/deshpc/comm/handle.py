@@ -33,6 +33,16 @@ def done(result):
     return Handle(lambda: result)
 
 
+def started(request, result):
+    """A handle of an MPI request that will have filled `result`."""
+
+    def finish():
+        complete(request)
+        return result
+
+    return Handle(finish, request)
+
+
 def complete(request):
     """Wait for an MPI request, offering the core to others between looks.
 

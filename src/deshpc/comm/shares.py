@@ -12,3 +12,8 @@ def slices(total, size):
     """Counts (size) int64 of all ranks' shares."""
     edges = np.array([total * r // size for r in range(size + 1)], np.int64)
     return np.diff(edges)
+
+
+def number_counts(array, size):
+    """Counts (size) int64 of the numbers in all ranks' shares of an array (n, ...)."""
+    return slices(len(array), size) * int(np.prod(array.shape[1:], dtype=np.int64))

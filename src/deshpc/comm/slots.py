@@ -15,13 +15,14 @@ Where two exchanges are under way at once, each has slots of its own.
 import numpy as np
 
 from deshpc.comm import shared_memory
+from deshpc.comm.agree import agree
 from deshpc.errors import LaunchError
 
 
 class _Slots:
     """A slot of `capacity` bytes for every rank.  Creating one is collective; LaunchError on all where there is no room."""
 
-    def __init__(self, comm, capacity, agree):
+    def __init__(self, comm, capacity):
         self.capacity = capacity
         self.window = shared_memory.window(comm, comm.size * capacity, capacity)
         self.window.Lock_all()
@@ -31,7 +32,7 @@ class _Slots:
             shared_memory.take(self.of_ranks[comm.rank], comm.size * capacity)
         except LaunchError as problem:
             error = problem
-        agree(error)
+        agree(comm, error)
 
     def free(self):
         """Give the memory back.  Collective."""
@@ -47,9 +48,8 @@ class SharedSlots:
     here.  All ranks start and complete exchanges in one order, so they agree on that without a word.
     """
 
-    def __init__(self, comm, agree):
-        """agree : function of an error or None that raises any rank's on all of them; see `Group.agree`"""
-        self._comm, self._agree = comm, agree
+    def __init__(self, comm):
+        self._comm = comm
         self._free, self._read, self._started = [], [], 0
 
     def put(self, array, most_bytes):
@@ -89,4 +89,4 @@ class SharedSlots:
         for slots in self._free:  # too small by now
             slots.free()
         self._free.clear()
-        return _Slots(self._comm, size + size // 2, self._agree)
+        return _Slots(self._comm, size + size // 2)

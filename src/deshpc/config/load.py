@@ -206,6 +206,11 @@ def _check(config, source):
     _check_optimizer(config.optimizer, f"{source}: optimizer")
     if config.train.precision == "float64" and config.train.accumulate == "float32":
         raise ConfigError(f"{source}: train.accumulate = 'float32' is coarser than train.precision = 'float64'")
+    if config.compute.backend != "cuda" and config.compute.transport != "auto":
+        raise ConfigError(
+            f"{source}: compute.transport = {config.compute.transport!r} is for arrays of a device, and compute.backend = "
+            f"{config.compute.backend!r} has none; leave it 'auto', or choose compute.backend = 'cuda'"
+        )
     require_representable(config, source)
     _check_stopping(config, f"{source}: train")
 

@@ -7,6 +7,9 @@ choices is compared with them in `tests/test_names_agree.py`.
 
 from dataclasses import dataclass, field
 
+AUTO_TRANSPORT = "host"
+"""What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
+
 
 def option(
     default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
@@ -154,6 +157,12 @@ class ModelConfig:
     cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1, maximum=1000)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
+    initial_bias: str = option(
+        "base_rate",
+        "where the bias of a new model starts: base_rate: the log-odds of the training part's positives, so that predictions are calibrated "
+        "from the first step on; zero",
+        choices=("base_rate", "zero"),
+    )
     expected_rows: int = option(
         0,
         "rows of the whole run's table for which memory is set aside before training, so that no step waits for the system; "
@@ -294,6 +303,12 @@ class ComputeConfig:
         "ordered", "how a device adds up a row's gradients: ordered (the same bits every time) or atomic (in any order)",
         choices=("ordered", "atomic"),
     )
+    transport: str = option(
+        "auto",
+        "how arrays of a device travel between ranks: host (through pinned memory, right with every MPI), cuda-aware (an MPI library "
+        "that takes arrays of a device), nccl, or auto (host); the result is the same; docs/cuda.md",
+        choices=("auto", "host", "cuda-aware", "nccl"),
+    )
     matrix_products: str = option(
         "auto",
         "what multiplies matrices of deep models.  On a CPU: library (NumPy's BLAS), tiles (Intel AMX: float32 as three bfloat16 "
@@ -307,7 +322,10 @@ class ComputeConfig:
 class RunConfig:
     """Where results go, `[run]`."""
 
-    directory: str = option("runs/latest", "folder of the record (record.jsonl) and the model")
+    directory: str = option(
+        "", "folder of the record (record.jsonl) and the model, seen from where the run is started; empty: a new one, "
+        "runs/DATE-TIME, to which runs/latest leads",
+    )  # fmt: skip
     report_interval_s: float = option(5.0, "seconds between progress reports", above=0.0)
     save_model: bool = option(True, "write the trained model to the run's folder")
 

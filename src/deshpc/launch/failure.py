@@ -79,13 +79,21 @@ def failing_together(comm):
 
 
 def fails_together(function):
-    """Decorate a collective function that has an argument `comm`: `failing_together` on it from begin to end."""
+    """Decorate a collective function that has an argument `comm`: `failing_together` on it from begin to end.
+
+    Where comm is None, it is COMM_WORLD: a script on one rank, or a notebook, need not name it.
+    """
     parameters = inspect.signature(function)
 
     @wraps(function)
     def guarded(*arguments, **named):
-        with failing_together(parameters.bind(*arguments, **named).arguments["comm"]):
-            return function(*arguments, **named)
+        given = parameters.bind(*arguments, **named)
+        if given.arguments.get("comm") is None:
+            from deshpc.launch.start import world
+
+            given.arguments["comm"] = world()
+        with failing_together(given.arguments["comm"]):
+            return function(*given.args, **given.kwargs)
 
     return guarded
 

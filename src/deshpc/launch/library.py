@@ -1,19 +1,17 @@
-"""The MPI library that mpi4py has loaded: whose it is, what it can join, whether it takes GPU memory.
+"""The MPI library that mpi4py has loaded: whose it is, what it can join.
 
 Loading it does not initialise MPI.
 """
 
-import ctypes
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from deshpc.comm.cuda_support import library_path
 from deshpc.comm.shared_memory import has_room, no_room
 from deshpc.errors import LaunchError
 
 _MPICH_SHARED_BYTES = 6 << 20  # of /dev/shm for each rank, by MPICH 4 and 5; 5.4 measured
-_CUDA = 0  # MPIX_GPU_SUPPORT_CUDA
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Library:
 
     def mpiexec(self):
         """The mpiexec that belongs to it: its path, or in words."""
-        path = _path()
+        path = library_path()
         beside = path and Path(path).parent.with_name("bin") / "mpiexec"
         return str(beside) if beside and beside.exists() else f"the mpiexec of {self.name}"
 
@@ -71,27 +69,6 @@ def load_library():
     return Library(*MPI.get_vendor(), MPI.Get_library_version())
 
 
-def cuda_aware(environment=os.environ):
-    """(True, False or None where it cannot be known, how that is known): may GPU memory be handed to the library?
-
-    Call it after MPI is initialised.
-    """
-    for switch, off in (("MPIR_CVAR_ENABLE_GPU", "0"), ("MPICH_GPU_SUPPORT_ENABLED", "0")):
-        if environment.get(switch) == off:
-            return False, f"{switch}={off}"
-    path = _path()
-    if path is None:
-        return None, "the library's file was not found"
-    library = ctypes.CDLL(path)  # already loaded: the same instance
-    if hasattr(library, "MPIX_Query_cuda_support"):
-        return bool(library.MPIX_Query_cuda_support()), "MPIX_Query_cuda_support"
-    if hasattr(library, "MPIX_GPU_query_support"):
-        supported = ctypes.c_int(0)
-        if library.MPIX_GPU_query_support(_CUDA, ctypes.byref(supported)) == 0:
-            return bool(supported.value), "MPIX_GPU_query_support"
-    return None, "the library offers no query"
-
-
 def thread_level():
     """The level of thread support that MPI was initialised with, such as "multiple"."""
     from mpi4py import MPI
@@ -99,13 +76,3 @@ def thread_level():
     names = ("single", "funneled", "serialized", "multiple")
     levels = (MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE)
     return dict(zip(levels, names, strict=True))[MPI.Query_thread()]
-
-
-def _path():
-    """File of the loaded MPI library."""
-    try:
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    paths = [line.split(maxsplit=5)[5] for line in lines if "/libmpi" in line and ".so" in line]
-    return next(iter(sorted(paths, key=len)), None)

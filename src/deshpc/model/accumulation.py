@@ -6,8 +6,6 @@
 
 from typing import Protocol
 
-from deshpc.comm.ledger import Traffic
-
 
 class Accumulation(Protocol):
     """What the stations of a step ask of the kind of sums."""
@@ -36,17 +34,11 @@ class Accumulation(Protocol):
         Collective in fixed point, and raises on every rank where numbers leave their range.
         """
 
-    def sum(self, numbers):
-        """Sum over all ranks of float64 numbers (n) of each, none negative.  Collective."""
-
 
 class FloatingPoint:
     """Nothing to do."""
 
     partial_scale = 1.0
-
-    def __init__(self, group):
-        self._group = group
 
     def numbers(self, state):
         """The states themselves."""
@@ -58,7 +50,3 @@ class FloatingPoint:
     def gradient_scale(self, found, rows, state, gradient):
         """1."""
         return 1.0
-
-    def sum(self, numbers):
-        """Each rank's numbers (n) float64 are added up first.  Sent: 8 bytes to each rank.  Collective."""
-        return float(self._group.sum(numbers.sum(), Traffic("batch", "control", "backward"))[0])

@@ -56,4 +56,4 @@ def open_accumulation(types, backend, group, operators, parameters, exchange):
     """The Accumulation of sums of these Types."""
     if types.sums == "int64":
         return FixedPoint(backend, group, operators, parameters, exchange)
-    return FloatingPoint(group)
+    return FloatingPoint()

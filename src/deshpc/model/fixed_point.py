@@ -60,14 +60,6 @@ class FixedPoint:
             self._fail(f"step {routed.step}: the gradient of sample {int(sample)} of the batch is {term} on rank {rank}")
         return scale_for(everywhere[:, 2].max(), everywhere[:, 4].sum())
 
-    def sum(self, numbers):
-        """The same bits however the numbers are split.  Collective."""
-        traffic = Traffic("batch", "control", "backward")
-        found = self._group.gather_numbers(np.array([numbers.max(initial=0.0), len(numbers)]), traffic).wait()
-        scale = scale_for(found[:, 0].max(), found[:, 1].sum())
-        total = self._group.sum(np.rint(numbers * scale).astype(np.int64).sum(), traffic)[0]
-        return float(total) / scale
-
     def _magnitude(self, routed, rows):
         """(largest sum of |terms| of a partial at this rank, its sample in the batch)."""
         magnitude, sample = self._operators.magnitude(rows)

@@ -1,5 +1,7 @@
 """A model: the stations that a batch passes, and what they share."""
 
+from deshpc.backend.exact_norm import total
+from deshpc.comm.ledger import Traffic
 from deshpc.launch.place import nowhere
 from deshpc.nn.scores import Scores
 from deshpc.table.found import Found
@@ -69,5 +71,7 @@ class Model:
         """Factor of all gradients: at most 1, so that their global norm is at most the optimizer's clip_norm."""
         if not self.table.optimizer.clip_norm:
             return 1.0
-        of_rows = self.table.square_norm(rows, inverse_scale, self.accumulation.sum)
-        return self.table.optimizer.clip(of_rows + self.dense_sums.square_norm())
+        of_rows = self.table.square_norm(rows, inverse_scale)
+        of_dense = self.dense_sums.square_norm()  # a device that has been waited for has made both
+        terms = self.group.sum(of_rows(), Traffic("batch", "control", "backward"))
+        return self.table.optimizer.clip(total(terms) + of_dense)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 _KEY, _INDEX, _COUNT, _VALUE = 8, 4, 2, 4  # bytes: uint64; which key an occurrence is; occurrences of a sample; float32
 _HEADER, _NUMBER = 4, 8  # bytes: int32 of a message's header; float64 or int64 on which ranks agree
 _LOSS_NUMBERS = 4  # terms of its sum, and whether a report is due
+_NORM_NUMBERS = 41  # terms of a sum of squares
 _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple of 8
 
 
@@ -205,9 +206,9 @@ def _top(run):
 
 
 def _control(run):
-    """Agreement on the scale of fixed-point gradients: five numbers; on the norm: one number, three in fixed point, and one
+    """Agreement on the scale of fixed-point gradients: five numbers; on the norm: its terms (`backend.exact_norm`), and one number
     more where dense parameters belong to single ranks."""
-    numbers = 5 * run.fixed_point + ((3 if run.fixed_point else 1) + run.local) * run.clip
+    numbers = 5 * run.fixed_point + (_NORM_NUMBERS + run.local) * run.clip
     return "batch", "control", "backward", numbers * _NUMBER * _messages(run), 0
 
 

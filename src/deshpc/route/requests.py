@@ -23,17 +23,16 @@ class _RequestRouting:
 
     def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
-        self._deduplicate = Deduplication(backend.routing, partition)
+        self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = two_sets(backend, 1 + 2 * partition.shards)
         self.counts = KeyCounts()
 
     def _unique(self, batch, modulus, residue, buffers):
         """Unique keys of the batch's occurrences whose owner is `residue` modulo `modulus`: (counts (N, F) int32,
         function of (begins (N), message) that writes the requests, HomeKeys)."""
-        found = self._deduplicate(batch, buffers, modulus, residue, with_values=True)
+        found, header = self._deduplicate(batch, buffers, modulus, residue, with_values=True)
         keys, fields, ranks, occurrences = found.keys, found.fields, found.ranks, found.occurrences
-        counts = np.empty((self._group.size, self._n_fields), np.int32)
-        self._backend.rows.count_requests(fields, ranks, counts)
+        counts = np.ascontiguousarray(header[:, :-1])
         places = buffers.array("places", len(keys), np.int32)
 
         def write(begins, message):

@@ -51,7 +51,7 @@ class Routed:
     def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top = exchange.whole_top
-        self._deduplicate = Deduplication(backend.routing, partition)
+        self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = two_sets(backend, 1 + partition.shards)
         self.counts = KeyCounts()
 
@@ -86,10 +86,8 @@ class Routed:
         """Send each owner rank its message; returns the Messages received."""
         kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
         width = value_width(batch.values)
-        unique = self._deduplicate(batch, home)
-        header = np.empty((group.size, self._n_fields + 1), np.int32)
+        unique, header = self._deduplicate(batch, home, whole=True)
         sections = np.empty((group.size, 4), np.int64)
-        kernels.count_messages(unique, header)
         mine = np.full(group.size, len(batch), np.int64)
         kernels.section_bytes(header, mine, width, sections)
         own, count = header[group.rank], len(unique.keys)

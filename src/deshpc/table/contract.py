@@ -27,10 +27,11 @@ class RowStore(Protocol):
         Not collective.
         """
 
-    def square_norm(self, rows, inverse_scale, add_up):
-        """Squared norm of the gradient of the rows of all ranks that the batch touched, a float.
+    def square_norm(self, rows, inverse_scale):
+        """Function() -> terms (TERMS) int64, see `backend.exact_norm`, of the squared norm of the gradient of this rank's rows.
 
+        Rows that every rank has are rank 0's.  Before clipping and l2.  A device is started now, and waited for when the function is
+        called.
         rows, inverse_scale : as of `update`, before which it is to be asked for
-        add_up : function of the norms (n) float64 of this rank's rows that gives their sum over all ranks
-        Collective, if `add_up` is.
+        Not collective.
         """

@@ -74,10 +74,13 @@ class PartlyReplicated(Table):
         super().update(rows.sharded, step, clip, inverse_scale)
         self.replicated.update(rows.replicated, step, clip, inverse_scale)
 
-    def square_norm(self, rows, inverse_scale, add_up):
-        """As of a Table, of PartlyRows: replicated rows count once, not once a rank."""
-        of_replicated = self.replicated.square_norm(rows.replicated, inverse_scale, lambda norms: float(norms.sum()))
-        return super().square_norm(rows.sharded, inverse_scale, add_up) + of_replicated
+    def square_norm(self, rows, inverse_scale):
+        """As of a Table, of PartlyRows: replicated rows count at the rank that shows them, not once a rank."""
+        of_sharded = super().square_norm(rows.sharded, inverse_scale)
+        if not self._shows:
+            return of_sharded
+        of_replicated = self.replicated.square_norm(rows.replicated, inverse_scale)
+        return lambda: of_sharded() + of_replicated()
 
     @property
     def whole_rows(self):

@@ -7,6 +7,7 @@ from itertools import cycle
 import numpy as np
 
 from deshpc.backend.arguments import Occurrences, Sums
+from deshpc.backend.exact_norm import TERMS
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.backend.weight_form import WeightForm
@@ -113,20 +114,15 @@ class Table:
         arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale)
         self._backend.each(self._update, [(shard, *arguments) for shard in rows])
 
-    def square_norm(self, rows, inverse_scale, add_up):
-        """Squared norm of the gradient of the rows of all ranks that the batch touched.
+    def square_norm(self, rows, inverse_scale):
+        """Function() -> terms (TERMS) int64, see `backend.exact_norm`, of the squared norm of the gradient of this rank's rows.
 
         rows : [ShardRows], whose sums are complete
-        add_up : function of the norms (n) float64 of this rank's rows that gives their sum over all ranks
-        Before clipping and l2; to be asked for before `update`.  Collective, if `add_up` is.
+        Before clipping and l2; to be asked for before `update`.  A device is started now, and waited for when the function is called.
+        Not collective.
         """
-        norms = np.concatenate(self.square_norms(rows, inverse_scale))
-        norms.sort()  # rows are numbered as their keys came, which the routing decides: the sum's rounding must not follow it
-        return add_up(norms)
-
-    def square_norms(self, rows, inverse_scale=1.0):
-        """[squared norms (distinct) float64 of the gradients of the rows of each shard].  Not collective."""
-        return self._backend.each(self._square_norms, [(shard, inverse_scale) for shard in rows])
+        found = self._backend.each(self._square_norm, [(shard, inverse_scale) for shard in rows])
+        return lambda: sum(read() for read in found)
 
     def reserve(self, rows):
         """Set memory aside for so many rows of all ranks, and touch it, so that training does not wait for it.  Not collective.
@@ -224,11 +220,13 @@ class Table:
             self._sums_of(shard), inverse_scale, step, clip, l2,
         )  # fmt: skip
 
-    def _square_norms(self, shard, inverse_scale):
-        addresses = shard.occurrences.addresses
-        norms = np.empty(len(addresses))
-        rows = self._backend.update.square_norms(self.form, addresses, self._sums_of(shard), inverse_scale, norms)
-        return norms[:rows]
+    def _square_norm(self, shard, inverse_scale):
+        addresses, scratch, update = shard.occurrences.addresses, shard.scratch, self._backend.update
+        norms, terms = scratch.array("norms", addresses.size, np.float64), scratch.array("terms of norms", TERMS, np.int64)
+        terms.fill(0)
+        update.square_norms(self.form, addresses, self._sums_of(shard), inverse_scale, norms)
+        update.add_exactly(norms, terms)
+        return self._backend.read_later(terms)
 
     def _sums_of(self, shard):
         """The Sums as updates take them: where all values are 1, sums of g x^2 are those of g x."""

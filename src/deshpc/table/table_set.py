@@ -53,10 +53,10 @@ class TableSet:
         for table, own in self._of_tables(rows):
             table.update(own, step, clip, inverse_scale)
 
-    def square_norm(self, rows, inverse_scale, add_up):
-        """As `Table.square_norm`, of the ShardRows of all tables.  Collective, if `add_up` is."""
-        norms = [one for table, own in self._of_tables(rows) for one in table.square_norms(own, inverse_scale)]
-        return add_up(np.sort(np.concatenate(norms)))
+    def square_norm(self, rows, inverse_scale):
+        """As `Table.square_norm`, of the ShardRows of all tables.  Not collective."""
+        found = [table.square_norm(own, inverse_scale) for table, own in self._of_tables(rows)]
+        return lambda: sum(read() for read in found)
 
     def reserve(self, rows):
         """Set memory aside for so many rows of all ranks, as many for every field: how many a field has is not known.  Not collective."""

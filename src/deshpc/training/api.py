@@ -1,5 +1,6 @@
 """The Python API: what `deshpc train` and `deshpc eval` call."""
 
+import json
 import os
 import platform
 import secrets
@@ -16,15 +17,19 @@ from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
 from deshpc.launch.agreement import agreed, run_facts
+from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
+from deshpc.training.advice import Adviser
+from deshpc.training.base_rate import base_rate, begin_at
 from deshpc.training.evaluation import measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.resume import found_checkpoints, go_on
 from deshpc.training.run_checkpoints import RunCheckpoints
+from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
 from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
@@ -70,50 +75,64 @@ class TrainResult:
 
 
 @fails_together
-def train(config, comm, overrides=(), check_bytes=False, resume=False, allow_import=()):
-    """Train by a Config (or the path of a TOML file) on the ranks of `comm`; returns a TrainResult.
+def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False):
+    """Train by a Config (or the path of a TOML file) on the ranks of `comm`, or of COMM_WORLD; returns a TrainResult.
 
     overrides : `section.key=value` texts, such as train.epochs=3
     check_bytes : a ledger that differs from the formula is an error; model and record are complete before it is raised
     resume : go on from the newest checkpoint in run.directory that can be read, on any number of ranks; from the
     beginning if there is none.  Otherwise, checkpoints there are a ConfigError.
     allow_import : package.module:Class that `model.name` may name; no other is imported, whatever a file says
+    overwrite : replace the model and the checkpoints of a run that has ended in run.directory; otherwise that is a ConfigError
     Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`: an
     error that all ranks share is raised on all; any other error of one rank ends the job with its message.
     """
     begin = time.perf_counter()
-    command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume])
+    command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume, *["--overwrite"] * overwrite])
     config = agreed(comm, lambda: _config(config, overrides, allow_import), lambda config: run_facts(command, config))
+    if resume and overwrite:
+        raise ConfigError("--resume goes on from what is there, --overwrite removes it: choose one").shared_by(comm.size)
+    config = with_folder(config, comm, resume)
     with Session(config, comm) as session:
         session.group.together(lambda: require(session.input, "train", "training"))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
-            result = _train(session, lock, watchdog, begin, resume)
+            result = _train(session, lock, watchdog, begin, resume, overwrite)
         if check_bytes:
             require_agreement(session.group, result.traffic)
     return result
 
 
-def _train(session, lock, watchdog, begin, resume):
+def _train(session, lock, watchdog, begin, resume, overwrite):
     """The TrainResult of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
-    saved = found_checkpoints(group, config, resume)
+    saved = found_checkpoints(group, config, resume, overwrite)
+    group.together((lambda: lead_latest_to(run)) if group.rank == 0 else lambda: None)
     record = _open_record(group, run, resume, lock)
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
+    adviser = Adviser(group, record)
+    adviser.of_options(config)
     train_set, valid_set, test_set = (
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
     )
     if session.skipped:
         record.write("skipped", parts=session.skipped)
+    rate = base_rate(group, train_set)
+    adviser.of_labels(rate)
     loaded = time.perf_counter()
     model = session.build(train_set, config.train.epochs * -(-len(train_set) // config.train.global_batch_samples))
     compiled = time.perf_counter()
-    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set))
+    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), base_rate=rate.rate)
     start = go_on(session, saved, train_set, record, number) if saved else None
+    if start is None and config.model.initial_bias == "base_rate":
+        begin_at(model, rate)
     checkpoints = RunCheckpoints(session, number, lock, start)
 
     with checkpoints:
-        trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start)
+        def of_epoch(epoch, log_loss):
+            adviser.of_epoch(epoch, log_loss, rate)
+
+        trained = train_epochs(session, train_set, valid_set, record, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -123,6 +142,8 @@ def _train(session, lock, watchdog, begin, resume):
         steps = trained.best_step or trained.steps  # of the model that is there now
         valid = known or measured(session, "valid", valid_set, steps)
         test = measured(session, "test", test_set, steps)
+        for part, metrics in (("valid", valid), ("test", test)):
+            adviser.of_metrics(part, metrics)
         if trained.best_step is None:
             model.enter("save")
             if config.run.save_model:
@@ -164,16 +185,19 @@ def _config(config, overrides, allow_import):
 
 
 @fails_together
-def evaluate(directory, comm, overrides=(), part="test", allow_import=()):
+def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), data=None):
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
-    overrides : `section.key=value` texts, such as data.test=["other.csv"]
+    overrides : `section.key=value` texts, such as train.global_batch_samples=1000
+    part : of the run's data, or
+    data : files to evaluate on instead, in the run's format
     allow_import : as in `train`
-    Writes eval-<part>.jsonl into `directory`, or into an overriding run.directory.  Collective on `comm`; errors as
-    in `train`.
+    Writes eval-<part>.jsonl into `directory`, unless it is read-only, or into an overriding run.directory.  Collective on `comm`;
+    errors as in `train`.
     """
+    part = "test" if data else part
     folder, manifest, config = agreed(
-        comm, lambda: saved_run(directory, overrides, allow_import), lambda saved: run_facts(f"eval of the {part} part", saved[2])
+        comm, lambda: saved_run(directory, overrides, allow_import, data), lambda saved: run_facts(f"eval of the {part} part", saved[2])
     )
     with Session(config, comm) as session, session.watched():
         session.group.together(lambda: session.input.restore(manifest["source"]))
@@ -183,15 +207,18 @@ def evaluate(directory, comm, overrides=(), part="test", allow_import=()):
         load_model(model, folder, manifest)
         metrics = measured(session, part, dataset, manifest["steps"])
         report = {"event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, **asdict(metrics)}
-        _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report)
+        _write_report(session.group, config.run.directory, f"eval-{part}.jsonl", report, config.run.directory != str(directory))
     return metrics
 
 
-def saved_run(directory, overrides, allow_import=()):
+def saved_run(directory, overrides, allow_import=(), data=None):
     """(folder of the model, its manifest, its configuration with `overrides`).
 
     directory : of a run, which may lie elsewhere by now than when it was trained, or the folder of a model or checkpoint
+    data : files that take the place of the test part
     """
+    if data:
+        overrides = [*overrides, f"data.test={json.dumps([os.path.abspath(file) for file in data])}"]
     folder = model_folder(directory)
     manifest = read_manifest(folder)
     config = build(manifest["config"], source=str(folder), allow_import=allow_import)
@@ -199,6 +226,8 @@ def saved_run(directory, overrides, allow_import=()):
     moved = replace(
         config, run=replace(config.run, directory=str(directory)), compute=replace(config.compute, threads_per_rank=threads)
     )
+    if data and config.data.format == "synthetic":
+        raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
     return folder, manifest, override(moved, *overrides, allow_import=allow_import)
 
 
@@ -207,12 +236,20 @@ def _open_record(group, directory, append, lock):
     return group.together(lambda: _writing(directory, lambda: Record(directory, append, lock.require)) if group.rank == 0 else NoRecord())
 
 
-def _write_report(group, directory, name, report):
-    """Write one line of JSON from rank 0 to a file that is whole or absent; errors as of `_open_record`.  Collective."""
+def _write_report(group, directory, name, report, wanted):
+    """Write one line of JSON from rank 0 to a file that is whole or absent; errors as of `_open_record`.  Collective.
+
+    wanted : whether somebody has asked for this folder; else one that is read-only is told and no error
+    """
 
     def write():
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        write_text(Path(directory) / name, json_text(report) + "\n")
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            write_text(Path(directory) / name, json_text(report) + "\n")
+        except OSError as problem:
+            if wanted:
+                raise
+            say(f"deshpc: warning: {Path(directory) / name} cannot be written: {problem.strerror or problem}\n")
 
     group.together(lambda: _writing(directory, write) if group.rank == 0 else None)
 

@@ -39,23 +39,25 @@ class Trained:
     stopped: bool
 
 
-def train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoint=None, start=None):
+def train_epochs(session, train_set, valid_set, record, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
     """Train the session's model; returns a Trained.  Collective.
 
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
     checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
-    raises what has gone wrong with the last one;  start : Cursor of the checkpoint that the model is that of
+    raises what has gone wrong with the last one
+    start : Cursor of the checkpoint that the model is that of
+    of_epoch : function that is told the number of each epoch at its end, and the mean log-loss of its rows before they were learnt from
     """
-    return _Loop(session, train_set, valid_set, record, watchdog, keep, checkpoint, start or Cursor()).run()
+    return _Loop(session, train_set, valid_set, record, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
 
 
 class _Loop:
-    def __init__(self, session, train_set, valid_set, record, watchdog, keep, checkpoint, start):
+    def __init__(self, session, train_set, valid_set, record, watchdog, keep, checkpoint, start, of_epoch):
         self._session, self._config, self._model = session, session.config.train, session.model
         self._train_set, self._valid_set, self._record = train_set, valid_set, record
-        self._watchdog, self._keep, self._checkpoint, self._start = watchdog, keep, checkpoint, start
+        self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
         self._reader = Reader(
             train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
@@ -95,6 +97,7 @@ class _Loop:
             self._steps += length
             if done == total:
                 progress.finish()
+                self._of_epoch(epoch, progress.mean_loss)
             if self._valid_set is not None and (done == total or _due(done, self._config.evaluate_every_steps)):
                 self._evaluate(epoch)
             if self._checkpoint and not self._stopped:

@@ -1,6 +1,5 @@
 """`deshpc predict`: scores of rows, in their order, by the model of a run on any number of ranks."""
 
-import json
 from itertools import chain
 
 import numpy as np
@@ -9,7 +8,7 @@ from deshpc.checkpoint.load import load_model
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
 from deshpc.data.reader import Reader
-from deshpc.errors import ConfigError, DataError, DeshpcError
+from deshpc.errors import DataError, DeshpcError
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
@@ -56,10 +55,13 @@ def _predict(session, folder, manifest, out, part, label):
     session.build(opening[-1].dataset)
     load_model(session.model, folder, manifest)
     writer = group.together(lambda: open_scores(out, rows.several_files) if group.rank == 0 else NoScores())
+    written = 0
     with writer:
         for block in chain(opening, blocks):
-            _write_block(session, block, writer)
+            written += _write_block(session, block, writer)
         group.together(writer.finish)
+    if group.rank == 0:
+        say(f"deshpc: {written:,} scores in {out}\n")
     if group.rank == 0 and rows.skipped and rows.skipped.count:
         examples = "".join(f"\n  {example}" for example in rows.skipped.examples)
         say(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
@@ -68,11 +70,7 @@ def _predict(session, folder, manifest, out, part, label):
 def _saved_run(directory, out, overrides, data, allow_import):
     """What `saved_run` gives, with the files of `data` as test part."""
     require_suffix(out)
-    files = [f"data.test={json.dumps(list(data))}"] if data else []
-    folder, manifest, config = saved_run(directory, [*overrides, *files], allow_import)
-    if data and config.data.format == "synthetic":
-        raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
-    return folder, manifest, config
+    return saved_run(directory, overrides, allow_import, data)
 
 
 def _until_samples(group, blocks, part):
@@ -86,7 +84,7 @@ def _until_samples(group, blocks, part):
 
 
 def _write_block(session, block, writer):
-    """Score a block and write it.  Collective."""
+    """Score a block and write it; returns its number of scores.  Collective."""
     group, begin = session.group, 0
     for probabilities in _probabilities(session, block.dataset) if block.dataset is not None else ():
         rows = block.rows[begin : begin + len(probabilities)]
@@ -97,6 +95,7 @@ def _write_block(session, block, writer):
         begin += len(probabilities)
     if block.end is not None:
         group.together(lambda: writer.end_file(block.file, block.end))
+    return begin
 
 
 def _probabilities(session, dataset):

@@ -28,6 +28,11 @@ class Progress:
         self._before = self._last_done = done
         self._last_loss = 0.0
 
+    @property
+    def mean_loss(self):
+        """Of the samples that were counted."""
+        return self._loss / max(1, self._done - self._before)
+
     def due(self):
         """Whether an interval has passed; never where nothing is shown."""
         interval = min(self._interval_s, 0.2) if self._bar else self._interval_s

@@ -7,6 +7,7 @@ from deshpc.checkpoint.folders import (
     appear,
     begin,
     link_model,
+    remove_checkpoints,
     remove_leftovers,
     require_replaceable,
     run_model,
@@ -20,13 +21,16 @@ from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.launch.console import say
 from deshpc.training.cursor import Cursor
+from deshpc.training.run_folder import require_unfinished
 from deshpc.training.same_run import require_same_run
 
 
-def found_checkpoints(group, config, resume):
+def found_checkpoints(group, config, resume, overwrite=False):
     """[folder] of the checkpoints of a Config's run, newest first; removes what writers that were ended have left behind.
 
-    ConfigError on every rank if there are some although nobody wants to go on from them, or they are those of another
+    overwrite : remove them, and let a trained model be replaced
+
+    ConfigError on every rank if there are some, or a model, although nobody wants to go on from them, or they are those of another
     run (`same_run`), DataError if the model would replace something else: before any data is read.  This run holds the folder's
     lock.  Collective.
     """
@@ -36,6 +40,10 @@ def found_checkpoints(group, config, resume):
         with writing(run):
             if config.run.save_model:
                 require_replaceable(run)
+            if overwrite:
+                remove_checkpoints(run)
+            elif not step_folders(run):
+                require_unfinished(run, resume, overwrite)
             return [folder for _, folder in step_folders(run)]
 
     def clean():
@@ -52,7 +60,7 @@ def _refuse(folders, config, resume):
     if folders and not resume:
         raise ConfigError(
             f"run.directory = {config.run.directory!r} holds checkpoints, the newest of them {folders[0].name}: add --resume to "
-            "go on from it, remove the folder `checkpoints` there, or choose another run.directory"
+            "go on from it, --overwrite to begin anew, or choose another folder by --set run.directory=..."
         )
     for folder in folders:
         with suppress(DataError):  # `go_on` reports it

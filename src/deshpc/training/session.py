@@ -45,7 +45,7 @@ class Session:
         self._same_on_all_ranks()
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
-        self.group.take_arrays_of(self.backend)
+        self.group.take_arrays_of(self.backend, self.config.compute.transport)
         self.input = self.group.together(lambda: open_input(self.config.data))
         names = _field_names(self.input)
         self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))

@@ -37,8 +37,22 @@ def prefetch_occurrences(sparse, i):
         prefetch_read(line)
 
 
+def deduplicate(sparse, partition, modulus, residue, buckets, unique, header, whole):
+    """Number the distinct keys, as `number_keys` does, with its answer, and count them.
+
+    header : (N, F + 1) int32, filled where the buckets suffice: distinct keys of each owner rank and field, then occurrences
+    whole : whether occurrences are counted; what is said of them means nothing else
+    """
+    count, taken = number_keys(sparse, partition, modulus, residue, buckets, unique)
+    if count >= 0:
+        count_keys(unique.fields[:count], unique.ranks, header)
+        if whole:
+            count_occurrences(unique.occurrences[:taken], unique.ranks, header)
+    return count, taken
+
+
 @kernel
-def deduplicate(sparse, partition, modulus, residue, buckets, unique):
+def number_keys(sparse, partition, modulus, residue, buckets, unique):
     """Number the distinct keys whose owner is `residue` modulo `modulus`, in order of first appearance.
 
     Returns (how many there are, occurrences), or (-1, 0) where there are too many keys for the buckets.
@@ -88,13 +102,17 @@ def deduplicate(sparse, partition, modulus, residue, buckets, unique):
 
 
 @kernel
-def count_messages(unique, header):
-    """Fill header (N, F + 1) int32: unique keys of each field and occurrences for every owner rank."""
-    unique_fields, unique_ranks, occurrences = unique.fields, unique.ranks, unique.occurrences
+def count_keys(unique_fields, unique_ranks, header):
+    """Fill header (N, F + 1) int32: unique keys of each owner rank and field, 0 behind them."""
     header[:] = 0
-    ranks, last = header.shape[0], header.shape[1] - 1
     for u in range(len(unique_fields)):
         header[unique_ranks[u], unique_fields[u]] += 1
+
+
+@kernel
+def count_occurrences(occurrences, unique_ranks, header):
+    """header (N, F + 1)[:, F] += occurrences of every owner rank."""
+    ranks, last = header.shape[0], header.shape[1] - 1
     counts = np.zeros(4 * ranks, np.int32)  # in turns: no addition has to wait for the one before
     for j in range(len(occurrences)):
         place = (j & 3) * ranks + np.int64(at(unique_ranks, np.int64(at(occurrences, j))))

@@ -16,14 +16,6 @@ AHEAD = 16  # records between asking for one and copying it
 
 
 @kernel
-def count_requests(unique_fields, unique_ranks, counts):
-    """Fill counts (N, F) int32: unique keys of each owner rank and field."""
-    counts[:] = 0
-    for u in range(len(unique_fields)):
-        counts[unique_ranks[u], unique_fields[u]] += 1
-
-
-@kernel
 def group_requests(unique_keys, unique_fields, unique_ranks, counts, places, begins, message):
     """Write every key at its place in its owner rank's request, which begins at byte begins[r] of `message`.
 

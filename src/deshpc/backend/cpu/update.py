@@ -9,11 +9,13 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
+from deshpc.backend.cpu.exact_norm import add_term
 from deshpc.backend.cpu.generic import multiply_add, read, spread, write
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
 from deshpc.backend.cpu.sums import clear_at, sload, szero, value_at, vector_value
+from deshpc.backend.exact_norm import TERMS, total
 from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
 from deshpc.jit import kernel
 
@@ -131,17 +133,20 @@ def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, 
 
 @kernel
 def square_norms(form, addresses, sums, inverse_scale, norms):
-    """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; returns the number of rows.
-
-    The sums stay.
-    """
+    """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
     lines = 0 if sums.square is None else (EMBEDDING + form.dim * size_of(form.number) + CACHE_LINE - 1) // CACHE_LINE
     for c in range(len(addresses)):
         record = prefetched(addresses, c, lines)
         shrink = value_at(sums.square, c, form.zero, inverse_scale)
         norm = np.float64(value_at(sums.scalar, c, form.zero, inverse_scale)) ** 2
         norms[c] = norm + embedding_square(form, record, sums.vector, c, shrink, inverse_scale)
-    return len(addresses)
+
+
+@kernel
+def add_exactly(numbers, terms):
+    """Add numbers (n) float64, none negative, to terms (TERMS) int64 of `backend.exact_norm`."""
+    for i in range(len(numbers)):
+        add_term(terms, numbers[i])
 
 
 def sum_parts(sums, total):
@@ -156,8 +161,17 @@ def set_numbers(sums, inverse_scale, numbers):
 
 
 def square_norm(numbers):
-    """Sum of squares, float64."""
-    return float(np.square(numbers, dtype=np.float64).sum())
+    """Sum of squares (float64), rounded once: see `backend.exact_norm`."""
+    terms = np.zeros(TERMS, np.int64)
+    _add_squares(numbers, terms)
+    return total(terms)
+
+
+@kernel
+def _add_squares(numbers, terms):
+    for i in range(len(numbers)):
+        number = np.float64(numbers[i])
+        add_term(terms, number * number)
 
 
 LANES = 16

@@ -22,6 +22,7 @@ from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.prefix import Prefix
 from deshpc.backend.cuda.products import DeviceProducts
+from deshpc.backend.cuda.rank_sums import RankSums
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.sending import sent
@@ -73,6 +74,7 @@ class CudaBackend:
         self.pool = PoolOperations(kernels, key_sums, worst)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
+        self.rank_sums = RankSums(kernels)
         self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)
 

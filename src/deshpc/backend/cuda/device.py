@@ -1,7 +1,7 @@
 """One CUDA device through CuPy: memory, transfers, compilation and launches, all on one stream of its own.
 
-Everything is ordered by the stream.  `to_host`, `into_host` and `wait` let the host wait for it; `to_device` does so only
-when too many copies are under way.  Tests put another object with these methods in its place.
+Everything is ordered by the stream, but for the copies of `copy_out`, which have another one.  `to_host`, `into_host` and `wait` let
+the host wait for it; `to_device` does so only when too many copies are under way.  Tests put another object with these methods in its place.
 """
 
 import hashlib
@@ -30,18 +30,22 @@ class CupyDevice:
     name = "cuda"
 
     def __init__(self, cupy, number):
-        self._cupy = cupy
+        self._cupy, self.number = cupy, number
         device = self._cupy.cuda.Device(number)
         device.use()
-        self._capability = int(device.compute_capability)
+        self._device, self._capability = device, int(device.compute_capability)
         self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self._stream.use()
+        self._copies = self._cupy.cuda.Stream(non_blocking=True)
         self._ring = StagingRing(cupy, self._stream)
         self._numba_stream = None
 
     def empty(self, shape, dtype):
-        """An array on the device; contents are whatever was there."""
-        return self._cupy.empty(shape, dtype)
+        """An array on the device; contents are whatever was there.  MemoryError where there is no room."""
+        try:
+            return self._cupy.empty(shape, dtype)
+        except MemoryError as error:  # CuPy's does not say whose memory it is
+            raise MemoryError(f"on the CUDA device: {error}") from None
 
     def zeros(self, shape, dtype):
         """An array of zeros on the device."""
@@ -81,6 +85,15 @@ class CupyDevice:
         """Start copying to a NumPy array of `host_memory`, whose contents are valid when the stream has passed a `mark` made after this."""
         array.get(stream=self._stream, out=host, blocking=False)
 
+    def copy_out(self, array, host):
+        """Start copying to a NumPy array of `host_memory`, after all that has been started, and beside what is started from now on.
+
+        Returns a point for `wait` and `passed`: behind it the copy is there.  Until then nothing may write to the array.
+        """
+        self._copies.wait_event(self.mark())
+        array.get(stream=self._copies, out=host, blocking=False)
+        return self._copies.record(self._cupy.cuda.Event(disable_timing=True))
+
     def copy(self, source, target):
         """Copy an array of the device to another one, of the same size."""
         target.data.copy_from_device_async(source.data, source.nbytes, self._stream)
@@ -88,6 +101,27 @@ class CupyDevice:
     def address(self, array):
         """Where an array begins."""
         return array.data.ptr
+
+    def lend(self, array, writes=False):
+        """What a library that knows CUDA takes for an array: MPI the object, by its `__cuda_array_interface__`, NCCL its `address`.
+
+        writes : whether the library writes to it
+        """
+        return array
+
+    @property
+    def stream(self):
+        """The stream as CUDA's number for it, for a library that is to work in its order."""
+        return self._stream.ptr
+
+    @property
+    def place(self):
+        """Text that ranks of one host have in common if they use the same device."""
+        return self._device.pci_bus_id
+
+    def nccl(self):
+        """The module that CuPy reaches NCCL by.  LaunchError where NCCL is not there."""
+        return _import_nccl()
 
     def mark(self):
         """A point in the stream, behind all that has been started: for `wait` and `passed`."""
@@ -206,6 +240,20 @@ def _import_cupy():
             f"{error}"
         ) from None
     return cupy
+
+
+def _import_nccl():
+    why = "its library was not found"
+    try:
+        from cupy.cuda import nccl
+    except ImportError as error:
+        nccl, why = None, str(error)
+    if nccl is None or not nccl.available:
+        raise LaunchError(
+            f"compute.transport = 'nccl' needs NCCL ({why}): pip install nvidia-nccl-cu13, or the library of the site's CUDA; "
+            "or choose 'host'"
+        )
+    return nccl
 
 
 def _device_count(cupy):

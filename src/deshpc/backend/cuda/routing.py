@@ -15,7 +15,7 @@ _NOBODY = 0xFFFFFFFF
 
 
 class RoutingOperations:
-    """What `backend.cpu.routing` offers; counts that both sides of a message need are read back, and waited for."""
+    """What `backend.cpu.routing` offers; the host waits in `deduplicate`, for all counts at once."""
 
     MOST_IN_SAMPLE = MOST_IN_SAMPLE
     section_bytes = staticmethod(section_bytes)
@@ -23,14 +23,15 @@ class RoutingOperations:
     def __init__(self, kernels, prefix, lookup):
         self._kernels, self._prefix, self._lookup, self._device = kernels, prefix, lookup, kernels.device
         self._scratch = Buffers(kernels.device)
-        self._counted = None  # what `count_messages` has found for `pack`: group of each key, rank of each occurrence
+        self._counted = None  # what `deduplicate` has found for `pack`: group of each key, rank of each occurrence, longest sample
 
-    def deduplicate(self, sparse, partition, modulus, residue, buckets, unique):
-        """Number the distinct keys: as on the CPU.  Returns (how many there are, or -1; occurrences).  Reads the device."""
-        device, keys, fields = self._device, sparse.keys, sparse.fields
-        n = taken = keys.size
+    def deduplicate(self, sparse, partition, modulus, residue, buckets, unique, header, whole):
+        """Number and count the distinct keys: as on the CPU; occurrences are always counted.  Reads the device."""
+        device, keys, fields, array = self._device, sparse.keys, sparse.fields, self._scratch.array
+        n = keys.size
+        groups, ranks = array("groups", n, np.uint32), array("ranks", n, np.uint32)
         if modulus > 1:
-            keys, fields, picked = self._lookup.pick(
+            keys, fields, _ = self._lookup.pick(
                 sparse, partition, modulus, residue, unique.offsets, unique.values, self._scratch
             )
         else:
@@ -38,32 +39,35 @@ class RoutingOperations:
         count = buckets.size // 8
         if n > count * _BUCKET_SLOTS * _LOAD_LIMIT:
             return -1, 0
-        if modulus > 1:
-            taken = int(device.to_host(picked)[0])
+        if n == 0:
+            header[...], self._counted = 0, (groups, ranks, 0)
+            return 0, 0
         firsts, tiles, counts, total = self._lookup.unique(keys, n, buckets, count - 1)
         owners, of_field = self._lookup.owners_of(partition)
-        numbers = self._scratch.array("numbers", n, np.int32)
+        numbers = array("numbers", n, np.int32)
         kernels = self._kernels("routing.cu", VALUES=0)
         kernels.collect.blocks(
             tiles, firsts, n, counts, keys, fields, owners, of_field, partition.shards, numbers, unique.keys, unique.fields,
             unique.ranks,
         )  # fmt: skip
         kernels.follow(n, firsts, n, numbers, unique.occurrences)
-        return (int(device.to_host(total)[0]) & 0xFFFFFFFF if n else 0), taken
-
-    def count_messages(self, unique, header):
-        """Fill the host array header (N, F + 1) int32.  Reads the device."""
-        fields, count, n = header.shape[1] - 1, unique.fields.size, unique.occurrences.size
-        array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=0)
-        counted = array("header", header.shape, np.int32)
+        n_fields, samples = header.shape[1] - 1, unique.offsets.size - 1
+        counted = array("counted", header.size + 1, np.int32)  # the header, and the occurrences of the longest sample
         counted.fill(0)
-        groups, ranks = self._counted = array("groups", count, np.uint32), array("ranks", n, np.uint32)
-        kernels.count_keys(count, unique.fields, unique.ranks, count, fields, counted, groups)
-        kernels.count_occurrences(n, unique.occurrences, unique.ranks, n, fields, counted, ranks)
-        header[...] = self._device.to_host(counted)
+        kernels.count_keys(n, unique.fields, unique.ranks, n, total, n_fields, counted, groups)
+        kernels.count_occurrences(n, unique.occurrences, unique.ranks, n, n_fields, counted, ranks)
+        if whole:
+            kernels.longest_sample(samples, unique.offsets, samples, counted[header.size :])
+        *found, longest = device.to_host(counted)
+        header[...] = np.reshape(found, header.shape)
+        self._counted = groups, ranks, longest
+        return int(header[:, :-1].sum()), int(header[:, -1].sum())
 
     def pack(self, sparse, unique, places, messages):
-        """Write the messages: as on the CPU, after `count_messages` of the same batch.  Reads the device."""
+        """Write the messages: as on the CPU, after `deduplicate` of the same batch.
+
+        Reads the device, and waits for it, only where a sample may have too many keys.
+        """
         begins, values, message, header, sections = sparse.begins, sparse.values, messages.bytes, messages.header, messages.sections
         ranks, fields = header.shape[0], header.shape[1] - 1
         count, n, samples = unique.keys.size, unique.occurrences.size, begins.size
@@ -75,7 +79,7 @@ class RoutingOperations:
         begin = self._send("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
         firsts = self._send("firsts", begins_of(header[:, :fields].sum(axis=1)), begins_of(header[:, fields]))
         message.fill(0)
-        groups, of_occurrences = self._counted
+        groups, of_occurrences, longest = self._counted
         _, order = self._prefix.sort(groups, count, (ranks * fields - 1).bit_length(), self._scratch, "groups")
         kernels.pack_keys(count, order, count, unique.keys, unique.ranks, firsts[0], begin[0], places, message)
         by_rank = array("by rank", n, np.uint32)
@@ -87,6 +91,8 @@ class RoutingOperations:
         too_many = array("too many", 1, np.uint32)
         too_many.fill(_NOBODY)
         kernels.pack_counts(samples * ranks, begins, samples, of_occurrences, ranks, begin[3], message, too_many)
+        if longest <= MOST_IN_SAMPLE:
+            return -1
         sample = int(self._device.to_host(too_many)[0])
         return -1 if sample == _NOBODY else sample
 

@@ -16,11 +16,6 @@ class RowsOperations:
         self._kernels, self._prefix, self._device = kernels, prefix, kernels.device
         self._routing, self._scratch = kernels("routing.cu", VALUES=0), Buffers(kernels.device)
 
-    def count_requests(self, unique_fields, unique_ranks, counts):
-        """Fill the host array counts (N, F) int32: unique keys of each owner rank and field.  Reads the device."""
-        header, _ = self._counted(unique_fields, unique_ranks, counts.shape)
-        counts[...] = self._device.to_host(header)[:, :-1]
-
     def group_requests(self, unique_keys, unique_fields, unique_ranks, counts, places, begins, message):
         """Write every key at its place in its owner rank's request, which begins at byte begins[r] of `message`.
 
@@ -28,7 +23,7 @@ class RowsOperations:
         """
         n, (ranks, fields) = unique_keys.size, counts.shape
         in_request = self._scratch.array("in request", n, np.int32)
-        _, groups = self._counted(unique_fields, unique_ranks, counts.shape)
+        groups = self._groups(unique_fields, unique_ranks, counts.shape)
         _, order = self._prefix.sort(groups, n, (ranks * fields - 1).bit_length(), self._scratch, "groups")
         of_ranks = counts.sum(axis=1, dtype=np.int64)
         firsts, starts = self._send("firsts", begins_of(of_ranks), begins)
@@ -102,13 +97,12 @@ class RowsOperations:
         scalars, like = (0, vector_sums) if scalar_sums is None else (1, scalar_sums)
         return self._kernels("rows.cu", NUMBER="float", COMPUTE="float", SUM=kind(like), DIM=dim, SCALARS=scalars)
 
-    def _counted(self, unique_fields, unique_ranks, shape):
-        """(unique keys of each rank and field (N, F + 1) int32, number rank F + field of each key's group)."""
-        n, (ranks, fields) = unique_fields.size, shape
-        header, groups = self._scratch.array("header", (ranks, fields + 1), np.int32), self._scratch.array("groups", n, np.uint32)
-        header.fill(0)
-        self._routing.count_keys(n, unique_fields, unique_ranks, n, fields, header, groups)
-        return header, groups
+    def _groups(self, unique_fields, unique_ranks, shape):
+        """Number rank F + field of each key's group."""
+        n, (_, fields) = unique_fields.size, shape
+        groups = self._scratch.array("groups", n, np.uint32)
+        self._routing.number_groups(n, unique_fields, unique_ranks, n, fields, groups)
+        return groups
 
     def _send(self, name, *rows):
         return sent_together(self._device, self._scratch, name, *rows)

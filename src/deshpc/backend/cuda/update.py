@@ -3,10 +3,13 @@
 import numpy as np
 
 from deshpc.backend.cuda import elementwise
+from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.groups import lanes_of
 from deshpc.backend.cuda.kinds import kind
+from deshpc.backend.exact_norm import TERMS, total
 
 _FIELDS = 8  # numbers of a rule, as in rules.cuh
+_MOST_BLOCKS = 256  # that add norms up: each adds its own terms to all
 
 
 class UpdateOperations:
@@ -19,7 +22,7 @@ class UpdateOperations:
         self._from_fixed_point = self._device.elementwise(elementwise.from_fixed_point)
         self._squares = self._device.elementwise(elementwise.squares)
         self._dense = self._device.elementwise(elementwise.update_dense)
-        self._uploaded = {}
+        self._uploaded, self._scratch = {}, Buffers(kernels.device)
 
     def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
         kernels, n = self._of(rule, form, sums), addresses.size
@@ -27,16 +30,12 @@ class UpdateOperations:
         kernels.rows(n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, step, clip, l2, *fields)
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
-        """As on the CPU: rows come first, and behind them may be room for more.  Reads the device."""
-        n, device = addresses.size, self._device
-        held, rows = device.empty(norms.shape, np.float64), device.empty((1,), np.int64)
-        rows.fill(0)
-        self._of(None, form, sums).square_norms(
-            n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, held, rows
-        )
-        count = int(device.to_host(rows)[0])
-        norms[:count] = device.to_host(held[:count])
-        return count
+        n = addresses.size
+        self._of(None, form, sums).square_norms(n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, norms)
+
+    def add_exactly(self, numbers, terms):
+        kernel = self._kernels("norm.cu").add_exactly
+        kernel.blocks(min(_MOST_BLOCKS, -(-numbers.size // kernel.threads)), numbers, numbers.size, terms)
 
     def sum_parts(self, sums, total):
         """total (n) = sums (parts, ...) over all parts, in order; they become zero."""
@@ -50,10 +49,12 @@ class UpdateOperations:
         self._from_fixed_point(numbers.size, sums.reshape((sums.size,)), factor, numbers.reshape((numbers.size,)))
 
     def square_norm(self, numbers):
-        """Sum of squares, float64.  Reads the device, and waits for it."""
-        result = self._device.empty((numbers.size,), np.float64)
-        self._squares(numbers.size, numbers, result)
-        return float(self._device.to_host(result).sum())
+        """As on the CPU.  Reads the device, and waits for it."""
+        squares, terms = self._scratch.array("squares", numbers.size, np.float64), self._scratch.array("terms", TERMS, np.int64)
+        terms.fill(0)
+        self._squares(numbers.size, numbers, squares)
+        self.add_exactly(squares, terms)
+        return total(self._device.to_host(terms))
 
     def dense(self, rule, lanes, zero, values, state, gradient, clip, begin, end):
         """All parameters at once: lanes is None, and begin .. end are all."""

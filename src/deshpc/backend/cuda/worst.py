@@ -20,10 +20,10 @@ class Worst:
         if n == 0:
             return 0.0, 0
         blocks = min(_BLOCKS, -(-n // self._kernels.worst.threads))
-        found = self._scratch.array("found", blocks, np.float64), self._scratch.array("places", blocks, np.int64)
-        self._kernels.worst.blocks(blocks, numbers, n, *found)
-        pairs = zip(*(self._device.to_host(one).tolist() for one in found), strict=True)
-        return max(pairs, key=_order)
+        found = self._scratch.array("found", (2, blocks), np.int64)  # numbers and places, in one array that is read at once
+        self._kernels.worst.blocks(blocks, numbers, n, found[:1].view(np.float64), found[1:])
+        largest, places = self._device.to_host(found)
+        return max(zip(largest.view(np.float64).tolist(), places.tolist(), strict=True), key=_order)
 
 
 def _order(pair):

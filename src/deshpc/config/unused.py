@@ -1,0 +1,54 @@
+"""Options that the rest of a configuration leaves without effect."""
+
+from dataclasses import fields
+
+_DEEP = "only deep models have layers"
+_MODELS = {  # option of [model]: (models that read it, why others do not)
+    "dim": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
+    "init_std": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
+    **dict.fromkeys(
+        ("hidden", "activation", "normalisation", "dropout"), (("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), _DEEP)
+    ),
+    "bottom_hidden": (("dlrm",), "only dlrm has a bottom network"),
+    "cross_layers": (("dcn", "dcnv2"), "only dcn and dcnv2 have cross layers"),
+    "cross_rank": (("dcnv2",), "only dcnv2 has matrices in its cross layers"),
+    "cin_layers": (("xdeepfm",), "only xdeepfm has an interaction network"),
+}
+_RULES = {  # option of [optimizer]: rules that read it
+    "initial_accumulator": ("adagrad", "rowwise_adagrad", "ftrl"),
+    "epsilon": ("adagrad", "rowwise_adagrad", "adam"),
+    "beta1": ("adam",),
+    "beta2": ("adam",),
+    "beta": ("ftrl",),
+}
+_FORMATS = {  # option of [data]: formats that read it
+    "criteo_numeric": ("criteo",),
+    "libffm_fields": ("libffm",),
+}
+
+
+def unused_options(config):
+    """[(name, why)] of options of a Config that differ from their defaults, and that nothing reads."""
+    model, rule = config.model.name, config.optimizer.name
+    found = [(f"model.{name}", f"{why} (model.name = {model!r})") for name, why in _of_model(config.model) if ":" not in model]
+    for name, rules in _RULES.items():
+        if _given(config.optimizer, name) and rule not in rules and config.optimizer.dense_name not in rules:
+            found.append((f"optimizer.{name}", f"optimizer.name = {rule!r} has no such number"))
+    for name, formats in _FORMATS.items():
+        if _given(config.data, name) and config.data.format not in formats:
+            found.append((f"data.{name}", f"data.format = {config.data.format!r} does not read it"))
+    if _given(config.train, "stop_patience") and config.train.stop_metric == "none":
+        found.append(("train.stop_patience", "train.stop_metric = 'none' never stops early"))
+    if _given(config.train, "evaluate_every_steps") and not (config.data.valid or config.data.format == "synthetic"):
+        found.append(("train.evaluate_every_steps", "data.valid names no files to evaluate"))
+    return found
+
+
+def _of_model(model):
+    return [(name, why) for name, (models, why) in _MODELS.items() if _given(model, name) and model.name not in models]
+
+
+def _given(section, name):
+    """Whether an option has another value than its default."""
+    default = next(one for one in fields(section) if one.name == name)
+    return getattr(section, name) != default.default

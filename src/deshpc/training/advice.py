@@ -1,0 +1,48 @@
+"""Warnings: what a run can do, but hardly anybody wants.  Each is one line, said once, and in the record."""
+
+from deshpc.config.unused import unused_options
+from deshpc.launch.console import say
+
+
+class Adviser:
+    """Says a run's warnings on rank 0, and puts them into its record."""
+
+    def __init__(self, group, record):
+        self._first, self._record, self._said = group.rank == 0, record, set()
+
+    def warn(self, subject, text):
+        """Say that of a subject, unless something has been said of it."""
+        if self._first and subject not in self._said:
+            self._said.add(subject)
+            say(f"deshpc: warning: {subject}: {text}\n")
+            self._record.write("warning", subject=subject, text=text)
+
+    def of_options(self, config):
+        """Options that have been given a value, and that nothing in this run reads."""
+        for name, why in unused_options(config):
+            self.warn(name, f"changes nothing: {why}")
+
+    def of_labels(self, rate):
+        """A training part of one class."""
+        if rate.rows and not rate.mixed:
+            label = int(rate.positives > 0)
+            self.warn("data.train", f"all {rate.rows:,} labels are {label}: there is nothing to tell apart; is data.label the right column?")
+
+    def of_epoch(self, epoch, log_loss, rate):
+        """A mean log-loss of an epoch's rows, before each was learnt from, that a constant would beat."""
+        if rate.log_loss is not None and log_loss > 1.01 * rate.log_loss:
+            self.warn(
+                "training log-loss",
+                f"{log_loss:.6g} in epoch {epoch + 1}, more than the {rate.log_loss:.6g} of predicting the base rate {rate.rate:.4g} for "
+                "every row: steps are probably too large; lower optimizer.learning_rate",
+            )
+
+    def of_metrics(self, part, metrics):
+        """A trained model that is worse than a constant."""
+        entropy = metrics and metrics.normalized_entropy
+        if entropy is not None and entropy > 1.01:
+            self.warn(
+                f"{part} log-loss",
+                f"{metrics.log_loss:.6g} is {entropy:.3g} times that of the best constant prediction: the model has learnt nothing that "
+                "helps; lower optimizer.learning_rate, or train longer",
+            )
