@@ -405,7 +405,7 @@ class Cases:
         samples, width = n // FIELDS, 1 + FIELDS * dim
         occurrences, distinct, sums, kept = self._of_fields(n, dim, self.scale.rows, "adagrad")
         columns, form = self._columns(dim), self._form(dim)
-        pooled, paired = self._upload(np.zeros((samples, width), np.float32)), self._upload(np.zeros((samples, 1 + 2 * dim), np.float32))
+        pooled, paired = (self.device.zeros((samples, numbers), np.float32) for numbers in (width, 1 + 2 * dim))
         row, pool, bi_interaction = distinct * _sectors(_layout("adagrad", dim).weights_end), self.backend.pool, self.backend.bi_interaction
         reads, adds, states = 12 * n, 12 * n + distinct * 8 * (dim + 1), 4 * samples * width
         said = f"; {distinct / n:.0%} distinct"
@@ -434,7 +434,7 @@ class Cases:
         """As `wide_table`, with an embedding for each field of a sample, as an embedding bag gives it."""
         n, dim = self.scale.lookups // FIELDS * FIELDS, self.scale.wide
         samples, width = n // FIELDS, 1 + FIELDS * dim
-        state, columns, form = self._upload(np.zeros((samples, width), np.float32)), self._columns(dim), self._form(dim)
+        state, columns, form = self.device.zeros((samples, width), np.float32), self._columns(dim), self._form(dim)
         for rule in ("sgd", "adam"):
             occurrences, distinct, sums, kept = self._of_fields(n, dim, self.scale.wide_rows, rule)
             layout, optimizer = _layout(rule, dim), open_optimizer(OptimizerConfig(name=rule))

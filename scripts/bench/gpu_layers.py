@@ -1,4 +1,4 @@
-"""Cases of gpu_kernels.py that deep models have: their operators' layers, on float32, of batches of 26 fields.
+"""Cases of gpu_kernels.py on whole arrays: the layers of deep models, on float32, of batches of 26 fields, and sums of ranks and norms.
 
 Each is a line (name, bytes, work).  Bytes are what the operation has to move at least: every array that it reads, once, and every
 one that it writes, once.  Numbers are 4 bytes.
@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.backend.exact_norm import TERMS
 from deshpc.backend.weight_form import WeightForm
 
 NUMBER = 4  # bytes
 DENSE = 13  # dense features, beside the embeddings in a cross layer
 CROSS_LAYERS = 3
+RANKS = 4
 FRESH, ADDED = True, False  # whether a result replaces what was there or is added to it
 RELU = 1
 SEED, FIRST_SAMPLE, HALF, TWO = np.uint64(1), 0, 1 << 15, 2.0  # of dropout
@@ -35,6 +37,7 @@ def cases(backend, sizes):
     return {
         "dense layers": groups.dense, "interactions": groups.interactions, "dot products": groups.dots, "cross layers": groups.cross,
         "CIN": groups.cin, "normalisations": groups.normalisations, "arrays": groups.arrays,
+        "sums": groups.sums,
     }  # fmt: skip
 
 
@@ -150,3 +153,10 @@ class _Layers:
         yield "sums of columns", size, lambda: kernels.column_sums(a, total)
         yield "sums of columns, weighted", 2 * size, lambda: kernels.column_sums(a, total, b)
         yield "squares of rows", size + narrow, lambda: kernels.row_squares(a, 1.0, column)
+
+    def sums(self):
+        n = self._sizes.samples * (1 + self._sizes.fields * self._sizes.dim)
+        parts, total = self._zeros(RANKS * n, n)
+        numbers, terms = self._backend.array(np.random.default_rng(1).random(n)), self._backend.zeros(TERMS, np.int64)
+        yield f"sums of {RANKS} ranks", NUMBER * (RANKS + 1) * n, lambda: self._backend.rank_sums.add(parts, RANKS, total)
+        yield "exact sum of float64", 8 * n, lambda: self._backend.update.add_exactly(numbers, terms)

@@ -3,7 +3,7 @@
     PYTHONPATH=src python scripts/bench/gpu_tests.py [--device cuda] [--tests tests/cuda] [--limit 120] [--out tests.json]
 
 Runs pytest with itself as a plugin, on several processes where pytest-xdist is there: most of the time is the compiler's.  Of the
-tests those that take the fixtures `device` or `few` are run, whole trainings last; tests of the executor and of what the compiler
+tests those that take the fixtures `device` or `few`, or CuPy's device, are run, whole trainings last; tests of the executor and of what the compiler
 makes of kernels are left out, by name.  pytest needs none of the plugins of a developer's environment for that, and where there
 is no MPI a stand-in of one rank serves.  Exit code: 0, or 1 with the names of what went wrong.
 """
@@ -21,8 +21,9 @@ from pathlib import Path
 from gpu_device import ROOT, save
 
 FIXTURES = {"device", "few"}
+OF_REAL_DEVICES = {"opened"}  # the device through CuPy, elsewhere a stand-in
 LEFT_OUT = (  # what only the executor can tell; parts of files' and tests' names
-    "test_executor", "compile_gates", "test_machine_code", "waits_for_the_device_once", "reads_nothing_back",
+    "test_executor", "compile_gates", "test_machine_code", "waits_for_its_losses_alone", "reads_nothing_back",
 )  # fmt: skip
 LAST = ("test_deep_training", "test_training", "test_rows_of_deep_models", "test_embeddings_of_other_sizes")
 """Parts of names of tests that train: they compile most, and say least about what is wrong."""
@@ -37,7 +38,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    kept = [item for item in items if FIXTURES & set(item.fixturenames) and not any(part in item.nodeid for part in LEFT_OUT)]
+    fixtures = FIXTURES | (OF_REAL_DEVICES if os.environ.get("DESHPC_TEST_DEVICE") == "cuda" else set())
+    kept = [item for item in items if fixtures & set(item.fixturenames) and not any(part in item.nodeid for part in LEFT_OUT)]
     left_out = [item for item in items if item not in kept]
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted(kept, key=lambda item: any(part in item.nodeid for part in LAST))

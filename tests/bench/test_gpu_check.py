@@ -91,6 +91,14 @@ def test_whatever_does_not_pass_is_named(modules, tmp_path):
     assert result["passed"] == 1 and not result["ok"]
 
 
+def test_what_is_left_out_or_comes_last_is_there(modules):
+    from gpu_tests import LAST, LEFT_OUT
+
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "cuda").glob("*.py")}
+    for part in (*LEFT_OUT, *LAST):
+        assert part == "compile_gates" or any(part in name or part in text for name, text in texts.items()), part
+
+
 def test_tests_that_are_ended_are_told(modules):
     from gpu_tests import judge, lines
 
