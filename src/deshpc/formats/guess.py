@@ -27,6 +27,7 @@ _CODE_NAME = re.compile(
     r"|creative|advertiser|publisher|movie|product|version|model",
     re.IGNORECASE,
 )
+_WEIGHTED = re.compile(r".+:[-+]?[0-9.]+(e[-+]?\d+)?")
 _MANY = 0.98  # of the cells: a few may be mistakes
 _FEW_VALUES, _SOME_VALUES, _ROWS_TO_TELL = 20, 500, 50
 _MULTI_SHARE, _WORDS_SHARE = 0.2, 0.5
@@ -141,12 +142,12 @@ def field_of(name, present, rows, kind=None, delimiter="", unusable=None):
         return Field(name, "", {}, f"always {present[0][:40]!r}{'' if len(present) == rows else ', or missing'}")
     numbers = sum(map(is_number, present)) >= _MANY * len(present) if kind is None else kind in ("number", "decimal")
     whole = numbers and all(float(text).is_integer() and "." not in text for text in present if is_number(text))
-    if _is_row(name, present, rows, numbers, whole):
-        return Field(name, "", {}, "every row has another one: it names the row, and nothing is learnt from it")
     if sum(cell.startswith("[") and cell.endswith("]") for cell in present) >= _MANY * len(present):
         return Field(name, "", {}, "lists in brackets; write their values with | between them, or as lists of Parquet")
     if kind in (None, "text") and (many := _multi(present, values, delimiter, numbers)):
         return Field(name, "multi", *many)
+    if _is_row(name, present, rows, numbers, whole):
+        return Field(name, "", {}, "every row has another one: it names the row, and nothing is learnt from it")
     if not numbers or (kind != "decimal" and whole and (len(values) <= _FEW_VALUES or _is_code(name, present))):
         return Field(name, "categorical", {}, few)
     shown = f"numbers from {min(map(_number, present)):g} to {max(map(_number, present)):g}, {few}"
@@ -216,11 +217,13 @@ def _multi(present, values, delimiter, numbers):
         several = [cell for cell in present if separator in cell.strip(separator)]
         if separator == delimiter or len(several) < share * len(present) or present[0].startswith(("[", "{", "http")):
             continue
-        parts = Counter(part for cell in values for part in cell.split(separator) if part)
-        if separator in ", " and len(parts) * 2 > len(values):  # titles and addresses have such characters, too
+        parts = {part for cell in values for part in cell.split(separator) if part}
+        weighted = all(_WEIGHTED.fullmatch(part) for part in parts)
+        if weighted:
+            parts = {part.rpartition(":")[0] for part in parts}
+        if separator != "|" and len(parts) * 2 > len(values):  # titles, addresses and names of programs have such characters, too
             continue
         options = {"separator": separator} if separator != "|" else {}
-        weighted = all(re.fullmatch(r".+:[-+]?[0-9.]+(e[-+]?\d+)?", part) for part in parts)
         options |= {"weight_separator": ":"} if weighted else {"pooling": "mean"}
         return options, f"{len(several) / len(present):.0%} of the cells have several values; {len(parts):,} values"
     return None

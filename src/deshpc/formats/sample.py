@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from deshpc.errors import DataError
+from deshpc.formats.header import column_names
 from deshpc.formats.recognise import is_parquet
 from deshpc.formats.source import Window
 
@@ -78,7 +79,11 @@ def _of_cells(path, text, row_bytes):
         raise DataError(f"{path}: its lines are not divided into the same number of cells by a comma, tab, semicolon or |")
     rows = [row for row in _rows(text, delimiter, quoting, ROWS + 1) if len(row) == cells]
     header = _is_header(rows)
-    names = rows[0] if header else [f"c{i + 1}" for i in range(cells)]
+    names = [f"c{i + 1}" for i in range(cells)]
+    if header:
+        names = column_names(text.partition("\n")[0].removesuffix("\r").encode(), delimiter, quoting, path)
+        if len(names) != cells:
+            raise DataError(f"{path}, line 1: the header has {len(names)} cells between {delimiter!r}; most rows below it have {cells}")
     columns, unusable = {}, {}
     for i, name in enumerate(names):
         columns.setdefault(name, [row[i] for row in rows[header:]])
