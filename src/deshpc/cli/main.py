@@ -44,6 +44,12 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"deshpc {deshpc.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    init = commands.add_parser("init", help="look at files of rows, and write a configuration that trains on them")
+    init.add_argument("files", nargs="+", metavar="FILE", help="CSV, TSV, Parquet, Criteo, libsvm or libffm; paths, patterns or folders")
+    init.add_argument("--out", default="click.toml", metavar="CONFIG.toml", help="the new configuration; click.toml where it is left out")
+    init.add_argument("--label", metavar="COLUMN", help="the label's column, where its name or values do not tell")
+    init.set_defaults(command=_init)
+
     train = commands.add_parser("train", help="train a model by a TOML configuration")
     train.add_argument("config", metavar="CONFIG.toml")
     train.add_argument(
@@ -128,6 +134,13 @@ def _add_allow_import(parser):
         "--allow-import", action="append", default=[], metavar="PACKAGE.MODULE:CLASS",
         help="a definition of your own that model.name may name; no other is imported; may be repeated",
     )  # fmt: skip
+
+
+def _init(options):
+    from deshpc.cli.init import init
+
+    _print(init(options.files, options.out, options.label))
+    return 0
 
 
 def _train(options):

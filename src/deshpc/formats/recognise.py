@@ -21,6 +21,12 @@ _PACKED = {  # first bytes: (name, command that unpacks to its output)
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # BZh alone might be a text
 
 
+def is_parquet(path):
+    """Whether a file begins as Parquet does."""
+    with open_regular(path) as file:
+        return file.read(START_BYTES).startswith(_PARQUET + _THRIFT)
+
+
 def require_text(path, start):
     """DataError where a file that begins with `start`, of START_BYTES, is no text, and known by them."""
     if start[:1] == b"B" and start[4:10] not in _BZIP2_BLOCKS:
