@@ -332,6 +332,9 @@ def valid_value(hint, metadata):
     return st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 
 
+OF_SOME_FORMATS = ("positive", "delimiter", "header", "columns", "missing")  # of [data]: at random they hardly ever fit together
+
+
 def valid_sections():
     sections = {}
     for path, hint, field in LEAVES:
@@ -343,6 +346,8 @@ def valid_sections():
     options["name"] = st.text(min_size=1)
     one = st.fixed_dictionaries({"name": options.pop("name")}, optional=options)
     fields = st.lists(one, max_size=3, unique_by=lambda field: field["name"])
+    for name in OF_SOME_FORMATS:
+        sections["data",].pop(name)
     sections["data",]["fields"] = fields
     sections["data",]["synthetic"] = st.fixed_dictionaries({}, optional=sections.pop(("data", "synthetic")))
     return {path[0]: st.fixed_dictionaries({}, optional=content) for path, content in sections.items()}
@@ -352,6 +357,9 @@ def valid_sections():
 @given(tree=st.fixed_dictionaries({}, optional=valid_sections()))
 @example({"data": {"format": "synthetic", "label": '\U0001f600 \x7f \x00 " \\ é', "synthetic": {"seed": 2**62}}})
 @example({**SYNTHETIC, "optimizer": {"learning_rate": 1e16, "epsilon": 1e-300}, "train": {"precision": "float64"}})
+@example(
+    {"data": {**CSV, "delimiter": "\t", "header": False, "columns": ["é", '"', "#"], "positive": "\\", "missing": ["\\N", "", "'"]}}
+)
 @example({"data": {**CSV, "fields": [{"name": "'", "kind": "bucket", "boundaries": [-1e300, 0.1]}, {"name": "b"}]}})
 def test_what_info_prints_is_the_same_configuration(tmp_path_factory, tree):
     try:
