@@ -155,7 +155,7 @@ def test_curves_and_tables_of_two_runs(tmp_path, capsys):
 
 
 def test_bytes_and_stages(tmp_path):
-    traffic = [{**TRAFFIC, "high_bytes": 64000}, {**TRAFFIC, "kind": "keys", "high_bytes": 65000}, {**TRAFFIC, "kind": "labels", "high_bytes": 1}]
+    traffic = [{**TRAFFIC, "high_bytes": 64000}, {**TRAFFIC, "kind": "keys", "high_bytes": 65000}, {**TRAFFIC, "kind": "labels", "high_bytes": 4000}]
     traffic[2]["low_bytes"] = 0
     folder = write(
         tmp_path / "run", start(), progress(2, 0.5, learn=0.006, update=0.001), progress(10, 0.4, learn=0.004, read=0.009),
@@ -167,7 +167,7 @@ def test_bytes_and_stages(tmp_path):
         "": [str(folder)], "learn": ["1.000 ms, 50.0 %"], "update": ["0.100 ms, 5.0 %"], "read": ["0.900 ms, 45.0 %"], "all": ["2.000 ms"],
     }  # fmt: skip
     table = shown.tables[f"Bytes sent per sample and rank: {folder}"]  # 2 ranks, 1,000 samples
-    assert [row[4:] for row in table[1:]] == [["32.00", "32.00", ""], ["32.00", "32.00 to 32.50", ""], ["32.00", "0.00 to 0.00", "different"]]
+    assert [row[4:] for row in table[1:]] == [["32.00", "32.00", ""], ["32.00", "32.00 to 32.50", ""], ["32.00", "0.00 to 2.00", "different"]]
 
 
 def test_a_run_that_went_on_shows_each_step_once(tmp_path):
