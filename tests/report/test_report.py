@@ -154,6 +154,12 @@ def test_curves_and_tables_of_two_runs(tmp_path, capsys):
     assert "b: data.train: all labels are 1" in re.sub(r"<[^>]*>", "", text) and text.count("all labels are 1") == 1
 
 
+def test_no_point_of_a_long_run_is_left_out(tmp_path):
+    """On a straight line a drawing library would leave most of them out."""
+    folder = write(tmp_path / "run", start(), *(progress(step, 1 - step / 2000) for step in range(1, 401)))
+    np.testing.assert_allclose(seen(folder).curve("training-loss-0")[:, 0], np.arange(1, 401), atol=0.05)
+
+
 def test_bytes_and_stages(tmp_path):
     traffic = [{**TRAFFIC, "high_bytes": 64000}, {**TRAFFIC, "kind": "keys", "high_bytes": 65000}, {**TRAFFIC, "kind": "labels", "high_bytes": 4000}]
     traffic[2]["low_bytes"] = 0
