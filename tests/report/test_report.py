@@ -154,8 +154,14 @@ def test_curves_and_tables_of_two_runs(tmp_path, capsys):
     assert "b: data.train: all labels are 1" in re.sub(r"<[^>]*>", "", text) and text.count("all labels are 1") == 1
 
 
+def test_no_point_of_a_long_run_is_left_out(tmp_path):
+    """On a straight line a drawing library would leave most of them out."""
+    folder = write(tmp_path / "run", start(), *(progress(step, 1 - step / 2000) for step in range(1, 401)))
+    np.testing.assert_allclose(seen(folder).curve("training-loss-0")[:, 0], np.arange(1, 401), atol=0.05)
+
+
 def test_bytes_and_stages(tmp_path):
-    traffic = [{**TRAFFIC, "high_bytes": 64000}, {**TRAFFIC, "kind": "keys", "high_bytes": 65000}, {**TRAFFIC, "kind": "labels", "high_bytes": 1}]
+    traffic = [{**TRAFFIC, "high_bytes": 64000}, {**TRAFFIC, "kind": "keys", "high_bytes": 65000}, {**TRAFFIC, "kind": "labels", "high_bytes": 4000}]
     traffic[2]["low_bytes"] = 0
     folder = write(
         tmp_path / "run", start(), progress(2, 0.5, learn=0.006, update=0.001), progress(10, 0.4, learn=0.004, read=0.009),
@@ -167,7 +173,7 @@ def test_bytes_and_stages(tmp_path):
         "": [str(folder)], "learn": ["1.000 ms, 50.0 %"], "update": ["0.100 ms, 5.0 %"], "read": ["0.900 ms, 45.0 %"], "all": ["2.000 ms"],
     }  # fmt: skip
     table = shown.tables[f"Bytes sent per sample and rank: {folder}"]  # 2 ranks, 1,000 samples
-    assert [row[4:] for row in table[1:]] == [["32.00", "32.00", ""], ["32.00", "32.00 to 32.50", ""], ["32.00", "0.00 to 0.00", "different"]]
+    assert [row[4:] for row in table[1:]] == [["32.00", "32.00", ""], ["32.00", "32.00 to 32.50", ""], ["32.00", "0.00 to 2.00", "different"]]
 
 
 def test_a_run_that_went_on_shows_each_step_once(tmp_path):

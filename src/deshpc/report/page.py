@@ -170,7 +170,7 @@ def _bytes(run):
     shares, rows = run.start["ranks"] * run.result["samples"], []
     for one in run.result["traffic"]:
         low, sent, high = (one[name] for name in ("low_bytes", "sent_bytes", "high_bytes"))
-        formula = f"{low / shares:,.2f}" + (f" to {high / shares:,.2f}" if high > low else "")
+        formula = " to ".join(dict.fromkeys(f"{bound / shares:,.2f}" for bound in (low, high)))
         agrees = "" if low <= sent <= high else '<span class="different">different</span>'
         rows.append((*(escape(one[name]) for name in ("operator", "kind", "direction", "level")), f"{sent / shares:,.2f}", formula, agrees))
     return _table(("operator", "kind", "direction", "level", "ledger", "formula", ""), rows)
