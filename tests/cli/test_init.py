@@ -215,6 +215,16 @@ def test_a_file_is_not_replaced(tmp_path):
     assert (tmp_path / "out.toml").read_text() == "mine"
 
 
+def test_a_column_of_whole_floats_is_noted_once(tmp_path):
+    table = {"label": [0, 1] * 50, "shop_id": pa.array([None if i % 9 == 0 else float(i % 40) for i in range(100)])}
+    for name in ("train", "test"):
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    assert deshpc("init", "train.parquet", "test.parquet", cwd=tmp_path).returncode == 0
+    for done in (deshpc("convert", "click.toml", "--out", "caches", cwd=tmp_path), deshpc("train", "click.toml", cwd=tmp_path)):
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("deshpc: note: data.fields, 'shop_id': ") == 1 and "13.0 gets the key of 13" in done.stderr
+
+
 def test_what_is_written_trains_at_once(tmp_path):
     for i in range(2):
         write_csv(tmp_path / f"day{i}.csv", rows_of(i, i * ROWS), delimiter=";")

@@ -78,6 +78,11 @@ def test_labels_that_are_none(tmp_path, labels, options, expected):
         assert refused(path, policy="skip", **options).startswith(expected)
 
 
+def test_rows_that_are_skipped_do_not_move_the_line_that_is_named(tmp_path):
+    path = written(tmp_path / "rows", ["a", "", "b", "", "c", "b"])
+    assert refused(path, policy="skip", positive="b").startswith(", line 6, field 'label': 'c' is a second label that is not positive, beside 'a'")
+
+
 def test_several_readers_of_a_part_agree_on_what_is_not_positive(tmp_path):
     told = [read(written(tmp_path / name, ["yes", label]), positive="yes")[1] for name, label in zip("abc", ["no", "yes", "nay"], strict=True)]
     assert merged(told[:2]).count == 0

@@ -52,7 +52,7 @@ def _write(config, folder, target):
     """Write caches and configuration; returns what was written, as text."""
     from deshpc.data.conversion import convert_parts
 
-    lines, parts = [], {}
+    lines, parts, notes = [], {}, {}
     begin = time.perf_counter()
     for part, converted in convert_parts(config.data, folder):
         seconds, begin = time.perf_counter() - begin, time.perf_counter()
@@ -60,6 +60,9 @@ def _write(config, folder, target):
         rate = f"{converted.rows / seconds:,.0f} rows/s, {converted.nbytes / seconds / 1e6:,.0f} MB/s written"
         lines.append((str(converted.path), f"{converted.rows:,} rows, {converted.nbytes:,} bytes, {rate}{skipped}"))
         parts[part] = (converted.path.name,)
+        notes = {**converted.notes, **notes}
+    for subject, text in notes.items():
+        say(f"deshpc: note: {subject}: {text}\n")
     own = dataclasses.replace(config, data=DataConfig(format="cache", label=config.data.label, **parts))
     try:
         write_text(target, to_toml(resolved(own)) + "\n")

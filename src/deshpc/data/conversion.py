@@ -18,12 +18,13 @@ from deshpc.errors import ConfigError
 
 @dataclass(frozen=True)
 class Converted:
-    """A cache that was written: its path, rows, bytes, and rows that could not be read."""
+    """A cache that was written: its path, rows, bytes, rows that could not be read, and notes on the others (`BadRows`)."""
 
     path: Path
     rows: int
     nbytes: int
     skipped: int
+    notes: dict[str, str]
 
 
 def convert_parts(config, folder):
@@ -60,4 +61,4 @@ def _convert(source, part, path):
             written.result()
         bad_rows = source.bad_rows[part]
         writer.finish(source.transforms, unfinished, bad_rows, numbers.to_json())
-    return Converted(path, writer.rows, Cache(path).nbytes, bad_rows.count)
+    return Converted(path, writer.rows, Cache(path).nbytes, bad_rows.count, bad_rows.notes)
