@@ -99,7 +99,7 @@ def trained(csv_folder):
     """(finished process, run directory) of a training on two ranks, or on one without a launcher."""
     done = deshpc("train", "csv.toml", ranks=2 if MPIEXEC.exists() else 1, cwd=csv_folder)
     assert done.returncode == 0, done.stderr
-    return done, csv_folder / "runs" / "latest"
+    return done, (csv_folder / "runs" / "latest").resolve()
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_info_needs_no_engine(csv_folder, trained, tmp_path):
     assert f"model of {EPOCHS * math.ceil(ROWS['train'] / BATCH)} steps on" in done.stdout
     again = tmp_path / "again.toml"
     again.write_text(done.stdout, encoding="utf-8")
-    assert load(again) == load(csv_folder / "csv.toml")
+    assert load(again) == load(csv_folder / "csv.toml", [f"run.directory=runs/{trained[1].name}"])
     check_error(blocked("info", tmp_path), 3, tmp_path, "no saved model there")
 
 
@@ -196,7 +196,8 @@ def test_train_writes_record_and_model(csv_folder, trained):
     assert names[2:-1] == ["progress", "valid"] * EPOCHS
     times = [event["time_s"] for event in record]
     assert times == sorted(times) and times[0] >= 0
-    assert record[0]["config"] == resolved(load(csv_folder / "csv.toml")) and record[0]["ranks"] == ranks
+    assert record[0]["config"] == resolved(load(csv_folder / "csv.toml", [f"run.directory=runs/{directory.name}"]))
+    assert record[0]["ranks"] == ranks
     assert record[1]["train_rows"] == ROWS["train"]
     assert [event["samples"] for event in record[2:-1:2]] == [ROWS["train"]] * EPOCHS
 
@@ -278,7 +279,8 @@ def test_python_gives_what_the_command_line_gives(csv_folder, tmp_path, world):
 
 def test_no_model_is_saved_on_request(csv_folder, tmp_path, world):
     config = load(
-        csv_folder / "synthetic.toml", [f"run.directory={tmp_path}", "run.save_model=false", "train.epochs=0"]
+        csv_folder / "synthetic.toml",
+        [f"run.directory={tmp_path}", "run.save_model=false", "train.epochs=0", "model.initial_bias=zero"],
     )
     result = package.train(config, world)
     assert result.rows == result.steps == result.samples == 0 and result.test.rows == 501
@@ -412,8 +414,8 @@ def test_training_again_replaces_the_model(tmp_path):
         f'[run]\ndirectory = "{tmp_path / "run"}"\n',
         encoding="utf-8",
     )
-    for epochs in (1, 2):
-        assert run("-m", "deshpc", "train", config, "--set", f"train.epochs={epochs}").returncode == 0
+    for epochs, again in ((1, []), (2, ["--overwrite"])):
+        assert run("-m", "deshpc", "train", config, "--set", f"train.epochs={epochs}", *again).returncode == 0
         manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text(encoding="utf-8"))
         assert manifest["steps"] == epochs
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["model", "record.jsonl"]

@@ -56,7 +56,7 @@ def test_caches_and_a_configuration_that_trains_on_them(config, tmp_path, capsys
     assert main(["train", str(moved / "config.toml")]) == 0
     assert main(["eval", str(tmp_path / "run")]) == 0
     from_cache = capsys.readouterr().out.splitlines()[-7:]
-    assert main(["train", str(config), "--set", "train.epochs=3"]) == 0
+    assert main(["train", str(config), "--set", "train.epochs=3", "--overwrite"]) == 0
     assert main(["eval", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.splitlines()[-7:] == from_cache
 

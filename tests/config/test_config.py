@@ -218,7 +218,6 @@ def test_options_of_the_update_rules(options):
         ("model.name='lr'", "model.name", "lr"),
         ('model.name = "lr"', "model.name", "lr"),
         ("run.directory=runs/a b=c", "run.directory", "runs/a b=c"),
-        ("run.directory=", "run.directory", ""),
         ('run.directory="3"', "run.directory", "3"),
         ("data.synthetic.profile=criteo", "data.synthetic.profile", "criteo"),
         ("data.train=/x/a.csv", "data.train", ("/x/a.csv",)),
