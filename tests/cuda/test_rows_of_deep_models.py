@@ -75,7 +75,7 @@ class Steps:
         bound = self.operator.largest_term(shards, on_device, None, None, largest, 0, len(batch))
         self.found.append(np.array(bound))
         inverse_scale = 1 / SCALE if self.kind.fixed else 1.0
-        self.found.append(np.array(self.table.square_norm(shards, inverse_scale, np.sum)))
+        self.found.append(self.table.square_norm(shards, inverse_scale)())
         self.table.update(shards, step + 1, 0.5, inverse_scale)
 
 
