@@ -13,6 +13,7 @@ from small_training import small_config
 from synthetic_batches import N_FIELDS, awkward_batches
 
 from deshpc.backend.cuda.backend import CudaBackend
+from deshpc.backend.exact_norm import total
 from deshpc.backend.open import open_backend
 from deshpc.comm.group import Group
 from deshpc.hashing.partition import KeyPartition
@@ -75,7 +76,7 @@ class Steps:
         bound = self.operator.largest_term(shards, on_device, None, None, largest, 0, len(batch))
         self.found.append(np.array(bound))
         inverse_scale = 1 / SCALE if self.kind.fixed else 1.0
-        self.found.append(self.table.square_norm(shards, inverse_scale)())
+        self.found.append(np.array(total(self.table.square_norm(shards, inverse_scale)())))
         self.table.update(shards, step + 1, 0.5, inverse_scale)
 
 
