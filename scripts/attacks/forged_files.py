@@ -185,7 +185,7 @@ def _make(folder):
 def _arguments(command):
     """What a command is called with in a copy of the folder, and the file in which its result is."""
     return {
-        "train-cache": (["train", "cache/config.toml", "--set", 'data.train=["test.cache"]', "--set", "train.epochs=1",
+        "train-cache": (["train", "cache/config.toml", "--set", 'data.train=["cache/test.cache"]', "--set", "train.epochs=1",
                          "--set", "run.directory=again", "--set", "checkpoint.every_steps=0"], "again/record.jsonl"),
         "eval-cache": (["eval", "cached", "--set", 'data.test=["cache/test.cache"]', "--set", "run.directory=again"], "again/eval-test.jsonl"),
         "predict-cache": (["predict", "cached", "--out", "scores.csv", "--data", "cache/test.cache"], "scores.csv"),

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from pathlib import Path
@@ -21,8 +22,8 @@ def load(path, overrides=(), allow_import=()):
 
     allow_import : package.module:Class that `model.name` may name (`config.imports`)
 
-    Relative data paths and the run's directory are resolved: data against the file's folder, the run's
-    directory against the working directory.
+    Relative paths of data in the file are seen from its folder.  Those in `overrides`, and the run's directory, are seen from the
+    working directory: what is given on a command line means what it means there.
     """
     path = Path(path)
     try:
@@ -120,7 +121,14 @@ def _apply(tree, text):
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
             raise ConfigError(f"--set {text}: {part} is not a section")
-    tree[parts[-1]] = value
+    tree[parts[-1]] = _seen_from_here(value) if parts[0] == "data" and parts[1:] in (["train"], ["valid"], ["test"]) else value
+
+
+def _seen_from_here(names):
+    """Files, or whatever stands there, of a command line: they are seen from where it was given, not from the configuration's folder."""
+    if isinstance(names, list):
+        return [_seen_from_here(name) for name in names]
+    return os.path.abspath(names) if isinstance(names, str) and names else names
 
 
 def _dataclass(kind, tree, source, path):

@@ -88,7 +88,7 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where samples come from, `[data]`.  Relative paths are relative to the configuration file."""
+    """Where samples come from, `[data]`.  Relative paths are seen from the configuration file, those of a command line from where it is given."""
 
     format: str = option(
         "csv",
