@@ -313,7 +313,7 @@ sys.exit(main(arguments))
         ("arguments += ['--bogus'] * (rank == 1)", 2, "rank 1 of 3: unrecognized arguments: --bogus"),
         ("arguments += ['--bogus']", 2, "deshpc: unrecognized arguments: --bogus"),
         ("deshpc.__version__ = f'9.{rank // 2}'", 4, "deshpc is '9.1', on rank 0 it is '9.0' (rank 2)"),
-        ("arguments[1] = os.path.abspath('a.toml'); os.chdir('/tmp' if rank == 1 else '.')", 4, "run folder is '/tmp/runs/latest', on rank 0"),
+        ("arguments[1] = os.path.abspath('a.toml'); os.chdir('/tmp' if rank == 1 else '.')", 4, "run folder is '/tmp', on rank 0"),
         ("arguments[:] = ['eval', 'saved'] if rank else arguments", 3, "no saved model there; give the run's directory ([run] directory of its config), or one of its checkpoints (ranks 1, 2)"),
     ],
 )  # fmt: skip

@@ -43,8 +43,11 @@ def test_the_record(tmp_path):
 
 
 def test_nothing_else_in_the_package_writes_json_with_numbers():
-    """TOML's strings, a digest of ranks, a list of paths and what was parsed are not JSON that anybody reads."""
-    innocent = {"storage/strict_json.py", "cli/toml.py", "launch/agreement.py", "training/predict.py", "training/resume.py", "storage/json_form.py"}
+    """TOML's strings, a digest of ranks, lists of paths, words and places, and what was parsed are not JSON that anybody reads."""
+    innocent = {
+        "storage/strict_json.py", "cli/toml.py", "launch/agreement.py", "training/api.py", "training/resume.py", "storage/json_form.py",
+        "formats/header.py", "comm/cuda_probe.py",
+    }  # fmt: skip
     package, found = Path(deshpc.__file__).parent, set()
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

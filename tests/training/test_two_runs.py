@@ -124,7 +124,7 @@ def test_a_run_that_has_lost_its_folder_publishes_nothing(world, tmp_path, monke
 
     monkeypatch.setattr(Record, "write", lose)
     with pytest.raises(DeshpcError, match="is no longer this run's") as caught:
-        deshpc.train(config(tmp_path, train={"evaluate_every_steps": 5}), world)
+        deshpc.train(config(tmp_path, train={"evaluate_every_steps": 5}), world, overwrite=True)
     assert caught.value.exit_code == 1
     assert files_of(tmp_path) == kept["files"]
     if how != "gone":
@@ -145,7 +145,7 @@ def test_a_model_is_not_published_without_the_lock(world, tmp_path, monkeypatch)
 
     monkeypatch.setattr(sys.modules["deshpc.training.api"], "measured", lose)
     with pytest.raises(DeshpcError, match="is no longer this run's: .*lock is gone"):
-        deshpc.train(config(tmp_path), world)
+        deshpc.train(config(tmp_path), world, overwrite=True)
     assert files_of(tmp_path / "model") == before
 
 
