@@ -87,7 +87,7 @@ def train(folder, model, ranks, seed=1):
     directory = Path("runs") / f"{folder.name}-{model}-{ranks}-{seed}"
     command = [
         BIN / "mpiexec", "-n", str(ranks), sys.executable, "-m", "deshpc", "train", folder / f"{model}.toml",
-        "--check-bytes", "--set", f"run.directory={json.dumps(str(directory))}", "--set", f"train.seed={seed}",
+        "--check-bytes", "--overwrite", "--set", f"run.directory={json.dumps(str(directory))}", "--set", f"train.seed={seed}",
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:

@@ -8,7 +8,7 @@ scripts/environment.sh
 ranks=${RANKS:-4}
 echo "training examples/quickstart.toml on $ranks ranks (the first run compiles the kernels)"
 . scripts/mpi.sh
-"${launch[@]}" -n "$ranks" "${VENV:-.venv}/bin/deshpc" train examples/quickstart.toml
+"${launch[@]}" -n "$ranks" "${VENV:-.venv}/bin/deshpc" train examples/quickstart.toml --overwrite
 echo
 echo "the run's record: runs/quickstart/record.jsonl; its model: ${VENV:-.venv}/bin/deshpc eval runs/quickstart"
 echo "done in $(($(date +%s) - begin)) s"
