@@ -52,7 +52,9 @@ every_steps = 5
 directory = "run"
 report_interval_s = 0.05
 """
-REFUSALS = ("is in use by another run (process ", "add --resume to go on from it", "--resume: train.seed = ")
+REFUSALS = (
+    "is in use by another run (process ", "add --resume to go on from it", "--resume: train.seed = ", "holds a trained model: add --overwrite",
+)  # fmt: skip
 ENDS_WITHIN_S = 180
 
 
