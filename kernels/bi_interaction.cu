@@ -6,26 +6,8 @@
 //   state (samples, ..): c at 0, then A (DIM), then Q (DIM); rows begin state_row numbers apart
 //   A group of LANES threads works on a sample, as in fm.cu.  Sums go on from what the state holds, in the order of the
 //   occurrences: the CPU's bits.  Magnitudes and largest terms have them where DIM is a power of two (the tree of |v|^2).
-#include "record.cuh"
+#include "embedding.cuh"
 #include "values.cuh"
-
-constexpr int WIDE = vector_width<NUMBER>(DIM);
-constexpr int VECTORS = DIM / WIDE;
-constexpr int LANES = lanes_for(VECTORS);
-constexpr int EACH = (VECTORS + LANES - 1) / LANES;  // vectors of a lane
-
-// |v|^2 of the record, which every lane has.
-__device__ __forceinline__ double square_norm(int64 record, int lane) {
-    COMPUTE squares[EACH][WIDE] = {};
-#pragma unroll
-    for (int e = 0; e < EACH; e++) {
-        if (lane + e * LANES >= VECTORS) break;
-        const Vector<NUMBER, WIDE> weights = load<NUMBER, WIDE>(at<NUMBER>(record, EMBEDDING) + (lane + e * LANES) * WIDE);
-#pragma unroll
-        for (int c = 0; c < WIDE; c++) squares[e][c] = (COMPUTE)weights.number[c] * (COMPUTE)weights.number[c];
-    }
-    return (double)row_sum<LANES>(squares);
-}
 
 __device__ __forceinline__ double linear_weight(int64 record) {
     return (double)*at<NUMBER>(record, EMBEDDING - (int64)sizeof(NUMBER));

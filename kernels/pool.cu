@@ -9,13 +9,9 @@
 //   DIM is not a multiple of 4), so a row is one coalesced read; those of AHEAD occurrences are asked for at once.  What an
 //   occurrence adds is added in memory, occurrence after occurrence: the CPU's bits.  c and magnitudes have them where DIM is
 //   a power of two (the tree of |v|^2), c without squares for any DIM.
-#include "record.cuh"
+#include "embedding.cuh"
 #include "values.cuh"
 
-constexpr int WIDE = vector_width<NUMBER>(DIM);
-constexpr int VECTORS = DIM / WIDE;
-constexpr int LANES = lanes_for(VECTORS);
-constexpr int EACH = (VECTORS + LANES - 1) / LANES;  // vectors of a lane
 constexpr int AHEAD = EACH == 1 ? 4 : 1;
 constexpr int WARP = 32;
 
@@ -88,16 +84,8 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
         double largest = 0.0, scalar = 0.0;
         for (int32 j = begin; j < end; j++) {
             const int64 c = local[j], record = addresses[c];
-            COMPUTE squares[EACH][WIDE] = {};
-#pragma unroll
-            for (int e = 0; e < EACH; e++) {
-                if (lane + e * LANES >= VECTORS) break;
-                const Vector<NUMBER, WIDE> weights = load<NUMBER, WIDE>(at<NUMBER>(record, EMBEDDING) + (lane + e * LANES) * WIDE);
-#pragma unroll
-                for (int k = 0; k < WIDE; k++) squares[e][k] = (COMPUTE)weights.number[k] * (COMPUTE)weights.number[k];
-            }
             const double x = embedding_value<double>(values, j);
-            const double square = (double)row_sum<LANES>(squares) * x * x;
+            const double square = square_norm(record, lane) * x * x;
             scalar += square * (SQUARES == 1 ? 0.5 : 0.0);
             if (LINEAR == 1) {
                 const double weight = (double)*at<NUMBER>(record, EMBEDDING - (int64)sizeof(NUMBER));
