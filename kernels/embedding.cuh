@@ -1,4 +1,6 @@
 // How a group of lanes shares an embedding of DIM numbers: each takes every LANES-th vector of up to 16 bytes.
+//
+// fm.cu has the loop of `square_norm` in its place: called there, some forms spill.
 #pragma once
 #include "record.cuh"
 

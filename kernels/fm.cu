@@ -8,9 +8,13 @@
 //   c, logits and magnitudes are the CPU's bits where DIM is a power of two (the tree of their last sum), c in fixed point
 //   for any DIM; sums of dense gradients in fixed point, and (g A, g) always.
 #include "block.cuh"
-#include "embedding.cuh"
+#include "record.cuh"
 #include "values.cuh"
 
+constexpr int WIDE = vector_width<NUMBER>(DIM);
+constexpr int VECTORS = DIM / WIDE;
+constexpr int LANES = lanes_for(VECTORS);
+constexpr int EACH = (VECTORS + LANES - 1) / LANES;  // vectors of a lane
 constexpr int THREADS = 256;
 constexpr int GROUPS = THREADS / LANES;
 
@@ -142,8 +146,16 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
     const int64 end = offsets[i + 1];
     for (int64 j = offsets[i]; j < end; j++) {
         const int64 record = addresses[local[j]];
+        COMPUTE squares[EACH][WIDE] = {};
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+            if (lane + e * LANES >= VECTORS) break;
+            const Vector<NUMBER, WIDE> weights = load<NUMBER, WIDE>(at<NUMBER>(record, EMBEDDING) + (lane + e * LANES) * WIDE);
+#pragma unroll
+            for (int c = 0; c < WIDE; c++) squares[e][c] = (COMPUTE)weights.number[c] * (COMPUTE)weights.number[c];
+        }
         const double x = embedding_value<double>(values, j);
-        const double square = square_norm(record, lane) * x * x;
+        const double square = (double)row_sum<LANES>(squares) * x * x;
         const double weight = (double)*at<NUMBER>(record, EMBEDDING - (int64)sizeof(NUMBER));
         total += root(square);
         scalar += fabs(weight * linear_value<double>(values, j)) + 0.5 * square;
