@@ -29,15 +29,16 @@ _READERS = {
 }
 
 
-def open_format(config: DataConfig, label: bool = True, weight: bool = True):
+def open_format(config: DataConfig, label: bool = True, weight: bool = True, labels: str = "classes"):
     """The reader of files in `config.format`.
 
     label : whether rows have a label; without, its column need not exist, and `Columns.labels` is None
     weight : whether the column of weights is read, where the configuration names one
+    labels : what labels are, see `formats.label_kinds`
     """
     if config.format not in _READERS:
         raise ConfigError(
             f"data.format: {config.format!r} is not read from rows; expected one of {', '.join(sorted(_READERS))}"
         )
     module, name = _READERS[config.format]
-    return getattr(import_module(module), name)(config, Schema.from_config(config, label, weight))
+    return getattr(import_module(module), name)(config, Schema.from_config(config, label, weight, labels))
