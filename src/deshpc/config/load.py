@@ -51,9 +51,12 @@ def build(tree, base=Path("."), source="config", allow_import=()):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
 
 
-def checked_fields(trees, label, source):
-    """The FieldConfigs of a list of dictionaries, beside a label's column; ConfigError where `[data]` could not have them."""
-    fields, taken = [_dataclass(FieldConfig, tree, source, ("fields",)) for tree in trees], {label}
+def checked_fields(trees, taken, source):
+    """The FieldConfigs of a list of dictionaries; ConfigError where `[data]` could not have them.
+
+    taken : set of the names of the label's column and the weights'
+    """
+    fields, taken = [_dataclass(FieldConfig, tree, source, ("fields",)) for tree in trees], set(taken)
     for i, one in enumerate(_limited(fields, source)):
         _check_field(one, f"{source}: fields[{i}]", taken)
         taken.add(one.name)
@@ -205,7 +208,9 @@ def _check(config, source):
         if not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    taken = {data.label}
+    if data.weight and data.weight == data.label:
+        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.label)}: a column is one of them")
+    taken = {data.label, data.weight}
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
@@ -233,6 +238,9 @@ def _check_format(data, where):
     for name in ("positive", "missing"):
         if not named and getattr(data, name):
             raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv' or 'parquet', not {data.format!r}")
+    if not named and data.weight:
+        why = "knows whether its rows have weights" if data.format == "cache" else "has no such column"
+        raise ConfigError(f"{where}.weight = {_shown(data.weight)}: {where}.format = {data.format!r} {why}; it belongs to 'csv', 'tsv' or 'parquet'")
     if data.format in SEPARATED_FORMATS:
         _check_cells(data, where)
     elif data.delimiter or data.columns or not data.header:
@@ -345,7 +353,7 @@ def _check_field(one: FieldConfig, where, taken):
     if not one.name:
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
-        raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label counts too)")
+        raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label and the weight count too)")
     if one.kind == "multi":
         _check_separator(one.separator, f"{where}.separator")
         if one.weight_separator:

@@ -101,6 +101,9 @@ class DataConfig:
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says")
     positive: str = option("", "csv, tsv, parquet: the label of a positive, such as clicked; all others have to be one other value")
+    weight: str = option(
+        "", "csv, tsv, parquet: column of what each sample counts in training and in metrics, a number of at least 0; empty: 1"
+    )
     delimiter: str = option("", "csv, tsv: the character between cells, such as ; or |; empty: that of the format")
     header: bool = option(True, "csv, tsv: whether every file begins with a line of its columns' names")
     columns: tuple[str, ...] = option((), "csv, tsv without a header: the names of the columns, in their order")

@@ -28,6 +28,7 @@ _FORMATS = {  # option of [data]: formats that read it
     "libffm_fields": ("libffm",),
     "positive": NAMED_FORMATS,
     "missing": NAMED_FORMATS,
+    "weight": NAMED_FORMATS,
     "delimiter": SEPARATED_FORMATS,
     "header": SEPARATED_FORMATS,
     "columns": SEPARATED_FORMATS,

@@ -40,6 +40,7 @@ class CacheInput:
             self.n_dense,
             caches[0].value_width,
             all(cache.has_truth for cache in caches),
+            self.schema.weight is not None,
         )
 
     def blocks(self, part):

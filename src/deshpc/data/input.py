@@ -173,7 +173,8 @@ class RowInput:
         """Take a stored `state` instead of fitting transforms.  DataError unless it is of these fields."""
         transforms = Transforms.from_json(state)
         transforms.require_of(self.schema)
-        if "schema" in state and Schema.from_json(state["schema"]) != replace(self.schema, label=state["schema"]["label"]):
+        stored = Schema.from_json(state["schema"]) if "schema" in state else self.schema
+        if stored != replace(self.schema, label=stored.label, weight=stored.weight):
             raise DataError("the stored transforms are of other fields than those in data.fields")
         self._transforms = transforms
 

@@ -40,6 +40,8 @@ def _faults(own, n_fields):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
             yield occurrences, (numbers, f"damaged: a {what} is not finite: {{}}"), bad
+    if own.weights is not None and not (own.weights.min(initial=0) >= 0 and own.weights.max(initial=0) < np.inf):
+        yield False, (own.weights, "damaged: the weight is {}; expected a finite number of at least 0"), ~((own.weights >= 0) & (own.weights < np.inf))
     if own.truth is not None and not (own.truth.min(initial=0) >= 0 and own.truth.max(initial=0) <= 1):
         yield False, (own.truth, "damaged: the true probability is {}; expected 0 to 1"), ~((own.truth >= 0) & (own.truth <= 1))
 
@@ -62,5 +64,5 @@ def _picked(piece, rows, name):
     at = np.repeat(begins - offsets[:-1], ends - begins) + np.arange(offsets[-1])
     return Dataset(
         offsets, piece.keys[at], piece.fields[at], None if piece.values is None else piece.values[at], piece.dense[rows],
-        piece.labels[rows], None if piece.truth is None else piece.truth[rows],
+        piece.labels[rows], None if piece.truth is None else piece.truth[rows], None if piece.weights is None else piece.weights[rows],
     )  # fmt: skip

@@ -13,8 +13,10 @@ from deshpc.formats.cells import (
     LabelParser,
     MultiParser,
     NumberParser,
+    SampleWeightParser,
     WeightedParser,
     parser_of,
+    sample_weights,
 )
 from deshpc.formats.columns import Bucket, Categorical, Multi
 
@@ -63,6 +65,16 @@ class BucketArrays(NumberArrays):
     def parse(self, array):
         numbers, bad = super().parse(array)
         return Bucket(numbers), bad
+
+
+class SampleWeightArrays(NumberArrays):
+    """(n) float32, what each sample counts; null is none."""
+
+    expected = SampleWeightParser.expected
+
+    def parse(self, array):
+        numbers, _ = super().parse(array)
+        return sample_weights(numbers)
 
 
 class LabelArrays(NumberArrays):

@@ -66,6 +66,16 @@ class LabelParser(NumberParser):
         return labels.of_words(found, bad, data, starts, stops) if bad.any() else (found, bad)
 
 
+class SampleWeightParser(NumberParser):
+    """(n) float32, what each sample counts; an empty cell is none."""
+
+    expected = "a weight, a finite number of at least 0; where a row is not to count, give 0"
+
+    def parse(self, data, starts, stops):
+        numbers, _ = super().parse(data, starts, stops)
+        return sample_weights(numbers)
+
+
 class CategoricalParser:
     """One key a cell, of the cell's raw bytes; an empty cell is a value like any other."""
 
@@ -112,6 +122,12 @@ class WeightedParser:
         )
         found = offsets[-1]
         return Multi(offsets, keys[:found].copy(), weights[:found].copy()), bad
+
+
+def sample_weights(numbers):
+    """((n) float32;  (n) bool, true where a number is no weight) of (n) float64."""
+    bad = ~((numbers >= 0) & (numbers <= np.finfo(np.float32).max))
+    return np.where(bad, 1, numbers).astype(np.float32), bad
 
 
 def _room(starts, stops):

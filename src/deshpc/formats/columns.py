@@ -77,6 +77,7 @@ class Columns:
     rows         : (n) int64, the number of each row in its file, or its Part, from 0, in which rows that were skipped count too
     matrix       : (n, key fields) uint64, contiguous, whose columns the key fields are, the bits of a Bucket's numbers; None
                    where they lie elsewhere
+    weights      : (n) float32, what each sample counts; None where the schema has no weight
     """
 
     key_fields: tuple[Categorical | Multi | Bucket, ...] | Entries
@@ -84,6 +85,7 @@ class Columns:
     labels: np.ndarray | None
     rows: np.ndarray
     matrix: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self):
         return len(self.rows)

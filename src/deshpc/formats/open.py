@@ -29,14 +29,15 @@ _READERS = {
 }
 
 
-def open_format(config: DataConfig, label: bool = True):
+def open_format(config: DataConfig, label: bool = True, weight: bool = True):
     """The reader of files in `config.format`.
 
     label : whether rows have a label; without, its column need not exist, and `Columns.labels` is None
+    weight : whether the column of weights is read, where the configuration names one
     """
     if config.format not in _READERS:
         raise ConfigError(
             f"data.format: {config.format!r} is not read from rows; expected one of {', '.join(sorted(_READERS))}"
         )
     module, name = _READERS[config.format]
-    return getattr(import_module(module), name)(config, Schema.from_config(config, label))
+    return getattr(import_module(module), name)(config, Schema.from_config(config, label, weight))

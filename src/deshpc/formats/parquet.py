@@ -4,9 +4,9 @@ import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import header
-from deshpc.formats.arrow import CategoricalArrays, LabelArrays, array_parser_of
+from deshpc.formats.arrow import CategoricalArrays, LabelArrays, SampleWeightArrays, array_parser_of
 from deshpc.formats.block import block_of, shown
-from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.cells import LabelParser, SampleWeightParser, parser_of
 from deshpc.formats.path_values import PathColumns
 from deshpc.formats.record_batches import reading, record_batches
 from deshpc.formats.words import missing_words
@@ -26,6 +26,10 @@ class Parquet:
         self.names = [field.name for field in fields]
         self.parsers = [array_parser_of(field, number, self.missing) for number, field in enumerate(fields)]  # key fields are the first
         self.text_parsers = [parser_of(field, number) for number, field in enumerate(fields)]
+        if schema.weight is not None:
+            self.names.insert(0, schema.weight)
+            self.parsers.insert(0, SampleWeightArrays(self.missing))
+            self.text_parsers.insert(0, SampleWeightParser())
         if schema.label is not None:
             self.names.insert(0, schema.label)
             self.parsers.insert(0, LabelArrays(config.positive, self.missing))

@@ -6,7 +6,7 @@ from deshpc.errors import DataError
 from deshpc.formats import header, tokens
 from deshpc.formats.block import SHOWN_LENGTH, block_of, missing_hint, shown
 from deshpc.formats.byte import occurrences
-from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.cells import LabelParser, SampleWeightParser, parser_of
 from deshpc.formats.path_values import PathColumns
 from deshpc.formats.source import LongRow, Window
 from deshpc.formats.words import missing_words
@@ -34,6 +34,9 @@ class Text:
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
         self._parsers = [parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
+        if schema.weight is not None:
+            self._names.insert(0, schema.weight)
+            self._parsers.insert(0, SampleWeightParser())
         if schema.label is not None:
             self._names.insert(0, schema.label)
             self._parsers.insert(0, LabelParser(config.positive))
@@ -137,7 +140,7 @@ class Text:
             cell = of_path.text(column)
             if cell is None:
                 cell = data[starts[place[column], at] : stops[place[column], at]].tobytes()
-            hint = missing_hint(cell) if self._names[column] != self.schema.label else ""
+            hint = missing_hint(cell) if self._names[column] not in (self.schema.label, self.schema.weight) else ""
             where = f"{window.path}, line {window.line(lines[at])}, field {self._names[column]!r}"
             return f"{where}: {shown(cell)} {problem or f'is not {self._parsers[column].expected}{hint}'}"
 

@@ -59,7 +59,7 @@ class Predictor:
 
     def _of_blocks(self, rows, ignore_extra, work):
         """The arrays that work(pooled) gives for blocks of rows, put together."""
-        rows = Rows(rows, self._encoder.fields, self.model.schema.label, ignore_extra)
+        rows = Rows(rows, self._encoder.fields, (self.model.schema.label, self.model.schema.weight), ignore_extra)
         results = []
         for begin in range(0, max(1, len(rows)), _BLOCK_ROWS):
             self.model.require_unchanged()  # a file that was cut would end the process

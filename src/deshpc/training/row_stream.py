@@ -49,7 +49,7 @@ class LoadedRows:
 class StreamedRows:
     """The files of a part, as Blocks that each node's first rank reads.  Making one is collective.
 
-    label : whether rows have a label
+    label : whether rows have a label; weights are not read
     skipped : BadRows
     """
 
@@ -58,8 +58,8 @@ class StreamedRows:
         self._session = session
         self._paths = session.group.together(lambda: files.expand(getattr(data, part)))
         self.skipped, self.several_files = BadRows(data.on_bad_row), len(self._paths) > 1
-        self._reader = session.group.together(lambda: open_format(data, label))
-        self._schema = Schema.from_config(data, label)
+        self._reader = session.group.together(lambda: open_format(data, label, weight=False))
+        self._schema = Schema.from_config(data, label, weight=False)
 
     def blocks(self):
         """Yield the Blocks, on all ranks.  Collective; an error of any reader is raised on all ranks."""
