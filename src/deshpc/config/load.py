@@ -227,6 +227,7 @@ def _check(config, source):
     require_representable(config, source)
     _check_loss(config, source)
     _check_stopping(config, f"{source}: train")
+    _check_slices(config.metrics, f"{source}: metrics")
 
 
 def _check_format(data, where):
@@ -358,10 +359,24 @@ def _check_stopping(config, where):
         return
     if not valid:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
+    needs = {"grouped_auc": ("metrics.group", config.metrics.group), "calibration_error": ("metrics.calibration_bins", config.metrics.calibration_bins)}
+    option, value = needs.get(train.stop_metric, ("", True))
+    if not value:
+        raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs {option}, which is {value!r}")
     if not config.run.save_model:
         raise ConfigError(
             f"{where}.stop_metric = {train.stop_metric!r} keeps the best model in the run's folder: run.save_model must be true"
         )
+
+
+def _check_slices(metrics, where):
+    """Refuse slices of no field, and those of a field twice."""
+    taken = set()
+    for i, one in enumerate(metrics.slices):
+        if not one.field or one.field in taken:
+            problem = "is there twice; name all values in one section" if one.field else "is missing: the field's name in data.fields"
+            raise ConfigError(f"{where}.slices[{i}].field = {_shown(one.field)} {problem}")
+        taken.add(one.field)
 
 
 def _limited(fields, where):

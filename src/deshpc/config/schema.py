@@ -18,7 +18,7 @@ NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet")
 
 
 METRICS_OF_LOSS = {
-    "log": ("auc", "log_loss"),
+    "log": ("auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error"),
     "squared": ("mean_squared_error", "mean_absolute_error"),
     "poisson": ("mean_deviance",),
 }
@@ -302,15 +302,39 @@ class TrainConfig:
     )
     stop_metric: str = option(
         "none",
-        "stop early by this metric of the validation part, and keep the best model: auc, log_loss; with train.loss = 'squared' "
-        "mean_squared_error, mean_absolute_error; with 'poisson' mean_deviance; none: train to the end",
-        choices=("none", "auc", "log_loss", "mean_squared_error", "mean_absolute_error", "mean_deviance"),
+        "auc, pr_auc, grouped_auc (of metrics.group): larger is better; log_loss, normalized_entropy, calibration_error: smaller; calibration: "
+        "nearer to 1; with train.loss = 'squared': mean_squared_error, mean_absolute_error; with 'poisson': mean_deviance: smaller: stop "
+        "early by this metric of the validation part, and keep the best model; none: train to the end",
+        choices=(
+            "none", "auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error", "mean_squared_error",
+            "mean_absolute_error", "mean_deviance",
+        ),
     )
     stop_patience: int = option(3, "evaluations in a row without a gain after which training stops", minimum=1)
     stop_minimum_gain: float = option(0.0, "what an evaluation has to gain on the best before it by more than", minimum=0.0)
     watchdog_s: float = option(
         600.0, "seconds without progress on any rank after which the run is ended, naming ranks and stages; 0: never", minimum=0.0
     )
+
+
+@dataclass(frozen=True)
+class SliceConfig:
+    """A field by whose values metrics are shown, `[[metrics.slices]]`."""
+
+    field: str = option("", "name of a categorical or bucket field of data.fields")
+    values: tuple[str, ...] = option((), "values, as the files have them; of a bucket field numbers of buckets; empty: the most frequent ones")
+    most: int = option(20, "most frequent values, where none are named", minimum=1, maximum=1000)
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """What evaluations find beside AUC, precision-recall AUC, log-loss, normalized entropy and calibration, `[metrics]`.  See docs/metrics.md."""
+
+    group: str = option(
+        "", "a categorical field, such as user_id: also find the mean of the AUCs of its values' rows (grouped AUC); empty: none"
+    )
+    calibration_bins: int = option(10, "rows of the calibration table; 0: none", minimum=0, maximum=1000)
+    slices: tuple[SliceConfig, ...] = option((), "fields by whose values metrics are shown after training and by deshpc eval")
 
 
 @dataclass(frozen=True)
@@ -372,6 +396,7 @@ class Config:
     model: ModelConfig = option(ModelConfig, "model")
     optimizer: OptimizerConfig = option(OptimizerConfig, "update rule")
     train: TrainConfig = option(TrainConfig, "loop")
+    metrics: MetricsConfig = option(MetricsConfig, "what evaluations find")
     checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")
     run: RunConfig = option(RunConfig, "results")

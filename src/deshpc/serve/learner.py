@@ -20,7 +20,7 @@ from deshpc.serve.encoder import Encoder, converted
 from deshpc.serve.exported import about_model, write_model
 from deshpc.serve.rows import Rows
 from deshpc.training.base_rate import base_rate, begin_at
-from deshpc.training.evaluation import reads_of
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import scores, steps
 

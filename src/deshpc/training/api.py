@@ -19,13 +19,13 @@ from deshpc.errors import ConfigError
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
+from deshpc.metrics.results import Metrics
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
 from deshpc.training.base_rate import base_rate, begin_at
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
-from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.reports import Reports, require_callbacks
 from deshpc.training.resume import found_checkpoints, go_on
@@ -148,7 +148,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
             checkpoints.load_best(trained.best_step)
             known = None
         steps = trained.best_step or trained.steps  # of the model that is there now
-        valid = known or measured(session, "valid", valid_set, steps)
+        valid = measured(session, "valid", valid_set, steps, known=known)
         test = measured(session, "test", test_set, steps)
         for part, metrics in (("valid", valid), ("test", test)):
             adviser.of_metrics(part, metrics)

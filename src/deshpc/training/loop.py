@@ -8,12 +8,13 @@ from itertools import islice
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
+from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
-from deshpc.training.evaluation import in_words, measured, reads_of
+from deshpc.training.evaluation import in_words, measured
 from deshpc.training.gathering import gathered_ahead
-from deshpc.training.metrics import Metrics
 from deshpc.training.progress import Progress
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
 
 
@@ -153,7 +154,7 @@ class _Loop:
         )  # fmt: skip
 
     def _evaluate(self, epoch, progress):
-        self._valid = measured(self._session, "valid", self._valid_set, self._steps)
+        self._valid = measured(self._session, "valid", self._valid_set, self._steps, complete=False)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
         progress.tell(in_words("valid", self._steps, self._valid) + ("  best so far" if verdict == "best" else ""))
         self._reports.evaluation(epoch=epoch, step=self._steps, **asdict(self._valid))

@@ -13,9 +13,9 @@ from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
 from deshpc.training.api import saved_run
-from deshpc.training.evaluation import reads_of
 from deshpc.training.row_stream import LoadedRows, StreamedRows
 from deshpc.training.score_files import NoScores, open_scores, require_suffix
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import scores
 

@@ -17,6 +17,7 @@ from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
+from deshpc.metrics.fields import wanted_fields
 from deshpc.model.build import build_model
 from deshpc.model.combinations import require_valid
 from deshpc.training.stage_times import StageTimes
@@ -51,6 +52,7 @@ class Session:
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
         self.input = self.group.together(lambda: open_input(self.config.data))
         names = _field_names(self.input)
+        self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
 
