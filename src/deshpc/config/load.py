@@ -342,6 +342,9 @@ def _check_loss(config, source):
             f"{source}: data.positive = {_shown(config.data.positive)} names a class, and labels of train.loss = {loss!r} are numbers: "
             "leave it out, or choose train.loss = 'log'"
         )
+    for name in ("group", "slices"):
+        if getattr(config.metrics, name):
+            raise ConfigError(f"{source}: metrics.{name} belongs to train.loss = 'log': what it finds is of classes; leave it out")
     if config.data.format == "synthetic":
         raise ConfigError(
             f"{source}: train.loss = {loss!r} does not go with data.format = 'synthetic', whose labels are 0 or 1: choose train.loss = 'log'"

@@ -80,7 +80,9 @@ class CacheInput:
     def restore(self, state):
         """DataError unless a stored `state` is that of the caches."""
         own = self.state()
-        same_schema = state.get("schema", own["schema"]) == own["schema"]
+        schema, same_schema = state.get("schema", own["schema"]), False
+        if isinstance(schema, dict):  # what labels are is the loss's matter
+            same_schema = {**schema, "labels": ""} == {**own["schema"], "labels": ""}
         if not same_schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
             raise DataError(
                 f"{next(iter(self._caches.values()))[0].path}: was made with other fields or other fitted transforms than "

@@ -62,4 +62,4 @@ def open_accumulation(types, backend, group, operators, parameters, exchange):
 
 def open_objective(config, optimizer):
     """The Objective of a configuration and its Optimizer, which knows the reduction."""
-    return Objective(reduction=optimizer.reduction)
+    return Objective(config.train.loss, optimizer.reduction)

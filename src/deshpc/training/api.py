@@ -19,11 +19,12 @@ from deshpc.errors import ConfigError
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
+from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
 from deshpc.metrics.results import Metrics
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
-from deshpc.training.base_rate import base_rate, begin_at
+from deshpc.training.best_constant import begin_at, best_constant
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.record import NoRecord, Record
@@ -74,8 +75,8 @@ class TrainResult:
     keys_per_sample: float
     unique_keys_per_sample: float | None
     ledger: list = field(repr=False)
-    valid: Metrics | None
-    test: Metrics | None
+    valid: Metrics | SquaredMetrics | PoissonMetrics | None
+    test: Metrics | SquaredMetrics | PoissonMetrics | None
 
 
 @fails_together
@@ -118,27 +119,27 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
     reports = Reports(session, record, callbacks)
     reports.start(config)
-    adviser = Adviser(group, record)
+    adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
     train_set, valid_set, test_set = (
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
     )
     if session.skipped:
         record.write("skipped", parts=session.skipped)
-    rate = base_rate(group, train_set)
-    adviser.of_labels(rate)
+    constant = best_constant(config.train.loss, group, train_set)
+    adviser.of_labels(constant)
     loaded = time.perf_counter()
     model = session.build(train_set, config.train.epochs * -(-len(train_set) // config.train.global_batch_samples))
     compiled = time.perf_counter()
-    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), base_rate=rate.rate)
+    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), base_rate=constant.prediction)
     start = go_on(session, saved, train_set, record, number) if saved else None
     if start is None and config.model.initial_bias == "base_rate":
-        begin_at(model, rate)
+        begin_at(model, constant)
     checkpoints = RunCheckpoints(session, number, lock, start)
 
     with checkpoints:
-        def of_epoch(epoch, log_loss):
-            adviser.of_epoch(epoch, log_loss, rate)
+        def of_epoch(epoch, loss):
+            adviser.of_epoch(epoch, loss, constant)
 
         trained = train_epochs(session, train_set, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
         checkpoints.finish()

@@ -10,12 +10,13 @@ from deshpc.checkpoint.finite import DIVERGED, require_finite
 from deshpc.config import resolved
 from deshpc.errors import DeshpcError
 from deshpc.metrics.fields import wanted_fields
+from deshpc.metrics.regression import poisson_metrics, squared_metrics
 from deshpc.metrics.scores import Wanted, score_metrics
 from deshpc.metrics.unseen import unseen_keys
 from deshpc.training.scored_samples import scored_samples
 from deshpc.training.slice_names import slice_names
 
-_OF_LOSS = {"log": score_metrics}
+_OF_LOSS = {"log": score_metrics, "squared": squared_metrics, "poisson": poisson_metrics}
 
 
 def metrics_of(loss, group, scored, wanted=None):
@@ -31,7 +32,7 @@ def metrics_of(loss, group, scored, wanted=None):
 
 def evaluate_model(model, dataset, batch_samples):
     """Metrics over all rows that every evaluation has.  Each rank scores its share of every batch's samples.  Collective."""
-    return metrics_of("log", model.group, scored_samples(model, dataset, batch_samples))
+    return metrics_of(model.loss, model.group, scored_samples(model, dataset, batch_samples))
 
 
 def in_words(part, steps, metrics):
@@ -67,4 +68,4 @@ def _measured(session, part, dataset, with_slices):
     metrics, train = session.config.metrics, session.config.train
     scored = scored_samples(session.model, dataset, train.global_batch_samples, wanted_fields(metrics, session.input.schema))
     slices = slice_names(session, part, scored) if with_slices else None
-    return metrics_of("log", session.group, scored, Wanted(metrics.group, metrics.calibration_bins, slices))
+    return metrics_of(session.model.loss, session.group, scored, Wanted(metrics.group, metrics.calibration_bins, slices))

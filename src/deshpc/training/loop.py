@@ -40,7 +40,7 @@ class Trained:
     stopped: str | None
 
 
-def train_epochs(session, train_set, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
+def train_epochs(session, train_set, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None):
     """Train the session's model; returns a Trained.  Collective.
 
     reports : `Reports`, which is told of progress and evaluations
@@ -50,7 +50,7 @@ def train_epochs(session, train_set, valid_set, reports, watchdog, keep, checkpo
     checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
     raises what has gone wrong with the last one
     start : Cursor of the checkpoint that the model is that of
-    of_epoch : function that is told the number of each epoch at its end, and the mean log-loss of its rows before they were learnt from
+    of_epoch : function that is told the number of each epoch at its end, and the mean loss of its rows before they were learnt from
     """
     return _Loop(session, train_set, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
 
