@@ -189,6 +189,19 @@ class MultiArrays:
         return Multi(offsets, _keys(self._values, values)[present], numbers[present]), bad
 
 
+def plain(array):
+    """An array whose texts are no dictionary, nor those of its lists."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    if (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)) and pa.types.is_dictionary(array.type.value_type):
+        offsets, elements = _lists(array)
+        lists = pa.LargeListArray.from_arrays(pa.array(offsets), plain(elements))
+        return pa.compute.if_else(array.is_valid(), lists, pa.scalar(None, lists.type)) if array.null_count else lists
+    return array
+
+
 def _is_string(kind):
     import pyarrow.types as types
 

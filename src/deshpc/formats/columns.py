@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.formats.carried import Carried
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -78,6 +80,7 @@ class Columns:
     matrix       : (n, key fields) uint64, contiguous, whose columns the key fields are, the bits of a Bucket's numbers; None
                    where they lie elsewhere
     weights      : (n) float32, what each sample counts; None where the schema has no weight
+    carried      : Carried of the block's rows, where columns are to be kept
     """
 
     key_fields: tuple[Categorical | Multi | Bucket, ...] | Entries
@@ -86,6 +89,7 @@ class Columns:
     rows: np.ndarray
     matrix: np.ndarray | None = None
     weights: np.ndarray | None = None
+    carried: Carried | None = None
 
     def __len__(self):
         return len(self.rows)
