@@ -1,6 +1,6 @@
 """A sample of weight 3 is three equal samples: the same model, to rounding, on any number of ranks, by any way that partials travel.
 
-Weighted batches on all ranks, on a CPU or a device, against batches of repeated samples without weights on one.
+Weighted batches on all ranks against batches of repeated samples without weights on one.  `cuda/test_weights.py` has a device.
 """
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ import pytest
 from deep_training import deep_config
 from mpi4py import MPI
 from small_training import RULES, reads, small_config, small_model, train_on
-from synthetic_batches import awkward_batches, plain_batch
+from synthetic_batches import awkward_batches
+from weighted_batches import repeated, weighted_batches
 
-from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.nn.loss import Objective
 from deshpc.training.step import steps
 
@@ -21,25 +21,6 @@ pytestmark = pytest.mark.mpi
 WAYS = [("allreduce", "broadcast"), ("allreduce", "routed"), ("reduce_scatter", "routed"), ("rows", "broadcast"), ("rows", "routed")]
 TOLERANCE = 1e-11  # max|delta| / max|reference|, float64
 CASES = [("lr", "ftrl", "sum"), ("fm", "adagrad", "sum"), ("fm", "adam", "mean"), ("deepfm", "adagrad", "sum"), ("dcnv2", "adam", "mean")]
-
-
-def weighted_batches(reduction):
-    """Global batches with weights 1, 2 and 3; of a mean, the same full batch again and again."""
-    batches = [batch for batch in awkward_batches(31, 8) if len(batch) > 3]
-    if reduction == "mean":
-        batches = [replace(batches[0], step=step) for step in range(3)]
-    return [replace(batch, weights=np.random.default_rng(len(batch)).integers(1, 4, len(batch)).astype(np.float32)) for batch in batches]
-
-
-def repeated(batch):
-    """A batch in which every sample is as often as its weight says, and has none."""
-    times = batch.weights.astype(np.int64)
-    counts = np.repeat(batch.ends - batch.begins, times)
-    places = np.concatenate([np.arange(b, e) for b, e, n in zip(batch.begins, batch.ends, times, strict=True) for _ in range(n)])
-    return plain_batch(
-        batch.step, counts, batch.keys[places], batch.fields[places], batch.values[places], np.repeat(batch.dense, times, axis=0),
-        np.repeat(batch.labels, times),
-    )
 
 
 def config_of(name, rule, reduction, **train):
@@ -56,13 +37,13 @@ def assert_close(found, expected):
         assert np.abs(one - other).max() <= TOLERANCE * np.abs(other).max()
 
 
-def check(world, name, rule, reduction, backend=None, **train):
+def check(world, name, rule, reduction, **train):
     batches = weighted_batches(reduction)
     mean = float(np.mean(batches[0].weights)) if reduction == "mean" else 1.0
     expected = train_on(MPI.COMM_SELF, [repeated(batch) for batch in batches], config_of(name, rule, reduction))
-    found = train_on(world, batches, config_of(name, rule, reduction, **train), backend=backend, mean_weight=mean)
+    found = train_on(world, batches, config_of(name, rule, reduction, **train), mean_weight=mean)
     assert_close(found, expected)
-    unweighted = train_on(world, [replace(batch, weights=None) for batch in batches], config_of(name, rule, reduction, **train), backend=backend)
+    unweighted = train_on(world, [replace(batch, weights=None) for batch in batches], config_of(name, rule, reduction, **train))
     assert np.abs(unweighted.rows.numbers - expected.rows.numbers).max() > 1e-3
 
 
@@ -77,10 +58,6 @@ def test_weighted_is_repeated_whatever_travels(world, exchange, routing):
     check(world, "fm", "sgd", "sum", exchange=exchange, routing=routing)
 
 
-def test_weighted_is_repeated_on_a_device(world, few):
-    check(world, "fm", "adagrad", "sum", backend=CudaBackend(few), exchange="allreduce", routing="routed")
-
-
 @pytest.mark.parametrize("exchange, routing", WAYS)
 def test_a_step_says_what_its_samples_count(world, exchange, routing):
     """All ranks know it, to the bit; without weights each sample counts 1.  An evaluated batch sends no weights."""
@@ -88,7 +65,7 @@ def test_a_step_says_what_its_samples_count(world, exchange, routing):
     with small_model(world, small_config("lr", exchange=exchange, routing=routing)) as model:
         for weights, expected in ((batch.weights, float(batch.weights.astype(np.float64).sum())), (None, 37.0)):
             (made,) = steps(model, [reads(model, replace(batch, weights=weights))])
-            assert set(model.group.gather(made.weight)) == {pytest.approx(expected, rel=1e-15)}
+            assert made.weight == pytest.approx(expected, rel=1e-15)
             assert len(set(model.group.gather(made.weight))) == 1
 
 
