@@ -13,19 +13,24 @@ from deshpc.training.base_rate import base_rate, targets
 
 class BestConstant(NamedTuple):
     """rows : of the training part, over all ranks
+    weight : what these count, added up
     prediction : mean label, by weight (None: no row has a weight)
     bias : sum of the model whose prediction that is; 0 where none is
     loss : the mean loss, by weight, of that prediction for every row (None: it is the label of all, or there is none)
     only : the label of all rows, None where there are several, or no row
-    mean_weight : of a row; 1 without rows
     """
 
     rows: int
+    weight: float
     prediction: float | None
     bias: float
     loss: float | None
     only: float | None
-    mean_weight: float
+
+    @property
+    def mean_weight(self):
+        """Of a row; 1 without rows."""
+        return self.weight / self.rows if self.rows else 1.0
 
 
 def best_constant(loss, group, dataset, kept=None):
@@ -37,13 +42,13 @@ def best_constant(loss, group, dataset, kept=None):
     if loss == "log":
         rate = base_rate(group, dataset, kept)
         only = None if rate.mixed or not rate.rows else float(rate.positives > 0)
-        return BestConstant(rate.rows, rate.rate, rate.log_odds, rate.log_loss, only, rate.mean_weight)
+        return BestConstant(rate.rows, rate.weight, rate.rate, rate.log_odds, rate.log_loss, only)
     rows, weight, total, least, most = _sums(group, dataset, kept, lambda labels: labels)
     mean = total / weight if weight else None
     if mean is None or least == most:
-        return BestConstant(rows, mean, _bias(loss, mean), None, least if rows else None, weight / rows if rows else 1.0)
+        return BestConstant(rows, weight, mean, _bias(loss, mean), None, least if rows else None)
     _, _, losses, _, _ = _sums(group, dataset, kept, lambda labels: _losses(loss, mean, labels))
-    return BestConstant(rows, mean, _bias(loss, mean), losses / weight, None, weight / rows)
+    return BestConstant(rows, weight, mean, _bias(loss, mean), losses / weight, None)
 
 
 def begin_at(model, constant):
@@ -70,9 +75,13 @@ def _sums(group, dataset, kept, column):
     """(rows, their weight, sum by weight of column(labels (n) float64), the smallest label, the largest).  Collective."""
     rows, weight, found, least, most = 0, 0, 0, math.inf, -math.inf
     for labels, weights in targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
-        labels = labels.astype(np.float64)
-        weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
+        labels, weights = (_finite(one) for one in (labels, np.ones(len(labels)) if weights is None else weights))
         rows, weight, found = rows + len(labels), weight + whole(weights), found + whole(column(labels) * weights)
         least, most = min(least, labels.min(initial=least)), max(most, labels.max(initial=most))
     rows, weight, found, least, most = zip(*group.gather((rows, weight, found, float(least), float(most))), strict=True)
     return sum(rows), value(sum(weight)), value(sum(found)), min(least), max(most)
+
+
+def _finite(numbers):
+    """Numbers as float64.  Those of a damaged cache, which says so when its rows are read, may be none."""
+    return np.where(np.isfinite(numbers), numbers, 0).astype(np.float64)
