@@ -11,8 +11,11 @@ from mpi4py import MPI
 
 from deshpc.cli.convert import convert
 from deshpc.cli.profile import profile
+from deshpc.cli.toml import to_toml
+from deshpc.config import resolved
 from deshpc.config.load import build, load, override
 from deshpc.errors import ConfigError, DataError, DeshpcError
+from deshpc.report.write import report
 from deshpc.serve.export import export
 from deshpc.serve.predictor import Predictor
 from deshpc.training.api import evaluate, train
@@ -127,7 +130,12 @@ def test_predictions_are_those_of_the_exported_model_and_of_its_graph(tmp_path, 
     run, cells = str(tmp_path / "run"), drawn(loss)[0]
     result = train(build(tree), MPI.COMM_SELF)
     assert evaluate(run, MPI.COMM_SELF) == result.test
-    assert override(load_saved(run), "train.epochs=3").train.loss == loss
+    with pytest.raises(ConfigError, match=f"train.loss = 'log': the model in .* was trained by '{loss}', which says what it predicts"):
+        evaluate(run, MPI.COMM_SELF, overrides=["train.loss=log"])
+    if model == "fm":
+        report([run], str(tmp_path / "report.html"))
+        page = (tmp_path / "report.html").read_text()
+        assert ("R^2" if loss == "squared" else "D^2") in page and "training loss" in page and "AUC" not in page and "log-loss" not in page
     predict(run, str(tmp_path / "scores.csv"), MPI.COMM_SELF)
     scores = np.array([float(line["score"]) for line in csv.DictReader((tmp_path / "scores.csv").open())])
     export(run, str(tmp_path / "one.model"), str(tmp_path / "one.onnx"))
@@ -144,18 +152,8 @@ def test_predictions_are_those_of_the_exported_model_and_of_its_graph(tmp_path, 
     assert result.test.calibration == pytest.approx(scores.mean() / y.mean(), rel=1e-5)
 
 
-def load_saved(run):
-    from deshpc.checkpoint.folders import model_folder
-    from deshpc.checkpoint.manifest import read_manifest
-
-    return build(read_manifest(model_folder(run))["config"])
-
-
 @pytest.mark.parametrize("loss", ["squared", "poisson"])
 def test_caches_have_numbers_for_labels(tmp_path, loss):
-    from deshpc.cli.toml import to_toml
-    from deshpc.config import resolved
-
     options = {"loss": loss, "epochs": 2, "global_batch_samples": 100, "watchdog_s": 0.0}
     config = build(tree_of(tmp_path, loss, train=options))
     (tmp_path / "config.toml").write_text(to_toml(resolved(config)))

@@ -260,7 +260,12 @@ def saved_run(directory, overrides, allow_import=(), data=None):
     )
     if data and config.data.format == "synthetic":
         raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
-    return folder, manifest, override(moved, *overrides, allow_import=allow_import)
+    asked = override(moved, *overrides, allow_import=allow_import)
+    if asked.train.loss != config.train.loss:
+        raise ConfigError(
+            f"train.loss = {asked.train.loss!r}: the model in {folder} was trained by {config.train.loss!r}, which says what it predicts; leave it out"
+        )
+    return folder, manifest, asked
 
 
 def _open_record(group, directory, append, lock):
