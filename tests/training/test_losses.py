@@ -42,7 +42,7 @@ def tree_of(folder, loss, labels=None, **sections):
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     file = str(folder / "rows.csv")
     tree = {
-        "data": {"train": file, "valid": file, "test": file, "fields": [{"name": "a"}, {"name": "b"}]},
+        "data": {"train": file, "test": file, "fields": [{"name": "a"}, {"name": "b"}]},
         "model": {"name": "lr"}, "train": {"loss": loss, "precision": "float64", "watchdog_s": 0.0}, "run": {"directory": str(folder / "run")},
     }  # fmt: skip
     return {**tree, **{name: {**tree.get(name, {}), **options} for name, options in sections.items()}}
@@ -77,7 +77,7 @@ def test_squared_reaches_the_closed_form_of_least_squares(world, tmp_path, optim
 @pytest.mark.mpi
 def test_poisson_reaches_the_known_maximum_of_the_likelihood(world, tmp_path):
     """Newton's method on the same likelihood; and the rates that the counts were drawn from are near."""
-    options = {"loss": "poisson", "precision": "float64", "watchdog_s": 0.0, **FULL_BATCHES, "stop_metric": "mean_deviance", "stop_patience": 50}
+    options = {"loss": "poisson", "precision": "float64", "watchdog_s": 0.0, **FULL_BATCHES}
     folder, config = shared(world, tmp_path, lambda folder: build(tree_of(folder, "poisson", optimizer={"name": "sgd", "learning_rate": 0.2}, train=options)))
     result = train(config, world)
     cells, y = drawn("poisson")
@@ -173,8 +173,10 @@ def test_caches_have_numbers_for_labels(tmp_path, loss):
 def test_what_a_run_says(tmp_path, capsys):
     """No AUC, the loss's own metrics; all labels equal, and a model that is worse than a constant."""
     options = {"loss": "squared", "epochs": 1, "global_batch_samples": 100, "watchdog_s": 0.0}
-    train(build(tree_of(tmp_path, "squared", np.full(ROWS, 2.5), train=options)), MPI.COMM_SELF)
+    tree = tree_of(tmp_path, "squared", np.full(ROWS, 2.5), train={**options, "epochs": 5, "stop_metric": "mean_squared_error", "stop_patience": 2})
+    train(build({**tree, "data": {**tree["data"], "valid": tree["data"]["train"]}}), MPI.COMM_SELF)
     said = capsys.readouterr().err
+    assert "stopped early: valid mean squared error has not gained for 2 evaluations in a row; the model is that of step 6" in said
     assert f"all {ROWS} labels are 2.5: there is nothing to tell apart" in said
     assert "MSE 0.000000  MAE" in said and "AUC" not in said and "R^2 undefined" in said
     (tmp_path / "worse").mkdir()
