@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
+from deshpc.config.schema import METRICS_OF_LOSS, NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
@@ -226,7 +226,9 @@ def _check(config, source):
             f"{config.compute.backend!r} has none; leave it 'auto', or choose compute.backend = 'cuda'"
         )
     require_representable(config, source)
+    _check_loss(config, source)
     _check_stopping(config, f"{source}: train")
+    _check_slices(config.metrics, f"{source}: metrics")
     _check_weights(config.train, f"{source}: train")
 
 
@@ -328,6 +330,32 @@ def _check_optimizer(one: OptimizerConfig, where):
         raise ConfigError(f"{where}.final_rate_fraction = {one.final_rate_fraction}: inverse_sqrt has no end; use linear or cosine")
 
 
+def _check_loss(config, source):
+    """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
+    loss, metric = config.train.loss, config.train.stop_metric
+    if metric != "none" and metric not in METRICS_OF_LOSS[loss]:
+        raise ConfigError(
+            f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
+        )
+    if loss == "log":
+        return
+    if config.data.positive:
+        raise ConfigError(
+            f"{source}: data.positive = {_shown(config.data.positive)} names a class, and labels of train.loss = {loss!r} are numbers: "
+            "leave it out, or choose train.loss = 'log'"
+        )
+    for name, given in (("class_weights", config.train.class_weights), ("negative_sampling", config.train.negative_sampling < 1)):
+        if given:
+            raise ConfigError(f"{source}: train.{name} belongs to train.loss = 'log': labels of {loss!r} are of no class; leave it out")
+    for name in ("group", "slices"):
+        if getattr(config.metrics, name):
+            raise ConfigError(f"{source}: metrics.{name} belongs to train.loss = 'log': what it finds is of classes; leave it out")
+    if config.data.format == "synthetic":
+        raise ConfigError(
+            f"{source}: train.loss = {loss!r} does not go with data.format = 'synthetic', whose labels are 0 or 1: choose train.loss = 'log'"
+        )
+
+
 def _check_stopping(config, where):
     """Refuse evaluations on the way without a validation part, and a best model that nobody keeps."""
     train, data = config.train, config.data
@@ -339,10 +367,24 @@ def _check_stopping(config, where):
         return
     if not valid:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
+    needs = {"grouped_auc": ("metrics.group", config.metrics.group), "calibration_error": ("metrics.calibration_bins", config.metrics.calibration_bins)}
+    option, value = needs.get(train.stop_metric, ("", True))
+    if not value:
+        raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs {option}, which is {value!r}")
     if not config.run.save_model:
         raise ConfigError(
             f"{where}.stop_metric = {train.stop_metric!r} keeps the best model in the run's folder: run.save_model must be true"
         )
+
+
+def _check_slices(metrics, where):
+    """Refuse slices of no field, and those of a field twice."""
+    taken = set()
+    for i, one in enumerate(metrics.slices):
+        if not one.field or one.field in taken:
+            problem = "is there twice; name all values in one section" if one.field else "is missing: the field's name in data.fields"
+            raise ConfigError(f"{where}.slices[{i}].field = {_shown(one.field)} {problem}")
+        taken.add(one.field)
 
 
 def _check_weights(train, where):

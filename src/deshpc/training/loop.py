@@ -8,12 +8,13 @@ from itertools import islice
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
+from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
-from deshpc.training.evaluation import in_words, measured, reads_of
+from deshpc.training.evaluation import in_words, measured
 from deshpc.training.gathering import gathered_ahead
-from deshpc.training.metrics import Metrics
 from deshpc.training.progress import Progress
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
 
 
@@ -39,7 +40,7 @@ class Trained:
     stopped: str | None
 
 
-def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
+def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None):
     """Train the session's model; returns a Trained.  Collective.
 
     part : TrainingPart
@@ -154,7 +155,7 @@ class _Loop:
         )  # fmt: skip
 
     def _evaluate(self, epoch, progress):
-        self._valid = measured(self._session, "valid", self._valid_set, self._steps)
+        self._valid = measured(self._session, "valid", self._valid_set, self._steps, complete=False)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
         progress.tell(in_words("valid", self._steps, self._valid) + ("  best so far" if verdict == "best" else ""))
         self._reports.evaluation(epoch=epoch, step=self._steps, **asdict(self._valid))
