@@ -11,6 +11,8 @@ from mpi4py import MPI
 from deshpc.config.load import build
 from deshpc.config.unused import unused_options
 from deshpc.errors import ConfigError, DataError
+from deshpc.serve.export import export
+from deshpc.serve.predictor import Predictor
 from deshpc.training.api import evaluate, train
 from deshpc.training.base_rate import base_rate
 
@@ -152,9 +154,22 @@ def test_a_run_of_some_negatives_goes_on_where_it_was(world, folder):
 
 @pytest.mark.mpi
 def test_eval_of_a_run_by_weights(world, folder):
-    """The test part has the column, too; `evaluate` reads it again."""
-    found = train(config_of(folder, str(folder / "weighted.csv"), data={"weight": "weight"}), world)
+    """The test part has the column, too; `evaluate` reads it again, or leaves it, for a file that has none.  An exported model takes rows
+    with the column and without it."""
+    options = {"data": {"weight": "weight"}, "train": {"class_weights": [1, 2]}}
+    found = train(config_of(folder, str(folder / "weighted.csv"), **options), world)
     assert evaluate(folder / "run", world) == found.test
+    off = ["data.weight=", "train.class_weights=[]"]
+    plain, repeated = (evaluate(folder / "run", world, off, data=[folder / f"{name}.csv"]) for name in ("test", "test_repeated"))
+    assert plain.rows == ROWS and len({plain.log_loss, repeated.log_loss, found.test.log_loss}) == 3
+    again = evaluate(folder / "run", world, ["train.class_weights=[]"])
+    assert again.log_loss == pytest.approx(repeated.log_loss, rel=1e-9) and again.auc == pytest.approx(repeated.auc, rel=1e-12)
+    if world.rank == 0:
+        export(folder / "run", folder / "out.model")
+        model, row = Predictor(folder / "out.model"), {"user": "3", "item": "4", "price": 2.0}
+        assert model.predict_one(row) == model.predict_one({**row, "label": 1, "weight": 2})
+        with pytest.raises(DataError, match="weigth"):
+            model.predict_one({**row, "weigth": 2})
 
 
 class Parts:
