@@ -83,6 +83,7 @@ def test_a_sample_of_weight_0_changes_nothing_but_the_rows_of_its_keys(world):
     assert np.abs(found.rows.numbers[both] - expected.rows.numbers).max() <= TOLERANCE * np.abs(expected.rows.numbers).max()
 
 
+@pytest.mark.in_turns
 @pytest.mark.parametrize("exchange, routing", WAYS)
 def test_weights_in_fixed_point_have_one_rank_s_bits(world, exchange, routing):
     """Rows, dense parameters and losses, with weights that are no powers of two, one of them large."""
