@@ -39,12 +39,12 @@ for _ in range(3000):
     for text in (table, sparse, source.choice(["1", "\\r", "1\\t", "1 ", "0:1:2", "1 3:4:"])):
         text = (text * (1 + several)).encode() + b"\\n"
         for data in (at_the_end(text), at_the_start(text)):
-            for labelled in (False, True):
+            for labelled, numeric in ((False, False), (True, several)):
                 offsets[0] = 0
-                rows += criteo._parse(data, 0, len(data), 0, labelled, seeds, seeds, seeds, labels, numbers, keys)[0]
+                rows += criteo._parse(data, 0, len(data), 0, labelled, numeric, 0.0, seeds, seeds, seeds, labels, numbers, keys)[0]
                 for has_fields in (False, True):
                     arrays = labels, offsets, keys.ravel(), fields, weights
-                    rows += libsvm._parse(data, 0, len(data), 0, has_fields, labelled, seeds, *arrays)[0]
+                    rows += libsvm._parse(data, 0, len(data), 0, has_fields, labelled, numeric, 0.0, seeds, *arrays)[0]
 print(rows, flush=True)  # before the process is ended
 try:
     pages[2 * PAGE]
