@@ -15,6 +15,7 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
 _MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
+_LARGEST_WEIGHT = 1e30  # of a class: far from the end of float32
 
 
 def load(path, overrides=(), allow_import=()):
@@ -227,6 +228,7 @@ def _check(config, source):
     require_representable(config, source)
     _check_stopping(config, f"{source}: train")
     _check_slices(config.metrics, f"{source}: metrics")
+    _check_weights(config.train, f"{source}: train")
 
 
 def _check_format(data, where):
@@ -356,6 +358,20 @@ def _check_slices(metrics, where):
             problem = "is there twice; name all values in one section" if one.field else "is missing: the field's name in data.fields"
             raise ConfigError(f"{where}.slices[{i}].field = {_shown(one.field)} {problem}")
         taken.add(one.field)
+
+
+def _check_weights(train, where):
+    """Refuse weights of classes that are not those of two, or that leave nothing to learn from."""
+    weights = train.class_weights
+    if not weights:
+        return
+    if len(weights) != 2:
+        raise ConfigError(f"{where}.class_weights has {len(weights)} numbers; expected 2, of negatives and of positives, such as [1, 10]")
+    for i, weight in enumerate(weights):
+        if not 0 <= weight <= _LARGEST_WEIGHT:
+            raise ConfigError(f"{where}.class_weights[{i}] = {weight}: a weight is at least 0, and at most {_LARGEST_WEIGHT:g}")
+    if not any(weights):
+        raise ConfigError(f"{where}.class_weights = [0, 0]: no sample counts anything; give one of the classes a weight above 0")
 
 
 def _limited(fields, where):

@@ -246,6 +246,18 @@ class TrainConfig:
     global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1, maximum=1 << 30)
     epochs: int = option(1, "passes over the training rows", minimum=0)
     seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
+    class_weights: tuple[float, ...] = option(
+        (), "[negatives, positives]: what a sample counts is multiplied by that of its class, in training and in metrics; empty: by 1"
+    )
+    negative_sampling: float = option(
+        1.0, "chance of a negative of the training part to be learnt from, the same ones in every epoch; 1: all", above=0.0, maximum=1.0
+    )
+    sampling_correction: str = option(
+        "bias",
+        "how predictions stay calibrated where negatives are left out: bias: -log(negative_sampling) is added to the logit while "
+        "the model learns, and never elsewhere; weights: a negative that is kept counts 1 / negative_sampling",
+        choices=("bias", "weights"),
+    )
     shuffle: bool = option(True, "new order every epoch: blocks permuted, runs permuted inside their block")
     shuffle_block_rows: int = option(65_536, "rows of one shuffle block", minimum=1)
     shuffle_run_rows: int = option(

@@ -47,6 +47,8 @@ def unused_options(config):
             found.append((f"data.{name}", f"data.format = {config.data.format!r} does not read it"))
     if _given(config.train, "stop_patience") and config.train.stop_metric == "none":
         found.append(("train.stop_patience", "train.stop_metric = 'none' never stops early"))
+    if _given(config.train, "sampling_correction") and config.train.negative_sampling == 1:
+        found.append(("train.sampling_correction", "train.negative_sampling = 1 leaves no row out"))
     if _given(config.train, "evaluate_every_steps") and not (config.data.valid or config.data.format == "synthetic"):
         found.append(("train.evaluate_every_steps", "data.valid names no files to evaluate"))
     return found

@@ -43,7 +43,7 @@ def kept_rows(dataset, rate, seed, workers):
 
 def _chosen(dataset, begin, end, rate, seed, dtype):
     """Yield the kept ones of the rows begin .. end, piece by piece."""
-    state = fold_words(seed, _STREAM)
+    state = np.uint64(fold_words(seed, _STREAM))
     for first, labels, _ in dataset.targets(begin, end):
         for at in range(0, len(labels), _BLOCK_ROWS):
             some = labels[at : at + _BLOCK_ROWS]

@@ -195,8 +195,8 @@ def _layers(run):
 
 def _top(run):
     """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
-    samples, the loss and, where they have some, their weights, and the count and two moments of each unit that batch normalisation needs of all of them; and how many rows
-    every field has, where those that repeat are looked for."""
+    samples, the loss and, where there are some, their weights, and the count and two moments of each unit that batch normalisation
+    needs of all of them; and how many rows every field has, where those that repeat are looked for."""
     own_share = not run.whole_top
     moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run)
     agreed = own_share * (_LOSS_NUMBERS + run.weighted * _WEIGHT_NUMBERS) + (run.repeats and run.moves_rows) * (run.fields + 1)
