@@ -209,7 +209,8 @@ def test_train_writes_record_and_model(csv_folder, trained):
         metrics = result[part]
         assert metrics["rows"] == ROWS[part] and 0 < metrics["positives"] < ROWS[part]
         assert 0.5 < metrics["auc"] < 1 and metrics["best_auc"] is None
-    assert result["valid"] == {name: record[-2][name] for name in result["valid"]}
+    assert {**result["valid"], "unseen": None} == {name: record[-2][name] for name in result["valid"]}
+    assert [one["field"] for one in result["valid"]["unseen"]] and all(one["unseen_distinct"] == 0 for one in result["valid"]["unseen"])
 
     shown = dict(line.split("  ", 1) for line in done.stdout.splitlines())
     assert float(shown["test AUC"]) == round(result["test"]["auc"], 5)
