@@ -252,7 +252,7 @@ def test_eval_on_any_number_of_ranks(trained, run_copy, ranks):
     wanted = events(trained[1] / "record.jsonl")[-1]["test"]
     assert event["event"] == "eval" and event["part"] == "test" and event["ranks"] == ranks
     check_metrics({name: event[name] for name in wanted}, wanted, tolerance=0 if ranks == 2 else 1e-12)
-    assert f"{wanted['auc']:.5f}" in done.stdout and done.stdout.count("AUC") == 1
+    assert f"{wanted['auc']:.5f}" in done.stdout and done.stdout.count("\nAUC ") == 1
 
 
 def test_eval_of_another_part_and_other_files(csv_folder, trained, tmp_path, world):
