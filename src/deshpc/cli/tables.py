@@ -46,20 +46,26 @@ def _traffic(result):
     return [f"{title:<{title_width}}  {ledger:>{ledger_width}} | {formula}" for title, ledger, formula in rows]
 
 
+_WHERE_ASKED = ("best_auc", "grouped_auc", "calibration_error")
+"""Metrics that are left out where they are not known."""
+
+
 def metrics_table(metrics):
     """Metrics as lines of `name  value`, and tables of what is more than a number."""
     return "\n\n".join([aligned(_metrics(metrics)), *_tables("", metrics, *metrics.TABLES)])
 
 
 def _metrics(metrics):
-    lines = [("rows, positive", f"{metrics.rows:,}, {metrics.positives:,}")]
+    numbers = metrics.numbers()
+    positive = f", {metrics.positives:,}" if "positives" in numbers else ""
+    why = "undefined (one class only)" if positive else "undefined (all labels are equal)"
+    lines = [(f"rows{', positive' if positive else ''}", f"{metrics.rows:,}{positive}")]
     if metrics.weight is not None:
         lines.append(("sum of weights", f"{metrics.weight:,.6g}"))
     for title, name, digits in metrics.TITLES:
-        value = getattr(metrics, name)
-        if value is not None or name not in _OPTIONAL or (name == "grouped_auc" and metrics.groups is not None):
-            groups = f" ({metrics.groups:,} groups; {metrics.groups_left_out:,} of one class)" if name == "grouped_auc" else ""
-            lines.append((title, _number(value, digits) + groups))
+        groups = f" ({metrics.groups:,} groups; {metrics.groups_left_out:,} of one class)" if name == "grouped_auc" and metrics.groups is not None else ""
+        if numbers[name] is not None or groups or name not in _WHERE_ASKED:
+            lines.append((title, (why if numbers[name] is None else f"{numbers[name]:.{digits}f}") + groups))
     return lines + ([("unseen keys", _most_unseen(metrics.unseen))] if metrics.unseen else [])
 
 
@@ -72,7 +78,7 @@ def _most_unseen(unseen):
 
 def _tables(part, metrics, *names):
     """Texts of those tables of Metrics that are there and not empty."""
-    return [f"{part}{_HEADS[name][0]}\n{_table(name, rows)}" for name in names if (rows := getattr(metrics, name))]
+    return [f"{part}{_HEADS[name][0]}\n{_table(name, rows)}" for name in names if name in metrics.TABLES and (rows := getattr(metrics, name))]
 
 
 def _table(name, rows):
@@ -85,16 +91,11 @@ def _table(name, rows):
     )
 
 
-def _number(value, digits):
-    return "undefined (one class only)" if value is None else f"{value:.{digits}f}"
-
-
 def _short(value, digits):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 _FIELDS_SHOWN = 3
-_OPTIONAL = ("best_auc", "grouped_auc", "calibration_error")
 _HEADS_LEFT = {"slices": 2, "calibration_bins": 0, "unseen": 1}  # columns of texts
 _HEADS = {  # name: (title, heads, cells of a row)
     "slices": (

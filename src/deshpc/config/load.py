@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
+from deshpc.config.schema import METRICS_OF_LOSS, NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
@@ -226,6 +226,7 @@ def _check(config, source):
             f"{config.compute.backend!r} has none; leave it 'auto', or choose compute.backend = 'cuda'"
         )
     require_representable(config, source)
+    _check_loss(config, source)
     _check_stopping(config, f"{source}: train")
     _check_slices(config.metrics, f"{source}: metrics")
     _check_weights(config.train, f"{source}: train")
@@ -327,6 +328,32 @@ def _check_optimizer(one: OptimizerConfig, where):
         raise ConfigError(f"{where}.decay_steps = 0: inverse_sqrt has no end; give the steps after which the rate is 0.71 of itself")
     if one.decay == "inverse_sqrt" and one.final_rate_fraction:
         raise ConfigError(f"{where}.final_rate_fraction = {one.final_rate_fraction}: inverse_sqrt has no end; use linear or cosine")
+
+
+def _check_loss(config, source):
+    """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
+    loss, metric = config.train.loss, config.train.stop_metric
+    if metric != "none" and metric not in METRICS_OF_LOSS[loss]:
+        raise ConfigError(
+            f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
+        )
+    if loss == "log":
+        return
+    if config.data.positive:
+        raise ConfigError(
+            f"{source}: data.positive = {_shown(config.data.positive)} names a class, and labels of train.loss = {loss!r} are numbers: "
+            "leave it out, or choose train.loss = 'log'"
+        )
+    for name, given in (("class_weights", config.train.class_weights), ("negative_sampling", config.train.negative_sampling < 1)):
+        if given:
+            raise ConfigError(f"{source}: train.{name} belongs to train.loss = 'log': labels of {loss!r} are of no class; leave it out")
+    for name in ("group", "slices"):
+        if getattr(config.metrics, name):
+            raise ConfigError(f"{source}: metrics.{name} belongs to train.loss = 'log': what it finds is of classes; leave it out")
+    if config.data.format == "synthetic":
+        raise ConfigError(
+            f"{source}: train.loss = {loss!r} does not go with data.format = 'synthetic', whose labels are 0 or 1: choose train.loss = 'log'"
+        )
 
 
 def _check_stopping(config, where):

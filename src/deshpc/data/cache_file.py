@@ -86,7 +86,7 @@ class Cache:
     def require_sound(self, number, piece, rows=None):
         """DataError, naming the row, unless rows (n) int64 of piece `number`, or all, are what a kernel may see."""
         begin = number * self._piece_rows
-        require_sound(piece, len(self.schema.key_fields), rows, lambda row: f"{self.path}, row {begin + row} (from 0)")
+        require_sound(piece, self.schema, rows, lambda row: f"{self.path}, row {begin + row} (from 0)")
 
     def read_ahead(self, number):
         """Have piece `number` read ahead."""

@@ -82,10 +82,10 @@ class LabelArrays(NumberArrays):
 
     wants = f"{_NUMBERS}, or strings"
 
-    def __init__(self, positive="", missing=None):
+    def __init__(self, positive="", missing=None, kind="classes"):
         super().__init__(missing)
-        self._positive, self._words = positive, missing
-        self._cells, self._bools = LabelParser(positive), LabelParser(positive.lower())
+        self._positive, self._words, self._kind = positive, missing, kind
+        self._cells, self._bools = LabelParser(positive, kind), LabelParser(positive.lower(), kind)
         self.expected = self._cells.expected
 
     def takes(self, kind):
@@ -95,7 +95,8 @@ class LabelArrays(NumberArrays):
         import pyarrow.types as types
 
         if not _is_string(array.type) and not self._positive:
-            return labels.of_numbers(super().parse(array)[0])
+            numbers = super().parse(array)[0]
+            return labels.of_numbers(numbers) if self._kind == "classes" else labels.of_any_numbers(numbers, self._kind)
         if types.is_floating(array.type):
             array, _ = _whole(array)
         cells = self._bools if types.is_boolean(array.type) else self._cells

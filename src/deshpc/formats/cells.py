@@ -11,6 +11,7 @@ import numpy as np
 from deshpc.formats import labels
 from deshpc.formats.byte import byte
 from deshpc.formats.columns import Bucket, Categorical, Multi
+from deshpc.formats.label_kinds import EXPECTED
 from deshpc.formats.number import MALFORMED, number
 from deshpc.formats.word import word
 from deshpc.hashing.key import field_seed
@@ -54,14 +55,19 @@ class BucketParser(NumberParser):
 class LabelParser(NumberParser):
     """Labels: of cells that are understood, see `formats.labels`, or, where one is named, of those that are `positive` and others."""
 
-    def __init__(self, positive=""):
-        self._positive = positive.encode()
-        self.expected = f"{positive!r}, the positive, nor another label" if positive else labels.UNDERSTOOD
+    def __init__(self, positive="", kind="classes"):
+        self._positive, self._kind = positive.encode(), kind
+        if kind == "classes":
+            self.expected = f"{positive!r}, the positive, nor another label" if positive else labels.UNDERSTOOD
+        else:
+            self.expected = EXPECTED[kind]
 
     def parse(self, data, starts, stops):
         if self._positive:
             return labels.of_cells(self._positive, data, starts, stops)
         numbers, _ = super().parse(data, starts, stops)
+        if self._kind != "classes":
+            return labels.of_any_numbers(numbers, self._kind)
         found, bad = labels.of_numbers(numbers)
         return labels.of_words(found, bad, data, starts, stops) if bad.any() else (found, bad)
 

@@ -36,11 +36,12 @@ _NAMELESS = {
 }
 
 
-def open_format(config: DataConfig, label: bool = True, weight: bool = True, keep: tuple[str, ...] = ()):
+def open_format(config: DataConfig, label: bool = True, weight: bool = True, labels: str = "classes", keep: tuple[str, ...] = ()):
     """The reader of files in `config.format`.
 
     label : whether rows have a label; without, its column need not exist, and `Columns.labels` is None
     weight : whether the column of weights is read, where the configuration names one
+    labels : what labels are, see `formats.label_kinds`
     keep : columns whose cells are carried along, as `Columns.carried`, whether they are fields or not; a block may have them alone.
         ConfigError unless the format names its columns
     """
@@ -50,7 +51,8 @@ def open_format(config: DataConfig, label: bool = True, weight: bool = True, kee
         )
     require_names(config.format, keep)
     module, name = _READERS[config.format]
-    return getattr(import_module(module), name)(config, Schema.from_config(config, label, weight), **({"keep": tuple(keep)} if keep else {}))
+    schema = Schema.from_config(config, label, weight, labels)
+    return getattr(import_module(module), name)(config, schema, **({"keep": tuple(keep)} if keep else {}))
 
 
 def require_names(name, keep):

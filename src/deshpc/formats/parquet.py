@@ -35,8 +35,8 @@ class Parquet:
             self.text_parsers.insert(0, SampleWeightParser())
         if schema.label is not None:
             self.names.insert(0, schema.label)
-            self.parsers.insert(0, LabelArrays(config.positive, self.missing))
-            self.text_parsers.insert(0, LabelParser(config.positive))
+            self.parsers.insert(0, LabelArrays(config.positive, self.missing, schema.labels))
+            self.text_parsers.insert(0, LabelParser(config.positive, schema.labels))
 
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""

@@ -42,7 +42,7 @@ class Text:
             self._parsers.insert(0, SampleWeightParser())
         if schema.label is not None:
             self._names.insert(0, schema.label)
-            self._parsers.insert(0, LabelParser(config.positive))
+            self._parsers.insert(0, LabelParser(config.positive, schema.labels))
         self._missing = missing_words(config.missing)
 
     def divides(self, part):

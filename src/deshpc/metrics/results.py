@@ -94,6 +94,16 @@ class Metrics:
     unseen: list[UnseenKeys] | None = None
     weight: float | None = None
 
+    @property
+    def loss(self):
+        """What training makes small."""
+        return self.log_loss
+
+    @property
+    def of_constant(self):
+        """The loss / that of the best constant; None where that is 0."""
+        return self.normalized_entropy
+
     def numbers(self):
         """{name: number or None} of all that is one number."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.TABLES}

@@ -52,7 +52,7 @@ def build_model(
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter)
+    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss)
 
 
 def replicated_fields(model, names):

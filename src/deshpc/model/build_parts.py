@@ -71,4 +71,4 @@ def open_objective(config, optimizer, mean_weight):
     """
     train = config.train
     shift = -math.log(train.negative_sampling) if train.sampling_correction == "bias" else 0.0
-    return Objective(reduction=optimizer.reduction, shift=shift, mean_weight=mean_weight)
+    return Objective(train.loss, optimizer.reduction, shift, mean_weight)

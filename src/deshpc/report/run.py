@@ -11,7 +11,8 @@ _NUMBER = (float, None)
 _METRICS = {
     "rows": COUNT, "auc": _NUMBER, "log_loss": _NUMBER, "normalized_entropy": _NUMBER, "calibration": _NUMBER, "best_auc": _NUMBER,
     "pr_auc": _NUMBER, "grouped_auc": _NUMBER, "calibration_error": _NUMBER, "calibration_bins": (None, list), "slices": (None, list),
-    "unseen": (None, list),
+    "unseen": (None, list), "mean_squared_error": _NUMBER, "root_mean_squared_error": _NUMBER, "mean_absolute_error": _NUMBER, "r2": _NUMBER,
+    "mean_deviance": _NUMBER, "d2": _NUMBER, "mean_label": _NUMBER,
 }  # fmt: skip
 _TABLES = {  # what a report needs of a row of such a list
     "calibration_bins": {"rows": COUNT, "prediction": _NUMBER, "label": _NUMBER},

@@ -24,7 +24,7 @@ def declared(options, schema, path):
     fields, label, weight = schema["fields"], schema["label"], schema.get("weight")
     data = {"train": ["-"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
     config = build({"data": data, "model": options}, source=str(path))
-    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight)
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, schema.get("labels", "classes"))
 
 
 def require_sound(model, path):

@@ -19,11 +19,12 @@ from deshpc.errors import ConfigError
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
+from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
 from deshpc.metrics.results import Metrics
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
-from deshpc.training.base_rate import begin_at
+from deshpc.training.best_constant import begin_at
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.record import NoRecord, Record
@@ -75,8 +76,8 @@ class TrainResult:
     keys_per_sample: float
     unique_keys_per_sample: float | None
     ledger: list = field(repr=False)
-    valid: Metrics | None
-    test: Metrics | None
+    valid: Metrics | SquaredMetrics | PoissonMetrics | None
+    test: Metrics | SquaredMetrics | PoissonMetrics | None
 
 
 @fails_together
@@ -119,7 +120,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
     reports = Reports(session, record, callbacks)
     reports.start(config)
-    adviser = Adviser(group, record)
+    adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
     train_set, valid_set, test_set = (
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
@@ -136,7 +137,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     compiled = time.perf_counter()
     record.write(
         "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), kept_rows=part.samples,
-        base_rate=part.whole.rate,
+        base_rate=part.whole.prediction,
     )  # fmt: skip
     start = go_on(session, saved, part.samples, record, number) if saved else None
     if start is None and config.model.initial_bias == "base_rate":
@@ -144,8 +145,8 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     checkpoints = RunCheckpoints(session, number, lock, start)
 
     with checkpoints:
-        def of_epoch(epoch, log_loss):
-            adviser.of_epoch(epoch, log_loss, part.learnt)
+        def of_epoch(epoch, loss):
+            adviser.of_epoch(epoch, loss, part.learnt)
 
         trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
         checkpoints.finish()
@@ -236,7 +237,7 @@ def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), d
         metrics = measured(session, part, dataset, manifest["steps"])
         if session.group.rank == 0:
             say(in_words(part, manifest["steps"], metrics) + "\n")
-        Adviser(session.group, NoRecord()).of_unseen_keys(part, metrics)
+        Adviser(session.group, NoRecord(), config.train.loss).of_unseen_keys(part, metrics)
         report = {
             "event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, "step": manifest["steps"],
             **asdict(metrics),

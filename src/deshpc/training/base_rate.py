@@ -1,4 +1,4 @@
-"""The share of positives in the training part, by weight: where the bias starts, and what a model has to beat."""
+"""The share of positives in the training part, by weight."""
 
 import math
 from typing import NamedTuple
@@ -61,7 +61,7 @@ def base_rate(group, dataset, kept=None):
     Collective.
     """
     rows, positives, sums = 0, 0, []
-    for labels, weights in _targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
+    for labels, weights in targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
         positive = labels >= 0.5
         rows, positives = rows + len(labels), positives + int(np.count_nonzero(positive))
         if weights is not None:
@@ -75,8 +75,11 @@ def base_rate(group, dataset, kept=None):
     return BaseRate(rows, positives, total(sums[:, :TERMS]), total(sums[:, TERMS:]))
 
 
-def _targets(dataset, begin, end, kept):
-    """Yield (labels, weights or None) of the rows begin .. end, some at a time."""
+def targets(dataset, begin, end, kept):
+    """Yield (labels, weights or None) of the rows begin .. end of a data set, some at a time.
+
+    kept : (n) integers, increasing, the only rows that are wanted; None: all
+    """
     for first, labels, weights in dataset.targets(begin, end):
         for at in range(0, len(labels), _BLOCK_ROWS):
             own = slice(at, at + _BLOCK_ROWS)
@@ -84,10 +87,3 @@ def _targets(dataset, begin, end, kept):
                 low, high = np.searchsorted(kept, (first + at, first + min(at + _BLOCK_ROWS, len(labels))))
                 own = kept[low:high].astype(np.int64) - first
             yield labels[own], None if weights is None else weights[own]
-
-
-def begin_at(model, rate):
-    """Let the bias of a new model start at the base rate, so that nobody has to learn it.  A model of one's own may have no bias."""
-    if "bias" in dict(model.parameters.names()):
-        model.parameters.set("bias", rate.log_odds)
-        model.parameters.begin_state()

@@ -10,12 +10,13 @@ from deshpc.checkpoint.finite import DIVERGED, require_finite
 from deshpc.config import resolved
 from deshpc.errors import DeshpcError
 from deshpc.metrics.fields import wanted_fields
+from deshpc.metrics.regression import poisson_metrics, squared_metrics
 from deshpc.metrics.scores import Wanted, score_metrics
 from deshpc.metrics.unseen import unseen_keys
 from deshpc.training.scored_samples import scored_samples
 from deshpc.training.slice_names import slice_names
 
-_OF_LOSS = {"log": score_metrics}
+_OF_LOSS = {"log": score_metrics, "squared": squared_metrics, "poisson": poisson_metrics}
 
 
 def metrics_of(loss, group, scored, wanted=None):
@@ -31,7 +32,7 @@ def metrics_of(loss, group, scored, wanted=None):
 
 def evaluate_model(model, dataset, batch_samples):
     """Metrics over all rows that every evaluation has.  Each rank scores its share of every batch's samples.  Collective."""
-    return metrics_of("log", model.group, scored_samples(model, dataset, batch_samples))
+    return metrics_of(model.loss, model.group, scored_samples(model, dataset, batch_samples))
 
 
 def in_words(part, steps, metrics):
@@ -51,10 +52,11 @@ def measured(session, part, dataset, steps, complete=True, known=None):
     if dataset is None:
         return None
     model, config = session.model, session.config
-    if known is None or (complete and config.metrics.slices):
+    with_slices = complete and bool(config.metrics.slices) and model.loss == "log"
+    if known is None or with_slices:
         model.enter("evaluate")
         with np.errstate(over="ignore", invalid="ignore"):
-            known = _measured(session, part, dataset, complete and bool(config.metrics.slices))
+            known = _measured(session, part, dataset, with_slices)
         for name, value in known.numbers().items():
             if value is not None and not math.isfinite(value):
                 require_finite(model, describe(model, resolved(config), session.input_state(), steps))
@@ -67,4 +69,4 @@ def _measured(session, part, dataset, with_slices):
     metrics, train = session.config.metrics, session.config.train
     scored = scored_samples(session.model, dataset, train.global_batch_samples, wanted_fields(metrics, session.input.schema))
     slices = slice_names(session, part, scored) if with_slices else None
-    return metrics_of("log", session.group, scored, Wanted(metrics.group, metrics.calibration_bins, slices))
+    return metrics_of(session.model.loss, session.group, scored, Wanted(metrics.group, metrics.calibration_bins, slices))

@@ -40,7 +40,7 @@ class Trained:
     stopped: str | None
 
 
-def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
+def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None):
     """Train the session's model; returns a Trained.  Collective.
 
     part : TrainingPart

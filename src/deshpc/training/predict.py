@@ -4,6 +4,7 @@ from itertools import chain
 
 import numpy as np
 
+from deshpc.backend.links import LINKS
 from deshpc.checkpoint.load import load_model
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
@@ -25,7 +26,7 @@ _LOGITS = Traffic("batch", "partials", "eval")
 
 @fails_together
 def predict(directory, out, comm, overrides=(), part="test", data=None, label=True, allow_import=(), keep=()):
-    """Write the probabilities that the model saved in `directory`, a run's or a checkpoint, gives to rows; returns 0.
+    """Write what the model saved in `directory`, a run's or a checkpoint, predicts for rows, probabilities if by log-loss; returns 0.
 
     out : file.csv, file.csv.gz or file.parquet, see docs/serving.md: one line a row, in their order
     overrides : `section.key=value` texts
@@ -97,19 +98,20 @@ def _write_block(session, block, writer):
     """Score a block and write it; returns its number of scores.  Collective."""
     group, begin = session.group, 0
     group.together(lambda: writer.carry(block.carried))
-    for probabilities in _probabilities(session, block.dataset) if block.dataset is not None else ():
-        rows = block.rows[begin : begin + len(probabilities)]
-        for row in rows[np.isnan(probabilities)][:1].tolist():  # every rank has the same scores
-            text = f"{block.file}: the score of row {row} is not a number: a weight of the model, or a value, is not finite or too large"
+    for predictions in _predictions(session, block.dataset) if block.dataset is not None else ():
+        rows = block.rows[begin : begin + len(predictions)]
+        for at in np.flatnonzero(~np.isfinite(predictions))[:1]:  # every rank has the same scores
+            what = "not a number" if np.isnan(predictions[at]) else "infinite"
+            text = f"{block.file}: the score of row {rows[at]} is {what}: a weight of the model, or a value, is not finite or too large"
             group.agree(DeshpcError(text))
-        group.together(lambda rows=rows, scores=probabilities: writer.write(block.file, rows, scores))
-        begin += len(probabilities)
+        group.together(lambda rows=rows, scores=predictions: writer.write(block.file, rows, scores))
+        begin += len(predictions)
     if block.end is not None:
         group.together(lambda: writer.end_file(block.file, block.end))
     return begin
 
 
-def _probabilities(session, dataset):
+def _predictions(session, dataset):
     """Yield (B) float64 of one batch after another, on every rank.  Collective.
 
     Sent, where each rank has the logits of its own samples: an all-gather of them.
@@ -120,5 +122,4 @@ def _probabilities(session, dataset):
         logit = model.backend.host(logit)
         if not model.exchange.whole_top:
             logit = group.gather_samples(logit, np.empty(routed.samples, logit.dtype), _LOGITS).wait()
-        e = np.exp(-np.abs(logit.astype(np.float64)))
-        yield np.where(logit >= 0, 1, e) / (1 + e)
+        yield LINKS[model.loss](logit.astype(np.float64))

@@ -10,6 +10,7 @@ from deshpc.data.samples import samples_of
 from deshpc.errors import DeshpcError
 from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.label_kinds import LABELS
 from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 
@@ -57,12 +58,12 @@ class StreamedRows:
     """
 
     def __init__(self, session, part, label, keep=()):
-        data = session.config.data
+        data, labels = session.config.data, LABELS[session.config.train.loss]
         self._session = session
         self._paths = session.group.together(lambda: files.expand(getattr(data, part)))
         self.skipped, self.several_files = BadRows(data.on_bad_row), len(self._paths) > 1
-        self._reader = session.group.together(lambda: open_format(data, label, weight=False, keep=keep))
-        self._schema = Schema.from_config(data, label, weight=False)
+        self._reader = session.group.together(lambda: open_format(data, label, weight=False, labels=labels, keep=keep))
+        self._schema = Schema.from_config(data, label, weight=False, labels=labels)
 
     def blocks(self):
         """Yield the Blocks, on all ranks.  Collective; an error of any reader is raised on all ranks."""

@@ -39,7 +39,7 @@ def open_scores(path, several_files, keep=(), carried=()):
 class _Scores:
     """Takes scores in the order of rows; a row that was left out gets none.
 
-    Columns file (where there are several), row: number in its file, from 0, those that are carried along, and score: probability,
+    Columns file (where there are several), row: number in its file, from 0, those that are carried along, and score: the prediction,
     empty where the row could not be read.  A context manager: without `finish` nothing is left.
     """
 

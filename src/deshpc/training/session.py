@@ -14,6 +14,7 @@ from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
+from deshpc.formats.label_kinds import LABELS
 from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
@@ -51,7 +52,7 @@ class Session:
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
-        self.input = self.group.together(lambda: open_input(self.config.data))
+        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss]))
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
