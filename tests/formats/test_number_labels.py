@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from deshpc.config import DataConfig, FieldConfig
+from deshpc.data.dataset import Dataset
+from deshpc.data.soundness import require_sound
 from deshpc.errors import DataError
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.open import open_format
+from deshpc.formats.schema import Schema
 
 FIELDS = (FieldConfig("c"),)
 CRITEO = "\t".join([*["1"] * 13, *["ab"] * 26])
@@ -78,3 +81,21 @@ def test_words_are_no_numbers(tmp_path, form, bad):
 def test_a_label_of_no_class_says_which_losses_learn_numbers(tmp_path, form):
     with pytest.raises(DataError, match=r"3.*where .*are numbers, train\.loss = 'squared' or 'poisson' learns them"):
         labels_of(tmp_path, form, "classes", ["1", "0", "3"])
+
+
+@pytest.mark.parametrize("kind, label, sound", [
+    ("classes", 1, True), ("classes", 2, False), ("counts", 2.5, True), ("counts", -1, False), ("counts", np.inf, False), ("counts", np.nan, False),
+    ("numbers", -1, True), ("numbers", -np.inf, False), ("numbers", np.nan, False),
+])  # fmt: skip
+def test_what_a_cache_may_have_for_labels(kind, label, sound):
+    """What is looked at before a kernel sees samples of a cache; the schema that says the kind is stored, and read again."""
+    schema = Schema.of_fields(FIELDS, "y", labels=kind)
+    assert Schema.from_json(schema.to_json()) == schema
+    samples = Dataset(np.zeros(3, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint16), None, np.empty((2, 0), np.float32), np.array([1, label], np.float32))
+    if sound:
+        require_sound(samples, schema, None, str)
+    else:
+        with pytest.raises(DataError, match=r"^1: damaged: the label is .*; expected (0 or 1|a number of 0 or more|a finite number)"):
+            require_sound(samples, schema, None, str)
+    with pytest.raises(DataError, match="schema.labels is 'stars'; expected classes, counts, numbers"):
+        Schema.from_json({**schema.to_json(), "labels": "stars"})
