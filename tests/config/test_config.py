@@ -14,7 +14,7 @@ from deshpc.cli.info import describe
 from deshpc.cli.toml import to_toml
 from deshpc.config import Config, FieldConfig, load, override, resolved
 from deshpc.config.load import build
-from deshpc.config.schema import ModelFieldConfig
+from deshpc.config.schema import ModelFieldConfig, SliceConfig
 from deshpc.errors import ConfigError
 
 SYNTHETIC = {"data": {"format": "synthetic"}}
@@ -30,11 +30,12 @@ def leaves(kind=Config, path=()):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, (*path, field.name))
-        elif hint not in (tuple[FieldConfig, ...], tuple[ModelFieldConfig, ...]):
+        elif hint not in (tuple[FieldConfig, ...], tuple[ModelFieldConfig, ...], tuple[SliceConfig, ...]):
             yield (*path, field.name), hint, field
 
 
 LEAVES, FIELD_LEAVES, MODEL_FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig)), list(leaves(ModelFieldConfig))
+SLICE_LEAVES = list(leaves(SliceConfig))
 
 
 def tree_with(path, value):
@@ -71,6 +72,8 @@ def test_every_option_is_documented_and_listed():
         assert len(field.metadata["text"]) > 5 and f"data.fields[].{path[0]} = " in text
     for path, _, field in MODEL_FIELD_LEAVES:
         assert len(field.metadata["text"]) > 5 and f"\nmodel.fields[].{path[0]} = " in text
+    for path, _, field in SLICE_LEAVES:
+        assert len(field.metadata["text"]) > 5 and f"\nmetrics.slices[].{path[0]} = " in text
     assert "train.global_batch_samples = 8192\n" in text and 'model.name = "fm"\n' in text
 
 
@@ -117,7 +120,10 @@ def test_every_option_refuses_values_of_another_type():
     for path, hint, _ in FIELD_LEAVES:
         for value in wrong[hint]:
             refused({"data": {**CSV, "fields": [{"name": "a", path[0]: value}]}}, f"data.fields[0].{path[0]}")
-    for section in ("data", "model", "optimizer", "train", "compute", "run"):
+    for path, hint, _ in SLICE_LEAVES:
+        for value in wrong[hint]:
+            refused({**SYNTHETIC, "metrics": {"slices": [{"field": "a", path[0]: value}]}}, f"metrics.slices[0].{path[0]}")
+    for section in ("data", "model", "optimizer", "train", "metrics", "compute", "run"):
         for value in (1, "x", [], [{}]):
             refused({**SYNTHETIC, section: value}, f"{section} is a section")
     refused({"data": {**CSV, "fields": {"name": "a"}}}, "data.fields must be a list")
@@ -223,6 +229,7 @@ def test_options_of_the_update_rules(options):
         ("data.train=/x/a.csv", "data.train", ("/x/a.csv",)),
         ('data.train=["/x/a.csv", "/x/b.csv"]', "data.train", ("/x/a.csv", "/x/b.csv")),
         ('data.fields=[{name="a", kind="dense"}]', "data.fields", (FieldConfig("a", "dense"),)),
+        ('metrics.slices=[{field="a", values=["1"]}]', "metrics.slices", (SliceConfig("a", ("1",)),)),
     ],
 )
 def test_set_forms(tmp_path, text, path, value):
@@ -331,7 +338,10 @@ def valid_value(hint, metadata):
     return st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 
 
-OF_SOME_FORMATS = ("positive", "delimiter", "header", "columns", "missing")  # of [data]: at random they hardly ever fit together
+HARDLY_TOGETHER = {  # what at random hardly ever fits: examples have them
+    ("data",): ("positive", "delimiter", "header", "columns", "missing", "weight"),
+    ("train",): ("loss", "class_weights", "negative_sampling", "sampling_correction", "stop_metric"),
+}
 
 
 def valid_sections():
@@ -345,8 +355,9 @@ def valid_sections():
     options["name"] = st.text(min_size=1)
     one = st.fixed_dictionaries({"name": options.pop("name")}, optional=options)
     fields = st.lists(one, max_size=3, unique_by=lambda field: field["name"])
-    for name in OF_SOME_FORMATS:
-        sections["data",].pop(name)
+    for section, names in HARDLY_TOGETHER.items():
+        for name in names:
+            sections[section].pop(name)
     sections["data",]["fields"] = fields
     sections["data",]["synthetic"] = st.fixed_dictionaries({}, optional=sections.pop(("data", "synthetic")))
     return {path[0]: st.fixed_dictionaries({}, optional=content) for path, content in sections.items()}
@@ -358,6 +369,10 @@ def valid_sections():
 @example({**SYNTHETIC, "optimizer": {"learning_rate": 1e16, "epsilon": 1e-300}, "train": {"precision": "float64"}})
 @example(
     {"data": {**CSV, "delimiter": "\t", "header": False, "columns": ["é", '"', "#"], "positive": "\\", "missing": ["\\N", "", "'"]}}
+)
+@example(
+    {"data": {**CSV, "valid": "b.csv", "weight": "w"}, "train": {"stop_metric": "grouped_auc", "class_weights": [1.0, 2.5], "negative_sampling": 0.5},
+     "metrics": {"group": "site", "slices": [{"field": "site", "values": ["", "ü"]}]}}
 )
 @example({"data": {**CSV, "fields": [{"name": "'", "kind": "bucket", "boundaries": [-1e300, 0.1]}, {"name": "b"}]}})
 def test_what_info_prints_is_the_same_configuration(tmp_path_factory, tree):
