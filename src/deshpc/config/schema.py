@@ -267,6 +267,12 @@ class TrainConfig:
         "routed: a sample's home rank sends each key to its owner; broadcast: every rank reads the whole batch",
         choices=("routed", "broadcast"),
     )
+    levels: str = option(
+        "auto",
+        "two: sums and gathers go through each node's shared memory first, and every number crosses between two nodes once; one: every "
+        "rank sends to every other alike; auto: two where ranks are on several nodes, and more than one on some",
+        choices=("auto", "one", "two"),
+    )
     overlap: str = option(
         "auto",
         "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "

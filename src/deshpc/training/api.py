@@ -289,6 +289,6 @@ def _environment(session):
     products = session.backend.products
     return {
         "ranks": session.group.size, "ranks_per_node": session.node.size, "threads_per_rank": session.backend.threads,
-        "backend": session.backend.name, "python": platform.python_version(), "machine": platform.machine(),
+        "levels": list(session.group.levels.names), "backend": session.backend.name, "python": platform.python_version(), "machine": platform.machine(),
         "matrix_products": products.name, "fields": session.input.n_fields, "dense": session.input.n_dense,
     }  # fmt: skip

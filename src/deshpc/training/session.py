@@ -18,7 +18,7 @@ from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
 from deshpc.model.build import build_model
-from deshpc.model.combinations import require_valid
+from deshpc.model.combinations import levels_name, require_valid
 from deshpc.training.stage_times import StageTimes
 from deshpc.training.step import scores, step
 
@@ -37,7 +37,7 @@ class Session:
         self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
-        self.group, self.node = Group(comm), Node(comm)
+        self.group, self.node = Group(comm, levels_name(config)), Node(comm)
         try:
             self._begin()
         except DeshpcError as error:

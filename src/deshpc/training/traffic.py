@@ -45,17 +45,16 @@ def training_traffic(session, train_set, steps, samples):
     steps, samples : all that session.model has been trained by since it was built, on `train_set`
     """
     group, model = session.group, session.model
-    counts = np.sum(group.gather(model.routing.counts.of("forward")), axis=0).tolist()
-    counted, unique, unique_away, occurrences, occurrences_away = counts
+    counts = sum(group.gather(model.routing.counts.of("forward")), Counter())
     sent = _sent(group)
     replicated = sum(group.gather(_replicated(model, lambda exchange: exchange.rows_met)))
-    away = KeysAway(unique_away, occurrences_away, replicated)
+    away = {level: KeysAway(counts["unique", level], counts["occurrences", level], replicated) for level in group.levels.names}
     formula = training_bytes(_run(session, train_set, steps, samples), away)
     predicted = {tuple(what): (low, high) for *what, low, high in formula}
     rows = [TrafficRow(*what, sent[what], *predicted.get(what, (0, 0))) for what in sorted({*sent, *predicted})]
-    if not counted:
+    if not counts["steps"]:
         return rows, KeysMet(train_set.keys_per_sample, None)
-    return rows, KeysMet(occurrences / samples, unique / samples)
+    return rows, KeysMet(counts["occurrences"] / samples, counts["unique"] / samples)
 
 
 def bytes_per_sample(traffic, ranks, samples):
@@ -67,7 +66,7 @@ def bytes_per_sample(traffic, ranks, samples):
 def require_agreement(group, traffic):
     """Raise on every rank if ledger and formula differ anywhere.  Collective."""
     wrong = [
-        f"{row.operator}, {row.kind}, {row.direction}: {row.sent_bytes:,} bytes sent, {_formula(row)} by the formula"
+        f"{row.operator}, {row.kind}, {row.direction}, {row.level}: {row.sent_bytes:,} bytes sent, {_formula(row)} by the formula"
         for row in traffic
         if not row.agrees
     ]
@@ -107,6 +106,7 @@ def _run(session, train_set, steps, samples):
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=session.backend.threads,
         repeats=model.operators.repeats,
+        nodes=tuple(session.group.nodes.numbers) if "flat" not in session.group.levels.names else (),
         replicated_row=_replicated(model, lambda exchange: exchange.row_bytes(train_set.value_width > 0)),
     )  # fmt: skip
 
