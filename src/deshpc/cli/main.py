@@ -109,6 +109,17 @@ def _parser():
     _add_options(profile)
     profile.set_defaults(command=_profile)
 
+    plan = commands.add_parser("plan", help="how to split a model over ranks: bytes, seconds and memory by every valid way")
+    plan.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    plan.add_argument("--ranks", type=int, default=4, metavar="N", help="4 by default")
+    plan.add_argument("--nodes", type=int, default=1, metavar="M", help="that they are on, in blocks; 1 by default")
+    plan.add_argument("--machine", metavar="FILE", help="what deshpc probe has measured; without it bytes decide, not seconds")
+    plan.add_argument("--profile", metavar="FILE", help="what deshpc profile --json has printed, instead of a look at the training part")
+    plan.add_argument("--paper", action="store_true", help="what substitution saves in theory, for all models, three kinds of data, 2 to 64 ranks")
+    plan.add_argument("--json", action="store_true", help="as JSON, all of it")
+    _add_options(plan)
+    plan.set_defaults(command=_plan)
+
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
     info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
     info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
@@ -219,6 +230,19 @@ def _profile(options):
     from deshpc.cli.profile import profile
 
     _print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
+    return 0
+
+
+def _plan(options):
+    from deshpc.cli.plan import paper, plan
+
+    if options.paper:
+        _print(paper(options.json))
+        return 0
+    if options.config is None:
+        raise ConfigError("deshpc plan needs a configuration: deshpc plan CONFIG.toml --ranks 8 --nodes 2; or --paper")
+    where = options.ranks, options.nodes, options.machine, options.profile
+    _print(plan(options.config, *where, options.json, options.overrides, options.allow_import))
     return 0
 
 
