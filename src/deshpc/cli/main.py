@@ -120,6 +120,11 @@ def _parser():
     _add_options(plan)
     plan.set_defaults(command=_plan)
 
+    probe = commands.add_parser("probe", help="measure this machine, with the ranks that are here, for deshpc plan --machine")
+    probe.add_argument("--out", required=True, metavar="FILE.json", help="gets what was measured, with date, ranks and nodes")
+    probe.add_argument("--name", help="of the machine; its first host's by default")
+    probe.set_defaults(command=_probe)
+
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
     info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
     info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
@@ -244,6 +249,13 @@ def _plan(options):
     where = options.ranks, options.nodes, options.machine, options.profile
     _print(plan(options.config, *where, options.json, options.overrides, options.allow_import))
     return 0
+
+
+def _probe(options):
+    under_a_parent()
+    from deshpc.cli.plan import write_probe
+
+    return start.run(lambda comm: write_probe(comm, options.out, options.name), start.world())
 
 
 def _print(text):

@@ -1,4 +1,4 @@
-"""`deshpc plan`: how to split a configuration over ranks, before any of them is there."""
+"""`deshpc plan`: how to split a configuration over ranks, before any of them is there; `deshpc probe`, which measures those that are."""
 
 import json
 from dataclasses import asdict
@@ -74,6 +74,27 @@ def paper(as_json):
     return "\n".join([*lines, *columns(rows)])
 
 
+def write_probe(comm, out, name):
+    """Measure, and write the Machine from rank 0; returns 0.  Collective; DeshpcError on all ranks where it cannot be written."""
+    from deshpc.comm.group import Group
+    from deshpc.launch.console import say
+    from deshpc.storage.whole_file import write_text
+    from deshpc.training.probe import probe
+
+    found, group = probe(comm, name), Group(comm)
+
+    def write():
+        try:
+            write_text(Path(out), json_text(found.to_json(), indent=1) + "\n")
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be written: {error.strerror or error}") from None
+        say(f"deshpc: {found.name}, {found.ranks} ranks on {found.nodes} nodes: {out}; deshpc plan CONFIG.toml --machine {out}\n")
+
+    group.together(write if comm.rank == 0 else lambda: None)
+    group.free()
+    return 0
+
+
 def _growing(ranks, nodes):
     """[(ranks, nodes)] from one node to all of them, doubling, with the same ranks on each."""
     sizes, per_node = [], ranks // nodes
@@ -92,7 +113,7 @@ def _text(config, workload, found, ranks, nodes, machine):
         "", "bytes a sample and rank, MiB a rank" + ("" if machine is None else f"; milliseconds a step on {machine.name}, predicted"), "",
     ]  # fmt: skip
     kinds = sorted({kind for one in found.options for kind in one.bytes_per_sample()})
-    parts = [] if machine is None else ["compute", "inside", "between"]
+    parts = [] if machine is None else ["node", "link"]
     table = [("split first-layer exchange routing levels", *(["ms"] if parts else []), *parts, "bytes", *kinds, "MiB")]
     for one in found.options[:_SHOWN]:
         sent = one.bytes_per_sample()

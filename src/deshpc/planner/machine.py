@@ -7,16 +7,17 @@ from deshpc.storage.json_form import COUNT, parse, require
 from deshpc.storage.regular_file import open_regular
 
 _FORM = {
-    "name": str, "date": str, "source": str, "ranks": COUNT, "nodes": COUNT, "threads_per_rank": COUNT, "inside": {str: float}, "between": {str: float},
+    "name": str, "date": str, "source": str, "ranks": COUNT, "nodes": COUNT, "threads_per_rank": COUNT, "between": {"latency_s": float, "bytes_per_s": float},
     "seconds": {str: float},
 }  # fmt: skip
-_LINK = ("latency_s", "bytes_per_s")
 
 
 @dataclass(frozen=True)
 class Link:
-    """latency_s : until a collective of a few bytes is done
-    bytes_per_s : inside a node, from one rank to the others; between nodes, out of a node, all its ranks together
+    """What is between nodes.
+
+    latency_s : until a collective of a few bytes is done
+    bytes_per_s : out of a node, all its ranks together
     """
 
     latency_s: float
@@ -27,7 +28,7 @@ class Link:
 class Machine:
     """name, date, source : where the numbers come from
     ranks, nodes, threads_per_rank : with which they were measured: ranks side by side share caches, memory and cores
-    inside, between : Links;  on one node `between` stands for what was not measured
+    between : Link; on one node that between ranks, as long as nobody writes another one down
     seconds : {work: seconds a unit of it takes a rank}, see `planner.work`
     """
 
@@ -37,7 +38,6 @@ class Machine:
     ranks: int
     nodes: int
     threads_per_rank: int
-    inside: Link
     between: Link
     seconds: dict = field(default_factory=dict)
 
@@ -52,8 +52,6 @@ class Machine:
             with open_regular(path) as file:
                 tree = parse(file.read())
             require(tree, _FORM, "machine")
-            for level in ("inside", "between"):
-                require(tree[level], dict.fromkeys(_LINK, float), f"machine.{level}")
         except ValueError as error:
             raise ConfigError(f"{path}: is no machine: {error}; write one by: deshpc probe --out FILE") from None
-        return cls(**{**tree, "inside": Link(**tree["inside"]), "between": Link(**tree["between"])})
+        return cls(**{**tree, "between": Link(**tree["between"])})

@@ -19,6 +19,7 @@ from deshpc.planner.plan import plan
 from deshpc.planner.workload import Workload
 
 PROFILES = {"one-hot": "criteo", "industrial": "industrial", "history": "history"}
+MODELS = choices(ModelConfig, "name")
 RANKS = (2, 4, 8, 16, 32, 64)
 _KEY = 8  # bytes
 
@@ -49,7 +50,7 @@ class Saving:
         return 1 - self.substitution / self.server
 
 
-def savings(share=1024, dim=16, hidden=(256, 128), models=choices(ModelConfig, "name"), ranks=RANKS):
+def savings(share=1024, dim=16, hidden=(256, 128), models=MODELS, ranks=RANKS):
     """Yield the Savings of every model, profile and number of ranks, N up to `dim` where columns are split.
 
     share : b

@@ -15,7 +15,7 @@ class Option:
 
     choice : Choice
     need : Need
-    seconds : {part: seconds a step}: "compute", "inside" and "between" nodes; None without a Machine
+    seconds : {part: seconds a step}: "node", what ranks do themselves, and "link", between nodes; None without a Machine
     """
 
     choice: Choice
@@ -75,19 +75,14 @@ def plan(config, workload, ranks, nodes=1, machine=None):
 
 
 def _seconds(need, workload, record_bytes, choice, places, machine):
-    found = {"compute": work_of(need, workload, record_bytes, choice.split == "column").seconds(machine)}
-    several = len(places.members) > 1
-    for level, link in (("inside", machine.inside), ("between", machine.between)):
-        nbytes = sum((one.low + one.high) / 2 for one in need.sent if _level(one.level, several) == level)
-        messages = len({one[:3] for one in need.sent if _level(one.level, several) == level})
-        senders = len(places.members) if level == "between" else places.size
-        found[level] = messages * link.latency_s + nbytes / senders / link.bytes_per_s
+    """What ranks do themselves, messages inside a node included; and on several nodes, the link of the busiest of them."""
+    found = {"node": work_of(need, workload, record_bytes, choice.split == "column").seconds(machine), "link": 0.0}
+    if len(places.members) > 1:
+        crossing = [one for one in need.sent if one.level != "inside"]
+        messages = len({one[:3] for one in crossing})
+        nbytes = sum((one.low + one.high) / 2 for one in crossing) / len(places.members)
+        found["link"] = messages * machine.between.latency_s + nbytes / machine.between.bytes_per_s
     return found
-
-
-def _level(level, several):
-    """Where bytes of one level travel: between nodes, where there are several."""
-    return level if level != "flat" else "between" if several else "inside"
 
 
 def _crossing(need):

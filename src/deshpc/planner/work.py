@@ -11,26 +11,24 @@
                 rows            D, or d of N ranks' requests where keys travel
     start,      terms           occurrences that are added up, times the row's numbers
     give back   gathered        distinct rows that are read, times cache lines
+                owned           multiplications of the layers that owners compute, three times: forward, and two products back
     learn       sums            samples of the top, times the state's numbers
-                multiplications of dense layers, three times: forward, and two products back
+                multiplications of its dense layers, three times
+    exchange    moved           bytes that a rank sends, whatever the way: they are written and read, and waited for
     update      updated         D times cache lines of a record
-                dense           parameters
-    any         steps           1: calls, and waiting for each other
+                dense           parameters that are added up over ranks
+    any         steps           1: calls
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
 LINE = 64  # bytes
 
-UNITS = (
-    "steps", "samples", "found", "packed", "scanned", "rows", "terms", "gathered", "sums", "multiplications", "updated", "dense", "moved",
-)  # fmt: skip
 STAGES = {
-    "read": ("samples",), "route": ("found", "packed"), "look up": ("scanned", "rows"),
-    "start": ("terms", "gathered"), "give back": ("terms", "gathered"), "learn": ("sums", "multiplications"), "update": ("updated", "dense"),
+    "read": ("samples",), "route": ("found", "packed", "moved"), "look up": ("scanned", "rows"), "start": ("terms", "gathered", "owned"),
+    "exchange": ("moved",), "give back": ("terms", "gathered", "owned", "moved"), "learn": ("sums", "multiplications"), "update": ("updated", "dense"),
 }  # fmt: skip
+"""Which units a stage's time depends on."""
 
 
 class Work(NamedTuple):
@@ -44,6 +42,7 @@ class Work(NamedTuple):
     rows: float
     terms: float
     gathered: float
+    owned: float
     sums: float
     multiplications: float
     updated: float
@@ -52,7 +51,7 @@ class Work(NamedTuple):
 
     def seconds(self, machine):
         """Of a step on a Machine that was measured with as many threads a rank."""
-        return float(np.dot([machine.seconds.get(unit, 0.0) for unit in UNITS], self))
+        return sum(machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items())
 
 
 def work_of(need, workload, record_bytes, column=False):
@@ -82,7 +81,8 @@ def work_of(need, workload, record_bytes, column=False):
         terms=2 * occurrences * run.row_width,
         gathered=(need.owned_rows + (2 * local if run.moves_rows else 0)) * weights,
         sums=samples * run.state_width,
-        multiplications=3 * (samples * need.top + batch * need.of_owners),
+        owned=3 * batch * need.of_owners,
+        multiplications=3 * samples * need.top,
         updated=need.owned_rows * -(-record_bytes // LINE),
         dense=run.dense_parameters if not run.whole_top else 0.0,
         moved=sum(one.high for one in need.sent) / n,
