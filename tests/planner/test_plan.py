@@ -75,7 +75,7 @@ def test_every_choice_is_another_run_that_is_valid():
 def test_the_choice_follows_the_link():
     """One-hot data: a sample's embeddings are more bytes than its share of distinct rows.  Where the link takes no time and keys take long
     to find, partials win, whose keys nobody has to find."""
-    wanted = config("wide_deep", dim=16)
+    wanted = config("wide_deep", dim=16, hidden=[64, 4])
     seconds = {"steps": 1e-4, "found": 1e-5}
     slow, fast = (Machine("", "", "", 4, 4, 1, Link(0.0, speed), seconds) for speed in (1e6, 1e12))
     assert plan(wanted, workload(wanted), 4, 4, slow).best.need.run.moves_rows
