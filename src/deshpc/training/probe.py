@@ -50,13 +50,13 @@ def probe(comm, name=None):
     between = speeds.between or speeds.inside
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return Machine(
-        name or comm.bcast(platform.node()), date, "measured by deshpc probe", comm.size, nodes, threads,
+        name or found[0]["host"], date, "measured by deshpc probe", comm.size, nodes, threads,
         Link(between.allreduce_s, between.ping_bytes_per_s) if between else Link(0.0, 1e12), _seconds_of_units(found),
     )  # fmt: skip
 
 
 def _trained(comm, profile, batch, batches, model, train):
-    """{"stages": {stage: seconds a step}, "work": its Work, "nodes", "threads"} of one case.  Collective."""
+    """{"stages": {stage: seconds a step}, "work": its Work, "nodes", "host" of rank 0, "threads"} of one case.  Collective."""
     rows = batch * batches
     config = build(
         {
@@ -88,7 +88,7 @@ def _trained(comm, profile, batch, batches, model, train):
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
             "work": work_of(need, workload, record_bytes, config.train.split == "column"),
-            "nodes": len(session.group.nodes.members), "threads": session.backend.threads,
+            "nodes": len(session.group.nodes.members), "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 
 
