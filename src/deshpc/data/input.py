@@ -88,8 +88,8 @@ class RowInput:
 
     mapped = False  # loaded into memory, once a node
 
-    def __init__(self, config):
-        self._config, self.schema = config, Schema.from_config(config)
+    def __init__(self, config, labels="classes"):
+        self._config, self._labels, self.schema = config, labels, Schema.from_config(config, labels=labels)
         self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
         fitting = Fitting(self.schema)
         self._transforms = None if fitting.needs_rows else fitting.finish()
@@ -106,7 +106,7 @@ class RowInput:
         """
         if part != "train":
             workers.run(lambda worker: self.transforms)  # they have to be known
-        reader, patterns = open_format(self._config), getattr(self._config, part)
+        reader, patterns = open_format(self._config, labels=self._labels), getattr(self._config, part)
         dataset, self.bad_rows[part] = load_unfinished(reader, patterns, self._config.on_bad_row, workers)
         workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
         if not self.fitted:
@@ -118,7 +118,7 @@ class RowInput:
         """Have the kernels compiled that `load` needs, by reading some rows; whatever is wrong with them, `load` will say."""
         with suppress(DeshpcError):
             paths = files.expand(getattr(self._config, part))
-            columns = next(open_format(self._config).blocks(paths, BadRows("skip")), None)
+            columns = next(open_format(self._config, labels=self._labels).blocks(paths, BadRows("skip")), None)
             if columns is not None:
                 unfinished(columns, self.schema)
 
@@ -130,7 +130,7 @@ class RowInput:
         bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
         fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
         rows = 0
-        for columns in open_format(self._config).blocks(files.expand(getattr(self._config, part)), bad_rows):
+        for columns in open_format(self._config, labels=self._labels).blocks(files.expand(getattr(self._config, part)), bad_rows):
             block = unfinished(columns, self.schema)
             if fitting:
                 fitting.add(columns, block.dense)
@@ -173,20 +173,24 @@ class RowInput:
         """Take a stored `state` instead of fitting transforms.  DataError unless it is of these fields."""
         transforms = Transforms.from_json(state)
         transforms.require_of(self.schema)
-        if "schema" in state and Schema.from_json(state["schema"]) != replace(self.schema, label=state["schema"]["label"]):
+        stored = Schema.from_json(state["schema"]) if "schema" in state else self.schema
+        if stored != replace(self.schema, label=stored.label, weight=stored.weight, labels=stored.labels):
             raise DataError("the stored transforms are of other fields than those in data.fields")
         self._transforms = transforms
 
 
-def open_input(config):
-    """The input of a DataConfig."""
+def open_input(config, labels="classes"):
+    """The input of a DataConfig.
+
+    labels : what labels are, see `formats.label_kinds`; None: whatever a cache says
+    """
     if config.format == "synthetic":
         return SyntheticInput(config)
     if config.format == "cache":
         from deshpc.data.cached_input import CacheInput
 
-        return CacheInput(config)
-    return RowInput(config)
+        return CacheInput(config, labels)
+    return RowInput(config, labels)
 
 
 def require(source, part, why):

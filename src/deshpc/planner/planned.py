@@ -59,7 +59,7 @@ def need_of(config, workload, nodes, backend=None):
     model = build_model(
         config, backend, group, len(workload.fields), workload.n_dense, field_names=workload.field_names, several_nodes=len(nodes.members) > 1
     )  # fmt: skip
-    run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width)
+    run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width, has_weights(config))
     away = keys_away(run, workload, nodes, replicated_fields(config.model, workload.field_names))
     everyone_has_all = config.train.split == "column"
     owners = 1 if everyone_has_all else nodes.size
@@ -68,6 +68,13 @@ def need_of(config, workload, nodes, backend=None):
         *_multiplications(model, config.train.split), workload.distinct(batch) / owners,
     )
     return need, model.table.layout.record_bytes
+
+
+def has_weights(config):
+    """Whether samples that are learnt from have weights: of a column, of their class, or of negatives that stand for others."""
+    train = config.train
+    sampled = train.negative_sampling < 1 and train.sampling_correction == "weights"
+    return bool(config.data.weight or train.class_weights) or sampled
 
 
 def keys_away(run, workload, nodes, replicated=None):

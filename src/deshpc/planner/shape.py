@@ -7,13 +7,14 @@ from deshpc.model.combinations import exchange_name
 from deshpc.plan.cost import Run
 
 
-def run_of(model, config, batches, n_fields, n_dense, value_width):
+def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=False):
     """The Run of a model and its configuration.
 
     model : Model; its group says how many ranks there are, on which nodes, and by how many levels they exchange
     batches : ((samples of a batch, batches of so many), ...)
     n_fields : fields that become keys
     value_width : numbers beside each key, 0 to 2
+    weighted : whether samples have weights
     """
     train, group, exchange = config.train, model.group, exchange_name(config)
     layout, sums = model.table.layout, model.table.sums_type
@@ -28,7 +29,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width):
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and group.size > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=model.backend.threads,
-        repeats=model.operators.repeats, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
+        repeats=model.operators.repeats, weighted=weighted, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
         replicated_row=of_replicated(model, lambda exchange: exchange.row_bytes(value_width > 0)),
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 
 from deshpc.config.load import build, override
-from deshpc.errors import DataError
+from deshpc.errors import ConfigError, DataError
 from deshpc.serve.forward.layers import sigmoid
 from deshpc.serve.learner import Learner
 from deshpc.serve.table_columns import NO_FILES, columns_of, fields_of
@@ -153,7 +153,12 @@ class Classifier:
             section: {name: _plain(value) for name, value in options.items()} for section, options in tree.items()
         }
         allowed = self.allow_import
-        return override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
+        config = override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
+        if config.train.loss != "log":
+            raise ConfigError(
+                f"Classifier tells two classes apart, and train.loss = {config.train.loss!r} learns numbers: leave it 'log', or use deshpc.train"
+            )
+        return config
 
     def _numbers(self, y):
         """(n) float32: 0 and 1 for the two labels."""

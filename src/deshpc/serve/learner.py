@@ -19,8 +19,8 @@ from deshpc.serve.cells import number_of
 from deshpc.serve.encoder import Encoder, converted
 from deshpc.serve.exported import about_model, write_model
 from deshpc.serve.rows import Rows
-from deshpc.training.base_rate import BaseRate, begin_at
-from deshpc.training.evaluation import reads_of
+from deshpc.training.best_constant import begin_at, best_constant
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import scores, steps
 
@@ -67,7 +67,7 @@ class Learner:
         """Train one epoch, the first one from the rate of its own positives; DeshpcError where the loss is not finite."""
         train = self._session.config.train
         if not self._steps and self._session.config.model.initial_bias == "base_rate":
-            begin_at(self._model, BaseRate(len(dataset), dataset.positives(0, len(dataset))))
+            begin_at(self._model, best_constant(train.loss, self._session.group, dataset))
         reader = Reader(
             dataset, train.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             train.seed, train.shuffle, train.shuffle_block_rows, train.shuffle_run_rows,

@@ -36,18 +36,19 @@ class KeysMet:
     u: float | None
 
 
-def training_traffic(session, train_set, steps, samples):
+def training_traffic(session, train_set, steps, samples, epoch_samples=None):
     """([TrafficRow] of all that the ledger or the formula has, KeysMet) of a session's training steps.  Collective.
 
     steps, samples : all that session.model has been trained by since it was built, on `train_set`
+    epoch_samples : of an epoch, where these are not all of train_set
     """
     group, model = session.group, session.model
     counts = sum(group.gather(model.routing.counts.of("forward")), Counter())
     sent = _sent(group)
     replicated = sum(group.gather(of_replicated(model, lambda exchange: exchange.rows_met)))
     away = {level: KeysAway(counts["unique", level], counts["occurrences", level], replicated) for level in group.levels.names}
-    batches = _batches(len(train_set), session.config.train.global_batch_samples, steps, samples)
-    run = run_of(model, session.config, batches, session.input.n_fields, train_set.n_dense, train_set.value_width)
+    batches = _batches(epoch_samples or len(train_set), session.config.train.global_batch_samples, steps, samples)
+    run = run_of(model, session.config, batches, session.input.n_fields, train_set.n_dense, train_set.value_width, train_set.has_weights)
     formula = training_bytes(run, away)
     predicted = {tuple(what): (low, high) for *what, low, high in formula}
     rows = [TrafficRow(*what, sent[what], *predicted.get(what, (0, 0))) for what in sorted({*sent, *predicted})]
