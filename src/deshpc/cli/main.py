@@ -55,6 +55,7 @@ def _parser():
     train.add_argument(
         "--check-bytes", action="store_true", help="fail if the bytes sent differ from the formula; the model is saved first"
     )
+    train.add_argument("--check-plan", action="store_true", help="fail if the bytes sent differ from what was planned; the model is saved first")
     train.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in run.directory, if there is one"
     )
@@ -174,7 +175,8 @@ def _train(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
-            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite),
+            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite,
+                  check_plan=options.check_plan),
         ),
         start.world(),
     )

@@ -73,6 +73,11 @@ def exchange_kind(config, ranks):
     return EXCHANGES["allreduce" if ranks == 1 else exchange_name(config)]
 
 
+def is_open(config):
+    """Whether a Config leaves it to a plan how rows are divided, or how keys reach them."""
+    return "auto" in (config.train.split, config.train.routing)
+
+
 def require_valid(config, backend, ranks=1, field_names=None):
     """ConfigError, with the reason, where options do not go together (see the module).
 
@@ -80,6 +85,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
     field_names : (F) of the fields that become keys, where they are known
     """
     model, train = config.model, config.train
+    if is_open(config):
+        raise ConfigError("train.split or train.routing = 'auto' is planned where a run begins to train; name one of the others here")
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
         _require_deep(config, definition_class(name), exchange)

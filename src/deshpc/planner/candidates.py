@@ -32,16 +32,19 @@ def configured(config, choice):
     return replace(config, train=train, model=replace(config.model, first_layer=choice.first_layer))
 
 
-def candidates(config, ranks, nodes, field_names):
+def candidates(config, ranks, nodes, field_names, fixed=None):
     """[(Choice, Config)] of all that goes with a model, its backend and the number of ranks, in a fixed order.
 
     nodes : of them; two levels are tried where some have several ranks
+    fixed : {option: value} of a Choice that are not to be chosen
     """
     levels = ("one", "two") if 1 < nodes < ranks else ("one",)
     backend, found = SimpleNamespace(name=_backend(config)), []
-    for options in product(
-        choices(TrainConfig, "split"), choices(ModelConfig, "first_layer"), EXCHANGES, choices(TrainConfig, "routing"), levels
-    ):
+    possible = {
+        "split": choices(TrainConfig, "split"), "first_layer": choices(ModelConfig, "first_layer"), "exchange": tuple(EXCHANGES),
+        "routing": choices(TrainConfig, "routing"), "levels": levels, **{name: (value,) for name, value in (fixed or {}).items()},
+    }  # fmt: skip
+    for options in product(*(possible[name] for name in Choice._fields)):
         choice = Choice(*options)
         planned = configured(config, choice)
         if not _means_itself(config, choice):

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, DataError
 from deshpc.storage.json_form import COUNT, parse, require
 from deshpc.storage.regular_file import open_regular
 
@@ -52,6 +52,8 @@ class Machine:
             with open_regular(path) as file:
                 tree = parse(file.read())
             require(tree, _FORM, "machine")
+        except DataError as error:
+            raise ConfigError(f"{error}; a machine is written by: deshpc probe --out FILE") from None
         except ValueError as error:
             raise ConfigError(f"{path}: is no machine: {error}; write one by: deshpc probe --out FILE") from None
         return cls(**{**tree, "between": Link(**tree["between"])})

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from deshpc.backend.open import open_backend
+from deshpc.errors import ConfigError
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
 from deshpc.planner.work import work_of
@@ -55,21 +56,27 @@ class Plan:
         return self.options[0]
 
 
-def plan(config, workload, ranks, nodes=1, machine=None):
+def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=None):
     """The Plan of a configuration, whose train.split, exchange, routing and levels and model.first_layer do not count.
 
     workload : Workload of the training part
     ranks : on `nodes` nodes, in blocks
     machine : Machine, for seconds
+    fixed : {option: value} of a Choice that are not to be chosen
+    threads : of a rank, those of the configuration by default
+    ConfigError where nothing is valid.
     """
-    places, backend = node_map(ranks, nodes), open_backend("cpu", config.compute.threads_per_rank or 1)
+    places, backend = node_map(ranks, nodes), open_backend("cpu", threads or config.compute.threads_per_rank or 1)
     options = []
     try:
-        for choice, planned in candidates(config, ranks, nodes, workload.field_names):
+        for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
             need, record_bytes = need_of(planned, workload, places, backend)
             options.append(Option(choice, need, machine and _seconds(need, workload, record_bytes, choice, places, machine)))
     finally:
         backend.close()
+    if not options:
+        given = ", ".join(f"{name} = {value!r}" for name, value in (fixed or {}).items())
+        raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks" + (f" with {given}" if given else ""))
     options.sort(key=(lambda one: (one.step_s, one.choice)) if machine else (lambda one: (_crossing(one.need), one.memory, one.choice)))
     return Plan(options, _why(options, nodes, machine))
 
