@@ -25,14 +25,20 @@ FM = Run(
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, **by("allreduce"), routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
-AWAY = KeysAway(unique=6, occurrences=10)
+AWAY = {"flat": KeysAway(unique=6, occurrences=10)}
+NONE = {"flat": KeysAway()}
 
 
 def totals(run, away):
-    """{(operator, kind, direction): (low, high)}; every one is there once, on one level."""
+    """{(operator, kind, direction): (low, high)} on one level; every one is there once."""
+    return {what[:3]: bounds for what, bounds in by_level(run, away).items()}
+
+
+def by_level(run, away):
+    """{(operator, kind, direction, level): (low, high)}; every one is there once, on levels that `away` has."""
     entries = training_bytes(run, away)
-    assert {entry.level for entry in entries} <= {"flat"}
-    found = {entry[:3]: (entry.low, entry.high) for entry in entries}
+    assert {entry.level for entry in entries} <= away.keys()
+    found = {entry[:4]: (entry.low, entry.high) for entry in entries}
     assert len(found) == len(entries)
     return found
 
@@ -135,14 +141,14 @@ def test_one_rank_sends_nothing(exchange, routed):
         ranks=1, **by(exchange), routed=routed, value_width=2, fixed_point=True, clip=True, dense_parameters=7, batch_widths=(3,),
         layer_width=2,
     )  # fmt: skip
-    assert training_bytes(alone, KeysAway()) == []
-    assert training_bytes(alone._replace(field_widths=(4,)), KeysAway()) == []
-    assert training_bytes(alone._replace(ranks=4, batches=((9, 0),)), KeysAway()) == []
+    assert training_bytes(alone, NONE) == []
+    assert training_bytes(alone._replace(field_widths=(4,)), NONE) == []
+    assert training_bytes(alone._replace(ranks=4, batches=((9, 0),)), NONE) == []
 
 
 def test_the_padding_may_reach_its_bound():
     two_samples = FM._replace(batches=((2, 1),), fields=0)  # without keys: each message is a count of 2 bytes, padded to 8
-    assert totals(two_samples, KeysAway())["batch", "keys", "forward"] == (12, 24)
+    assert totals(two_samples, NONE)["batch", "keys", "forward"] == (12, 24)
     assert played(two_samples, [[[], []]])[0]["batch", "keys", "forward"] == 24
 
 
@@ -153,14 +159,14 @@ def random_batches(seed, samples_of_steps):
 
 
 def played(run, batches):
-    """(Counter of bytes by (operator, kind, direction), KeysAway) of sending every message of a run."""
+    """(Counter of bytes by (operator, kind, direction), {level: KeysAway}) of sending every message of a run."""
     sent, away = Counter(), Counter()
     n = run.ranks
     for batch in batches:
         for i, j in product(range(n), range(n)):
             if i != j:
                 _play(run, share(batch, n, i), share(batch, n, j), i, j, sent, away)
-    return +sent, KeysAway(**away)
+    return +sent, {"flat": KeysAway(**away)}
 
 
 def share(things, ranks, rank):
@@ -220,3 +226,37 @@ def test_formulas_equal_the_played_messages(exchange, ranks):
         for what, (low, high) in found.items():
             padded = what[1] == "keys" and exchange != "rows"
             assert low <= sent[what] <= high and high - low == (6 * ranks * (ranks - 1) * len(sizes) if padded else 0)
+
+
+SUMS = ("partials", "layers", "dense", "labels")  # of kinds that go to all ranks, and "gradients" unless rows travel
+
+
+@pytest.mark.parametrize("nodes", [(0, 0, 1, 1), (0, 1, 0, 1, 1), (0, 0, 0, 1), (0, 1, 2)])
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_two_levels_equal_the_played_messages(exchange, nodes):
+    """Messages are where their two ranks are; a number that goes to all ranks, or is added up from them, is read by every other rank of a
+    node in its memory, and comes to every other node, or from it, once."""
+    sizes, n = (13, 13, 2, 1), len(nodes)
+    for seed, (routed, width) in enumerate(product((False, True), (0, 2))):
+        run = FM._replace(
+            ranks=n, shards=1 + seed % 2, batches=tuple(Counter(sizes).items()), fields=3, n_dense=2, dense_parameters=7, value_width=width,
+            field_widths=tuple(1 + rank for rank in range(n)), batch_widths=(3,), layer_width=seed % 3, **by(exchange), routed=routed, clip=True,
+            nodes=nodes,
+        )  # fmt: skip
+        sent, away = {"inside": Counter(), "between": Counter()}, {"inside": Counter(), "between": Counter()}
+        for batch in random_batches(seed, sizes):
+            for i, j in product(range(n), range(n)):
+                level = "inside" if nodes[i] == nodes[j] else "between"
+                if i != j:
+                    _play(run, share(batch, n, i), share(batch, n, j), i, j, sent[level], away[level])
+        found = by_level(run, {level: KeysAway(**counts) for level, counts in away.items()})
+        of_all = {what for what in found if what[1] in SUMS or (what[1] == "gradients" and exchange != "rows")}
+        for what in found.keys() - of_all:
+            low, high = found[what]
+            assert low <= sent[what[3]][what[:3]] <= high
+        ranks_of, flat = Counter(nodes), totals(run._replace(nodes=()), NONE)
+        for operator, kind, direction, level in of_all:
+            once = flat[operator, kind, direction][0] // (n - 1)  # to one rank, or from one
+            times = len(ranks_of) - 1 if level == "between" else sum(ranks - 1 for ranks in ranks_of.values())
+            assert found[operator, kind, direction, level] == (times * once, times * once)
+        assert {what[:3] for what in found if what[3] == "between"} == {what for one in sent.values() for what in +one}

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from every_combination import COMBINATIONS, combined, is_valid
+from pretended_nodes import pretend
 from small_training import DIM, RULES, reads, small_model
 from synthetic_batches import N_FIELDS, awkward_batches
 
@@ -31,10 +32,9 @@ ALL_LOCAL = ("wide_deep", "deepfm")
 _COLLECTIVES = ("sum_samples", "reduce_samples", "gather_samples", "exchange_bytes", "exchange_counts", "gather_numbers", "gather_bytes")
 
 
-def config(kind, split="key", first_layer="pooled", exchange="auto", routing="broadcast", rule=(), normalisation="none"):
-    return combined(
-        (kind, split, first_layer, exchange, routing), dict(rule or RULES["sgd"]), normalisation, global_batch_samples=SIZES[0]
-    )
+def config(kind, split="key", first_layer="pooled", exchange="auto", routing="broadcast", rule=(), normalisation="none", **train):
+    rule = dict(rule or RULES["sgd"])
+    return combined((kind, split, first_layer, exchange, routing), rule, normalisation, global_batch_samples=SIZES[0], **train)
 
 
 @cache
@@ -80,15 +80,18 @@ def named(traffic):
 
 
 @pytest.mark.parametrize("number", range(len(COMBINATIONS)), ids=["-".join(one) for one in COMBINATIONS])
-def test_the_ledger_agrees_with_the_plan(world, number):
-    """With other options, too, which take turns."""
+def test_the_ledger_agrees_with_the_plan(world, number, monkeypatch):
+    """With other options, too, which take turns, and with ranks on one node or on two."""
     kind, split, first_layer, exchange, routing = COMBINATIONS[number]
     weighted, n_dense, threads, weighs = number % 3, (2, 2, 0)[number % 5 % 3], 1 + number % 2, number % 7 < 3
     rule = RULES[("adagrad, clipped", "adam", "sgd", "ftrl")[number % 4]]
     normalisation = ("batch", "none", "batch", "layer")[number % 7 % 4]
-    options = config(kind, split, first_layer, exchange, routing, rule, normalisation)
+    two_nodes = number // 4 % 2 == 1 and world.size > 1
+    if two_nodes:
+        pretend(monkeypatch, ("blocks", "one aside")[number // 8 % 2])
+    options = config(kind, split, first_layer, exchange, routing, rule, normalisation, levels="two")
     if not is_valid(options):
-        options = config(kind, split, first_layer, exchange, routing, rule)
+        options = config(kind, split, first_layer, exchange, routing, rule, levels="two")
     with small_model(world, options, threads, n_dense) as model:
         calls = recorded(model.group)
         for batch in batches(weighted, n_dense, weighs):
@@ -101,6 +104,8 @@ def test_the_ledger_agrees_with_the_plan(world, number):
         require_agreement(model.group, traffic)
         for row in traffic:
             assert row.low_bytes == row.high_bytes or row.kind == "keys"
+        assert {row.level for row in traffic} <= ({"inside", "between"} if two_nodes else {"flat"})
+        assert not two_nodes or any(row.level == "between" for row in traffic)
         whole_top, operator = model.exchange.whole_top, model.operators.name
         assert counts[operator, "forward"] == steps
         assert counts[operator, "backward"] == (0 if whole_top else steps)

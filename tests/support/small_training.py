@@ -12,6 +12,7 @@ from deshpc.comm.group import Group
 from deshpc.config.load import build
 from deshpc.launch.place import nowhere
 from deshpc.model.build import build_model
+from deshpc.model.combinations import levels_name
 from deshpc.table.columns import joined
 from deshpc.table.shard import Rows
 from deshpc.training.step import scores, step
@@ -74,7 +75,7 @@ def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend
 
     Collective; after an error nothing is freed, since other ranks may wait elsewhere.
     """
-    group, backend = Group(comm), backend or open_backend("cpu", threads)
+    group, backend = Group(comm, levels_name(config)), backend or open_backend("cpu", threads)
     group.take_arrays_of(backend, config.compute.transport)
     yield build_model(
         config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter,

@@ -55,6 +55,7 @@ def _parser():
     train.add_argument(
         "--check-bytes", action="store_true", help="fail if the bytes sent differ from the formula; the model is saved first"
     )
+    train.add_argument("--check-plan", action="store_true", help="fail if the bytes sent differ from what was planned; the model is saved first")
     train.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in run.directory, if there is one"
     )
@@ -112,6 +113,22 @@ def _parser():
     _add_options(profile)
     profile.set_defaults(command=_profile)
 
+    plan = commands.add_parser("plan", help="how to split a model over ranks: bytes, seconds and memory by every valid way")
+    plan.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    plan.add_argument("--ranks", type=int, default=4, metavar="N", help="4 by default")
+    plan.add_argument("--nodes", type=int, default=1, metavar="M", help="that they are on, in blocks; 1 by default")
+    plan.add_argument("--machine", metavar="FILE", help="what deshpc probe has measured; without it bytes decide, not seconds")
+    plan.add_argument("--profile", metavar="FILE", help="what deshpc profile --json has printed, instead of a look at the training part")
+    plan.add_argument("--paper", action="store_true", help="what substitution saves in theory, for all models, three kinds of data, 2 to 64 ranks")
+    plan.add_argument("--json", action="store_true", help="as JSON, all of it")
+    _add_options(plan)
+    plan.set_defaults(command=_plan)
+
+    probe = commands.add_parser("probe", help="measure this machine, with the ranks that are here, for deshpc plan --machine")
+    probe.add_argument("--out", required=True, metavar="FILE.json", help="gets what was measured, with date, ranks and nodes")
+    probe.add_argument("--name", help="of the machine; its first host's by default")
+    probe.set_defaults(command=_probe)
+
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
     info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
     info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
@@ -158,7 +175,8 @@ def _train(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
-            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite),
+            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite,
+                  check_plan=options.check_plan),
         ),
         start.world(),
     )
@@ -223,6 +241,26 @@ def _profile(options):
 
     _print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
     return 0
+
+
+def _plan(options):
+    from deshpc.cli.plan import paper, plan
+
+    if options.paper:
+        _print(paper(options.json))
+        return 0
+    if options.config is None:
+        raise ConfigError("deshpc plan needs a configuration: deshpc plan CONFIG.toml --ranks 8 --nodes 2; or --paper")
+    where = options.ranks, options.nodes, options.machine, options.profile
+    _print(plan(options.config, *where, options.json, options.overrides, options.allow_import))
+    return 0
+
+
+def _probe(options):
+    under_a_parent()
+    from deshpc.cli.plan import write_probe
+
+    return start.run(lambda comm: write_probe(comm, options.out, options.name), start.world())
 
 
 def _print(text):

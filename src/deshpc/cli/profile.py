@@ -1,6 +1,6 @@
 """`deshpc profile`: what the data of a configuration, or a cache, looks like."""
 
-from deshpc.cli.tables import aligned
+from deshpc.cli.tables import aligned, columns
 from deshpc.config import DataConfig, load
 from deshpc.formats.label_kinds import LABELS
 from deshpc.storage.strict_json import json_text
@@ -42,14 +42,8 @@ def _text(found):
     for one in found["dense"]:
         dense.append((one["name"], _percent(one["missing_share"]), *(_number(one[name]) for name in dense[0][2:])))
     return "\n".join(
-        [aligned(head), *(line for table in (fields, dense) if len(table) > 1 for line in ("", *_columns(table)))]
+        [aligned(head), *(line for table in (fields, dense) if len(table) > 1 for line in ("", *columns(table)))]
     )
-
-
-def _columns(table):
-    """Rows of texts as lines; all columns but the first are right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in table]
 
 
 def _percent(share):

@@ -122,3 +122,11 @@ _HEADS = {  # name: (title, heads, cells of a row)
 def aligned(lines):
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+
+
+def columns(table):
+    """Rows of texts as lines; columns are right-aligned, but for the first and those of words."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    words = [any(text[:1].isalpha() or text[:1] == "#" for text in column[1:]) for column in zip(*table, strict=True)]
+    place = [str.ljust if i == 0 or of_words else str.rjust for i, of_words in enumerate(words)]
+    return ["  ".join(put(text, width) for put, text, width in zip(place, row, widths, strict=True)).rstrip() for row in table]

@@ -11,8 +11,11 @@ from deshpc.comm.door import HostDoor, open_door
 from deshpc.comm.handle import complete, done, started
 from deshpc.comm.host_transport import HostTransport
 from deshpc.comm.ledger import Ledger, Traffic
+from deshpc.comm.levels import OneLevel, TwoLevels
+from deshpc.comm.node_map import NodeMap
 from deshpc.comm.shares import number_counts
 from deshpc.comm.slots import SharedSlots
+from deshpc.comm.two_level_transport import TwoLevelTransport
 from deshpc.errors import DeshpcError
 
 _CONTROL = Traffic("batch", "control", "setup")
@@ -29,15 +32,18 @@ def attempted(task):
 class Group:
     """Collective exchanges over a duplicate of `comm`, with a ledger.  Creating one is collective."""
 
-    def __init__(self, comm):
-        from mpi4py import MPI
-
-        own, node = comm.Dup(), comm.Split_type(MPI.COMM_TYPE_SHARED)
+    def __init__(self, comm, levels="one"):
+        """levels : of `train.levels`; see `levels.py`"""
+        own, self.nodes = comm.Dup(), NodeMap.of(comm)
         self.rank, self.size = comm.rank, comm.size
         self.ledger = Ledger()
-        self._host = HostTransport(own, SharedSlots(own) if 1 < node.size == self.size else None)
+        one_node = len(self.nodes.members) == 1
+        if not one_node and (levels == "two" or (levels == "auto" and len(self.nodes.members) < self.size)):
+            self.levels, self._host = TwoLevels(self.nodes), TwoLevelTransport(own, self.nodes)
+        else:
+            self.levels = OneLevel(self.size, self.rank)
+            self._host = HostTransport(own, SharedSlots(own) if one_node and self.size > 1 else None)
         self._door = HostDoor(self._host)
-        node.Free()
 
     @property
     def comm(self):
@@ -61,21 +67,22 @@ class Group:
     def sum_samples(self, array, traffic):
         """Add arrays (n, ...) over all ranks, in place, complete on every rank; returns a Handle of the array.
 
-        Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes.
+        Forward all-reduce, consumer replicated; backward identity.  Sent: 2 (N - 1) / N of the array's bytes, see `levels.py`.
         All ranks get the same bits, and those of a sample do not depend on its place, nor on the number of samples, nor on the
-        transport: numbers are added in rank order.  Collective.
+        transport: numbers are added in rank order, or node by node in rank order.  Collective.
         """
         if self.size == 1:
             return done(array)
         counts = number_counts(array, self.size)
-        self.ledger.add(traffic, (array.size + (self.size - 2) * int(counts[self.rank])) * array.dtype.itemsize)
+        for sent in (self.levels.of_reduce(counts), self.levels.of_gather(counts)):
+            self._count(traffic, sent, array.dtype.itemsize)
         return self._door.of(array).sum_samples(array, counts)
 
     def reduce_samples(self, array, traffic):
         """Add arrays (n, ...) over all ranks; each rank gets its share (`slice_of`); returns a Handle of the share.
 
         Forward reduce-scatter over samples; backward all-gather (`gather_samples`).  Sent: array minus own share.
-        Numbers are added in rank order, and every N sends the same.  Collective.
+        Numbers are added as by `sum_samples`, and every N sends the same.  Collective.
 
                 rank 0   rank 1            rank 0   rank 1
             s0  a        b            ->   a + b
@@ -84,7 +91,7 @@ class Group:
         if self.size == 1:
             return done(array)
         counts = number_counts(array, self.size)
-        self.ledger.add(traffic, (array.size - int(counts[self.rank])) * array.dtype.itemsize)
+        self._count(traffic, self.levels.of_reduce(counts), array.dtype.itemsize)
         return self._door.of(array).reduce_samples(array, counts)
 
     def gather_samples(self, own, array, traffic):
@@ -92,13 +99,14 @@ class Group:
 
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
-        self.ledger.add(traffic, (self.size - 1) * own.nbytes)
-        return self._door.of(array).all_gather(own, number_counts(array, self.size), array)
+        counts = number_counts(array, self.size)
+        self._count(traffic, self.levels.of_gather(counts), own.dtype.itemsize)
+        return self._door.of(array).all_gather(own, counts, array)
 
     def exchange_counts(self, counts, traffic):
         """Row r of `counts` (N, ...) goes to rank r; returns the rows received, row r from rank r.  Collective."""
         received = np.empty_like(counts)
-        self.ledger.add(traffic, counts.nbytes // self.size * (self.size - 1))
+        self._count(traffic, self.levels.of_messages(self._to_each(counts.nbytes // self.size)))
         complete(self._door.comm.Ialltoall(counts, received))
         return received
 
@@ -111,7 +119,7 @@ class Group:
         Forward i -> j; the adjoint sends j -> i.  Collective.
         """
         for entry, parts in traffic:
-            self.ledger.add(entry, int(parts.sum() - parts[self.rank]))
+            self._count(entry, self.levels.of_messages(np.asarray(parts)))
         return self._door.of(receive).all_to_all(send, send_bytes, receive, receive_bytes)
 
     def gather_bytes(self, own, counts, whole, traffic):
@@ -119,7 +127,7 @@ class Group:
 
         own, whole : uint8.  Sent: (N - 1) times the own message.  Collective.
         """
-        self.ledger.add(traffic, (self.size - 1) * own.nbytes)
+        self._count(traffic, self.levels.of_gather(np.asarray(counts)))
         return self._door.of(whole).all_gather(own, counts, whole)
 
     def sum(self, numbers, traffic=_CONTROL):
@@ -130,7 +138,7 @@ class Group:
         """Handle of (N, k): the k float64 or int64 numbers of every rank.  Sent: (N - 1) times them.  Collective."""
         numbers = np.atleast_1d(np.asarray(numbers))
         result = np.empty((self.size, len(numbers)), numbers.dtype)
-        self.ledger.add(traffic, (self.size - 1) * numbers.nbytes)
+        self._count(traffic, self.levels.of_messages(self._to_each(numbers.nbytes)))
         return started(self._door.comm.Iallgather(numbers, result), result)
 
     def gather(self, thing):
@@ -153,3 +161,12 @@ class Group:
         result, error = attempted(task)
         self.agree(error)
         return result
+
+    def _count(self, traffic, sent, itemsize=1):
+        """Note in the ledger what was sent of `traffic`.  sent : {level: numbers of `itemsize` bytes}"""
+        for level, numbers in sent.items():
+            self.ledger.add(traffic._replace(level=level), numbers * itemsize)
+
+    def _to_each(self, nbytes):
+        """(N) int64: as many bytes to each rank."""
+        return np.full(self.size, nbytes, np.int64)

@@ -10,7 +10,7 @@ class Traffic(NamedTuple):
     operator : the operator's name, or "batch" for what belongs to none
     kind : "keys", "partials", "pooled", "rows", "gradients", "dense", "statistics", "labels", "metrics" or "control"
     direction : "forward", "backward", "eval", "save" or "setup"
-    level : "flat" (one level over all ranks)
+    level : "flat", or where exchanges go node by node "inside" or "between" nodes: see `levels.py`
     """
 
     operator: str

@@ -288,13 +288,25 @@ class TrainConfig:
     split: str = option(
         "key",
         "how rows are divided: key: by the key\'s hash; field: every field\'s rows on one rank; column: every rank has some columns "
-        "of all embeddings, and computes its own part of the model; docs/models.md has the valid combinations",
-        choices=("key", "field", "column"),
+        "of all embeddings, and computes its own part of the model; docs/models.md has the valid combinations; auto: planned at the start",
+        choices=("key", "field", "column", "auto"),
     )
     routing: str = option(
         "routed",
-        "routed: a sample's home rank sends each key to its owner; broadcast: every rank reads the whole batch",
-        choices=("routed", "broadcast"),
+        "routed: a sample's home rank sends each key to its owner; broadcast: every rank reads the whole batch; "
+        "auto: planned at the start",
+        choices=("routed", "broadcast", "auto"),
+    )
+    machine: str = option(
+        "",
+        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: split, routing and, beside one of them, exchange = auto; without it "
+        "the fewest bytes between ranks, or between nodes, are chosen",
+    )
+    levels: str = option(
+        "auto",
+        "two: sums and gathers go through each node's shared memory first, and every number crosses between two nodes once; one: every "
+        "rank sends to every other alike; auto: two where ranks are on several nodes, and more than one on some",
+        choices=("auto", "one", "two"),
     )
     overlap: str = option(
         "auto",

@@ -16,6 +16,8 @@ embeddings as one vector.
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
 (train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
 
+Exchanges of two levels (train.levels) go with everything but compute.transport = "cuda-aware" and "nccl".
+
 A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
@@ -60,9 +62,20 @@ def exchange_name(config):
     return "pooled" if train.split == "field" and model.name not in SUMS else "rows"
 
 
+def levels_name(config):
+    """What `train.levels` means, where it is auto: arrays that stay on devices have one level."""
+    train, direct = config.train, config.compute.transport in ("cuda-aware", "nccl")
+    return "one" if direct and train.levels == "auto" else train.levels
+
+
 def exchange_kind(config, ranks):
     """The class of the exchange of a configuration.  One rank has all rows and all samples: nothing to exchange."""
     return EXCHANGES["allreduce" if ranks == 1 else exchange_name(config)]
+
+
+def is_open(config):
+    """Whether a Config leaves it to a plan how rows are divided, or how keys reach them."""
+    return "auto" in (config.train.split, config.train.routing)
 
 
 def require_valid(config, backend, ranks=1, field_names=None):
@@ -72,6 +85,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
     field_names : (F) of the fields that become keys, where they are known
     """
     model, train = config.model, config.train
+    if is_open(config):
+        raise ConfigError("train.split or train.routing = 'auto' is planned where a run begins to train; name one of the others here")
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
         _require_deep(config, definition_class(name), exchange)
@@ -87,6 +102,11 @@ def require_valid(config, backend, ranks=1, field_names=None):
         _require_field_dims(config)
     if replicates(config):
         _require_replicated(config, name, exchange)
+    if levels_name(config) == "two" and config.compute.transport in ("cuda-aware", "nccl"):
+        raise ConfigError(
+            f"train.levels = 'two' goes through host memory, compute.transport = {config.compute.transport!r} does not; choose "
+            "train.levels = 'one', or compute.transport = 'host'"
+        )
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "

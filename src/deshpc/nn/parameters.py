@@ -38,6 +38,11 @@ class Parameters:
             self.set(name, first)
         self.begin_state()
 
+    @property
+    def matrices(self):
+        """{name: numbers} of the parameters that samples are multiplied by: those of two dimensions or more."""
+        return {name: self._sizes[name] for name, shape in self._shapes.items() if len(shape) > 1}
+
     def __getitem__(self, name):
         """The parameter, a view."""
         return self._views[name]

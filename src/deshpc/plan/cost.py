@@ -4,6 +4,9 @@ All bytes are those of all ranks together, over a whole run of S samples in any 
 every sample's numbers to or from each of the N - 1 other ranks, so neither uneven shares nor an uneven last batch
 changes their sum.  Where ranks have fields of their own, the batches' sizes count.  What de-duplication decides is exact
 given the numbers of keys, and the padding of messages has bounds.  Evaluations are not predicted.
+
+Where exchanges go node by node, bytes inside nodes and between them are told apart: what goes to every other rank crosses
+between two nodes once, and a message between two ranks is where these are.  See `comm.levels`.
 """
 
 from typing import NamedTuple
@@ -38,6 +41,7 @@ class Run(NamedTuple):
     local : whether single ranks have dense parameters of their own
     replicated_row : bytes of a replicated row in a message, 0 without such rows
     threads : of a rank
+    nodes : of each rank, the number of its node, where exchanges go node by node; empty where all ranks are alike
     weighted : whether samples have weights
     """
 
@@ -68,6 +72,7 @@ class Run(NamedTuple):
     replicated_row: int = 0
     threads: int = 1
     repeats: bool = False
+    nodes: tuple = ()
     weighted: bool = False
 
     @property
@@ -81,7 +86,7 @@ class Run(NamedTuple):
 
 
 class KeysAway(NamedTuple):
-    """Keys of local batches whose owner is another rank, added up over ranks and steps; zero where they stay uncounted.
+    """Keys of local batches whose owner is another rank, on one level, added up over ranks and steps; zero where they stay uncounted.
 
     unique : distinct keys of each local batch
     occurrences : alike, every one
@@ -104,17 +109,54 @@ class Bytes(NamedTuple):
     high: int
 
 
+class _Level(NamedTuple):
+    """Where bytes travel: between all ranks ("flat"), inside nodes or between them.
+
+    others : how often a number is sent that goes to all ranks but one, or is added up from them
+    pairs : of ranks, in either order, that send each other messages
+    away : KeysAway
+    """
+
+    name: str
+    others: int
+    pairs: int
+    away: KeysAway
+
+
 def training_bytes(run, away):
-    """[Bytes] of everything that the training steps of `run` send, `away` being its KeysAway; one rank sends nothing."""
-    entries = [_keys(run, away), _labels(run), *_EXCHANGES[run.exchange](run, away), *_layers(run), _replicated(run, away), *_top(run), _control(run)]
+    """[Bytes] of everything that the training steps of `run` send; one rank sends nothing.
+
+    away : {level: KeysAway}, the level being "flat", or "inside" and "between" where `run.nodes` are told apart
+    """
     return [
-        Bytes(operator, kind, direction, "flat", low, low + slack)
-        for operator, kind, direction, low, slack in entries
+        Bytes(operator, kind, direction, level.name, low, low + slack)
+        for level in _levels(run, away)
+        for operator, kind, direction, low, slack in _entries(run, level)
         if low + slack
     ]
 
 
-def _keys(run, away):
+def _levels(run, away):
+    n = run.ranks
+    if not run.nodes:
+        return [_Level("flat", n - 1, n * (n - 1), away["flat"])]
+    sizes = [run.nodes.count(node) for node in sorted(set(run.nodes))]
+    inside = sum(size * (size - 1) for size in sizes)
+    return [
+        _Level("inside", n - len(sizes), inside, away["inside"]),
+        _Level("between", len(sizes) - 1, n * (n - 1) - inside, away["between"]),
+    ]
+
+
+def _entries(run, level):
+    exchanged = _EXCHANGES[run.exchange](run, level)
+    return [
+        _keys(run, level), _labels(run, level), *exchanged, *_layers(run, level), _replicated(run, level), *_top(run, level),
+        _control(run, level),
+    ]  # fmt: skip
+
+
+def _keys(run, level):
     """Unique keys, and with them what owners need of each sample, unless samples stay at home.
 
     Ahead of them, every message has a header: unique keys of each field, and the number of occurrences; where samples
@@ -122,109 +164,118 @@ def _keys(run, away):
     """
     sent, slack = 0, 0
     if run.routed and run.moves_rows:
-        sent = _KEY * away.unique + _HEADER * run.shards * run.fields * _messages(run)
+        sent = _KEY * level.away.unique + _HEADER * run.shards * run.fields * _messages(run, level)
     elif run.routed:
         of_occurrence = _INDEX + _VALUE * run.value_width
-        sent = _KEY * away.unique + of_occurrence * away.occurrences + _COUNT * _samples_to_others(run)
-        sent += _HEADER * (run.fields + 1) * _messages(run)
-        slack = _MOST_PADDING * _messages(run)
+        sent = _KEY * level.away.unique + of_occurrence * level.away.occurrences + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
+        sent += _HEADER * (run.fields + 1) * _messages(run, level)
+        slack = _MOST_PADDING * _messages(run, level)
     return "batch", "keys", "forward", sent, slack
 
 
-def _labels(run):
+def _labels(run, level):
     """Labels, dense features and, where there are some, weights of samples whose top every rank repeats."""
     needed = run.routed and run.whole_top
-    return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense + run.weighted) * _samples_to_others(run), 0
+    return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense + run.weighted) * _samples_to_others(run, level), 0
 
 
-def _all_reduce(run, away):
+def _all_reduce(run, level):
     """A reduce-scatter and an all-gather of the partials."""
-    return [(run.operator, "partials", "forward", 2 * _states(run), 0)]
+    return [(run.operator, "partials", "forward", 2 * _states(run, level), 0)]
 
 
-def _reduce_scatter(run, away):
+def _reduce_scatter(run, level):
     """A reduce-scatter of the partials; an all-gather of the states' gradients."""
     return [
-        (run.operator, "partials", "forward", _states(run), 0),
-        (run.operator, "gradients", "backward", _states(run), 0),
+        (run.operator, "partials", "forward", _states(run, level), 0),
+        (run.operator, "gradients", "backward", _states(run, level), 0),
     ]
 
 
-def _rows(run, away):
+def _rows(run, level):
     """Every unique key's row to its home rank, and the row's gradient back.
 
     In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.  Of several
     tables, the keys decide whose rows travel.
     """
-    spread = max(0, run.widest_row - run.row_width) * away.unique
+    spread = max(0, run.widest_row - run.row_width) * level.away.unique
     width = run.row_width + (run.fixed_point and run.value_width > 0 and run.dim > 0)
     return [
-        (run.operator, "rows", "forward", run.row_width * run.row_bytes * away.unique, spread * run.row_bytes),
-        (run.operator, "gradients", "backward", width * run.sum_bytes * away.unique, spread * run.sum_bytes),
+        (run.operator, "rows", "forward", run.row_width * run.row_bytes * level.away.unique, spread * run.row_bytes),
+        (run.operator, "gradients", "backward", width * run.sum_bytes * level.away.unique, spread * run.sum_bytes),
     ]
 
 
-def _pooled(run, away):
+def _pooled(run, level):
     """Every rank's own part of the states to the samples' home ranks, and its gradient back."""
-    sent = sum(count * _to_other_homes(samples, run.field_widths) for samples, count in run.batches) * run.sum_bytes
+    sent = _homes_to_others(run, level, run.field_widths) * run.sum_bytes
     return [(run.operator, "pooled", direction, sent, 0) for direction in ("forward", "backward")]
 
 
-def _to_other_homes(samples, widths):
-    """Numbers of a batch whose home is another rank; shares of a batch differ by one sample at most."""
-    ranks = len(widths)
-    home = [samples * (rank + 1) // ranks - samples * rank // ranks for rank in range(ranks)]
-    return sum((samples - own) * width for own, width in zip(home, widths, strict=True))
+def _homes_to_others(run, level, widths):
+    """Numbers that ranks send to the samples' other homes, or get from them, widths[r] a sample between rank r and a home."""
+    return sum(count * _to_other_homes(run, level, samples, widths) for samples, count in run.batches)
+
+
+def _to_other_homes(run, level, samples, widths):
+    """As `_homes_to_others`, of one batch; its shares differ by one sample at most."""
+    home = [samples * (rank + 1) // run.ranks - samples * rank // run.ranks for rank in range(len(widths))]
+    if level.name == "flat":
+        away = [samples - own for own in home]
+    else:
+        of_node = [sum(own for own, node in zip(home, run.nodes, strict=True) if node == here) for here in run.nodes]
+        away = [here - own if level.name == "inside" else samples - here for own, here in zip(home, of_node, strict=True)]
+    return sum(count * width for count, width in zip(away, widths, strict=True))
 
 
 _EXCHANGES = {"allreduce": _all_reduce, "reduce_scatter": _reduce_scatter, "rows": _rows, "pooled": _pooled}
 
 
-def _replicated(run, away):
+def _replicated(run, level):
     """Keys, fields and sums of replicated rows to all ranks, after their numbers; a message is padded to a multiple of 8."""
     needed = not run.whole_top and run.replicated_row > 0
-    sent = _NUMBER * run.threads * _messages(run) + (run.ranks - 1) * run.replicated_row * away.replicated
-    return "pool", "replicated", "backward", needed * sent, needed * (_NUMBER - 1) * _messages(run)
+    sent = _NUMBER * run.threads * _messages(run, level) + level.others * run.replicated_row * level.away.replicated
+    return "pool", "replicated", "backward", needed * sent, needed * (_NUMBER - 1) * level.others * run.ranks * run.steps
 
 
-def _layers(run):
+def _layers(run, level):
     """All-reduces between the layers of the owners' part, in sequence."""
-    sent = 2 * run.layer_width * run.sum_bytes * _samples_to_others(run)
+    sent = 2 * run.layer_width * run.sum_bytes * _samples_to_others(run, level)
     return [(run.operator, "layers", direction, sent, 0) for direction in ("forward", "backward")]
 
 
-def _top(run):
+def _top(run, level):
     """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
     samples, the loss and, where there are some, their weights, and the count and two moments of each unit that batch normalisation
     needs of all of them; and how many rows every field has, where those that repeat are looked for."""
     own_share = not run.whole_top
-    moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run)
+    moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run, level)
     agreed = own_share * (_LOSS_NUMBERS + run.weighted * _WEIGHT_NUMBERS) + (run.repeats and run.moves_rows) * (run.fields + 1)
     return [
-        ("batch", "control", "forward", agreed * _NUMBER * _messages(run), 0),
+        ("batch", "control", "forward", agreed * _NUMBER * _messages(run, level), 0),
         ("tower", "statistics", "forward", moments, 0),
         ("tower", "statistics", "backward", moments, 0),
-        ("dense", "dense", "backward", 2 * (run.ranks - 1) * run.dense_parameters * run.sum_bytes * run.steps, 0),
+        ("dense", "dense", "backward", 2 * level.others * run.dense_parameters * run.sum_bytes * run.steps, 0),
     ]
 
 
-def _control(run):
+def _control(run, level):
     """Agreement on the scale of fixed-point gradients: five numbers; on the norm: its terms (`backend.exact_norm`), and one number
     more where dense parameters belong to single ranks."""
     numbers = 5 * run.fixed_point + (_NORM_NUMBERS + run.local) * run.clip
-    return "batch", "control", "backward", numbers * _NUMBER * _messages(run), 0
+    return "batch", "control", "backward", numbers * _NUMBER * _messages(run, level), 0
 
 
-def _messages(run):
+def _messages(run, level):
     """Messages where in every step every rank sends one to every other."""
-    return run.ranks * (run.ranks - 1) * run.steps
+    return level.pairs * run.steps
 
 
-def _samples_to_others(run):
+def _samples_to_others(run, level):
     """How often a sample is sent where each goes to all ranks but one."""
-    return (run.ranks - 1) * run.samples
+    return level.others * run.samples
 
 
-def _states(run):
+def _states(run, level):
     """Bytes of states where each goes to all ranks but one, or comes from them."""
-    return run.state_width * run.sum_bytes * _samples_to_others(run)
+    return run.state_width * run.sum_bytes * _samples_to_others(run, level)

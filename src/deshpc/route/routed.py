@@ -93,23 +93,23 @@ class RoutedBatch:
 class KeyCounts:
     """How many keys home ranks have met: what bytes of routing depend on.  Kept by direction, "forward" or "eval".
 
-    steps;  unique : distinct keys of this rank's shares, of which unique_away have another owner rank
-    occurrences, occurrences_away : alike
+    steps;  unique : distinct keys of this rank's shares;  occurrences : every one
+    (unique, level), (occurrences, level) : those of another rank's, which is on that level: see `comm.levels`
     """
-
-    NAMES = ("steps", "unique", "unique_away", "occurrences", "occurrences_away")
 
     def __init__(self):
         self._counts = {}
 
-    def add(self, direction, *numbers):
-        """Count one batch: numbers as NAMES, without steps."""
-        self._counts.setdefault(direction, Counter()).update(dict(zip(self.NAMES, (1, *map(int, numbers)), strict=True)))
+    def add(self, direction, unique, occurrences, unique_away, occurrences_away):
+        """Count one batch.  unique_away, occurrences_away : {level: number}"""
+        counts = self._counts.setdefault(direction, Counter())
+        counts.update(steps=1, unique=unique, occurrences=occurrences)
+        for name, away in (("unique", unique_away), ("occurrences", occurrences_away)):
+            counts.update({(name, level): number for level, number in away.items()})
 
     def of(self, direction):
-        """(5) int64, in the order of NAMES."""
-        counts = self._counts.get(direction, Counter())
-        return np.array([counts[name] for name in self.NAMES], np.int64)
+        """Counter of the numbers, by their names."""
+        return self._counts.get(direction, Counter())
 
 
 def values_like(values, occurrences, buffers):

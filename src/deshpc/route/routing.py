@@ -96,8 +96,8 @@ class Routed:
         sections = np.empty((group.size, 4), np.int64)
         mine = np.full(group.size, len(batch), np.int64)
         kernels.section_bytes(header, mine, width, sections)
-        own, count = header[group.rank], len(unique.keys)
-        self.counts.add(direction, count, count - int(own[:-1].sum()), nnz, nnz - int(own[-1]))
+        count, of_messages = len(unique.keys), group.levels.of_messages
+        self.counts.add(direction, count, nnz, of_messages(header[:, :-1].sum(axis=1)), of_messages(header[:, -1]))
         sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine)
         too_many = kernels.pack(batch.sparse, unique, home.array("places", count, np.int32), sent)
         if too_many >= 0:

@@ -27,7 +27,7 @@ class DenseSums:
 
     def __init__(self, group, parameters, whole_top, owner_names=(), local=0, own_rows=slice(0)):
         self._group, self._parameters, self._whole_top = group, parameters, whole_top
-        self._owner_names, self.local, self._own_rows = owner_names, local, own_rows
+        self.owner_names, self.local, self._own_rows = owner_names, local, own_rows
         begin = parameters.place(owner_names[0])[0] if local else 0
         self._own, self._travelling = (begin, begin + local), None
 
@@ -36,11 +36,11 @@ class DenseSums:
         """Numbers that are added up over ranks in a step."""
         if not self._whole_top:
             return len(self._parameters.gradient) - self.local
-        return sum(b - a for a, b in map(self._parameters.place, self._owner_names)) - self.local
+        return sum(b - a for a, b in map(self._parameters.place, self.owner_names)) - self.local
 
     def start(self):
         """Start the sums of a step, which the top has made, unless owners have yet to add theirs.  Collective."""
-        self._travelling = None if self._owner_names else self._start()
+        self._travelling = None if self.owner_names else self._start()
 
     def wait(self):
         """The complete sums (n); owners have added theirs.  Collective."""
@@ -48,13 +48,13 @@ class DenseSums:
 
     def _start(self):
         sums = self._parameters.take_sums()
-        if not self._owner_names:
+        if not self.owner_names:
             return done(sums) if self._whole_top else self._group.sum_samples(sums, _TRAFFIC)
         owner = self._parameters.take_owner_sums()
         if self._whole_top:
             shared = self._group.sum_samples(owner[self.local :], _TRAFFIC) if self.sent else done(None)
-            return shared.then(lambda _: self._parameters.add_to(sums, self._owner_names, owner))
-        self._parameters.add_to(sums, self._owner_names, owner)
+            return shared.then(lambda _: self._parameters.add_to(sums, self.owner_names, owner))
+        self._parameters.add_to(sums, self.owner_names, owner)
         if not self.local:
             return self._group.sum_samples(sums, _TRAFFIC)
         begin, end = self._own
@@ -81,7 +81,7 @@ class DenseSums:
         begin, end = self._own
         state = arrays["state"].reshape(-1, len(self._parameters.gradient))
         planes = np.stack([plane[begin:end] for plane in (arrays["values"], *state)])
-        of_rows = planes.reshape(len(planes), -1, self._parameters[self._owner_names[0]].shape[1])
+        of_rows = planes.reshape(len(planes), -1, self._parameters[self.owner_names[0]].shape[1])
         own = np.zeros_like(of_rows)
         own[:, self._own_rows] = of_rows[:, self._own_rows]
         bits = self._group.sum_samples(own.reshape(-1).view(f"i{own.itemsize}"), _SAVED).wait()

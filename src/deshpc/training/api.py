@@ -27,6 +27,7 @@ from deshpc.training.advice import Adviser
 from deshpc.training.best_constant import begin_at
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
+from deshpc.training.planned_run import plan_run
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.reports import Reports, require_callbacks
 from deshpc.training.resume import found_checkpoints, go_on
@@ -81,7 +82,7 @@ class TrainResult:
 
 
 @fails_together
-def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=()):
+def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=(), check_plan=False):
     """Train by a Config (or the path of a TOML file) on the ranks of `comm`, by default all; returns a TrainResult.
 
     overrides : `section.key=value` texts, such as train.epochs=3
@@ -91,11 +92,12 @@ def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allo
     allow_import : package.module:Class that `model.name` may name; no other is imported, whatever a file says
     overwrite : replace the model and the checkpoints of a run that has ended in run.directory; otherwise that is a ConfigError
     callbacks : objects that are told of the run on rank 0, see `Reports` and docs/report.md
+    check_plan : bytes that differ from what train.split or routing = "auto" has planned are an error, as with check_bytes
     Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`: an
     error that all ranks share is raised on all; any other error of one rank ends the job with its message.
     """
     begin = time.perf_counter()
-    command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume, *["--overwrite"] * overwrite])
+    command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--check-plan"] * check_plan, *["--resume"] * resume, *["--overwrite"] * overwrite])
     config = agreed(comm, lambda: _config(config, overrides, allow_import), lambda config: run_facts(command, config))
     if resume and overwrite:
         raise ConfigError("--resume goes on from what is there, --overwrite removes it: choose one").shared_by(comm.size)
@@ -104,14 +106,16 @@ def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allo
         session.group.together(lambda: require(session.input, "train", "training"))
         callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
-            result = _train(session, lock, watchdog, begin, resume, overwrite, callbacks)
+            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks)
         if check_bytes:
             require_agreement(session.group, result.traffic)
+        if check_plan and forecast:
+            forecast.require_agreement(session.group, result)
     return result
 
 
 def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
-    """The TrainResult of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
+    """(TrainResult, Forecast or None) of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
     saved = found_checkpoints(group, config, resume, overwrite)
@@ -131,6 +135,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     adviser.of_labels(part.whole)
     if part.kept is not None and group.rank == 0:
         say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
+    forecast = plan_run(session, part, record)
     loaded = time.perf_counter()
     steps = config.train.epochs * -(-part.samples // config.train.global_batch_samples)
     model = session.build(part.dataset, steps, part.learnt.mean_weight)
@@ -193,9 +198,11 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
         test=test,
     )
     record.write("result", **asdict(result))
+    if forecast:
+        record.write("planned", **forecast.beside(result))
     reports.end(result)
     record.close()
-    return result
+    return result, forecast
 
 
 def _callbacks(session, given, resume):
@@ -305,6 +312,6 @@ def _environment(session):
     products = session.backend.products
     return {
         "ranks": session.group.size, "ranks_per_node": session.node.size, "threads_per_rank": session.backend.threads,
-        "backend": session.backend.name, "python": platform.python_version(), "machine": platform.machine(),
+        "levels": list(session.group.levels.names), "backend": session.backend.name, "python": platform.python_version(), "machine": platform.machine(),
         "matrix_products": products.name, "fields": session.input.n_fields, "dense": session.input.n_dense,
     }  # fmt: skip

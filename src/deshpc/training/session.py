@@ -21,7 +21,7 @@ from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
 from deshpc.metrics.fields import wanted_fields
 from deshpc.model.build import build_model
-from deshpc.model.combinations import require_valid
+from deshpc.model.combinations import is_open, levels_name, require_valid
 from deshpc.training.stage_times import StageTimes
 from deshpc.training.step import scores, step
 
@@ -40,7 +40,7 @@ class Session:
         self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
-        self.group, self.node = Group(comm), Node(comm)
+        self.group, self.node = Group(comm, levels_name(config)), Node(comm)
         try:
             self._begin()
         except DeshpcError as error:
@@ -55,7 +55,8 @@ class Session:
         self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss]))
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
-        self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
+        if not is_open(self.config):
+            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
 
     def __enter__(self):
@@ -155,6 +156,11 @@ class Session:
         if self.config.model.expected_rows:
             self.working("set aside", lambda: self.model.table.reserve(self.config.model.expected_rows))
         return self.model
+
+    def take(self, config):
+        """Go on by a Config in which what was left to a plan has been chosen, before the model is built.  Collective."""
+        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input)))
+        self.config = config
 
     def _tell_cache_problem(self):
         """Warn once where compiled kernels cannot be kept.  Collective."""

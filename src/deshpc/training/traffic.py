@@ -3,12 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
-
 from deshpc.errors import DeshpcError
-from deshpc.exchange.with_replicated import WithReplicated
-from deshpc.model.combinations import exchange_name
-from deshpc.plan.cost import KeysAway, Run, training_bytes
+from deshpc.plan.cost import KeysAway, training_bytes
+from deshpc.planner.shape import of_replicated, run_of
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,18 @@ def training_traffic(session, train_set, steps, samples, epoch_samples=None):
     epoch_samples : of an epoch, where these are not all of train_set
     """
     group, model = session.group, session.model
-    counts = np.sum(group.gather(model.routing.counts.of("forward")), axis=0).tolist()
-    counted, unique, unique_away, occurrences, occurrences_away = counts
+    counts = sum(group.gather(model.routing.counts.of("forward")), Counter())
     sent = _sent(group)
-    replicated = sum(group.gather(_replicated(model, lambda exchange: exchange.rows_met)))
-    away = KeysAway(unique_away, occurrences_away, replicated)
-    formula = training_bytes(_run(session, train_set, steps, samples, epoch_samples or len(train_set)), away)
+    replicated = sum(group.gather(of_replicated(model, lambda exchange: exchange.rows_met)))
+    away = {level: KeysAway(counts["unique", level], counts["occurrences", level], replicated) for level in group.levels.names}
+    batches = _batches(epoch_samples or len(train_set), session.config.train.global_batch_samples, steps, samples)
+    run = run_of(model, session.config, batches, session.input.n_fields, train_set.n_dense, train_set.value_width, train_set.has_weights)
+    formula = training_bytes(run, away)
     predicted = {tuple(what): (low, high) for *what, low, high in formula}
     rows = [TrafficRow(*what, sent[what], *predicted.get(what, (0, 0))) for what in sorted({*sent, *predicted})]
-    if not counted:
+    if not counts["steps"]:
         return rows, KeysMet(train_set.keys_per_sample, None)
-    return rows, KeysMet(occurrences / samples, unique / samples)
+    return rows, KeysMet(counts["occurrences"] / samples, counts["unique"] / samples)
 
 
 def bytes_per_sample(traffic, ranks, samples):
@@ -68,7 +66,7 @@ def bytes_per_sample(traffic, ranks, samples):
 def require_agreement(group, traffic):
     """Raise on every rank if ledger and formula differ anywhere.  Collective."""
     wrong = [
-        f"{row.operator}, {row.kind}, {row.direction}: {row.sent_bytes:,} bytes sent, {_formula(row)} by the formula"
+        f"{row.operator}, {row.kind}, {row.direction}, {row.level}: {row.sent_bytes:,} bytes sent, {_formula(row)} by the formula"
         for row in traffic
         if not row.agrees
     ]
@@ -92,31 +90,6 @@ def _formula(row):
     return f"{row.low_bytes:,}" + (f" to {row.high_bytes:,}" if row.high_bytes > row.low_bytes else "")
 
 
-def _run(session, train_set, steps, samples, epoch_samples):
-    model, train, ranks = session.model, session.config.train, session.group.size
-    layout, sums, exchange = model.table.layout, model.table.sums_type, exchange_name(session.config)
-    widths = [table.layout.weights for table in model.table.of_shards]
-    return Run(
-        operator=model.operators.name, ranks=ranks, shards=len(model.table.of_shards),
-        batches=_batches(epoch_samples, train.global_batch_samples, steps, samples), fields=session.input.n_fields,
-        n_dense=train_set.n_dense, value_width=train_set.value_width, dense_parameters=model.dense_sums.sent,
-        state_width=model.operators.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
-        row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
-        whole_top=model.exchange.whole_top, moves_rows=model.exchange.moves_rows, routed=train.routing == "routed",
-        clip=session.config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
-        field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
-        batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
-        layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=session.backend.threads,
-        repeats=model.operators.repeats, weighted=train_set.has_weights,
-        replicated_row=_replicated(model, lambda exchange: exchange.row_bytes(train_set.value_width > 0)),
-    )  # fmt: skip
-
-
-def _replicated(model, number):
-    """number(exchange) of replicated fields, 0 where there are none."""
-    return number(model.exchange) if isinstance(model.exchange, WithReplicated) else 0
-
-
 def _batches(rows, batch_samples, steps, samples):
     """((samples of a batch, batches of so many), ...) of `steps` batches of so many samples in all: whole ones, and last ones of
     an epoch of so many rows."""
@@ -125,8 +98,3 @@ def _batches(rows, batch_samples, steps, samples):
         return ((batch_samples, steps),)
     smaller = (steps * batch_samples - samples) // (batch_samples - last)
     return (batch_samples, steps - smaller), (last, smaller)
-
-
-def _field_widths(pool):
-    """Numbers of a state that each rank has complete: its fields' embeddings, and the first column where there is one."""
-    return tuple(pool.embeddings_at + end - begin for begin, end in pool.places_of_ranks())

@@ -1,0 +1,69 @@
+"""Every valid way to split a model over ranks, and to exchange what they have computed: the same model by each of them."""
+
+from dataclasses import replace
+from itertools import product
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from deshpc.config.schema import ModelConfig, TrainConfig, choices
+from deshpc.errors import ConfigError
+from deshpc.exchange.kinds import EXCHANGES
+from deshpc.model.combinations import replicates, require_valid
+
+
+class Choice(NamedTuple):
+    """What a planner chooses: options of [train], and model.first_layer."""
+
+    split: str
+    first_layer: str
+    exchange: str
+    routing: str
+    levels: str
+
+    def __str__(self):
+        return " ".join(self)
+
+
+def configured(config, choice):
+    """A Config with the options of a Choice."""
+    train = replace(
+        config.train, split=choice.split, exchange=choice.exchange, routing=choice.routing, levels=choice.levels
+    )
+    return replace(config, train=train, model=replace(config.model, first_layer=choice.first_layer))
+
+
+def candidates(config, ranks, nodes, field_names, fixed=None):
+    """[(Choice, Config)] of all that goes with a model, its backend and the number of ranks, in a fixed order.
+
+    nodes : of them; two levels are tried where some have several ranks
+    fixed : {option: value} of a Choice that are not to be chosen
+    """
+    levels = ("one", "two") if 1 < nodes < ranks else ("one",)
+    backend, found = SimpleNamespace(name=_backend(config)), []
+    possible = {
+        "split": choices(TrainConfig, "split"), "first_layer": choices(ModelConfig, "first_layer"), "exchange": tuple(EXCHANGES),
+        "routing": choices(TrainConfig, "routing"), "levels": levels, **{name: (value,) for name, value in (fixed or {}).items()},
+    }  # fmt: skip
+    for options in product(*(possible[name] for name in Choice._fields)):
+        choice = Choice(*options)
+        planned = configured(config, choice)
+        if not _means_itself(config, choice):
+            continue
+        try:
+            require_valid(planned, backend, ranks, field_names)
+        except ConfigError:
+            continue
+        found.append((choice, planned))
+    return found
+
+
+def _backend(config):
+    """What the ranks compute on, where a device is not asked for by name: processors, which have every combination."""
+    return "cuda" if config.compute.backend == "cuda" else "cpu"
+
+
+def _means_itself(config, choice):
+    """Whether no other Choice is the same run: owners compute their part by columns in any case, and lr and fm have no first layer."""
+    if choice.first_layer == "pooled":
+        return True
+    return choice.split != "column" and config.model.name not in ("lr", "fm") and not replicates(config)

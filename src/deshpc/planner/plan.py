@@ -1,0 +1,113 @@
+"""The table of all ways to run a configuration on so many ranks, by predicted bytes, seconds and memory; and which to take."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from deshpc.backend.open import open_backend
+from deshpc.errors import ConfigError
+from deshpc.planner.candidates import Choice, candidates
+from deshpc.planner.planned import Need, need_of, node_map
+from deshpc.planner.work import work_of
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way.
+
+    choice : Choice
+    need : Need
+    seconds : {part: seconds a step}: "node", what ranks do themselves, and "link", between nodes; None without a Machine
+    """
+
+    choice: Choice
+    need: Need
+    seconds: dict | None
+
+    @property
+    def step_s(self):
+        """Seconds of a step: links and computing one after the other."""
+        return sum(self.seconds.values())
+
+    @property
+    def memory(self):
+        """Bytes of a rank."""
+        return sum(self.need.memory.values())
+
+    def bytes_per_sample(self, level=None):
+        """Bytes that an average rank sends of each kind, for a sample of the global batch.  level : None for all of them"""
+        run, sent = self.need.run, Counter()
+        for one in self.need.sent:
+            if level in (None, one.level):
+                sent[one.kind] += (one.low + one.high) / 2
+        return {kind: count / run.ranks / run.samples for kind, count in sorted(sent.items()) if count}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """options : of every valid Choice, the fastest first, or that with the fewest bytes between nodes where no Machine is known
+    why : one sentence about the first
+    """
+
+    options: list
+    why: str
+
+    @property
+    def best(self):
+        return self.options[0]
+
+
+def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=None):
+    """The Plan of a configuration, whose train.split, exchange, routing and levels and model.first_layer do not count.
+
+    workload : Workload of the training part
+    ranks : on `nodes` nodes, in blocks
+    machine : Machine, for seconds
+    fixed : {option: value} of a Choice that are not to be chosen
+    threads : of a rank, those of the configuration by default
+    ConfigError where nothing is valid.
+    """
+    places, backend = node_map(ranks, nodes), open_backend("cpu", threads or config.compute.threads_per_rank or 1)
+    options = []
+    try:
+        for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
+            need, record_bytes = need_of(planned, workload, places, backend)
+            options.append(Option(choice, need, machine and _seconds(need, workload, record_bytes, choice, places, machine)))
+    finally:
+        backend.close()
+    if not options:
+        given = ", ".join(f"{name} = {value!r}" for name, value in (fixed or {}).items())
+        raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks" + (f" with {given}" if given else ""))
+    options.sort(key=(lambda one: (one.step_s, one.choice)) if machine else (lambda one: (_crossing(one.need), one.memory, one.choice)))
+    return Plan(options, _why(options, nodes, machine))
+
+
+def _seconds(need, workload, record_bytes, choice, places, machine):
+    """What ranks do themselves, messages inside a node included; and on several nodes, the link of the busiest of them."""
+    found = {"node": work_of(need, workload, record_bytes, choice.split == "column").seconds(machine), "link": 0.0}
+    if len(places.members) > 1:
+        crossing = [one for one in need.sent if one.level != "inside"]
+        messages = len({one[:3] for one in crossing})
+        nbytes = sum((one.low + one.high) / 2 for one in crossing) / len(places.members)
+        found["link"] = messages * machine.between.latency_s + nbytes / machine.between.bytes_per_s
+    return found
+
+
+def _crossing(need):
+    """Bytes of a step between nodes, or between ranks where all are on one."""
+    return sum(one.high for one in need.sent if one.level != "inside")
+
+
+def _why(options, nodes, machine):
+    """What tells the first option from others, in a sentence."""
+    best, substitutes = options[0], not options[0].need.run.moves_rows
+    other = next((one for one in options if one.need.run.moves_rows == substitutes), None)
+    what = "partials travel, rows stay" if substitutes else "rows travel to the samples"
+    if other is None:
+        return f"{what}; there is no other way"
+    first, second = (sum((x.low + x.high) / 2 for x in one.need.sent if x.level != "inside") for one in (best, other))
+    way = "moving rows" if substitutes else "substitution"
+    crossing = "between nodes" if nodes > 1 else "between ranks"
+    text = f"{what}: {first / best.need.run.samples:,.0f} bytes a sample {crossing}, {second / best.need.run.samples:,.0f} by {way}"
+    if machine:
+        text += f"; a step takes {1e3 * best.step_s:.2f} ms, {1e3 * other.step_s:.2f} by {way}"
+    return text

@@ -1,0 +1,124 @@
+"""A model as ranks would have it that are not there: built by this process alone, without MPI, and never trained."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.backend.open import open_backend
+from deshpc.comm.levels import OneLevel, TwoLevels
+from deshpc.comm.node_map import NodeMap
+from deshpc.model.build import build_model, replicated_fields
+from deshpc.plan.cost import KeysAway, training_bytes
+from deshpc.planner.shape import run_of
+
+INDEX_BYTES = 21
+"""Of a row in its table's index: buckets of 64 bytes hold 7 rows and are between 31 and 62 % full, since their number doubles."""
+
+
+class PlannedGroup:
+    """What a model asks of a `Group` before it exchanges anything.  rank 0 of `nodes`, a NodeMap"""
+
+    rank = 0
+
+    def __init__(self, nodes, levels):
+        self.nodes, self.size = nodes, nodes.size
+        self.levels = TwoLevels(nodes) if levels == "two" else OneLevel(nodes.size, 0)
+
+
+class Need(NamedTuple):
+    """What a training step of a Choice needs.
+
+    run : `plan.cost.Run`, of one step
+    sent : [`plan.cost.Bytes`] of all ranks in that step, in expectation
+    memory : {what: bytes of a rank}
+    top, of_owners : multiplications of the dense layers for one sample, forward: at the top, and of an owner's part
+    owned_rows : distinct keys of the global batch at an owner
+    """
+
+    run: object
+    sent: list
+    memory: dict
+    top: int
+    of_owners: float
+    owned_rows: float
+
+
+def node_map(ranks, nodes):
+    """The NodeMap of ranks in blocks on so many nodes."""
+    return NodeMap(0, [rank * nodes // ranks for rank in range(ranks)])
+
+
+def need_of(config, workload, nodes, backend=None):
+    """(Need of a configuration whose options are chosen, bytes of a row's record).
+
+    workload : Workload of the training part
+    nodes : NodeMap
+    """
+    backend = backend or open_backend("cpu", config.compute.threads_per_rank or 1)
+    group, batch = PlannedGroup(nodes, config.train.levels), config.train.global_batch_samples
+    model = build_model(
+        config, backend, group, len(workload.fields), workload.n_dense, field_names=workload.field_names, several_nodes=len(nodes.members) > 1
+    )  # fmt: skip
+    run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width, has_weights(config))
+    away = keys_away(run, workload, nodes, replicated_fields(config.model, workload.field_names))
+    everyone_has_all = config.train.split == "column"
+    owners = 1 if everyone_has_all else nodes.size
+    need = Need(
+        run, training_bytes(run, away) if nodes.size > 1 else [], _memory(model, run, workload, owners, batch),
+        *_multiplications(model, config.train.split), workload.distinct(batch) / owners,
+    )
+    return need, model.table.layout.record_bytes
+
+
+def has_weights(config):
+    """Whether samples that are learnt from have weights: of a column, of their class, or of negatives that stand for others."""
+    train = config.train
+    sampled = train.negative_sampling < 1 and train.sampling_correction == "weights"
+    return bool(config.data.weight or train.class_weights) or sampled
+
+
+def keys_away(run, workload, nodes, replicated=None):
+    """{level: KeysAway} of one step, in expectation: every owner has an equal part of the keys.
+
+    replicated : (F) bool, of fields whose rows are everywhere, or None
+    """
+    n = nodes.size
+    shares = [samples for batch, _ in run.batches for samples in _shares(batch, n)]
+    unique, occurrences, of_all = 0.0, 0.0, 0.0
+    for samples in shares:
+        unique += workload.distinct(samples)
+        occurrences += samples * workload.keys_per_sample
+        if replicated is not None:
+            of_all += sum(workload.distinct_of(field, samples) for field in np.flatnonzero(replicated))
+    if replicated is not None:
+        unique -= of_all
+        occurrences -= sum(workload.fields[field].keys_per_sample for field in np.flatnonzero(replicated)) * sum(shares)
+    near = [len(nodes.members[number]) - 1 for number in nodes.numbers]
+    parts = {"flat": (n - 1) / n} if not run.nodes else {"inside": sum(near) / n / n, "between": (n - 1) / n - sum(near) / n / n}
+    return {level: KeysAway(round(unique * part), round(occurrences * part), round(of_all)) for level, part in parts.items()}
+
+
+def _shares(samples, ranks):
+    return [samples * (rank + 1) // ranks - samples * rank // ranks for rank in range(ranks)]
+
+
+def _memory(model, run, workload, owners, batch):
+    """Rows of the whole training part, dense parameters with their state, states of a batch and a batch's keys."""
+    rows = workload.distinct(workload.rows) / owners
+    record = model.table.layout.record_bytes
+    samples = batch if run.whole_top else -(-batch // run.ranks)
+    read = -(-batch // run.ranks) if run.routed else batch
+    parameters = model.parameters
+    return {
+        "rows": round(rows * (record + INDEX_BYTES)),
+        "dense": 3 * len(parameters.gradient) * run.sum_bytes,
+        "states": 3 * (samples if run.moves_rows else batch) * run.state_width * run.sum_bytes,
+        "keys": round(read * workload.keys_per_sample * 14),
+    }
+
+
+def _multiplications(model, split):
+    """(at the top, at each owner) for a sample, forward.  Under key split every owner has a part of all inputs; else inputs of its own."""
+    matrices = model.parameters.matrices
+    owners = sum(count for name, count in matrices.items() if name in model.dense_sums.owner_names)
+    return sum(matrices.values()) - owners, owners if split == "key" else owners / model.group.size

@@ -1,0 +1,89 @@
+"""The work of a rank in a training step, counted stage by stage in units that take a machine a time of their own.
+
+    B, b = B / N     samples of the global batch, of a rank's share;  m keys a sample
+    D                distinct keys of the global batch at an owner;  d of a local batch
+
+    stage       unit            how many
+    read        samples         B where every rank reads all, else b
+    route       found           b m where keys travel, B m + b m where owners find out themselves what each home asks for
+                packed          occurrences that are sent and received as partials' keys: b m + B m / N
+    look up     scanned         B m where every rank reads all: each owner picks its own
+                rows            D, or d of N ranks' requests where keys travel
+    start,      terms           occurrences that are added up, times the row's numbers
+    give back   gathered        distinct rows that are read, times cache lines
+                owned           multiplications of the layers that owners compute, three times: forward, and two products back
+    learn       sums            samples of the top, times the state's numbers
+                multiplications of its dense layers, three times
+    exchange    moved           bytes that a rank sends, whatever the way: they are written and read, and waited for
+    update      updated         D times cache lines of a record
+                dense           parameters that are added up over ranks
+    any         steps           1: calls
+"""
+
+from typing import NamedTuple
+
+LINE = 64  # bytes
+
+STAGES = {
+    "read": ("samples",), "route": ("found", "packed", "moved"), "look up": ("scanned", "rows"), "start": ("terms", "gathered", "owned"),
+    "exchange": ("moved",), "give back": ("terms", "gathered", "owned", "moved"), "learn": ("sums", "multiplications"), "update": ("updated", "dense"),
+}  # fmt: skip
+"""Which units a stage's time depends on."""
+
+
+class Work(NamedTuple):
+    """Units of each kind in a step of one rank, the busiest: see the module.  moved : bytes that a rank puts into messages."""
+
+    steps: float
+    samples: float
+    found: float
+    packed: float
+    scanned: float
+    rows: float
+    terms: float
+    gathered: float
+    owned: float
+    sums: float
+    multiplications: float
+    updated: float
+    dense: float
+    moved: float
+
+    def seconds(self, machine):
+        """Of a step on a Machine that was measured with as many threads a rank."""
+        return sum(machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items())
+
+
+def work_of(need, workload, record_bytes, column=False):
+    """The Work of a `planned.Need`.
+
+    record_bytes : of a row in memory
+    column : whether every rank has some columns of all rows
+    """
+    run = need.run
+    n, batch = run.ranks, run.samples
+    share, m = batch / n, workload.keys_per_sample
+    owners = 1 if column else n
+    local = workload.distinct(share)
+    busiest = workload.busiest(owners) if not run.moves_rows else 1.0
+    occurrences = share * m if run.moves_rows else batch * m / owners * busiest
+    samples = batch if run.whole_top else share
+    weights = -(-(run.row_width * run.row_bytes) // LINE)
+    reads_all = not run.routed
+    found = share * m if run.routed else (batch * m + share * m if run.moves_rows else 0.0)
+    return Work(
+        steps=1.0,
+        samples=batch if reads_all else share,
+        found=found,
+        packed=share * m + batch * m / n * busiest if run.routed and not run.moves_rows else 0.0,
+        scanned=batch * m if reads_all and not run.moves_rows else 0.0,
+        rows=need.owned_rows if reads_all and not run.moves_rows else local,
+        terms=2 * occurrences * run.row_width,
+        gathered=(need.owned_rows + (2 * local if run.moves_rows else 0)) * weights,
+        sums=samples * run.state_width,
+        owned=3 * batch * need.of_owners,
+        multiplications=3 * samples * need.top,
+        updated=need.owned_rows * -(-record_bytes // LINE),
+        dense=run.dense_parameters if not run.whole_top else 0.0,
+        moved=sum(one.high for one in need.sent) / n,
+    )

@@ -1,0 +1,94 @@
+"""A run that plans how to split its model before it is built, and says afterwards how near the plan was."""
+
+from dataclasses import asdict, dataclass
+
+from deshpc.data.statistics import SampleStatistics
+from deshpc.errors import DeshpcError
+from deshpc.launch.console import say
+from deshpc.model.combinations import is_open, levels_name
+from deshpc.planner.candidates import configured
+from deshpc.planner.machine import Machine
+from deshpc.planner.plan import plan
+from deshpc.planner.workload import Workload
+
+_LOOKED_AT = 65_536  # rows
+_EXPECTED = ("keys", "rows")  # kinds whose bytes distinct keys decide, beside gradients of rows
+_MOST_OFF = 0.05  # of their bytes
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the chosen option was to send and take: bytes a sample and rank by kind; seconds a step, None without a machine.
+
+    moves_rows : whether gradients are those of rows
+    """
+
+    choice: dict
+    why: str
+    bytes_per_sample: dict
+    step_s: float | None
+    moves_rows: bool
+
+    def beside(self, result):
+        """What was planned and measured, side by side: {"bytes_per_sample": {kind: [planned, sent]}, "step_s": [planned, measured]}."""
+        kinds = sorted({*self.bytes_per_sample, *result.bytes_per_sample})
+        steps = max(1, result.steps)
+        return {
+            "bytes_per_sample": {kind: [self.bytes_per_sample.get(kind, 0.0), result.bytes_per_sample.get(kind, 0.0)] for kind in kinds},
+            "step_s": [self.step_s, result.samples / result.samples_per_s / steps],
+        }
+
+    def require_agreement(self, group, result):
+        """DeshpcError on every rank where bytes are not as planned: exactly, or within 5 % where distinct keys decide.  Collective."""
+        wrong = []
+        for kind, (planned, sent) in self.beside(result)["bytes_per_sample"].items():
+            expected = kind in _EXPECTED or (kind == "gradients" and self.moves_rows)
+            if abs(planned - sent) > (_MOST_OFF if expected else 0.01) * max(planned, sent):
+                wrong.append(f"{kind}: {planned:,.2f} bytes a sample planned, {sent:,.2f} sent")
+        if wrong:
+            group.agree(DeshpcError(f"--check-plan: {'; '.join(wrong)}: the plan or the ledger is wrong"))
+
+
+def plan_run(session, part, record):
+    """Choose what a session's configuration leaves open, from its first training rows; the Forecast, None where nothing is open.
+
+    part : TrainingPart
+    Prints the plan and writes it into the record.  Collective.
+    """
+    config, group = session.config, session.group
+    if not is_open(config):
+        return None
+    options = {"split": config.train.split, "exchange": config.train.exchange, "routing": config.train.routing}
+    fixed = {name: value for name, value in options.items() if value != "auto"}
+    fixed |= {"first_layer": config.model.first_layer, "levels": "two" if "between" in group.levels.names else "one"}
+
+    def choose():
+        machine = Machine.from_file(config.train.machine) if config.train.machine else None
+        nodes = len(group.nodes.members)
+        return plan(config, _workload(session, part), group.size, nodes, machine, fixed, session.backend.threads)
+
+    chosen = group.together(choose if group.rank == 0 else lambda: None)
+    choice, forecast = group.from_first(chosen and (chosen.best.choice, _forecast(chosen)))
+    if group.rank == 0:
+        say(f"deshpc: plan: train.split = {choice.split!r}, exchange = {choice.exchange!r}, routing = {choice.routing!r}: {chosen.why}\n")
+        options = [
+            {"choice": one.choice._asdict(), "bytes_per_sample": one.bytes_per_sample(), "seconds": one.seconds, "memory": one.need.memory}
+            for one in chosen.options
+        ]
+        record.write("plan", **asdict(forecast), options=options)
+    session.take(configured(config, choice._replace(levels=levels_name(config))))
+    return forecast
+
+
+def _workload(session, part):
+    schema = session.input.schema
+    statistics = SampleStatistics(schema)
+    statistics.add(part.dataset.head(_LOOKED_AT))
+    found = {**statistics.to_json(), "dense": [None] * part.dataset.n_dense}
+    return Workload.from_profile(found, part.dataset.value_width)
+
+
+def _forecast(chosen):
+    best = chosen.best
+    step_s = None if best.seconds is None else best.step_s
+    return Forecast(best.choice._asdict(), chosen.why, best.bytes_per_sample(), step_s, best.need.run.moves_rows)
