@@ -61,7 +61,7 @@ OFFERED = {
     "optimizer.name": {*choices(OptimizerConfig, "name")},
     "train.exchange": {*choices(TrainConfig, "exchange")} - {"auto"},
     "train.loss": {*choices(TrainConfig, "loss")},
-    "train.split": {*choices(TrainConfig, "split")},
+    "train.split": {*choices(TrainConfig, "split")} - {"auto"},
     "train.stop_metric": {*choices(TrainConfig, "stop_metric")} - {"none"},
 }
 

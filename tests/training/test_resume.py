@@ -17,9 +17,11 @@ import deshpc
 from deshpc.checkpoint.folders import step_folder, step_folders
 from deshpc.checkpoint.load import dense_parameters, row_blocks, verify
 from deshpc.checkpoint.manifest import read_manifest
+from deshpc.config import resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.training import loop
+from deshpc.training.same_run import require_same_run
 
 BLOCK_ROWS = 700
 ROWS, BATCH, STEPS = 2_450, 200, 39  # 13 steps an epoch, the last one smaller; three epochs
@@ -347,3 +349,13 @@ def place(epoch, position):
         if position < size:
             return number, position
         position -= size
+
+
+def test_an_option_that_a_checkpoint_does_not_have_was_as_it_is_by_default():
+    """A checkpoint of a version without train.loss can be gone on from, unless the loss is another one now."""
+    here = resolved(build({"data": {"format": "synthetic"}}))
+    before = {**here, "train": {name: value for name, value in here["train"].items() if name != "loss"}}
+    require_same_run(before, here, "runs/one")
+    other = {**here, "train": {**here["train"], "loss": "squared"}}
+    with pytest.raises(ConfigError, match="train.loss = 'squared', but the checkpoint in runs/one was made with 'log'"):
+        require_same_run(before, other, "runs/one")

@@ -18,7 +18,7 @@ from deshpc.planner.machine import Link, Machine
 from deshpc.planner.planned import need_of
 from deshpc.planner.work import STAGES, Work, work_of
 from deshpc.planner.workload import Workload
-from deshpc.training.reading import reads_of
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
 

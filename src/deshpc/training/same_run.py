@@ -1,6 +1,6 @@
 """Which options a run may change when it goes on from a checkpoint, and which would make it another run."""
 
-from deshpc.config import flat
+from deshpc.config import Config, flat, resolved
 from deshpc.errors import ConfigError
 
 _MAY_DIFFER = (
@@ -15,12 +15,13 @@ def require_same_run(saved, here, folder):
 
     saved, here : nested dictionaries, of the checkpoint in `folder` and of this run
     Files may have moved, ranks, threads, splits and exchanges add up the same numbers, and expected rows are memory alone;
-    epochs may be added unless a learning rate falls until the end of the run.
+    epochs may be added unless a learning rate falls until the end of the run.  An option that the checkpoint's version did not have yet
+    was as it is by default now.
     """
-    before, now = flat(saved), flat(here)
+    before, now, usual = flat(saved), flat(here), flat(resolved(Config()))
     optimizer = here["optimizer"]
     for name in {**before, **now}:
-        one, other = before.get(name, _ABSENT), now.get(name, _ABSENT)
+        one, other = before.get(name, usual.get(name, _ABSENT)), now.get(name, _ABSENT)
         if one == other:
             continue
         if not any(name == option or name.startswith(f"{option}.") for option in _MAY_DIFFER):
