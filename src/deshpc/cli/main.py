@@ -10,7 +10,7 @@ import deshpc
 from deshpc.errors import ConfigError, DeshpcError
 from deshpc.launch import start
 from deshpc.launch.console import hold_descriptors, put_out, say
-from deshpc.launch.failure import Terminated, sigterm_raises
+from deshpc.launch.failure import Terminated, signals_raise, this_process
 from deshpc.launch.launcher import launcher
 from deshpc.launch.mpich import under_a_parent
 
@@ -29,7 +29,7 @@ def main(argv=None):
     """Run one command; returns the exit code."""
     hold_descriptors()
     try:
-        with sigterm_raises():
+        with signals_raise():
             options = _parser().parse_args(argv)
             return options.command(options)
     except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, start.run has the last word
@@ -190,7 +190,9 @@ def _predict(options):
 def _export(options):
     from deshpc.serve.export import export
 
-    _print(export(options.directory, options.out, options.onnx, options.allow_import))
+    with this_process():
+        text = export(options.directory, options.out, options.onnx, options.allow_import)
+    _print(text)
     return 0
 
 
@@ -211,14 +213,18 @@ def _inspect(options):
 def _convert(options):
     from deshpc.cli.convert import convert
 
-    _print(convert(options.config, options.out, options.overrides, options.allow_import))
+    with this_process():
+        text = convert(options.config, options.out, options.overrides, options.allow_import)
+    _print(text)
     return 0
 
 
 def _profile(options):
     from deshpc.cli.profile import profile
 
-    _print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
+    with this_process():
+        text = profile(options.target, options.part, options.overrides, options.json, options.allow_import)
+    _print(text)
     return 0
 
 
