@@ -9,10 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "docs" / "site")]
 
-import deshpc  # noqa: E402
 from docstrings import as_restructured_text  # noqa: E402
 from generated import fill  # noqa: E402
 from notebooks import as_markdown  # noqa: E402
+
+import deshpc  # noqa: E402
 
 project = "deshpc"
 version = release = deshpc.__version__

@@ -23,17 +23,18 @@ def options():
     for option in every_option():
         if option.path[:-1] != section:
             section = option.path[:-1]
-            title = ".".join(section)
-            lines += [f"## `{f'[[{title}]]' if option.in_list else f'[{title}]'}`", "", _text(option.section.__doc__), ""]
+            title = f"[{'.'.join(section)}]"
+            lines += [f"## `{f'[{title}]' if option.in_list else title}`", "", _text(option.section.__doc__), ""]
         lines += _option(option)
     return "\n".join(lines)
 
 
 def _option(option):
-    default = toml_value(option.default)
     kind = {str: "text", int: "whole number", float: "number", bool: "true or false"}[option.kind] + "s" * option.several
-    facts = [f"{kind}, {'empty' if default in ('[]', '""') else f'`{default}`'} by default", *_limits(option.metadata)]
-    return [f"(option-{'-'.join(option.path)})=", "", f"**`{option.name}`**", f": {_text(option.metadata['text'])}", "", f"  *{'; '.join(facts)}*", ""]
+    default = f"`{toml_value(option.default)}`" if option.default not in ("", []) else "empty"
+    facts = "; ".join([f"{kind}, {default} by default", *_limits(option.metadata)])
+    anchor = "-".join(option.path)
+    return [f"(option-{anchor})=", "", f"**`{option.name}`**", f": {_text(option.metadata['text'])}", "", f"  *{facts}*", ""]
 
 
 def _limits(metadata):
