@@ -97,16 +97,16 @@ def _in_time(parts, fields, sample_of, by_name):
         wanted = [part for part in wanted if part == "test" and not by_name and len(paths) > 1]
     if not wanted:
         return why
-    how = "in the order of their names"
+    how = ", in the order of their names"
     if time is not None and len(paths) <= _MOST_ORDERED:
         starts = {path: next((cell for cell in sample_of(path).columns.get(time, []) if cell), "") for path in paths}
         paths = sorted(paths, key=lambda path: (_as_number(starts[path]), starts[path]))
-        how = f"by {time!r}"
+        how = f" by {time!r}"
     tenth = max(1, len(paths) // 10)
     for part in wanted:
         paths, parts[part] = paths[:-tenth], paths[-tenth:]
         purpose = "a model is asked about days to come" if part == "test" else "how long to train"
-        why[part] = f"the last files{' before those' if part == 'valid' and 'test' in wanted else ''}, {how}: {purpose}"
+        why[part] = f"the last files{' before those' if part == 'valid' and 'test' in wanted else ''}{how}: {purpose}"
     parts["train"] = paths
     return why
 
@@ -209,15 +209,15 @@ def _model(rows, stops):
         "",
         "[optimizer]",
         'name = "adagrad"',
-        "learning_rate = 0.05",
+        "learning_rate = 0.03",
         "initial_accumulator = 0.1",
-        "l2 = 0.5  # more of it where the training loss falls and the validation loss does not",
+        "l2 = 0.3  # more of it where the training loss falls and the validation loss does not",
         "",
         "[train]",
     ]
     if stops:
         lines += [
-            "epochs = 40  # at most:",
+            "epochs = 100  # at most:",
             'stop_metric = "log_loss"  # of the validation part: the best model is kept',
             "stop_patience = 3",
         ]

@@ -32,6 +32,7 @@ _CODE_NAME = re.compile(
 )
 _QUANTITY_NAME = re.compile(r"(^|_)(num|number|count|cnt|days|amount|age|price|size|length|duration|ms|seconds|total|mean|rate|ratio|score)(_days|_ms)?$", re.IGNORECASE)
 _WEIGHTED = re.compile(r".+:[-+]?[0-9.]+(e[-+]?\d+)?")
+_POOLINGS = {"pooling": "mean", "linear_pooling": "sum"}  # as many values as a cell may have, embeddings stay alike in size
 _MANY = 0.98  # of the cells: a few may be mistakes
 _FEW_VALUES, _SOME_VALUES, _ROWS_TO_TELL = 20, 500, 50
 _LEARNT_ROWS = 50  # for each value of a number that is better learnt value by value
@@ -156,7 +157,7 @@ def field_of(name, present, rows, kind=None, delimiter="", unusable=None):
     if kind == "pairs":
         return Field(name, "multi", {"weight_separator": ":"}, "values with weights")
     if kind == "list":
-        return Field(name, "multi", {"pooling": "mean"}, "a list of values")
+        return Field(name, "multi", dict(_POOLINGS), "a list of values")
     if (time := _time(name, present)) or kind == "time":
         return Field(name, "", {}, f"a time ({time or 'by its type'}): other rows have other ones", is_time=True)
     if len(values) == 1 and rows > 1:
@@ -252,6 +253,6 @@ def _multi(present, values, delimiter, numbers):
         if separator != "|" and len(parts) * 2 > len(values):  # titles, addresses and names of programs have such characters, too
             continue
         options = {"separator": separator} if separator != "|" else {}
-        options |= {"weight_separator": ":"} if weighted else {"pooling": "mean"}
+        options |= {"weight_separator": ":"} if weighted else _POOLINGS
         return options, f"{len(several) / len(present):.0%} of the cells have several values; {len(parts):,} values"
     return None

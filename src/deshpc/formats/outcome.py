@@ -42,7 +42,7 @@ def outcome(name, cells, positive):
     if _LEAST_UNUSUAL <= unusual.sum() <= len(cells) / 2:
         for truth, words in ((positive, "the positive one"), (~positive, "not the positive one")):
             if truth[unusual].mean() >= _SURE and truth.mean() <= _OPEN:
-                return f"where it is not {usual!r}, the label is nearly always {words}"
+                return f"where it is not {repr(usual) if usual else 'missing'}, the label is nearly always {words}"
     return ""
 
 
