@@ -1,8 +1,9 @@
-"""Pages that are made from the program itself: every option, from its schema, and every command, from its parser."""
+"""What is made from the program itself: every option, from its schema, every command, from its parser; and lists of pages."""
 
 import argparse
 import re
 import textwrap
+from pathlib import Path
 
 from deshpc.cli.main import parser
 from deshpc.cli.toml import toml_value
@@ -11,7 +12,13 @@ from deshpc.config.options import options as every_option
 
 def fill(app, page, source):
     """Put what is generated in place of the comment that asks for it; Sphinx calls it for each page."""
-    for name, text in (("options", options), ("commands", commands)):
+    root, listed = Path(app.srcdir), source[0].split()
+    others = {
+        "notebooks": lambda: [f"../examples/{path.stem}" for path in root.glob("examples/*.ipynb")],
+        "other pages": lambda: [path.stem for path in root.glob("docs/*.md") if path.stem not in (*listed, "index")],
+    }
+    makers = {"options": options, "commands": commands} | {name: lambda find=find: "\n".join(sorted(find())) for name, find in others.items()}
+    for name, text in makers.items():
         mark = f"<!-- generated: {name} -->"
         if mark in source[0]:
             source[0] = source[0].replace(mark, text())
