@@ -35,7 +35,11 @@ autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 default_role = "code"
 nitpicky = True
-nitpick_ignore_regex = [("py:class", r"deshpc\.config\.schema\..*")]  # sections of a configuration: docs/options.md has them
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!deshpc\.).*"),  # of other packages
+    ("py:class", r"deshpc\.config\.schema\..*"),  # sections of a configuration: docs/options.md has them
+]
+autodoc_typehints_format = "short"
 toc_object_entries = False
 
 html_theme = "furo"

@@ -12,7 +12,7 @@ from deshpc.config.options import options as every_option
 
 def fill(app, page, source):
     """Put what is generated in place of the comment that asks for it; Sphinx calls it for each page."""
-    root, listed = Path(app.srcdir), source[0].split()
+    root, listed = Path(app.srcdir), source[0].splitlines()
     others = {
         "notebooks": lambda: [f"../examples/{path.stem}" for path in root.glob("examples/*.ipynb")],
         "other pages": lambda: [path.stem for path in root.glob("docs/*.md") if path.stem not in (*listed, "index")],
