@@ -15,7 +15,6 @@ _PARTS = (
     ("valid", re.compile(r"(^|[^a-z])(valid|validation|val|dev|va)([^a-z]|$)")),
 )
 _MOST_ORDERED = 100  # files whose first rows are looked at, to put them in the order of their time
-_STEPS, _LEAST_BATCH, _MOST_BATCH = 200, 64, 8192  # of a pass, where there are few rows
 
 
 def init(names, out, label=None):
@@ -170,9 +169,9 @@ def _fields(fields):
 
 
 def _model(rows):
-    batch = _LEAST_BATCH
-    while batch < _MOST_BATCH and batch * 2 * _STEPS <= rows:
-        batch *= 2
+    from deshpc.formats.guess import batch_of
+
+    batch = batch_of(rows)
     return [
         "",
         "[model]",

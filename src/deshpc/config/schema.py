@@ -13,7 +13,7 @@ AUTO_TRANSPORT = "host"
 SEPARATED_FORMATS = ("csv", "tsv")
 """Text whose rows have cells between delimiters."""
 
-NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet")
+NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet", "table")
 """Formats whose columns have names, of which data.fields chooses."""
 
 
@@ -92,20 +92,20 @@ class DataConfig:
 
     format: str = option(
         "csv",
-        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; cache: what "
-        "deshpc convert has written; synthetic",
-        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "cache", "synthetic"),
+        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; table: given in Python; "
+        "cache: what deshpc convert has written; synthetic",
+        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
     train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says")
-    positive: str = option("", "csv, tsv, parquet: the label of a positive, such as clicked; all others have to be one other value")
+    positive: str = option("", "csv, tsv, parquet, table: the label of a positive, such as clicked; all others have to be one other value")
     delimiter: str = option("", "csv, tsv: the character between cells, such as ; or |; empty: that of the format")
     header: bool = option(True, "csv, tsv: whether every file begins with a line of its columns' names")
     columns: tuple[str, ...] = option((), "csv, tsv without a header: the names of the columns, in their order")
     missing: tuple[str, ...] = option(
-        (), "csv, tsv, parquet: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
+        (), "csv, tsv, parquet, table: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
     )
     fields: tuple[FieldConfig, ...] = option(
         (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"

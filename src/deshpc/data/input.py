@@ -106,8 +106,7 @@ class RowInput:
         """
         if part != "train":
             workers.run(lambda worker: self.transforms)  # they have to be known
-        reader, patterns = open_format(self._config), getattr(self._config, part)
-        dataset, self.bad_rows[part] = load_unfinished(reader, patterns, self._config.on_bad_row, workers)
+        dataset, self.bad_rows[part] = self._unfinished(part, workers)
         workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
         if not self.fitted:
             self._transforms = fit(dataset, self.schema, workers)
@@ -117,8 +116,7 @@ class RowInput:
     def compile(self, part):
         """Have the kernels compiled that `load` needs, by reading some rows; whatever is wrong with them, `load` will say."""
         with suppress(DeshpcError):
-            paths = files.expand(getattr(self._config, part))
-            columns = next(open_format(self._config).blocks(paths, BadRows("skip")), None)
+            columns = next(self._columns(part, BadRows("skip")), None)
             if columns is not None:
                 unfinished(columns, self.schema)
 
@@ -130,7 +128,7 @@ class RowInput:
         bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
         fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
         rows = 0
-        for columns in open_format(self._config).blocks(files.expand(getattr(self._config, part)), bad_rows):
+        for columns in self._columns(part, bad_rows):
             block = unfinished(columns, self.schema)
             if fitting:
                 fitting.add(columns, block.dense)
@@ -142,9 +140,21 @@ class RowInput:
 
     def _require_rows(self, part, rows):
         if rows == 0:
-            bad_rows, paths = self.bad_rows[part], files.expand(getattr(self._config, part))
+            bad_rows = self.bad_rows[part]
             skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
-            raise DataError(f"data.{part}: no rows in {', '.join(map(str, paths))}{skipped}")
+            raise DataError(f"data.{part}: no rows in {self._names(part)}{skipped}")
+
+    def _unfinished(self, part, workers):
+        """What `load_unfinished` gives of a part.  Collective."""
+        return load_unfinished(open_format(self._config), getattr(self._config, part), self._config.on_bad_row, workers)
+
+    def _columns(self, part, bad_rows):
+        """The Columns of a part, block by block."""
+        return open_format(self._config).blocks(files.expand(getattr(self._config, part)), bad_rows)
+
+    def _names(self, part):
+        """Where the rows of a part are, in words."""
+        return ", ".join(map(str, files.expand(getattr(self._config, part))))
 
     def fit(self):
         """Read the training part to know the transforms; ConfigError where there is none."""
@@ -178,14 +188,18 @@ class RowInput:
         self._transforms = transforms
 
 
-def open_input(config):
-    """The input of a DataConfig."""
+def open_input(config, tables=None):
+    """The input of a DataConfig.  tables : {part: pyarrow.Table}, where rows come from the caller"""
     if config.format == "synthetic":
         return SyntheticInput(config)
     if config.format == "cache":
         from deshpc.data.cached_input import CacheInput
 
         return CacheInput(config)
+    if config.format == "table":
+        from deshpc.data.table_input import TableInput
+
+        return TableInput(config, tables)
     return RowInput(config)
 
 

@@ -29,6 +29,7 @@ _CODE_NAME = re.compile(
 )
 _WEIGHTED = re.compile(r".+:[-+]?[0-9.]+(e[-+]?\d+)?")
 _MANY = 0.98  # of the cells: a few may be mistakes
+_STEPS, _LEAST_BATCH, _MOST_BATCH = 200, 64, 8192  # of a pass, where there are few rows
 _FEW_VALUES, _SOME_VALUES, _ROWS_TO_TELL = 20, 500, 50
 _MULTI_SHARE, _WORDS_SHARE = 0.2, 0.5
 _EPOCHS = ((946_684_800, 2_208_988_800, "seconds"), (946_684_800_000, 2_208_988_800_000, "milliseconds"))  # of 2000 to 2040
@@ -92,6 +93,14 @@ def _label(name, cells, path, why):
     positive = named[0] if len(named) == 1 else values.most_common()[-1][0]
     counted = ", ".join(f"{text!r} {count:,} times" for text, count in values.most_common())
     return Label(name, positive, f"{why}; {counted}")
+
+
+def batch_of(rows):
+    """Samples of a step where there are so many rows to train on: enough steps even if there are few."""
+    batch = _LEAST_BATCH
+    while batch < _MOST_BATCH and batch * 2 * _STEPS <= rows:
+        batch *= 2
+    return batch
 
 
 def missing_of(sample, label):

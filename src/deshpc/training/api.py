@@ -12,10 +12,11 @@ import deshpc
 from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
-from deshpc.config import Config, load, override, resolved
+from deshpc.config import configured, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
+from deshpc.formats.table import is_table
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
@@ -33,6 +34,7 @@ from deshpc.training.run_checkpoints import RunCheckpoints
 from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
+from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
 
@@ -79,9 +81,14 @@ class TrainResult:
 
 
 @fails_together
-def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=()):
-    """Train by a Config (or the path of a TOML file) on the ranks of `comm`, by default all; returns a TrainResult.
+def train(
+    config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=(), *,
+    train=None, valid=None, test=None,
+):  # fmt: skip
+    """Train by a configuration on the ranks of `comm`, by default all; returns a TrainResult.
 
+    config : a Config; nested dictionaries, such as {"model": {"name": "lr"}}; or the path of a TOML file
+    train, valid, test : tables in the place of the configuration's files, see docs/python.md; every rank passes the same ones
     overrides : `section.key=value` texts, such as train.epochs=3
     check_bytes : a ledger that differs from the formula is an error; model and record are complete before it is raised
     resume : go on from the newest checkpoint in run.directory that can be read, on any number of ranks; from the
@@ -94,11 +101,16 @@ def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allo
     """
     begin = time.perf_counter()
     command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--resume"] * resume, *["--overwrite"] * overwrite])
-    config = agreed(comm, lambda: _config(config, overrides, allow_import), lambda config: run_facts(command, config))
+    tables = Tables({"train": train, "valid": valid, "test": test})
+    change = tables.put_into if tables else lambda tree: tree
+    config = agreed(
+        comm, lambda: configured(config, overrides, allow_import, change), lambda config: _facts(command, config, tables, comm.size)
+    )
     if resume and overwrite:
         raise ConfigError("--resume goes on from what is there, --overwrite removes it: choose one").shared_by(comm.size)
     config = with_folder(config, comm, resume)
-    with Session(config, comm) as session:
+    with Session(config, comm, tables=tables.arrow()) as session:
+        session.tell_once(tables.notes)
         session.group.together(lambda: require(session.input, "train", "training"))
         callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
@@ -197,10 +209,9 @@ def _callbacks(session, given, resume):
     return [*([TensorBoard(run.directory, resume)] if run.tensorboard else []), *given]
 
 
-def _config(config, overrides, allow_import):
-    if isinstance(config, Config):
-        return override(config, *overrides, allow_import=allow_import)
-    return load(config, overrides, allow_import)
+def _facts(command, config, tables, ranks):
+    """The `run_facts`, and what says that all ranks have the same tables."""
+    return {**({"table": tables.facts()} if ranks > 1 else {}), **run_facts(command, config)}
 
 
 @fails_together
@@ -209,16 +220,19 @@ def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), d
 
     overrides : `section.key=value` texts, such as train.global_batch_samples=1000
     part : of the run's data, or
-    data : files to evaluate on instead, in the run's format
+    data : a table, which every rank passes, or files to evaluate on instead, in the run's format
     allow_import : as in `train`
     Writes eval-<part>.jsonl into `directory`, unless it is read-only, or into an overriding run.directory.  Collective on `comm`;
     errors as in `train`.
     """
-    part = "test" if data else part
+    tables = Tables({"test": data if is_table(data) else None})
+    files = None if tables else data
+    part = "test" if tables or files else part
     folder, manifest, config = agreed(
-        comm, lambda: saved_run(directory, overrides, allow_import, data), lambda saved: run_facts(f"eval of the {part} part", saved[2])
-    )
-    with Session(config, comm) as session, session.watched():
+        comm, lambda: saved_run(directory, overrides, allow_import, files, tables),
+        lambda saved: _facts(f"eval of the {part} part", saved[2], tables, comm.size),
+    )  # fmt: skip
+    with Session(config, comm, tables=tables.arrow()) as session, session.watched():
         session.group.together(lambda: session.input.restore(manifest["source"]))
         session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
         dataset = session.load(part)
@@ -235,11 +249,12 @@ def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), d
     return metrics
 
 
-def saved_run(directory, overrides, allow_import=(), data=None):
+def saved_run(directory, overrides, allow_import=(), data=None, tables=None):
     """(folder of the model, its manifest, its configuration with `overrides`).
 
     directory : of a run, which may lie elsewhere by now than when it was trained, or the folder of a model or checkpoint
-    data : files that take the place of the test part
+    data : files that take the place of the test part, or
+    tables : Tables of it
     """
     if data:
         overrides = [*overrides, f"data.test={json.dumps([os.path.abspath(file) for file in data])}"]
@@ -252,7 +267,23 @@ def saved_run(directory, overrides, allow_import=(), data=None):
     )
     if data and config.data.format == "synthetic":
         raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
+    if tables:
+        return folder, manifest, configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), _fields(manifest)))
     return folder, manifest, override(moved, *overrides, allow_import=allow_import)
+
+
+def _without_files(tree):
+    """A configuration that evaluates something else than its own rows, and does so once."""
+    train = {**tree["train"], "evaluate_every_steps": 0, "stop_metric": "none"}
+    return {**tree, "train": train, "data": {**tree["data"], "train": [], "valid": [], "test": []}}
+
+
+def _fields(manifest):
+    """The fields of a saved model, as `[[data.fields]]` has them; ConfigError where its samples were generated."""
+    schema = manifest["source"].get("schema")
+    if schema is None:
+        raise ConfigError("data: the model was trained on generated samples, whose fields no table has")
+    return schema["fields"]
 
 
 def _open_record(group, directory, append, lock):
