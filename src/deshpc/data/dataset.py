@@ -19,6 +19,7 @@ class Dataset:
     dense   : (n, n_dense) float32   transformed numeric features, in schema order
     labels  : (n) float32       0 or 1
     truth   : (n) float32, or None   the true probability, where the generator knows it
+    weights : (n) float32, or None where all are 1   what each sample counts, finite and at least 0
     """
 
     offsets: np.ndarray
@@ -28,6 +29,7 @@ class Dataset:
     dense: np.ndarray
     labels: np.ndarray
     truth: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self):
         return len(self.labels)
@@ -85,6 +87,7 @@ class Dataset:
             self.dense[begin:end],
             self.labels[begin:end],
             None if self.truth is None else self.truth[begin:end],
+            None if self.weights is None else self.weights[begin:end],
         )
 
 

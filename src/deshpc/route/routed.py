@@ -74,6 +74,7 @@ class RoutedBatch:
     home : the rank's share of the batch
     shards : OwnedKeys or WholeBatch of each of its shards
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
+    weights (n) : of these, where the batch is learnt from; None where all are 1
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
     """
@@ -86,6 +87,7 @@ class RoutedBatch:
     shards: list
     requests: Requests | None = None
     replicated: Batch | None = None
+    weights: np.ndarray | None = None
 
 
 class KeyCounts:
