@@ -6,7 +6,7 @@ from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.launch.place import nowhere
 from deshpc.model.build_deep import deep_model
-from deshpc.model.build_parts import Parts, Types, open_accumulation
+from deshpc.model.build_parts import Parts, Types, open_accumulation, open_objective
 from deshpc.model.combinations import exchange_kind, is_deep, require_valid
 from deshpc.model.model import Model
 from deshpc.model.pooling import TableFields
@@ -97,5 +97,5 @@ def _sum_model(config, backend, group, kind, partition, optimizer, n_dense):
     operators = OperatorSet(backend, table, [operator])
     exchange = kind(backend, group, operators)
     accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)
-    top = SumTop(backend, operators, parameters, accumulation, optimizer.reduction)
+    top = SumTop(backend, operators, parameters, accumulation, open_objective(config, optimizer))
     return Parts(exchange, operators, parameters, top, DenseSums(group, parameters, kind.whole_top), accumulation)

@@ -6,6 +6,7 @@ from deshpc.backend.weight_form import WeightForm
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
+from deshpc.nn.loss import Objective
 from deshpc.nn.parameters import Parameters
 from deshpc.ops.contract import Operators
 from deshpc.top.contract import Top
@@ -57,3 +58,8 @@ def open_accumulation(types, backend, group, operators, parameters, exchange):
     if types.sums == "int64":
         return FixedPoint(backend, group, operators, parameters, exchange)
     return FloatingPoint()
+
+
+def open_objective(config, optimizer):
+    """The Objective of a configuration and its Optimizer, which knows the reduction."""
+    return Objective(reduction=optimizer.reduction)

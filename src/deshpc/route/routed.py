@@ -77,6 +77,7 @@ class RoutedBatch:
     weights (n) : of these, where the batch is learnt from; None where all are 1
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
+    weights : (n) float32 of the same samples as labels, or None, where all are 1
     """
 
     step: int
