@@ -157,7 +157,7 @@ def field_of(name, present, rows, kind=None, delimiter="", unusable=None):
         return Field(name, "multi", *many)
     if _is_row(name, present, rows, numbers, whole):
         return Field(name, "", {}, "every row has another one: it names the row, and nothing is learnt from it")
-    if not numbers or (kind != "decimal" and whole and (len(values) <= _FEW_VALUES or _is_code(name, present))):
+    if not numbers or (kind != "decimal" and whole and names_things(name, present)):
         return Field(name, "categorical", {}, few)
     shown = f"numbers from {min(map(_number, present)):g} to {max(map(_number, present)):g}, {few}"
     other = next((cell for cell in present if not is_number(cell)), None)
@@ -210,6 +210,11 @@ def _is_row(name, present, rows, numbers, whole):
         return rows >= 4 * _ROWS_TO_TELL
     steps = [float(after) - float(before) for before, after in zip(present, present[1:], strict=False)]
     return len(set(steps)) == 1
+
+
+def names_things(name, present):
+    """Whether whole numbers, as texts, say which thing it is and not how much: there are few, or they are codes."""
+    return len(set(present)) <= _FEW_VALUES or _is_code(name, present)
 
 
 def _is_code(name, present):

@@ -29,7 +29,7 @@ class Predictor:
         self.model = read_model(path, copy)
         dense = {name: array.astype(np.float64) for name, array in self.model.dense.items()}
         self._forward = FORWARDS[self.model.name](self.model.top._replace(parameters=dense))
-        self._encoder = Encoder(self.model.schema, self.model.transforms)
+        self._encoder = Encoder(self.model.schema, self.model.transforms, self.model.missing)
 
     def __getstate__(self):
         """A pickled or copied Predictor has the model in memory of its own."""
