@@ -130,6 +130,9 @@ def test_evaluation_inserts_nothing_and_unseen_keys_add_nothing(world, few):
             expected = score(cpu, reads(cpu, batch))
             found = all_samples(model, score(model, reads(model, batch)))
             assert_close(found, expected, 1e-11, "logits")
+            keys, fields = batch.keys.copy(), batch.fields.copy()
+            mine = model.table.asked(keys, fields) == world.rank
+            np.testing.assert_array_equal(model.table.holds(keys, fields)[mine], cpu.table.holds(keys, fields)[mine])
         assert hashed(all_rows(model)) == before
 
 

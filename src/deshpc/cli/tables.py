@@ -45,24 +45,24 @@ def _traffic(result):
     return [f"{title:<{title_width}}  {ledger:>{ledger_width}} | {formula}" for title, ledger, formula in rows]
 
 
+_WHERE_ASKED = ("best_auc", "grouped_auc", "calibration_error")
+"""Metrics that are left out where they are not known."""
+
+
 def metrics_table(metrics):
     """Metrics as lines of `name  value`."""
     return aligned(_metrics(metrics))
 
 
 def _metrics(metrics):
-    lines = [("rows, positive", f"{metrics.rows:,}, {metrics.positives:,}"), ("AUC", _number(metrics.auc, 5))]
-    if metrics.best_auc is not None:
-        lines.append(("best possible AUC", _number(metrics.best_auc, 5)))
-    return lines + [
-        ("log-loss", _number(metrics.log_loss, 5)),
-        ("normalized entropy", _number(metrics.normalized_entropy, 4)),
-        ("calibration", _number(metrics.calibration, 4)),
+    numbers = metrics.numbers()
+    positive = f", {metrics.positives:,}" if "positives" in numbers else ""
+    shown = [(title, numbers[name], digits) for title, name, digits in metrics.TITLES if numbers[name] is not None or name not in _WHERE_ASKED]
+    why = "undefined (one class only)" if positive else "undefined (all labels are equal)"
+    return [
+        (f"rows{', positive' if positive else ''}", f"{metrics.rows:,}{positive}"),
+        *((title, why if number is None else f"{number:.{digits}f}") for title, number, digits in shown),
     ]
-
-
-def _number(value, digits):
-    return "undefined (one class only)" if value is None else f"{value:.{digits}f}"
 
 
 def aligned(lines):

@@ -88,8 +88,8 @@ class RowInput:
 
     mapped = False  # loaded into memory, once a node
 
-    def __init__(self, config):
-        self._config, self.schema = config, Schema.from_config(config)
+    def __init__(self, config, labels="classes"):
+        self._config, self._labels, self.schema = config, labels, Schema.from_config(config, labels=labels)
         self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
         fitting = Fitting(self.schema)
         self._transforms = None if fitting.needs_rows else fitting.finish()
@@ -146,11 +146,11 @@ class RowInput:
 
     def _unfinished(self, part, workers):
         """What `load_unfinished` gives of a part.  Collective."""
-        return load_unfinished(open_format(self._config), getattr(self._config, part), self._config.on_bad_row, workers)
+        return load_unfinished(open_format(self._config, labels=self._labels), getattr(self._config, part), self._config.on_bad_row, workers)
 
     def _columns(self, part, bad_rows):
         """The Columns of a part, block by block."""
-        return open_format(self._config).blocks(files.expand(getattr(self._config, part)), bad_rows)
+        return open_format(self._config, labels=self._labels).blocks(files.expand(getattr(self._config, part)), bad_rows)
 
     def _names(self, part):
         """Where the rows of a part are, in words."""
@@ -183,24 +183,29 @@ class RowInput:
         """Take a stored `state` instead of fitting transforms.  DataError unless it is of these fields."""
         transforms = Transforms.from_json(state)
         transforms.require_of(self.schema)
-        if "schema" in state and Schema.from_json(state["schema"]) != replace(self.schema, label=state["schema"]["label"]):
+        stored = Schema.from_json(state["schema"]) if "schema" in state else self.schema
+        if stored != replace(self.schema, label=stored.label, weight=stored.weight, labels=stored.labels):
             raise DataError("the stored transforms are of other fields than those in data.fields")
         self._transforms = transforms
 
 
-def open_input(config, tables=None):
-    """The input of a DataConfig.  tables : {part: pyarrow.Table}, where rows come from the caller"""
+def open_input(config, labels="classes", tables=None):
+    """The input of a DataConfig.
+
+    labels : what labels are, see `formats.label_kinds`; None: whatever a cache says
+    tables : {part: pyarrow.Table}, where rows come from the caller
+    """
     if config.format == "synthetic":
         return SyntheticInput(config)
     if config.format == "cache":
         from deshpc.data.cached_input import CacheInput
 
-        return CacheInput(config)
+        return CacheInput(config, labels)
     if config.format == "table":
         from deshpc.data.table_input import TableInput
 
-        return TableInput(config, tables)
-    return RowInput(config)
+        return TableInput(config, labels, tables)
+    return RowInput(config, labels)
 
 
 def require(source, part, why):

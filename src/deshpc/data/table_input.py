@@ -12,14 +12,14 @@ class TableInput(RowInput):
     Transforms, labels and bad rows are those of a RowInput.
     """
 
-    def __init__(self, config, tables):
-        """tables : {part: pyarrow.Table}, the same on every rank"""
+    def __init__(self, config, labels, tables):
+        """labels : as of RowInput;  tables : {part: pyarrow.Table}, the same on every rank"""
         if not tables:
             raise ConfigError(
                 "data.format = 'table': rows come from Python, as deshpc.train(config, train=table) or deshpc.evaluate(run, data=table), "
                 "and no file keeps them; for files, set data.format to theirs, such as --set data.format=csv --data FILE"
             )
-        super().__init__(config)
+        super().__init__(config, labels)
         self._tables, self._reader = tables, Table(config, self.schema)
 
     def has(self, part):

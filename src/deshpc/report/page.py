@@ -19,8 +19,11 @@ _UNMATCHED = object()
 
 _METRICS = (
     ("AUC", "auc", 5), ("best possible AUC", "best_auc", 5), ("log-loss", "log_loss", 5), ("normalized entropy", "normalized_entropy", 4),
-    ("calibration", "calibration", 4),
+    ("calibration", "calibration", 4), ("mean squared error", "mean_squared_error", 6), ("root of it", "root_mean_squared_error", 6),
+    ("mean absolute error", "mean_absolute_error", 6), ("R^2", "r2", 5), ("mean deviance", "mean_deviance", 6),
+    ("deviance explained, D^2", "d2", 5), ("mean label", "mean_label", 6),
 )  # fmt: skip
+_OF_CLASSES = ("auc", "log_loss", "normalized_entropy", "calibration")  # undefined, where a run of log-loss has none
 
 
 def page(runs):
@@ -98,9 +101,13 @@ def _end(run):
     return "after its last epoch" if run.result else f"not yet, or broken off; {run.steps:,} steps reported"
 
 
+def _learns_numbers(run):
+    return run.options.get("train.loss", "log") != "log"
+
+
 def _metric(run, part, name, digits):
     metrics = run.result and run.result[part]
-    if metrics is None or (metrics[name] is None and name == "best_auc"):
+    if metrics is None or (metrics[name] is None and (_learns_numbers(run) or name not in _OF_CLASSES)):
         return None
     return "undefined" if metrics[name] is None else f"{metrics[name]:.{digits}f}"
 
@@ -127,11 +134,13 @@ def _option(value):
 
 def _figures(runs):
     figures = [
-        ("training log-loss", "training-loss", "progress", "loss"),
+        ("training loss" if any(map(_learns_numbers, runs)) else "training log-loss", "training-loss", "progress", "loss"),
         ("training AUC", "training-auc", "progress", "auc"),
         ("validation log-loss", "valid-loss", "valid", "log_loss"),
         ("validation AUC", "valid-auc", "valid", "auc"),
         ("validation normalized entropy", "valid-entropy", "valid", "normalized_entropy"),
+        ("validation mean squared error", "valid-squared-error", "valid", "mean_squared_error"),
+        ("validation mean deviance", "valid-deviance", "valid", "mean_deviance"),
         ("validation calibration", "valid-calibration", "valid", "calibration"),
         ("samples/s", "samples-per-s", "progress", "samples_per_s"),
     ]

@@ -10,6 +10,8 @@ _NAME = "record.jsonl"
 _NUMBER = (float, None)
 _METRICS = {
     "rows": COUNT, "auc": _NUMBER, "log_loss": _NUMBER, "normalized_entropy": _NUMBER, "calibration": _NUMBER, "best_auc": _NUMBER,
+    "mean_squared_error": _NUMBER, "root_mean_squared_error": _NUMBER, "mean_absolute_error": _NUMBER, "r2": _NUMBER, "mean_deviance": _NUMBER,
+    "d2": _NUMBER, "mean_label": _NUMBER,
 }  # fmt: skip
 _TRAFFIC = {
     "operator": str, "kind": str, "direction": str, "level": str, "sent_bytes": COUNT, "low_bytes": COUNT, "high_bytes": COUNT,

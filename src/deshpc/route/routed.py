@@ -74,10 +74,9 @@ class RoutedBatch:
     home : the rank's share of the batch
     shards : OwnedKeys or WholeBatch of each of its shards
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
-    weights (n) : of these, where the batch is learnt from; None where all are 1
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
-    weights : (n) float32 of the same samples as labels, or None, where all are 1
+    weights : (n) float32 of the same samples as labels, where they are learnt from; None where all are 1
     """
 
     step: int

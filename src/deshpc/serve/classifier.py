@@ -108,7 +108,7 @@ class Classifier:
             if not self.__sklearn_is_fitted__():
                 self._begin(table, classes_of(labels if classes is None else np.asarray(classes)), 1)
             dataset = self._dataset(table, labels, sample_weight)
-        self._learner.learn(dataset)
+        self._learner.learn(self._learner.part(dataset))
         return self
 
     def predict_proba(self, X):
@@ -212,8 +212,9 @@ class Classifier:
     def _train(self, dataset, others, stopping):
         """Train on a Dataset, and evaluate on others after every epoch; keep the best model where `stopping` is an EarlyStopping."""
         results, best = [{"log_loss": [], "auc": []} for _ in others], None
+        part = self._learner.part(dataset)
         for _ in range(self.epochs):
-            self._learner.learn(dataset)
+            self._learner.learn(part)
             found = list(map(self._learner.metrics, others))
             for metrics, result in zip(found, results, strict=True):
                 for name, values in result.items():
@@ -270,7 +271,12 @@ class Classifier:
             section: {name: _plain(value) for name, value in options.items()} for section, options in tree.items()
         }
         allowed = self.allow_import
-        return override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
+        config = override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
+        if config.train.loss != "log":
+            raise ConfigError(
+                f"Classifier tells two classes apart, and train.loss = {config.train.loss!r} learns numbers: leave it 'log', or use deshpc.train"
+            )
+        return config
 
     def _require_fitted(self):
         if not self.__sklearn_is_fitted__():

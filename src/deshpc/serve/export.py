@@ -35,7 +35,7 @@ def export(path, out, onnx=None, allow_import=()):
         np.empty((0, width), manifest["model"]["precision"]), dense, scalars,
     )  # fmt: skip
     if onnx is not None:
-        write_onnx(onnx, Top.of(about["model"], dense, schema))
+        write_onnx(onnx, Top.of(about["model"], dense, schema), config.train.loss)
     return f"{out}: {config.model.name} model of {manifest['steps']} steps, {rows:,} rows" + (
         f"; {onnx}" if onnx else ""
     )

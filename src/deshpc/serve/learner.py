@@ -9,6 +9,7 @@ import numpy as np
 from deshpc.checkpoint.describe import describe
 from deshpc.checkpoint.finite import require_finite
 from deshpc.config import Config, resolved
+from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.dataset import Dataset, concatenate
 from deshpc.data.fitting import Fitting
 from deshpc.data.reader import Reader
@@ -21,10 +22,12 @@ from deshpc.serve.cells import MissingCells, number_of
 from deshpc.serve.encoder import Encoder, converted
 from deshpc.serve.rows import Rows
 from deshpc.table.shard import Rows as TableRows
-from deshpc.training.base_rate import base_rate, begin_at
-from deshpc.training.evaluation import measured, reads_of
+from deshpc.training.best_constant import begin_at
+from deshpc.training.evaluation import measured
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import scores, steps
+from deshpc.training.training_part import training_part
 
 _BLOCK_ROWS = 16_384  # rows that are encoded at a time
 _SAMPLE_ROWS = 64  # by which kernels are compiled
@@ -37,6 +40,7 @@ class Knowledge:
     config : Config
     transforms : Transforms of its fields
     planned_steps : for a learning rate that falls until their end
+    mean_weight : of the samples of the first epoch
     steps, epochs : that were made
     rows : of the table, with their optimizer state; None before the first step
     parameters : {"values", "state"} of dense parameters; None before the first step
@@ -45,6 +49,7 @@ class Knowledge:
     config: Config
     transforms: Transforms
     planned_steps: int
+    mean_weight: float = 1.0
     steps: int = 0
     epochs: int = 0
     rows: TableRows | None = None
@@ -132,15 +137,20 @@ class Learner:
         dataset = concatenate(blocks)
         return dataset if weights is None else replace(dataset, weights=weights)
 
-    def learn(self, dataset):
-        """Train one epoch, the first one from the rate of its own positives; DeshpcError where the loss is not finite."""
-        model, config = self._opened(dataset), self._session.config
+    def part(self, dataset):
+        """The TrainingPart that a Dataset is to be learnt as.  DataError where no row counts."""
+        session = self._begun()
+        return training_part(session, self._weighted(dataset))
+
+    def learn(self, part):
+        """Train one epoch by a TrainingPart, the first one from the rate of its own positives; DeshpcError where the loss is not finite."""
+        model, config = self._opened(part), self._session.config
         if not self._steps and config.model.initial_bias == "base_rate":
-            begin_at(model, base_rate(model.group, dataset))
+            begin_at(model, part.whole)
         train = config.train
         reader = Reader(
-            dataset, train.global_batch_samples, reads_of(model), model.backend.host_buffers,
-            train.seed, train.shuffle, train.shuffle_block_rows, train.shuffle_run_rows,
+            part.dataset, train.global_batch_samples, reads_of(model), model.backend.host_buffers,
+            train.seed, train.shuffle, train.shuffle_block_rows, train.shuffle_run_rows, kept=part.kept,
         )  # fmt: skip
         for step in steps(model, reader.epoch(self._epochs, self._steps)):
             if not math.isfinite(step.loss):
@@ -158,12 +168,12 @@ class Learner:
 
     def metrics(self, dataset):
         """The Metrics of the model on a Dataset with labels; DeshpcError where one is not finite."""
-        self._opened(dataset)
-        return measured(self._session, "valid", dataset, self._steps)
+        self._opened()
+        return measured(self._session, "valid", self._weighted(dataset), self._steps, complete=False)
 
     def logits(self, dataset):
         """(n) float64; DeshpcError where one is not finite."""
-        model = self._opened(dataset)
+        model = self._opened()
         reader = Reader(dataset, self._session.config.train.global_batch_samples, reads_of(model), model.backend.host_buffers)
         parts = [model.backend.host(logit).astype(np.float64) for _, logit in scores(model, reader.epoch(0))]
         logits = np.concatenate(parts) if parts else np.zeros(0)
@@ -186,17 +196,31 @@ class Learner:
             self._close()
         self._session = self._model = None
 
-    def _opened(self, dataset=None):
-        """The Model.  dataset : of samples by which kernels are compiled ahead"""
-        if self._model is None:
-            knowledge = self._knowledge
-            session = Session(knowledge.config, _own_rank())
+    def _begun(self):
+        """The Session."""
+        if self._session is None:
+            session = Session(self._knowledge.config, _own_rank())
             self._close = weakref.finalize(self, session.close)
-            session.input.restore(knowledge.transforms.to_json())
-            sample = dataset.head(_SAMPLE_ROWS) if dataset is not None else self.dataset({field.name: [] for field in self._fields})
-            self._session, self._model = session, session.build(sample, knowledge.planned_steps)
-            self._take(knowledge)
+            session.input.restore(self._knowledge.transforms.to_json())
+            self._session = session
+        return self._session
+
+    def _opened(self, part=None):
+        """The Model.  part : TrainingPart of the first epoch, by whose samples kernels are compiled ahead"""
+        if self._model is None:
+            session, sample = self._begun(), self.dataset({field.name: [] for field in self._fields})
+            if part is not None:
+                sample = part.dataset.head(_SAMPLE_ROWS)
+                if self._knowledge.rows is None:
+                    self._knowledge = replace(self._knowledge, mean_weight=part.learnt.mean_weight)
+            self._model = session.build(sample, self._knowledge.planned_steps, self._knowledge.mean_weight)
+            self._take(self._knowledge)
         return self._model
+
+    def _weighted(self, dataset):
+        """A Dataset with weights times those of its classes."""
+        weights = self._knowledge.config.train.class_weights
+        return weighted_by_class(dataset, *weights, self._begun().workers()) if weights else dataset
 
     def _take(self, knowledge):
         """Have the numbers of some Knowledge; the model has no rows yet."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from deshpc.backend.links import LINKS
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.exported import read_model
 from deshpc.serve.forward import FORWARDS
-from deshpc.serve.forward.layers import sigmoid
 from deshpc.serve.forward.sample_rows import SampleRows
 from deshpc.serve.rows import Rows
 
@@ -45,11 +45,12 @@ class Predictor:
         return len(self.model.keys)
 
     def predict(self, rows, ignore_extra=False):
-        """Probabilities of a click, (n) float64.  ignore_extra : names that the model does not know are no error."""
-        return self._of_blocks(rows, ignore_extra, lambda pooled: {"p": sigmoid(self._forward.logit(**pooled))})["p"]
+        """Predictions, (n) float64: probabilities of a click where the model was trained by log-loss.  ignore_extra : names that the model does not know are no error."""
+        link = LINKS[self.model.loss]
+        return self._of_blocks(rows, ignore_extra, lambda pooled: {"p": link(self._forward.logit(**pooled))})["p"]
 
     def predict_one(self, row, ignore_extra=False):
-        """Probability of a click of one row, a dictionary."""
+        """Prediction for one row, a dictionary."""
         return float(self.predict([row], ignore_extra)[0])
 
     def pooled(self, rows, ignore_extra=False):
@@ -59,7 +60,7 @@ class Predictor:
 
     def _of_blocks(self, rows, ignore_extra, work):
         """The arrays that work(pooled) gives for blocks of rows, put together."""
-        rows = Rows(rows, self._encoder.fields, self.model.schema.label, ignore_extra)
+        rows = Rows(rows, self._encoder.fields, (self.model.schema.label, self.model.schema.weight), ignore_extra)
         results = []
         for begin in range(0, max(1, len(rows)), _BLOCK_ROWS):
             self.model.require_unchanged()  # a file that was cut would end the process

@@ -26,7 +26,7 @@ _PREFIX = "training/"
 _ROWS = {"keys": np.uint64, "fields": np.uint16, "counts": np.uint32, "steps": np.uint32}
 _FORM = {
     "parameters": dict, "classes": {"dtype": str, "values": [(bool, int, float, str)]}, "columns": [str], "named": bool,
-    "why": {str: str}, "config": dict, "planned_steps": COUNT, "steps": COUNT, "epochs": COUNT,
+    "why": {str: str}, "config": dict, "planned_steps": COUNT, "mean_weight": float, "steps": COUNT, "epochs": COUNT,
 }  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def write_fitted(path, fitted):
     about = {
         "parameters": fitted.parameters, "classes": {"dtype": classes.dtype.str, "values": classes.tolist()}, "columns": fitted.columns,
         "named": fitted.named, "why": fitted.why, "config": resolved(knowledge.config), "planned_steps": knowledge.planned_steps,
-        "steps": knowledge.steps, "epochs": knowledge.epochs,
+        "mean_weight": knowledge.mean_weight, "steps": knowledge.steps, "epochs": knowledge.epochs,
     }  # fmt: skip
     try:
         json_text(about)
@@ -85,7 +85,7 @@ def read_fitted(path):
             raise ValueError("its classes are not two, or its columns are not those of the model's fields")
         if {field.name for field in config.data.fields} != {*names}:
             raise ValueError("its configuration has other fields than the model")
-        knowledge = Knowledge(config, model.transforms, about["planned_steps"], about["steps"], about["epochs"])
+        knowledge = Knowledge(config, model.transforms, *(about[name] for name in ("planned_steps", "mean_weight", "steps", "epochs")))
         model.transforms.require_of(knowledge.schema)
         learner = Learner(knowledge)
         manifest = learner.described()

@@ -20,13 +20,14 @@ from deshpc.formats.table import is_table
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
+from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
+from deshpc.metrics.results import Metrics
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
-from deshpc.training.base_rate import base_rate, begin_at
+from deshpc.training.best_constant import begin_at
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
-from deshpc.training.metrics import Metrics
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.reports import Reports, require_callbacks
 from deshpc.training.resume import found_checkpoints, go_on
@@ -37,6 +38,7 @@ from deshpc.training.session import Session
 from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
+from deshpc.training.training_part import training_part
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ class TrainResult:
     keys_per_sample: float
     unique_keys_per_sample: float | None
     ledger: list = field(repr=False)
-    valid: Metrics | None
-    test: Metrics | None
+    valid: Metrics | SquaredMetrics | PoissonMetrics | None
+    test: Metrics | SquaredMetrics | PoissonMetrics | None
 
 
 @fails_together
@@ -130,29 +132,35 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
     reports = Reports(session, record, callbacks)
     reports.start(config)
-    adviser = Adviser(group, record)
+    adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
     train_set, valid_set, test_set = (
         session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
     )
     if session.skipped:
         record.write("skipped", parts=session.skipped)
-    rate = base_rate(group, train_set)
-    adviser.of_labels(rate)
+    part = training_part(session, train_set)
+    adviser.of_labels(part.whole)
+    if part.kept is not None and group.rank == 0:
+        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
     loaded = time.perf_counter()
-    model = session.build(train_set, config.train.epochs * -(-len(train_set) // config.train.global_batch_samples))
+    steps = config.train.epochs * -(-part.samples // config.train.global_batch_samples)
+    model = session.build(part.dataset, steps, part.learnt.mean_weight)
     compiled = time.perf_counter()
-    record.write("ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), base_rate=rate.rate)
-    start = go_on(session, saved, train_set, record, number) if saved else None
+    record.write(
+        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), kept_rows=part.samples,
+        base_rate=part.whole.prediction,
+    )  # fmt: skip
+    start = go_on(session, saved, part.samples, record, number) if saved else None
     if start is None and config.model.initial_bias == "base_rate":
-        begin_at(model, rate)
+        begin_at(model, part.whole)
     checkpoints = RunCheckpoints(session, number, lock, start)
 
     with checkpoints:
-        def of_epoch(epoch, log_loss):
-            adviser.of_epoch(epoch, log_loss, rate)
+        def of_epoch(epoch, loss):
+            adviser.of_epoch(epoch, loss, part.learnt)
 
-        trained = train_epochs(session, train_set, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
+        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -160,10 +168,10 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
             checkpoints.load_best(trained.best_step)
             known = None
         steps = trained.best_step or trained.steps  # of the model that is there now
-        valid = known or measured(session, "valid", valid_set, steps)
+        valid = measured(session, "valid", valid_set, steps, known=known)
         test = measured(session, "test", test_set, steps)
-        for part, metrics in (("valid", valid), ("test", test)):
-            adviser.of_metrics(part, metrics)
+        for name, metrics in (("valid", valid), ("test", test)):
+            adviser.of_metrics(name, metrics)
         if trained.best_step is None:
             model.enter("save")
             if config.run.save_model:
@@ -171,7 +179,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
             else:
                 checkpoints.require_finite(trained.steps)
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
-    traffic, keys = training_traffic(session, train_set, steps, samples)
+    traffic, keys = training_traffic(session, part.dataset, steps, samples, part.samples)
     rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
     result = TrainResult(
         ranks=group.size,

@@ -1,13 +1,12 @@
 """Tables of a caller in the place of a configuration's files: what becomes of [data], fields that nobody has named."""
 
-from deshpc.config.schema import NAMED_FORMATS
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.guess import batch_of, fields_of, label_of, missing_of
 from deshpc.formats.sample import ROWS, sample_of_table
 from deshpc.formats.table import arrow_table, described, digest
 
 _PARTS = ("train", "valid", "test")
-_OF_ALL_FORMATS = ("label", "positive", "missing", "fields", "on_bad_row")  # options of [data] that are not of one kind of files
+_OF_ALL_FORMATS = ("label", "positive", "missing", "weight", "fields", "on_bad_row")  # options of [data] that are not of one kind of files
 _SHOWN = 12
 
 
@@ -40,8 +39,7 @@ class Tables:
                 raise ConfigError(
                     f"data.{part} names files, and {next(iter(self._given))} is a table: pass {part} as a table, too, or leave data.{part} out"
                 )
-        known = data.get("format", "csv") in NAMED_FORMATS
-        kept = {name: data[name] for name in (*_OF_ALL_FORMATS, *(_others(data) if known else ())) if name in data}
+        kept = {name: data[name] for name in _OF_ALL_FORMATS if name in data}
         kept = {"format": "table", **kept}
         train = tree.get("train", {})
         if not kept.get("fields") and fields:
@@ -63,8 +61,7 @@ class Tables:
 
     def _take(self, data):
         fields = [one.get("name") for one in data["fields"] if isinstance(one, dict)]
-        label, others = data.get("label", "label"), _others(data).values()
-        columns = [one for one in (label, *fields, *others) if isinstance(one, str)]
+        columns = [one for one in (data.get("label", "label"), data.get("weight"), *fields) if isinstance(one, str)]
         self._arrow = {part: arrow_table(given, part, columns) for part, given in self._given.items()}
 
     def _inferred(self, data):
@@ -76,7 +73,7 @@ class Tables:
         wanted = data.get("label", "label")
         label = label_of(sample, part, None if wanted == "label" else wanted)
         missing = data.get("missing") or missing_of(sample, label.name)
-        fields = [one for one in fields_of(sample, label.name, missing) if one.name not in _others(data).values()]
+        fields = [one for one in fields_of(sample, label.name, missing) if one.name != data.get("weight")]
         chosen = [{"name": one.name, "kind": one.kind, **one.options} for one in fields if one.kind]
         if not chosen:
             raise DataError(f"{part}: no column can be learnt from: " + "; ".join(f"{one.name!r}: {one.why}" for one in fields[:9]))
@@ -99,8 +96,3 @@ class Tables:
             f"is not given, so it is inferred from {rows:,} rows of {part}: label {label.name} ({label.why}), {kinds}{left}; "
             "the run's record has all of it"
         )
-
-
-def _others(data):
-    """{option: column} of further columns that a configuration reads."""
-    return {}
