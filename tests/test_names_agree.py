@@ -82,7 +82,7 @@ LISTS = {
         "every_kind.py": [field.get("kind", "categorical") for field in every_kind.FIELDS],
     },
     "data.format": {
-        "formats/open.py": [*_READERS, "table", "cache", "synthetic"],
+        "formats/open.py": [*_READERS, "cache", "synthetic"],
         "docs/data.md": [*column("data.md", "| `format` |"), "cache", "synthetic"],
     },
     "model.name": {

@@ -136,6 +136,18 @@ def test_what_is_no_table(tmp_path, given, error, words):
         train(settings(tmp_path), MPI.COMM_SELF, **given)
 
 
+def test_weights_and_names_of_slices_come_from_tables_too(tmp_path):
+    rows = make_rows(0, 200)
+    sites, weights = ["ab"[i % 2] for i in range(200)], np.arange(200) % 3 * 1.0
+    config = {**settings(tmp_path, weight="counts", fields=[{"name": "site"}]), "metrics": {"slices": [{"field": "site"}]}}
+    table = {"site": sites, "click": [int(row["click"]) for row in rows], "counts": weights, "other": ["x"] * 200}
+    found = train(config, MPI.COMM_SELF, train=table, test=table).test
+    assert found.weight == weights.sum() and sorted(one.value for one in found.slices) == ["a", "b"]
+    assert evaluate(tmp_path / "run", MPI.COMM_SELF, data=table) == found
+    with pytest.raises(DataError, match="train, field 'counts': no such column"):
+        train(config, MPI.COMM_SELF, overwrite=True, train={"site": sites, "click": table["click"]})
+
+
 def test_a_part_that_has_files_beside_one_that_is_a_table(tmp_path):
     with pytest.raises(ConfigError, match="data.test names files, and train is a table: pass test as a table, too, or leave data.test out"):
         train(tree(tmp_path), MPI.COMM_SELF, train=TRAIN)

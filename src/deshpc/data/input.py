@@ -99,6 +99,10 @@ class RowInput:
         """Whether the configuration names files of this part."""
         return bool(getattr(self._config, part))
 
+    def paths(self, part):
+        """The files of a part, as the format's reader takes them."""
+        return files.expand(getattr(self._config, part))
+
     def load(self, part, workers=_ALONE):
         """The Dataset of a part, of which each of the Workers reads its share; "train" comes first: it fits the transforms.
 
@@ -142,7 +146,7 @@ class RowInput:
         if rows == 0:
             bad_rows = self.bad_rows[part]
             skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
-            raise DataError(f"data.{part}: no rows in {self._names(part)}{skipped}")
+            raise DataError(f"data.{part}: no rows in {', '.join(map(str, self.paths(part)))}{skipped}")
 
     def _unfinished(self, part, workers):
         """What `load_unfinished` gives of a part.  Collective."""
@@ -150,11 +154,7 @@ class RowInput:
 
     def _columns(self, part, bad_rows):
         """The Columns of a part, block by block."""
-        return open_format(self._config, labels=self._labels).blocks(files.expand(getattr(self._config, part)), bad_rows)
-
-    def _names(self, part):
-        """Where the rows of a part are, in words."""
-        return ", ".join(map(str, files.expand(getattr(self._config, part))))
+        return open_format(self._config, labels=self._labels).blocks(self.paths(part), bad_rows)
 
     def fit(self):
         """Read the training part to know the transforms; ConfigError where there is none."""

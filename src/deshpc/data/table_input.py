@@ -1,9 +1,12 @@
 """The samples of tables in memory, as data sets: as those of Parquet files with the same columns."""
 
+from dataclasses import replace
+
 from deshpc.data.input import RowInput
 from deshpc.data.loading import held_unfinished
 from deshpc.errors import ConfigError
-from deshpc.formats.table import Table, TablePart
+from deshpc.formats.open import open_format
+from deshpc.formats.table import TablePart
 
 
 class TableInput(RowInput):
@@ -20,26 +23,21 @@ class TableInput(RowInput):
                 "and no file keeps them; for files, set data.format to theirs, such as --set data.format=csv --data FILE"
             )
         super().__init__(config, labels)
-        self._tables, self._reader = tables, Table(config, self.schema)
+        self._tables = tables
 
     def has(self, part):
         """Whether there is a table of this part."""
         return part in self._tables
 
+    def paths(self, part):
+        """The table of a part, as the format's reader takes it."""
+        return [TablePart(part, self._tables[part], 0, self._tables[part].num_rows)]
+
     def _unfinished(self, part, workers):
-        rows = self._tables[part].num_rows
+        (whole,), reader = self.paths(part), open_format(self._config, labels=self._labels)
 
         def blocks_of(worker, bad_rows):
-            begin, end = (rows * one // workers.size for one in (worker, worker + 1))
-            return self._reader.blocks([self._part(part, begin, end)], bad_rows)
+            begin, end = (whole.end * one // workers.size for one in (worker, worker + 1))
+            return reader.blocks([replace(whole, begin=begin, end=end)], bad_rows)
 
         return held_unfinished(self.schema, blocks_of, self._config.on_bad_row, workers)
-
-    def _columns(self, part, bad_rows):
-        return self._reader.blocks([self._part(part, 0, self._tables[part].num_rows)], bad_rows)
-
-    def _names(self, part):
-        return f"the table {part}"
-
-    def _part(self, part, begin, end):
-        return TablePart(part, self._tables[part], begin, end)

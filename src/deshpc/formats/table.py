@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -11,6 +12,18 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.formats.parquet import ArrowRows, Parquet
 
 _BLOCK_ROWS = 16_384
+
+
+class ArrowStream(Protocol):
+    """Whatever hands its rows out as Arrow does: tables of pandas, polars and pyarrow, results of queries."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """A capsule with a stream of record batches."""
+
+
+TableLike: TypeAlias = ArrowStream | Mapping[str, Any]
+"""What `arrow_table` takes, and is not only known by its methods: a dictionary's columns are lists or arrays."""
+
 _KINDS = "a table of pandas, polars or pyarrow, an object with __arrow_c_stream__, or a dictionary of columns"
 
 
@@ -22,6 +35,9 @@ class TablePart:
     table: object
     begin: int
     end: int
+
+    def __str__(self):
+        return f"the table {self.name}"
 
 
 class Table(Parquet):
@@ -36,7 +52,7 @@ class Table(Parquet):
             chosen = part.table.select(rows.choose(part.table.schema))
             for begin in range(part.begin, part.end, _BLOCK_ROWS):
                 batch = _batch(chosen, begin, min(begin + _BLOCK_ROWS, part.end))
-                if len(block := rows.block(begin, batch)):
+                if len(block := rows.block(begin, batch)) or self.keep:
                     yield block
 
 

@@ -1,10 +1,14 @@
 """A scikit-learn-style classifier: one process, no launcher, no configuration file."""
 
 import inspect
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deshpc.config.load import build, override
 from deshpc.errors import ConfigError, DataError
@@ -15,6 +19,9 @@ from deshpc.serve.saved_learner import Fitted, read_fitted, write_fitted
 from deshpc.serve.table_columns import NO_FILES, Table
 from deshpc.serve.target import classes_of, labels_of, numbers_of, weights_of
 from deshpc.training.early_stopping import EarlyStopping
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class BadInput(DataError, ValueError):
@@ -57,13 +64,22 @@ class Classifier:
 
     _estimator_type = "classifier"
 
+    classes_: NDArray[Any]
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+    fields_: dict[str, dict[str, str]]
+    evals_result_: dict[str, dict[str, list[float | None]]]
+    best_epoch_: int
+
     def __init__(
-        self, model="fm", dim=16, init_std=0.01, optimizer="adagrad", learning_rate=0.05, l1=0.0, l2=0.0, epochs=1,
-        batch_samples=1024, shuffle=True, seed=1, threads=0, fields=None, overrides=(),
-        hidden=(400, 400, 400), bottom_hidden=(512, 256), activation="relu", normalisation="none", dropout=0.0,
-        cross_layers=3, cross_rank=0, cin_layers=(100, 100), allow_import=(), early_stopping_rounds=None, eval_metric="log_loss",
-        minimum_gain=0.0, warm_start=False, verbose=False,
-    ):  # fmt: skip
+        self, model: str = "fm", dim: int = 16, init_std: float = 0.01, optimizer: str = "adagrad", learning_rate: float = 0.05,
+        l1: float = 0.0, l2: float = 0.0, epochs: int = 1, batch_samples: int = 1024, shuffle: bool = True, seed: int = 1, threads: int = 0,
+        fields: Mapping[str, str | Mapping[str, Any]] | None = None, overrides: Sequence[str] = (),
+        hidden: Sequence[int] = (400, 400, 400), bottom_hidden: Sequence[int] = (512, 256), activation: str = "relu",
+        normalisation: str = "none", dropout: float = 0.0, cross_layers: int = 3, cross_rank: int = 0,
+        cin_layers: Sequence[int] = (100, 100), allow_import: Sequence[str] = (), early_stopping_rounds: int | None = None,
+        eval_metric: str = "log_loss", minimum_gain: float = 0.0, warm_start: bool = False, verbose: bool = False,
+    ) -> None:  # fmt: skip
         self.model, self.dim, self.init_std = model, dim, init_std
         self.optimizer, self.learning_rate, self.l1, self.l2 = optimizer, learning_rate, l1, l2
         self.epochs, self.batch_samples, self.shuffle, self.seed = epochs, batch_samples, shuffle, seed
@@ -73,7 +89,10 @@ class Classifier:
         self.allow_import, self.early_stopping_rounds, self.eval_metric = allow_import, early_stopping_rounds, eval_metric
         self.minimum_gain, self.warm_start, self.verbose = minimum_gain, warm_start, verbose
 
-    def fit(self, X, y, sample_weight=None, eval_set=None, eval_sample_weight=None):
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, eval_set: tuple[Any, Any] | list[tuple[Any, Any]] | None = None,
+        eval_sample_weight: Any = None,
+    ) -> "Self":  # fmt: skip
         """Train `epochs` epochs from the start, or on with warm_start; returns self.  DeshpcError where training diverges.
 
         X : columns of n rows, see above
@@ -95,7 +114,7 @@ class Classifier:
         self._learner.require_finite()
         return self
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "Self":
         """Train one epoch on some more rows; returns self.
 
         X, y, sample_weight : as in `fit`
@@ -111,12 +130,12 @@ class Classifier:
         self._learner.learn(self._learner.part(dataset))
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """(n, 2) float64: probabilities of `classes_`."""
         p = sigmoid(self.decision_function(X))
         return np.stack([1 - p, p], axis=1)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
         """(n) float64: logits of `classes_[1]`."""
         with _value_errors():
             self._require_fitted()
@@ -125,19 +144,19 @@ class Classifier:
             dataset = self._learner.dataset(table.as_fitted(self._columns, self._named))
         return self._learner.logits(dataset)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """(n) labels: the more probable of `classes_`."""
         chosen = (self.decision_function(X) > 0).astype(int)
         return self.classes_[chosen]
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy: the share of rows whose label is predicted, by weight where there are weights."""
         predicted = self.predict(X)
         with _value_errors():
             labels, weights = labels_of(y, len(predicted)), weights_of(sample_weight, len(predicted))
         return float(np.average(predicted == labels, weights=weights))
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file for `Classifier.load`, and for `deshpc.Predictor`, which gives the probability of `classes_[1]`."""
         with _value_errors():
             self._require_fitted()
@@ -146,7 +165,7 @@ class Classifier:
             write_fitted(path, Fitted(parameters, self.classes_, self._columns, self._named, why, self._learner))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "Self":
         """The Classifier that `save` has written: it predicts the same, and partial_fit goes on.  DataError where it is damaged."""
         fitted = read_fitted(path)
         if unknown := fitted.parameters.keys() - _PARAMETERS.keys():
@@ -156,11 +175,11 @@ class Classifier:
         made._become(fitted)
         return made
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """{parameter: value}"""
         return {name: getattr(self, name) for name in _PARAMETERS}
 
-    def set_params(self, **parameters):
+    def set_params(self, **parameters: Any) -> "Self":
         """Change parameters; returns self."""
         for name, value in parameters.items():
             if name not in _PARAMETERS:
@@ -168,14 +187,14 @@ class Classifier:
             setattr(self, name, value)
         return self
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         changed = (name for name, default in _PARAMETERS.items() if _plain(getattr(self, name)) != _plain(default))
         return f"Classifier({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_learner")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(

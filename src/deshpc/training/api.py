@@ -5,18 +5,20 @@ import os
 import platform
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import deshpc
 from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
-from deshpc.config import configured, override, resolved
+from deshpc.config import Config, configured, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
-from deshpc.formats.table import is_table
+from deshpc.formats.table import TableLike, is_table
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
@@ -37,8 +39,11 @@ from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
 from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
-from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
+from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
 from deshpc.training.training_part import training_part
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 
 @dataclass(frozen=True)
@@ -72,21 +77,31 @@ class TrainResult:
     setup_s: float
     compile_s: float
     rows: int
-    rows_per_rank: list
-    bytes_per_sample: dict
-    traffic: list = field(repr=False)
+    rows_per_rank: list[int]
+    bytes_per_sample: dict[str, float]
+    traffic: list[TrafficRow] = field(repr=False)
     keys_per_sample: float
     unique_keys_per_sample: float | None
-    ledger: list = field(repr=False)
+    ledger: list[Any] = field(repr=False)
     valid: Metrics | SquaredMetrics | PoissonMetrics | None
     test: Metrics | SquaredMetrics | PoissonMetrics | None
 
 
 @fails_together
 def train(
-    config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=(), *,
-    train=None, valid=None, test=None,
-):  # fmt: skip
+    config: Config | Mapping[str, Any] | str | os.PathLike[str],
+    comm: "Intracomm | None" = None,
+    overrides: Sequence[str] = (),
+    check_bytes: bool = False,
+    resume: bool = False,
+    allow_import: Sequence[str] = (),
+    overwrite: bool = False,
+    callbacks: Sequence[object] = (),
+    *,
+    train: TableLike | None = None,
+    valid: TableLike | None = None,
+    test: TableLike | None = None,
+) -> TrainResult:
     """Train by a configuration on the ranks of `comm`, by default all; returns a TrainResult.
 
     config : a Config; nested dictionaries, such as {"model": {"name": "lr"}}; or the path of a TOML file
@@ -223,7 +238,14 @@ def _facts(command, config, tables, ranks):
 
 
 @fails_together
-def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), data=None):
+def evaluate(
+    directory: str | os.PathLike[str],
+    comm: "Intracomm | None" = None,
+    overrides: Sequence[str] = (),
+    part: str = "test",
+    allow_import: Sequence[str] = (),
+    data: TableLike | Sequence[str] | None = None,
+) -> Metrics | SquaredMetrics | PoissonMetrics:
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
     overrides : `section.key=value` texts, such as train.global_batch_samples=1000
