@@ -31,7 +31,7 @@ assert 1 > answers[0] > answers[1] > 0 and refused[0] == 400 and "'sight'; did y
 
 
 def test_each_has_what_to_look_for():
-    assert NOTEBOOKS == sorted(TRUE)
+    assert sorted(TRUE) == NOTEBOOKS
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as dataset
 import pyarrow.parquet as pq
 import pytest
 from every_kind import FIELDS, make_rows, tree
@@ -51,6 +52,8 @@ FORMS = {
     "chunks": lambda table: pa.concat_tables([table[:7], table[7:100], table[100:]]),
     "batch": lambda table: table.combine_chunks().to_batches()[0],
     "stream": Stream,
+    "stream that is read once": lambda table: table.to_reader(50),
+    "data set": lambda table: dataset.dataset(table),
     "columns": lambda table: {name: np.array(table[name]) if name in NUMBERS else table[name].to_pylist() for name in table.column_names},
 }
 
@@ -119,7 +122,8 @@ def test_bad_rows_are_those_of_a_file(tmp_path):
 def test_labels_and_missing_cells_are_those_of_the_configuration(tmp_path):
     sites = [*["a", "NA", "b", ""] * 5]
     config = settings(tmp_path, positive="yes", missing=["NA"], label="bought", fields=[{"name": "site"}])
-    found = train(config, MPI.COMM_SELF, train={"site": sites, "bought": ["yes", "never"] * 10}, test={"site": sites, "bought": ["yes"] * 20})
+    own, other = ({"site": sites, "bought": labels} for labels in (["yes", "never"] * 10, ["yes"] * 20))
+    found = train(config, MPI.COMM_SELF, train=own, test=other)
     assert (found.rows, found.test.positives) == (3, 20)  # a, b and the empty value
 
 
@@ -167,15 +171,19 @@ def test_fields_are_inferred_as_init_does(tmp_path, capfd):
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({
         "id": range(3000), "user_id": rng.integers(0, 900, 3000), "size": rng.choice(["S", "M"], 3000), "price": rng.random(3000),
-        "age": rng.integers(18, 80, 3000), "day": pd.Categorical(rng.integers(0, 40, 3000)), "tags": [["a", "b"][: i % 3] for i in range(3000)],
-        "bought": rng.random(3000) < 0.3,
+        "age": rng.integers(18, 80, 3000), "day": pd.Categorical(rng.integers(0, 40, 3000)),
+        "tags": [["a", "b"][: i % 3] for i in range(3000)], "bought": rng.random(3000) < 0.3,
     })  # fmt: skip
     found = train({"model": {"name": "lr"}, "run": {"directory": str(tmp_path)}}, MPI.COMM_SELF, train=frame)
     record = json.loads((tmp_path / "record.jsonl").read_text().splitlines()[0])["config"]
     kinds = {one["name"]: one["kind"] for one in record["data"]["fields"]}
-    assert kinds == {"user_id": "categorical", "size": "categorical", "price": "dense", "age": "bucket", "day": "categorical", "tags": "multi"}
+    assert kinds == {
+        "user_id": "categorical", "size": "categorical", "price": "dense", "age": "bucket", "day": "categorical", "tags": "multi",
+    }  # fmt: skip
     assert record["data"]["label"] == "bought" and record["data"]["train"] == ["a pandas DataFrame, 3,000 rows"]
     assert found.steps == -(-3000 // 64) == 47
+    again = {"model": {"name": "lr"}, "run": {"directory": str(tmp_path / "again")}}
+    assert train(again, MPI.COMM_SELF, train=pa.Table.from_pandas(frame).to_reader()).rows == found.rows
     notes = capfd.readouterr().err
     assert "label bought (by its name), user_id categorical" in notes and "left out: id (every row has another one" in notes
     assert "train.global_batch_samples: 64, as there are 3,000 rows" in notes

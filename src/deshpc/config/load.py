@@ -279,7 +279,8 @@ def _check_format(data, where):
     if not named and data.weight:
         why = "knows whether its rows have weights" if data.format == "cache" else "has no such column"
         raise ConfigError(
-            f"{where}.weight = {_shown(data.weight)}: {where}.format = {data.format!r} {why}; it belongs to 'csv', 'tsv', 'parquet' or 'table'"
+            f"{where}.weight = {_shown(data.weight)}: {where}.format = {data.format!r} {why}; "
+            "it belongs to 'csv', 'tsv', 'parquet' or 'table'"
         )
     if data.format in SEPARATED_FORMATS:
         _check_cells(data, where)

@@ -84,9 +84,8 @@ def arrow_table(given, name, columns=None):
         raise DataError(f"{name}: cannot be read as a table: {problem}") from None
 
 
-def described(given, table):
-    """What a table is, in a few words.  table : its pyarrow.Table"""
-    kind = type(given)
+def described(kind, table):
+    """What a table is, in a few words.  kind : its type;  table : it, as a pyarrow.Table"""
     return f"a {kind.__module__.partition('.')[0]} {kind.__name__}, {table.num_rows:,} rows".replace("a builtins ", "a ")
 
 
@@ -126,6 +125,8 @@ def _taken(given, columns, pyarrow):
         return pyarrow.Table.from_pandas(named[_wanted(list(named.columns), columns)], preserve_index=False)
     elif hasattr(given, "__arrow_c_stream__"):
         table = pyarrow.table(given)
+    elif hasattr(given, "schema") and hasattr(given.schema, "names"):
+        return given.to_table(columns=_wanted(given.schema.names, columns))  # a data set of pyarrow, whose other columns nobody reads
     else:
         table = given.to_table() if hasattr(given, "to_table") else given.to_arrow()
     return table if columns is None else table.select(_wanted(table.column_names, columns))

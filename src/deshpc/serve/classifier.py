@@ -109,7 +109,7 @@ class Classifier:
             if not (self.warm_start and self.__sklearn_is_fitted__()):
                 self._begin(table, classes_of(labels), self.epochs)
             dataset = self._dataset(table, labels, sample_weight)
-            others = [self._dataset(Table(one), labels_of(z, Table(one).rows), w) for one, z, w in _pairs(eval_set, eval_sample_weight)]
+            others = [self._evaluated(*pair) for pair in _pairs(eval_set, eval_sample_weight)]
         self._train(dataset, others, stopping)
         self._learner.require_finite()
         return self
@@ -228,6 +228,11 @@ class Classifier:
         columns = table.as_fitted(self._columns, self._named)
         return self._learner.dataset(columns, numbers_of(labels, self.classes_), weights_of(sample_weight, table.rows))
 
+    def _evaluated(self, X, y, sample_weight):
+        table = Table(X)
+        table.require_rows()
+        return self._dataset(table, labels_of(y, table.rows), sample_weight)
+
     def _train(self, dataset, others, stopping):
         """Train on a Dataset, and evaluate on others after every epoch; keep the best model where `stopping` is an EarlyStopping."""
         results, best = [{"log_loss": [], "auc": []} for _ in others], None
@@ -293,7 +298,8 @@ class Classifier:
         config = override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
         if config.train.loss != "log":
             raise ConfigError(
-                f"Classifier tells two classes apart, and train.loss = {config.train.loss!r} learns numbers: leave it 'log', or use deshpc.train"
+                f"Classifier tells two classes apart, and train.loss = {config.train.loss!r} learns numbers: "
+                "leave it 'log', or use deshpc.train"
             )
         return config
 

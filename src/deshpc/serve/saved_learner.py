@@ -104,7 +104,8 @@ def _numbers(container, manifest, fields):
     form = RowForm.of(manifest, 0, fields)
     arrays = {name: container.read(_PREFIX + name).copy() for name in (*_ROWS, "numbers", "values", "state")}
     rows = len(arrays["keys"])
-    expected = {**{name: ((rows,), np.dtype(kind)) for name, kind in _ROWS.items()}, "numbers": ((rows, form.numbers), np.dtype(form.precision))}
+    expected = {name: ((rows,), np.dtype(kind)) for name, kind in _ROWS.items()}
+    expected["numbers"] = (rows, form.numbers), np.dtype(form.precision)
     for name, (shape, kind) in expected.items():
         if arrays[name].shape != shape or arrays[name].dtype != kind:
             raise ValueError(f"section {_PREFIX + name!r} is {arrays[name].dtype} {arrays[name].shape}; expected {kind} {shape}")

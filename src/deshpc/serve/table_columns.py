@@ -116,7 +116,7 @@ def _named(x):
     if hasattr(x, "__array__"):
         x = np.asarray(x)
         if x.ndim != 2:
-            raise DataError(f"Expected 2D array, got {x.ndim}D array instead: X has {x.ndim} dimensions. Reshape your data: one row a sample")
+            raise DataError(f"Expected 2D array, got {x.ndim}D array instead: X has {x.ndim} dimensions. Reshape your data: a row a sample")
         if x.dtype.kind == "c":
             raise DataError("Complex data not supported: X has complex numbers")
         if not x.shape[1]:

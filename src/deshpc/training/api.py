@@ -298,7 +298,8 @@ def saved_run(directory, overrides, allow_import=(), data=None, tables=None):
     if data and config.data.format == "synthetic":
         raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
     if tables:
-        return folder, manifest, configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), _fields(manifest)))
+        fields = _fields(manifest)
+        return folder, manifest, configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), fields))
     return folder, manifest, override(moved, *overrides, allow_import=allow_import)
 
 

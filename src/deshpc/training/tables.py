@@ -19,6 +19,7 @@ class Tables:
     def __init__(self, given):
         """given : {part: table, or None}, see `formats.table.arrow_table`"""
         self._given = {part: one for part, one in given.items() if one is not None}
+        self._kinds = {part: type(one) for part, one in self._given.items()}
         self._arrow, self._rows, self.notes = {}, 0, {}
 
     def __bool__(self):
@@ -48,7 +49,7 @@ class Tables:
             kept |= self._inferred(kept)
             train = self._with_batch(train)
         self._take(kept)
-        kept |= {part: [described(self._given[part], table)] for part, table in self._arrow.items()}
+        kept |= {part: [described(self._kinds[part], table)] for part, table in self._arrow.items()}
         return {**tree, "data": kept, "train": train}
 
     def arrow(self):
@@ -67,7 +68,7 @@ class Tables:
     def _inferred(self, data):
         """{"label": ..., "positive": ..., "missing": ..., "fields": ...} of a configuration, as far as it does not say."""
         part, given = next(iter(self._given.items()))
-        table = arrow_table(given, part)
+        table = self._given[part] = arrow_table(given, part)  # a stream is read once
         self._rows = table.num_rows
         sample = sample_of_table(table, part)
         wanted = data.get("label", "label")
