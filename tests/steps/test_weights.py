@@ -81,3 +81,13 @@ def test_a_sample_of_weight_0_changes_nothing_but_the_rows_of_its_keys(world):
     both = np.isin(found.rows.keys, expected.rows.keys)
     assert both.sum() == len(expected.rows.keys) < len(found.rows.keys)
     assert np.abs(found.rows.numbers[both] - expected.rows.numbers).max() <= TOLERANCE * np.abs(expected.rows.numbers).max()
+
+
+@pytest.mark.parametrize("exchange, routing", WAYS)
+def test_weights_in_fixed_point_have_one_rank_s_bits(world, exchange, routing):
+    """Rows, dense parameters and losses, with weights that are no powers of two, one of them large."""
+    batches = [replace(batch, weights=batch.weights * np.float32(0.3)) for batch in weighted_batches("sum")]
+    batches[1].weights[0] = 5e3
+    config = small_config("fm", accumulate="int64", exchange=exchange, routing=routing)
+    found, expected = train_on(world, batches, config, threads=2), train_on(MPI.COMM_SELF, batches, small_config("fm", accumulate="int64"))
+    assert found.digest() == expected.digest() and found.losses.tolist() == expected.losses.tolist()

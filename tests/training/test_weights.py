@@ -11,6 +11,8 @@ from mpi4py import MPI
 from deshpc.config.load import build
 from deshpc.config.unused import unused_options
 from deshpc.errors import ConfigError, DataError
+from deshpc.serve.export import export
+from deshpc.serve.predictor import Predictor
 from deshpc.training.api import evaluate, train
 from deshpc.training.base_rate import base_rate
 
@@ -61,7 +63,8 @@ def folder(world, tmp_path):
         those = rows()
         write(folder / "weighted.csv", those)
         write(folder / "repeated.csv", [(*row[:4], 1) for row in those for _ in range(row[4])])
-        write(folder / "test.csv", [(*row[:4], 1) for row in rows(2)])
+        write(folder / "test.csv", rows(2))
+        write(folder / "test_repeated.csv", [(*row[:4], 1) for row in rows(2) for _ in range(row[4])])
     world.Barrier()
     return folder
 
@@ -69,18 +72,18 @@ def folder(world, tmp_path):
 @pytest.mark.mpi
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_run_on_weighted_rows_is_one_on_repeated_rows(world, folder, reduction):
-    """Base rate, start of the bias, the losses on the screen, and the model, by its predictions of other rows.  Prices are
-    standardised on rows, not on weights, so they are left out."""
+    """Base rate, losses on the screen, and all metrics of other rows, weighted and repeated alike.  Prices are standardised on rows,
+    not on weights, so they are left out."""
     found = []
-    for name, weight in (("weighted", "weight"), ("repeated", "")):
-        data = {"weight": weight, "fields": FIELDS[:2]}
+    for name, test, weight in (("weighted", "test", "weight"), ("repeated", "test_repeated", "")):
+        data = {"weight": weight, "fields": FIELDS[:2], "test": str(folder / f"{test}.csv")}
         rule = {"reduction": reduction, **({} if reduction == "mean" else {"name": "adagrad", "learning_rate": 0.05})}
         config = config_of(folder, str(folder / f"{name}.csv"), name, data=data, optimizer=rule)
         result = train(config, world, check_bytes=True)
-        found.append((result.test.log_loss, result.test.auc, *shown(folder, name)))
-    assert len(found[0]) == len(found[1]) == 3 + 6
+        one = result.test
+        found.append((one.log_loss, one.auc, one.normalized_entropy, one.calibration, *shown(folder, name)))
+    assert len(found[0]) == len(found[1]) == 5 + 6
     assert found[0] == pytest.approx(found[1], rel=1e-9)
-    assert abs(found[0][0] - found[0][2]) > 1e-3
 
 
 @pytest.mark.mpi
@@ -91,9 +94,10 @@ def test_weights_of_classes_are_weights_of_rows(world, folder):
     world.Barrier()
     found = []
     for name, weights in (("weighted", [1, 3]), ("by_hand", [])):
-        options = {"data": {"weight": "weight", "test": []}, "train": {"class_weights": weights}}
-        train(config_of(folder, str(folder / f"{name}.csv"), name, **options), world)
-        found.append(shown(folder, name))
+        file = str(folder / f"{name}.csv")
+        options = {"data": {"weight": "weight", "test": file}, "train": {"class_weights": weights}}
+        one = train(config_of(folder, file, name, **options), world).test
+        found.append((*shown(folder, name), one.log_loss, one.calibration))
     assert found[0] == pytest.approx(found[1], rel=1e-12)
     positive, weight = sum(row[4] for row in those if row[3]), sum(row[4] for row in those)
     assert found[0][0] == pytest.approx(positive / weight, rel=1e-15)
@@ -150,9 +154,22 @@ def test_a_run_of_some_negatives_goes_on_where_it_was(world, folder):
 
 @pytest.mark.mpi
 def test_eval_of_a_run_by_weights(world, folder):
-    """The test part has the column, too; `evaluate` reads it again."""
-    found = train(config_of(folder, str(folder / "weighted.csv"), data={"weight": "weight"}), world)
+    """The test part has the column, too; `evaluate` reads it again, or leaves it, for a file that has none.  An exported model takes rows
+    with the column and without it."""
+    options = {"data": {"weight": "weight"}, "train": {"class_weights": [1, 2]}}
+    found = train(config_of(folder, str(folder / "weighted.csv"), **options), world)
     assert evaluate(folder / "run", world) == found.test
+    off = ["data.weight=", "train.class_weights=[]"]
+    plain, repeated = (evaluate(folder / "run", world, off, data=[folder / f"{name}.csv"]) for name in ("test", "test_repeated"))
+    assert plain.rows == ROWS and len({plain.log_loss, repeated.log_loss, found.test.log_loss}) == 3
+    again = evaluate(folder / "run", world, ["train.class_weights=[]"])
+    assert again.log_loss == pytest.approx(repeated.log_loss, rel=1e-9) and again.auc == pytest.approx(repeated.auc, rel=1e-12)
+    if world.rank == 0:
+        export(folder / "run", folder / "out.model")
+        model, row = Predictor(folder / "out.model"), {"user": "3", "item": "4", "price": 2.0}
+        assert model.predict_one(row) == model.predict_one({**row, "label": 1, "weight": 2})
+        with pytest.raises(DataError, match="weigth"):
+            model.predict_one({**row, "weigth": 2})
 
 
 class Parts:

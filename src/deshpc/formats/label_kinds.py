@@ -5,8 +5,6 @@
     numbers   any finite numbers
 """
 
-import numpy as np
-
 LABELS = {"log": "classes", "poisson": "counts", "squared": "numbers"}
 """By `train.loss`."""
 
@@ -20,6 +18,6 @@ EXPECTED = {
 OTHER_LOSSES = "; where labels are numbers, train.loss = 'squared' or 'poisson' learns them"
 """What is to be said where a label is of no class."""
 
-MOST = float(np.finfo(np.float32).max)
+MOST = (2 - 2.0**-23) * 2.0**127  # of float32
 LEAST = {"classes": 0.0, "counts": 0.0, "numbers": -MOST}
 """The largest label, and the smallest one."""
