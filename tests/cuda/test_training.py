@@ -8,6 +8,7 @@ schedule everything is equal to the bit.
 """
 
 import hashlib
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -99,6 +100,18 @@ def test_every_schedule_gives_the_same_bits(world, device, name, weighted):
 
 _BITS = {}
 """Digest of what the first schedule has made."""
+
+
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+@pytest.mark.parametrize("name, accumulate", [("fm", ""), ("lr", "int64")])
+def test_other_losses_train_what_one_cpu_trains(world, few, name, accumulate, loss):
+    rng = np.random.default_rng(3)
+    batches = [replace(one, labels=rng.poisson(1.5, len(one)).astype(np.float32)) for one in awkward_batches(21, 6, 1)]
+    config = small_config(name, rule={**RULES["sgd, clipped"]}, precision="float64" if not accumulate else "float32", accumulate=accumulate)
+    config = replace(config, train=replace(config.train, loss=loss, exchange="reduce_scatter"))
+    expected = train_on(MPI.COMM_SELF, batches, config)
+    found = train_on(world, batches, config, backend=CudaBackend(few))
+    assert_close_run(found, expected, "float64" if not accumulate else "float32")
 
 
 def test_atomic_sums_are_close_in_floating_point_and_exact_in_fixed_point(world, few):

@@ -11,8 +11,11 @@ from mpi4py import MPI
 
 from deshpc.cli.convert import convert
 from deshpc.cli.profile import profile
+from deshpc.cli.toml import to_toml
+from deshpc.config import resolved
 from deshpc.config.load import build, load, override
 from deshpc.errors import ConfigError, DataError, DeshpcError
+from deshpc.report.write import report
 from deshpc.serve.export import export
 from deshpc.serve.predictor import Predictor
 from deshpc.training.api import evaluate, train
@@ -39,7 +42,7 @@ def tree_of(folder, loss, labels=None, **sections):
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     file = str(folder / "rows.csv")
     tree = {
-        "data": {"train": file, "valid": file, "test": file, "fields": [{"name": "a"}, {"name": "b"}]},
+        "data": {"train": file, "test": file, "fields": [{"name": "a"}, {"name": "b"}]},
         "model": {"name": "lr"}, "train": {"loss": loss, "precision": "float64", "watchdog_s": 0.0}, "run": {"directory": str(folder / "run")},
     }  # fmt: skip
     return {**tree, **{name: {**tree.get(name, {}), **options} for name, options in sections.items()}}
@@ -74,7 +77,7 @@ def test_squared_reaches_the_closed_form_of_least_squares(world, tmp_path, optim
 @pytest.mark.mpi
 def test_poisson_reaches_the_known_maximum_of_the_likelihood(world, tmp_path):
     """Newton's method on the same likelihood; and the rates that the counts were drawn from are near."""
-    options = {"loss": "poisson", "precision": "float64", "watchdog_s": 0.0, **FULL_BATCHES, "stop_metric": "mean_deviance", "stop_patience": 50}
+    options = {"loss": "poisson", "precision": "float64", "watchdog_s": 0.0, **FULL_BATCHES}
     folder, config = shared(world, tmp_path, lambda folder: build(tree_of(folder, "poisson", optimizer={"name": "sgd", "learning_rate": 0.2}, train=options)))
     result = train(config, world)
     cells, y = drawn("poisson")
@@ -127,7 +130,12 @@ def test_predictions_are_those_of_the_exported_model_and_of_its_graph(tmp_path, 
     run, cells = str(tmp_path / "run"), drawn(loss)[0]
     result = train(build(tree), MPI.COMM_SELF)
     assert evaluate(run, MPI.COMM_SELF) == result.test
-    assert override(load_saved(run), "train.epochs=3").train.loss == loss
+    with pytest.raises(ConfigError, match=f"train.loss = 'log': the model in .* was trained by '{loss}', which says what it predicts"):
+        evaluate(run, MPI.COMM_SELF, overrides=["train.loss=log"])
+    if model == "fm":
+        report([run], str(tmp_path / "report.html"))
+        page = (tmp_path / "report.html").read_text()
+        assert ("R^2" if loss == "squared" else "D^2") in page and "training loss" in page and "AUC" not in page and "log-loss" not in page
     predict(run, str(tmp_path / "scores.csv"), MPI.COMM_SELF)
     scores = np.array([float(line["score"]) for line in csv.DictReader((tmp_path / "scores.csv").open())])
     export(run, str(tmp_path / "one.model"), str(tmp_path / "one.onnx"))
@@ -144,18 +152,8 @@ def test_predictions_are_those_of_the_exported_model_and_of_its_graph(tmp_path, 
     assert result.test.calibration == pytest.approx(scores.mean() / y.mean(), rel=1e-5)
 
 
-def load_saved(run):
-    from deshpc.checkpoint.folders import model_folder
-    from deshpc.checkpoint.manifest import read_manifest
-
-    return build(read_manifest(model_folder(run))["config"])
-
-
 @pytest.mark.parametrize("loss", ["squared", "poisson"])
 def test_caches_have_numbers_for_labels(tmp_path, loss):
-    from deshpc.cli.toml import to_toml
-    from deshpc.config import resolved
-
     options = {"loss": loss, "epochs": 2, "global_batch_samples": 100, "watchdog_s": 0.0}
     config = build(tree_of(tmp_path, loss, train=options))
     (tmp_path / "config.toml").write_text(to_toml(resolved(config)))
@@ -175,8 +173,10 @@ def test_caches_have_numbers_for_labels(tmp_path, loss):
 def test_what_a_run_says(tmp_path, capsys):
     """No AUC, the loss's own metrics; all labels equal, and a model that is worse than a constant."""
     options = {"loss": "squared", "epochs": 1, "global_batch_samples": 100, "watchdog_s": 0.0}
-    train(build(tree_of(tmp_path, "squared", np.full(ROWS, 2.5), train=options)), MPI.COMM_SELF)
+    tree = tree_of(tmp_path, "squared", np.full(ROWS, 2.5), train={**options, "epochs": 5, "stop_metric": "mean_squared_error", "stop_patience": 2})
+    train(build({**tree, "data": {**tree["data"], "valid": tree["data"]["train"]}}), MPI.COMM_SELF)
     said = capsys.readouterr().err
+    assert "stopped early: valid mean squared error has not gained for 2 evaluations in a row; the model is that of step 6" in said
     assert f"all {ROWS} labels are 2.5: there is nothing to tell apart" in said
     assert "MSE 0.000000  MAE" in said and "AUC" not in said and "R^2 undefined" in said
     (tmp_path / "worse").mkdir()

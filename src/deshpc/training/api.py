@@ -299,8 +299,15 @@ def saved_run(directory, overrides, allow_import=(), data=None, tables=None):
         raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
     if tables:
         fields = _fields(manifest)
-        return folder, manifest, configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), fields))
-    return folder, manifest, override(moved, *overrides, allow_import=allow_import)
+        asked = configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), fields))
+    else:
+        asked = override(moved, *overrides, allow_import=allow_import)
+    if asked.train.loss != config.train.loss:
+        raise ConfigError(
+            f"train.loss = {asked.train.loss!r}: the model in {folder} was trained by {config.train.loss!r}, which says what it predicts; "
+            "leave it out"
+        )
+    return folder, manifest, asked
 
 
 def _without_files(tree):
