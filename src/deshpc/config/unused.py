@@ -47,6 +47,9 @@ def unused_options(config):
             found.append((f"data.{name}", f"data.format = {config.data.format!r} does not read it"))
     if _given(config.metrics, "calibration_bins") and config.train.loss != "log":
         found.append(("metrics.calibration_bins", f"train.loss = {config.train.loss!r} predicts no probabilities"))
+    for name in ("group", "slices"):
+        if _given(config.metrics, name) and config.train.loss != "log":
+            found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
     if _given(config.train, "stop_patience") and config.train.stop_metric == "none":
         found.append(("train.stop_patience", "train.stop_metric = 'none' never stops early"))
     if _given(config.train, "sampling_correction") and config.train.negative_sampling == 1:

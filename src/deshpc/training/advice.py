@@ -3,6 +3,7 @@
 from deshpc.config.unused import unused_options
 from deshpc.launch.console import say
 
+_FIELDS_SHOWN = 3
 _WORDS = {  # by the loss: what training makes small, what an evaluation says of it, what the best constant is
     "log": ("log-loss", "log-loss", "the base rate"),
     "squared": ("half squared error", "mean squared error", "the mean label"),
@@ -53,4 +54,17 @@ class Adviser:
                 f"{part} {self._measured}",
                 f"{metrics.loss:.6g} is {times:.3g} times that of the best constant prediction: the model has learnt nothing that "
                 "helps; lower optimizer.learning_rate, or train longer",
+            )
+
+    def of_unseen_keys(self, part, metrics):
+        """Fields of which more than half of a part's distinct keys have no row: one warning about all of them."""
+        odd = sorted((one for one in (metrics and metrics.unseen) or () if one.share > 0.5), key=lambda one: -one.unseen_distinct)
+        if odd:
+            shown = [f"{one.field!r} ({100 * one.share:.0f} % of {one.distinct:,})" for one in odd[:_FIELDS_SHOWN]]
+            more = f", and of {len(odd) - _FIELDS_SHOWN} fields more" if len(odd) > _FIELDS_SHOWN else ""
+            self.warn(
+                "unseen keys",
+                f"most values of {', '.join(shown)}{more} in the {part} part were never seen in training, and say nothing there: are they "
+                "written as in training (13.0 is not 13, nor is 013; spaces and case count)? Is it the same column, and the same ids? "
+                "Values that never come back, such as a row's own number, are of no use as a field",
             )

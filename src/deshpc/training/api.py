@@ -187,6 +187,8 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
         test = measured(session, "test", test_set, steps)
         for name, metrics in (("valid", valid), ("test", test)):
             adviser.of_metrics(name, metrics)
+            if steps:
+                adviser.of_unseen_keys(name, metrics)
         if trained.best_step is None:
             model.enter("save")
             if config.run.save_model:
@@ -271,6 +273,7 @@ def evaluate(
         metrics = measured(session, part, dataset, manifest["steps"])
         if session.group.rank == 0:
             say(in_words(part, manifest["steps"], metrics) + "\n")
+        Adviser(session.group, NoRecord(), config.train.loss).of_unseen_keys(part, metrics)
         report = {
             "event": "eval", "directory": str(directory), "part": part, "ranks": session.group.size, "step": manifest["steps"],
             **asdict(metrics),

@@ -52,10 +52,11 @@ def measured(session, part, dataset, steps, complete=True, known=None):
     if dataset is None:
         return None
     model, config = session.model, session.config
-    if known is None or (complete and config.metrics.slices):
+    with_slices = complete and bool(config.metrics.slices) and model.loss == "log"
+    if known is None or with_slices:
         model.enter("evaluate")
         with np.errstate(over="ignore", invalid="ignore"):
-            known = _measured(session, part, dataset, complete and bool(config.metrics.slices))
+            known = _measured(session, part, dataset, with_slices)
         for name, value in known.numbers().items():
             if value is not None and not math.isfinite(value):
                 require_finite(model, describe(model, resolved(config), session.input_state(), steps))

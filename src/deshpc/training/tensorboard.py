@@ -6,9 +6,6 @@ from pathlib import Path
 from deshpc.config import flat, resolved
 from deshpc.errors import ConfigError
 
-_METRICS = (
-    "auc", "log_loss", "normalized_entropy", "calibration", "mean_squared_error", "mean_absolute_error", "r2", "mean_deviance", "d2",
-)  # fmt: skip
 _FOLDER, _FILES = "tensorboard", "events.out.tfevents.*"
 
 
@@ -62,7 +59,8 @@ class TensorBoard:
 
 
 def _metrics(entries):
-    return {name: entries[name] for name in _METRICS if name in entries}
+    """What is no count and no table."""
+    return {name: value for name, value in entries.items() if isinstance(value, float)}
 
 
 def _writer_class():
