@@ -118,7 +118,8 @@ def test_a_folder_of_folders(tmp_path):
             write_csv(folder / "rows.csv", [[i % 2, f"s{i % 7}"] for i in range(30)], ["label", "site"])
     config, text = made(tmp_path, tmp_path / "hive")
     assert kinds(config) == {"site": "categorical", "shop": "categorical"} and '# { name = "day" },  # a time' in text
-    assert len(config.train) == 5 and config.test == (str(tmp_path / "hive/day=2024-01-03/shop=b/rows.csv"),)
+    of = [str(tmp_path / f"hive/day=2024-01-0{day}/shop={shop}/rows.csv") for day in (1, 2, 3) for shop in "ab"]
+    assert (config.train, config.valid, config.test) == (tuple(of[:4]), (of[4],), (of[5],))
 
 
 def test_parquet(tmp_path):

@@ -15,7 +15,7 @@ NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
 TRUE = {
     "first_model.ipynb": """
 assert result.test.auc > 0.7 and abs(result.test.calibration - 1) < 0.2
-assert result.test.auc <= 1 and len(Curve.points) * 150 == result.steps  # 9,600 rows in batches of 64, evaluated after every pass
+assert result.test.auc <= 1 and len(Curve.points) * 75 == result.steps  # 9,600 rows in batches of 128, evaluated after every pass
 assert model.score(X[10800:], y[10800:]) > max(y[10800:].mean(), 1 - y[10800:].mean())
 assert abs(predictor.predict(test[predictor.fields]).mean() / test["click"].mean() - result.test.calibration) < 1e-4
 """,

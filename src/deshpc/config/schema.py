@@ -16,6 +16,9 @@ SEPARATED_FORMATS = ("csv", "tsv")
 NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet", "table")
 """Formats whose columns have names, of which data.fields chooses."""
 
+WIDEST_EMBEDDING = 1024
+"""Kernels hold an embedding as one vector.  Compiling them takes seconds up to 64, most of a minute at 1024, and minutes above."""
+
 
 METRICS_OF_LOSS = {
     "log": ("auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error"),
@@ -136,7 +139,7 @@ class ModelFieldConfig:
     """What one field has of its own, `[[model.fields]]`."""
 
     name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
-    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=1 << 16)
+    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=WIDEST_EMBEDDING)
     replicated: bool = option(
         False,
         "deep models: every rank has all rows of this field: none of its keys or embeddings travels, only its rows' gradients do, "
@@ -155,7 +158,7 @@ class ModelConfig:
         choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
         importable=True,
     )
-    dim: int = option(16, "embedding dimension k", minimum=1, maximum=1 << 16)
+    dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )

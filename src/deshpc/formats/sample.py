@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from deshpc.errors import DataError
@@ -62,6 +62,23 @@ def sample_of(path):
             numbers = [int(token.partition(":")[0]) for line in lines for token in line.split()[1:] if format == "libffm" and ":" in token]
             return Sample(format, row_bytes=mean, libffm_fields=1 + max(numbers, default=-1))
     return _of_cells(path, text, mean)
+
+
+def together(samples):
+    """One Sample of several files': the rows of all in the columns of the first, of which some may be unusable in another.
+
+    samples : {path: Sample}, not empty
+    """
+    first = next(iter(samples.values()))
+    columns, unusable = {name: [] for name in first.columns}, dict(first.unusable)
+    for path, sample in samples.items():
+        for name in columns:
+            columns[name] += sample.columns.get(name, [])
+            if name not in sample.columns:
+                unusable.setdefault(name, f"{path} has no such column")
+            elif name in sample.unusable:
+                unusable.setdefault(name, f"in {path} {sample.unusable[name]}")
+    return replace(first, columns=columns, unusable=unusable)
 
 
 def _beginning(path):

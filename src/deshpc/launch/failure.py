@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from deshpc.errors import DeshpcError, OutOfMemory
 from deshpc.launch.console import flush, say
-from deshpc.launch.signals import Terminated, ignore_signals, sigterm_raises
+from deshpc.launch.signals import Terminated, heard_in_time, ignore_signals, signals_raise
 
 _FLUSH_S = 0.2  # the launcher passes a message on before it ends the job
 _TURNS_S = 2.0  # ranks that fail together speak in rank order within this time; the first silences the others
@@ -171,14 +171,26 @@ def may_call_mpi():
 
 
 @contextmanager
+def this_process():
+    """Let signals end a process that has no other ranks, with a message, whatever it is busy with."""
+
+    def end(error):
+        report(error)
+        os._exit(exit_code(error))
+
+    with signals_raise(), heard_in_time(end):
+        yield
+
+
+@contextmanager
 def whole_process(comm):
-    """Let SIGTERM, an exception in any thread, and a crash end the job of `comm` too, with a message."""
+    """Let signals, an exception in any thread, and a crash end the job of `comm` too, with a message."""
     before = threading.excepthook
     threading.excepthook = lambda what: what.exc_type is SystemExit or fail(comm, what.exc_value)
     if not faulthandler.is_enabled():
         faulthandler.enable(2)  # where Python was at a segmentation fault
     try:
-        with sigterm_raises():
+        with signals_raise(), heard_in_time(lambda error: fail(comm, error)):
             yield
             with _ending:  # a thread that is failing does not give it back: it ends the process
                 pass

@@ -53,8 +53,8 @@ class Classifier:
 
     X is a table (pandas, polars, pyarrow), a dictionary of columns, a list of dictionaries, a 2-D array or a list of rows,
     whose columns are named "0", "1", ...  A column with lists is multi.  Categories, texts and truth values are categorical, and so are
-    integers that name something: at most 20 different ones, or a column whose name or form is that of a code (user_id, 00123).
-    Other numbers are dense.  Numbers are standardised, buckets and kinds chosen by the rows of the first fit.
+    integers that name something: at most 20 different ones, at most 500 that come 50 times each in the mean, or a column whose name or
+    form is that of a code (user_id, 00123).  Other numbers are dense.  Numbers are standardised, buckets and kinds chosen by the rows of the first fit.
     Fitted: `classes_` (2), in sorted order; `n_features_in_`; `feature_names_in_`, where X has names;
     `fields_`, {column: {"kind": ..., "why": ...}}, what columns were taken for; after eval_set `evals_result_`,
     {"validation_0": {"log_loss": [...], "auc": [...]}}, a number an epoch; `best_epoch_`, that of the model, from 1.

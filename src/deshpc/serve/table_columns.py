@@ -84,7 +84,8 @@ def kind_of(name, cells, dtype=""):
     dtype : the name of its type, where a table has one
 
     A list or dictionary makes it multi; categories, texts and truth values make it categorical; integers are categorical where they
-    name something: at most 20 different ones, or a name or form as of a code (user_id, 00123).  Other numbers are dense.
+    name something: at most 20 different ones, at most 500 that come 50 times each in the mean, or a name or form as of a code
+    (user_id, 00123).  Other numbers are dense.
     """
     present = [cell for cell in cells if not is_missing(cell)]
     if any(isinstance(cell, (list, tuple, set, dict, np.ndarray)) for cell in present):

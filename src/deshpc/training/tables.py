@@ -74,7 +74,7 @@ class Tables:
         wanted = data.get("label", "label")
         label = label_of(sample, part, None if wanted == "label" else wanted)
         missing = data.get("missing") or missing_of(sample, label.name)
-        fields = [one for one in fields_of(sample, label.name, missing) if one.name != data.get("weight")]
+        fields = [one for one in fields_of(sample, label, missing, sample) if one.name != data.get("weight")]
         chosen = [{"name": one.name, "kind": one.kind, **one.options} for one in fields if one.kind]
         if not chosen:
             raise DataError(f"{part}: no column can be learnt from: " + "; ".join(f"{one.name!r}: {one.why}" for one in fields[:9]))
