@@ -35,7 +35,10 @@ autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 default_role = "code"
 nitpicky = True
-nitpick_ignore_regex = [("py:class", r"deshpc\.config\.schema\..*")]  # sections of a configuration: docs/options.md has them
+nitpick_ignore_regex = [
+    ("py:class", r"deshpc\.config\.schema\..*"),  # sections of a configuration: docs/options.md has them
+    ("py:class", r"(collections\.abc|os|numpy|typing)\..*|Intracomm"),  # of other libraries, in type hints
+]
 toc_object_entries = False
 
 html_theme = "furo"
