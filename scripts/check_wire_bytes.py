@@ -74,7 +74,7 @@ def worker(ranks, short):
 def measure(session, dataset):
     """What an epoch of steps has sent, by formula, ledger and network interface.  Collective."""
     from deshpc.data.reader import Reader
-    from deshpc.training.evaluation import reads_of
+    from deshpc.training.scored_samples import reads_of
     from deshpc.training.step import steps
     from deshpc.training.traffic import training_traffic
 

@@ -10,9 +10,10 @@ from deshpc.errors import DataError
 from deshpc.storage.container import Container
 
 _NOT_CONTENT = {"crc32", "files", "run", "deshpc", "config"}  # of a manifest: when, where and by which version it was written
+_METRICS = ("rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration", "best_auc")  # that all versions find
 _RECORDED = {
     "progress": ("epoch", "samples", "loss", "auc"),
-    "valid": ("epoch", "step", "rows", "positives", "auc", "log_loss", "normalized_entropy", "calibration", "best_auc"),
+    "valid": ("epoch", "step", *_METRICS),
     "result": ("steps", "best_step", "samples", "rows", "rows_per_rank", "valid", "test"),
 }
 _MOST = 5
@@ -81,8 +82,15 @@ def _recorded(folder):
     """[(event, entries)] of the lines that hold results."""
     lines = map(json.loads, (folder / "record.jsonl").read_text(encoding="utf-8").splitlines())
     return [
-        (line["event"], {name: line[name] for name in _RECORDED[line["event"]] if name in line}) for line in lines if line["event"] in _RECORDED
+        (line["event"], {name: _known(line[name]) for name in _RECORDED[line["event"]] if name in line})
+        for line in lines
+        if line["event"] in _RECORDED
     ]
+
+
+def _known(thing):
+    """Metrics without those that are younger than others."""
+    return {name: thing[name] for name in _METRICS if name in thing} if isinstance(thing, dict) else thing
 
 
 def _scores(first, second):

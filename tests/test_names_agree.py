@@ -9,19 +9,33 @@ from types import SimpleNamespace
 
 import deep_training
 import every_kind
+import plain_model
 import pytest
 import small_training
 
 import deshpc
 from deshpc.backend import rules
+from deshpc.backend.cpu import loss
 from deshpc.backend.cpu.rules import _FORMULAS
 from deshpc.backend.cuda import elementwise
+from deshpc.backend.cuda.loss import _BODIES
+from deshpc.backend.links import LINKS
+from deshpc.backend.losses import LOSSES
 from deshpc.checkpoint.manifest_form import STATE
 from deshpc.config.load import build
-from deshpc.config.schema import DataConfig, FieldConfig, ModelConfig, OptimizerConfig, TrainConfig, choices
+from deshpc.config.schema import (
+    METRICS_OF_LOSS,
+    DataConfig,
+    FieldConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    choices,
+)
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.formats import arrow, cells
+from deshpc.formats.label_kinds import LABELS
 from deshpc.formats.open import _READERS
 from deshpc.formats.schema import Schema
 from deshpc.hashing import partition
@@ -32,7 +46,11 @@ from deshpc.plan.cost import _EXCHANGES
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.forward import FORWARDS
 from deshpc.serve.onnx_graph import GRAPHS
+from deshpc.serve.onnx_graph.graph import _PREDICTIONS
 from deshpc.table.optimizer import _SUMMED, open_optimizer
+from deshpc.training.advice import _WORDS
+from deshpc.training.early_stopping import _NAME, _SIGN
+from deshpc.training.evaluation import _OF_LOSS
 
 DOCS, KERNELS = Path(__file__).parents[1] / "docs", Path(deshpc.__file__).parent / "_kernels"
 
@@ -42,7 +60,9 @@ OFFERED = {
     "model.name": {*choices(ModelConfig, "name")},
     "optimizer.name": {*choices(OptimizerConfig, "name")},
     "train.exchange": {*choices(TrainConfig, "exchange")} - {"auto"},
+    "train.loss": {*choices(TrainConfig, "loss")},
     "train.split": {*choices(TrainConfig, "split")},
+    "train.stop_metric": {*choices(TrainConfig, "stop_metric")} - {"none"},
 }
 
 
@@ -107,6 +127,25 @@ LISTS = {
         "docs/method.md": column("method.md", "| exchange | forward"),
         "docs/method.md, bytes": column("method.md", "| exchange | kind "),
     },
+    "train.loss": {
+        "backend/losses.py": LOSSES,
+        "backend/links.py": LINKS,
+        "backend/cpu/loss.py": [name for name, one in LOSSES.items() if one in loss._FORMULAS and one in loss._LOSSES],
+        "backend/cuda/loss.py": [name for name, one in LOSSES.items() if one in _BODIES],
+        "config/schema.py": METRICS_OF_LOSS,
+        "formats/label_kinds.py": LABELS,
+        "training/evaluation.py": _OF_LOSS,
+        "training/advice.py": _WORDS,
+        "serve/onnx_graph": _PREDICTIONS,
+        "docs/losses.md": column("losses.md", "| `train.loss` | labels y "),
+        "docs/losses.md, metrics": column("losses.md", "| `train.loss` | metrics "),
+        "plain_model.py": plain_model.LOSSES,
+    },
+    "train.stop_metric": {
+        "config/schema.py": [name for names in METRICS_OF_LOSS.values() for name in names],
+        "training/early_stopping.py": _SIGN,
+        "training/early_stopping.py, names": _NAME,
+    },
     "train.split": {
         "hashing/partition.py": [one.split for one in classes(partition)],
         "docs/models.md": column("models.md", "| split |"),
@@ -121,7 +160,7 @@ def test_a_list_has_what_the_configuration_offers(name, where):
 
 @pytest.mark.parametrize("section, name", [
     (FieldConfig, "kind"), (DataConfig, "format"), (ModelConfig, "name"), (OptimizerConfig, "name"), (OptimizerConfig, "dense_name"),
-    (TrainConfig, "exchange"), (TrainConfig, "split"),
+    (TrainConfig, "exchange"), (TrainConfig, "split"), (TrainConfig, "loss"),
 ])  # fmt: skip
 def test_an_option_explains_its_choices(section, name):
     text = section.__dataclass_fields__[name].metadata["text"]
@@ -153,7 +192,7 @@ def test_a_split_is_the_one_that_is_named():
 def test_every_parser_is_that_of_a_kind(module, parser_of, suffix):
     fields = [FieldConfig("a", kind, weight_separator=weight) for kind in OFFERED["data.fields.kind"] for weight in ("", ":")]
     found = {type(parser_of(field, 0)).__name__ for field in fields} | {f"Label{suffix}"}
-    assert found == {one.__name__ for one in classes(module) if one.__name__.endswith(suffix)}
+    assert found | {f"SampleWeight{suffix}"} == {one.__name__ for one in classes(module) if one.__name__.endswith(suffix)}
 
 
 @pytest.mark.parametrize("call", [

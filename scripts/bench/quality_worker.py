@@ -18,7 +18,8 @@ from mpi4py import MPI
 from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.data.reader import Reader
-from deshpc.training.evaluation import evaluate_model, reads_of
+from deshpc.training.evaluation import evaluate_model
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
 

@@ -24,7 +24,7 @@ from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.data.batch import Batch
 from deshpc.model.build import build_model
-from deshpc.training.evaluation import reads_of
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
 
 ZIPF = 1.05

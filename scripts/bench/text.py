@@ -83,7 +83,7 @@ def work(job):
     from deshpc.config.load import build
     from deshpc.data.input import open_input
     from deshpc.data.reader import Reader
-    from deshpc.training.evaluation import reads_of
+    from deshpc.training.scored_samples import reads_of
     from deshpc.training.session import Session
     from deshpc.training.step import steps
 

@@ -73,4 +73,4 @@ def test_other_arguments_are_seen():
         def begin_logit(self, bias, logit):
             pass
 
-    assert lacks(GROUPS["loss"], Group)["begin_logit"] == ["bias", "logit"] and lacks(GROUPS["loss"], Group)["log_loss"] is None
+    assert lacks(GROUPS["loss"], Group)["begin_logit"] == ["bias", "logit"] and lacks(GROUPS["loss"], Group)["slopes"] is None

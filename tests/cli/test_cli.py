@@ -16,7 +16,7 @@ from launching import MPIEXEC, deshpc, errors, run
 
 import deshpc as package
 from deshpc.checkpoint.manifest import write_manifest
-from deshpc.config import load, resolved
+from deshpc.config import flat, load, resolved
 from deshpc.errors import ConfigError, DataError
 
 ROWS = {"train": 301, "valid": 53, "test": 97}
@@ -114,9 +114,10 @@ def events(path):
 
 def check_metrics(found, wanted, tolerance=0.0):
     """Metrics, as dictionaries, are equal up to a relative tolerance."""
+    found, wanted = flat(found), flat(wanted)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
-        same = found[name] is None if value is None else abs(found[name] - value) <= tolerance * abs(value)
+        same = found[name] == value if value is None or isinstance(value, str) else abs(found[name] - value) <= tolerance * abs(value)
         assert same, name
 
 
@@ -209,7 +210,8 @@ def test_train_writes_record_and_model(csv_folder, trained):
         metrics = result[part]
         assert metrics["rows"] == ROWS[part] and 0 < metrics["positives"] < ROWS[part]
         assert 0.5 < metrics["auc"] < 1 and metrics["best_auc"] is None
-    assert result["valid"] == {name: record[-2][name] for name in result["valid"]}
+    assert {**result["valid"], "unseen": None} == {name: record[-2][name] for name in result["valid"]}
+    assert [one["field"] for one in result["valid"]["unseen"]] == ["site", "tags"]
 
     shown = dict(line.split("  ", 1) for line in done.stdout.splitlines())
     assert float(shown["test AUC"]) == round(result["test"]["auc"], 5)
@@ -250,7 +252,7 @@ def test_eval_on_any_number_of_ranks(trained, run_copy, ranks):
     wanted = events(trained[1] / "record.jsonl")[-1]["test"]
     assert event["event"] == "eval" and event["part"] == "test" and event["ranks"] == ranks
     check_metrics({name: event[name] for name in wanted}, wanted, tolerance=0 if ranks == 2 else 1e-12)
-    assert f"{wanted['auc']:.5f}" in done.stdout and done.stdout.count("AUC") == 1
+    assert f"{wanted['auc']:.5f}" in done.stdout and done.stdout.count("\nAUC ") == 1
 
 
 def test_eval_of_another_part_and_other_files(csv_folder, trained, tmp_path, world):

@@ -17,14 +17,16 @@ from deshpc.backend.cuda import elementwise
 
 pytestmark = pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip()))
 
-BODIES = ("log_loss", "begin_logit", "from_fixed_point", "squares", "update_dense")
+LOSSES = ("log_loss", "squared_loss", "poisson_loss")
+BODIES = (*LOSSES, "weigh", "begin_logit", "from_fixed_point", "squares", "update_dense")
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
 
 
 def signature(name, number):
     n, numbers, doubles = types.int64, number[::1], types.float64[::1]
     return {
-        "log_loss": (n, numbers, types.float32[::1], number, numbers, doubles),
+        **dict.fromkeys(LOSSES, (n, number, numbers, types.float32[::1], number, numbers, doubles)),
+        "weigh": (n, types.float32[::1], numbers, doubles),
         "begin_logit": (n, numbers, numbers),
         "from_fixed_point": (n, types.int64[::1], types.float64, numbers),
         "squares": (n, numbers, doubles),
@@ -78,7 +80,7 @@ def fusible(text):
 
 
 @pytest.mark.parametrize("number", [types.float32, types.float64], ids=str)
-@pytest.mark.parametrize("name", [name for name in BODIES if name != "log_loss"])
+@pytest.mark.parametrize("name", [name for name in BODIES if name not in ("log_loss", "poisson_loss")])
 def test_no_product_is_fused_with_a_sum(ptx, name, number):
     text = ptx(kernels()[name], signature(name, number), (9, 0))
     assert not fusible(text)
@@ -86,8 +88,8 @@ def test_no_product_is_fused_with_a_sum(ptx, name, number):
 
 
 @pytest.mark.parametrize("number", [types.float32, types.float64], ids=str)
-def test_the_loss_fuses_inside_exp_and_log_alone(ptx, number):
-    from math import exp, log
+def test_losses_fuse_inside_exp_and_log_alone(ptx, number):
+    from math import exp, expm1, log
 
     def exp_and_log(n, a, b):
         e = exp(-abs(a[n]))
@@ -95,6 +97,18 @@ def test_the_loss_fuses_inside_exp_and_log_alone(ptx, number):
 
     alone = ptx(exp_and_log, (types.int64, number[::1], types.float64[::1]), (9, 0))
     text = ptx(kernels()["log_loss"], signature("log_loss", number), (9, 0))
+    assert text.count("fma.rn") == alone.count("fma.rn") > 0
+
+    def functions_of_poisson(n, a, b):
+        z = a[n]
+        a[n] = exp(z)
+        if b[n] == 0.0:
+            b[n] = exp(np.float64(z))
+        else:
+            b[n] = expm1(log(b[n + 2]))
+
+    alone = ptx(functions_of_poisson, (types.int64, number[::1], types.float64[::1]), (9, 0))
+    text = ptx(kernels()["poisson_loss"], signature("poisson_loss", number), (9, 0))
     assert text.count("fma.rn") == alone.count("fma.rn") > 0
 
 
@@ -142,7 +156,10 @@ def inputs(number):
         return draw.normal(size=count).astype(number)
 
     cases = {
-        "log_loss": (numbers(), np.arange(n, dtype=np.float32) % 2, number(0.25), numbers(), np.zeros(n)),
+        **{
+            name: (number(0.5), numbers(), np.arange(n, dtype=np.float32) % 2, number(0.25), numbers(), np.zeros(n)) for name in LOSSES
+        },
+        "weigh": (np.arange(n, dtype=np.float32) / 4, numbers(), draw.random(n)),
         "begin_logit": (numbers(), numbers(1)),
         "from_fixed_point": (draw.integers(-(10**6), 10**6, n), 2.0**-20, numbers()),
         "squares": (numbers(), np.zeros(n)),

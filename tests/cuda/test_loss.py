@@ -18,6 +18,7 @@ from deshpc.backend.arguments import Parts
 from deshpc.backend.cpu import loss as on_cpu
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.exact_sum import joined, terms_of, total
+from deshpc.backend.losses import LOSSES, LogLoss
 
 LARGE = [0.0, -0.0, 1e-30, -1e-30, 17.0, -17.0, 40.0, -40.0, 88.0, -88.0, 110.0, -110.0, 800.0, -800.0, 1e30, -1e30]
 
@@ -36,7 +37,9 @@ def run(backend, logit, labels, scale, parts):
     zero = logit.dtype.type(0)
     gradient, sums, beyond = (backend.array(one) for one in (np.full_like(logit, 7), np.full((parts, 2), 7), np.full(parts, 7.0)))
     on_device = backend.array(logit), backend.array(labels)
-    backend.loss.log_loss(zero, *on_device, logit.dtype.type(scale), gradient, sums, beyond, Parts(edges_of(len(logit), parts), 0, parts))
+    backend.loss.slopes(
+        LogLoss(zero), zero, *on_device, None, logit.dtype.type(scale), gradient, sums, beyond, Parts(edges_of(len(logit), parts), 0, parts)
+    )  # fmt: skip
     for one, host in zip(on_device, (logit, labels), strict=True):
         assert_same_bits(backend.host(one), host)
     found = zip(backend.host(sums), backend.host(beyond).tolist(), strict=True)
@@ -174,3 +177,29 @@ def test_losses_are_added_as_on_the_cpu(few):
         losses = np.log1p(e) + np.where(slope == 0, 0, np.abs(logit))
         expected = total(terms_of(losses)[None])
         assert np.isnan(found) if np.isnan(expected) else np.isfinite(found) and abs(found - expected) <= 1e-13 * max(1, expected)
+
+
+@pytest.mark.parametrize("compute", ["float32", "float64"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_with_weights_and_a_shift(few, name, compute):
+    """As on the CPU, whose formulas `tests/nn/test_loss.py` holds against the definition."""
+    rng, n, zero = np.random.default_rng(6), 60, np.dtype(compute).type(0)
+    logit, loss = (3 * rng.standard_normal(n)).astype(compute), LOSSES[name](zero.dtype.type(0.75))
+    labels = (rng.poisson(2, n) if name == "poisson" else rng.random(n) < 0.5).astype(np.float32)
+    if name == "squared":
+        labels -= np.float32(3.5)
+    eps = EPS[compute]
+    for weights in (None, rng.choice([0.0, 0.25, 3.0], n).astype(np.float32)):
+        backend, found = CudaBackend(few), []
+        for one, slopes in ((backend, backend.loss.slopes), (None, on_cpu.slopes)):
+            put = np.copy if one is None else one.array
+            given = put(logit), put(labels), None if weights is None else put(weights)
+            gradient, sums, beyond = put(np.zeros(n, compute)), put(np.zeros((n, 2), np.int64)), put(np.zeros(n))
+            slopes(loss, zero, *given, zero.dtype.type(0.5), gradient, sums, beyond, Parts(edges_of(n, n), 0, n))
+            gradient, sums = (array if one is None else one.host(array) for array in (gradient, sums))
+            found.append((gradient, sums @ [2.0**-15, 2.0**-50]))
+        size = (np.exp(logit.astype(np.float64) + 0.75) if name == "poisson" else np.abs(logit) + 1) + np.abs(labels) + 1
+        size *= 1 if weights is None else weights
+        assert_within(found[0][0], found[1][0], 4 * eps * size)
+        assert_within(found[0][1], found[1][1], 8 * eps * size * (np.abs(logit) + 1) + 2.0**-49)
+        assert (found[0][1] > 0).sum() >= n // 2

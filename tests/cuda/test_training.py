@@ -8,6 +8,7 @@ schedule everything is equal to the bit.
 """
 
 import hashlib
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -101,6 +102,18 @@ _BITS = {}
 """Digest of what the first schedule has made."""
 
 
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+@pytest.mark.parametrize("name, accumulate", [("fm", ""), ("lr", "int64")])
+def test_other_losses_train_what_one_cpu_trains(world, few, name, accumulate, loss):
+    rng = np.random.default_rng(3)
+    batches = [replace(one, labels=rng.poisson(1.5, len(one)).astype(np.float32)) for one in awkward_batches(21, 6, 1)]
+    config = small_config(name, rule={**RULES["sgd, clipped"]}, precision="float64" if not accumulate else "float32", accumulate=accumulate)
+    config = replace(config, train=replace(config.train, loss=loss, exchange="reduce_scatter"))
+    expected = train_on(MPI.COMM_SELF, batches, config)
+    found = train_on(world, batches, config, backend=CudaBackend(few))
+    assert_close_run(found, expected, "float64" if not accumulate else "float32")
+
+
 def test_atomic_sums_are_close_in_floating_point_and_exact_in_fixed_point(world, few):
     batches, expected = on_cpu("fm", "adagrad", 1, "float64")
     config = config_of("fm", "adagrad", "float64")
@@ -130,6 +143,9 @@ def test_evaluation_inserts_nothing_and_unseen_keys_add_nothing(world, few):
             expected = score(cpu, reads(cpu, batch))
             found = all_samples(model, score(model, reads(model, batch)))
             assert_close(found, expected, 1e-11, "logits")
+            keys, fields = batch.keys.copy(), batch.fields.copy()
+            mine = model.table.asked(keys, fields) == world.rank
+            np.testing.assert_array_equal(model.table.holds(keys, fields)[mine], cpu.table.holds(keys, fields)[mine])
         assert hashed(all_rows(model)) == before
 
 

@@ -3,13 +3,12 @@
 import gzip
 import math
 import random
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from thread_workers import Threads
 
-from deshpc.comm.workers import OneWorker
 from deshpc.config import ComputeConfig, Config, DataConfig, FieldConfig
 from deshpc.data import fitting
 from deshpc.data.dataset import ARRAYS
@@ -20,17 +19,6 @@ from deshpc.errors import DataError
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.open import open_format
 from deshpc.hashing.key import key
-
-
-class Threads(OneWorker):
-    """`size` threads of one process as workers."""
-
-    def __init__(self, size):
-        self.size, self.own = size, range(size)
-
-    def run(self, task):
-        with ThreadPoolExecutor(self.size) as pool:
-            return list(pool.map(task, self.own))
 
 
 def criteo_line(rng, label=None):

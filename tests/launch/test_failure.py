@@ -114,7 +114,7 @@ def a_main(body, ranks=3):
     ("where", "rank"),
     [
         (A_STEP, 1),
-        ("deshpc.training.metrics:area_under_curve:1", 2),
+        ("deshpc.metrics.scores:area_under_curve:1", 2),
         ("deshpc.data.input:SyntheticInput.load:1", 0),  # the node's first rank reads, the others wait for it
         ("deshpc.training.session:warm_up:1", 0),
         ("deshpc.launch.start:world:1", 1),  # before the others come out of MPI's start

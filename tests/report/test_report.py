@@ -102,6 +102,36 @@ def test_bytes_and_stages(tmp_path):
     assert [row[4:] for row in table[1:]] == [["32.00", "32.00", ""], ["32.00", "32.00 to 32.50", ""], ["32.00", "0.00 to 2.00", "different"]]
 
 
+def test_calibration_slices_and_unseen_keys(tmp_path):
+    """Beside a run of an older version, whose metrics have none of them."""
+    bins = [{"rows": 20, "prediction": 0.1, "label": 0.15}, {"rows": 19, "prediction": 0.3, "label": 0.25}, {"rows": 11, "prediction": None, "label": None}]
+    part = {"rows": 30, "positives": 4, "auc": None, "log_loss": 0.3, "normalized_entropy": 1.1, "calibration": 0.9}
+    more = {
+        "pr_auc": 0.31, "grouped_auc": 0.65, "groups": 7, "groups_left_out": 2, "calibration_error": 0.05, "calibration_bins": bins,
+        "slices": [{"field": "tab", "value": "<1>", **part}, {"field": "tab", "value": "", **part, "auc": 0.6}],
+        "unseen": [{"field": "user", "occurrences": 50, "unseen_occurrences": 5, "distinct": 8, "unseen_distinct": 2}],
+    }  # fmt: skip
+    valid = {"event": "valid", "step": 10, **METRICS, **more, "slices": None, "unseen": None}
+    new = write(tmp_path / "new", start(), valid, result(test={**METRICS, **more}))
+    shown = seen(new, write(tmp_path / "old", start(), result()))
+    results = shown.rows("Results")
+    assert results["test precision-recall AUC"] == ["0.31000", ""] and results["test grouped AUC"] == ["0.65000", ""]
+    assert results["test calibration error"] == ["0.05000", ""] and results["test AUC"] == ["0.71234"] * 2
+    np.testing.assert_allclose(shown.curve("valid-grouped-auc-0"), [(10, 0.65)], rtol=1e-4)
+    np.testing.assert_allclose(shown.curve("test-bins-0"), [(0.1, 0.15), (0.3, 0.25)], rtol=1e-4)
+    assert shown.tables["Calibration of the test part"] == [
+        ["rows", "mean prediction", "mean label"], ["20", "0.100000", "0.150000"], ["19", "0.300000", "0.250000"],
+    ]  # fmt: skip
+    slices = shown.tables[f"Slices of the test part: {new}"]
+    assert slices[1:] == [
+        ["tab", "<1>", "30", "4", "", "0.30000", "1.1000", "0.9000"], ["tab", "(empty)", "30", "4", "0.60000", "0.30000", "1.1000", "0.9000"],
+    ]  # fmt: skip
+    assert shown.tables[f"Keys of the test part that training never had: {new}"][1] == ["user", "8", "2", "25.0 %", "50", "5", "10.0 %"]
+    odd = {**METRICS, **more, "slices": [{"field": 1}]}
+    with pytest.raises(DataError, match=r"result\.test\.slices\[0\]\.field is 1; expected a string"):
+        read_run(write(tmp_path / "odd", start(), result(test=odd)))
+
+
 def test_a_run_that_went_on_shows_each_step_once(tmp_path):
     valid = {"event": "valid", **METRICS}
     before = [start(), progress(10, 0.9), {**valid, "step": 10}, progress(20, 0.8), {**valid, "step": 20}, {"event": "stopped", "why": "x"}]

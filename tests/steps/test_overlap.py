@@ -14,7 +14,7 @@ from deshpc.backend.cpu.buffers import Buffers
 from deshpc.backend.record import CHUNK_ROWS
 from deshpc.data.dataset import Dataset
 from deshpc.data.reader import Reader
-from deshpc.training.evaluation import reads_of
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import scores, step, steps
 
 pytestmark = pytest.mark.mpi

@@ -1,7 +1,7 @@
 """LR and FM in float64 from their definitions: dictionaries for tables, every pair of features, one sample at a time.
 
     logit = bias + sum_j w_j xl_j + sum_{i<j} <v_i, v_j> x_i x_j      over all keys and all dense features of a sample
-    dw_j = g xl_j,  dv_j = g x_j (sum_i v_i x_i - v_j x_j)            g = p - y, divided by B for the mean
+    dw_j = g xl_j,  dv_j = g x_j (sum_i v_i x_i - v_j x_j)            g = p - y, divided by B for the mean; p by the loss, see LOSSES
     x, xl : the two values of a key where it has two, its value where it has one, else 1; of a dense feature itself
     clipping: all gradients of a step, of rows and dense weights, times min(1, clip_norm / their norm)
     rows only: g += l2 w, but for ftrl;  dense weights have neither l1 nor l2, and a sum of their own each
@@ -55,14 +55,22 @@ DEFAULTS = {
 }  # fmt: skip
 
 
+LOSSES = {  # of a logit z and a label y: (the loss, its slope)
+    "log": lambda z, y: (np.logaddexp(0.0, z) - y * z, 1.0 / (1.0 + math.exp(-z)) - y),
+    "squared": lambda z, y: ((z - y) ** 2 / 2, z - y),
+    "poisson": lambda z, y: (math.exp(z) - y * z + (y * math.log(y) - y if y else 0.0), math.exp(z) - y),
+}
+
+
 class PlainModel:
     """Rows in dictionaries by key: fields, counts, steps, weights (1 + dim), and states: one such array for each number
     that the rule keeps for a weight, for rowwise_adagrad one of two numbers, of w and of v."""
 
-    def __init__(self, dim, optimizer, reduction, seed, std, dense):
-        """optimizer : options of [optimizer];  dense : (n_dense, 1 + dim), the first weights of the dense features,
+    def __init__(self, dim, optimizer, reduction, seed, std, dense, loss="log"):
+        """loss : of LOSSES
+        optimizer : options of [optimizer];  dense : (n_dense, 1 + dim), the first weights of the dense features,
         which are features like any key."""
-        self.dim, self.reduction, self.seed, self.std = dim, reduction, seed, std
+        self.dim, self.reduction, self.seed, self.std, self.loss = dim, reduction, seed, std, LOSSES[loss]
         self.options = {**DEFAULTS, **optimizer}
         self.fields, self.counts, self.steps, self.weights, self.states = {}, {}, {}, {}, {}
         self.dense, self.bias = dense.astype(np.float64), np.zeros(1)
@@ -74,7 +82,7 @@ class PlainModel:
         return np.array([self._logit(*self._features(batch, i, unseen)[1:]) for i in range(len(batch))])
 
     def step(self, batch):
-        """One update by a global batch; returns the summed log-loss."""
+        """One update by a global batch; returns the summed loss."""
         for key, field in zip(batch.keys.tolist(), batch.fields.tolist(), strict=True):
             if key not in self.weights:
                 self.fields[key], self.counts[key] = field, 0
@@ -85,8 +93,8 @@ class PlainModel:
         for i in range(len(batch)):
             keys, x, xl, weights = self._features(batch, i)
             logit, label = self._logit(x, xl, weights), float(batch.labels[i])
-            loss += np.logaddexp(0.0, logit) - label * logit
-            g = 1.0 / (1.0 + math.exp(-logit)) - label
+            one, g = self.loss(logit, label)
+            loss += one
             if self.reduction == "mean":
                 g /= len(batch)
             v = weights[:, 1:]

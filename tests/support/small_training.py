@@ -69,14 +69,17 @@ def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64",
 
 
 @contextmanager
-def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None, enter=nowhere):
+def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None, enter=nowhere, mean_weight=1.0):
     """A model on `comm`, on a CPU backend unless another is given.
 
     Collective; after an error nothing is freed, since other ranks may wait elsewhere.
     """
     group, backend = Group(comm), backend or open_backend("cpu", threads)
     group.take_arrays_of(backend, config.compute.transport)
-    yield build_model(config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter)
+    yield build_model(
+        config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter,
+        mean_weight=mean_weight,
+    )  # fmt: skip
     backend.close()
     group.free()
 
@@ -100,9 +103,9 @@ def all_rows(model):
     return Rows.concatenate(parts)
 
 
-def train_on(comm, batches, config, threads=1, backend=None):
+def train_on(comm, batches, config, threads=1, backend=None, mean_weight=1.0):
     """Train a new model by global batches; returns a Trained.  Collective on `comm`."""
-    with small_model(comm, config, threads, batches[0].dense.shape[1], backend=backend) as model:
+    with small_model(comm, config, threads, batches[0].dense.shape[1], backend=backend, mean_weight=mean_weight) as model:
         losses = np.array([step(model, reads(model, batch)) for batch in batches])
         return Trained(losses, all_rows(model), model.parameters.arrays()["values"], model.group.ledger.entries())
 

@@ -51,11 +51,11 @@ HISTORY = "data.synthetic.profile=history"  # weighted keys
 VARIANTS = {  # by routing
     "broadcast": [
         [], [HISTORY, "train.accumulate=int64", "optimizer.clip_norm=0.5"],
-        [HISTORY, "model.name=lr", "train.accumulate=int64"],
+        [HISTORY, "model.name=lr", "train.accumulate=int64", "train.class_weights=[1,4]"],
     ],
     "routed": [
         [], [HISTORY, "train.accumulate=int64", "optimizer.clip_norm=0.5"],
-        [HISTORY, "compute.threads_per_rank=2"],
+        [HISTORY, "compute.threads_per_rank=2", "train.class_weights=[1,4]"],
         ["model.name=lr", "train.accumulate=float64", "optimizer.clip_norm=0.5", "compute.threads_per_rank=2"],
     ],
 }  # fmt: skip

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from deshpc.config.load import build
+from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
 from deshpc.training.early_stopping import EarlyStopping
 
 
 def verdicts(values, metric="auc", patience=2, minimum_gain=0.0):
     """First letters of the verdicts on a sequence of values, and the best value."""
-    other = {"auc": "log_loss", "log_loss": "auc"}[metric]
+    others = dict.fromkeys(choices(TrainConfig, "stop_metric"), -1.0)
     stopping = EarlyStopping(metric, patience, minimum_gain)
-    said = [stopping.observe(SimpleNamespace(**{metric: value, other: -1.0})) for value in values]
+    said = [stopping.observe(SimpleNamespace(**{**others, metric: value})) for value in values]
     assert set(said) <= {"best", "worse", "stop"}
     return "".join(word[0] for word in said), stopping.best
 
@@ -37,6 +38,11 @@ def verdicts(values, metric="auc", patience=2, minimum_gain=0.0):
         ([math.nan, 0.5, math.nan, math.inf], {}, "wbws", 0.5),
         ([None, None], {}, "ws", None),
         ([math.inf, 0.7], {"metric": "log_loss"}, "wb", 0.7),
+        ([0.2, 0.3, 0.1], {"metric": "pr_auc"}, "bbw", 0.3),
+        ([0.6, 0.5, 0.7], {"metric": "grouped_auc"}, "bwb", 0.7),
+        ([0.9, 0.8, 0.85], {"metric": "normalized_entropy"}, "bbw", 0.8),
+        ([0.02, 0.03, 0.01], {"metric": "calibration_error"}, "bwb", 0.01),
+        ([0.5, 1.5, 0.6, 1.25, 0.0], {"metric": "calibration", "patience": 9}, "bbwbw", math.log(1.25)),  # the nearest to 1
     ],
 )
 def test_verdicts(values, options, said, best):
@@ -55,6 +61,8 @@ def config(valid=True, **sections):
         (False, {"train": {"evaluate_every_steps": 5}}, ["train.evaluate_every_steps = 5", "data.synthetic.valid_rows"]),
         (True, {"train": {"stop_metric": "auc"}, "run": {"save_model": False}}, ["train.stop_metric", "run.save_model"]),
         (True, {"train": {"stop_metric": "AUC"}}, ["'AUC'", "'log_loss'"]),
+        (True, {"train": {"stop_metric": "grouped_auc"}}, ["train.stop_metric = 'grouped_auc'", "metrics.group"]),
+        (True, {"train": {"stop_metric": "calibration_error"}, "metrics": {"calibration_bins": 0}}, ["metrics.calibration_bins, which is 0"]),
         (True, {"train": {"stop_patience": 0}}, ["train.stop_patience", "at least 1"]),
         (True, {"train": {"stop_minimum_gain": -0.1}}, ["train.stop_minimum_gain", "at least 0"]),
         (True, {"train": {"watchdog_s": -1}}, ["train.watchdog_s", "at least 0"]),

@@ -76,10 +76,10 @@ def test_zero_is_where_it_starts_if_somebody_says_so(tmp_path):
 
 
 def test_what_a_base_rate_is():
-    assert BaseRate(0, 0).rate is None and BaseRate(0, 0).log_odds == 0
-    assert BaseRate(5, 5).log_odds == 0 and BaseRate(5, 5).log_loss is None
-    assert BaseRate(4, 1).log_odds == pytest.approx(math.log(1 / 3))
-    assert BaseRate(4, 1).log_loss == pytest.approx(-(0.25 * math.log(0.25) + 0.75 * math.log(0.75)))
+    assert BaseRate.of_counts(0, 0).rate is None and BaseRate.of_counts(0, 0).log_odds == 0
+    assert BaseRate.of_counts(5, 5).log_odds == 0 and BaseRate.of_counts(5, 5).log_loss is None
+    assert BaseRate.of_counts(4, 1).log_odds == pytest.approx(math.log(1 / 3))
+    assert BaseRate.of_counts(4, 1).log_loss == pytest.approx(-(0.25 * math.log(0.25) + 0.75 * math.log(0.75)))
 
 
 def test_a_part_of_one_class_is_told(tmp_path):

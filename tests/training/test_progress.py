@@ -27,9 +27,9 @@ def test_lines_are_of_all_ranks(world, exchange, interval_s):
         expected, read = [], [reads(model, batch) for batch in batches]
         for batch, mine in zip(batches, read, strict=True):
             before = all_samples(model, score(model, mine)).copy()  # new rows begin at 0
-            ((_, loss, report),) = steps(model, [mine], progress.due)
+            ((_, loss, weight, report),) = steps(model, [mine], progress.due)
             expected.append((before, batch.labels, loss))
-            progress.advance(len(batch), loss, report)
+            progress.advance(len(batch), loss, weight, report)
         progress.finish()
         sizes, losses = [len(batch) for batch in batches], [loss for *_, loss in expected]
     if world.rank:

@@ -5,7 +5,11 @@ The error is 2^-51 a number at most.  Larger numbers, infinities and NaN are add
 added before `total`.
 
     terms   high, low, bits of the sum of what is beyond :   (3) int64, which ranks gather, and `total` adds up
+
+Numbers of any sign and size are added without any rounding as one Python integer, `whole`: slower, and not in kernels.
 """
+
+import math
 
 import numpy as np
 
@@ -32,3 +36,30 @@ def total(terms):
     exact = int(HIGH * LOW)
     high, low = (sum(terms[:, column].tolist()) for column in range(2))  # Python integers: of any size
     return (high * int(LOW) + low) / exact + sum(terms[:, 2].copy().view(np.float64).tolist())
+
+
+_MANTISSA, _HALF = 53, 27  # bits of a float64's, and of the lower part of it
+_SMALLEST = 1074 + _MANTISSA  # every float64 is a multiple of 2^-_SMALLEST, with its mantissa as an integer
+_BLOCK = 1 << 20  # sums of so many halves are whole numbers that float64 has
+
+
+def whole(numbers):
+    """The sum of numbers (n) float64, all finite, as a Python integer in units that `value` knows.  Such integers may be added."""
+    found = 0
+    for begin in range(0, len(numbers), _BLOCK):
+        mantissas, exponents = np.frexp(numbers[begin : begin + _BLOCK])
+        integers = np.ldexp(mantissas, _MANTISSA).astype(np.int64)
+        least = int(exponents.min(initial=0))
+        for shift, part in ((_HALF, integers >> _HALF), (0, integers & ((1 << _HALF) - 1))):
+            for place, one in enumerate(np.bincount(exponents - least, part).tolist()):
+                if one:
+                    found += int(one) << (shift + place + least - _MANTISSA + _SMALLEST)
+    return found
+
+
+def value(integer):
+    """The number, rounded once, that a sum of `whole` integers stands for; infinite where float64 has none so large."""
+    try:
+        return integer / (1 << _SMALLEST)
+    except OverflowError:
+        return math.inf if integer > 0 else -math.inf

@@ -9,14 +9,14 @@ from typing import Protocol
 
 
 class Loss(Protocol):
-    """Log-loss and its gradient."""
+    """Losses and their gradients."""
 
     def begin_logit(self, logit, bias):
         """logit (n) = the bias, a 0-dimensional array."""
 
-    def log_loss(self, zero, logit, labels, scale, gradient, sums, beyond, parts):
-        """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of each of some
-        Parts, as `backend.exact_sum` has it.
+    def slopes(self, loss, zero, logit, labels, weights, scale, gradient, sums, beyond, parts):
+        """gradient[i] = slope of the loss at logit[i] + loss.shift, times scale and weight i; the sum of the losses of each of some
+        Parts, as `backend.exact_sum` has it.  loss : of `backend.losses`;  weights : (n) float32, or None.
         """
 
     def count_scores(self, logit, labels, counts):

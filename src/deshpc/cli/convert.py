@@ -9,6 +9,7 @@ from deshpc.cli.tables import aligned
 from deshpc.cli.toml import to_toml
 from deshpc.config import DataConfig, load, resolved
 from deshpc.errors import ConfigError, DataError, LaunchError
+from deshpc.formats.label_kinds import LABELS
 from deshpc.launch.console import say
 from deshpc.launch.launcher import launcher
 from deshpc.storage.lock import Lock
@@ -54,7 +55,7 @@ def _write(config, folder, target):
 
     lines, parts, notes = [], {}, {}
     begin = time.perf_counter()
-    for part, converted in convert_parts(config.data, folder):
+    for part, converted in convert_parts(config.data, folder, LABELS[config.train.loss]):
         seconds, begin = time.perf_counter() - begin, time.perf_counter()
         skipped = f", {converted.skipped:,} rows skipped" if converted.skipped else ""
         rate = f"{converted.rows / seconds:,.0f} rows/s, {converted.nbytes / seconds / 1e6:,.0f} MB/s written"

@@ -17,7 +17,6 @@ _PARTS = (
 _MOST_ORDERED = 100  # files whose first rows are looked at, to put them in the order of their time
 _LEAST_FOR_VALID = 5  # files of which one may be the validation part
 _LOOKED_AT = 5  # files whose rows say what the columns are
-_STEPS, _LEAST_BATCH, _MOST_BATCH = 50, 64, 8192  # of a pass, where there are few rows
 _MOST_SHUFFLED = 4_000_000  # rows that are shuffled one by one: reading them so costs little
 
 
@@ -198,9 +197,9 @@ def _fields(fields):
 
 
 def _model(rows, stops):
-    batch = _LEAST_BATCH
-    while batch < _MOST_BATCH and batch * 2 * _STEPS <= rows:
-        batch *= 2
+    from deshpc.formats.guess import batch_of
+
+    batch = batch_of(rows)
     lines = [
         "",
         "[model]",

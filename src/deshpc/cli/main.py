@@ -78,6 +78,9 @@ def parser():
     predict.add_argument("--part", choices=("test", "valid", "train"), default="test", help="part of the data")
     predict.add_argument("--data", action="append", metavar="FILE", help="rows to score instead of a part; may be repeated")
     predict.add_argument("--no-label", action="store_true", help="the rows have no label")
+    predict.add_argument(
+        "--keep", action="append", default=[], metavar="COLUMN,...", help="columns of the rows to carry along, fields or not; may be repeated"
+    )
     _add_options(predict)
     predict.set_defaults(command=_predict)
 
@@ -186,7 +189,7 @@ def _predict(options):
     return start.run(
         lambda comm: predict(
             options.directory, options.out, comm, options.overrides, options.part, options.data, not options.no_label,
-            options.allow_import,
+            options.allow_import, [name for names in options.keep for name in names.split(",") if name],
         ),
         start.world(),
     )

@@ -2,6 +2,7 @@
 
 from deshpc.cli.tables import aligned
 from deshpc.config import DataConfig, load
+from deshpc.formats.label_kinds import LABELS
 from deshpc.storage.strict_json import json_text
 
 
@@ -11,18 +12,20 @@ def profile(target, part, overrides, as_json, allow_import=()):
     from deshpc.data.statistics import profile_of
 
     if str(target).endswith(".toml"):
-        config = load(target, overrides, allow_import).data
+        config = load(target, overrides, allow_import)
+        config, labels = config.data, LABELS[config.train.loss]
     else:
-        config = DataConfig(format="cache", **{part: (str(target),)})
-    source = open_input(config)
+        config, labels = DataConfig(format="cache", **{part: (str(target),)}), None
+    source = open_input(config, labels)
     require(source, part, "the profile")
     found = profile_of(source, part)
     return json_text(found, indent=1) if as_json else _text(found)
 
 
 def _text(found):
+    labels = f"mean label {_number(found['mean_label'])}" if "mean_label" in found else f"{_percent(found['positive_share'])} positive"
     head = [
-        ("rows", f"{found['rows']:,}, {_percent(found['positive_share'])} positive, {found['skipped']:,} skipped"),
+        ("rows", f"{found['rows']:,}, {labels}, {found['skipped']:,} skipped"),
         ("keys a sample", f"m = {found['keys_per_sample']:.2f}, at most {found['most_keys']:,}"),
         ("distinct keys", f"{found['distinct_keys']:,}"),
     ]

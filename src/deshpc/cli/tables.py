@@ -15,7 +15,8 @@ def training_table(result):
     for name, metrics in (("valid", result.valid), ("test", result.test)):
         if metrics is not None:
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
-    return "\n".join([aligned(lines), *_traffic(result)])
+    sliced = [table for name in ("valid", "test") if (metrics := getattr(result, name)) for table in _tables(f"{name} ", metrics, "slices")]
+    return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced])
 
 
 def _model(result):
@@ -45,24 +46,77 @@ def _traffic(result):
     return [f"{title:<{title_width}}  {ledger:>{ledger_width}} | {formula}" for title, ledger, formula in rows]
 
 
+_WHERE_ASKED = ("best_auc", "grouped_auc", "calibration_error")
+"""Metrics that are left out where they are not known."""
+
+
 def metrics_table(metrics):
-    """Metrics as lines of `name  value`."""
-    return aligned(_metrics(metrics))
+    """Metrics as lines of `name  value`, and tables of what is more than a number."""
+    return "\n\n".join([aligned(_metrics(metrics)), *_tables("", metrics, *metrics.TABLES)])
 
 
 def _metrics(metrics):
-    lines = [("rows, positive", f"{metrics.rows:,}, {metrics.positives:,}"), ("AUC", _number(metrics.auc, 5))]
-    if metrics.best_auc is not None:
-        lines.append(("best possible AUC", _number(metrics.best_auc, 5)))
-    return lines + [
-        ("log-loss", _number(metrics.log_loss, 5)),
-        ("normalized entropy", _number(metrics.normalized_entropy, 4)),
-        ("calibration", _number(metrics.calibration, 4)),
-    ]
+    numbers = metrics.numbers()
+    positive = f", {metrics.positives:,}" if "positives" in numbers else ""
+    why = "undefined (one class only)" if positive else "undefined (all labels are equal)"
+    lines = [(f"rows{', positive' if positive else ''}", f"{metrics.rows:,}{positive}")]
+    if metrics.weight is not None:
+        lines.append(("sum of weights", f"{metrics.weight:,.6g}"))
+    for title, name, digits in metrics.TITLES:
+        groups = f" ({metrics.groups:,} groups; {metrics.groups_left_out:,} of one class)" if name == "grouped_auc" and metrics.groups is not None else ""
+        if numbers[name] is not None or groups or name not in _WHERE_ASKED:
+            lines.append((title, (why if numbers[name] is None else f"{numbers[name]:.{digits}f}") + groups))
+    return lines + ([("unseen keys", _most_unseen(metrics.unseen))] if metrics.unseen else [])
 
 
-def _number(value, digits):
-    return "undefined (one class only)" if value is None else f"{value:.{digits}f}"
+def _most_unseen(unseen):
+    """A line about the fields with the largest shares of keys that training has never had."""
+    most = sorted((one for one in unseen if one.unseen_distinct), key=lambda one: -one.share)
+    shown = ", ".join(f"{one.field} {100 * one.share:.1f} %" for one in most[:_FIELDS_SHOWN])
+    return (shown + (f", and of {len(most) - _FIELDS_SHOWN} fields more" if len(most) > _FIELDS_SHOWN else "")) or "none"
+
+
+def _tables(part, metrics, *names):
+    """Texts of those tables of Metrics that are there and not empty."""
+    return [f"{part}{_HEADS[name][0]}\n{_table(name, rows)}" for name in names if name in metrics.TABLES and (rows := getattr(metrics, name))]
+
+
+def _table(name, rows):
+    heads, cells = _HEADS[name][1:]
+    lines = [heads, *(cells(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i < _HEADS_LEFT[name] else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )
+
+
+def _short(value, digits):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+_FIELDS_SHOWN = 3
+_HEADS_LEFT = {"slices": 2, "calibration_bins": 0, "unseen": 1}  # columns of texts
+_HEADS = {  # name: (title, heads, cells of a row)
+    "slices": (
+        "slices", ("field", "value", "rows", "positive", "AUC", "log-loss", "NE", "calibration"),
+        lambda one: (
+            one.field, one.value or "(empty)", f"{one.rows:,}", f"{one.positives:,}", _short(one.auc, 5), _short(one.log_loss, 5),
+            _short(one.normalized_entropy, 4), _short(one.calibration, 4),
+        ),
+    ),
+    "calibration_bins": (
+        "calibration, from low predictions to high ones", ("rows", "prediction", "label"),
+        lambda one: (f"{one.rows:,}", _short(one.prediction, 6), _short(one.label, 6)),
+    ),
+    "unseen": (
+        "keys that training never had", ("field", "keys", "unseen", "", "occurrences", "unseen", ""),
+        lambda one: (
+            one.field, f"{one.distinct:,}", f"{one.unseen_distinct:,}", f"{100 * one.share:.1f} %", f"{one.occurrences:,}",
+            f"{one.unseen_occurrences:,}", f"{100 * one.unseen_occurrences / max(1, one.occurrences):.1f} %",
+        ),
+    ),
+}  # fmt: skip
 
 
 def aligned(lines):

@@ -6,15 +6,17 @@ import math
 import os
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
+from deshpc.config.schema import METRICS_OF_LOSS, NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
 _MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
+_LARGEST_WEIGHT = 1e30  # of a class: far from the end of float32
 
 
 def load(path, overrides=(), allow_import=()):
@@ -25,18 +27,49 @@ def load(path, overrides=(), allow_import=()):
     Relative paths of data in the file are seen from its folder.  Those in `overrides`, and the run's directory, are seen from the
     working directory: what is given on a command line means what it means there.
     """
-    path = Path(path)
+    return configured(path, overrides, allow_import)
+
+
+def configured(given, overrides=(), allow_import=(), change=lambda tree: tree):
+    """A checked Config of whatever says one; overrides and allow_import as in `load`.
+
+    given : a Config; nested dictionaries, as TOML has them; or the path of a TOML file
+    change : function of nested dictionaries that gives others, which are checked in their place
+    Relative paths of data are seen from the file's folder, those of dictionaries from the working directory.
+    """
+    base, source = Path("."), "config"
+    if isinstance(given, Config):
+        tree = resolved(given)
+    elif isinstance(given, Mapping):
+        tree = _as_toml(given)
+    else:
+        tree, base, source = _read(given), Path(given).parent, str(given)
+    for text in overrides:
+        _apply(tree, text)
+    return build(change(tree), base, source, allow_import)
+
+
+def _read(path):
+    """The nested dictionaries of a TOML file."""
     try:
-        tree = _parse(read_small(path, _MOST_BYTES).decode())
+        return _parse(read_small(Path(path), _MOST_BYTES).decode())
     except DataError as error:
         raise ConfigError(str(error).replace("no such file", "no such configuration file")) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    for text in overrides:
-        _apply(tree, text)
-    return build(tree, path.parent, str(path), allow_import)
+
+
+def _as_toml(value):
+    """A copy of nested dictionaries, in which other sequences are lists, paths are texts, and scalars of NumPy are Python's."""
+    if isinstance(value, Mapping):
+        return {str(name): _as_toml(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_toml(one) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
 
 
 def build(tree, base=Path("."), source="config", allow_import=()):
@@ -44,6 +77,8 @@ def build(tree, base=Path("."), source="config", allow_import=()):
     config = _dataclass(Config, tree, source, ())
     require_allowed(config.model.name, allow_import, f"{source}: model.name")
     _check(config, source)
+    if config.data.format == "table":
+        return config  # tables have no paths
     absolute = {
         part: tuple(_absolute(base, name, f"{source}: data.{part}") for name in getattr(config.data, part))
         for part in ("train", "valid", "test")
@@ -51,9 +86,12 @@ def build(tree, base=Path("."), source="config", allow_import=()):
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
 
 
-def checked_fields(trees, label, source):
-    """The FieldConfigs of a list of dictionaries, beside a label's column; ConfigError where `[data]` could not have them."""
-    fields, taken = [_dataclass(FieldConfig, tree, source, ("fields",)) for tree in trees], {label}
+def checked_fields(trees, taken, source):
+    """The FieldConfigs of a list of dictionaries; ConfigError where `[data]` could not have them.
+
+    taken : set of the names of the label's column and the weights'
+    """
+    fields, taken = [_dataclass(FieldConfig, tree, source, ("fields",)) for tree in trees], set(taken)
     for i, one in enumerate(_limited(fields, source)):
         _check_field(one, f"{source}: fields[{i}]", taken)
         taken.add(one.name)
@@ -202,10 +240,12 @@ def _check(config, source):
     """What no single option shows."""
     data = config.data
     if data.format != "synthetic":
-        if not data.train and not data.test and not data.valid:
+        if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    taken = {data.label}
+    if data.weight and data.weight == data.label:
+        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.label)}: a column is one of them")
+    taken = {data.label, data.weight}
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
@@ -220,7 +260,10 @@ def _check(config, source):
             f"{config.compute.backend!r} has none; leave it 'auto', or choose compute.backend = 'cuda'"
         )
     require_representable(config, source)
+    _check_loss(config, source)
     _check_stopping(config, f"{source}: train")
+    _check_slices(config.metrics, f"{source}: metrics")
+    _check_weights(config.train, f"{source}: train")
 
 
 def _check_format(data, where):
@@ -232,7 +275,13 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
     for name in ("positive", "missing"):
         if not named and getattr(data, name):
-            raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv' or 'parquet', not {data.format!r}")
+            raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv', 'parquet' or 'table', not {data.format!r}")
+    if not named and data.weight:
+        why = "knows whether its rows have weights" if data.format == "cache" else "has no such column"
+        raise ConfigError(
+            f"{where}.weight = {_shown(data.weight)}: {where}.format = {data.format!r} {why}; "
+            "it belongs to 'csv', 'tsv', 'parquet' or 'table'"
+        )
     if data.format in SEPARATED_FORMATS:
         _check_cells(data, where)
     elif data.delimiter or data.columns or not data.header:
@@ -318,6 +367,32 @@ def _check_optimizer(one: OptimizerConfig, where):
         raise ConfigError(f"{where}.final_rate_fraction = {one.final_rate_fraction}: inverse_sqrt has no end; use linear or cosine")
 
 
+def _check_loss(config, source):
+    """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
+    loss, metric = config.train.loss, config.train.stop_metric
+    if metric != "none" and metric not in METRICS_OF_LOSS[loss]:
+        raise ConfigError(
+            f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
+        )
+    if loss == "log":
+        return
+    if config.data.positive:
+        raise ConfigError(
+            f"{source}: data.positive = {_shown(config.data.positive)} names a class, and labels of train.loss = {loss!r} are numbers: "
+            "leave it out, or choose train.loss = 'log'"
+        )
+    for name, given in (("class_weights", config.train.class_weights), ("negative_sampling", config.train.negative_sampling < 1)):
+        if given:
+            raise ConfigError(f"{source}: train.{name} belongs to train.loss = 'log': labels of {loss!r} are of no class; leave it out")
+    for name in ("group", "slices"):
+        if getattr(config.metrics, name):
+            raise ConfigError(f"{source}: metrics.{name} belongs to train.loss = 'log': what it finds is of classes; leave it out")
+    if config.data.format == "synthetic":
+        raise ConfigError(
+            f"{source}: train.loss = {loss!r} does not go with data.format = 'synthetic', whose labels are 0 or 1: choose train.loss = 'log'"
+        )
+
+
 def _check_stopping(config, where):
     """Refuse evaluations on the way without a validation part, and a best model that nobody keeps."""
     train, data = config.train, config.data
@@ -329,10 +404,38 @@ def _check_stopping(config, where):
         return
     if not valid:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
+    needs = {"grouped_auc": ("metrics.group", config.metrics.group), "calibration_error": ("metrics.calibration_bins", config.metrics.calibration_bins)}
+    option, value = needs.get(train.stop_metric, ("", True))
+    if not value:
+        raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs {option}, which is {value!r}")
     if not config.run.save_model:
         raise ConfigError(
             f"{where}.stop_metric = {train.stop_metric!r} keeps the best model in the run's folder: run.save_model must be true"
         )
+
+
+def _check_slices(metrics, where):
+    """Refuse slices of no field, and those of a field twice."""
+    taken = set()
+    for i, one in enumerate(metrics.slices):
+        if not one.field or one.field in taken:
+            problem = "is there twice; name all values in one section" if one.field else "is missing: the field's name in data.fields"
+            raise ConfigError(f"{where}.slices[{i}].field = {_shown(one.field)} {problem}")
+        taken.add(one.field)
+
+
+def _check_weights(train, where):
+    """Refuse weights of classes that are not those of two, or that leave nothing to learn from."""
+    weights = train.class_weights
+    if not weights:
+        return
+    if len(weights) != 2:
+        raise ConfigError(f"{where}.class_weights has {len(weights)} numbers; expected 2, of negatives and of positives, such as [1, 10]")
+    for i, weight in enumerate(weights):
+        if not 0 <= weight <= _LARGEST_WEIGHT:
+            raise ConfigError(f"{where}.class_weights[{i}] = {weight}: a weight is at least 0, and at most {_LARGEST_WEIGHT:g}")
+    if not any(weights):
+        raise ConfigError(f"{where}.class_weights = [0, 0]: no sample counts anything; give one of the classes a weight above 0")
 
 
 def _limited(fields, where):
@@ -345,7 +448,7 @@ def _check_field(one: FieldConfig, where, taken):
     if not one.name:
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
-        raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label counts too)")
+        raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label and the weight count too)")
     if one.kind == "multi":
         _check_separator(one.separator, f"{where}.separator")
         if one.weight_separator:

@@ -13,11 +13,19 @@ AUTO_TRANSPORT = "host"
 SEPARATED_FORMATS = ("csv", "tsv")
 """Text whose rows have cells between delimiters."""
 
-NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet")
+NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet", "table")
 """Formats whose columns have names, of which data.fields chooses."""
 
 WIDEST_EMBEDDING = 1024
 """Kernels hold an embedding as one vector.  Compiling them takes seconds up to 64, most of a minute at 1024, and minutes above."""
+
+
+METRICS_OF_LOSS = {
+    "log": ("auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error"),
+    "squared": ("mean_squared_error", "mean_absolute_error"),
+    "poisson": ("mean_deviance",),
+}
+"""By which metrics a run may stop early, by `train.loss`."""
 
 
 def option(
@@ -95,20 +103,23 @@ class DataConfig:
 
     format: str = option(
         "csv",
-        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; cache: what "
-        "deshpc convert has written; synthetic",
-        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "cache", "synthetic"),
+        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; table: given in Python; "
+        "cache: what deshpc convert has written; synthetic",
+        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
     train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
-    label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says")
-    positive: str = option("", "csv, tsv, parquet: the label of a positive, such as clicked; all others have to be one other value")
+    label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
+    positive: str = option("", "csv, tsv, parquet, table: the label of a positive, such as clicked; all others have to be one other value")
+    weight: str = option(
+        "", "csv, tsv, parquet, table: column of what each sample counts in training and in metrics, a number of at least 0; empty: 1"
+    )
     delimiter: str = option("", "csv, tsv: the character between cells, such as ; or |; empty: that of the format")
     header: bool = option(True, "csv, tsv: whether every file begins with a line of its columns' names")
     columns: tuple[str, ...] = option((), "csv, tsv without a header: the names of the columns, in their order")
     missing: tuple[str, ...] = option(
-        (), "csv, tsv, parquet: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
+        (), "csv, tsv, parquet, table: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
     )
     fields: tuple[FieldConfig, ...] = option(
         (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"
@@ -175,8 +186,8 @@ class ModelConfig:
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
     initial_bias: str = option(
         "base_rate",
-        "where the bias of a new model starts: base_rate: the log-odds of the training part's positives, so that predictions are calibrated "
-        "from the first step on; zero",
+        "where the bias of a new model starts: base_rate: the log-odds of the training part's positives (squared: the mean of its labels; "
+        "poisson: the logarithm of that), so that predictions are calibrated from the first step on; zero",
         choices=("base_rate", "zero"),
     )
     expected_rows: int = option(
@@ -243,9 +254,27 @@ class OptimizerConfig:
 class TrainConfig:
     """The training loop, `[train]`."""
 
+    loss: str = option(
+        "log",
+        "what is made small, and what a prediction is of the model's sum z: log: log-loss of two classes, the probability 1 / (1 + exp(-z)); "
+        "squared: (z - y)^2 / 2 of any numbers y, z itself; poisson: exp(z) - y z of numbers y >= 0, such as counts, exp(z); docs/losses.md",
+        choices=("log", "squared", "poisson"),
+    )
     global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1, maximum=1 << 30)
     epochs: int = option(1, "passes over the training rows", minimum=0)
     seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
+    class_weights: tuple[float, ...] = option(
+        (), "[negatives, positives]: what a sample counts is multiplied by that of its class, in training and in metrics; empty: by 1"
+    )
+    negative_sampling: float = option(
+        1.0, "chance of a negative of the training part to be learnt from, the same ones in every epoch; 1: all", above=0.0, maximum=1.0
+    )
+    sampling_correction: str = option(
+        "bias",
+        "how predictions stay calibrated where negatives are left out: bias: -log(negative_sampling) is added to the logit while "
+        "the model learns, and never elsewhere; weights: a negative that is kept counts 1 / negative_sampling",
+        choices=("bias", "weights"),
+    )
     shuffle: bool = option(True, "new order every epoch: blocks permuted, runs permuted inside their block")
     shuffle_block_rows: int = option(65_536, "rows of one shuffle block", minimum=1)
     shuffle_run_rows: int = option(
@@ -288,14 +317,39 @@ class TrainConfig:
     )
     stop_metric: str = option(
         "none",
-        "auc, log_loss: stop early by this metric of the validation part, and keep the best model; none: train to the end",
-        choices=("none", "auc", "log_loss"),
+        "auc, pr_auc, grouped_auc (of metrics.group): larger is better; log_loss, normalized_entropy, calibration_error: smaller; calibration: "
+        "nearer to 1; with train.loss = 'squared': mean_squared_error, mean_absolute_error; with 'poisson': mean_deviance: smaller: stop "
+        "early by this metric of the validation part, and keep the best model; none: train to the end",
+        choices=(
+            "none", "auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error", "mean_squared_error",
+            "mean_absolute_error", "mean_deviance",
+        ),
     )
     stop_patience: int = option(3, "evaluations in a row without a gain after which training stops", minimum=1)
     stop_minimum_gain: float = option(0.0, "what an evaluation has to gain on the best before it by more than", minimum=0.0)
     watchdog_s: float = option(
         600.0, "seconds without progress on any rank after which the run is ended, naming ranks and stages; 0: never", minimum=0.0
     )
+
+
+@dataclass(frozen=True)
+class SliceConfig:
+    """A field by whose values metrics are shown, `[[metrics.slices]]`."""
+
+    field: str = option("", "name of a categorical or bucket field of data.fields")
+    values: tuple[str, ...] = option((), "values, as the files have them; of a bucket field numbers of buckets; empty: the most frequent ones")
+    most: int = option(20, "most frequent values, where none are named", minimum=1, maximum=1000)
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """What evaluations find beside AUC, precision-recall AUC, log-loss, normalized entropy and calibration, `[metrics]`.  See docs/metrics.md."""
+
+    group: str = option(
+        "", "a categorical field, such as user_id: also find the mean of the AUCs of its values' rows (grouped AUC); empty: none"
+    )
+    calibration_bins: int = option(10, "rows of the calibration table; 0: none", minimum=0, maximum=1000)
+    slices: tuple[SliceConfig, ...] = option((), "fields by whose values metrics are shown after training and by deshpc eval")
 
 
 @dataclass(frozen=True)
@@ -357,6 +411,7 @@ class Config:
     model: ModelConfig = option(ModelConfig, "model")
     optimizer: OptimizerConfig = option(OptimizerConfig, "update rule")
     train: TrainConfig = option(TrainConfig, "loop")
+    metrics: MetricsConfig = option(MetricsConfig, "what evaluations find")
     checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")
     run: RunConfig = option(RunConfig, "results")

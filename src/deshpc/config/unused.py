@@ -28,6 +28,7 @@ _FORMATS = {  # option of [data]: formats that read it
     "libffm_fields": ("libffm",),
     "positive": NAMED_FORMATS,
     "missing": NAMED_FORMATS,
+    "weight": NAMED_FORMATS,
     "delimiter": SEPARATED_FORMATS,
     "header": SEPARATED_FORMATS,
     "columns": SEPARATED_FORMATS,
@@ -44,8 +45,15 @@ def unused_options(config):
     for name, formats in _FORMATS.items():
         if _given(config.data, name) and config.data.format not in formats:
             found.append((f"data.{name}", f"data.format = {config.data.format!r} does not read it"))
+    if _given(config.metrics, "calibration_bins") and config.train.loss != "log":
+        found.append(("metrics.calibration_bins", f"train.loss = {config.train.loss!r} predicts no probabilities"))
+    for name in ("group", "slices"):
+        if _given(config.metrics, name) and config.train.loss != "log":
+            found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
     if _given(config.train, "stop_patience") and config.train.stop_metric == "none":
         found.append(("train.stop_patience", "train.stop_metric = 'none' never stops early"))
+    if _given(config.train, "sampling_correction") and config.train.negative_sampling == 1:
+        found.append(("train.sampling_correction", "train.negative_sampling = 1 leaves no row out"))
     if _given(config.train, "evaluate_every_steps") and not (config.data.valid or config.data.format == "synthetic"):
         found.append(("train.evaluate_every_steps", "data.valid names no files to evaluate"))
     return found

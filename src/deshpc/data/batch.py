@@ -21,6 +21,7 @@ class Batch:
     dense          : (n, n_dense) float32
     labels : (n) float32
     truth : (n) float32 or None
+    weights : (n) float32, what each sample counts; None where all count 1
     host           : the same samples in host memory, where this batch's arrays are a device's; then its occurrences lie side
                      by side, and begins and ends are views of one array of offsets, whose first is that of the first key
     """
@@ -36,6 +37,7 @@ class Batch:
     dense: np.ndarray
     labels: np.ndarray
     truth: np.ndarray | None = None
+    weights: np.ndarray | None = None
     host: "Batch | None" = None
 
     def __len__(self):
@@ -62,7 +64,7 @@ class Batch:
 
     @property
     def _arrays(self):
-        return self.begins, self.ends, self.keys, self.fields, self.values, self.dense, self.labels
+        return self.begins, self.ends, self.keys, self.fields, self.values, self.dense, self.labels, self.weights
 
     def start_on(self, backend):
         """Start bringing this batch to where the backend computes; it is the next one that goes there."""
@@ -72,7 +74,10 @@ class Batch:
         """This batch where the backend computes; valid until two more have been put there."""
         arrays = self._arrays
         placed = backend.upload(arrays)
-        return self if placed is arrays else Batch(self.step, self.global_samples, self.samples, *placed, self.truth, self)
+        if placed is arrays:
+            return self
+        *features, weights = placed
+        return Batch(self.step, self.global_samples, self.samples, *features, self.truth, weights, self)
 
     def share(self, begin, end):
         """Samples begin .. end of this batch, as views."""
@@ -92,5 +97,6 @@ class Batch:
             self.dense[begin:end],
             self.labels[begin:end],
             None if self.truth is None else self.truth[begin:end],
+            None if self.weights is None else self.weights[begin:end],
             None if self.host is None else self.host.share(begin, end),
         )

@@ -1,8 +1,8 @@
 """A cache: samples that need no more parsing, in a container (`storage.container`) that is mapped into memory.
 
 Rows lie in pieces of PIECE_ROWS, the last one shorter.  Piece i has sections of its own, the arrays of a `Dataset`:
-"offsets/i", from 0, "keys/i", "fields/i", "labels/i" and, where there are such, "values/i", "dense/i", "truth/i".  A piece is
-verified when a row of it is first asked for, by one rank of the node (`ChainedDataset`).
+"offsets/i", from 0, "keys/i", "fields/i", "labels/i" and, where there are such, "values/i", "dense/i", "truth/i", "weights/i",
+these where the schema has a weight.  A piece is verified when a row of it is first asked for, by one rank of the node (`ChainedDataset`).
 """
 
 from deshpc.backend.cpu.checksum import crc32

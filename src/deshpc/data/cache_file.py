@@ -20,7 +20,7 @@ VERSION = 1
 _NUMBERS = {"missing": COUNT, "present": COUNT, "min": (float, None), "max": (float, None), "mean": (float, None)}
 _DTYPES = {
     "offsets": np.int64, "keys": np.uint64, "fields": np.uint16, "values": np.float32, "dense": np.float32,
-    "labels": np.float32, "truth": np.float32,
+    "labels": np.float32, "truth": np.float32, "weights": np.float32,
 }  # fmt: skip
 _ABOUT = {
     "version": int, "hash": str, "rows": COUNT, "piece_rows": COUNT, "schema": dict, "transforms": (dict, None),
@@ -86,7 +86,7 @@ class Cache:
     def require_sound(self, number, piece, rows=None):
         """DataError, naming the row, unless rows (n) int64 of piece `number`, or all, are what a kernel may see."""
         begin = number * self._piece_rows
-        require_sound(piece, len(self.schema.key_fields), rows, lambda row: f"{self.path}, row {begin + row} (from 0)")
+        require_sound(piece, self.schema, rows, lambda row: f"{self.path}, row {begin + row} (from 0)")
 
     def read_ahead(self, number):
         """Have piece `number` read ahead."""
@@ -94,7 +94,7 @@ class Cache:
 
     def _pieces(self):
         """Number of pieces; DataError unless the file has the sections of all of them, and no others."""
-        here = {"values": self.value_width, "dense": self.schema.dense_fields, "truth": self.has_truth}
+        here = {"values": self.value_width, "dense": self.schema.dense_fields, "truth": self.has_truth, "weights": self.schema.weight}
         self._arrays = [name for name in ARRAYS if here.get(name, True)]
         pieces = -(-self.rows // self._piece_rows) if self._piece_rows else 0
         names = self._file.names
@@ -110,7 +110,7 @@ class Cache:
         rows, nnz = self.counts[number], (self._file.shape(f"keys/{number}") or (0,))[0]
         shapes = {
             "offsets": (rows + 1,), "keys": (nnz,), "fields": (nnz,), "values": (nnz, 2)[: self.value_width],
-            "dense": (rows, len(self.schema.dense_fields)), "labels": (rows,), "truth": (rows,),
+            "dense": (rows, len(self.schema.dense_fields)), "labels": (rows,), "truth": (rows,), "weights": (rows,),
         }  # fmt: skip
         for name in self._arrays:
             found = self._file.dtype(f"{name}/{number}"), self._file.shape(f"{name}/{number}")

@@ -6,6 +6,11 @@ from deshpc.data.dataset import ChainedDataset
 from deshpc.errors import DataError
 from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.label_kinds import LABELS
+
+_WORDS = {"classes": "0 and 1", "counts": "numbers of 0 or more", "numbers": "any numbers"}
+_FITTING = {"counts": ("numbers",)}
+"""What else some labels may be taken for."""
 
 
 class CacheInput:
@@ -17,10 +22,17 @@ class CacheInput:
 
     mapped, fitted = True, True
 
-    def __init__(self, config):
+    def __init__(self, config, labels=None):
+        """labels : what labels have to be, see `formats.label_kinds`; None: whatever the caches say.  DataError where they are something else"""
         self._config, self._caches, self.bad_rows = config, {}, {}
         first = self.caches(next(part for part in ("train", "valid", "test") if self.has(part)))[0]
         self.schema, self.transforms = first.schema, first.transforms
+        if labels not in (None, self.schema.labels, *_FITTING.get(self.schema.labels, ())):
+            loss = next(name for name, kind in LABELS.items() if kind == labels)
+            raise DataError(
+                f"{first.path}: its labels are {_WORDS[self.schema.labels]}; train.loss = {loss!r} learns {_WORDS[labels]}: convert the "
+                f"rows again by a configuration with train.loss = {loss!r}"
+            )
         self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
 
     def has(self, part):
@@ -40,6 +52,7 @@ class CacheInput:
             self.n_dense,
             caches[0].value_width,
             all(cache.has_truth for cache in caches),
+            self.schema.weight is not None,
         )
 
     def blocks(self, part):
@@ -67,7 +80,9 @@ class CacheInput:
     def restore(self, state):
         """DataError unless a stored `state` is that of the caches."""
         own = self.state()
-        same_schema = state.get("schema", own["schema"]) == own["schema"]
+        schema, same_schema = state.get("schema", own["schema"]), False
+        if isinstance(schema, dict):  # what labels are is the loss's matter
+            same_schema = {**schema, "labels": ""} == {**own["schema"], "labels": ""}
         if not same_schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
             raise DataError(
                 f"{next(iter(self._caches.values()))[0].path}: was made with other fields or other fitted transforms than "

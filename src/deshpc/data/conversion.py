@@ -27,15 +27,17 @@ class Converted:
     notes: dict[str, str]
 
 
-def convert_parts(config, folder):
+def convert_parts(config, folder, labels="classes"):
     """Write each part of a DataConfig to `folder`/PART.cache; yields (part, Converted) of each when it is whole.
+
+    labels : what labels are, see `formats.label_kinds`
 
     The training part comes first, since it fits the transforms: its dense features and buckets are finished in place when
     all of it has been read.  A cache of that name is replaced when the new one is whole; an error leaves no partial file.
     """
     if config.format == "cache":
         raise ConfigError("data.format = 'cache': these rows are converted already")
-    source = open_input(config)
+    source = open_input(config, labels)
     for part in ("train", "valid", "test"):
         if source.has(part):
             yield part, _convert(source, part, Path(folder) / f"{part}.cache")

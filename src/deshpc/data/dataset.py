@@ -1,6 +1,7 @@
 """Samples as arrays: compressed sparse rows of hashed keys beside dense features and labels."""
 
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ class Dataset:
     dense   : (n, n_dense) float32   transformed numeric features, in schema order
     labels  : (n) float32       0 or 1
     truth   : (n) float32, or None   the true probability, where the generator knows it
+    weights : (n) float32, or None where all are 1   what each sample counts, finite and at least 0
     """
 
     offsets: np.ndarray
@@ -28,6 +30,7 @@ class Dataset:
     dense: np.ndarray
     labels: np.ndarray
     truth: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self):
         return len(self.labels)
@@ -44,6 +47,10 @@ class Dataset:
     @property
     def has_truth(self):
         return self.truth is not None
+
+    @property
+    def has_weights(self):
+        return self.weights is not None
 
     @property
     def keys_per_sample(self):
@@ -65,9 +72,13 @@ class Dataset:
     def read_ahead(self, begin, end):
         """Nothing: it is in memory."""
 
-    def positives(self, begin, end):
-        """Number of positive labels among the rows begin .. end."""
-        return int(np.count_nonzero(self.labels[begin:end] >= 0.5))
+    def targets(self, begin, end):
+        """Yield (first row, labels, weights or None) of consecutive rows that are begin .. end in all."""
+        yield begin, self.labels[begin:end], None if self.weights is None else self.weights[begin:end]
+
+    def with_weights(self, weights):
+        """The same samples with these weights (n) float32."""
+        return replace(self, weights=weights)
 
     def head(self, rows):
         """The first `rows` samples, as views."""
@@ -85,6 +96,7 @@ class Dataset:
             self.dense[begin:end],
             self.labels[begin:end],
             None if self.truth is None else self.truth[begin:end],
+            None if self.weights is None else self.weights[begin:end],
         )
 
 
@@ -122,16 +134,17 @@ class ChainedDataset:
     require_sound : function of a piece's number, it, and (n) rows, that raises unless these may be used
     read_ahead : function of a piece's number that has it read ahead
     nnz    : key occurrences of all pieces
-    n_dense, value_width, has_truth : of all of them
+    n_dense, value_width, has_truth, has_weights : of all of them
 
     The ranks of a node that read the same batches can share the work of verifying: see `share_verification`.
     """
 
-    def __init__(self, counts, open_piece, require_sound, read_ahead, nnz, n_dense, value_width, has_truth):
+    def __init__(self, counts, open_piece, require_sound, read_ahead, nnz, n_dense, value_width, has_truth, has_weights=False):
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self._open, self._require_sound, self._read_ahead, self._pieces, self._nnz = open_piece, require_sound, read_ahead, {}, nnz
+        self._weights = None
         self.share_verification(0, 1, np.zeros(len(counts), np.uint8))
-        self.n_dense, self.value_width, self.has_truth = n_dense, value_width, has_truth
+        self.n_dense, self.value_width, self.has_truth, self.has_weights = n_dense, value_width, has_truth, has_weights
 
     def __len__(self):
         return int(self.starts[-1])
@@ -174,21 +187,37 @@ class ChainedDataset:
         """Piece `number` as a Dataset, of which only rows that were touched may be used."""
         if number not in self._pieces:
             mine = self._is_mine(number)
-            self._pieces[number] = self._open(number, mine)
+            self._pieces[number] = self._weighted(number, self._open(number, mine))
             if mine:
                 self._verified[number] = 1
             else:
                 self._unmarked.add(number)
         return self._pieces[number]
 
-    def positives(self, begin, end):
-        """Number of positive labels among the rows begin .. end.  Nothing else of them is read, nor verified."""
-        found = 0
+    def targets(self, begin, end):
+        """Yield (first row, labels, weights or None) of consecutive rows that are begin .. end in all.
+
+        Nothing else of them is read, and nothing verified.
+        """
         for number in range(len(self.starts) - 1):
             first, last = (int(start) for start in self.starts[number : number + 2])
             if first < end and begin < last:
-                found += self._open(number, False).positives(max(0, begin - first), end - first)
-        return found
+                piece = self._weighted(number, self._open(number, False))
+                for row, labels, weights in piece.targets(max(0, begin - first), min(end, last) - first):
+                    yield first + row, labels, weights
+
+    def with_weights(self, weights):
+        """The same samples with these weights (n) float32."""
+        other = copy(self)
+        other._take(weights)
+        return other
+
+    def _take(self, weights):
+        self._weights, self.has_weights, self._pieces, self._unmarked = weights, True, {}, set()
+
+    def _weighted(self, number, piece):
+        """A piece that was opened, with the weights that it was given since."""
+        return piece if self._weights is None else piece.with_weights(self._weights[self.starts[number] : self.starts[number + 1]])
 
     def head(self, rows):
         """The first `rows` samples, or those of the first piece where these are fewer."""

@@ -1,4 +1,4 @@
-"""Collect chosen rows of a data set for a batch: dense features, labels, and occurrences or where these lie."""
+"""Collect chosen rows of a data set for a batch: dense features, labels, weights, and occurrences or where these lie."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class SampleArrays(NamedTuple):
     """Samples in arrays, as kernels take them: those of a `Dataset` or of a batch.
 
     begins : int64, where each sample's occurrences begin; of a data set one more, where the last ends
-    values : flat;  values and truth are empty where there are none
+    values : flat;  values, truth and weights are empty where there are none
     """
 
     begins: np.ndarray
@@ -25,11 +25,12 @@ class SampleArrays(NamedTuple):
     dense: np.ndarray
     labels: np.ndarray
     truth: np.ndarray
+    weights: np.ndarray
 
 
 @kernel
-def gather_rows(rows, offsets, dense, labels, begins, ends, out_dense, out_labels):
-    """Fill the outputs, begins onwards, with the given rows (n) int64."""
+def gather_rows(rows, offsets, dense, labels, weights, begins, ends, out_dense, out_labels, out_weights):
+    """Fill the outputs, begins onwards, with the given rows (n) int64.  weights, out_weights : None where all are 1"""
     n, n_dense = len(rows), dense.shape[1]
     for i in range(n):
         soon = at(rows, min(i + AHEAD, n - 1))
@@ -37,12 +38,16 @@ def gather_rows(rows, offsets, dense, labels, begins, ends, out_dense, out_label
         prefetch_read(address_of(dense, soon * n_dense))
         prefetch_read(address_of(dense, soon * n_dense + n_dense - 1))
         prefetch_read(address_of(labels, soon))
+        if weights is not None:
+            prefetch_read(address_of(weights, soon))
         row = at(rows, i)
         put(begins, i, at(offsets, row))
         put(ends, i, at(offsets, row + 1))
         for f in range(n_dense):
             put(out_dense, i * n_dense + f, at(dense, row * n_dense + f))
         put(out_labels, i, at(labels, row))
+        if weights is not None:
+            put(out_weights, i, at(weights, row))
 
 
 @kernel
@@ -51,7 +56,7 @@ def copy_rows(places, rows, piece, batch):
 
     piece, batch : SampleArrays
     """
-    offsets, keys, fields, values, dense, labels, truth = piece
+    offsets, keys, fields, values, dense, labels, truth, weights = piece
     n, n_dense = len(rows), dense.shape[1]
     width = len(values) // max(1, len(keys))
     for i in range(n):
@@ -79,3 +84,5 @@ def copy_rows(places, rows, piece, batch):
         put(batch.labels, place, at(labels, row))
         if len(batch.truth):
             put(batch.truth, place, at(truth, row))
+        if len(batch.weights):
+            put(batch.weights, place, at(weights, row))

@@ -88,8 +88,8 @@ class RowInput:
 
     mapped = False  # loaded into memory, once a node
 
-    def __init__(self, config):
-        self._config, self.schema = config, Schema.from_config(config)
+    def __init__(self, config, labels="classes"):
+        self._config, self._labels, self.schema = config, labels, Schema.from_config(config, labels=labels)
         self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
         fitting = Fitting(self.schema)
         self._transforms = None if fitting.needs_rows else fitting.finish()
@@ -99,6 +99,10 @@ class RowInput:
         """Whether the configuration names files of this part."""
         return bool(getattr(self._config, part))
 
+    def paths(self, part):
+        """The files of a part, as the format's reader takes them."""
+        return files.expand(getattr(self._config, part))
+
     def load(self, part, workers=_ALONE):
         """The Dataset of a part, of which each of the Workers reads its share; "train" comes first: it fits the transforms.
 
@@ -106,8 +110,7 @@ class RowInput:
         """
         if part != "train":
             workers.run(lambda worker: self.transforms)  # they have to be known
-        reader, patterns = open_format(self._config), getattr(self._config, part)
-        dataset, self.bad_rows[part] = load_unfinished(reader, patterns, self._config.on_bad_row, workers)
+        dataset, self.bad_rows[part] = self._unfinished(part, workers)
         workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
         if not self.fitted:
             self._transforms = fit(dataset, self.schema, workers)
@@ -117,8 +120,7 @@ class RowInput:
     def compile(self, part):
         """Have the kernels compiled that `load` needs, by reading some rows; whatever is wrong with them, `load` will say."""
         with suppress(DeshpcError):
-            paths = files.expand(getattr(self._config, part))
-            columns = next(open_format(self._config).blocks(paths, BadRows("skip")), None)
+            columns = next(self._columns(part, BadRows("skip")), None)
             if columns is not None:
                 unfinished(columns, self.schema)
 
@@ -130,7 +132,7 @@ class RowInput:
         bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
         fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
         rows = 0
-        for columns in open_format(self._config).blocks(files.expand(getattr(self._config, part)), bad_rows):
+        for columns in self._columns(part, bad_rows):
             block = unfinished(columns, self.schema)
             if fitting:
                 fitting.add(columns, block.dense)
@@ -142,9 +144,17 @@ class RowInput:
 
     def _require_rows(self, part, rows):
         if rows == 0:
-            bad_rows, paths = self.bad_rows[part], files.expand(getattr(self._config, part))
+            bad_rows = self.bad_rows[part]
             skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
-            raise DataError(f"data.{part}: no rows in {', '.join(map(str, paths))}{skipped}")
+            raise DataError(f"data.{part}: no rows in {', '.join(map(str, self.paths(part)))}{skipped}")
+
+    def _unfinished(self, part, workers):
+        """What `load_unfinished` gives of a part.  Collective."""
+        return load_unfinished(open_format(self._config, labels=self._labels), getattr(self._config, part), self._config.on_bad_row, workers)
+
+    def _columns(self, part, bad_rows):
+        """The Columns of a part, block by block."""
+        return open_format(self._config, labels=self._labels).blocks(self.paths(part), bad_rows)
 
     def fit(self):
         """Read the training part to know the transforms; ConfigError where there is none."""
@@ -173,20 +183,29 @@ class RowInput:
         """Take a stored `state` instead of fitting transforms.  DataError unless it is of these fields."""
         transforms = Transforms.from_json(state)
         transforms.require_of(self.schema)
-        if "schema" in state and Schema.from_json(state["schema"]) != replace(self.schema, label=state["schema"]["label"]):
+        stored = Schema.from_json(state["schema"]) if "schema" in state else self.schema
+        if stored != replace(self.schema, label=stored.label, weight=stored.weight, labels=stored.labels):
             raise DataError("the stored transforms are of other fields than those in data.fields")
         self._transforms = transforms
 
 
-def open_input(config):
-    """The input of a DataConfig."""
+def open_input(config, labels="classes", tables=None):
+    """The input of a DataConfig.
+
+    labels : what labels are, see `formats.label_kinds`; None: whatever a cache says
+    tables : {part: pyarrow.Table}, where rows come from the caller
+    """
     if config.format == "synthetic":
         return SyntheticInput(config)
     if config.format == "cache":
         from deshpc.data.cached_input import CacheInput
 
-        return CacheInput(config)
-    return RowInput(config)
+        return CacheInput(config, labels)
+    if config.format == "table":
+        from deshpc.data.table_input import TableInput
+
+        return TableInput(config, labels, tables)
+    return RowInput(config, labels)
 
 
 def require(source, part, why):

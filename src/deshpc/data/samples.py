@@ -35,7 +35,7 @@ def unfinished(columns, schema):
             fields = [_keys(column) for column in fields]
         compressed = compressed_rows(len(columns), fields, schema.key_fields, schema.value_width)
     labels = np.zeros(len(columns), np.float32) if columns.labels is None else columns.labels
-    return Dataset(*compressed, dense, labels)
+    return Dataset(*compressed, dense, labels, weights=columns.weights)
 
 
 def finish(dataset, schema, transforms):

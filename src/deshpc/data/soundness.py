@@ -4,25 +4,27 @@ import numpy as np
 
 from deshpc.data.dataset import Dataset
 from deshpc.errors import DataError
+from deshpc.formats.label_kinds import EXPECTED, LEAST, MOST
 from deshpc.hashing.key_fields import is_key_of
 
 
-def require_sound(piece, n_fields, rows, name):
+def require_sound(piece, schema, rows, name):
     """DataError, which begins with what name(row) gives for the first bad row, unless these rows of a Dataset are sound.
 
+    schema : Schema of the samples
     rows : (n) int64, or None for all of the piece, whose offsets then have to be those of all its keys
     """
     if rows is None:
         own, rows = _all(piece, name), range(len(piece))
     else:
         own = _picked(piece, rows, name)
-    for occurrences, array, fault in _faults(own, n_fields):
+    for occurrences, array, fault in _faults(own, len(schema.key_fields), schema.labels):
         at = int(np.argmax(fault))
         row = int(np.searchsorted(own.offsets, at, side="right")) - 1 if occurrences else at
         raise DataError(f"{name(int(rows[row]))}: {array[1].format(array[0][at])}")
 
 
-def _faults(own, n_fields):
+def _faults(own, n_fields, kind):
     """Yield (whether it has one number an occurrence, (array, words), fault) of each array with faults.
 
     Whole arrays are looked at by what is quickest, a minimum or a maximum; which number it is, is asked only then.
@@ -33,13 +35,15 @@ def _faults(own, n_fields):
     fits = is_key_of(keys, fields)
     if not fits.all():
         yield True, (keys, "damaged: {} is not a key of its field"), ~fits
-    fault = (labels != 0) & (labels != 1)
+    fault = (labels != 0) & (labels != 1) if kind == "classes" else ~((labels >= LEAST[kind]) & (labels <= MOST))
     if fault.any():
-        yield False, (labels, "damaged: the label is {}; expected 0 or 1"), fault
+        yield False, (labels, f"damaged: the label is {{}}; expected {EXPECTED[kind]}"), fault
     for numbers, occurrences, what in ((own.values, True, "value"), (own.dense, False, "dense feature")):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
             yield occurrences, (numbers, f"damaged: a {what} is not finite: {{}}"), bad
+    if own.weights is not None and not (own.weights.min(initial=0) >= 0 and own.weights.max(initial=0) < np.inf):
+        yield False, (own.weights, "damaged: the weight is {}; expected a finite number of at least 0"), ~((own.weights >= 0) & (own.weights < np.inf))
     if own.truth is not None and not (own.truth.min(initial=0) >= 0 and own.truth.max(initial=0) <= 1):
         yield False, (own.truth, "damaged: the true probability is {}; expected 0 to 1"), ~((own.truth >= 0) & (own.truth <= 1))
 
@@ -62,5 +66,5 @@ def _picked(piece, rows, name):
     at = np.repeat(begins - offsets[:-1], ends - begins) + np.arange(offsets[-1])
     return Dataset(
         offsets, piece.keys[at], piece.fields[at], None if piece.values is None else piece.values[at], piece.dense[rows],
-        piece.labels[rows], None if piece.truth is None else piece.truth[rows],
+        piece.labels[rows], None if piece.truth is None else piece.truth[rows], None if piece.weights is None else piece.weights[rows],
     )  # fmt: skip

@@ -5,6 +5,7 @@ Memory is that of the distinct keys, 16 bytes each, twice while counts are merge
 
 import numpy as np
 
+from deshpc.backend.exact_sum import value, whole
 from deshpc.data.cached_input import CacheInput
 from deshpc.data.numbers import NumberStatistics, merged
 from deshpc.data.samples import finish_keys
@@ -18,7 +19,8 @@ _RANKED_KEYS, _FEWEST_RANKED = 1000, 10
 def profile_of(source, part):
     """Statistics of a part of an Input, as plain JSON types.
 
-    rows, positive_share, skipped
+    rows, skipped
+    positive_share, or mean_label where labels are numbers
     keys_per_sample, most_keys : mean and largest number of key occurrences of a sample
     distinct_keys       : of all fields
     distinct_per_sample : {batch size: distinct keys of a batch, divided by its samples}: mean of the first 20 full
@@ -56,7 +58,7 @@ class SampleStatistics:
 
     def __init__(self, schema):
         self._schema = schema
-        self._rows, self._positives, self._most_keys = 0, 0, 0
+        self._rows, self._labels, self._most_keys = 0, 0, 0
         self._fields = [_FieldStatistics(number, field.name) for number, field in enumerate(schema.key_fields)]
         self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
 
@@ -64,7 +66,7 @@ class SampleStatistics:
         """Take a Dataset; its dense features do not matter."""
         counts = np.diff(dataset.offsets)
         self._rows += len(dataset)
-        self._positives += int(dataset.labels.sum(dtype=np.float64))
+        self._labels += whole(dataset.labels.astype(np.float64))
         self._most_keys = max(self._most_keys, int(counts.max(initial=0)))
         samples = np.repeat(np.arange(len(dataset)), counts)
         order = np.argsort(dataset.fields, kind="stable")  # a field's occurrences side by side, samples in order
@@ -83,7 +85,7 @@ class SampleStatistics:
         occurrences = sum(one.occurrences for one in self._fields)
         return {
             "rows": self._rows,
-            "positive_share": _share(self._positives, self._rows),
+            "positive_share" if self._schema.labels == "classes" else "mean_label": _share(value(self._labels), self._rows),
             "keys_per_sample": _share(occurrences, self._rows),
             "most_keys": self._most_keys,
             "distinct_keys": sum(one["distinct_keys"] for one in fields),

@@ -13,8 +13,10 @@ from deshpc.formats.cells import (
     LabelParser,
     MultiParser,
     NumberParser,
+    SampleWeightParser,
     WeightedParser,
     parser_of,
+    sample_weights,
 )
 from deshpc.formats.columns import Bucket, Categorical, Multi
 
@@ -65,15 +67,25 @@ class BucketArrays(NumberArrays):
         return Bucket(numbers), bad
 
 
+class SampleWeightArrays(NumberArrays):
+    """(n) float32, what each sample counts; null is none."""
+
+    expected = SampleWeightParser.expected
+
+    def parse(self, array):
+        numbers, _ = super().parse(array)
+        return sample_weights(numbers)
+
+
 class LabelArrays(NumberArrays):
     """Labels of numbers, bools, or texts, as those of a LabelParser; null is none."""
 
     wants = f"{_NUMBERS}, or strings"
 
-    def __init__(self, positive="", missing=None):
+    def __init__(self, positive="", missing=None, kind="classes"):
         super().__init__(missing)
-        self._positive, self._words = positive, missing
-        self._cells, self._bools = LabelParser(positive), LabelParser(positive.lower())
+        self._positive, self._words, self._kind = positive, missing, kind
+        self._cells, self._bools = LabelParser(positive, kind), LabelParser(positive.lower(), kind)
         self.expected = self._cells.expected
 
     def takes(self, kind):
@@ -83,7 +95,8 @@ class LabelArrays(NumberArrays):
         import pyarrow.types as types
 
         if not _is_string(array.type) and not self._positive:
-            return labels.of_numbers(super().parse(array)[0])
+            numbers = super().parse(array)[0]
+            return labels.of_numbers(numbers) if self._kind == "classes" else labels.of_any_numbers(numbers, self._kind)
         if types.is_floating(array.type):
             array, _ = _whole(array)
         cells = self._bools if types.is_boolean(array.type) else self._cells
@@ -174,6 +187,19 @@ class MultiArrays:
         bad = present & ((starts == stops) | ~np.isfinite(numbers))
         offsets = np.concatenate([[0], np.cumsum(present)])
         return Multi(offsets, _keys(self._values, values)[present], numbers[present]), bad
+
+
+def plain(array):
+    """An array whose texts are no dictionary, nor those of its lists."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    if (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)) and pa.types.is_dictionary(array.type.value_type):
+        offsets, elements = _lists(array)
+        lists = pa.LargeListArray.from_arrays(pa.array(offsets), plain(elements))
+        return pa.compute.if_else(array.is_valid(), lists, pa.scalar(None, lists.type)) if array.null_count else lists
+    return array
 
 
 def _is_string(kind):

@@ -17,8 +17,8 @@ def block_of(schema, path, rows, parse, complain, bad_rows):
 
     path     : of the rows' file
     rows     : (n) int64, the rows' numbers in their file
-    parse    : (n, or None for all) integers, rows of the block -> for the label (where the schema has one), each key field
-               and each dense field its column and (n) bool, true where a cell is bad, or None
+    parse    : (n, or None for all) integers, rows of the block -> for the label and the weight (where the schema has them), each
+               key field and each dense field its column and (n) bool, true where a cell is bad, or None
     complain : row of the block, column of `parse`, what is wrong with the cell (None: it is not what was expected) -> what
                `bad_rows` is told of it; a row's first bad cell is
     """
@@ -39,8 +39,9 @@ def block_of(schema, path, rows, parse, complain, bad_rows):
         for name, row in sorted(labels.negatives.items(), key=lambda pair: pair[1]):
             bad_rows.negative_label(name, f"{path}, field {schema.label!r}", partial(complain, good[row], 0))
         labels = labels.values
+    weights = columns.pop(0) if schema.weight is not None else None
     key_fields = len(schema.key_fields)
-    return Columns(tuple(columns[:key_fields]), tuple(columns[key_fields:]), labels, rows)
+    return Columns(tuple(columns[:key_fields]), tuple(columns[key_fields:]), labels, rows, weights=weights)
 
 
 def shown(text):

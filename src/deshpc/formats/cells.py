@@ -11,6 +11,7 @@ import numpy as np
 from deshpc.formats import labels
 from deshpc.formats.byte import byte
 from deshpc.formats.columns import Bucket, Categorical, Multi
+from deshpc.formats.label_kinds import EXPECTED
 from deshpc.formats.number import MALFORMED, number
 from deshpc.formats.word import word
 from deshpc.hashing.key import field_seed
@@ -54,16 +55,31 @@ class BucketParser(NumberParser):
 class LabelParser(NumberParser):
     """Labels: of cells that are understood, see `formats.labels`, or, where one is named, of those that are `positive` and others."""
 
-    def __init__(self, positive=""):
-        self._positive = positive.encode()
-        self.expected = f"{positive!r}, the positive, nor another label" if positive else labels.UNDERSTOOD
+    def __init__(self, positive="", kind="classes"):
+        self._positive, self._kind = positive.encode(), kind
+        if kind == "classes":
+            self.expected = f"{positive!r}, the positive, nor another label" if positive else labels.UNDERSTOOD
+        else:
+            self.expected = EXPECTED[kind]
 
     def parse(self, data, starts, stops):
         if self._positive:
             return labels.of_cells(self._positive, data, starts, stops)
         numbers, _ = super().parse(data, starts, stops)
+        if self._kind != "classes":
+            return labels.of_any_numbers(numbers, self._kind)
         found, bad = labels.of_numbers(numbers)
         return labels.of_words(found, bad, data, starts, stops) if bad.any() else (found, bad)
+
+
+class SampleWeightParser(NumberParser):
+    """(n) float32, what each sample counts; an empty cell is none."""
+
+    expected = "a weight, a finite number of at least 0; where a row is not to count, give 0"
+
+    def parse(self, data, starts, stops):
+        numbers, _ = super().parse(data, starts, stops)
+        return sample_weights(numbers)
 
 
 class CategoricalParser:
@@ -112,6 +128,12 @@ class WeightedParser:
         )
         found = offsets[-1]
         return Multi(offsets, keys[:found].copy(), weights[:found].copy()), bad
+
+
+def sample_weights(numbers):
+    """((n) float32;  (n) bool, true where a number is no weight) of (n) float64."""
+    bad = ~((numbers >= 0) & (numbers <= np.finfo(np.float32).max))
+    return np.where(bad, 1, numbers).astype(np.float32), bad
 
 
 def _room(starts, stops):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.formats.carried import Carried
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -41,10 +43,10 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a block's rows say of being positive.
+    """The labels of a block's rows.
 
-    values    : (n) float32, 0 or 1
-    negatives : {what labels that are not positive say: first row of the block that does}
+    values    : (n) float32, 0 or 1 where they are of classes
+    negatives : {what labels that are not positive say: first row of the block that does}, of classes
     """
 
     values: np.ndarray
@@ -73,10 +75,12 @@ class Columns:
 
     key_fields   : one column for each of the schema's key fields, or a single Entries for all of them
     dense_fields : (n) float64 for each of the schema's dense fields, NaN where missing
-    labels       : (n) float32, 0 or 1; None where the schema has no label
+    labels       : (n) float32, 0 or 1 unless they are numbers; None where the schema has no label
     rows         : (n) int64, the number of each row in its file, or its Part, from 0, in which rows that were skipped count too
     matrix       : (n, key fields) uint64, contiguous, whose columns the key fields are, the bits of a Bucket's numbers; None
                    where they lie elsewhere
+    weights      : (n) float32, what each sample counts; None where the schema has no weight
+    carried      : Carried of the block's rows, where columns are to be kept
     """
 
     key_fields: tuple[Categorical | Multi | Bucket, ...] | Entries
@@ -84,6 +88,8 @@ class Columns:
     labels: np.ndarray | None
     rows: np.ndarray
     matrix: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    carried: Carried | None = None
 
     def __len__(self):
         return len(self.rows)

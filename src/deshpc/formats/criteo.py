@@ -12,6 +12,8 @@ from deshpc.formats import lines
 from deshpc.formats.block import shown
 from deshpc.formats.byte import byte, occurrences
 from deshpc.formats.columns import Bucket, Categorical, Columns
+from deshpc.formats.label_kinds import EXPECTED, LEAST, OTHER_LOSSES
+from deshpc.formats.labels import is_number
 from deshpc.formats.number import MALFORMED, number
 from deshpc.formats.schema import CRITEO_CATEGORICALS, CRITEO_INTEGERS
 from deshpc.formats.word import SHORT_BITS, byte_at, digit_bits, digits_value, has_separator, word
@@ -73,7 +75,8 @@ class _Block:
         reader = self._reader
         labelled = reader.schema.label is not None
         arrays = self._labels, self._numbers, self._keys
-        return _parse(data, position, end, rows, labelled, reader.numbers, reader.seeds, reader.empty_keys, *arrays)
+        of_label = labelled, reader.schema.labels != "classes", LEAST[reader.schema.labels]
+        return _parse(data, position, end, rows, *of_label, reader.numbers, reader.seeds, reader.empty_keys, *arrays)
 
     def complaint(self, text, why, where):
         columns, labelled = self._reader.columns, self._reader.schema.label is not None
@@ -83,7 +86,10 @@ class _Block:
                 f": the row has {len(cells)} cells; expected {len(columns)}, separated by tabs: {'a label, ' if labelled else ''}"
                 f"{CRITEO_INTEGERS} integers and {CRITEO_CATEGORICALS} categorical values"
             )
-        expected = "0 or 1" if labelled and where == 0 else "a finite number, or empty where it is missing"
+        expected = "a finite number, or empty where it is missing"
+        if labelled and where == 0:
+            labels = self._reader.schema.labels
+            expected = EXPECTED[labels] + OTHER_LOSSES * (labels == "classes")
         return f", field {columns[where]!r}: {shown(cells[where])} is not {expected}"
 
     def columns(self, rows):
@@ -100,11 +106,12 @@ class _Block:
 
 
 @kernel
-def _parse(data, position, end, rows, labelled, fields, seeds, empty_keys, labels, numbers, keys):
+def _parse(data, position, end, rows, labelled, numeric, least, fields, seeds, empty_keys, labels, numbers, keys):
     """Read the lines data[position:end] into the columns of a block, which has `rows` rows, up to a line that is none.
 
     data       : (any) uint8      data[end - 1] is a line feed
     labelled   : bool
+    numeric    : bool             whether labels are numbers, from `least` on, not 0 or 1
     fields, seeds, empty_keys : (26) uint64   of the categorical fields: numbers, seeds of hashes, keys of empty cells
     labels     : (n) float32      out
     numbers    : (n, 13) float64  out, NaN where missing
@@ -127,7 +134,7 @@ def _parse(data, position, end, rows, labelled, fields, seeds, empty_keys, label
             else:
                 stop = _cell_end(data, i)
                 label = number(data, i, stop)
-                if byte(data, stop) == _LF or (label != 0 and label != 1):
+                if byte(data, stop) == _LF or not (is_number(label, least) if numeric else label == 0 or label == 1):
                     return np.int64(row), position, _BAD_CELL, 0
                 labels[row] = label
                 i = stop + 1

@@ -34,6 +34,7 @@ _QUANTITY_NAME = re.compile(r"(^|_)(num|number|count|cnt|days|amount|age|price|s
 _WEIGHTED = re.compile(r".+:[-+]?[0-9.]+(e[-+]?\d+)?")
 _POOLINGS = {"pooling": "mean", "linear_pooling": "sum"}  # as many values as a cell may have, embeddings stay alike in size
 _MANY = 0.98  # of the cells: a few may be mistakes
+_STEPS, _LEAST_BATCH, _MOST_BATCH = 50, 64, 8192  # of a pass, where there are few rows
 _FEW_VALUES, _SOME_VALUES, _ROWS_TO_TELL = 20, 500, 50
 _LEARNT_ROWS = 50  # for each value of a number that is better learnt value by value
 _BARS_SHARE, _MULTI_SHARE, _WORDS_SHARE = 0.01, 0.2, 0.5
@@ -106,6 +107,14 @@ def _label(name, cells, path, why):
     return Label(name, positive, f"{why}; {counted}")
 
 
+def batch_of(rows):
+    """Samples of a step where there are so many rows to train on: enough steps even if there are few."""
+    batch = _LEAST_BATCH
+    while batch < _MOST_BATCH and batch * 2 * _STEPS <= rows:
+        batch *= 2
+    return batch
+
+
 def missing_of(sample, label):
     """Cells that stand for missing ones, as data.missing names them."""
     found = Counter()
@@ -170,8 +179,7 @@ def field_of(name, present, rows, kind=None, delimiter="", unusable=None):
         return Field(name, "multi", *many)
     if _is_row(name, present, rows, numbers, whole):
         return Field(name, "", {}, "every row has another one: it names the row, and nothing is learnt from it", is_row=True)
-    each = len(values) <= _FEW_VALUES or (len(values) <= _SOME_VALUES and len(present) >= _LEARNT_ROWS * len(values))
-    if not numbers or (kind != "decimal" and whole and (each or _is_code(name, present))):
+    if not numbers or (kind != "decimal" and whole and names_things(name, present)):
         return Field(name, "categorical", {}, few)
     shown = f"numbers from {min(map(_number, present)):g} to {max(map(_number, present)):g}, {few}"
     other = next((cell for cell in present if not is_number(cell)), None)
@@ -228,6 +236,13 @@ def _is_row(name, present, rows, numbers, whole):
         return rows >= 4 * _ROWS_TO_TELL
     steps = [float(after) - float(before) for before, after in zip(present, present[1:], strict=False)]
     return len(set(steps)) == 1
+
+
+def names_things(name, present):
+    """Whether whole numbers, as texts, had better be learnt value by value: there are few, each comes often, or they are codes."""
+    values = len(set(present))
+    often = values <= _SOME_VALUES and len(present) >= _LEARNT_ROWS * values
+    return values <= _FEW_VALUES or often or _is_code(name, present)
 
 
 def _is_code(name, present):

@@ -1,18 +1,21 @@
-"""Which labels are positive, and what those say that are not.
+"""Labels as they were read: which are positive, and what those say that are not, or numbers, see `formats.label_kinds`.
 
-Numbers 1 and 0 or -1, and the words of two pairs, are understood by themselves; of other labels one is named the positive.  All
-labels that are not positive have to be one value, which `BadRows` sees to: a column of three values is no label.
+Of classes, numbers 1 and 0 or -1, and the words of two pairs, are understood by themselves; of other labels one is named the positive.
+All labels that are not positive have to be one value, which `BadRows` sees to: a column of three values is no label.
 """
 
 import numpy as np
 
 from deshpc.formats.columns import Labels
+from deshpc.formats.label_kinds import LEAST, MOST, OTHER_LOSSES
 from deshpc.formats.words import Words
+from deshpc.jit import kernel
 
 UNDERSTOOD = (
     "0 or 1, nor -1 or 1, true or false, yes or no; where labels are another pair of values, data.positive names the positive one"
+    + OTHER_LOSSES
 )
-"""What a label is that needs no explanation, as the end of a message."""
+"""What a label of a class is that needs no explanation, as the end of a message."""
 
 _NEGATIVE, _POSITIVE = ("false", "no"), ("true", "yes")
 _FORMS = (str.lower, str.title, str.upper)
@@ -29,6 +32,18 @@ def of_numbers(numbers):
         bad &= ~minus
         _first(negatives, "-1", minus)
     return Labels((numbers == 1).astype(np.float32), negatives), bad
+
+
+def of_any_numbers(numbers, kind):
+    """(Labels, (n) bool where it is none) of numbers (n) float64 that are labels of a kind "counts" or "numbers"; NaN is none."""
+    good = (numbers >= LEAST[kind]) & (numbers <= MOST)
+    return Labels(np.where(good, numbers, 0).astype(np.float32), {}), ~good
+
+
+@kernel(inline=True)
+def is_number(label, least):
+    """Whether a number, or MALFORMED, is a label of a kind whose smallest one is `least`."""
+    return label >= least and label <= MOST
 
 
 def of_words(labels, bad, data, starts, stops):

@@ -13,6 +13,8 @@ from deshpc.formats import lines
 from deshpc.formats.block import shown
 from deshpc.formats.byte import byte, occurrences
 from deshpc.formats.columns import Columns, Entries, Multi
+from deshpc.formats.label_kinds import EXPECTED, LEAST, OTHER_LOSSES
+from deshpc.formats.labels import is_number
 from deshpc.formats.number import MALFORMED, number
 from deshpc.formats.word import SHORT_BITS, byte_at, digit_bits, digits_value, word
 from deshpc.hashing.key import field_seed
@@ -86,7 +88,8 @@ class _Block:
 
     def read(self, data, position, end, rows):
         reader = self._reader
-        options = reader.has_fields, reader.schema.label is not None, reader.seeds
+        labels = reader.schema.labels
+        options = reader.has_fields, reader.schema.label is not None, labels != "classes", LEAST[labels], reader.seeds
         arrays = self._labels, self._offsets, self._keys, self._fields, self._weights
         return _parse(data, position, end, rows, *options, *arrays)
 
@@ -94,7 +97,8 @@ class _Block:
         before, token = re.findall(_TOKEN, text[:where]), re.match(_TOKEN, text[where:])[0]
         schema = self._reader.schema
         if why == _BAD_LABEL:
-            return f", field {schema.label!r}: {shown(token)} is not 0, 1 or -1 (which stands for 0)"
+            classes = f"0, 1 or -1 (which stands for 0){OTHER_LOSSES}"
+            return f", field {schema.label!r}: {shown(token)} is not {classes if schema.labels == 'classes' else EXPECTED[schema.labels]}"
         here = f", entry {len(before) + (schema.label is None)}: {shown(token)}"
         if why == _BAD_FIELD:
             number = token.split(b":")[0].decode()
@@ -116,12 +120,13 @@ class _Block:
 
 
 @kernel
-def _parse(data, position, end, rows, has_fields, labelled, seeds, labels, offsets, keys, fields, weights):
+def _parse(data, position, end, rows, has_fields, labelled, numeric, least, seeds, labels, offsets, keys, fields, weights):
     """Read the lines data[position:end] into a block, which has `rows` rows, up to a line that is none.
 
     data       : (any) uint8     data[end - 1] is a line feed
     has_fields : bool            whether an entry has a field number: else its field is 0
     labelled   : bool            else a first token without a colon is passed over
+    numeric    : bool            whether labels are numbers, from `least` on, not 0, 1 or -1
     seeds      : (F) uint64      of the fields
     labels     : (n) float32     out
     offsets    : (n + 1) int64   in and out, offsets[0] = 0: row i has the entries offsets[i] .. offsets[i + 1]
@@ -143,9 +148,9 @@ def _parse(data, position, end, rows, has_fields, labelled, seeds, labels, offse
             stop += 1
         if labelled:
             label = number(data, i, stop)
-            if label != 0 and label != 1 and label != -1:
+            if not (is_number(label, least) if numeric else label == 0 or label == 1 or label == -1):
                 return rows, position, _BAD_LABEL, i - position
-            labels[rows] = label == 1
+            labels[rows] = label if numeric else label == 1
             i = stop
         elif byte(data, stop) != _COLON:
             i = stop

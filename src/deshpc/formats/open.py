@@ -16,6 +16,7 @@ A row that cannot be read goes to `bad_rows`, a BadRows; what spoils the rest of
 from importlib import import_module
 
 from deshpc.config import DataConfig
+from deshpc.config.schema import NAMED_FORMATS
 from deshpc.errors import ConfigError
 from deshpc.formats.schema import Schema
 
@@ -26,17 +27,37 @@ _READERS = {
     "libsvm": ("deshpc.formats.libsvm", "Libsvm"),
     "libffm": ("deshpc.formats.libsvm", "Libffm"),
     "parquet": ("deshpc.formats.parquet", "Parquet"),
+    "table": ("deshpc.formats.table", "Table"),  # whose paths are TableParts
 }
 
 
-def open_format(config: DataConfig, label: bool = True):
+_NAMELESS = {
+    "cache": "caches have the hashed keys of their rows, not the columns of the files that they were made of",
+    "synthetic": "generated samples have no columns",
+}
+
+
+def open_format(config: DataConfig, label: bool = True, weight: bool = True, labels: str = "classes", keep: tuple[str, ...] = ()):
     """The reader of files in `config.format`.
 
     label : whether rows have a label; without, its column need not exist, and `Columns.labels` is None
+    weight : whether the column of weights is read, where the configuration names one
+    labels : what labels are, see `formats.label_kinds`
+    keep : columns whose cells are carried along, as `Columns.carried`, whether they are fields or not; a block may have them alone.
+        ConfigError unless the format names its columns
     """
     if config.format not in _READERS:
         raise ConfigError(
             f"data.format: {config.format!r} is not read from rows; expected one of {', '.join(sorted(_READERS))}"
         )
+    require_names(config.format, keep)
     module, name = _READERS[config.format]
-    return getattr(import_module(module), name)(config, Schema.from_config(config, label))
+    schema = Schema.from_config(config, label, weight, labels)
+    return getattr(import_module(module), name)(config, schema, **({"keep": tuple(keep)} if keep else {}))
+
+
+def require_names(name, keep):
+    """ConfigError where a data.format of this name has no columns that could be kept, but some are to be."""
+    why = _NAMELESS.get(name, f"lines of data.format = {name!r} have no named columns")
+    if keep and name not in NAMED_FORMATS:
+        raise ConfigError(f"--keep {','.join(keep)}: {why}; csv, tsv and parquet have")

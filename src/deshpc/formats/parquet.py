@@ -1,12 +1,15 @@
 """Read Parquet files into blocks of keys and numbers, with pyarrow.  docs/data.md describes what a column may hold."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import header
-from deshpc.formats.arrow import CategoricalArrays, LabelArrays, array_parser_of
+from deshpc.formats.arrow import CategoricalArrays, LabelArrays, SampleWeightArrays, array_parser_of, plain
 from deshpc.formats.block import block_of, shown
-from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.carried import Carried
+from deshpc.formats.cells import LabelParser, SampleWeightParser, parser_of
 from deshpc.formats.path_values import PathColumns
 from deshpc.formats.record_batches import reading, record_batches
 from deshpc.formats.words import missing_words
@@ -18,36 +21,40 @@ _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long
 class Parquet:
     """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
-    divisible = False
+    divisible, kind = False, "a Parquet file"
 
-    def __init__(self, config, schema):
-        self.schema, self.missing = schema, missing_words(config.missing)
+    def __init__(self, config, schema, keep=()):
+        self.schema, self.keep, self.missing = schema, keep, missing_words(config.missing)
         fields = schema.key_fields + schema.dense_fields
         self.names = [field.name for field in fields]
         self.parsers = [array_parser_of(field, number, self.missing) for number, field in enumerate(fields)]  # key fields are the first
         self.text_parsers = [parser_of(field, number) for number, field in enumerate(fields)]
+        if schema.weight is not None:
+            self.names.insert(0, schema.weight)
+            self.parsers.insert(0, SampleWeightArrays(self.missing))
+            self.text_parsers.insert(0, SampleWeightParser())
         if schema.label is not None:
             self.names.insert(0, schema.label)
-            self.parsers.insert(0, LabelArrays(config.positive, self.missing))
-            self.text_parsers.insert(0, LabelParser(config.positive))
+            self.parsers.insert(0, LabelArrays(config.positive, self.missing, schema.labels))
+            self.text_parsers.insert(0, LabelParser(config.positive, schema.labels))
 
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""
         for path in paths:
-            row, file = 0, _File(self, path, bad_rows)
+            row, file = 0, ArrowRows(self, path, bad_rows)
             for batch in record_batches(str(path), file.choose, _BLOCK_ROWS, _BLOCK_BYTES):
                 block = file.block(row, batch)
                 row += len(batch)
-                if len(block):
+                if len(block) or self.keep:
                     yield block
 
 
-class _File:
-    """A file that `reader`, a Parquet, reads."""
+class ArrowRows:
+    """Record batches of one schema, which `reader`, a Parquet, reads.  path : of their file, or what they are called"""
 
     def __init__(self, reader, path, bad_rows):
         self._reader, self._path, self._bad_rows = reader, path, bad_rows
-        self._of_path = None
+        self._of_path, self._kept_of_path = None, None
 
     def choose(self, schema):
         """The names of the columns to read, of a file with this Arrow schema; DataError where they are not as expected."""
@@ -64,7 +71,18 @@ class _File:
             if isinstance(parser, CategoricalArrays) and is_floating(kind):
                 text = f"{path} has floats in this categorical field: 13.0 gets the key of 13, NaN that of the empty value"
                 self._bad_rows.notes.setdefault(f"data.fields, {name!r}", text)
-        return [name for name, _ in own]
+        self._kept_of_path = PathColumns(path, reader.keep, schema.names, (), None)
+        kept = [reader.keep[i] for i in self._kept_of_path.own]
+        header.require(schema.names, kept, f"--keep: {path}")
+        return list(dict.fromkeys([*(name for name, _ in own), *kept]))
+
+    def _kept(self, batch):
+        """The columns that are kept of a RecordBatch."""
+        texts = [self._kept_of_path.text(i) for i in range(len(self._reader.keep))]
+        return tuple(
+            plain(batch.column(name)) if text is None else [text.decode(errors="surrogateescape")] * len(batch)
+            for name, text in zip(self._reader.keep, texts, strict=True)
+        )
 
     def block(self, row, batch):
         """The Columns of a RecordBatch, whose first row is number `row` of the file."""
@@ -75,14 +93,15 @@ class _File:
 
         def parse(rows):
             some = batch if rows is None else batch.take(rows)
-            return reading(path, lambda: [column(i, name, some) for i, name in enumerate(reader.names)])
+            return reading(path, lambda: [column(i, name, some) for i, name in enumerate(reader.names)], reader.kind)
 
         def complain(at, i, problem):
             name, text = reader.names[i], of_path.text(i)
             value = _text_of(batch.column(name)[at]) if text is None else shown(text)
             return f"{path}, row {row + at} (from 0), field {name!r}: {value} {problem or f'is not {reader.parsers[i].expected}'}"
 
-        return block_of(reader.schema, path, np.arange(row, row + len(batch)), parse, complain, self._bad_rows)
+        block = block_of(reader.schema, path, np.arange(row, row + len(batch)), parse, complain, self._bad_rows)
+        return replace(block, carried=Carried(row, reading(path, lambda: self._kept(batch)))) if reader.keep else block
 
 
 def _text_of(scalar):

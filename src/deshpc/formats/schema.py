@@ -1,10 +1,11 @@
-"""Which columns make up a sample: key fields with their numbers, dense features and the label."""
+"""Which columns make up a sample: key fields with their numbers, dense features, the label and the sample's weight."""
 
 from dataclasses import asdict, dataclass
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.config.load import checked_fields
 from deshpc.errors import ConfigError, DataError
+from deshpc.formats.label_kinds import LABELS
 from deshpc.storage.json_form import require
 
 CRITEO_INTEGERS, CRITEO_CATEGORICALS = 13, 26
@@ -17,37 +18,56 @@ class Schema:
     key_fields   : fields that become keys (categorical, multi, bucket); a field's index here is its field number
     dense_fields : fields that become dense features (dense); a field's index here is its column in `Dataset.dense`
     label        : name of the label's column; None where rows without label are read, to be scored
+    weight       : name of the column of the samples' weights; None where all are 1, or nobody asks for them
+    labels       : what labels are, see `formats.label_kinds`
     """
 
     key_fields: tuple[FieldConfig, ...]
     dense_fields: tuple[FieldConfig, ...]
     label: str | None
+    weight: str | None = None
+    labels: str = "classes"
 
     @classmethod
-    def from_config(cls, config: DataConfig, label: bool = True) -> "Schema":
-        """The schema of `[data]`: each role keeps the order of the fields.  label : whether rows have one."""
-        return cls.of_fields(_fields(config), config.label if label else None)
+    def from_config(cls, config: DataConfig, label: bool = True, weight: bool = True, labels: str = "classes") -> "Schema":
+        """The schema of `[data]`: each role keeps the order of the fields.
+
+        label : whether rows have one
+        weight : whether a column of weights is read, where there is one
+        labels : what they are, see `formats.label_kinds`
+        """
+        own_weight = config.weight if weight and config.weight else None
+        return cls.of_fields(_fields(config), config.label if label else None, own_weight, labels)
 
     @classmethod
-    def of_fields(cls, fields, label) -> "Schema":
+    def of_fields(cls, fields, label, weight=None, labels="classes") -> "Schema":
         """The schema of some FieldConfigs."""
         return cls(
             key_fields=tuple(field for field in fields if field.kind != "dense"),
             dense_fields=tuple(field for field in fields if field.kind == "dense"),
             label=label,
+            weight=weight,
+            labels=labels,
         )
 
     def to_json(self) -> dict:
         """As plain dictionaries, lists and strings: key fields before dense ones."""
         fields = [{**asdict(field), "boundaries": list(field.boundaries)} for field in self.key_fields + self.dense_fields]
-        return {"fields": fields, "label": self.label}
+        weight = {} if self.weight is None else {"weight": self.weight}
+        return {"fields": fields, "label": self.label, **weight, **({} if self.labels == "classes" else {"labels": self.labels})}
 
     @classmethod
     def from_json(cls, tree: dict) -> "Schema":
         """The inverse of `to_json`.  DataError where a configuration could not have these fields."""
         try:
-            require(tree, {"fields": [dict], "label": (str, None)}, "schema")
-            return cls.of_fields(checked_fields(tree["fields"], tree["label"], "schema"), tree["label"])
+            form = {"fields": [dict], "label": (str, None)}
+            if isinstance(tree, dict):
+                form |= {name: str for name in ("weight", "labels") if name in tree}
+            require(tree, form, "schema")
+            label, weight, labels = tree["label"], tree.get("weight"), tree.get("labels", "classes")
+            if labels not in LABELS.values():
+                raise ValueError(f"schema.labels is {labels[:20]!r}; expected {', '.join(LABELS.values())}")
+            return cls.of_fields(checked_fields(tree["fields"], {label, weight}, "schema"), label, weight, labels)
         except (ValueError, ConfigError) as error:
             raise DataError(f"damaged: {error}") from None
 

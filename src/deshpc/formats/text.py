@@ -1,12 +1,15 @@
 """Read CSV and TSV files into blocks of keys and numbers.  docs/data.md describes the formats."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats import header, tokens
 from deshpc.formats.block import SHOWN_LENGTH, block_of, missing_hint, shown
 from deshpc.formats.byte import occurrences
-from deshpc.formats.cells import LabelParser, parser_of
+from deshpc.formats.carried import Carried
+from deshpc.formats.cells import LabelParser, SampleWeightParser, parser_of
 from deshpc.formats.path_values import PathColumns
 from deshpc.formats.source import LongRow, Window
 from deshpc.formats.words import missing_words
@@ -25,8 +28,8 @@ class Text:
 
     divisible = True
 
-    def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES):
-        self.schema = schema
+    def __init__(self, config, schema, chunk_bytes=CHUNK_BYTES, keep=()):
+        self.schema, self._keep = schema, keep
         self._separator, self._quoting = _DIALECTS[config.format]
         self._separator = config.delimiter or self._separator
         self._columns = None if config.header else list(config.columns)
@@ -34,9 +37,12 @@ class Text:
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
         self._parsers = [parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
+        if schema.weight is not None:
+            self._names.insert(0, schema.weight)
+            self._parsers.insert(0, SampleWeightParser())
         if schema.label is not None:
             self._names.insert(0, schema.label)
-            self._parsers.insert(0, LabelParser(config.positive))
+            self._parsers.insert(0, LabelParser(config.positive, schema.labels))
         self._missing = missing_words(config.missing)
 
     def divides(self, part):
@@ -64,6 +70,9 @@ class Text:
         of_path = PathColumns(window.path, self._names, columns, self._parsers, self._missing)
         own = [self._names[i] for i in of_path.own]
         header.require(columns, own, where, self._separator if self._columns is None else "")
+        kept = PathColumns(window.path, self._keep, columns, (), None)
+        header.require(columns, [self._keep[i] for i in kept.own], f"--keep: {where}")
+        own += [self._keep[i] for i in kept.own if self._keep[i] not in own]
         slots = header.slots(columns, own)
         starts, stops = np.empty((2, len(own), _BLOCK_ROWS), np.int32)
         lines = np.empty(_BLOCK_ROWS, np.int64)
@@ -76,9 +85,12 @@ class Text:
             )
             window.pass_to(position)
             if rows:
+                texts = [self._kept(window.data, kept, i, own, starts[:, :rows], stops[:, :rows]) for i in range(len(self._keep))]
                 block = self._block(window, row, of_path, starts[:, :rows], stops[:, :rows], lines, bad_rows)
+                if texts:
+                    block = replace(block, carried=Carried(row, tuple(texts)))
                 row += rows
-                if len(block):
+                if len(block) or texts:
                     yield block
             if why == tokens.TEXT_ENDS:
                 more = window.fill(line)
@@ -114,6 +126,16 @@ class Text:
         with Window(window.path, self._chunk_bytes) as first:
             return first.first_line()
 
+    def _kept(self, data, of_path, column, own, starts, stops):
+        """[str] of the cells of a column that is kept.  own : names of the columns of starts and stops"""
+        text = of_path.text(column)
+        if text is not None:
+            return [text.decode(errors="surrogateescape")] * starts.shape[1]
+        slot = own.index(self._keep[column])
+        begin, end = int(starts[slot].min()), int(stops[slot].max())
+        text, cells = data[begin:end].tobytes(), zip((starts[slot] - begin).tolist(), (stops[slot] - begin).tolist(), strict=True)
+        return [text[start:stop].decode(errors="surrogateescape") for start, stop in cells]
+
     def _block(self, window, row, of_path, starts, stops, lines, bad_rows):
         """The Columns of a block of cells, whose first row is number `row` of the file.
 
@@ -137,7 +159,7 @@ class Text:
             cell = of_path.text(column)
             if cell is None:
                 cell = data[starts[place[column], at] : stops[place[column], at]].tobytes()
-            hint = missing_hint(cell) if self._names[column] != self.schema.label else ""
+            hint = missing_hint(cell) if self._names[column] not in (self.schema.label, self.schema.weight) else ""
             where = f"{window.path}, line {window.line(lines[at])}, field {self._names[column]!r}"
             return f"{where}: {shown(cell)} {problem or f'is not {self._parsers[column].expected}{hint}'}"
 

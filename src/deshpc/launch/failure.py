@@ -10,8 +10,10 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from deshpc.errors import DeshpcError, OutOfMemory
 from deshpc.launch.console import flush, say
@@ -24,6 +26,8 @@ _SILENCE_S = 5.0  # a silent rank is ended by the one that speaks; if not, it en
 _FAILED = 7  # tag of "I speak"
 
 _ending = threading.Lock()
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def exit_code(error):
@@ -78,7 +82,7 @@ def failing_together(comm):
             line.Free()
 
 
-def fails_together(function):
+def fails_together(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Decorate a collective function that has an argument `comm`: `failing_together` on it from begin to end.
 
     Where comm is None, it is COMM_WORLD: a script on one rank, or a notebook, need not name it.
@@ -86,7 +90,7 @@ def fails_together(function):
     parameters = inspect.signature(function)
 
     @wraps(function)
-    def guarded(*arguments, **named):
+    def guarded(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
         given = parameters.bind(*arguments, **named)
         if given.arguments.get("comm") is None:
             from deshpc.launch.start import world

@@ -6,7 +6,7 @@ from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.launch.place import nowhere
 from deshpc.model.build_deep import deep_model
-from deshpc.model.build_parts import Parts, Types, open_accumulation
+from deshpc.model.build_parts import Parts, Types, open_accumulation, open_objective
 from deshpc.model.combinations import exchange_kind, is_deep, require_valid
 from deshpc.model.model import Model
 from deshpc.model.pooling import TableFields
@@ -23,7 +23,8 @@ from deshpc.top.sum import SumTop
 
 
 def build_model(
-    config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None
+    config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None,
+    mean_weight=1.0,
 ):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
@@ -31,6 +32,7 @@ def build_model(
     several_nodes : whether the ranks are on such
     field_names : (F), by which `model.fields` calls the categorical fields
     enter : see `Model`
+    mean_weight : of the samples that are learnt from
     ranks : as of how many ranks exchange and routing are, if not as of the group: one rank has nothing to exchange, and needs none
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
@@ -41,15 +43,16 @@ def build_model(
     replicated = replicated_fields(config.model, field_names)
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated)
     optimizer, kind = open_optimizer(config.optimizer, total_steps), exchange_kind(config, ranks)
+    objective = open_objective(config, optimizer, mean_weight)
     if is_deep(config):
-        parts = deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_dense, tables, replicated)
+        parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
     else:
-        parts = _sum_model(config, backend, group, kind, partition, optimizer, n_dense)
+        parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
     routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks)
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter)
+    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss)
 
 
 def replicated_fields(model, names):
@@ -78,7 +81,7 @@ def open_partition(split, group, threads, n_fields, tables=None, replicated=None
     raise ValueError(f"no partition for train.split = {split!r}")
 
 
-def _sum_model(config, backend, group, kind, partition, optimizer, n_dense):
+def _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense):
     """The Parts of a linear model or an FM."""
     model, train, types = config.model, config.train, Types.of(config.train)
     if model.name == "lr":
@@ -97,5 +100,5 @@ def _sum_model(config, backend, group, kind, partition, optimizer, n_dense):
     operators = OperatorSet(backend, table, [operator])
     exchange = kind(backend, group, operators)
     accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)
-    top = SumTop(backend, operators, parameters, accumulation, optimizer.reduction)
+    top = SumTop(backend, operators, parameters, accumulation, objective)
     return Parts(exchange, operators, parameters, top, DenseSums(group, parameters, kind.whole_top), accumulation)

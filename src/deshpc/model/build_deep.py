@@ -21,10 +21,11 @@ from deshpc.top.dense_sums import DenseSums
 from deshpc.top.tower import Tower
 
 
-def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_dense, tables, replicated):
+def deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated):
     """The Parts of a model with a tower.
 
     kind : class of its exchange
+    objective : `nn.loss.Objective`
     tables, replicated : see `open_partition`
     """
     model, train, types = config.model, config.train, Types.of(config.train)
@@ -86,8 +87,8 @@ def deep_model(config, backend, group, kind, partition, optimizer, n_fields, n_d
         exchange = WithReplicated(exchange, backend, group, table.replicated, pool, places, n_dense)
     accumulation = open_accumulation(types, backend, group, operators, parameters, exchange)
     tower = Tower(
-        backend, group, whole_top, definition, operators, parameters, slots, accumulation, optimizer.reduction, width=width,
-        embeddings_at=embeddings_at, n_dense=n_dense, by_block=by_block,
+        backend, group, whole_top, definition, operators, parameters, slots, accumulation, objective,
+        width=width, embeddings_at=embeddings_at, n_dense=n_dense, by_block=by_block,
     )  # fmt: skip
     return Parts(exchange, operators, parameters, tower, dense_sums, accumulation)
 

@@ -1,11 +1,13 @@
 """What a model is put together from, whichever kind it is."""
 
+import math
 from typing import NamedTuple
 
 from deshpc.backend.weight_form import WeightForm
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
+from deshpc.nn.loss import Objective
 from deshpc.nn.parameters import Parameters
 from deshpc.ops.contract import Operators
 from deshpc.top.contract import Top
@@ -57,3 +59,16 @@ def open_accumulation(types, backend, group, operators, parameters, exchange):
     if types.sums == "int64":
         return FixedPoint(backend, group, operators, parameters, exchange)
     return FloatingPoint()
+
+
+def open_objective(config, optimizer, mean_weight):
+    """The Objective of a configuration and its Optimizer, which knows the reduction.
+
+    mean_weight : of the samples that are learnt from
+
+    Among rows of which each negative is kept with chance r, the odds are 1 / r times those among all rows.  So a model that learns by
+    its logit and log(1 / r) predicts the odds among all rows by its logit alone.
+    """
+    train = config.train
+    shift = -math.log(train.negative_sampling) if train.sampling_correction == "bias" else 0.0
+    return Objective(train.loss, optimizer.reduction, shift, mean_weight)

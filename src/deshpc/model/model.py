@@ -13,7 +13,7 @@ class Model:
     `training.step` walks a batch through them.
     """
 
-    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere):
+    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere, loss="log"):
         """name : `model.name`
         n_fields : fields that have keys
         routing : `Routing`, how keys reach their owners
@@ -22,12 +22,13 @@ class Model:
             device's host.  On processors inside a node nothing is left to hide, and what is prepared pushes the running batch out of
             the caches.
         enter : function that is told the name of each stage of a step as it begins
+        loss : `train.loss`, which says what a logit predicts
         """
         self.name, self.n_fields, self.backend, self.group = name, n_fields, backend, group
         self.routing, self.table, self.exchange, self.operators = routing, parts.operators.table, parts.exchange, parts.operators
         self.top, self.dense_sums, self.parameters, self.accumulation = parts.top, parts.dense_sums, parts.parameters, parts.accumulation
         self.overlaps, self.enter = overlaps, enter
-        self.scores = Scores(backend)
+        self.loss, self.scores = loss, Scores(backend, classes=loss == "log")
 
     def look_up(self, batch, train, poke=lambda: None):
         """Route a global batch and look its keys up: all that may be done before the rows are read.  Returns Found.

@@ -1,53 +1,84 @@
-"""Log-loss of logits, and its gradient."""
+"""Losses of logits, and their gradients."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from deshpc.backend.arguments import Parts
 from deshpc.backend.exact_sum import joined
+from deshpc.backend.losses import LOSSES
 from deshpc.nn.parts import PARTS, parts_of
 
 
-def log_loss(backend, zero, logit, labels, gradient, batch_samples, reduction):
-    """Function() -> sum of the log-losses, as terms (3) of `exact_sum`: the same however samples are divided among threads and ranks.
+class Objective(NamedTuple):
+    """What a model learns to make small.
 
-    Fills gradient (n) = p - y, divided by batch_samples if reduction is "mean".
+    loss : "log", "squared" or "poisson", whose formulas `backend.losses` has
+    reduction : "mean" or "sum", of a batch's losses
+    shift : added to the logit while the model learns, never where it predicts
+    mean_weight : of the training part's samples, by which the gradient of a "mean" is divided: then steps do not depend on the
+        weights' scale
+    """
+
+    loss: str = "log"
+    reduction: str = "mean"
+    shift: float = 0.0
+    mean_weight: float = 1.0
+
+    def kernel(self, zero):
+        """What kernels take: of `backend.losses`, its numbers of the type of zero."""
+        return LOSSES[self.loss](type(zero)(self.shift))
+
+    def scale(self, zero, batch_samples):
+        """What slopes are multiplied by, of the type of zero."""
+        return type(zero)(1.0 / (max(1, batch_samples) * self.mean_weight) if self.reduction == "mean" else 1.0)
+
+
+def slopes(backend, objective, zero, logit, labels, weights, gradient, batch_samples):
+    """Function() -> sum of the losses, as terms (3) of `exact_sum`: the same however samples are divided among threads and ranks.
+
+    Fills gradient (n) = slopes of the Objective's loss, divided by batch_samples if it is of their mean.
     logit, gradient : (n) of the compute type
     labels : (n) float32
+    weights : (n) float32, by which losses and slopes are multiplied, or None
     batch_samples : B, samples of the global batch
     Where the backend is a device, only the call of the function waits, and not for what is started after the losses.
     """
-    scale = _scale(zero, batch_samples, reduction)
+    loss, scale = objective.kernel(zero), objective.scale(zero, batch_samples)
     both, sums, beyond = _room(backend, PARTS)
     backend.each(
-        backend.loss.log_loss,
-        [(zero, logit, labels, scale, gradient, sums, beyond, parts) for parts in parts_of(len(logit), backend.threads)],
+        backend.loss.slopes,
+        [
+            (loss, zero, logit, labels, weights, scale, gradient, sums, beyond, parts)
+            for parts in parts_of(len(logit), backend.threads)
+        ],
     )
     return _terms(backend.read_later(both), PARTS)
 
 
 class BlockLosses:
-    """As `log_loss`, of samples whose logits become known block by block, each block by one thread."""
+    """As `slopes`, of samples whose logits become known block by block, each block by one thread."""
 
-    def __init__(self, backend, zero, blocks, batch_samples, reduction):
+    def __init__(self, backend, objective, zero, blocks, batch_samples):
         self._backend, self._zero, self._blocks = backend, zero, blocks
-        self._scale = _scale(zero, batch_samples, reduction)
+        self._loss, self._scale = objective.kernel(zero), objective.scale(zero, batch_samples)
         self._both, self._sums, self._beyond = _room(backend, blocks)
         self._terms = None
 
-    def slopes(self, block, logit, labels, gradient):
+    def slopes(self, block, logit, labels, weights, gradient):
         """Set gradient (n) of the block's samples, and keep their losses.  May be called by several threads.
 
         A device works on one block after the other.  When it has come to the last one, the losses start on their way to the host.
         """
         whole, own = Parts(np.array([0, len(logit)]), 0, 1), slice(block, block + 1)
-        self._backend.loss.log_loss(
-            self._zero, logit, labels, self._scale, gradient, self._sums[own], self._beyond[own], whole
+        self._backend.loss.slopes(
+            self._loss, self._zero, logit, labels, weights, self._scale, gradient, self._sums[own], self._beyond[own], whole
         )
         if block == self._blocks - 1:
             self._terms = _terms(self._backend.read_later(self._both), self._blocks)
 
     def terms(self):
-        """Terms (3) of the sum of all blocks' log-losses; all have been worked on."""
+        """Terms (3) of the sum of all blocks' losses; all have been worked on."""
         return self._terms()
 
 
@@ -66,7 +97,3 @@ def _terms(arriving, parts):
         return joined(*sums.sum(axis=0), sum(beyond.tolist()))
 
     return terms
-
-
-def _scale(zero, batch_samples, reduction):
-    return type(zero)(1.0 / max(1, batch_samples) if reduction == "mean" else 1.0)

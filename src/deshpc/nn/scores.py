@@ -18,18 +18,22 @@ _SCORES = Traffic("metrics", "scores", "report")
 class Scores:
     """Counts the samples of this rank's top since the last reading."""
 
-    def __init__(self, backend):
-        self._backend, self._counts = backend, backend.zeros((2, BINS), np.int64)
+    def __init__(self, backend, classes=True):
+        """classes : whether labels are 0 or 1; else nothing is counted"""
+        self._backend, self._classes, self._counts = backend, classes, backend.zeros((2, BINS), np.int64)
 
     def add(self, logit, labels):
         """Count samples: logit (n) of the compute type, labels (n) float32, positive from one half on."""
-        self._backend.loss.count_scores(logit, labels, self._counts)
+        if self._classes:
+            self._backend.loss.count_scores(logit, labels, self._counts)
 
     def take_auc(self, group=None):
         """AUC of the samples since the last call, None where one class is missing.  A device is waited for.
 
         group : whose ranks have each counted samples of their own;  collective, if given
         """
+        if not self._classes:
+            return None
         counts = self._backend.host(self._counts)
         if group is not None:
             counts = group.sum(counts.reshape(-1), _SCORES).reshape(counts.shape)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 _KEY, _INDEX, _COUNT, _VALUE = 8, 4, 2, 4  # bytes: uint64; which key an occurrence is; occurrences of a sample; float32
 _HEADER, _NUMBER = 4, 8  # bytes: int32 of a message's header; float64 or int64 on which ranks agree
 _LOSS_NUMBERS = 4  # terms of its sum, and whether a report is due
+_WEIGHT_NUMBERS = 3  # terms of the sum of the samples' weights
 _NORM_NUMBERS = 41  # terms of a sum of squares
 _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple of 8
 
@@ -37,6 +38,7 @@ class Run(NamedTuple):
     local : whether single ranks have dense parameters of their own
     replicated_row : bytes of a replicated row in a message, 0 without such rows
     threads : of a rank
+    weighted : whether samples have weights
     """
 
     operator: str
@@ -66,6 +68,7 @@ class Run(NamedTuple):
     replicated_row: int = 0
     threads: int = 1
     repeats: bool = False
+    weighted: bool = False
 
     @property
     def steps(self):
@@ -129,9 +132,9 @@ def _keys(run, away):
 
 
 def _labels(run):
-    """Labels and dense features of samples whose top every rank repeats."""
+    """Labels, dense features and, where there are some, weights of samples whose top every rank repeats."""
     needed = run.routed and run.whole_top
-    return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense) * _samples_to_others(run), 0
+    return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense + run.weighted) * _samples_to_others(run), 0
 
 
 def _all_reduce(run, away):
@@ -192,11 +195,11 @@ def _layers(run):
 
 def _top(run):
     """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
-    samples, the loss, and the count and two moments of each unit that batch normalisation needs of all of them; and how many rows
-    every field has, where those that repeat are looked for."""
+    samples, the loss and, where there are some, their weights, and the count and two moments of each unit that batch normalisation
+    needs of all of them; and how many rows every field has, where those that repeat are looked for."""
     own_share = not run.whole_top
     moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run)
-    agreed = own_share * _LOSS_NUMBERS + (run.repeats and run.moves_rows) * (run.fields + 1)
+    agreed = own_share * (_LOSS_NUMBERS + run.weighted * _WEIGHT_NUMBERS) + (run.repeats and run.moves_rows) * (run.fields + 1)
     return [
         ("batch", "control", "forward", agreed * _NUMBER * _messages(run), 0),
         ("tower", "statistics", "forward", moments, 0),

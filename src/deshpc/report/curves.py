@@ -24,12 +24,14 @@ def require_matplotlib():
         raise ConfigError("deshpc report draws with matplotlib: pip install 'deshpc[report]'") from None
 
 
-def curves(name, label, lines):
+def curves(name, label, lines, across="step", diagonal=False):
     """<svg> of a figure: a line for each run that has points, in its colour.
 
     name : begins the id of each line's group, NAME-RUN with the run's place from 0 on
     label : of the vertical axis
     lines : for each run its [(step, number)]
+    across : label of the horizontal axis, where it is another
+    diagonal : whether to draw where both numbers are equal
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -43,7 +45,9 @@ def curves(name, label, lines):
                 line.set_gid(f"{name}-{run}")
                 if len(points) <= _FEW_POINTS:
                     line.set_marker(".")
-        axes.set_xlabel("step")
+        if diagonal:
+            axes.axline((0, 0), slope=1, color="#bbbbbb", linewidth=1)
+        axes.set_xlabel(across)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.ticklabel_format(useOffset=False)

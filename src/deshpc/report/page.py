@@ -15,12 +15,16 @@ svg { max-width: 100%; height: auto; }
 .bar { height: .7em; background: #9dbfdd; } .wide { overflow-x: auto; } .different { color: #b00; }
 """
 _NOTHING = "default-src 'none'; style-src 'unsafe-inline'"  # a browser asks nobody for anything
-_UNMATCHED = object()
+_UNMATCHED, _PARTS = object(), ("valid", "test")
 
 _METRICS = (
-    ("AUC", "auc", 5), ("best possible AUC", "best_auc", 5), ("log-loss", "log_loss", 5), ("normalized entropy", "normalized_entropy", 4),
-    ("calibration", "calibration", 4),
+    ("AUC", "auc", 5), ("best possible AUC", "best_auc", 5), ("grouped AUC", "grouped_auc", 5), ("precision-recall AUC", "pr_auc", 5),
+    ("log-loss", "log_loss", 5), ("normalized entropy", "normalized_entropy", 4), ("calibration", "calibration", 4),
+    ("calibration error", "calibration_error", 5), ("mean squared error", "mean_squared_error", 6),
+    ("root of it", "root_mean_squared_error", 6), ("mean absolute error", "mean_absolute_error", 6), ("R^2", "r2", 5),
+    ("mean deviance", "mean_deviance", 6), ("deviance explained, D^2", "d2", 5), ("mean label", "mean_label", 6),
 )  # fmt: skip
+_OF_CLASSES = ("auc", "log_loss", "normalized_entropy", "calibration")  # undefined, where a run of log-loss has none
 
 
 def page(runs):
@@ -32,6 +36,9 @@ def page(runs):
         _section("Warnings", _list(_warnings(runs))),
         _section("Options that differ", _table(_heads(runs), _differing(runs))),
         _section("Curves", _figures(runs)),
+        *(_section(f"Calibration of the {part} part", _calibration(runs, part)) for part in _PARTS),
+        *(_section(f"Slices of the {part} part: {run.name}", _slices(run, part)) for run in runs for part in _PARTS),
+        *(_section(f"Keys of the {part} part that training never had: {run.name}", _unseen(run, part)) for run in runs for part in _PARTS),
         _section("Time of a step by stage, on rank 0", _table(_heads(runs), _stages(runs))),
         *(_section(f"Bytes sent per sample and rank: {run.name}", _bytes(run)) for run in runs),
         *(_section(f"Options: {run.name}", _options(run)) for run in runs),
@@ -74,7 +81,7 @@ def _results(runs):
         ("steps, samples", [_of(run, lambda result: f"{result['steps']:,}, {result['samples']:,}") for run in runs]),
         ("best step", [_of(run, lambda result: f"{result['best_step']:,}") for run in runs]),
     ]
-    for part in ("valid", "test"):
+    for part in _PARTS:
         for title, name, digits in _METRICS:
             rows.append((f"{part} {title}", [_metric(run, part, name, digits) for run in runs]))
     rows += [
@@ -98,9 +105,13 @@ def _end(run):
     return "after its last epoch" if run.result else f"not yet, or broken off; {run.steps:,} steps reported"
 
 
+def _learns_numbers(run):
+    return run.options.get("train.loss", "log") != "log"
+
+
 def _metric(run, part, name, digits):
     metrics = run.result and run.result[part]
-    if metrics is None or (metrics[name] is None and name == "best_auc"):
+    if metrics is None or (metrics[name] is None and (_learns_numbers(run) or name not in _OF_CLASSES)):
         return None
     return "undefined" if metrics[name] is None else f"{metrics[name]:.{digits}f}"
 
@@ -127,11 +138,15 @@ def _option(value):
 
 def _figures(runs):
     figures = [
-        ("training log-loss", "training-loss", "progress", "loss"),
+        ("training loss" if any(map(_learns_numbers, runs)) else "training log-loss", "training-loss", "progress", "loss"),
         ("training AUC", "training-auc", "progress", "auc"),
         ("validation log-loss", "valid-loss", "valid", "log_loss"),
         ("validation AUC", "valid-auc", "valid", "auc"),
+        ("validation precision-recall AUC", "valid-pr-auc", "valid", "pr_auc"),
+        ("validation grouped AUC", "valid-grouped-auc", "valid", "grouped_auc"),
         ("validation normalized entropy", "valid-entropy", "valid", "normalized_entropy"),
+        ("validation mean squared error", "valid-squared-error", "valid", "mean_squared_error"),
+        ("validation mean deviance", "valid-deviance", "valid", "mean_deviance"),
         ("validation calibration", "valid-calibration", "valid", "calibration"),
         ("samples/s", "samples-per-s", "progress", "samples_per_s"),
     ]
@@ -141,6 +156,55 @@ def _figures(runs):
         if any(points):
             drawn.append(f"<figure><figcaption>{title}</figcaption>{curves(name, title, points)}</figure>")
     return '<div class="figures">\n' + "\n".join(drawn) + "\n</div>" if drawn else ""
+
+
+def _rows_of(run, part, name):
+    """A table of a part's metrics, [] where there is none."""
+    return run.result[part][name] if run.result and run.result[part] else []
+
+
+def _calibration(runs, part):
+    """A figure of mean labels over mean predictions, and the numbers of each run."""
+    bins = [[one for one in _rows_of(run, part, "calibration_bins") if one["label"] is not None] for run in runs]
+    if not any(bins):
+        return ""
+    points = [[(one["prediction"], one["label"]) for one in of_run] for of_run in bins]
+    drawn = curves(f"{part}-bins", "mean label", points, "mean prediction", diagonal=True)
+    tables = [
+        _table((f"{_mark(i)}rows", "mean prediction", "mean label"), [_bin(one) for one in of_run]) for i, of_run in enumerate(bins)
+    ]
+    return f'<div class="figures">\n<figure>{drawn}</figure>' + "\n".join(tables) + "\n</div>"
+
+
+def _bin(one):
+    return f"{one['rows']:,}", _digits(one["prediction"], 6), _digits(one["label"], 6)
+
+
+def _slices(run, part):
+    rows = [
+        (
+            escape(one["field"]), escape(one["value"]) or "(empty)", f"{one['rows']:,}", f"{one['positives']:,}", _digits(one["auc"], 5),
+            _digits(one["log_loss"], 5), _digits(one["normalized_entropy"], 4), _digits(one["calibration"], 4),
+        )
+        for one in _rows_of(run, part, "slices")
+    ]  # fmt: skip
+    return _table(("field", "value", "rows", "positive", "AUC", "log-loss", "normalized entropy", "calibration"), rows)
+
+
+def _unseen(run, part):
+    rows = [
+        (escape(one["field"]), *_of_all(one["unseen_distinct"], one["distinct"]), *_of_all(one["unseen_occurrences"], one["occurrences"]))
+        for one in _rows_of(run, part, "unseen")
+    ]
+    return _table(("field", "keys", "unseen", "", "occurrences", "unseen", ""), rows)
+
+
+def _of_all(some, whole):
+    return f"{whole:,}", f"{some:,}", f"{100 * some / max(1, whole):.1f} %"
+
+
+def _digits(number, digits):
+    return "" if number is None else f"{number:.{digits}f}"
 
 
 def _stages(runs):

@@ -10,6 +10,17 @@ _NAME = "record.jsonl"
 _NUMBER = (float, None)
 _METRICS = {
     "rows": COUNT, "auc": _NUMBER, "log_loss": _NUMBER, "normalized_entropy": _NUMBER, "calibration": _NUMBER, "best_auc": _NUMBER,
+    "pr_auc": _NUMBER, "grouped_auc": _NUMBER, "calibration_error": _NUMBER, "calibration_bins": (None, list), "slices": (None, list),
+    "unseen": (None, list), "mean_squared_error": _NUMBER, "root_mean_squared_error": _NUMBER, "mean_absolute_error": _NUMBER, "r2": _NUMBER,
+    "mean_deviance": _NUMBER, "d2": _NUMBER, "mean_label": _NUMBER,
+}  # fmt: skip
+_TABLES = {  # what a report needs of a row of such a list
+    "calibration_bins": {"rows": COUNT, "prediction": _NUMBER, "label": _NUMBER},
+    "slices": {
+        "field": str, "value": str, "rows": COUNT, "positives": COUNT, "auc": _NUMBER, "log_loss": _NUMBER, "normalized_entropy": _NUMBER,
+        "calibration": _NUMBER,
+    },
+    "unseen": {"field": str, "occurrences": COUNT, "unseen_occurrences": COUNT, "distinct": COUNT, "unseen_distinct": COUNT},
 }  # fmt: skip
 _TRAFFIC = {
     "operator": str, "kind": str, "direction": str, "level": str, "sent_bytes": COUNT, "low_bytes": COUNT, "high_bytes": COUNT,
@@ -71,7 +82,7 @@ class RecordedRun:
                 lines[:] = [one for one in lines if one["step"] <= entries["step"]]
         elif event in ("stopped", "result"):
             for part in {"valid", "test"} & entries.keys():
-                entries[part] = entries[part] and _picked(entries[part], _METRICS, f"{event}.{part}")
+                entries[part] = entries[part] and _metrics(entries[part], f"{event}.{part}")
             self.stopped, self.result = (entries, None) if event == "stopped" else (self.stopped, entries)
         else:
             {"progress": self.progress, "valid": self.valid, "warning": self.warnings}[event].append(entries)
@@ -98,6 +109,17 @@ def read_run(path):
     if run.start is None:
         raise DataError(f"{file}: no record of a run: it has no start line")
     return run
+
+
+def _metrics(entries, name):
+    """What `_METRICS` names of a part's metrics, and what `_TABLES` names of each row of its tables."""
+    entries = _picked(entries, _METRICS, name)
+    for table, form in _TABLES.items():
+        rows = entries[table] or []
+        for i, row in enumerate(rows):
+            require(row, dict, f"{name}.{table}[{i}]")
+        entries[table] = [_picked(row, form, f"{name}.{table}[{i}]") for i, row in enumerate(rows)]
+    return entries
 
 
 def _picked(line, form, name):

@@ -4,7 +4,7 @@
             s0: a1 b1            s2: b1                 ->  rank 0 asks a1           rank 0 asks b1 b2
             s1: a1 b2            s3: a2                     rank 1 asks a2           rank 1 asks b1
 
-Occurrences, values and labels stay at home.  Routed: the keys travel, 8 bytes each, beside the number of keys of each
+Occurrences, values, labels and weights stay at home.  Routed: the keys travel, 8 bytes each, beside the number of keys of each
 shard and field.  Broadcast: every rank reads the whole batch, so an owner knows what each home rank will ask.
 
 A rank's T threads share its samples by key: thread s takes the occurrences whose owner is shard s of any rank.
@@ -88,7 +88,7 @@ class RoutedRequests(_RequestRouting):
         requests = Requests([one[2] for one in found], asked, asking)
         return RoutedBatch(
             batch.step, batch.global_samples, batch, batch.labels, batch.dense,
-            self._backend.each(owned, [(s,) for s in range(shards)]), requests,
+            self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
         )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ class BroadcastRequests(_RequestRouting):
         owned = self._backend.each(of_owner, [(s,) for s in range(shards)])
         self._count(home, asking, direction)
         return RoutedBatch(
-            batch.step, len(batch), home, home.labels, home.dense, owned, Requests(home_keys, asked, asking)
+            batch.step, len(batch), home, home.labels, home.dense, owned, Requests(home_keys, asked, asking), weights=home.weights
         )
 
     def _asked_of(self, batch, s, asked, buffers):

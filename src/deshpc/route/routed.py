@@ -76,6 +76,7 @@ class RoutedBatch:
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
+    weights : (n) float32 of the same samples as labels, where they are learnt from; None where all are 1
     """
 
     step: int
@@ -86,6 +87,7 @@ class RoutedBatch:
     shards: list
     requests: Requests | None = None
     replicated: Batch | None = None
+    weights: np.ndarray | None = None
 
 
 class KeyCounts:

@@ -2,7 +2,7 @@
 
     broadcast   every rank reads the whole global batch; each shard looks up what it owns.  No key travels.
     routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
-                labels and dense features are all-gathered where every rank computes the top for all samples
+                labels, weights and dense features are all-gathered where every rank computes the top for all samples
 
             home rank 0          home rank 1                shard 0 (keys a)        shard 1 (keys b)
             s0: a1 b1            s2: b1                 ->  s0: a1  s1: a1          s0: b1  s1: b2
@@ -40,7 +40,7 @@ class Broadcast:
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
         owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned)
+        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
 
 
 class Routed:
@@ -62,25 +62,31 @@ class Routed:
         """
         home, *buffers = next(self._sets)
         samples = slices(batch.global_samples, self._group.size)
-        labels, dense = self._gather_top(batch, home, direction)
+        labels, dense, weights = self._gather_top(batch, home, direction)
         messages = self._travel(batch, home, samples, direction)
         first_shard = self._group.rank * self._partition.shards
         shards = self._backend.each(
             self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
         )
-        return RoutedBatch(batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards)
+        return RoutedBatch(
+            batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
+        )  # fmt: skip
 
     def _gather_top(self, batch, home, direction):
-        """Start the all-gathers of labels and dense features, where the top works on all samples."""
+        """Start the all-gathers of labels, dense features and weights, where the top works on all samples.
+
+        Weights travel to be learnt by, and not where samples are only scored.
+        """
         if not self._whole_top:
-            return done(batch.labels), done(batch.dense)
+            return done(batch.labels), done(batch.dense), done(batch.weights)
         traffic = Traffic("batch", "labels", direction)
-        labels = home.array("labels", batch.global_samples, np.float32)
-        started = self._group.gather_samples(batch.labels, labels, traffic)
-        dense = home.array("dense", (batch.global_samples, batch.dense.shape[1]), np.float32)
-        if dense.size == 0:
-            return started, done(dense)
-        return started, self._group.gather_samples(batch.dense, dense, traffic)
+
+        def gather(name, own):
+            whole = home.array(name, (batch.global_samples, *own.shape[1:]), np.float32)
+            return self._group.gather_samples(own, whole, traffic) if whole.size else done(whole)
+
+        weighs = batch.weights is not None and direction == "forward"
+        return gather("labels", batch.labels), gather("dense", batch.dense), gather("weights", batch.weights) if weighs else done(None)
 
     def _travel(self, batch, home, samples, direction):
         """Send each owner rank its message; returns the Messages received."""

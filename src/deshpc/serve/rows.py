@@ -12,14 +12,14 @@ class Rows:
     """A view of rows: a list of dictionaries, a dictionary of columns, or a table with `.columns` (pandas, polars, pyarrow).
 
     fields : FieldConfigs whose cells are wanted
-    label : a name that may be there and is not looked at
+    others : names that may be there and are not looked at
     ignore_extra : names that no field has are ignored; otherwise they are an error
     len() : number of rows.  DataError names what is missing, unknown or of another length.
     """
 
-    def __init__(self, rows, fields, label=None, ignore_extra=False):
+    def __init__(self, rows, fields, others=(), ignore_extra=False):
         self._fields, self._ignore_extra = fields, ignore_extra
-        self._known = {field.name for field in fields} | {label}
+        self._known = {field.name for field in fields} | set(others)
         names = column_names(rows)
         self._columns, self._dictionaries = None, None
         if names is None:

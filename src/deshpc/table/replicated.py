@@ -5,8 +5,11 @@ Copies are equal to the bit: a new row is a function of seed and key, and every 
 
 from typing import NamedTuple
 
+import numpy as np
+
 from deshpc.backend.arguments import Occurrences
 from deshpc.hashing.partition import KeyPartition
+from deshpc.hashing.spread import spread
 from deshpc.route.routed import RoutedBatch, WholeBatch
 from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Rows
@@ -119,6 +122,14 @@ class PartlyReplicated(Table):
     def key_range(self):
         """(first, last) key that this rank may have: any may be replicated."""
         return 0, 2**64 - 1
+
+    def asked(self, keys, fields):
+        """As of a Table; every rank knows of replicated rows."""
+        return np.where(self._fields[fields], spread(keys, self._group.size), super().asked(keys, fields))
+
+    def holds(self, keys, fields):
+        """As of a Table."""
+        return super().holds(keys, fields) | self.replicated.holds(keys, fields)
 
     def load(self, rows):
         """As of a Table; replicated rows are taken by every rank, and counted by rank 0."""

@@ -12,6 +12,7 @@ from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.backend.weight_form import WeightForm
 from deshpc.hashing.partition import owners
+from deshpc.hashing.spread import spread
 from deshpc.route.routed import WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
@@ -178,6 +179,28 @@ class Table:
             shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], numbers[mine]))
             taken += int(mine.sum())
         return taken if self._has_first_column else 0
+
+    def asked(self, keys, fields):
+        """(n) int64: for each key a rank that knows whether it has a row, the same for whoever asks.
+
+        keys (n) uint64, fields (n) uint16, in host memory.  Not collective.
+        """
+        if self.partition.split == "column":  # every rank has a part of every row
+            return spread(keys, self._group.size)
+        return owners(self.partition, keys, fields) // self.partition.shards
+
+    def holds(self, keys, fields):
+        """(n) bool, whether this rank has a row of each key, or a part of it; nothing is inserted.
+
+        keys (n) uint64, fields (n) uint16, in host memory.  No batch may be under way.  Not collective.
+        """
+        owner, first = owners(self.partition, keys, fields), self._group.rank * self.partition.shards
+        found = np.zeros(len(keys), bool)
+        for s, shard in zip(self._numbers, self._shards, strict=True):
+            mine = owner == first + s
+            local = shard.look_up(self._backend.array(keys[mine]), self._backend.array(fields[mine])).local
+            found[mine] = self._backend.host(local) > 0
+        return found
 
     def _look_up(self, s, routed, insert):
         owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None

@@ -84,6 +84,14 @@ class TableSet:
         """Take from whole rows (any keys, `Rows`) those that this rank owns; returns how many.  Not collective."""
         return sum(table.load(rows) for table in self._tables)
 
+    def asked(self, keys, fields):
+        """As of a `Table`."""
+        return self._tables[0].asked(keys, fields)
+
+    def holds(self, keys, fields):
+        """As of a `Table`."""
+        return np.any([table.holds(keys, fields) for table in self._tables], axis=0)
+
     def _of_tables(self, shards):
         """(Table, the ShardRows of its shards) of every table."""
         for table, begin in zip(self._tables, np.arange(len(self._tables)) * len(self._tables[0].of_shards), strict=True):

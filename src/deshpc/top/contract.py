@@ -9,7 +9,7 @@ import numpy as np
 class Learnt(NamedTuple):
     """What a top has learnt from the samples that it works on.
 
-    loss : function() -> terms (3) of the sum of their log-losses, see `backend.exact_sum`; a device is waited for
+    loss : function() -> terms (3) of the sum of their losses, see `backend.exact_sum`; a device is waited for
     logit : (n), which the update has had no part in
     gradient : (n, s) of the batch's loss by the states, times `scale`
     scale : of the sums of gradients, 1 in floating point

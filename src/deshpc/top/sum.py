@@ -1,6 +1,6 @@
 """The top of linear models and factorization machines: operators finish their own parts of the logit, which add up."""
 
-from deshpc.nn.loss import log_loss
+from deshpc.nn.loss import slopes
 from deshpc.nn.parts import parts_of
 from deshpc.top.contract import Learnt
 
@@ -8,10 +8,10 @@ from deshpc.top.contract import Learnt
 class SumTop:
     """A `Top`: logit = bias + each operator's `finish`.  Sums of dense gradients have the accumulation type and its scale."""
 
-    def __init__(self, backend, operators, parameters, accumulation, reduction):
-        """reduction : "mean" or "sum", of the losses that the gradient is of"""
+    def __init__(self, backend, operators, parameters, accumulation, objective):
+        """objective : `nn.loss.Objective`"""
         self._backend, self._operators, self._parameters = backend, operators, parameters
-        self._accumulation, self._reduction = accumulation, reduction
+        self._accumulation, self._objective = accumulation, objective
         self._zero, self._scratch = operators.table.form.zero, backend.buffers()
 
     def score(self, found, partials):
@@ -26,7 +26,7 @@ class SumTop:
         state = self._accumulation.numbers(partials.state)
         logit = self._finish(found, state)
         gradient = self._scratch.array("gradient", logit.shape, self._zero.dtype)
-        loss = log_loss(self._backend, self._zero, logit, routed.labels, gradient, routed.samples, self._reduction)
+        loss = slopes(self._backend, self._objective, self._zero, logit, routed.labels, routed.weights, gradient, routed.samples)
         scale = self._accumulation.gradient_scale(found, partials.rows, state, gradient)
         sums = parameters.sums_of("bias")
         self._backend.each(

@@ -26,18 +26,18 @@ class Tower:
     """
 
     def __init__(
-        self, backend, group, whole_top, definition, rows, parameters, sums, accumulation, reduction, *, width, embeddings_at,
+        self, backend, group, whole_top, definition, rows, parameters, sums, accumulation, objective, *, width, embeddings_at,
         n_dense, by_block,
     ):  # fmt: skip
         """rows : `BySamples`, which knows the rows that a batch repeats, or the owners' part
-        reduction : "mean" or "sum", of the losses that the gradient is of
+        objective : `nn.loss.Objective`
         width : s, of a state
         embeddings_at : columns in front of E
         by_block : a slot of `sums` for each block
         """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
-        self._accumulation, self._reduction, self._zero = accumulation, reduction, rows.table.form.zero
+        self._accumulation, self._objective, self._zero = accumulation, objective, rows.table.form.zero
         self._width, self._embeddings_at, self._n_dense, self._by_block = width, embeddings_at, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
@@ -55,8 +55,8 @@ class Tower:
         n = len(routed.labels)
         x = self._joined(self._accumulation.numbers(partials.state), routed)
         gradient = self._scratch.array("gradient", (n, self._width), self._zero.dtype)
-        losses = BlockLosses(self._backend, self._zero, len(self._blocks(n)), routed.samples, self._reduction)
-        logit = self._run(found, partial(self._learnt, x, gradient, losses, routed.labels), "forward", True)
+        losses = BlockLosses(self._backend, self._objective, self._zero, len(self._blocks(n)), routed.samples)
+        logit = self._run(found, partial(self._learnt, x, gradient, losses, routed), "forward", True)
         for layer in self._first_layers:
             layer.finish(self._parameters, self._sums)
         scale = self._accumulation.gradient_scale(found, partials.rows, gradient, None)
@@ -90,12 +90,13 @@ class Tower:
         self._backend.arrays.put(node.array, logit[begin:end])
         tape.close()
 
-    def _learnt(self, x, gradient, losses, labels, block, tape, begin, end, logit):
+    def _learnt(self, x, gradient, losses, routed, block, tape, begin, end, logit):
         """Forward and back: a generator, see `nn.lockstep`."""
         node = yield from self._logit(tape, x[begin:end], gradient, begin, end)
         self._backend.arrays.put(node.array, logit[begin:end])
         slope = tape.array((end - begin,), self._zero.dtype)
-        losses.slopes(block, node.array, labels[begin:end], slope)
+        weights = None if routed.weights is None else routed.weights[begin:end]
+        losses.slopes(block, node.array, routed.labels[begin:end], weights, slope)
         self._direction = "backward"  # all blocks get here between the same two yields
         yield from tape.backward(node, slope)
         tape.close()

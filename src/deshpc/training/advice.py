@@ -3,12 +3,21 @@
 from deshpc.config.unused import unused_options
 from deshpc.launch.console import say
 
+_FIELDS_SHOWN = 3
+_WORDS = {  # by the loss: what training makes small, what an evaluation says of it, what the best constant is
+    "log": ("log-loss", "log-loss", "the base rate"),
+    "squared": ("half squared error", "mean squared error", "the mean label"),
+    "poisson": ("half deviance", "mean deviance", "the mean label"),
+}
+
 
 class Adviser:
     """Says a run's warnings on rank 0, and puts them into its record."""
 
-    def __init__(self, group, record):
+    def __init__(self, group, record, loss):
+        """loss : `train.loss`"""
         self._first, self._record, self._said = group.rank == 0, record, set()
+        self._trained, self._measured, self._mean = _WORDS[loss]
 
     def warn(self, subject, text):
         """Say that of a subject, unless something has been said of it."""
@@ -22,27 +31,40 @@ class Adviser:
         for name, why in unused_options(config):
             self.warn(name, f"changes nothing: {why}")
 
-    def of_labels(self, rate):
-        """A training part of one class."""
-        if rate.rows and not rate.mixed:
-            label = int(rate.positives > 0)
-            self.warn("data.train", f"all {rate.rows:,} labels are {label}: there is nothing to tell apart; is data.label the right column?")
+    def of_labels(self, constant):
+        """A training part all of whose labels are equal, by its BestConstant."""
+        if constant.only is not None:
+            text = f"all {constant.rows:,} labels are {constant.only:g}: there is nothing to tell apart; is data.label the right column?"
+            self.warn("data.train", text)
 
-    def of_epoch(self, epoch, log_loss, rate):
-        """A mean log-loss of an epoch's rows, before each was learnt from, that a constant would beat."""
-        if rate.log_loss is not None and log_loss > 1.01 * rate.log_loss:
+    def of_epoch(self, epoch, loss, constant):
+        """A mean loss of an epoch's rows, before each was learnt from, that the BestConstant would beat."""
+        if constant.loss is not None and loss > 1.01 * constant.loss:
             self.warn(
-                "training log-loss",
-                f"{log_loss:.6g} in epoch {epoch + 1}, more than the {rate.log_loss:.6g} of predicting the base rate {rate.rate:.4g} for "
+                f"training {self._trained}",
+                f"{loss:.6g} in epoch {epoch + 1}, more than the {constant.loss:.6g} of predicting {self._mean} {constant.prediction:.4g} for "
                 "every row: steps are probably too large; lower optimizer.learning_rate",
             )
 
     def of_metrics(self, part, metrics):
         """A trained model that is worse than a constant."""
-        entropy = metrics and metrics.normalized_entropy
-        if entropy is not None and entropy > 1.01:
+        times = metrics and metrics.of_constant
+        if times is not None and times > 1.01:
             self.warn(
-                f"{part} log-loss",
-                f"{metrics.log_loss:.6g} is {entropy:.3g} times that of the best constant prediction: the model has learnt nothing that "
+                f"{part} {self._measured}",
+                f"{metrics.loss:.6g} is {times:.3g} times that of the best constant prediction: the model has learnt nothing that "
                 "helps; lower optimizer.learning_rate, or train longer",
+            )
+
+    def of_unseen_keys(self, part, metrics):
+        """Fields of which more than half of a part's distinct keys have no row: one warning about all of them."""
+        odd = sorted((one for one in (metrics and metrics.unseen) or () if one.share > 0.5), key=lambda one: -one.unseen_distinct)
+        if odd:
+            shown = [f"{one.field!r} ({100 * one.share:.0f} % of {one.distinct:,})" for one in odd[:_FIELDS_SHOWN]]
+            more = f", and of {len(odd) - _FIELDS_SHOWN} fields more" if len(odd) > _FIELDS_SHOWN else ""
+            self.warn(
+                "unseen keys",
+                f"most values of {', '.join(shown)}{more} in the {part} part were never seen in training, and say nothing there: are they "
+                "written as in training (13.0 is not 13, nor is 013; spaces and case count)? Is it the same column, and the same ids? "
+                "Values that never come back, such as a row's own number, are of no use as a field",
             )

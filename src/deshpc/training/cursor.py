@@ -17,7 +17,7 @@ class Cursor:
     block, row : the same place in the epoch's order, which seed and epoch
     determine: whole blocks before it, and rows of its own block
     steps, samples : that training has made
-    train_rows : rows of the training part
+    train_rows : rows of the training part that are learnt from
     best_step, best_run : of the best model so far, and the run that wrote it, None without one
     stopping : state of `EarlyStopping`, None without
     """

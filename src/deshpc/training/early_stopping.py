@@ -2,14 +2,22 @@
 
 import math
 
-_SIGN = {"auc": 1.0, "log_loss": -1.0}  # what is better: larger, smaller
-_NAME = {"auc": "AUC", "log_loss": "log-loss"}
+_SIGN = {  # what is better: larger, smaller
+    "auc": 1.0, "pr_auc": 1.0, "grouped_auc": 1.0, "log_loss": -1.0, "normalized_entropy": -1.0, "calibration_error": -1.0, "calibration": -1.0,
+    "mean_squared_error": -1.0, "mean_absolute_error": -1.0, "mean_deviance": -1.0,
+}  # fmt: skip
+_NAME = {
+    "auc": "AUC", "pr_auc": "precision-recall AUC", "grouped_auc": "grouped AUC", "log_loss": "log-loss",
+    "normalized_entropy": "normalized entropy", "calibration_error": "calibration error", "calibration": "calibration",
+    "mean_squared_error": "mean squared error", "mean_absolute_error": "mean absolute error", "mean_deviance": "mean deviance",
+}  # fmt: skip
 
 
 class EarlyStopping:
     """Judges the evaluations of a run one after another.  Pure: the same metrics give the same verdicts on every rank.
 
-    metric : "auc" (larger is better) or "log_loss" (smaller is better)
+    metric : "auc", "pr_auc" or "grouped_auc" (larger is better), "log_loss", "normalized_entropy" or "calibration_error" (smaller), or
+    "mean_squared_error", "mean_absolute_error" or "mean_deviance" (smaller), or "calibration" (the nearer to 1 the better; what is judged is the distance |log calibration|)
     patience : evaluations in a row without a gain after which to stop, at least 1
     minimum_gain : an evaluation gains if it is better than the best before it by more than this
 
@@ -29,6 +37,8 @@ class EarlyStopping:
         After "stop", the model to use is the one of the last "best".
         """
         value = getattr(metrics, self.metric)
+        if self.metric == "calibration" and value is not None:
+            value = abs(math.log(value)) if value > 0 else math.inf
         if value is not None and math.isfinite(value) and self._gains(value):
             self.best, self._without_gain = value, 0
             return "best"

@@ -8,12 +8,13 @@ from itertools import islice
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError
+from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
-from deshpc.training.evaluation import in_words, measured, reads_of
+from deshpc.training.evaluation import in_words, measured
 from deshpc.training.gathering import gathered_ahead
-from deshpc.training.metrics import Metrics
 from deshpc.training.progress import Progress
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
 
 
@@ -39,9 +40,10 @@ class Trained:
     stopped: str | None
 
 
-def train_epochs(session, train_set, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, log_loss: None):
+def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None):
     """Train the session's model; returns a Trained.  Collective.
 
+    part : TrainingPart
     reports : `Reports`, which is told of progress and evaluations
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
@@ -49,21 +51,21 @@ def train_epochs(session, train_set, valid_set, reports, watchdog, keep, checkpo
     checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
     raises what has gone wrong with the last one
     start : Cursor of the checkpoint that the model is that of
-    of_epoch : function that is told the number of each epoch at its end, and the mean log-loss of its rows before they were learnt from
+    of_epoch : function that is told the number of each epoch at its end, and the mean loss of its rows, by weight, before they were learnt from
     """
-    return _Loop(session, train_set, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
+    return _Loop(session, part, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
 
 
 class _Loop:
-    def __init__(self, session, train_set, valid_set, reports, watchdog, keep, checkpoint, start, of_epoch):
+    def __init__(self, session, part, valid_set, reports, watchdog, keep, checkpoint, start, of_epoch):
         self._session, self._config, self._model = session, session.config.train, session.model
-        self._train_set, self._valid_set, self._reports = train_set, valid_set, reports
+        self._valid_set, self._reports = valid_set, reports
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
         self._reader = Reader(
-            train_set, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
+            part.dataset, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
-            2 + self._model.backend.batches_ahead,
+            2 + self._model.backend.batches_ahead, part.kept,
         )  # fmt: skip
         self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
         self._stopping = None
@@ -120,7 +122,7 @@ class _Loop:
     def _cursor(self, epoch, batch):
         position = batch * self._config.global_batch_samples
         return Cursor(
-            epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, len(self._train_set),
+            epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, self._reader.samples,
             self._best_step, stopping=self._stopping.state() if self._stopping else None,
         )  # fmt: skip
 
@@ -129,13 +131,13 @@ class _Loop:
         begin, stages = time.perf_counter(), self._session.stage_times
         progress.resume()
         stages.begin("read")
-        for batch, loss, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
+        for batch, loss, weight, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
             self._reached = batch.step + 1
             self._watchdog.begin_step(self._reached)
             self._samples += batch.samples
-            progress.advance(batch.samples, loss, report)
+            progress.advance(batch.samples, loss, weight, report)
         stages.end()
         progress.pause()
         self._session.group.sum(0.0)  # the slowest rank's time counts
@@ -148,12 +150,12 @@ class _Loop:
             self._reports.progress(epoch=epoch, step=self._reached, **entries, stage_s=session.stage_times.take())
 
         return Progress(
-            f"epoch {epoch + 1}/{self._config.epochs}", len(self._train_set), run.report_interval_s, report, done=done,
+            f"epoch {epoch + 1}/{self._config.epochs}", self._reader.samples, run.report_interval_s, report, done=done,
             take_auc=self._model.take_auc, shows=session.group.rank == 0,
         )  # fmt: skip
 
     def _evaluate(self, epoch, progress):
-        self._valid = measured(self._session, "valid", self._valid_set, self._steps)
+        self._valid = measured(self._session, "valid", self._valid_set, self._steps, complete=False)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
         progress.tell(in_words("valid", self._steps, self._valid) + ("  best so far" if verdict == "best" else ""))
         self._reports.evaluation(epoch=epoch, step=self._steps, **asdict(self._valid))

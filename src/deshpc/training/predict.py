@@ -4,18 +4,20 @@ from itertools import chain
 
 import numpy as np
 
+from deshpc.backend.links import LINKS
 from deshpc.checkpoint.load import load_model
 from deshpc.comm.ledger import Traffic
 from deshpc.data.input import require
 from deshpc.data.reader import Reader
 from deshpc.errors import DataError, DeshpcError
+from deshpc.formats.open import require_names
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
 from deshpc.training.api import saved_run
-from deshpc.training.evaluation import reads_of
 from deshpc.training.row_stream import LoadedRows, StreamedRows
-from deshpc.training.score_files import NoScores, open_scores, require_suffix
+from deshpc.training.score_files import NoScores, open_scores, require_columns, require_suffix
+from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import scores
 
@@ -23,8 +25,8 @@ _LOGITS = Traffic("batch", "partials", "eval")
 
 
 @fails_together
-def predict(directory, out, comm, overrides=(), part="test", data=None, label=True, allow_import=()):
-    """Write the probabilities that the model saved in `directory`, a run's or a checkpoint, gives to rows; returns 0.
+def predict(directory, out, comm, overrides=(), part="test", data=None, label=True, allow_import=(), keep=()):
+    """Write what the model saved in `directory`, a run's or a checkpoint, predicts for rows, probabilities if by log-loss; returns 0.
 
     out : file.csv, file.csv.gz or file.parquet, see docs/serving.md: one line a row, in their order
     overrides : `section.key=value` texts
@@ -32,29 +34,30 @@ def predict(directory, out, comm, overrides=(), part="test", data=None, label=Tr
     data : files to score instead, in the run's format
     label : whether the rows have a label
     allow_import : as in `train`
+    keep : names of columns of the files, fields or not, that are carried along into the file of scores
     Files of rows are read, scored and written block by block.  Collective on `comm`; errors as in `train`.
     """
     folder, manifest, config = agreed(
-        comm, lambda: _saved_run(directory, out, overrides, data, allow_import), lambda saved: run_facts(f"predict to {out}", saved[2])
+        comm, lambda: _saved_run(directory, out, overrides, data, allow_import, keep), lambda saved: run_facts(f"predict to {out}", saved[2])
     )
     part = "test" if data else part
     with Session(config, comm) as session, session.watched():
-        _predict(session, folder, manifest, out, part, label)
+        _predict(session, folder, manifest, out, part, label, tuple(dict.fromkeys(keep)))
     return 0
 
 
-def _predict(session, folder, manifest, out, part, label):
+def _predict(session, folder, manifest, out, part, label, keep):
     """Write the scores of a part.  Collective."""
     group = session.group
     group.together(lambda: session.input.restore(manifest["source"]))
     group.together(lambda: require(session.input, part, f"scoring the {part} part"))
     streamed = session.config.data.format not in ("synthetic", "cache")
-    rows = StreamedRows(session, part, label) if streamed else LoadedRows(session, part)
+    rows = StreamedRows(session, part, label, keep) if streamed else LoadedRows(session, part)
     blocks = rows.blocks()
     opening = _until_samples(group, blocks, part)
     session.build(opening[-1].dataset)
     load_model(session.model, folder, manifest)
-    writer = group.together(lambda: open_scores(out, rows.several_files) if group.rank == 0 else NoScores())
+    writer = group.together(lambda: open_scores(out, rows.several_files, keep, _carried(opening)) if group.rank == 0 else NoScores())
     written = 0
     with writer:
         for block in chain(opening, blocks):
@@ -67,10 +70,18 @@ def _predict(session, folder, manifest, out, part, label):
         say(f"deshpc: warning: {rows.skipped.count} rows have no score, such as:{examples}\n")
 
 
-def _saved_run(directory, out, overrides, data, allow_import):
+def _saved_run(directory, out, overrides, data, allow_import, keep):
     """What `saved_run` gives, with the files of `data` as test part."""
     require_suffix(out)
-    return saved_run(directory, overrides, allow_import, data)
+    require_columns(keep)
+    saved = saved_run(directory, overrides, allow_import, data)
+    require_names(saved[2].data.format, keep)
+    return saved
+
+
+def _carried(blocks):
+    """All that Blocks carry along."""
+    return [one for block in blocks for one in block.carried]
 
 
 def _until_samples(group, blocks, part):
@@ -86,19 +97,21 @@ def _until_samples(group, blocks, part):
 def _write_block(session, block, writer):
     """Score a block and write it; returns its number of scores.  Collective."""
     group, begin = session.group, 0
-    for probabilities in _probabilities(session, block.dataset) if block.dataset is not None else ():
-        rows = block.rows[begin : begin + len(probabilities)]
-        for row in rows[np.isnan(probabilities)][:1].tolist():  # every rank has the same scores
-            text = f"{block.file}: the score of row {row} is not a number: a weight of the model, or a value, is not finite or too large"
+    group.together(lambda: writer.carry(block.carried))
+    for predictions in _predictions(session, block.dataset) if block.dataset is not None else ():
+        rows = block.rows[begin : begin + len(predictions)]
+        for at in np.flatnonzero(~np.isfinite(predictions))[:1]:  # every rank has the same scores
+            what = "not a number" if np.isnan(predictions[at]) else "infinite"
+            text = f"{block.file}: the score of row {rows[at]} is {what}: a weight of the model, or a value, is not finite or too large"
             group.agree(DeshpcError(text))
-        group.together(lambda rows=rows, scores=probabilities: writer.write(block.file, rows, scores))
-        begin += len(probabilities)
+        group.together(lambda rows=rows, scores=predictions: writer.write(block.file, rows, scores))
+        begin += len(predictions)
     if block.end is not None:
         group.together(lambda: writer.end_file(block.file, block.end))
     return begin
 
 
-def _probabilities(session, dataset):
+def _predictions(session, dataset):
     """Yield (B) float64 of one batch after another, on every rank.  Collective.
 
     Sent, where each rank has the logits of its own samples: an all-gather of them.
@@ -109,5 +122,4 @@ def _probabilities(session, dataset):
         logit = model.backend.host(logit)
         if not model.exchange.whole_top:
             logit = group.gather_samples(logit, np.empty(routed.samples, logit.dtype), _LOGITS).wait()
-        e = np.exp(-np.abs(logit.astype(np.float64)))
-        yield np.where(logit >= 0, 1, e) / (1 + e)
+        yield LINKS[model.loss](logit.astype(np.float64))

@@ -25,14 +25,14 @@ class Progress:
         stream = stream or sys.stderr
         self._bar = shows and stream is not None and stream.isatty()
         self._begin = self._last = time.perf_counter()
-        self._done, self._loss = done, 0.0
+        self._done, self._loss, self._weight = done, 0.0, 0.0
         self._before = self._last_done = done
-        self._last_loss, self._paused = 0.0, None
+        self._last_loss, self._last_weight, self._paused = 0.0, 0.0, None
 
     @property
     def mean_loss(self):
-        """Of the samples that were counted."""
-        return self._loss / max(1, self._done - self._before)
+        """Of the samples that were counted, by weight."""
+        return _mean(self._loss, self._weight)
 
     def due(self):
         """Whether an interval has passed; never where nothing is shown."""
@@ -49,10 +49,15 @@ class Progress:
             away = time.perf_counter() - self._paused
             self._begin, self._last, self._paused = self._begin + away, self._last + away, None
 
-    def advance(self, samples, loss, report):
-        """Count a step of `samples` samples with a summed loss of `loss`.  Collective with `report`, where `take_auc` is."""
+    def advance(self, samples, loss, weight, report):
+        """Count a step of some samples.  Collective with `report`, where `take_auc` is.
+
+        loss : theirs, each times its weight, added up
+        weight : theirs, added up
+        """
         self._done += samples
         self._loss += loss
+        self._weight += weight
         if report:
             self._show(time.perf_counter())
 
@@ -71,11 +76,11 @@ class Progress:
     def _show(self, now):
         samples = self._done - self._last_done
         rate = samples / max(1e-9, now - self._last)
-        loss = (self._loss - self._last_loss) / max(1, samples)
+        loss = _mean(self._loss - self._last_loss, self._weight - self._last_weight)
         auc = self._take_auc()
         if self._shows:
             self._write(now, rate, loss, auc)
-        self._last, self._last_done, self._last_loss = now, self._done, self._loss
+        self._last, self._last_done, self._last_loss, self._last_weight = now, self._done, self._loss, self._weight
 
     def _write(self, now, rate, loss, auc):
         left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done - self._before)
@@ -90,3 +95,8 @@ class Progress:
         else:
             self._say(text + "\n")
         self._report(samples_per_s=round(rate), loss=loss, auc=auc, samples=self._done, total_samples=self._total)
+
+
+def _mean(loss, weight):
+    """A mean loss by weight; 0 where nothing counts."""
+    return loss / weight if weight > 0 else 0.0

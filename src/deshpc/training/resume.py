@@ -70,9 +70,10 @@ def _refuse(folders, config, resume):
             return
 
 
-def go_on(session, folders, train_set, record, number):
+def go_on(session, folders, train_rows, record, number):
     """Load the newest checkpoint of `folders` that can be read into session.model; returns the Cursor.  Collective.
 
+    train_rows : samples of an epoch
     number : of the run that goes on
 
     One that is damaged is reported, and the one before it tried.  DataError if none can be read, or the training rows
@@ -85,7 +86,7 @@ def go_on(session, folders, train_set, record, number):
         except DataError as error:  # on every rank
             _report(group, record, folder, error)
             continue
-        _require_same_data(session, manifest, folder, train_set)
+        _require_same_data(session, manifest, folder, train_rows)
         try:
             load_model(session.model, folder, manifest)
             cursor = Cursor.from_manifest(manifest, folder)
@@ -100,15 +101,15 @@ def go_on(session, folders, train_set, record, number):
     group.agree(DataError(text))
 
 
-def _require_same_data(session, manifest, folder, train_set):
+def _require_same_data(session, manifest, folder, train_rows):
     """Collective; errors are raised on all ranks."""
     source = json.loads(json.dumps(session.input_state()))
 
     def look():
         cursor = Cursor.from_manifest(manifest, folder)
-        if cursor.train_rows != len(train_set):
+        if cursor.train_rows != train_rows:
             raise DataError(
-                f"data.train has {len(train_set):,} rows; the checkpoint in {folder} was made with {cursor.train_rows:,}"
+                f"data.train has {train_rows:,} rows; the checkpoint in {folder} was made with {cursor.train_rows:,}"
             )
         cursor.require_place(session.config.train.global_batch_samples, folder)
         if source != manifest["source"]:

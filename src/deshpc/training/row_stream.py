@@ -10,6 +10,7 @@ from deshpc.data.samples import samples_of
 from deshpc.errors import DeshpcError
 from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
+from deshpc.formats.label_kinds import LABELS
 from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 
@@ -24,12 +25,14 @@ class Block:
     rows    : (n) int64, their numbers in the file, in which rows that cannot be read count
     dataset : Dataset of n samples, valid until the next Block is asked for; None where no row could be read
     end     : number of rows of the file, if these are its last ones
+    carried : [Carried] of the file's rows, those that cannot be read among them, at the ranks that read it; empty elsewhere
     """
 
     file: str
     rows: np.ndarray
     dataset: Dataset | None
     end: int | None
+    carried: tuple = ()
 
 
 class LoadedRows:
@@ -49,17 +52,18 @@ class LoadedRows:
 class StreamedRows:
     """The files of a part, as Blocks that each node's first rank reads.  Making one is collective.
 
-    label : whether rows have a label
+    label : whether rows have a label; weights are not read
+    keep : names of columns whose cells are carried along
     skipped : BadRows
     """
 
-    def __init__(self, session, part, label):
-        data = session.config.data
+    def __init__(self, session, part, label, keep=()):
+        data, labels = session.config.data, LABELS[session.config.train.loss]
         self._session = session
         self._paths = session.group.together(lambda: files.expand(getattr(data, part)))
         self.skipped, self.several_files = BadRows(data.on_bad_row), len(self._paths) > 1
-        self._reader = session.group.together(lambda: open_format(data, label))
-        self._schema = Schema.from_config(data, label)
+        self._reader = session.group.together(lambda: open_format(data, label, weight=False, labels=labels, keep=keep))
+        self._schema = Schema.from_config(data, label, weight=False, labels=labels)
 
     def blocks(self):
         """Yield the Blocks, on all ranks.  Collective; an error of any reader is raised on all ranks."""
@@ -82,20 +86,23 @@ class StreamedRows:
             file, rows, end, here = facts
             shared = Node(group.comm)  # the block's memory
             arrays = {name: shared.share(arrays[name]) if name in here else None for name in ARRAYS}
-            yield Block(file, rows, Dataset(**arrays) if here else None, end)
+            yield Block(file, rows, Dataset(**arrays) if here else None, end, block.carried if block else ())
             shared.free()
 
     def _read(self):
         """Yield the Blocks of this process."""
         transforms = self._session.input.transforms
         for path in self._paths:
-            skipped, kept, rows, parts = self.skipped.count, 0, [], []
+            skipped, kept, rows, parts, carried = self.skipped.count, 0, [np.zeros(0, np.int64)], [], []
             for columns in self._reader.blocks([path], self.skipped):
-                rows.append(columns.rows)
-                parts.append(samples_of(columns, self._schema, transforms))
+                if len(columns):
+                    rows.append(columns.rows)
+                    parts.append(samples_of(columns, self._schema, transforms))
+                if columns.carried:
+                    carried.append(columns.carried)
                 kept += len(columns)
-                if sum(map(len, rows)) >= _BLOCK_ROWS:
-                    yield Block(path, np.concatenate(rows), concatenate(parts), None)
-                    rows, parts = [], []
+                if max(sum(map(len, rows)), sum(map(len, carried))) >= _BLOCK_ROWS:
+                    yield Block(path, np.concatenate(rows), concatenate(parts) if parts else None, None, tuple(carried))
+                    rows, parts, carried = [np.zeros(0, np.int64)], [], []
             dataset = concatenate(parts) if parts else None
-            yield Block(path, np.concatenate([np.zeros(0, np.int64), *rows]), dataset, kept + self.skipped.count - skipped)
+            yield Block(path, np.concatenate(rows), dataset, kept + self.skipped.count - skipped, tuple(carried))

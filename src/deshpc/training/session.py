@@ -10,13 +10,16 @@ from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
+from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
+from deshpc.formats.label_kinds import LABELS
 from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
+from deshpc.metrics.fields import wanted_fields
 from deshpc.model.build import build_model
 from deshpc.model.combinations import require_valid
 from deshpc.training.stage_times import StageTimes
@@ -31,12 +34,16 @@ class Session:
     the process can begin another; any other error ends the job.
     """
 
-    def __init__(self, config, comm, enter=nowhere):
-        """enter : function that is told the name of each stage of the run, where no Watchdog is"""
+    def __init__(self, config, comm, enter=nowhere, tables=None):
+        """enter : function that is told the name of each stage of the run, where no Watchdog is
+
+        tables : {part: pyarrow.Table} of data.format = "table", the same on every rank
+        """
         self.config, self.backend, self.model, self._enter = config, None, None, enter
         self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
+        self._tables = tables
         self.group, self.node = Group(comm), Node(comm)
         try:
             self._begin()
@@ -49,8 +56,9 @@ class Session:
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
-        self.input = self.group.together(lambda: open_input(self.config.data))
+        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss], self._tables))
         names = _field_names(self.input)
+        self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
 
@@ -67,7 +75,7 @@ class Session:
         self.stage_times.enter(stage)
 
     def load(self, part):
-        """The Dataset of a part.  Collective.
+        """The Dataset of a part; weights are multiplied by `train.class_weights`.  Collective.
 
         A cache is mapped by every rank, and verified by each node's ranks together; anything else is read by all threads of a
         node's ranks, each a part of it, and held once in the node's memory.  Where nothing has been compiled yet, each node's
@@ -76,6 +84,8 @@ class Session:
         """
         with self._telling_of_compilation(f"what reads {self.config.data.format} data"):
             dataset = self._load(part)
+            if self.config.train.class_weights:
+                dataset = weighted_by_class(dataset, *self.config.train.class_weights, self.workers())
         self._count_skipped(part)
         return dataset
 
@@ -88,9 +98,12 @@ class Session:
             if self._nothing_compiled:
                 self.node.first_then_others(lambda: self.working("compile", lambda: self.input.compile(part)), self.group)
                 self._nothing_compiled = False
-            workers = Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
-            dataset = self.input.load(part, workers)
+            dataset = self.input.load(part, self.workers())
         return dataset
+
+    def workers(self):
+        """The threads of this node's ranks as Workers."""
+        return Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
 
     def _telling_of_compilation(self, what):
         """Context in which rank 0 says of what it compiles kernels, if it has to."""
@@ -105,16 +118,20 @@ class Session:
         finally:
             self.enter(WAIT)
 
+    def tell_once(self, notes):
+        """Say {subject: what a person should know of it} on stderr, each subject once.  Rank 0 speaks.  Not collective."""
+        if self.group.rank == 0:
+            for subject in sorted(notes.keys() - self._noted):
+                say(f"deshpc: note: {subject}: {notes[subject]}\n")
+                self._noted.add(subject)
+
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
 
     def _count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
         bad_rows = self.input.bad_rows.get(part)
-        if bad_rows and self.group.rank == 0:
-            for subject in bad_rows.notes.keys() - self._noted:
-                say(f"deshpc: note: {subject}: {bad_rows.notes[subject]}\n")
-                self._noted.add(subject)
+        self.tell_once(bad_rows.notes if bad_rows else {})
         count, examples = self.group.from_first((bad_rows.count, bad_rows.examples) if bad_rows else (0, []))
         if not count:
             return
@@ -123,10 +140,11 @@ class Session:
             text = "".join(f"\n  {example}" for example in examples)
             say(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
 
-    def build(self, sample, total_steps=None):
+    def build(self, sample, total_steps=None, mean_weight=1.0):
         """Make the model, set its expected rows aside, and compile every kernel on rows of `sample`.  Collective.
 
         total_steps : of the run, for a learning rate that falls until its end
+        mean_weight : of the samples that are learnt from
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
@@ -139,6 +157,7 @@ class Session:
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
+                mean_weight=mean_weight,
             )
         )  # fmt: skip
         if self.config.model.expected_rows:

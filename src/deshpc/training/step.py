@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.backend.exact_sum import TERMS, total
+from deshpc.backend.exact_sum import TERMS, terms_of, total
 from deshpc.comm.handle import Handle
 from deshpc.comm.ledger import Traffic
 from deshpc.route.routed import RoutedBatch
@@ -23,17 +23,19 @@ class Step(NamedTuple):
     """An update that was made.
 
     batch : RoutedBatch
-    loss : log-losses of the global batch, added up, before the update
+    loss : losses of the global batch, each times its sample's weight, added up, before the update
+    weight : what the samples of the global batch count, added up
     report : whether rank 0 has wanted a report in this step; known to all ranks whose tops work on their own share
     """
 
     batch: RoutedBatch
     loss: float
+    weight: float
     report: bool
 
 
 def step(model, batch):
-    """Update `model` by one global batch; returns the batch's summed log-loss.  Collective."""
+    """Update `model` by one global batch; returns the batch's summed loss.  Collective."""
     return next(steps(model, [batch])).loss
 
 
@@ -46,14 +48,15 @@ def steps(model, batches, wants_report=lambda: False):
     for found, partials in _completed(model, batches, train=True):
         model.enter("learn")
         learnt = model.top.learn(found, partials)
-        losses = _gather(model, learnt.loss, wants_report())
+        losses = _gather(model, learnt.loss, _weight(model, found.routed), wants_report())
         model.scores.add(learnt.logit, found.routed.labels)
         model.enter("give back")
         model.dense_sums.start()
         rows = model.exchange.give_back(found, partials, learnt.gradient, learnt.scale)
         model.update(found, rows, learnt)
         read = losses.wait()
-        yield Step(found.routed, total(read[:, :TERMS]), bool(read[0, TERMS]))
+        weight = float(found.routed.samples) if read.shape[1] == 1 + TERMS else total(read[:, 1 + TERMS :])
+        yield Step(found.routed, total(read[:, :TERMS]), weight, bool(read[0, TERMS]))
 
 
 def scores(model, batches):
@@ -91,8 +94,21 @@ def _next(model, batches, train, poke=lambda: None):
     return None if batch is None else model.look_up(batch, train, poke)
 
 
-def _gather(model, loss, report):
-    """Handle of (n, 4): terms of the loss, and the wish for a report, of each rank whose samples are its own."""
+def _weight(model, routed):
+    """Function() -> terms of the sum of the weights of this rank's top, which the host has by then; none where all are 1."""
+    if routed.weights is None:
+        return lambda: np.zeros(0, np.int64)
+    arriving = model.backend.read_later(routed.weights)
+    return lambda: terms_of(arriving().astype(np.float64))
+
+
+def _gather(model, loss, weight, report):
+    """Handle of (n, 4), or (n, 7): terms of the loss, the wish for a report, and terms of the weights, where there are some, of each
+    rank whose samples are its own."""
+
+    def numbers():
+        return np.concatenate([loss(), [report], weight()])
+
     if model.exchange.whole_top:
-        return Handle(lambda: np.append(loss(), report)[None])
-    return model.group.gather_numbers(np.append(loss(), report), Traffic("batch", "control", "forward"))
+        return Handle(lambda: numbers()[None])
+    return model.group.gather_numbers(numbers(), Traffic("batch", "control", "forward"))

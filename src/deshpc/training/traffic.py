@@ -39,10 +39,11 @@ class KeysMet:
     u: float | None
 
 
-def training_traffic(session, train_set, steps, samples):
+def training_traffic(session, train_set, steps, samples, epoch_samples=None):
     """([TrafficRow] of all that the ledger or the formula has, KeysMet) of a session's training steps.  Collective.
 
     steps, samples : all that session.model has been trained by since it was built, on `train_set`
+    epoch_samples : of an epoch, where these are not all of train_set
     """
     group, model = session.group, session.model
     counts = np.sum(group.gather(model.routing.counts.of("forward")), axis=0).tolist()
@@ -50,7 +51,7 @@ def training_traffic(session, train_set, steps, samples):
     sent = _sent(group)
     replicated = sum(group.gather(_replicated(model, lambda exchange: exchange.rows_met)))
     away = KeysAway(unique_away, occurrences_away, replicated)
-    formula = training_bytes(_run(session, train_set, steps, samples), away)
+    formula = training_bytes(_run(session, train_set, steps, samples, epoch_samples or len(train_set)), away)
     predicted = {tuple(what): (low, high) for *what, low, high in formula}
     rows = [TrafficRow(*what, sent[what], *predicted.get(what, (0, 0))) for what in sorted({*sent, *predicted})]
     if not counted:
@@ -91,13 +92,13 @@ def _formula(row):
     return f"{row.low_bytes:,}" + (f" to {row.high_bytes:,}" if row.high_bytes > row.low_bytes else "")
 
 
-def _run(session, train_set, steps, samples):
+def _run(session, train_set, steps, samples, epoch_samples):
     model, train, ranks = session.model, session.config.train, session.group.size
     layout, sums, exchange = model.table.layout, model.table.sums_type, exchange_name(session.config)
     widths = [table.layout.weights for table in model.table.of_shards]
     return Run(
         operator=model.operators.name, ranks=ranks, shards=len(model.table.of_shards),
-        batches=_batches(len(train_set), train.global_batch_samples, steps, samples), fields=session.input.n_fields,
+        batches=_batches(epoch_samples, train.global_batch_samples, steps, samples), fields=session.input.n_fields,
         n_dense=train_set.n_dense, value_width=train_set.value_width, dense_parameters=model.dense_sums.sent,
         state_width=model.operators.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
         row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
@@ -106,7 +107,7 @@ def _run(session, train_set, steps, samples):
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and ranks > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=session.backend.threads,
-        repeats=model.operators.repeats,
+        repeats=model.operators.repeats, weighted=train_set.has_weights,
         replicated_row=_replicated(model, lambda exchange: exchange.row_bytes(train_set.value_width > 0)),
     )  # fmt: skip
 

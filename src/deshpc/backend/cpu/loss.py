@@ -1,9 +1,12 @@
-"""Log-loss and its gradient, CPU.  See `nn.loss`."""
+"""Losses and their gradients, CPU.  See `nn.loss`."""
 
 import math
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
+from deshpc.backend import losses
 from deshpc.backend.cpu.memory import at, cast, put
 from deshpc.backend.cpu.sums import accumulate
 from deshpc.backend.cpu.values import value_width
@@ -21,43 +24,54 @@ def begin_logit(logit, bias):
 
 
 @kernel
-def log_loss(zero, logit, labels, scale, gradient, sums, beyond, parts):
-    """gradient[i] = (p_i - y_i) scale with p = 1 / (1 + exp(-logit)); the sum of the losses of each of some Parts of the samples.
+def slopes(loss, zero, logit, labels, weights, scale, gradient, sums, beyond, parts):
+    """gradient[i] = slope of the loss at z = logit[i] + loss.shift, times scale; the sum of the losses of each of some Parts of the samples.
 
-    loss = log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows.  logit, gradient : compute type.
+    loss : of `backend.losses`, which has the formulas;  its shift, logit, scale and gradient : compute type
+    weights : (n) float32, by which each sample's loss and gradient are multiplied, or None, where all are 1
     sums (parts, 2) int64 : high and low;  beyond (parts) float64: a part's sum, as `backend.exact_sum` has it
     """
-    edges, one = parts.edges, cast(1.0, zero)
-    exponentials, others = np.empty(BLOCK), np.empty(BLOCK)
+    edges = parts.edges
+    firsts, seconds = np.empty(BLOCK), np.empty(BLOCK)
     for p in range(parts.begin, parts.end):
         high, low, rest = 0, 0, 0.0
         for begin in range(at(edges, p), at(edges, p + 1), BLOCK):
             count = min(BLOCK, at(edges, p + 1) - begin)
             for j in range(count):
-                z, y = at(logit, begin + j), cast(at(labels, begin + j), zero)
-                e = math.exp(-abs(z))
-                probability = (one if z >= zero else e) / (one + e)
-                put(gradient, begin + j, (probability - y) * scale)
-                slope = one - y if z > zero else y
-                exponentials[j] = e
-                others[j] = slope * abs(z) if slope != zero else zero  # an infinite logit of the right sign costs nothing
+                slope, firsts[j], seconds[j] = formula(loss, zero, at(logit, begin + j) + loss.shift, cast(at(labels, begin + j), zero))
+                put(gradient, begin + j, weighted(weights, begin + j, slope * scale))
             outside = 0
             for j in range(count):  # without a branch or a call: several samples at a time
-                loss = _log_of_one_and(exponentials[j]) + others[j]
-                inside = loss < MOST
-                scaled = loss * HIGH if inside else 0.0
+                one = weighted(weights, begin + j, loss_of(loss, firsts[j], seconds[j]))
+                inside = one < MOST
+                scaled = one * HIGH if inside else 0.0
                 whole = np.int64(scaled)
                 high += whole
                 low += np.int64((scaled - np.float64(whole)) * LOW + 0.5)
                 outside += np.int64(not inside)
-                others[j] = loss
+                seconds[j] = one
             if outside:
                 for j in range(count):
-                    if not others[j] < MOST:
-                        rest += others[j]
+                    if not seconds[j] < MOST:
+                        rest += seconds[j]
         put(sums, 2 * p, high)
         put(sums, 2 * p + 1, low)
         put(beyond, p, rest)
+
+
+def formula(loss, zero, z, y):
+    """(slope of the loss at z, of the type of zero;  two float64 that `loss_of` makes the loss of)."""
+    raise TypeError("formula works inside kernels")
+
+
+def loss_of(loss, first, second):
+    """The loss (float64) of what `formula` gives: arithmetic only."""
+    raise TypeError("loss_of works inside kernels")
+
+
+def weighted(weights, i, number):
+    """number times weight i, of the type of number; the number where there are no weights."""
+    raise TypeError("weighted works inside kernels")
 
 
 @kernel(inline=True)
@@ -68,6 +82,55 @@ def _log_of_one_and(e):
     high = ((((((q * (1 / 35) + 1 / 33) * q + 1 / 31) * q + 1 / 29) * q + 1 / 27) * q + 1 / 25) * q + 1 / 23) * q + 1 / 21
     middle = ((((((high * q + 1 / 19) * q + 1 / 17) * q + 1 / 15) * q + 1 / 13) * q + 1 / 11) * q + 1 / 9) * q + 1 / 7
     return 2.0 * s * (((middle * q + 1 / 5) * q + 1 / 3) * q + 1.0)
+
+
+def _log(loss, zero, z, y):
+    # log(1 + exp(-|z|)) + (1 - y) z where z > 0, - y z elsewhere, which never overflows
+    one = cast(1.0, zero)
+    e = math.exp(-abs(z))
+    probability = (one if z >= zero else e) / (one + e)
+    slope = one - y if z > zero else y
+    return probability - y, e, slope * abs(z) if slope != zero else zero  # an infinite logit of the right sign costs nothing
+
+
+def _squared(loss, zero, z, y):
+    difference = z - y
+    return difference, difference, zero
+
+
+def _poisson(loss, zero, z, y):
+    # y (exp(r) - 1 - r) with r = z - log y, so that a loss near 0 keeps its digits
+    slope, label = math.exp(z) - y, np.float64(y)
+    if label == 0.0:
+        return slope, math.exp(np.float64(z)), 1.0
+    r = np.float64(z) - math.log(label)
+    rest = math.expm1(r) - r
+    return slope, label, 0.0 if rest < 0.0 else rest
+
+
+_FORMULAS = {losses.LogLoss: _log, losses.SquaredLoss: _squared, losses.PoissonLoss: _poisson}
+_LOSSES = {
+    losses.LogLoss: lambda loss, first, second: _log_of_one_and(first) + second,
+    losses.SquaredLoss: lambda loss, first, second: 0.5 * first * first,
+    losses.PoissonLoss: lambda loss, first, second: first * second,
+}
+
+
+@overload(formula, inline="always")
+def _formula(loss, zero, z, y):
+    return _FORMULAS[loss.instance_class]
+
+
+@overload(loss_of, inline="always")
+def _loss_of(loss, first, second):
+    return _LOSSES[loss.instance_class]
+
+
+@overload(weighted, inline="always")
+def _weighted(weights, i, number):
+    if isinstance(weights, types.Array):
+        return lambda weights, i, number: number * cast(at(weights, i), number)
+    return lambda weights, i, number: number
 
 
 @kernel

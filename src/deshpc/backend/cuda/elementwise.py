@@ -19,9 +19,9 @@ def product(a, b):
     return a * b
 
 
-def log_loss(i, logit, labels, scale, gradient, losses):
-    """gradient[i] = (p - y) scale, losses[i] (float64) : see `cpu.loss.log_loss`."""
-    z, y = logit[i], logit.dtype.type(labels[i])
+def log_loss(i, shift, logit, labels, scale, gradient, losses):
+    """gradient[i] = (p - y) scale, losses[i] (float64), of the logit and `shift` : see `cpu.loss.slopes`."""
+    z, y = logit[i] + shift, logit.dtype.type(labels[i])
     e = math.exp(-abs(z))
     one = logit.dtype.type(1)
     probability = (one if z >= 0 else e) / (one + e)
@@ -31,6 +31,33 @@ def log_loss(i, logit, labels, scale, gradient, losses):
     if slope != 0:  # an infinite logit of the right sign costs nothing
         loss += product(slope, abs(z))
     losses[i] = loss
+
+
+def squared_loss(i, shift, logit, labels, scale, gradient, losses):
+    """gradient[i] = (z - y) scale, losses[i] (float64), of the logit and `shift`."""
+    difference = logit[i] + shift - logit.dtype.type(labels[i])
+    gradient[i] = difference * scale
+    wide = np.float64(difference)
+    losses[i] = 0.5 * wide * wide
+
+
+def poisson_loss(i, shift, logit, labels, scale, gradient, losses):
+    """gradient[i] = (exp(z) - y) scale, losses[i] (float64), of the logit and `shift` : see `cpu.loss`."""
+    z, y = logit[i] + shift, logit.dtype.type(labels[i])
+    gradient[i] = (math.exp(z) - y) * scale
+    label = np.float64(y)
+    if label == 0.0:
+        losses[i] = math.exp(np.float64(z))
+    else:
+        r = np.float64(z) - math.log(label)
+        rest = math.expm1(r) - r
+        losses[i] = label * (0.0 if rest < 0.0 else rest)
+
+
+def weigh(i, weights, gradient, losses):
+    """gradient[i] and losses[i] (float64) times the sample's weight (float32)."""
+    gradient[i] = gradient[i] * gradient.dtype.type(weights[i])
+    losses[i] = losses[i] * np.float64(weights[i])
 
 
 def begin_logit(i, logit, bias):

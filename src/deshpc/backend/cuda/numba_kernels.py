@@ -31,16 +31,37 @@ def _product(a, b):
 
 
 _log_loss = cuda.jit(device=True)(elementwise.log_loss)
+_squared_loss = cuda.jit(device=True)(elementwise.squared_loss)
+_poisson_loss = cuda.jit(device=True)(elementwise.poisson_loss)
+_weigh = cuda.jit(device=True)(elementwise.weigh)
 _begin_logit = cuda.jit(device=True)(elementwise.begin_logit)
 _from_fixed_point = cuda.jit(device=True)(elementwise.from_fixed_point)
 _squares = cuda.jit(device=True)(elementwise.squares)
 _update_dense = cuda.jit(device=True)(elementwise.update_dense)
 
 
-def log_loss(n, logit, labels, scale, gradient, losses):
+def log_loss(n, shift, logit, labels, scale, gradient, losses):
     i = cuda.grid(1)
     if i < n:
-        _log_loss(i, logit, labels, scale, gradient, losses)
+        _log_loss(i, shift, logit, labels, scale, gradient, losses)
+
+
+def squared_loss(n, shift, logit, labels, scale, gradient, losses):
+    i = cuda.grid(1)
+    if i < n:
+        _squared_loss(i, shift, logit, labels, scale, gradient, losses)
+
+
+def poisson_loss(n, shift, logit, labels, scale, gradient, losses):
+    i = cuda.grid(1)
+    if i < n:
+        _poisson_loss(i, shift, logit, labels, scale, gradient, losses)
+
+
+def weigh(n, weights, gradient, losses):
+    i = cuda.grid(1)
+    if i < n:
+        _weigh(i, weights, gradient, losses)
 
 
 def begin_logit(n, logit, bias):
@@ -67,7 +88,10 @@ def update_dense(n, rule, field, clip, values, state, gradient):
         _update_dense(i, rule, field, clip, values, state, gradient)
 
 
-PYTHON = {function.__name__: function for function in (log_loss, begin_logit, from_fixed_point, squares, update_dense)}
+PYTHON = {
+    function.__name__: function
+    for function in (log_loss, squared_loss, poisson_loss, weigh, begin_logit, from_fixed_point, squares, update_dense)
+}
 """The kernels before compilation, by the name of their body."""
 
 

@@ -38,8 +38,8 @@ class Upload:
         self._started.append((arrays, buffers, self._thread.submit(*_prepared(buffers, arrays))))
 
     def __call__(self, arrays):
-        """The arrays (begins, ends, keys, fields, values, dense, labels) of a batch on the device: begins and ends are views of one
-        array of offsets, from 0 on.
+        """The arrays (begins, ends, keys, fields, values, dense, labels, weights) of a batch on the device: begins and ends are views of
+        one array of offsets, from 0 on; values and weights may be None.
 
         Valid until the call after the next one.
         """
@@ -54,7 +54,9 @@ class Upload:
             fill(*rest)
         sent = buffers.send()
         n, offsets = len(arrays[0]), sent["offsets"]
-        return offsets[:n], offsets[1:], sent["keys"], sent["fields"], sent.get("values"), sent["dense"], sent["labels"]
+        return (
+            offsets[:n], offsets[1:], sent["keys"], sent["fields"], sent.get("values"), sent["dense"], sent["labels"], sent.get("weights"),
+        )  # fmt: skip
 
     def close(self):
         """Let the thread go."""
@@ -63,14 +65,16 @@ class Upload:
 
 def _prepared(buffers, arrays):
     """(function, its arguments) that fills the pinned memory of a set with a batch; the memory is there."""
-    begins, ends, keys, fields, values, dense, labels = arrays
+    begins, ends, keys, fields, values, dense, labels, weights = arrays
     n, nnz = len(begins), int((ends - begins).sum())
     buffers.begin()
     own = SparseFeatures(
         buffers.host("offsets", n + 1, np.int64), None, buffers.host("keys", nnz, np.uint64), buffers.host("fields", nnz, np.uint16),
         None if values is None else buffers.host("values", value_shape(values, nnz), np.float32),
     )  # fmt: skip
-    others = (dense, buffers.host("dense", dense.shape, np.float32)), (labels, buffers.host("labels", n, np.float32))
+    others = [(dense, buffers.host("dense", dense.shape, np.float32)), (labels, buffers.host("labels", n, np.float32))]
+    if weights is not None:
+        others.append((weights, buffers.host("weights", n, np.float32)))
     return _fill, SparseFeatures(begins, ends, keys, fields, values), own, others
 
 

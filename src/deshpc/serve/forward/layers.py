@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from deshpc.backend.links import sigmoid
+
 EPSILON = 1e-5
 """Added to the variance by normalisations, in the graphs too."""
 
@@ -38,12 +40,6 @@ def product(top, name, x):
 def joined(*arrays):
     """Side by side (n, ...): of E and dense, x_0."""
     return np.concatenate(arrays, axis=1)
-
-
-def sigmoid(z):
-    """1 / (1 + e^-z), without overflow."""
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1, e) / (1 + e)
 
 
 def _normalised(top, layer, z):

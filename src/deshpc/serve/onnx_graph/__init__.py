@@ -1,7 +1,7 @@
 """What follows the pooled rows as an ONNX graph: the second part of a model, see `serve.forward`.
 
 inputs   what the model's `pool` gives, as `Predictor.pooled` has it;  dense (n, n_dense) where there are dense features
-outputs  logit (n), probability (n)                                                          all float32
+outputs  logit (n), and the prediction (n): probability of log-loss, else prediction          all float32
 """
 
 from deshpc.errors import ConfigError, DataError
@@ -19,14 +19,14 @@ GRAPHS = {
 """By `model.name`: function of a Graph and a Top that returns the parts of the logit beside the bias, each (n)."""
 
 
-def write_onnx(path, top):
-    """Write the graph of a `Top`, checked; the file is whole or absent.  ConfigError where onnx is not installed."""
+def write_onnx(path, top, loss="log"):
+    """Write the graph of a `Top` that a loss was made small by, checked; the file is whole or absent.  ConfigError where onnx is not installed."""
     try:
         import onnx
     except ImportError:
         raise ConfigError("--onnx needs the package onnx: pip install 'deshpc[onnx]'") from None
     graph = Graph(onnx, top.parameters)
-    model = graph.model(graph.sum(graph.parameter("bias"), *GRAPHS[top.name](graph, top)))
+    model = graph.model(graph.sum(graph.parameter("bias"), *GRAPHS[top.name](graph, top)), loss)
     onnx.checker.check_model(model, full_check=True)
     try:
         write_bytes(path, model.SerializeToString())

@@ -5,6 +5,9 @@ import numpy as np
 OPSET = 17
 _IR_VERSION = 8  # that of ONNX 1.12, with which opset 17 came
 
+_PREDICTIONS = {"log": ("Sigmoid", "probability"), "squared": ("Identity", "prediction"), "poisson": ("Exp", "prediction")}
+"""By `train.loss`: the operator that makes a prediction of a logit, and the output's name."""
+
 
 class Graph:
     """Values are known by the names of the nodes that make them; everything is float32, and samples come first."""
@@ -60,12 +63,13 @@ class Graph:
         shape = self.node("Concat", samples, self._integers(width), axis=0)
         return self.node("ConstantOfShape", shape)
 
-    def model(self, logit):
-        """The model whose logit is this value."""
+    def model(self, logit, loss):
+        """The model whose logit is this value.  loss : `train.loss`"""
         helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT
         self.node("Identity", logit, name="logit")
-        self.node("Sigmoid", logit, name="probability")
-        outputs = [helper.make_tensor_value_info(name, kind, ["n"]) for name in ("logit", "probability")]
+        operator, name = _PREDICTIONS[loss]
+        self.node(operator, logit, name=name)
+        outputs = [helper.make_tensor_value_info(name, kind, ["n"]) for name in ("logit", name)]
         graph = helper.make_graph(self._nodes, "deshpc", list(self._inputs.values()), outputs, list(self._constants.values()))
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="deshpc")

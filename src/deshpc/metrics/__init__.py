@@ -1,0 +1,1 @@
+"""How good predictions are, over all ranks: nothing here depends on how samples are divided among them."""

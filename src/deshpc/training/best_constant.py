@@ -1,0 +1,87 @@
+"""The best constant prediction for the training part, by the loss: where the bias starts, and what a model has to beat."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.backend.exact_sum import value, whole
+from deshpc.comm.shares import slice_of
+from deshpc.metrics.regression import deviances
+from deshpc.training.base_rate import base_rate, targets
+
+
+class BestConstant(NamedTuple):
+    """rows : of the training part, over all ranks
+    weight : what these count, added up
+    prediction : mean label, by weight (None: no row has a weight)
+    bias : sum of the model whose prediction that is; 0 where none is
+    loss : the mean loss, by weight, of that prediction for every row (None: it is the label of all, or there is none)
+    only : the label of all rows, None where there are several, or no row
+    """
+
+    rows: int
+    weight: float
+    prediction: float | None
+    bias: float
+    loss: float | None
+    only: float | None
+
+    @property
+    def mean_weight(self):
+        """Of a row; 1 without rows."""
+        return self.weight / self.rows if self.rows else 1.0
+
+
+def best_constant(loss, group, dataset, kept=None):
+    """The BestConstant of a data set for `train.loss`, the same on any number of ranks, of which each looks at its share of the rows.
+
+    kept : (n) integers, increasing, the only rows that count; None: all
+    Collective.
+    """
+    if loss == "log":
+        rate = base_rate(group, dataset, kept)
+        only = None if rate.mixed or not rate.rows else float(rate.positives > 0)
+        return BestConstant(rate.rows, rate.weight, rate.rate, rate.log_odds, rate.log_loss, only)
+    rows, weight, total, least, most = _sums(group, dataset, kept, lambda labels: labels)
+    mean = total / weight if weight else None
+    if mean is None or least == most:
+        return BestConstant(rows, weight, mean, _bias(loss, mean), None, least if rows else None)
+    _, _, losses, _, _ = _sums(group, dataset, kept, lambda labels: _losses(loss, mean, labels))
+    return BestConstant(rows, weight, mean, _bias(loss, mean), losses / weight, None)
+
+
+def begin_at(model, constant):
+    """Let the bias of a new model start where it predicts the best constant, so that nobody has to learn it.  A model of one's own may
+    have no bias."""
+    if "bias" in dict(model.parameters.names()):
+        model.parameters.set("bias", constant.bias)
+        model.parameters.begin_state()
+
+
+def _bias(loss, mean):
+    if loss == "poisson":
+        return math.log(mean) if mean else 0.0
+    return mean or 0.0
+
+
+def _losses(loss, mean, labels):
+    if loss == "poisson":
+        return deviances(np.full(len(labels), _bias(loss, mean)), labels) / 2
+    return (mean - labels) ** 2 / 2
+
+
+def _sums(group, dataset, kept, column):
+    """(rows, their weight, sum by weight of column(labels (n) float64), the smallest label, the largest).  Collective."""
+    rows, weight, found, least, most = 0, 0, 0, math.inf, -math.inf
+    for labels, weights in targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
+        labels, weights = (_finite(one) for one in (labels, np.ones(len(labels)) if weights is None else weights))
+        rows, weight, found = rows + len(labels), weight + whole(weights), found + whole(column(labels) * weights)
+        least, most = min(least, labels.min(initial=least)), max(most, labels.max(initial=most))
+    rows, weight, found, least, most = zip(*group.gather((rows, weight, found, float(least), float(most))), strict=True)
+    return sum(rows), value(sum(weight)), value(sum(found)), min(least), max(most)
+
+
+def _finite(numbers):
+    """Numbers as float64.  Those of a damaged cache, which says so when its rows are read, may be none."""
+    return np.where(np.isfinite(numbers), numbers, 0).astype(np.float64)
