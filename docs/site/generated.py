@@ -14,10 +14,11 @@ def fill(app, page, source):
     """Put what is generated in place of the comment that asks for it; Sphinx calls it for each page."""
     root, listed = Path(app.srcdir), source[0].splitlines()
     others = {
-        "notebooks": lambda: [f"../examples/{path.stem}" for path in root.glob("examples/*.ipynb")],
-        "other pages": lambda: [path.stem for path in root.glob("docs/*.md") if path.stem not in (*listed, "index")],
+        "notebooks": [f"../examples/{path.stem}" for path in root.glob("examples/*.ipynb")],
+        "other pages": [path.stem for path in root.glob("docs/*.md") if path.stem != "index"],
     }
-    makers = {"options": options, "commands": commands} | {name: lambda find=find: "\n".join(sorted(find())) for name, find in others.items()}
+    makers = {"options": options, "commands": commands}
+    makers |= {name: lambda pages=pages: "\n".join(sorted(set(pages) - set(listed))) for name, pages in others.items()}
     for name, text in makers.items():
         mark = f"<!-- generated: {name} -->"
         if mark in source[0]:
