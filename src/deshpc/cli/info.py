@@ -11,7 +11,7 @@ from deshpc.checkpoint.manifest import read_manifest
 from deshpc.cli.toml import to_toml, toml_value
 from deshpc.config import load, override, resolved
 from deshpc.config.load import build
-from deshpc.config.options import options
+from deshpc.config.options import options as all_options
 from deshpc.config.schema import AUTO_TRANSPORT
 
 _PACKAGES = (
@@ -20,9 +20,9 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def describe(target, overrides, list_options, allow_import=()):
+def describe(target, overrides, options, allow_import=()):
     """Text about the installation, a configuration file, or a run's directory."""
-    if list_options:
+    if options:
         return _options()
     if target is None:
         return _installation()
@@ -55,7 +55,7 @@ def _run(directory, overrides, allow_import):
 def _options():
     """Every option: section.key = default, and what it means."""
     lines = []
-    for option in options():
+    for option in all_options():
         *sections, last = option.path
         name = ".".join((*sections, last)) if not option.in_list else ".".join((*sections[:-1], f"{sections[-1]}[]", last))
         lines += [f"{name} = {toml_value(option.default)}", f"    {option.metadata['text']}"]
