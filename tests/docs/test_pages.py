@@ -146,11 +146,10 @@ def test_code_stands_between_backquotes():
 def test_configurations_are_read(block, tmp_path):
     path = tmp_path / "a.toml"
     path.write_text(block.text, encoding="utf-8")
-    rest = [] if re.search(r"^\[data\]|^\[\[data", block.text, re.M) else ["data.format=synthetic"]
+    rest = [] if "[data" in block.text else ["data.format=synthetic", "data.synthetic.valid_rows=9"]
     if not rest and not re.search(r"^(train|format) = ", block.text, re.M):
-        rest.append("data.train=rows.csv")
-    if not rest[1:] and "[data]" in block.text and "fields" not in block.text and "format" not in block.text:
-        rest.append('data.fields=[{name="user"}]')
+        rest += ["data.train=rows.csv", "data.valid=rows.csv"]
+        rest += [] if "fields" in block.text else ['data.fields=[{name="user"}]']
     load(path, rest)
 
 
