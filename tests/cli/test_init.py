@@ -118,7 +118,8 @@ def test_a_folder_of_folders(tmp_path):
             write_csv(folder / "rows.csv", [[i % 2, f"s{i % 7}"] for i in range(30)], ["label", "site"])
     config, text = made(tmp_path, tmp_path / "hive")
     assert kinds(config) == {"site": "categorical", "shop": "categorical"} and '# { name = "day" },  # a time' in text
-    assert len(config.train) == 5 and config.test == (str(tmp_path / "hive/day=2024-01-03/shop=b/rows.csv"),)
+    of = [str(tmp_path / f"hive/day=2024-01-0{day}/shop={shop}/rows.csv") for day in (1, 2, 3) for shop in "ab"]
+    assert (config.train, config.valid, config.test) == (tuple(of[:4]), (of[4],), (of[5],))
 
 
 def test_parquet(tmp_path):
@@ -157,6 +158,40 @@ def test_formats_that_know_their_fields(tmp_path, line, expected):
     (tmp_path / "rows").write_text(f"{line}\n" * 20)
     config, _ = made(tmp_path, tmp_path / "rows")
     assert config.format == expected and config.fields == () and config.libffm_fields == (6 if expected == "libffm" else 0)
+
+
+def test_outcomes_are_left_out_with_the_reason(tmp_path):
+    """What a person knows only after the click, beside what was there before it."""
+    chance = random.Random(7)
+    rows = []
+    for _ in range(1000):
+        clicked = chance.random() < 0.3
+        seen = round(clicked * chance.uniform(1, 60) + chance.uniform(0, 0.5), 2)
+        after = chance.choice("abcdefgh") if clicked else ""
+        rows.append([int(clicked), f"s{chance.randrange(30)}", seen, int(clicked and chance.random() < 0.02), chance.randrange(2), after])
+        rows[-1] += [int(clicked and chance.random() < 0.4), round(chance.random(), 3), int(chance.random() < 0.5 + 0.3 * clicked), chance.randrange(90)]
+    head = ["is_click", "site", "seen", "is_like", "is_member", "next", "flag", "price", "strong", "play_time_ms"]
+    config, text = made(tmp_path, write_csv(tmp_path / "rows.csv", rows, head))
+    assert kinds(config) == {"site": "categorical", "is_member": "categorical", "price": "dense", "strong": "categorical"}
+    for name, why in (
+        ("seen", "alone it ranks the label with an AUC of 1.00"), ("is_like", "something which happens afterwards"),
+        ("next", "where it is not missing, the label is nearly always the positive one"),
+        ("flag", "where it is not '0', the label is nearly always the positive one"), ("play_time_ms", "a time which is known afterwards"),
+    ):
+        assert any(f'# {{ name = "{name}" }},  # looks like an outcome' in line and why in line for line in text.splitlines()), name
+
+
+def test_columns_are_judged_by_several_files(tmp_path):
+    """The first file alone would say: one shop, three ages, a column that other files lack, labels that are all there."""
+    for i in range(6):
+        rows = [[j % 2, f"s{i}", 20 + 3 * i + j % 3, f"t{j % 5}", j % 4] for j in range(60)]
+        write_csv(tmp_path / f"day{i}.csv", [row[:5 if i == 0 else 4] for row in rows], ["label", "shop", "age", "site", "odd"][: 5 if i == 0 else 4])
+    config, text = made(tmp_path, tmp_path / "day*.csv")
+    assert kinds(config) == {"shop": "categorical", "age": "categorical", "site": "categorical"}
+    assert '{ name = "shop", kind = "categorical" },  # 5 values' in text and "has no such column" in text
+    assert [len(part) for part in (config.train, config.valid, config.test)] == [4, 1, 1]
+    whole = load(tmp_path / "click.toml")
+    assert whole.train.stop_metric == "log_loss" and whole.train.epochs > 1 and "300 rows of" in text and "and of 4 more files" in text
 
 
 def test_odd_names_are_no_syntax(tmp_path):

@@ -26,8 +26,8 @@ def folder(tmp_path_factory):
         "clicks": lines(), "semicolons": lines(";"), "bare": lines(header=False), "zeros": lines(label=lambda clicked: 0),
         "floats": [lines()[0], *(f"{user}.0,{item},{price},{int(clicked)}" for user, item, price, clicked in ROWS)],
         "words": lines(label=lambda clicked: "buy" if clicked else "leave"), "na": [*lines()[:3], "1,2,NA,1"],
-        "stars": lines(label=lambda clicked: 3 + clicked),
         "weights": ["user,item,price,click,weight", "1,2,3,1,0", "1,2,3,0,-1"],
+        "stars": lines(label=lambda clicked: 3 + clicked),
     }  # fmt: skip
     for name, found in texts.items():
         (folder / f"{name}.csv").write_text("\n".join(found) + "\n", encoding="utf-8")

@@ -90,7 +90,7 @@ def test_errors_say_what_to_set(tmp_path, text, options, expected):
         ({"header": False, "columns": ["a", "b", "a"]}, "data.columns has 'a' twice"),
         ({"format": "parquet", "delimiter": ";"}, "data.delimiter belongs to data.format = 'csv' or 'tsv', not 'parquet'"),
         ({"format": "parquet", "header": False}, "data.header belongs to data.format = 'csv' or 'tsv', not 'parquet'"),
-        ({"format": "criteo", "fields": [], "positive": "x"}, "data.positive belongs to data.format = 'csv', 'tsv' or 'parquet', not 'criteo'"),
+        ({"format": "criteo", "fields": [], "positive": "x"}, "data.positive belongs to data.format = 'csv', 'tsv', 'parquet' or 'table', not 'criteo'"),
         ({"positive": "NA", "missing": ["NA"]}, "data.positive = 'NA' is in data.missing: such a row has no label"),
         (
             {"format": "tsv", "delimiter": "|", "fields": [{"name": "a", "kind": "multi"}]},

@@ -208,6 +208,20 @@ def test_sigterm_while_the_compiler_has_called_python_is_not_lost():
     assert (done.returncode, done.stderr) == (143, "deshpc: terminated by SIGTERM\n")
 
 
+@pytest.mark.parametrize(("name", "code", "text"), [("SIGTERM", 143, "terminated by SIGTERM"), ("SIGINT", 130, "interrupted")])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_signal_while_a_call_does_not_return_to_python(name, code, text, ranks):
+    """As a call of the compiler may last half a minute: here one that waits for ever, since it locks what it has locked."""
+    body = (
+        f"import ctypes\n    mutex, pthread = ctypes.create_string_buffer(64), ctypes.CDLL(None)\n    last = comm.rank == {ranks - 1}\n"
+        f"    last and threading.Timer(0.3, os.kill, (os.getpid(), signal.{name})).start()\n"
+        "    [pthread.pthread_mutex_lock(mutex) for _ in range(2 * last)]"
+    )
+    done = a_main(body, ranks)
+    who = f"rank {ranks - 1} of {ranks}: " if ranks > 1 else ""
+    assert (done.returncode, errors(done)) == (code, [f"deshpc: {who}{text}"])
+
+
 def test_sigterm_of_a_run_without_a_launcher():
     done = a_main("os.kill(os.getpid(), signal.SIGTERM)", ranks=1)
     assert (done.returncode, errors(done)) == (143, ["deshpc: terminated by SIGTERM"])

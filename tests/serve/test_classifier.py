@@ -5,13 +5,14 @@ import copy
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 from every_kind import FIELDS, NAMES, make_rows, tree
 
 import deshpc
 from deshpc.config.load import build
-from deshpc.errors import ConfigError, DataError, DeshpcError
-from deshpc.serve.table_columns import columns_of, fields_of
+from deshpc.errors import ConfigError, DataError
+from deshpc.serve.table_columns import Table
 from deshpc.training.predict import predict
 
 sklearn_base = pytest.importorskip("sklearn.base")
@@ -160,11 +161,27 @@ def test_kinds_are_inferred():
         "weights": [{"a": 1.0}, {}, None], "nothing": [None, None, None],
     }  # fmt: skip
     given = {"weights": {"kind": "multi", "weight_separator": ":"}}
-    kinds = {field["name"]: field["kind"] for field in fields_of(x, columns_of(x), given)}
-    assert kinds == {
+    fields, why = Table(x).fields(given)
+    assert {field["name"]: field["kind"] for field in fields} == {
         "number": "dense", "text": "categorical", "flag": "categorical", "bag": "multi", "weights": "multi",
         "nothing": "categorical",
     }  # fmt: skip
+    assert why["nothing"] == "is always missing"
+
+
+def test_integers_that_name_something_are_categorical():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "weekday": rng.integers(0, 7, 300), "user_id": rng.integers(0, 9999, 300), "zip": rng.integers(10000, 99999, 300),
+        "clicks": rng.integers(0, 9999, 300), "floats": rng.integers(0, 3, 300) * 1.0, "band": pd.Categorical(rng.integers(0, 250, 300)),
+        "maybe": pd.array(rng.integers(0, 3, 300), "Int64"), "part": rng.random(300),
+    })  # fmt: skip
+    model = deshpc.Classifier("lr", threads=1).fit(frame, rng.random(300) < 0.5)
+    assert {name: one["kind"] for name, one in model.fields_.items()} == {
+        "weekday": "categorical", "user_id": "categorical", "zip": "categorical", "clicks": "dense", "floats": "dense",
+        "band": "categorical", "maybe": "categorical", "part": "dense",
+    }  # fmt: skip
+    assert model.fields_["weekday"]["why"].startswith("has 7 different integers") and "category" in model.fields_["band"]["why"]
 
 
 class Sparse:
@@ -175,8 +192,11 @@ class Sparse:
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
-        ({"a": [1, 2]}, [1, 1], "1 different labels; expected 2"),
-        ({"a": [1, 2, 3]}, [0, 1, 2], "3 different labels"),
+        ({"a": [1, 2]}, [1, 1], "y has 1 class; expected 2"),
+        ({"a": [1, 2, 3]}, [0, 1, 2], "y has 3 classes"),
+        ({"a": [1, 2, 3]}, [0, 1, None], "labels that cannot be compared"),
+        ({"a": []}, [], "0 sample"),
+        ([], [], "0 feature"),
         ({"a": [1, 2]}, [0, 1, 1], "2 rows and y has 3"),
         (Sparse(), [0, 1], "sparse"),
         (np.zeros((2, 2, 2)), [0, 1], "3 dimensions"),
@@ -202,7 +222,7 @@ def test_bad_options(fitted):
         deshpc.Classifier("lr", threads=1, fields={"b": "dense"}).fit(x, y)
     with pytest.raises(DataError, match="not been fitted"):
         deshpc.Classifier().predict(x)
-    with pytest.raises(DeshpcError, match="no field 'usre'; did you mean 'user'"):
+    with pytest.raises(DataError, match="during fit: missing: 'user', 'x'; not there in fit: 'usre'; did you mean 'user'"):
         fitted.predict({"usre": ["u1"], "item": [1]})
-    with pytest.raises(TypeError, match="save"):
-        copy.deepcopy(fitted)
+    with pytest.raises(ValueError, match="expecting 3 features"):
+        fitted.predict([["u1", 1]])

@@ -62,6 +62,26 @@ def in_python(row):
     }  # fmt: skip
 
 
+def test_missing_cells_are_those_of_the_readers(tmp_path):
+    missing, rows = ("s3", "t1|t2", "0", "-1.5", "13", "h1:0.5"), make_rows(0, 300)
+    write_csv(tmp_path / "rows.csv", rows)
+    config = build({"data": {"train": [str(tmp_path / "rows.csv")], "fields": FIELDS, "missing": list(missing)}}).data
+    reader = open_format(config, label=False)
+    (block,) = reader.blocks([tmp_path / "rows.csv"], BadRows("error"))
+    fitting = Fitting(reader.schema)
+    fitting.add(block, unfinished(block, reader.schema).dense)
+    transforms = fitting.finish()
+    expected = samples_of(block, reader.schema, transforms)
+    encoder = Encoder(reader.schema, transforms, missing)
+    texts = [{name: row[name] for name in NAMES} for row in rows]
+    numbers = [{name: float(row[name]) if row[name] else None for name in ("level", "income")} for row in texts]
+    values = [{**row, **some, "hour": int(row["hour"])} for row, some in zip(texts, numbers, strict=True)]
+    for some in (texts, values):
+        view = Rows(some, encoder.fields)
+        assert_equal(encoder.encode(len(view), view.cells(0, len(view))), expected)
+    assert not np.array_equal(Encoder(reader.schema, transforms).encode(len(view), view.cells(0, len(view))).keys, expected.keys)
+
+
 def test_equals_the_readers(tmp_path):
     rows = make_rows(0, 300)
     write_csv(tmp_path / "rows.csv", rows)

@@ -90,6 +90,7 @@ ABOUT = [
     *(changed("fm", [part], value) for part in ("model", "schema", "transforms", "hash") for value in (..., 7, "x", [], {})),
     *(changed("fm", [part], None) for part in ("model", "schema", "hash")),
     changed("fm", ["transforms"], None),  # which the bucket fields need
+    *(changed("fm", ["missing"], value) for value in (7, None, [7], [["NA"]])),
     *(changed("dcn", ["model", "dim"], value) for value in (*NUMBER, 0, 4)),
     *(changed("dcn", ["model", "name"], value) for value in (..., 7, "fm", "lr", "dcnv2", "os:system", "nothing")),
     *(changed("dcn", ["model", "hidden"], value) for value in (..., None, "ab", [0], [5], [5, 4, 3], [5, 2**62], [[5, 4]], ["5", 4], [5.0, 4])),

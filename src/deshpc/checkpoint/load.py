@@ -102,14 +102,23 @@ def dense_arrays(folder, manifest):
     container = Container(path, DENSE_KIND)
     require_written_together(path, container.about, manifest)
     arrays = read_dense(container, manifest["dense"])
-    planes, of_roots = STATE[model["dense_optimizer"]]
+    require_sound_state(arrays, manifest["dense"], model["dense_optimizer"], path)
+    return arrays
+
+
+def require_sound_state(arrays, names, rule, path):
+    """DataError where a number of which roots are taken is negative, or there are not as many as the rule has.
+
+    arrays : {"values", "state"} of dense parameters, flat
+    names : [(name, shape)] of them
+    """
+    planes, of_roots = STATE[rule]
     if len(arrays["state"]) % max(1, planes) or (planes == 0) != (len(arrays["state"]) == 0):
-        raise DataError(f"{path}: damaged: {len(arrays['state'])} numbers of state, of which {model['dense_optimizer']!r} has {planes} a weight")
+        raise DataError(f"{path}: damaged: {len(arrays['state'])} numbers of state, of which {rule!r} has {planes} a weight")
     state = arrays["state"].reshape(planes, -1) if planes else ()
-    variances = [array for name, array in named(arrays["values"], manifest["dense"]).items() if name.endswith(".variance")]
+    variances = [array for name, array in named(arrays["values"], names).items() if name.endswith(".variance")]
     if any(array.min(initial=0) < 0 for array in (*(state[plane] for plane in of_roots), *variances)):
         raise DataError(f"{path}: damaged: a sum of squares or a variance is negative")
-    return arrays
 
 
 def dense_parameters(folder, manifest):

@@ -1,9 +1,7 @@
 """`deshpc info`: needs neither MPI nor Numba nor a GPU, and imports none of them."""
 
-import dataclasses
 import os
 import platform
-import typing
 from importlib import metadata
 from pathlib import Path
 
@@ -11,8 +9,9 @@ import deshpc
 from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.cli.toml import to_toml, toml_value
-from deshpc.config import Config, load, override, resolved
+from deshpc.config import load, override, resolved
 from deshpc.config.load import build
+from deshpc.config.options import options as all_options
 from deshpc.config.schema import AUTO_TRANSPORT
 
 _PACKAGES = (
@@ -56,18 +55,8 @@ def _run(directory, overrides, allow_import):
 def _options():
     """Every option: section.key = default, and what it means."""
     lines = []
-
-    def walk(kind, path):
-        hints = typing.get_type_hints(kind)
-        for field in dataclasses.fields(kind):
-            name, hint = ".".join((*path, field.name)), hints[field.name]
-            item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
-            if dataclasses.is_dataclass(item):
-                walk(item, (*path, field.name) if item is hint else (*path, f"{field.name}[]"))
-            else:
-                default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
-                lines.append(f"{name} = {toml_value(list(default) if isinstance(default, tuple) else default)}")
-                lines.append(f"    {field.metadata['text']}")
-
-    walk(Config, ())
+    for option in all_options():
+        *sections, last = option.path
+        name = ".".join((*sections, last)) if not option.in_list else ".".join((*sections[:-1], f"{sections[-1]}[]", last))
+        lines += [f"{name} = {toml_value(option.default)}", f"    {option.metadata['text']}"]
     return "\n".join(lines)

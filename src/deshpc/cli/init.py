@@ -15,7 +15,9 @@ _PARTS = (
     ("valid", re.compile(r"(^|[^a-z])(valid|validation|val|dev|va)([^a-z]|$)")),
 )
 _MOST_ORDERED = 100  # files whose first rows are looked at, to put them in the order of their time
-_STEPS, _LEAST_BATCH, _MOST_BATCH = 200, 64, 8192  # of a pass, where there are few rows
+_LEAST_FOR_VALID = 5  # files of which one may be the validation part
+_LOOKED_AT = 5  # files whose rows say what the columns are
+_MOST_SHUFFLED = 4_000_000  # rows that are shuffled one by one: reading them so costs little
 
 
 def init(names, out, label=None):
@@ -26,31 +28,35 @@ def init(names, out, label=None):
     """
     from deshpc.formats.files import expand
     from deshpc.formats.guess import fields_of, label_of, missing_of
-    from deshpc.formats.sample import sample_of
+    from deshpc.formats.sample import sample_of, together
 
     if launcher().ranks > 1:
         raise LaunchError("deshpc init is a single process: start it without mpiexec or srun")
     if os.path.lexists(out):
         raise ConfigError(f"--out {out}: there is such a file; choose another name, or remove it")
     paths = expand(names)
-    parts, why = _by_name(paths)
+    parts, by_name = _by_name(paths)
     first = parts["train"][0]
     sample = sample_of(first)
-    found, missing, fields = None, [], []
+    found, missing, fields, unlabelled = None, [], [], []
     if sample.columns:
         found = label_of(sample, first, label)
-        missing = missing_of(sample, found.name)
-        fields = fields_of(sample, found.name, missing) + _of_paths(paths, sample)
+        unlabelled = _without(parts, found.name, sample_of) if sample.header else []
+        looked = {path: sample_of(path) for path in _spread(parts, first)}
+        several = together(looked)
+        found = label_of(several, first, found.name if label else None)
+        missing = missing_of(several, found.name)
+        fields = fields_of(several, found, missing, sample) + _of_paths(paths, sample)
         if not any(one.kind for one in fields):
             raise DataError(f"{first}: no column can be learnt from: " + "; ".join(f"{one.name!r}: {one.why}" for one in fields[:9]))
     elif label is not None:
         raise ConfigError(f"--label {label}: {first} is {sample.format} text, whose label is the first cell")
-    if why is None:
-        parts, why = _in_time(paths, fields, sample_of)
-    unlabelled = [] if found is None or not sample.header else _without(parts, found.name, sample_of)
-    lines = _head(first, sample, out) + _data(parts, why, unlabelled, sample, found, missing, Path(out)) + _fields(fields)
+    else:
+        several, looked = sample, [first]
+    why = _in_time(parts, fields, sample_of, by_name)
     rows = _rows(parts["train"], sample)
-    lines += _model(rows)
+    lines = _head(list(looked), several, out) + _data(parts, why, unlabelled, sample, found, missing, Path(out)) + _fields(fields)
+    lines += _model(rows, bool(parts["valid"]))
     try:
         write_text(out, "\n".join(lines) + "\n")
     except OSError as error:
@@ -60,28 +66,48 @@ def init(names, out, label=None):
 
 
 def _by_name(paths):
-    """({part: paths}, why) of files whose names say so; otherwise all are the training part, and why is None."""
+    """({part: paths} of files whose names say so, whether they do); otherwise all are the training part."""
     parts = {"train": [], "valid": [], "test": []}
     for path in paths:
         stem = Path(path).name.lower()
         parts[next((part for part, pattern in _PARTS if pattern.search(stem)), "train")].append(path)
     if parts["train"] and len(parts["train"]) < len(paths):
-        return parts, "by the files' names"
-    return {"train": paths, "valid": [], "test": []}, None
+        return parts, True
+    return {"train": paths, "valid": [], "test": []}, False
 
 
-def _in_time(paths, fields, sample_of):
-    """({part: paths}, why): the last tenth of the files is the test part, by the time of their first rows, or by their names."""
-    time = next((one.name for one in fields if one.is_time), None)
-    if len(paths) == 1:
-        return {"train": paths, "valid": [], "test": []}, None
-    why = "the last files, in the order of their names"
+def _spread(parts, first):
+    """Up to _LOOKED_AT files of all parts, the first one at the beginning."""
+    others = [path for part in parts.values() for path in part if path != first]
+    count = min(_LOOKED_AT - 1, len(others))
+    return [first, *(others[(i + 1) * len(others) // count - 1] for i in range(count))]
+
+
+def _in_time(parts, fields, sample_of, by_name):
+    """Take files of the training part for the parts that have none; returns {part: why it has its files}.
+
+    The last tenth of the files is the test part, and the tenth before it the validation part, by the time of their first rows, or
+    by their names.
+    """
+    why = dict.fromkeys((part for part, paths in parts.items() if paths), "by the files' names") if by_name else {}
+    wanted = [part for part in ("test", "valid") if not parts[part]]
+    paths, time = parts["train"], next((one.name for one in fields if one.is_time), None)
+    if len(paths) < _LEAST_FOR_VALID or not wanted:
+        wanted = [part for part in wanted if part == "test" and not by_name and len(paths) > 1]
+    if not wanted:
+        return why
+    how = ", in the order of their names"
     if time is not None and len(paths) <= _MOST_ORDERED:
         starts = {path: next((cell for cell in sample_of(path).columns.get(time, []) if cell), "") for path in paths}
         paths = sorted(paths, key=lambda path: (_as_number(starts[path]), starts[path]))
-        why = f"the last files by {time!r}"
+        how = f" by {time!r}"
     tenth = max(1, len(paths) // 10)
-    return {"train": paths[:-tenth], "valid": [], "test": paths[-tenth:]}, f"{why}: a model is asked about days to come"
+    for part in wanted:
+        paths, parts[part] = paths[:-tenth], paths[-tenth:]
+        purpose = "a model is asked about days to come" if part == "test" else "how long to train"
+        why[part] = f"the last files{' before those' if part == 'valid' and 'test' in wanted else ''}{how}: {purpose}"
+    parts["train"] = paths
+    return why
 
 
 def _as_number(text):
@@ -117,10 +143,11 @@ def _rows(paths, sample):
     return int(sum(os.path.getsize(path) for path in paths) * packed / sample.row_bytes)
 
 
-def _head(first, sample, out):
-    looked = max(map(len, sample.columns.values()), default=200)
+def _head(looked, sample, out):
+    rows = max(map(len, sample.columns.values()), default=200)
+    files = _comment(looked[0]) + (f" and of {len(looked) - 1} more files" if len(looked) > 1 else "")
     return [
-        f"# Made by deshpc init, which has looked at the first {looked:,} rows of {_comment(first)}.",
+        f"# Made by deshpc init, which has looked at the first {rows:,} rows of {files}.",
         "# What stands behind a # is its reason, or another possibility. docs/data.md has all of [data]; so has: deshpc info --options",
         "#",
         f"#     deshpc train {_comment(out)}                  on 4 processes: mpiexec -n 4 deshpc train {_comment(out)}",
@@ -140,7 +167,7 @@ def _data(parts, why, unlabelled, sample, label, missing, out):
         if parts[part]:
             own = [_relative(path, out) for path in parts[part]]
             text = toml_value(own) if len(own) < 4 else "[\n" + "".join(f"    {toml_value(one)},\n" for one in own) + "]"
-            lines.append(f"{part} = {text}" + (f"  # {_comment(why)}" if part != "train" and why else ""))
+            lines.append(f"{part} = {text}" + (f"  # {_comment(why[part])}" if part != "train" else ""))
     if not parts["test"] and not parts["valid"] and not unlabelled:
         lines += [
             "# There is one file, and all of it trains: the AUC that is told on the way is of rows before they were learnt from.",
@@ -169,20 +196,36 @@ def _fields(fields):
     return [*lines, "]"]
 
 
-def _model(rows):
-    batch = _LEAST_BATCH
-    while batch < _MOST_BATCH and batch * 2 * _STEPS <= rows:
-        batch *= 2
-    return [
+def _model(rows, stops):
+    from deshpc.formats.guess import batch_of
+
+    batch = batch_of(rows)
+    lines = [
         "",
         "[model]",
         'name = "fm"  # lr, fm, or a deep one: wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm',
         "dim = 16",
         "",
+        "[optimizer]",
+        'name = "adagrad"',
+        "learning_rate = 0.03",
+        "initial_accumulator = 0.1",
+        "l2 = 0.3  # more of it where the training loss falls and the validation loss does not",
+        "",
         "[train]",
-        "epochs = 1",
-        f"global_batch_samples = {batch}  # of a step; there are about {rows:,} rows" if rows else f"global_batch_samples = {batch}",
     ]
+    if stops:
+        lines += [
+            "epochs = 100  # at most:",
+            'stop_metric = "log_loss"  # of the validation part: the best model is kept',
+            "stop_patience = 3",
+        ]
+    else:
+        lines.append("epochs = 4  # a guess: with a validation part, train.stop_metric finds the right number")
+    lines.append(f"global_batch_samples = {batch}" + (f"  # of a step; there are about {rows:,} rows" if rows else ""))
+    if 0 < rows <= _MOST_SHUFFLED:
+        lines += [f"shuffle_block_rows = {_MOST_SHUFFLED}  # all rows, whatever the order of the files", "shuffle_run_rows = 1"]
+    return lines
 
 
 def _relative(path, out):

@@ -10,7 +10,7 @@ import deshpc
 from deshpc.errors import ConfigError, DeshpcError
 from deshpc.launch import start
 from deshpc.launch.console import hold_descriptors, put_out, say
-from deshpc.launch.failure import Terminated, sigterm_raises
+from deshpc.launch.failure import Terminated, signals_raise, this_process
 from deshpc.launch.launcher import launcher
 from deshpc.launch.mpich import under_a_parent
 
@@ -29,20 +29,21 @@ def main(argv=None):
     """Run one command; returns the exit code."""
     hold_descriptors()
     try:
-        with sigterm_raises():
-            options = _parser().parse_args(argv)
+        with signals_raise():
+            options = parser().parse_args(argv)
             return options.command(options)
     except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, start.run has the last word
         return start.leave(error)
 
 
-def _parser():
-    parser = _Parser(
+def parser():
+    """The parser of the command line.  What a command does is its `command`, a function of the options."""
+    whole = _Parser(
         prog="deshpc",
         description="Train click-through-rate models on sharded hash tables.  For N ranks: mpiexec -n N deshpc ...",
     )
-    parser.add_argument("--version", action="version", version=f"deshpc {deshpc.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    whole.add_argument("--version", action="version", version=f"deshpc {deshpc.__version__}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     init = commands.add_parser("init", help="look at files of rows, and write a configuration that trains on them")
     init.add_argument("files", nargs="+", metavar="FILE", help="CSV, TSV, Parquet, Criteo, libsvm or libffm; paths, patterns or folders")
@@ -51,7 +52,7 @@ def _parser():
     init.set_defaults(command=_init)
 
     train = commands.add_parser("train", help="train a model by a TOML configuration")
-    train.add_argument("config", metavar="CONFIG.toml")
+    train.add_argument("config", metavar="CONFIG.toml", help="the configuration")
     train.add_argument(
         "--check-bytes", action="store_true", help="fail if the bytes sent differ from the formula; the model is saved first"
     )
@@ -101,13 +102,13 @@ def _parser():
     inspect.set_defaults(command=_inspect)
 
     convert = commands.add_parser("convert", help="write text or Parquet as binary caches, which training maps into memory")
-    convert.add_argument("config", metavar="CONFIG.toml")
+    convert.add_argument("config", metavar="CONFIG.toml", help="the configuration, whose [data] is read")
     convert.add_argument("--out", required=True, metavar="FOLDER", help="gets a cache of each part")
     _add_options(convert)
     convert.set_defaults(command=_convert)
 
     profile = commands.add_parser("profile", help="rows, fields, keys per sample, distinct keys per batch, skew of the data")
-    profile.add_argument("target", metavar="CONFIG.toml|CACHE")
+    profile.add_argument("target", metavar="CONFIG.toml|CACHE", help="what to read")
     profile.add_argument("--part", choices=("train", "valid", "test"), default="train", help="part of the data")
     profile.add_argument("--json", action="store_true", help="as JSON")
     _add_options(profile)
@@ -130,7 +131,7 @@ def _parser():
     probe.set_defaults(command=_probe)
 
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
-    info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN")
+    info.add_argument("target", nargs="?", metavar="CONFIG.toml|RUN", help="a configuration, or a run's directory; nothing: the installation")
     info.add_argument("--options", action="store_true", help="list every option with its default and meaning")
     _add_options(info)
     info.set_defaults(command=_info)
@@ -138,7 +139,11 @@ def _parser():
     doctor = commands.add_parser("doctor", help="launch, machine, speed of messages, known traps and their remedies")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.set_defaults(command=_doctor)
-    return parser
+
+    completion = commands.add_parser("completion", help="print a script by which a shell completes commands, options, files and values")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh", "fish"), metavar="SHELL", help="bash, zsh, tcsh or fish")
+    completion.set_defaults(command=_completion)
+    return whole
 
 
 def _add_options(parser):
@@ -211,7 +216,9 @@ def _predict(options):
 def _export(options):
     from deshpc.serve.export import export
 
-    _print(export(options.directory, options.out, options.onnx, options.allow_import))
+    with this_process():
+        text = export(options.directory, options.out, options.onnx, options.allow_import)
+    _print(text)
     return 0
 
 
@@ -232,14 +239,18 @@ def _inspect(options):
 def _convert(options):
     from deshpc.cli.convert import convert
 
-    _print(convert(options.config, options.out, options.overrides, options.allow_import))
+    with this_process():
+        text = convert(options.config, options.out, options.overrides, options.allow_import)
+    _print(text)
     return 0
 
 
 def _profile(options):
     from deshpc.cli.profile import profile
 
-    _print(profile(options.target, options.part, options.overrides, options.json, options.allow_import))
+    with this_process():
+        text = profile(options.target, options.part, options.overrides, options.json, options.allow_import)
+    _print(text)
     return 0
 
 
@@ -314,3 +325,10 @@ def _doctor(options):
     from deshpc.cli.doctor import examine
 
     return examine(options.json)
+
+
+def _completion(options):
+    from deshpc.cli.completion import script
+
+    _print(script(parser(), options.shell).rstrip("\n"))
+    return 0

@@ -1,6 +1,6 @@
 """The run's configuration: documented frozen dataclasses, filled from TOML, errors that name the nearest option."""
 
-from deshpc.config.load import flat, load, override, resolved
+from deshpc.config.load import configured, flat, load, override, resolved
 from deshpc.config.schema import (
     CheckpointConfig,
     ComputeConfig,
@@ -25,6 +25,7 @@ __all__ = [
     "RunConfig",
     "SyntheticConfig",
     "TrainConfig",
+    "configured",
     "flat",
     "load",
     "override",

@@ -6,6 +6,7 @@ import math
 import os
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 from deshpc.config.imports import require_allowed
@@ -26,18 +27,49 @@ def load(path, overrides=(), allow_import=()):
     Relative paths of data in the file are seen from its folder.  Those in `overrides`, and the run's directory, are seen from the
     working directory: what is given on a command line means what it means there.
     """
-    path = Path(path)
+    return configured(path, overrides, allow_import)
+
+
+def configured(given, overrides=(), allow_import=(), change=lambda tree: tree):
+    """A checked Config of whatever says one; overrides and allow_import as in `load`.
+
+    given : a Config; nested dictionaries, as TOML has them; or the path of a TOML file
+    change : function of nested dictionaries that gives others, which are checked in their place
+    Relative paths of data are seen from the file's folder, those of dictionaries from the working directory.
+    """
+    base, source = Path("."), "config"
+    if isinstance(given, Config):
+        tree = resolved(given)
+    elif isinstance(given, Mapping):
+        tree = _as_toml(given)
+    else:
+        tree, base, source = _read(given), Path(given).parent, str(given)
+    for text in overrides:
+        _apply(tree, text)
+    return build(change(tree), base, source, allow_import)
+
+
+def _read(path):
+    """The nested dictionaries of a TOML file."""
     try:
-        tree = _parse(read_small(path, _MOST_BYTES).decode())
+        return _parse(read_small(Path(path), _MOST_BYTES).decode())
     except DataError as error:
         raise ConfigError(str(error).replace("no such file", "no such configuration file")) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    for text in overrides:
-        _apply(tree, text)
-    return build(tree, path.parent, str(path), allow_import)
+
+
+def _as_toml(value):
+    """A copy of nested dictionaries, in which other sequences are lists, paths are texts, and scalars of NumPy are Python's."""
+    if isinstance(value, Mapping):
+        return {str(name): _as_toml(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_toml(one) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
 
 
 def build(tree, base=Path("."), source="config", allow_import=()):
@@ -45,6 +77,8 @@ def build(tree, base=Path("."), source="config", allow_import=()):
     config = _dataclass(Config, tree, source, ())
     require_allowed(config.model.name, allow_import, f"{source}: model.name")
     _check(config, source)
+    if config.data.format == "table":
+        return config  # tables have no paths
     absolute = {
         part: tuple(_absolute(base, name, f"{source}: data.{part}") for name in getattr(config.data, part))
         for part in ("train", "valid", "test")
@@ -206,7 +240,7 @@ def _check(config, source):
     """What no single option shows."""
     data = config.data
     if data.format != "synthetic":
-        if not data.train and not data.test and not data.valid:
+        if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
     if data.weight and data.weight == data.label:
@@ -241,10 +275,13 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
     for name in ("positive", "missing"):
         if not named and getattr(data, name):
-            raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv' or 'parquet', not {data.format!r}")
+            raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv', 'parquet' or 'table', not {data.format!r}")
     if not named and data.weight:
         why = "knows whether its rows have weights" if data.format == "cache" else "has no such column"
-        raise ConfigError(f"{where}.weight = {_shown(data.weight)}: {where}.format = {data.format!r} {why}; it belongs to 'csv', 'tsv' or 'parquet'")
+        raise ConfigError(
+            f"{where}.weight = {_shown(data.weight)}: {where}.format = {data.format!r} {why}; "
+            "it belongs to 'csv', 'tsv', 'parquet' or 'table'"
+        )
     if data.format in SEPARATED_FORMATS:
         _check_cells(data, where)
     elif data.delimiter or data.columns or not data.header:

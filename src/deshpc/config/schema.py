@@ -13,8 +13,11 @@ AUTO_TRANSPORT = "host"
 SEPARATED_FORMATS = ("csv", "tsv")
 """Text whose rows have cells between delimiters."""
 
-NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet")
+NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet", "table")
 """Formats whose columns have names, of which data.fields chooses."""
+
+WIDEST_EMBEDDING = 1024
+"""Kernels hold an embedding as one vector.  Compiling them takes seconds up to 64, most of a minute at 1024, and minutes above."""
 
 
 METRICS_OF_LOSS = {
@@ -100,23 +103,23 @@ class DataConfig:
 
     format: str = option(
         "csv",
-        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; cache: what "
-        "deshpc convert has written; synthetic",
-        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "cache", "synthetic"),
+        "csv, tsv; criteo, libsvm, libffm: text without a header (all text also .gz and .zst); parquet; table: given in Python; "
+        "cache: what deshpc convert has written; synthetic",
+        choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
     train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
-    positive: str = option("", "csv, tsv, parquet: the label of a positive, such as clicked; all others have to be one other value")
+    positive: str = option("", "csv, tsv, parquet, table: the label of a positive, such as clicked; all others have to be one other value")
     weight: str = option(
-        "", "csv, tsv, parquet: column of what each sample counts in training and in metrics, a number of at least 0; empty: 1"
+        "", "csv, tsv, parquet, table: column of what each sample counts in training and in metrics, a number of at least 0; empty: 1"
     )
     delimiter: str = option("", "csv, tsv: the character between cells, such as ; or |; empty: that of the format")
     header: bool = option(True, "csv, tsv: whether every file begins with a line of its columns' names")
     columns: tuple[str, ...] = option((), "csv, tsv without a header: the names of the columns, in their order")
     missing: tuple[str, ...] = option(
-        (), "csv, tsv, parquet: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
+        (), "csv, tsv, parquet, table: cells that count as empty, such as NA or \\N; of a multi field, the whole cell"
     )
     fields: tuple[FieldConfig, ...] = option(
         (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"
@@ -136,7 +139,7 @@ class ModelFieldConfig:
     """What one field has of its own, `[[model.fields]]`."""
 
     name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
-    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=1 << 16)
+    dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=WIDEST_EMBEDDING)
     replicated: bool = option(
         False,
         "deep models: every rank has all rows of this field: none of its keys or embeddings travels, only its rows' gradients do, "
@@ -155,7 +158,7 @@ class ModelConfig:
         choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
         importable=True,
     )
-    dim: int = option(16, "embedding dimension k", minimum=1, maximum=1 << 16)
+    dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )

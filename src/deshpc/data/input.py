@@ -99,6 +99,10 @@ class RowInput:
         """Whether the configuration names files of this part."""
         return bool(getattr(self._config, part))
 
+    def paths(self, part):
+        """The files of a part, as the format's reader takes them."""
+        return files.expand(getattr(self._config, part))
+
     def load(self, part, workers=_ALONE):
         """The Dataset of a part, of which each of the Workers reads its share; "train" comes first: it fits the transforms.
 
@@ -106,8 +110,7 @@ class RowInput:
         """
         if part != "train":
             workers.run(lambda worker: self.transforms)  # they have to be known
-        reader, patterns = open_format(self._config, labels=self._labels), getattr(self._config, part)
-        dataset, self.bad_rows[part] = load_unfinished(reader, patterns, self._config.on_bad_row, workers)
+        dataset, self.bad_rows[part] = self._unfinished(part, workers)
         workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
         if not self.fitted:
             self._transforms = fit(dataset, self.schema, workers)
@@ -117,8 +120,7 @@ class RowInput:
     def compile(self, part):
         """Have the kernels compiled that `load` needs, by reading some rows; whatever is wrong with them, `load` will say."""
         with suppress(DeshpcError):
-            paths = files.expand(getattr(self._config, part))
-            columns = next(open_format(self._config, labels=self._labels).blocks(paths, BadRows("skip")), None)
+            columns = next(self._columns(part, BadRows("skip")), None)
             if columns is not None:
                 unfinished(columns, self.schema)
 
@@ -130,7 +132,7 @@ class RowInput:
         bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
         fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
         rows = 0
-        for columns in open_format(self._config, labels=self._labels).blocks(files.expand(getattr(self._config, part)), bad_rows):
+        for columns in self._columns(part, bad_rows):
             block = unfinished(columns, self.schema)
             if fitting:
                 fitting.add(columns, block.dense)
@@ -142,9 +144,17 @@ class RowInput:
 
     def _require_rows(self, part, rows):
         if rows == 0:
-            bad_rows, paths = self.bad_rows[part], files.expand(getattr(self._config, part))
+            bad_rows = self.bad_rows[part]
             skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
-            raise DataError(f"data.{part}: no rows in {', '.join(map(str, paths))}{skipped}")
+            raise DataError(f"data.{part}: no rows in {', '.join(map(str, self.paths(part)))}{skipped}")
+
+    def _unfinished(self, part, workers):
+        """What `load_unfinished` gives of a part.  Collective."""
+        return load_unfinished(open_format(self._config, labels=self._labels), getattr(self._config, part), self._config.on_bad_row, workers)
+
+    def _columns(self, part, bad_rows):
+        """The Columns of a part, block by block."""
+        return open_format(self._config, labels=self._labels).blocks(self.paths(part), bad_rows)
 
     def fit(self):
         """Read the training part to know the transforms; ConfigError where there is none."""
@@ -179,10 +189,11 @@ class RowInput:
         self._transforms = transforms
 
 
-def open_input(config, labels="classes"):
+def open_input(config, labels="classes", tables=None):
     """The input of a DataConfig.
 
     labels : what labels are, see `formats.label_kinds`; None: whatever a cache says
+    tables : {part: pyarrow.Table}, where rows come from the caller
     """
     if config.format == "synthetic":
         return SyntheticInput(config)
@@ -190,6 +201,10 @@ def open_input(config, labels="classes"):
         from deshpc.data.cached_input import CacheInput
 
         return CacheInput(config, labels)
+    if config.format == "table":
+        from deshpc.data.table_input import TableInput
+
+        return TableInput(config, labels, tables)
     return RowInput(config, labels)
 
 

@@ -21,7 +21,6 @@ def load_unfinished(reader, patterns, policy, workers):
     policy : of BadRows
     """
     parts = {}
-    bad_rows = {worker: BadRows(policy) for worker in workers.own}
 
     def divide(worker, divisible):
         parts[worker] = parts_of(files.expand(patterns), worker, workers.size, divisible)
@@ -31,24 +30,41 @@ def load_unfinished(reader, patterns, policy, workers):
         plain = reader.divisible and all(isinstance(one, Part) or is_plain(one) for one in parts[worker])
         return reader.room(parts[worker]) if plain else None
 
-    def read(worker, put):
-        rows = 0
-        for columns in reader.blocks(parts[worker], bad_rows[worker]):
-            put(unfinished(columns, reader.schema))
-            rows += len(columns)
-        return rows
+    def blocks_of(worker, bad_rows):
+        return reader.blocks(parts[worker], bad_rows)
 
     if not all(workers.run(partial(divide, divisible=reader.divisible))):
         workers.run(partial(divide, divisible=False))
     rooms = workers.run(room)
-    if None not in rooms:
-        places = Places(workers, rooms, len(reader.schema.dense_fields), reader.schema.value_width)
-        workers.run(lambda worker: read(worker, partial(places.put, worker)))
-        dataset = places.dataset()
-    else:
-        blocks = {worker: [] for worker in workers.own}
-        rows = workers.run(lambda worker: read(worker, blocks[worker].append))
-        dataset = assembled(workers, blocks) if any(rows) else ()
+    if None in rooms:
+        return held_unfinished(reader.schema, blocks_of, policy, workers)
+    bad_rows = {worker: BadRows(policy) for worker in workers.own}
+    places = Places(workers, rooms, len(reader.schema.dense_fields), reader.schema.value_width)
+    workers.run(lambda worker: _read(reader.schema, blocks_of(worker, bad_rows[worker]), partial(places.put, worker)))
+    return _told(places.dataset(), bad_rows, workers)
+
+
+def held_unfinished(schema, blocks_of, policy, workers):
+    """What `load_unfinished` gives, where nobody knows how many rows there are before all are read.  Collective.
+
+    blocks_of : worker, its BadRows -> the Columns that it reads, after those of the worker before it
+    """
+    bad_rows = {worker: BadRows(policy) for worker in workers.own}
+    blocks = {worker: [] for worker in workers.own}
+    rows = workers.run(lambda worker: _read(schema, blocks_of(worker, bad_rows[worker]), blocks[worker].append))
+    return _told(assembled(workers, blocks) if any(rows) else (), bad_rows, workers)
+
+
+def _read(schema, blocks, put):
+    """Put what is read of blocks; the number of their rows."""
+    rows = 0
+    for columns in blocks:
+        put(unfinished(columns, schema))
+        rows += len(columns)
+    return rows
+
+
+def _told(dataset, bad_rows, workers):
     found = workers.run(bad_rows.get)
     return dataset if len(dataset) else None, workers.run(lambda worker: merged(found))[0]
 

@@ -4,7 +4,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from deshpc.errors import DataError
+from deshpc.formats.outcome import outcome
 from deshpc.formats.sample import is_number
 
 _LABELS = (
@@ -23,14 +26,18 @@ _ROW_NAMES = {
 _TIME_NAME = re.compile(r"(^|_)(time|timestamp|ts|date|datetime|day|hour|week|month|at)($|_|\d)|time$|date$", re.IGNORECASE)
 _TIME = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?([ T]\d\d?:\d\d.*)?|\d\d?[-/.]\d\d?[-/.]\d{4}([ T]\d\d?:\d\d.*)?")
 _CODE_NAME = re.compile(
-    r"id$|ids$|_id_|code|type|category|user|item|shop|store|site|page|campaign|(^|_)ad($|_)|device|zip|postal|sku|brand|city|country"
+    r"onehot|one_hot|hash|id$|ids$|_id_|code|type|category|user|item|shop|store|site|page|campaign|(^|_)ad($|_)|device|zip|postal|sku|brand|city|country"
     r"|creative|advertiser|publisher|movie|product|version|model",
     re.IGNORECASE,
 )
+_QUANTITY_NAME = re.compile(r"(^|_)(num|number|count|cnt|days|amount|age|price|size|length|duration|ms|seconds|total|mean|rate|ratio|score)(_days|_ms)?$", re.IGNORECASE)
 _WEIGHTED = re.compile(r".+:[-+]?[0-9.]+(e[-+]?\d+)?")
+_POOLINGS = {"pooling": "mean", "linear_pooling": "sum"}  # as many values as a cell may have, embeddings stay alike in size
 _MANY = 0.98  # of the cells: a few may be mistakes
+_STEPS, _LEAST_BATCH, _MOST_BATCH = 50, 64, 8192  # of a pass, where there are few rows
 _FEW_VALUES, _SOME_VALUES, _ROWS_TO_TELL = 20, 500, 50
-_MULTI_SHARE, _WORDS_SHARE = 0.2, 0.5
+_LEARNT_ROWS = 50  # for each value of a number that is better learnt value by value
+_BARS_SHARE, _MULTI_SHARE, _WORDS_SHARE = 0.01, 0.2, 0.5
 _EPOCHS = ((946_684_800, 2_208_988_800, "seconds"), (946_684_800_000, 2_208_988_800_000, "milliseconds"))  # of 2000 to 2040
 
 
@@ -42,6 +49,7 @@ class Field:
     options : of the field, beside name and kind
     why     : what was seen, in words
     is_time : whether the rows' time is what it says
+    is_row  : whether it tells one row from another, and nothing else
     """
 
     name: str
@@ -49,6 +57,7 @@ class Field:
     options: dict
     why: str
     is_time: bool = False
+    is_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,10 @@ class Label:
     name: str
     positive: str
     why: str
+
+    def positives(self, cells):
+        """(rows) bool: which of its cells are the positive label."""
+        return np.array([cell == self.positive if self.positive else _understood(cell) for cell in cells], bool)
 
 
 def label_of(sample, path, wanted=None):
@@ -94,6 +107,14 @@ def _label(name, cells, path, why):
     return Label(name, positive, f"{why}; {counted}")
 
 
+def batch_of(rows):
+    """Samples of a step where there are so many rows to train on: enough steps even if there are few."""
+    batch = _LEAST_BATCH
+    while batch < _MOST_BATCH and batch * 2 * _STEPS <= rows:
+        batch *= 2
+    return batch
+
+
 def missing_of(sample, label):
     """Cells that stand for missing ones, as data.missing names them."""
     found = Counter()
@@ -108,14 +129,24 @@ def missing_of(sample, label):
     return [text for text in _MISSING_NUMBERS if found[text]]
 
 
-def fields_of(sample, label, missing):
-    """The Fields of all columns of a sample but its label, in their order."""
-    fields = []
+def fields_of(sample, label, missing, first):
+    """The Fields of all columns of a sample but its label, in their order.
+
+    label : Label
+    first : Sample of one file alone, whose rows are in the file's order
+    """
+    fields, positive = [], label.positives(sample.columns[label.name])
     for name, cells in sample.columns.items():
-        if name != label:
-            present = [cell for cell in cells if cell.strip() and cell not in missing]
-            kind = sample.types.get(name)
-            fields.append(field_of(name, present, len(cells), kind, sample.delimiter, sample.unusable.get(name)))
+        if name != label.name:
+            cells = ["" if cell in missing or not cell.strip() else cell for cell in cells]
+            how = sample.types.get(name), sample.delimiter, sample.unusable.get(name)
+            ordered = [cell for cell in first.columns[name] if cell.strip() and cell not in missing]
+            found = field_of(name, ordered, len(first.columns[name]), *how)
+            if not (found.is_time or found.is_row):
+                found = field_of(name, [cell for cell in cells if cell], len(cells), *how)
+            if found.kind and found.kind != "multi" and (why := outcome(name, cells, positive)):
+                found = Field(name, "", {}, f"looks like an outcome, which nobody knows beforehand: {why}")
+            fields.append(found)
     return fields
 
 
@@ -135,20 +166,20 @@ def field_of(name, present, rows, kind=None, delimiter="", unusable=None):
     if kind == "pairs":
         return Field(name, "multi", {"weight_separator": ":"}, "values with weights")
     if kind == "list":
-        return Field(name, "multi", {"pooling": "mean"}, "a list of values")
+        return Field(name, "multi", dict(_POOLINGS), "a list of values")
     if (time := _time(name, present)) or kind == "time":
         return Field(name, "", {}, f"a time ({time or 'by its type'}): other rows have other ones", is_time=True)
     if len(values) == 1 and rows > 1:
         return Field(name, "", {}, f"always {present[0][:40]!r}{'' if len(present) == rows else ', or missing'}")
     numbers = sum(map(is_number, present)) >= _MANY * len(present) if kind is None else kind in ("number", "decimal")
-    whole = numbers and all(float(text).is_integer() and "." not in text for text in present if is_number(text))
+    whole = numbers and all(float(text).is_integer() for text in present if is_number(text))
     if sum(cell.startswith("[") and cell.endswith("]") for cell in present) >= _MANY * len(present):
         return Field(name, "", {}, "lists in brackets; write their values with | between them, or as lists of Parquet")
     if kind in (None, "text") and (many := _multi(present, values, delimiter, numbers)):
         return Field(name, "multi", *many)
     if _is_row(name, present, rows, numbers, whole):
-        return Field(name, "", {}, "every row has another one: it names the row, and nothing is learnt from it")
-    if not numbers or (kind != "decimal" and whole and (len(values) <= _FEW_VALUES or _is_code(name, present))):
+        return Field(name, "", {}, "every row has another one: it names the row, and nothing is learnt from it", is_row=True)
+    if not numbers or (kind != "decimal" and whole and names_things(name, present)):
         return Field(name, "categorical", {}, few)
     shown = f"numbers from {min(map(_number, present)):g} to {max(map(_number, present)):g}, {few}"
     other = next((cell for cell in present if not is_number(cell)), None)
@@ -157,6 +188,10 @@ def field_of(name, present, rows, kind=None, delimiter="", unusable=None):
     if whole and len(values) <= _SOME_VALUES:
         return Field(name, "bucket", {"buckets": 16}, shown)
     return Field(name, "dense", {}, shown)
+
+
+def _understood(cell):
+    return cell.strip().lower() in ("true", "yes") or (is_number(cell) and float(cell) == 1)
 
 
 def _number(text):
@@ -203,9 +238,18 @@ def _is_row(name, present, rows, numbers, whole):
     return len(set(steps)) == 1
 
 
+def names_things(name, present):
+    """Whether whole numbers, as texts, had better be learnt value by value: there are few, each comes often, or they are codes."""
+    values = len(set(present))
+    often = values <= _SOME_VALUES and len(present) >= _LEARNT_ROWS * values
+    return values <= _FEW_VALUES or often or _is_code(name, present)
+
+
 def _is_code(name, present):
     """Whether whole numbers name something: by the column's name, or as all have as many digits, or zeros in front."""
-    lengths = {len(text) for text in present}
+    if _QUANTITY_NAME.search(name):
+        return False
+    lengths = {len(text.partition(".")[0]) for text in present}
     return bool(_CODE_NAME.search(name)) or (len(lengths) == 1 and min(lengths) >= 5) or any(text[0] == "0" and len(text) > 1 for text in present)
 
 
@@ -213,7 +257,7 @@ def _multi(present, values, delimiter, numbers):
     """(options, why) of a column whose cells have several values, or None."""
     if numbers:
         return None
-    for separator, share in (("|", _MULTI_SHARE), (";", _MULTI_SHARE), (",", _MULTI_SHARE), (" ", _WORDS_SHARE)):
+    for separator, share in (("|", _BARS_SHARE), (";", _MULTI_SHARE), (",", _MULTI_SHARE), (" ", _WORDS_SHARE)):
         several = [cell for cell in present if separator in cell.strip(separator)]
         if separator == delimiter or len(several) < share * len(present) or present[0].startswith(("[", "{", "http")):
             continue
@@ -224,6 +268,6 @@ def _multi(present, values, delimiter, numbers):
         if separator != "|" and len(parts) * 2 > len(values):  # titles, addresses and names of programs have such characters, too
             continue
         options = {"separator": separator} if separator != "|" else {}
-        options |= {"weight_separator": ":"} if weighted else {"pooling": "mean"}
+        options |= {"weight_separator": ":"} if weighted else _POOLINGS
         return options, f"{len(several) / len(present):.0%} of the cells have several values; {len(parts):,} values"
     return None

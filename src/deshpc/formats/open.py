@@ -27,6 +27,7 @@ _READERS = {
     "libsvm": ("deshpc.formats.libsvm", "Libsvm"),
     "libffm": ("deshpc.formats.libsvm", "Libffm"),
     "parquet": ("deshpc.formats.parquet", "Parquet"),
+    "table": ("deshpc.formats.table", "Table"),  # whose paths are TableParts
 }
 
 

@@ -21,7 +21,7 @@ _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long
 class Parquet:
     """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
-    divisible = False
+    divisible, kind = False, "a Parquet file"
 
     def __init__(self, config, schema, keep=()):
         self.schema, self.keep, self.missing = schema, keep, missing_words(config.missing)
@@ -41,7 +41,7 @@ class Parquet:
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""
         for path in paths:
-            row, file = 0, _File(self, path, bad_rows)
+            row, file = 0, ArrowRows(self, path, bad_rows)
             for batch in record_batches(str(path), file.choose, _BLOCK_ROWS, _BLOCK_BYTES):
                 block = file.block(row, batch)
                 row += len(batch)
@@ -49,8 +49,8 @@ class Parquet:
                     yield block
 
 
-class _File:
-    """A file that `reader`, a Parquet, reads."""
+class ArrowRows:
+    """Record batches of one schema, which `reader`, a Parquet, reads.  path : of their file, or what they are called"""
 
     def __init__(self, reader, path, bad_rows):
         self._reader, self._path, self._bad_rows = reader, path, bad_rows
@@ -93,7 +93,7 @@ class _File:
 
         def parse(rows):
             some = batch if rows is None else batch.take(rows)
-            return reading(path, lambda: [column(i, name, some) for i, name in enumerate(reader.names)])
+            return reading(path, lambda: [column(i, name, some) for i, name in enumerate(reader.names)], reader.kind)
 
         def complain(at, i, problem):
             name, text = reader.names[i], of_path.text(i)

@@ -4,21 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.open import open_format
 from deshpc.hashing.key import with_field
 
 
-def raw_values(config, patterns, field, keys):
+def raw_values(config, paths, field, keys):
     """{key: value as text} of those keys of a categorical field that are found in files, which are read until all are.
 
-    config : DataConfig of a format whose columns have names;  patterns : of the files
+    config : DataConfig of a format whose columns have names;  paths : of the files, as its reader takes them
     field : FieldConfig;  keys : [int]
     """
     reader = open_format(replace(config, fields=(field,)), label=False, weight=False, keep=(field.name,))
     left, found = {with_field(key, 0): key for key in keys}, {}  # the only field has number 0
-    for columns in reader.blocks(files.expand(patterns), BadRows("skip")):
+    for columns in reader.blocks(paths, BadRows("skip")):
         here, places = np.unique(columns.key_fields[0].keys, return_index=True)
         for at in np.flatnonzero(np.isin(here, np.array(list(left), np.uint64))).tolist():
             text = columns.carried.text(0, int(columns.rows[places[at]]))

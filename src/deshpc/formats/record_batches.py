@@ -83,14 +83,14 @@ def _fits(path, size, leaf, batch_rows, batch_bytes):
     return longest is not None and texts * longest <= batch_bytes
 
 
-def reading(path, action):
-    """The result of an action of pyarrow, whose errors become DataErrors."""
+def reading(path, action, kind="a Parquet file"):
+    """The result of an action of pyarrow, whose errors become DataErrors.  kind : of what is read, in words"""
     import pyarrow
 
     try:
         return action()
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise DataError(f"{path}: cannot be read as a Parquet file: {error}") from None
+        raise DataError(f"{path}: cannot be read as {kind}: {error}") from None
 
 
 def _pyarrow_parquet():

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from deshpc.errors import DataError
@@ -20,6 +20,7 @@ _DELIMITERS = ",\t;|\x01"
 _LOOKED_AT, _ALIKE = 200, 0.95  # rows that tell the delimiter, and how many of them have to have the same number of cells
 _LIBSVM = re.compile(r"[-+]?[0-9.]+(\s+[0-9]+:[-+0-9.eE]+)+\s*(#.*)?")
 _LIBFFM = re.compile(r"[-+]?[0-9.]+(\s+[0-9]+:[0-9]+:[-+0-9.eE]+)+\s*(#.*)?")
+_READ = ("number", "decimal", "text", "list", "pairs", "time")  # kinds of columns, of Parquet and of tables, that can be looked at
 _CRITEO = re.compile(r"[01]\t(-?[0-9]*\t){13}([0-9a-f]{0,8}\t){25}[0-9a-f]{0,8}")
 
 
@@ -61,6 +62,23 @@ def sample_of(path):
             numbers = [int(token.partition(":")[0]) for line in lines for token in line.split()[1:] if format == "libffm" and ":" in token]
             return Sample(format, row_bytes=mean, libffm_fields=1 + max(numbers, default=-1))
     return _of_cells(path, text, mean)
+
+
+def together(samples):
+    """One Sample of several files': the rows of all in the columns of the first, of which some may be unusable in another.
+
+    samples : {path: Sample}, not empty
+    """
+    first = next(iter(samples.values()))
+    columns, unusable = {name: [] for name in first.columns}, dict(first.unusable)
+    for path, sample in samples.items():
+        for name in columns:
+            columns[name] += sample.columns.get(name, [])
+            if name not in sample.columns:
+                unusable.setdefault(name, f"{path} has no such column")
+            elif name in sample.unusable:
+                unusable.setdefault(name, f"in {path} {sample.unusable[name]}")
+    return replace(first, columns=columns, unusable=unusable)
 
 
 def _beginning(path):
@@ -142,7 +160,7 @@ def _of_parquet(path):
         kinds.update({name: _kind(schema.field(i).type, types) for i, name in enumerate(schema.names)})
         unknown = [name for name in kinds if schema.names.count(name) > 1]
         kinds.update(dict.fromkeys(unknown, "several columns have this name"))
-        chosen = [name for name, kind in kinds.items() if kind in ("number", "decimal", "text", "list", "pairs", "time")]
+        chosen = [name for name, kind in kinds.items() if kind in _READ]
         if not chosen:
             raise DataError(f"{path}: none of its columns has a type that can be read")
         return chosen
@@ -150,11 +168,28 @@ def _of_parquet(path):
     batch = next(record_batches(str(path), choose, ROWS, 64 << 20), None)
     if batch is None or not len(batch):
         raise DataError(f"{path}: the file is empty; expected rows")
-    columns = {
-        name: [_text(value) for value in batch.column(name).to_pylist()] if name in batch.schema.names else [""] * len(batch)
-        for name in kinds
-    }
-    return Sample("parquet", columns=columns, types=kinds, row_bytes=max(1.0, batch.nbytes / len(batch)))
+    return Sample("parquet", columns=_texts(batch, kinds), types=kinds, row_bytes=max(1.0, batch.nbytes / len(batch)))
+
+
+def sample_of_table(table, name):
+    """The Sample of a pyarrow.Table: rows at equal distances.  DataError where it is empty.  name : of it, for messages
+
+    What is encoded as a dictionary, as pandas does with categories, is taken for texts, though they may be numbers.
+    """
+    import numpy as np
+    import pyarrow.types as types
+
+    if not table.num_rows:
+        raise DataError(f"{name}: the table is empty; expected rows")
+    some = table.take(np.linspace(0, table.num_rows - 1, min(ROWS, table.num_rows)).astype(np.int64))
+    kinds = {one.name: "text" if types.is_dictionary(one.type) else _kind(one.type, types) for one in table.schema}
+    return Sample("table", columns=_texts(some, kinds), types=kinds, row_bytes=max(1.0, table.nbytes / table.num_rows))
+
+
+def _texts(rows, kinds):
+    """{name: cells as texts} of a table or batch, empty ones where a column cannot be read."""
+    read = [name for name, kind in kinds.items() if kind in _READ and rows.schema.names.count(name) == 1]
+    return {name: [_text(value) for value in rows.column(name).to_pylist()] if name in read else [""] * len(rows) for name in kinds}
 
 
 def _kind(kind, types):

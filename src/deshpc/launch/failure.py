@@ -10,12 +10,14 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from deshpc.errors import DeshpcError, OutOfMemory
 from deshpc.launch.console import flush, say
-from deshpc.launch.signals import Terminated, ignore_signals, sigterm_raises
+from deshpc.launch.signals import Terminated, heard_in_time, ignore_signals, signals_raise
 
 _FLUSH_S = 0.2  # the launcher passes a message on before it ends the job
 _TURNS_S = 2.0  # ranks that fail together speak in rank order within this time; the first silences the others
@@ -24,6 +26,8 @@ _SILENCE_S = 5.0  # a silent rank is ended by the one that speaks; if not, it en
 _FAILED = 7  # tag of "I speak"
 
 _ending = threading.Lock()
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def exit_code(error):
@@ -78,7 +82,7 @@ def failing_together(comm):
             line.Free()
 
 
-def fails_together(function):
+def fails_together(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Decorate a collective function that has an argument `comm`: `failing_together` on it from begin to end.
 
     Where comm is None, it is COMM_WORLD: a script on one rank, or a notebook, need not name it.
@@ -86,7 +90,7 @@ def fails_together(function):
     parameters = inspect.signature(function)
 
     @wraps(function)
-    def guarded(*arguments, **named):
+    def guarded(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
         given = parameters.bind(*arguments, **named)
         if given.arguments.get("comm") is None:
             from deshpc.launch.start import world
@@ -167,14 +171,26 @@ def may_call_mpi():
 
 
 @contextmanager
+def this_process():
+    """Let signals end a process that has no other ranks, with a message, whatever it is busy with."""
+
+    def end(error):
+        report(error)
+        os._exit(exit_code(error))
+
+    with signals_raise(), heard_in_time(end):
+        yield
+
+
+@contextmanager
 def whole_process(comm):
-    """Let SIGTERM, an exception in any thread, and a crash end the job of `comm` too, with a message."""
+    """Let signals, an exception in any thread, and a crash end the job of `comm` too, with a message."""
     before = threading.excepthook
     threading.excepthook = lambda what: what.exc_type is SystemExit or fail(comm, what.exc_value)
     if not faulthandler.is_enabled():
         faulthandler.enable(2)  # where Python was at a segmentation fault
     try:
-        with sigterm_raises():
+        with signals_raise(), heard_in_time(lambda error: fail(comm, error)):
             yield
             with _ending:  # a thread that is failing does not give it back: it ends the process
                 pass

@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deshpc.comm.shared_memory import unlink_segments
 from deshpc.errors import LaunchError
@@ -12,6 +14,9 @@ from deshpc.launch.failure import Terminated, exit_code, failing_together, repor
 from deshpc.launch.launcher import Launcher, launcher
 from deshpc.launch.library import Library, load_library
 from deshpc.launch.mpich import end_job_of_mpich, end_with_parent, under_mpich
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 _ALL_ARRIVE_S = 2.0
 
@@ -98,7 +103,7 @@ def run(main, comm):
 
 
 @contextmanager
-def ranks():
+def ranks() -> Iterator["Intracomm"]:
     """COMM_WORLD for a script that runs under mpiexec: `with deshpc.ranks() as comm: ...`
 
     As for the command line, an error of one rank ends the whole job with its message, and one that all ranks share

@@ -5,7 +5,7 @@ from html import escape
 from deshpc.report.curves import COLOURS, curves
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #222; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 82em; padding: 0 1em; color: #222; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
 table { border-collapse: collapse; } th, td { padding: .15em .9em .15em 0; text-align: left; vertical-align: top; }
 td { font-variant-numeric: tabular-nums; } tr + tr { border-top: 1px solid #e5e5e5; }

@@ -101,6 +101,35 @@ def number_of(cell):
     return number
 
 
+class MissingCells:
+    """Cells that count as missing, as data.missing names them: texts, and the numbers that they say."""
+
+    def __init__(self, texts):
+        """texts : strings"""
+        self._texts, self._numbers = {*texts}, {*filter(lambda one: one is not None, map(_float, texts))}
+
+    def emptied(self, cells, numeric):
+        """Cells, in which None stands for those that are one of them.  numeric : whether they are to be numbers"""
+        if not self._texts:
+            return cells
+        return [None if self._has(cell, numeric) else cell for cell in cells]
+
+    def _has(self, cell, numeric):
+        if isinstance(cell, (bool, np.bool_)) and not numeric:
+            return str(bool(cell)).lower() in self._texts
+        if isinstance(cell, (numbers.Real, Decimal)):
+            return float(cell) in self._numbers if numeric else isinstance(cell, numbers.Integral) and str(int(cell)) in self._texts
+        text = cell.decode(errors="replace") if isinstance(cell, bytes) else cell
+        return isinstance(text, str) and text in self._texts
+
+
+def _float(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def is_missing(cell):
     """Whether a value is None, NaN, or what pandas has for a missing value."""
     if isinstance(cell, (float, np.floating)):

@@ -9,7 +9,7 @@ import numpy as np
 from deshpc.data.transform import Standardisation
 from deshpc.errors import DataError
 from deshpc.hashing.key import field_seed
-from deshpc.serve.cells import BadCell, number_of, text_of, values_of
+from deshpc.serve.cells import BadCell, MissingCells, number_of, text_of, values_of
 from deshpc.serve.keys import keys_of
 
 
@@ -47,8 +47,12 @@ class Encoder:
     fields : the FieldConfigs in the order in which `encode` wants their cells
     """
 
-    def __init__(self, schema, transforms):
-        """transforms : Transforms, None where dense features are taken as they are"""
+    def __init__(self, schema, transforms, missing=()):
+        """transforms : Transforms, None where dense features are taken as they are
+
+        missing : cells that count as missing, see `data.missing`
+        """
+        self._missing = MissingCells(missing)
         self.fields = (*schema.key_fields, *schema.dense_fields)
         self._key_fields, self._dense_fields = schema.key_fields, schema.dense_fields
         self._seeds = np.array([field_seed(field.name) for field in schema.key_fields], np.uint64)
@@ -65,6 +69,7 @@ class Encoder:
         first_row : number of the first row, for messages
         """
         everyone, ones = np.arange(rows), np.ones(rows)
+        cells = [self._missing.emptied(some, field.kind in ("dense", "bucket")) for field, some in zip(self.fields, cells, strict=True)]
         parts = [
             self._values(field, column, first_row)
             if field.kind == "multi"

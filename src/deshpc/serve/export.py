@@ -1,5 +1,8 @@
 """`deshpc export`: a saved model or a checkpoint to one file for `deshpc.Predictor`.  NumPy only: no MPI, no compiler."""
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 
 from deshpc.checkpoint.folders import model_folder
@@ -15,7 +18,9 @@ from deshpc.serve.onnx_graph import write_onnx
 from deshpc.serve.top import Top
 
 
-def export(path, out, onnx=None, allow_import=()):
+def export(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], onnx: str | os.PathLike[str] | None = None, allow_import: Sequence[str] = ()
+) -> str:
     """Write the model of `path` (a run's directory, a model or a checkpoint) to the file `out`; returns a line of text.
 
     onnx : also a file for what follows the pooled rows (`onnx_graph`)

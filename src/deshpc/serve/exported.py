@@ -3,7 +3,8 @@
     keys       (n) uint64, increasing       weights (n), embeddings (n, k): row i is that of key i
                k = 0 for lr, the largest of all where fields have dimensions of their own; weights (n, 0) of models whose rows have no linear weight
     dense/NAME each dense parameter, such as dense/bias
-    about      model, loss and hash, schema, transforms or null, steps, and how it was trained: `about_model`
+    about      model, loss and hash, schema, transforms or null, missing, steps, and how it was trained: `about_model`
+    training/  what a Classifier needs to go on, `serve/saved_learner.py`, which a predictor does not read
 
 Weights have the type in which they were trained.  There is no optimizer state, and no row whose weights are all 0, which
 predicts as an unseen key does.
@@ -25,6 +26,7 @@ from deshpc.serve.forward import FORWARDS
 from deshpc.serve.sound import declared, require_sound
 from deshpc.serve.top import Top
 from deshpc.storage.container import Container, ContainerWriter
+from deshpc.storage.json_form import require
 
 KIND = "model"
 _DENSE = "dense/"
@@ -42,6 +44,7 @@ class ExportedModel:
     weights : (n), or (n, 0) where there are none
     embeddings : (n, k), k = 0 where there are none
     dense : {name: array}, the dense parameters
+    missing : cells that count as missing, see `data.missing`
     loss : `train.loss`, by which a prediction follows from the model's sum
     file : the Container into which the arrays map, None where they are memory of their own
     """
@@ -54,6 +57,7 @@ class ExportedModel:
     weights: np.ndarray
     embeddings: np.ndarray
     dense: dict
+    missing: tuple[str, ...] = ()
     loss: str = "log"
     file: Container | None = None
 
@@ -78,10 +82,13 @@ class ExportedModel:
 def about_model(config, steps):
     """What `write_model` is told of the model of a Config: no paths, nothing of the machine."""
     tree = resolved(config)
-    return {"model": tree["model"], "loss": config.train.loss, "steps": steps, "training": {part: tree[part] for part in ("optimizer", "train")}}
+    return {
+        "model": tree["model"], "loss": config.train.loss, "missing": tree["data"]["missing"], "steps": steps,
+        "training": {part: tree[part] for part in ("optimizer", "train")},
+    }  # fmt: skip
 
 
-def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars=1):
+def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars=1, others=()):
     """Write an exported model; returns its number of rows.
 
     about   : of `about_model`
@@ -90,6 +97,7 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars
     blocks  : (keys (m) uint64, weights (m, scalars + k)) of rows in key order, asked for one after another: one is held at a time
     numbers : (0, scalars + k), empty, of the weights' type
     scalars : linear weights of a row, 0 or 1, in front of the embedding
+    others : (name, array) of further sections, which a predictor does not read
     """
     name = about["model"]["name"]
     if name not in FORWARDS:
@@ -117,6 +125,8 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars
             for name, array in dense.items():
                 _require_finite(path, array, lambda _, name=name: f"the dense parameter {name}")
                 writer.add(_DENSE + name, array)
+            for name, array in others:
+                writer.add(name, array)
             writer.finish()
             return keys.rows
     except OSError as error:
@@ -152,6 +162,8 @@ def read_model(path, copy=False):
         if about["hash"] != HASH_ID:
             raise DataError(f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}")
         options, schema = declared(about["model"], about["schema"], path)
+        missing = tuple(about.get("missing", ()))  # which earlier versions have not written
+        require(list(missing), [str], "missing")
         loss = about.get("loss", "log")  # a file that does not say is older than other losses
         if loss not in LINKS:
             raise DataError(f"{path}: a model of the loss {str(loss)[:20]!r}; this version knows {', '.join(LINKS)}")
@@ -164,7 +176,8 @@ def read_model(path, copy=False):
         raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
     keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))
     dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}
-    model = ExportedModel(options["name"], options, schema, transforms, keys, weights, embeddings, dense, loss, None if copy else container)
+    own_file = None if copy else container
+    model = ExportedModel(options["name"], options, schema, transforms, keys, weights, embeddings, dense, missing, loss, own_file)
     require_sound(model, path)
     model.require_unchanged()
     return model

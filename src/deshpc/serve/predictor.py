@@ -1,6 +1,11 @@
 """Score raw values by an exported model: NumPy only, no MPI, no compiler, no GPU."""
 
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from deshpc.backend.links import LINKS
 from deshpc.serve.encoder import Encoder
@@ -20,7 +25,7 @@ class Predictor:
     contributes nothing.  DataError names row and field of what cannot be read.
     """
 
-    def __init__(self, path, copy=False):
+    def __init__(self, path: str | os.PathLike[str], copy: bool = False) -> None:
         """path : of the exported model, which is verified; DataError where it is damaged, or not what it declares
 
         copy : it is read into memory, and the file may be written to; otherwise it is mapped, must not be, and every call looks
@@ -29,31 +34,31 @@ class Predictor:
         self.model = read_model(path, copy)
         dense = {name: array.astype(np.float64) for name, array in self.model.dense.items()}
         self._forward = FORWARDS[self.model.name](self.model.top._replace(parameters=dense))
-        self._encoder = Encoder(self.model.schema, self.model.transforms)
+        self._encoder = Encoder(self.model.schema, self.model.transforms, self.model.missing)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """A pickled or copied Predictor has the model in memory of its own."""
         return {**vars(self), "model": self.model.copied()}
 
     @property
-    def fields(self):
+    def fields(self) -> list[str]:
         """Names of the fields of a row."""
         return [field.name for field in self._encoder.fields]
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of the model's rows."""
         return len(self.model.keys)
 
-    def predict(self, rows, ignore_extra=False):
+    def predict(self, rows: Any, ignore_extra: bool = False) -> NDArray[np.float64]:
         """Predictions, (n) float64: probabilities of a click where the model was trained by log-loss.  ignore_extra : names that the model does not know are no error."""
         link = LINKS[self.model.loss]
         return self._of_blocks(rows, ignore_extra, lambda pooled: {"p": link(self._forward.logit(**pooled))})["p"]
 
-    def predict_one(self, row, ignore_extra=False):
+    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float:
         """Prediction for one row, a dictionary."""
         return float(self.predict([row], ignore_extra)[0])
 
-    def pooled(self, rows, ignore_extra=False):
+    def pooled(self, rows: Any, ignore_extra: bool = False) -> dict[str, NDArray[np.float32]]:
         """{name: float32 array (n, ...)}: the inputs of the ONNX graph that `deshpc export --onnx` writes."""
         pooled = self._of_blocks(rows, ignore_extra, lambda pooled: pooled)
         return {name: array.astype(np.float32) for name, array in pooled.items() if 0 not in array.shape[1:]}

@@ -5,17 +5,20 @@ import os
 import platform
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import deshpc
 from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
-from deshpc.config import Config, load, override, resolved
+from deshpc.config import Config, configured, override, resolved
 from deshpc.config.load import build
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
+from deshpc.formats.table import TableLike, is_table
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
@@ -35,9 +38,13 @@ from deshpc.training.run_checkpoints import RunCheckpoints
 from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
+from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
-from deshpc.training.traffic import bytes_per_sample, require_agreement, training_traffic
+from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
 from deshpc.training.training_part import training_part
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 
 @dataclass(frozen=True)
@@ -71,20 +78,36 @@ class TrainResult:
     setup_s: float
     compile_s: float
     rows: int
-    rows_per_rank: list
-    bytes_per_sample: dict
-    traffic: list = field(repr=False)
+    rows_per_rank: list[int]
+    bytes_per_sample: dict[str, float]
+    traffic: list[TrafficRow] = field(repr=False)
     keys_per_sample: float
     unique_keys_per_sample: float | None
-    ledger: list = field(repr=False)
+    ledger: list[Any] = field(repr=False)
     valid: Metrics | SquaredMetrics | PoissonMetrics | None
     test: Metrics | SquaredMetrics | PoissonMetrics | None
 
 
 @fails_together
-def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allow_import=(), overwrite=False, callbacks=(), check_plan=False):
-    """Train by a Config (or the path of a TOML file) on the ranks of `comm`, by default all; returns a TrainResult.
+def train(
+    config: Config | Mapping[str, Any] | str | os.PathLike[str],
+    comm: "Intracomm | None" = None,
+    overrides: Sequence[str] = (),
+    check_bytes: bool = False,
+    resume: bool = False,
+    allow_import: Sequence[str] = (),
+    overwrite: bool = False,
+    callbacks: Sequence[object] = (),
+    check_plan: bool = False,
+    *,
+    train: TableLike | None = None,
+    valid: TableLike | None = None,
+    test: TableLike | None = None,
+) -> TrainResult:
+    """Train by a configuration on the ranks of `comm`, by default all; returns a TrainResult.
 
+    config : a Config; nested dictionaries, such as {"model": {"name": "lr"}}; or the path of a TOML file
+    train, valid, test : tables in the place of the configuration's files, see docs/python.md; every rank passes the same ones
     overrides : `section.key=value` texts, such as train.epochs=3
     check_bytes : a ledger that differs from the formula is an error; model and record are complete before it is raised
     resume : go on from the newest checkpoint in run.directory that can be read, on any number of ranks; from the
@@ -98,11 +121,16 @@ def train(config, comm=None, overrides=(), check_bytes=False, resume=False, allo
     """
     begin = time.perf_counter()
     command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--check-plan"] * check_plan, *["--resume"] * resume, *["--overwrite"] * overwrite])
-    config = agreed(comm, lambda: _config(config, overrides, allow_import), lambda config: run_facts(command, config))
+    tables = Tables({"train": train, "valid": valid, "test": test})
+    change = tables.put_into if tables else lambda tree: tree
+    config = agreed(
+        comm, lambda: configured(config, overrides, allow_import, change), lambda config: _facts(command, config, tables, comm.size)
+    )
     if resume and overwrite:
         raise ConfigError("--resume goes on from what is there, --overwrite removes it: choose one").shared_by(comm.size)
     config = with_folder(config, comm, resume)
-    with Session(config, comm) as session:
+    with Session(config, comm, tables=tables.arrow()) as session:
+        session.tell_once(tables.notes)
         session.group.together(lambda: require(session.input, "train", "training"))
         callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
@@ -214,28 +242,37 @@ def _callbacks(session, given, resume):
     return [*([TensorBoard(run.directory, resume)] if run.tensorboard else []), *given]
 
 
-def _config(config, overrides, allow_import):
-    if isinstance(config, Config):
-        return override(config, *overrides, allow_import=allow_import)
-    return load(config, overrides, allow_import)
+def _facts(command, config, tables, ranks):
+    """The `run_facts`, and what says that all ranks have the same tables."""
+    return {**({"table": tables.facts()} if ranks > 1 else {}), **run_facts(command, config)}
 
 
 @fails_together
-def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), data=None):
+def evaluate(
+    directory: str | os.PathLike[str],
+    comm: "Intracomm | None" = None,
+    overrides: Sequence[str] = (),
+    part: str = "test",
+    allow_import: Sequence[str] = (),
+    data: TableLike | Sequence[str] | None = None,
+) -> Metrics | SquaredMetrics | PoissonMetrics:
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
     overrides : `section.key=value` texts, such as train.global_batch_samples=1000
     part : of the run's data, or
-    data : files to evaluate on instead, in the run's format
+    data : a table, which every rank passes, or files to evaluate on instead, in the run's format
     allow_import : as in `train`
     Writes eval-<part>.jsonl into `directory`, unless it is read-only, or into an overriding run.directory.  Collective on `comm`;
     errors as in `train`.
     """
-    part = "test" if data else part
+    tables = Tables({"test": data if is_table(data) else None})
+    files = None if tables else data
+    part = "test" if tables or files else part
     folder, manifest, config = agreed(
-        comm, lambda: saved_run(directory, overrides, allow_import, data), lambda saved: run_facts(f"eval of the {part} part", saved[2])
-    )
-    with Session(config, comm) as session, session.watched():
+        comm, lambda: saved_run(directory, overrides, allow_import, files, tables),
+        lambda saved: _facts(f"eval of the {part} part", saved[2], tables, comm.size),
+    )  # fmt: skip
+    with Session(config, comm, tables=tables.arrow()) as session, session.watched():
         session.group.together(lambda: session.input.restore(manifest["source"]))
         session.group.together(lambda: require(session.input, part, f"evaluating the {part} part"))
         dataset = session.load(part)
@@ -253,11 +290,12 @@ def evaluate(directory, comm=None, overrides=(), part="test", allow_import=(), d
     return metrics
 
 
-def saved_run(directory, overrides, allow_import=(), data=None):
+def saved_run(directory, overrides, allow_import=(), data=None, tables=None):
     """(folder of the model, its manifest, its configuration with `overrides`).
 
     directory : of a run, which may lie elsewhere by now than when it was trained, or the folder of a model or checkpoint
-    data : files that take the place of the test part
+    data : files that take the place of the test part, or
+    tables : Tables of it
     """
     if data:
         overrides = [*overrides, f"data.test={json.dumps([os.path.abspath(file) for file in data])}"]
@@ -270,12 +308,31 @@ def saved_run(directory, overrides, allow_import=(), data=None):
     )
     if data and config.data.format == "synthetic":
         raise ConfigError("--data: the run's samples are generated; choose some of them by --part")
-    asked = override(moved, *overrides, allow_import=allow_import)
+    if tables:
+        fields = _fields(manifest)
+        asked = configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), fields))
+    else:
+        asked = override(moved, *overrides, allow_import=allow_import)
     if asked.train.loss != config.train.loss:
         raise ConfigError(
-            f"train.loss = {asked.train.loss!r}: the model in {folder} was trained by {config.train.loss!r}, which says what it predicts; leave it out"
+            f"train.loss = {asked.train.loss!r}: the model in {folder} was trained by {config.train.loss!r}, which says what it predicts; "
+            "leave it out"
         )
     return folder, manifest, asked
+
+
+def _without_files(tree):
+    """A configuration that evaluates something else than its own rows, and does so once."""
+    train = {**tree["train"], "evaluate_every_steps": 0, "stop_metric": "none"}
+    return {**tree, "train": train, "data": {**tree["data"], "train": [], "valid": [], "test": []}}
+
+
+def _fields(manifest):
+    """The fields of a saved model, as `[[data.fields]]` has them; ConfigError where its samples were generated."""
+    schema = manifest["source"].get("schema")
+    if schema is None:
+        raise ConfigError("data: the model was trained on generated samples, whose fields no table has")
+    return schema["fields"]
 
 
 def _open_record(group, directory, append, lock):

@@ -2,7 +2,9 @@
 
 import traceback
 from pathlib import Path
+from typing import Any, Protocol
 
+from deshpc.config import Config
 from deshpc.errors import ConfigError, DeshpcError
 
 METHODS = ("on_start", "on_progress", "on_evaluation", "on_end")
@@ -11,6 +13,26 @@ METHODS = ("on_start", "on_progress", "on_evaluation", "on_end")
 
 class CallbackError(DeshpcError):
     """A callback has raised an exception, `__cause__` on rank 0."""
+
+
+class Callback(Protocol):
+    """What is told of a run on rank 0.  A class that inherits has these methods, which do nothing, and redefines those that it needs."""
+
+    def on_start(self, config: Config) -> None:
+        """The run begins."""
+        return
+
+    def on_progress(self, entries: dict[str, Any]) -> None:
+        """Some steps have been made.  entries : as those of a line "progress" of the record"""
+        return
+
+    def on_evaluation(self, entries: dict[str, Any]) -> None:
+        """The validation part has been evaluated.  entries : as those of a line "valid" of the record"""
+        return
+
+    def on_end(self, result: Any) -> None:
+        """The run is over.  result : TrainResult"""
+        return
 
 
 class Reports:

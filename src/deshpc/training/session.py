@@ -34,12 +34,16 @@ class Session:
     the process can begin another; any other error ends the job.
     """
 
-    def __init__(self, config, comm, enter=nowhere):
-        """enter : function that is told the name of each stage of the run, where no Watchdog is"""
+    def __init__(self, config, comm, enter=nowhere, tables=None):
+        """enter : function that is told the name of each stage of the run, where no Watchdog is
+
+        tables : {part: pyarrow.Table} of data.format = "table", the same on every rank
+        """
         self.config, self.backend, self.model, self._enter = config, None, None, enter
         self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
+        self._tables = tables
         self.group, self.node = Group(comm, levels_name(config)), Node(comm)
         try:
             self._begin()
@@ -52,7 +56,7 @@ class Session:
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
-        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss]))
+        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss], self._tables))
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):
@@ -115,16 +119,20 @@ class Session:
         finally:
             self.enter(WAIT)
 
+    def tell_once(self, notes):
+        """Say {subject: what a person should know of it} on stderr, each subject once.  Rank 0 speaks.  Not collective."""
+        if self.group.rank == 0:
+            for subject in sorted(notes.keys() - self._noted):
+                say(f"deshpc: note: {subject}: {notes[subject]}\n")
+                self._noted.add(subject)
+
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
 
     def _count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
         bad_rows = self.input.bad_rows.get(part)
-        if bad_rows and self.group.rank == 0:
-            for subject in bad_rows.notes.keys() - self._noted:
-                say(f"deshpc: note: {subject}: {bad_rows.notes[subject]}\n")
-                self._noted.add(subject)
+        self.tell_once(bad_rows.notes if bad_rows else {})
         count, examples = self.group.from_first((bad_rows.count, bad_rows.examples) if bad_rows else (0, []))
         if not count:
             return

@@ -43,5 +43,5 @@ def _in_files(session, part, field, keys):
     data, group = session.config.data, session.group
     if data.format not in NAMED_FORMATS:
         return {}
-    read = (lambda: session.working("read values", lambda: raw_values(data, getattr(data, part), field, keys))) if group.rank == 0 else dict
+    read = (lambda: session.working("read values", lambda: raw_values(data, session.input.paths(part), field, keys))) if group.rank == 0 else dict
     return group.from_first(group.together(read))
