@@ -115,7 +115,7 @@ def parser():
     profile.set_defaults(command=_profile)
 
     plan = commands.add_parser("plan", help="how to split a model over ranks: bytes, seconds and memory by every valid way")
-    plan.add_argument("config", nargs="?", metavar="CONFIG.toml")
+    plan.add_argument("config", nargs="?", metavar="CONFIG.toml", help="whose model and data are planned for")
     plan.add_argument("--ranks", type=int, default=4, metavar="N", help="4 by default")
     plan.add_argument("--nodes", type=int, default=1, metavar="M", help="that they are on, in blocks; 1 by default")
     plan.add_argument("--machine", metavar="FILE", help="what deshpc probe has measured; without it bytes decide, not seconds")
@@ -127,7 +127,7 @@ def parser():
 
     probe = commands.add_parser("probe", help="measure this machine, with the ranks that are here, for deshpc plan --machine")
     probe.add_argument("--out", required=True, metavar="FILE.json", help="gets what was measured, with date, ranks and nodes")
-    probe.add_argument("--name", help="of the machine; its first host's by default")
+    probe.add_argument("--name", metavar="NAME", help="of the machine; its first host's by default")
     probe.set_defaults(command=_probe)
 
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
