@@ -142,7 +142,7 @@ def sent_by(world, options):
     """([(method, kind, direction, shape)] of one step's collectives, {(kind, direction): bytes of all ranks})."""
     with small_model(world, options) as model:
         calls = recorded(model.group)
-        step(model, reads(model, batches(0, 2)[0]))
+        step(model, reads(model, batches(0, 2, False)[0]))
         sent = Counter()
         for entries in world.allgather(model.group.ledger.entries()):
             for entry in entries:
