@@ -14,6 +14,7 @@ import pytest
 
 from deshpc.backend.cuda import device as cuda_device
 from deshpc.comm.group import Group
+from deshpc.comm.ledger import Traffic
 
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "scripts" / "bench"
@@ -167,6 +168,9 @@ def test_a_part_over_its_time_and_a_case_that_fails_are_told(tmp_path):
     assert not everything["ok"] and "FAILED E" in text
 
 
+TRAFFIC = Traffic("batch", "control", "setup")
+
+
 def test_the_stand_in_for_mpi_is_a_communicator_of_one(modules):
     from gpu_one_rank import OneRank
 
@@ -174,13 +178,13 @@ def test_the_stand_in_for_mpi_is_a_communicator_of_one(modules):
     assert (group.rank, group.size) == (0, 1)
     assert group.gather_numbers([3.0, 4.0]).wait().tolist() == [[3.0, 4.0]]
     counts = np.arange(5, dtype=np.int32).reshape(1, 5)
-    np.testing.assert_array_equal(group.exchange_counts(counts, None), counts)
+    np.testing.assert_array_equal(group.exchange_counts(counts, TRAFFIC), counts)
     sent, received = np.arange(7, dtype=np.uint8), np.zeros(9, np.uint8)
     seven = np.array([7], np.int64)
     group.exchange_bytes(sent, seven, received, seven, []).wait()
     assert received.tolist() == [*range(7), 0, 0]
     own, whole = np.arange(6.0).reshape(3, 2), np.zeros((3, 2))
-    np.testing.assert_array_equal(group.gather_samples(own, whole, None).wait(), own)
+    np.testing.assert_array_equal(group.gather_samples(own, whole, TRAFFIC).wait(), own)
     group.agree(None)
     group.free()
 

@@ -323,7 +323,7 @@ def valid_value(hint, metadata):
     if hint is bool:
         return st.booleans()
     if hint is int:
-        return st.integers(metadata["minimum"], 2**63 - 1)
+        return st.integers(metadata["minimum"], 2**63 - 1 if metadata["maximum"] is None else metadata["maximum"])
     if hint is float:
         above = metadata["above"]
         low = metadata["minimum"] if above is None else above
@@ -360,7 +360,9 @@ def valid_sections():
             sections[section].pop(name)
     sections["data",]["fields"] = fields
     sections["data",]["synthetic"] = st.fixed_dictionaries({}, optional=sections.pop(("data", "synthetic")))
-    return {path[0]: st.fixed_dictionaries({}, optional=content) for path, content in sections.items()}
+    sections["data",].pop("format")  # generated samples: they need no files
+    drawn = {path[0]: st.fixed_dictionaries({}, optional=content) for path, content in sections.items() if path != ("data",)}
+    return {"data": st.fixed_dictionaries({"format": st.just("synthetic")}, optional=sections["data",]), **drawn}
 
 
 @few

@@ -141,7 +141,7 @@ def test_a_saved_model_that_is_not_finite(world, directory, monkeypatch):
     with monkeypatch.context() as patched:
         for name in ("finite_blocks", "require_finite_dense"):
             patched.setattr(f"deshpc.checkpoint.save.{name}", lambda *arguments: arguments[0])
-        patched.setattr("deshpc.training.api.measured", lambda *_: None)
+        patched.setattr("deshpc.training.api.measured", lambda *_, **__: None)
         deshpc.train(config(directory, optimizer=INFINITE, train={"global_batch_samples": 300}), world)
     assert "not finite" in refused(world, DataError, directory, world, call=deshpc.evaluate)
     assert "not finite" in refused(world, DataError, directory, f"{directory}/scores.csv", world, call=predict)
@@ -176,7 +176,7 @@ def test_metrics_of_finite_weights_that_are_not_finite(world, directory, monkeyp
 
     found = deshpc.train(config(directory), world).test
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "evaluate_model", lambda *_: replace(found, log_loss=float("inf")))
+        patched.setattr(evaluation, "_measured", lambda *_: replace(found, log_loss=float("inf")))
         message = refused(world, DeshpcError, config(directory), world, overwrite=True)
     assert message == "after 3 steps log_loss of the test part is inf: training diverged; lower optimizer.learning_rate"
 

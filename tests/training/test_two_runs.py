@@ -139,9 +139,9 @@ def test_a_model_is_not_published_without_the_lock(world, tmp_path, monkeypatch)
     before = files_of(tmp_path / "model")
     measure = sys.modules["deshpc.training.api"].measured
 
-    def lose(*arguments):
+    def lose(*arguments, **named):
         (tmp_path / "lock").unlink(missing_ok=True)
-        return measure(*arguments)
+        return measure(*arguments, **named)
 
     monkeypatch.setattr(sys.modules["deshpc.training.api"], "measured", lose)
     with pytest.raises(DeshpcError, match="is no longer this run's: .*lock is gone"):

@@ -1,8 +1,9 @@
 """Cells that are carried along as they stand, beside what is parsed: for scores that name their rows, and for names of keys."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
+
+from deshpc.storage.strict_json import json_text
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,4 @@ def text_of(value):
         return str(value).lower()
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
-    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, (list, dict, tuple)) else str(value)
+    return json_text(value, default=str, ensure_ascii=False) if isinstance(value, (list, dict, tuple)) else str(value)

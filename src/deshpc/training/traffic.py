@@ -66,7 +66,7 @@ def bytes_per_sample(traffic, ranks, samples):
 def require_agreement(group, traffic):
     """Raise on every rank if ledger and formula differ anywhere.  Collective."""
     wrong = [
-        f"{row.operator}, {row.kind}, {row.direction}, {row.level}: {row.sent_bytes:,} bytes sent, {_formula(row)} by the formula"
+        f"{row.operator}, {row.kind}, {row.direction}{'' if row.level == 'flat' else f', {row.level}'}: {row.sent_bytes:,} bytes sent, {_formula(row)} by the formula"
         for row in traffic
         if not row.agrees
     ]
