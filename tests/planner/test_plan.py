@@ -77,7 +77,7 @@ def test_the_choice_follows_the_link():
     to find, partials win, whose keys nobody has to find."""
     wanted = config("wide_deep", dim=16, hidden=[64, 4])
     seconds = {"steps": 1e-4, "found": 1e-5}
-    slow, fast = (Machine("", "", "", 4, 4, 1, Link(0.0, speed), seconds) for speed in (1e6, 1e12))
+    slow, fast = (Machine("", "", "", 4, 1, 1, Link(0.0, speed), seconds) for speed in (1e6, 1e12))
     assert plan(wanted, workload(wanted), 4, 4, slow).best.need.run.moves_rows
     best = plan(wanted, workload(wanted), 4, 4, fast)
     assert not best.best.need.run.moves_rows and best.best.seconds["node"] == pytest.approx(1e-4)

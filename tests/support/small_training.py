@@ -75,7 +75,7 @@ def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend
 
     Collective; after an error nothing is freed, since other ranks may wait elsewhere.
     """
-    group, backend = Group(comm, levels_name(config)), backend or open_backend("cpu", threads)
+    group, backend = Group(comm, levels_name(config), config.train.wire), backend or open_backend("cpu", threads)
     group.take_arrays_of(backend, config.compute.transport)
     yield build_model(
         config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter,

@@ -12,10 +12,12 @@ from deshpc.comm.handle import complete, done, started
 from deshpc.comm.host_transport import HostTransport
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.levels import OneLevel, TwoLevels
+from deshpc.comm.narrow_transport import NarrowTransport
 from deshpc.comm.node_map import NodeMap
 from deshpc.comm.shares import number_counts
 from deshpc.comm.slots import SharedSlots
 from deshpc.comm.two_level_transport import TwoLevelTransport
+from deshpc.comm.wire import KINDS, open_wire
 from deshpc.errors import DeshpcError
 
 _CONTROL = Traffic("batch", "control", "setup")
@@ -32,17 +34,19 @@ def attempted(task):
 class Group:
     """Collective exchanges over a duplicate of `comm`, with a ledger.  Creating one is collective."""
 
-    def __init__(self, comm, levels="one"):
-        """levels : of `train.levels`; see `levels.py`"""
+    def __init__(self, comm, levels="one", wire="full"):
+        """levels, wire : of `train.levels` and `train.wire`; see `levels.py` and `wire.py`"""
         own, self.nodes = comm.Dup(), NodeMap.of(comm)
         self.rank, self.size = comm.rank, comm.size
         self.ledger = Ledger()
-        one_node = len(self.nodes.members) == 1
+        one_node, wire = len(self.nodes.members) == 1, open_wire(wire) if self.size > 1 else None
         if not one_node and (levels == "two" or (levels == "auto" and len(self.nodes.members) < self.size)):
             self.levels, self._host = TwoLevels(self.nodes), TwoLevelTransport(own, self.nodes)
+            self._narrow = wire and TwoLevelTransport(own, self.nodes, wire)
         else:
             self.levels = OneLevel(self.size, self.rank)
             self._host = HostTransport(own, SharedSlots(own) if one_node and self.size > 1 else None)
+            self._narrow = wire and NarrowTransport(HostTransport(own, None), self.rank, self.size, wire)
         self._door = HostDoor(self._host)
 
     @property
@@ -62,6 +66,8 @@ class Group:
         """Give shared memory and the duplicate back.  Collective."""
         self._door.close()
         self._host.close()
+        if self._narrow:
+            self._narrow.close()
         self._door.comm.Free()
 
     def sum_samples(self, array, traffic):
@@ -75,8 +81,8 @@ class Group:
             return done(array)
         counts = number_counts(array, self.size)
         for sent in (self.levels.of_reduce(counts), self.levels.of_gather(counts)):
-            self._count(traffic, sent, array.dtype.itemsize)
-        return self._door.of(array).sum_samples(array, counts)
+            self._count(traffic, sent, array)
+        return self._way(array, traffic).sum_samples(array, counts)
 
     def reduce_samples(self, array, traffic):
         """Add arrays (n, ...) over all ranks; each rank gets its share (`slice_of`); returns a Handle of the share.
@@ -91,8 +97,8 @@ class Group:
         if self.size == 1:
             return done(array)
         counts = number_counts(array, self.size)
-        self._count(traffic, self.levels.of_reduce(counts), array.dtype.itemsize)
-        return self._door.of(array).reduce_samples(array, counts)
+        self._count(traffic, self.levels.of_reduce(counts), array)
+        return self._way(array, traffic).reduce_samples(array, counts)
 
     def gather_samples(self, own, array, traffic):
         """All-gather the ranks' shares (b, ...) of samples into `array` (B, ...) on every rank; Handle of it.
@@ -100,8 +106,8 @@ class Group:
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
         counts = number_counts(array, self.size)
-        self._count(traffic, self.levels.of_gather(counts), own.dtype.itemsize)
-        return self._door.of(array).all_gather(own, counts, array)
+        self._count(traffic, self.levels.of_gather(counts), own)
+        return self._way(array, traffic).all_gather(own, counts, array)
 
     def exchange_counts(self, counts, traffic):
         """Row r of `counts` (N, ...) goes to rank r; returns the rows received, row r from rank r.  Collective."""
@@ -118,6 +124,8 @@ class Group:
         traffic : list of (Traffic, (N) int64 bytes per destination), what the messages consist of.
         Forward i -> j; the adjoint sends j -> i.  Collective.
         """
+        if any(self._narrows(entry, np.float32) for entry, _ in traffic):
+            return self._exchange_numbers(send, send_bytes, receive, receive_bytes, traffic)
         for entry, parts in traffic:
             self._count(entry, self.levels.of_messages(np.asarray(parts)))
         return self._door.of(receive).all_to_all(send, send_bytes, receive, receive_bytes)
@@ -162,10 +170,27 @@ class Group:
         self.agree(error)
         return result
 
-    def _count(self, traffic, sent, itemsize=1):
-        """Note in the ledger what was sent of `traffic`.  sent : {level: numbers of `itemsize` bytes}"""
+    def _exchange_numbers(self, send, send_bytes, receive, receive_bytes, traffic):
+        """As `exchange_bytes`, of float32 numbers that travel as halves."""
+        for entry, parts in traffic:
+            self._count(entry, self.levels.of_messages(np.asarray(parts) // 2))
+        numbers, came = send.view(np.float32), receive.view(np.float32)
+        return self._narrow.all_to_all(numbers, send_bytes // 4, came, receive_bytes // 4).then(lambda _: receive)
+
+    def _narrows(self, traffic, dtype):
+        """Whether numbers travel as halves."""
+        return self._narrow is not None and traffic.kind in KINDS and dtype == np.float32
+
+    def _way(self, array, traffic):
+        """The transport of an array."""
+        return self._narrow if self._narrows(traffic, array.dtype) else self._door.of(array)
+
+    def _count(self, traffic, sent, array=None):
+        """Note in the ledger what was sent of `traffic`: {level: numbers of `array`}, or bytes.  Inside a node nothing is narrow."""
+        size = 1 if array is None else array.dtype.itemsize
         for level, numbers in sent.items():
-            self.ledger.add(traffic._replace(level=level), numbers * itemsize)
+            narrow = array is not None and level != "inside" and self._narrows(traffic, array.dtype)
+            self.ledger.add(traffic._replace(level=level), numbers * (2 if narrow else size))
 
     def _to_each(self, nbytes):
         """(N) int64: as many bytes to each rank."""

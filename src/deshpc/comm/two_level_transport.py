@@ -22,10 +22,13 @@ from deshpc.comm.transport import begins_of
 
 
 class TwoLevelTransport:
-    """Over the communicator `comm`, whose ranks `nodes`, a NodeMap, tells apart.  Creating one is collective."""
+    """Over the communicator `comm`, whose ranks `nodes`, a NodeMap, tells apart.  Creating one is collective.
 
-    def __init__(self, comm, nodes):
-        self.comm, self._nodes = comm, nodes
+    wire : see `wire.py`; float32 arrays are halves between nodes then, and messages between any two ranks
+    """
+
+    def __init__(self, comm, nodes, wire=None):
+        self.comm, self._nodes, self._wire = comm, nodes, wire
         self._near = comm.Split(nodes.number, nodes.rank)
         self._slots = SharedSlots(self._near) if len(nodes.neighbours) > 1 else None
         self._stands_for = {rank: nodes.stands_for(rank) for rank in nodes.neighbours}
@@ -59,10 +62,7 @@ class TwoLevelTransport:
     def all_gather(self, own, counts, whole):
         """See `Transport`."""
         own, begins, passed_on = np.ascontiguousarray(own).reshape(-1), begins_of(counts), self._stands_for[self._nodes.rank]
-        held = np.empty(int(counts[passed_on].sum()), whole.dtype)
         places = dict(zip(passed_on, begins_of(counts[passed_on]).tolist(), strict=True))
-        at = places[self._nodes.rank]
-        held[at : at + len(own)] = own
         sending, nowhere = np.zeros_like(counts), np.zeros_like(counts)
         sending[self._peers] = len(own)  # the same numbers to each
         receiving, into = np.zeros_like(counts), np.zeros_like(counts)
@@ -70,7 +70,11 @@ class TwoLevelTransport:
             if rank != self._nodes.rank:
                 receiving[rank], into[rank] = counts[rank], place
         most = max(int(counts[ranks].sum()) for ranks in self._stands_for.values())
-        request = self.comm.Ialltoallv([own, (sending, nowhere)], [held, (receiving, into)])
+        message = self._packed(own)
+        held = np.empty(int(counts[passed_on].sum()), message.dtype)
+        at = places[self._nodes.rank]
+        held[at : at + len(own)] = message
+        request = self.comm.Ialltoallv([message, (sending, nowhere)], [held, (receiving, into)])
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
@@ -82,12 +86,17 @@ class TwoLevelTransport:
                     place += count * whole.itemsize
             return whole
 
-        return started(request, held).then(lambda held: self._put(held, most * whole.itemsize, collect).wait())
+        return started(request, held).then(lambda held: self._put(self._unpacked(held, whole.dtype), most * whole.itemsize, collect).wait())
 
     def all_to_all(self, send, send_counts, receive, receive_counts):
         """See `Transport`."""
-        message = [np.ascontiguousarray(send), (send_counts, begins_of(send_counts))]
-        return started(self.comm.Ialltoallv(message, [receive, (receive_counts, begins_of(receive_counts))]), receive)
+        message = self._packed(np.ascontiguousarray(send))
+        incoming = receive if message.dtype == receive.dtype else np.empty(receive.size, message.dtype)
+        places = (send_counts, begins_of(send_counts)), (receive_counts, begins_of(receive_counts))
+        request = self.comm.Ialltoallv([message, places[0]], [incoming, places[1]])
+        if incoming is receive:
+            return started(request, receive)
+        return started(request, incoming).then(lambda halves: self._wire.unpack(halves, receive))
 
     def close(self):
         """Give shared memory back.  Collective."""
@@ -101,11 +110,20 @@ class TwoLevelTransport:
         for rank, numbers in sums.items():
             sending[rank] = len(numbers)
         receiving[self._peers] = own
-        message = np.concatenate([np.zeros(0, dtype), *(sums[rank] for rank in sorted(sums))])
-        incoming = np.empty(own * len(self._peers), dtype)
+        message = self._packed(np.concatenate([np.zeros(0, dtype), *(sums[rank] for rank in sorted(sums))]))
+        incoming = np.empty(own * len(self._peers), message.dtype)
         begins = begins_of(receiving)
         complete(self.comm.Ialltoallv([message, (sending, begins_of(sending))], [incoming, (receiving, begins)]))
+        incoming = self._unpacked(incoming, dtype)
         return [incoming[begins[peer] : begins[peer] + own] for peer in self._peers]
+
+    def _packed(self, numbers):
+        """(n), as it travels between nodes."""
+        return numbers if self._wire is None else self._wire.pack(numbers)
+
+    def _unpacked(self, message, dtype):
+        """What `_packed` was made from, as far as it is in there."""
+        return message if self._wire is None else self._wire.unpack(message, np.empty(message.size, dtype))
 
     def _put(self, array, most_bytes, read):
         """Handle of read([the array of each rank of the node, uint8]), none of which has more than most_bytes."""

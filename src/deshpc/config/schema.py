@@ -311,6 +311,12 @@ class TrainConfig:
         "rank sends to every other alike; auto: two where ranks are on several nodes, and more than one on some",
         choices=("auto", "one", "two"),
     )
+    wire: str = option(
+        "full",
+        "in what numbers float32 rows, partial results and their gradients travel: full: as they are; bfloat16, float16: half the bytes, "
+        "rounded on the way, while sums stay float32; inside a node, sums of two levels are not rounded",
+        choices=("full", "bfloat16", "float16"),
+    )
     overlap: str = option(
         "auto",
         "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "

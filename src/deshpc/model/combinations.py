@@ -18,6 +18,8 @@ Every rule goes with every line, but for rowwise_adagrad, whose one number a row
 
 Exchanges of two levels (train.levels) go with everything but compute.transport = "cuda-aware" and "nccl".
 
+Numbers of half the bytes on their way (train.wire) go with everything in float32 on processors.
+
 A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
@@ -107,11 +109,24 @@ def require_valid(config, backend, ranks=1, field_names=None):
             f"train.levels = 'two' goes through host memory, compute.transport = {config.compute.transport!r} does not; choose "
             "train.levels = 'one', or compute.transport = 'host'"
         )
+    if train.wire != "full":
+        _require_wire(config, backend)
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
             f"them field by field with model.first_layer = 'pooled', not train.split = {split!r} and model.name = {name!r}"
         )
+
+
+def _require_wire(config, backend):
+    """What travels as halves is float32 in host memory."""
+    train, why = config.train, None
+    if train.precision != "float32" or train.accumulate not in ("", "float32"):
+        why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps"
+    elif backend.name != "cpu":
+        why = f"compute.backend = {backend.name!r} cannot do it yet"
+    if why:
+        raise ConfigError(f"train.wire = {train.wire!r}: {why}; choose 'full'")
 
 
 def _require_of_device(config, backend):

@@ -43,6 +43,7 @@ class Run(NamedTuple):
     threads : of a rank
     nodes : of each rank, the number of its node, where exchanges go node by node; empty where all ranks are alike
     weighted : whether samples have weights
+    wire : bytes of a number of rows, states or their gradients as they travel (`train.wire`), 0 where they are as they are
     """
 
     operator: str
@@ -74,6 +75,7 @@ class Run(NamedTuple):
     repeats: bool = False
     nodes: tuple = ()
     weighted: bool = False
+    wire: int = 0
 
     @property
     def steps(self):
@@ -198,17 +200,18 @@ def _rows(run, level):
     In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.  Of several
     tables, the keys decide whose rows travel.
     """
+    of_rows, of_sums = run.wire or run.row_bytes, run.wire or run.sum_bytes
     spread = max(0, run.widest_row - run.row_width) * level.away.unique
     width = run.row_width + (run.fixed_point and run.value_width > 0 and run.dim > 0)
     return [
-        (run.operator, "rows", "forward", run.row_width * run.row_bytes * level.away.unique, spread * run.row_bytes),
-        (run.operator, "gradients", "backward", width * run.sum_bytes * level.away.unique, spread * run.sum_bytes),
+        (run.operator, "rows", "forward", run.row_width * of_rows * level.away.unique, spread * of_rows),
+        (run.operator, "gradients", "backward", width * of_sums * level.away.unique, spread * of_sums),
     ]
 
 
 def _pooled(run, level):
     """Every rank's own part of the states to the samples' home ranks, and its gradient back."""
-    sent = _homes_to_others(run, level, run.field_widths) * run.sum_bytes
+    sent = _homes_to_others(run, level, run.field_widths) * (run.wire or run.sum_bytes)
     return [(run.operator, "pooled", direction, sent, 0) for direction in ("forward", "backward")]
 
 
@@ -240,7 +243,7 @@ def _replicated(run, level):
 
 def _layers(run, level):
     """All-reduces between the layers of the owners' part, in sequence."""
-    sent = 2 * run.layer_width * run.sum_bytes * _samples_to_others(run, level)
+    sent = 2 * run.layer_width * _added_up(run, level) * _samples_to_others(run, level)
     return [(run.operator, "layers", direction, sent, 0) for direction in ("forward", "backward")]
 
 
@@ -278,4 +281,9 @@ def _samples_to_others(run, level):
 
 def _states(run, level):
     """Bytes of states where each goes to all ranks but one, or comes from them."""
-    return run.state_width * run.sum_bytes * _samples_to_others(run, level)
+    return run.state_width * _added_up(run, level) * _samples_to_others(run, level)
+
+
+def _added_up(run, level):
+    """Bytes of a number that is added up over ranks: inside a node it is as it is."""
+    return run.wire if run.wire and level.name != "inside" else run.sum_bytes

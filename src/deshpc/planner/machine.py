@@ -28,7 +28,8 @@ class Link:
 class Machine:
     """name, date, source : where the numbers come from
     ranks, nodes, threads_per_rank : with which they were measured: ranks side by side share caches, memory and cores
-    between : Link; on one node that between ranks, as long as nobody writes another one down
+    between : Link between nodes.  It counts where the machine was measured on one node, and is that between its ranks as long as nobody
+    writes another one down; on several nodes it is what messages alone take, and `seconds` has what they took in training
     seconds : {work: seconds a unit of it takes a rank}, see `planner.work`
     """
 

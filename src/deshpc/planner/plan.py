@@ -71,7 +71,7 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     try:
         for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
             need, record_bytes = need_of(planned, workload, places, backend)
-            options.append(Option(choice, need, machine and _seconds(need, workload, record_bytes, choice, places, machine)))
+            options.append(Option(choice, need, machine and work_of(need, workload, record_bytes, nodes, choice.split == "column").seconds(machine)))
     finally:
         backend.close()
     if not options:
@@ -79,17 +79,6 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
         raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks" + (f" with {given}" if given else ""))
     options.sort(key=(lambda one: (one.step_s, one.choice)) if machine else (lambda one: (_crossing(one.need), one.memory, one.choice)))
     return Plan(options, _why(options, nodes, machine))
-
-
-def _seconds(need, workload, record_bytes, choice, places, machine):
-    """What ranks do themselves, messages inside a node included; and on several nodes, the link of the busiest of them."""
-    found = {"node": work_of(need, workload, record_bytes, choice.split == "column").seconds(machine), "link": 0.0}
-    if len(places.members) > 1:
-        crossing = [one for one in need.sent if one.level != "inside"]
-        messages = len({one[:3] for one in crossing})
-        nbytes = sum((one.low + one.high) / 2 for one in crossing) / len(places.members)
-        found["link"] = messages * machine.between.latency_s + nbytes / machine.between.bytes_per_s
-    return found
 
 
 def _crossing(need):

@@ -29,7 +29,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and group.size > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=model.backend.threads,
-        repeats=model.operators.repeats, weighted=weighted, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
+        repeats=model.operators.repeats, weighted=weighted, wire=0 if train.wire == "full" else 2, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
         replicated_row=of_replicated(model, lambda exchange: exchange.row_bytes(value_width > 0)),
     )  # fmt: skip
 

@@ -14,7 +14,9 @@
                 owned           multiplications of the layers that owners compute, three times: forward, and two products back
     learn       sums            samples of the top, times the state's numbers
                 multiplications of its dense layers, three times
-    exchange    moved           bytes that a rank sends, whatever the way: they are written and read, and waited for
+    exchange,   moved           bytes that a rank sends to ranks of its node: they are written and read, and waited for
+    route,      crossed         bytes that a node sends to other nodes, all its ranks together
+    give back   messages        kinds of them
     update      updated         D times cache lines of a record
                 dense           parameters that are added up over ranks
     any         steps           1: calls
@@ -24,15 +26,16 @@ from typing import NamedTuple
 
 LINE = 64  # bytes
 
+_SENT = ("moved", "crossed", "messages")
 STAGES = {
-    "read": ("samples",), "route": ("found", "packed", "moved"), "look up": ("scanned", "rows"), "start": ("terms", "gathered", "owned"),
-    "exchange": ("moved",), "give back": ("terms", "gathered", "owned", "moved"), "learn": ("sums", "multiplications"), "update": ("updated", "dense"),
+    "read": ("samples",), "route": ("found", "packed", *_SENT), "look up": ("scanned", "rows"), "start": ("terms", "gathered", "owned"),
+    "exchange": _SENT, "give back": ("terms", "gathered", "owned", *_SENT), "learn": ("sums", "multiplications"), "update": ("updated", "dense"),
 }  # fmt: skip
 """Which units a stage's time depends on."""
 
 
 class Work(NamedTuple):
-    """Units of each kind in a step of one rank, the busiest: see the module.  moved : bytes that a rank puts into messages."""
+    """Units of each kind in a step of one rank, the busiest: see the module."""
 
     steps: float
     samples: float
@@ -48,16 +51,26 @@ class Work(NamedTuple):
     updated: float
     dense: float
     moved: float
+    crossed: float
+    messages: float
 
     def seconds(self, machine):
-        """Of a step on a Machine that was measured with as many threads a rank."""
-        return sum(machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items())
+        """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
+
+        machine : Machine, measured with as many threads a rank.  Where it had one node, its link is that of `Machine.between`.
+        """
+        taken = {unit: machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items()}
+        link = taken.pop("crossed") + taken.pop("messages")
+        if machine.nodes == 1 and self.messages:
+            link = self.messages * machine.between.latency_s + self.crossed / machine.between.bytes_per_s
+        return {"node": sum(taken.values()), "link": link}
 
 
-def work_of(need, workload, record_bytes, column=False):
+def work_of(need, workload, record_bytes, nodes, column=False):
     """The Work of a `planned.Need`.
 
     record_bytes : of a row in memory
+    nodes : how many the ranks are on
     column : whether every rank has some columns of all rows
     """
     run = need.run
@@ -70,6 +83,9 @@ def work_of(need, workload, record_bytes, column=False):
     samples = batch if run.whole_top else share
     weights = -(-(run.row_width * run.row_bytes) // LINE)
     reads_all = not run.routed
+    crossing = [one for one in need.sent if nodes > 1 and one.level != "inside"]
+    crossed = sum((one.low + one.high) / 2 for one in crossing)
+    moved = sum((one.low + one.high) / 2 for one in need.sent) - crossed
     found = share * m if run.routed else (batch * m + share * m if run.moves_rows else 0.0)
     return Work(
         steps=1.0,
@@ -85,5 +101,7 @@ def work_of(need, workload, record_bytes, column=False):
         multiplications=3 * samples * need.top,
         updated=need.owned_rows * -(-record_bytes // LINE),
         dense=run.dense_parameters if not run.whole_top else 0.0,
-        moved=sum(one.high for one in need.sent) / n,
+        moved=moved / n,
+        crossed=crossed / nodes,
+        messages=len({one[:3] for one in crossing}),
     )

@@ -87,7 +87,7 @@ def _trained(comm, profile, batch, batches, model, train):
         need, record_bytes = need_of(config, workload, session.group.nodes, built.backend)
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
-            "work": work_of(need, workload, record_bytes, config.train.split == "column"),
+            "work": work_of(need, workload, record_bytes, len(session.group.nodes.members), config.train.split == "column"),
             "nodes": len(session.group.nodes.members), "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 

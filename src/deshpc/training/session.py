@@ -44,7 +44,7 @@ class Session:
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
         self._tables = tables
-        self.group, self.node = Group(comm, levels_name(config)), Node(comm)
+        self.group, self.node = Group(comm, levels_name(config), config.train.wire), Node(comm)
         try:
             self._begin()
         except DeshpcError as error:

@@ -1,0 +1,122 @@
+"""Does a plan choose what is fastest, and how near are its seconds?  On pretended hosts with limited links, as root on Linux.
+
+    python scripts/bench/plan_check.py [--hosts 4] [--ranks-per-host 1] [--mbit 50 100 200 500 0] [--repeats 3] [--out plan_check.json]
+
+For each cap (0: none) the hosts are probed (`deshpc probe`), every case is planned, and some ways of it are run: the plan's first ones, and the
+best way that moves rows, or that does not.  Ways take turns; medians of the second pass.  Printed: predicted and measured milliseconds a step of
+every way, how far the choice is from the fastest, and the share of ways whose prediction is within 20 %.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
+BATCH, WAYS = 1024, 4  # samples of a rank, ways of a case
+CASES = {
+    "FM, criteo": ("criteo", 12, ["model.name=fm"]),
+    "FM, industrial": ("industrial", 6, ["model.name=fm"]),
+    "LR, criteo": ("criteo", 12, ["model.name=lr"]),
+    "Wide & Deep 256-128, history": ("history", 5, ["model.name=wide_deep", "model.hidden=[256, 128]"]),
+}  # name: (profile, steps of a pass, overrides)
+
+
+def options_of(case, ranks):
+    profile, steps, overrides = CASES[case]
+    batch = BATCH * ranks
+    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", "compute.threads_per_rank=1", "model.dim=16"]
+
+
+def planned(case, hosts, per_host, machine):
+    """[(Choice, predicted seconds, moves rows)] of a case, the fastest first."""
+    from deshpc.config import override
+    from deshpc.config.load import build
+    from deshpc.data.profiles import describe
+    from deshpc.planner.plan import plan
+    from deshpc.planner.workload import Workload
+
+    profile, rows, overrides = options_of(case, hosts * per_host)
+    config = override(build({"data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows}}}), *overrides)
+    found = plan(config, Workload.of_synthetic(describe(config.data.synthetic)), hosts * per_host, hosts, machine)
+    return [(one.choice, one.step_s, one.need.run.moves_rows) for one in found.options]
+
+
+def some_of(ways):
+    """The first ways, and the best of those that move rows and of those that do not."""
+    chosen = ways[:WAYS]
+    for moves in (True, False):
+        chosen += [one for one in ways if one[2] == moves][:1]
+    return list(dict.fromkeys(chosen))
+
+
+def seconds_of(hosts, per_host, case, choice):
+    """Measured seconds of a step in the second pass."""
+    profile, rows, overrides = options_of(case, hosts.count * per_host)
+    names = {"split": "train.split", "first_layer": "model.first_layer", "exchange": "train.exchange", "routing": "train.routing", "levels": "train.levels"}
+    overrides = [*overrides, *(f"{names[name]}={value}" for name, value in choice._asdict().items()), "train.overlap=off"]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # JSON would have to pass several shells
+        json.dump({"rows": rows, "passes": 2, "profile": profile, "overrides": overrides}, file)
+        file.flush()
+        lines = hosts.mpiexec(per_host, [sys.executable, HERE / "step_worker.py", file.name], BIN / "mpiexec").splitlines()
+    return json.loads(lines[-1])["passes"][1]["seconds"] / CASES[case][1]
+
+
+def probed(hosts, per_host):
+    """The Machine of the hosts."""
+    from deshpc.planner.machine import Machine
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "machine.json"
+        hosts.mpiexec(per_host, [BIN / "deshpc", "probe", "--out", out], BIN / "mpiexec")
+        return Machine.from_file(out)
+
+
+def main():
+    sys.path.insert(0, str(HERE.parent))
+    from pretended_hosts import PretendedHosts, missing
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hosts", type=int, default=4)
+    parser.add_argument("--ranks-per-host", type=int, default=1)
+    parser.add_argument("--mbit", type=int, nargs="+", default=[50, 100, 200, 500, 0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    if missing():
+        sys.exit(f"plan_check: {missing()}")
+    rows = []
+    for mbit in options.mbit:
+        with PretendedHosts(options.hosts, mbit or None) as hosts:
+            machine = probed(hosts, options.ranks_per_host)
+            print(f"link: {8e-6 * machine.between.bytes_per_s:,.0f} Mbit/s, {1e6 * machine.between.latency_s:,.0f} us", flush=True)
+            for case in CASES:
+                rows += measured(hosts, options, machine, case, mbit)
+    near = [row for row in rows if abs(row["predicted_s"] / row["measured_s"] - 1) <= 0.2]
+    print(f"\nwithin 20 %: {len(near)} of {len(rows)} ways")
+    if options.out:
+        options.out.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def measured(hosts, options, machine, case, mbit):
+    """[{"case", "mbit", "choice", "predicted_s", "measured_s"}] of some ways of a case, the planned one first; printed."""
+    ways = some_of(planned(case, options.hosts, options.ranks_per_host, machine))
+    times = {choice: [] for choice, *_ in ways}
+    for _ in range(options.repeats):
+        for choice, found in times.items():
+            found.append(seconds_of(hosts, options.ranks_per_host, case, choice))
+    medians = {choice: statistics.median(found) for choice, found in times.items()}
+    fastest = min(medians.values())
+    print(f"\n{case}, {mbit or 'no'} Mbit/s: the choice takes {medians[ways[0][0]] / fastest:.2f} of the fastest")
+    for choice, predicted, _ in ways:
+        print(f"    {choice!s:<48}{1e3 * predicted:10.1f} ms predicted {1e3 * medians[choice]:10.1f} measured {predicted / medians[choice]:6.2f}", flush=True)
+    return [
+        {"case": case, "mbit": mbit, "choice": str(choice), "predicted_s": predicted, "measured_s": medians[choice]}
+        for choice, predicted, _ in ways
+    ]
+
+
+if __name__ == "__main__":
+    main()
