@@ -11,7 +11,7 @@ from deshpc.comm.shares import slice_of
 from deshpc.comm.wire import KINDS, WIRES, open_wire
 
 TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
-PARTIALS, DENSE = Traffic("fm", "partials", "forward"), Traffic("dense", "dense", "backward")
+PARTIALS, WHOLE = Traffic("fm", "partials", "forward"), [Traffic("dense", "dense", "backward"), Traffic("fm", "partials", "eval")]
 
 
 @pytest.fixture(params=[("bfloat16", None), ("float16", None), ("bfloat16", "blocks"), ("bfloat16", "in turns")], ids=str)
@@ -56,8 +56,9 @@ def test_sums_are_those_of_rounded_numbers(opened):
         assert (abs(whole - terms.sum(axis=0)) <= bound).all() and len(set(group.gather(whole.tobytes()))) == 1
         if group.size > 1 and whole.size > 50:  # something was rounded
             assert not np.array_equal(whole, terms.sum(axis=0).astype(np.float32))
-        exact = group.sum_samples(contribution(group.rank, shape), DENSE).wait()  # gradients of dense parameters stay whole
-        assert (abs(exact - terms.sum(axis=0)) <= group.size * 2.0**-24 * abs(terms).sum(axis=0)).all()
+        for traffic in WHOLE:  # gradients of dense parameters, and what is evaluated
+            exact = group.sum_samples(contribution(group.rank, shape), traffic).wait()
+            assert (abs(exact - terms.sum(axis=0)) <= group.size * 2.0**-24 * abs(terms).sum(axis=0)).all()
 
 
 @pytest.mark.mpi

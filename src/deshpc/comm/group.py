@@ -17,7 +17,7 @@ from deshpc.comm.node_map import NodeMap
 from deshpc.comm.shares import number_counts
 from deshpc.comm.slots import SharedSlots
 from deshpc.comm.two_level_transport import TwoLevelTransport
-from deshpc.comm.wire import KINDS, open_wire
+from deshpc.comm.wire import DIRECTIONS, KINDS, open_wire
 from deshpc.errors import DeshpcError
 
 _CONTROL = Traffic("batch", "control", "setup")
@@ -178,8 +178,8 @@ class Group:
         return self._narrow.all_to_all(numbers, send_bytes // 4, came, receive_bytes // 4).then(lambda _: receive)
 
     def _narrows(self, traffic, dtype):
-        """Whether numbers travel as halves."""
-        return self._narrow is not None and traffic.kind in KINDS and dtype == np.float32
+        """Whether numbers travel as halves: in training alone."""
+        return self._narrow is not None and traffic.kind in KINDS and traffic.direction in DIRECTIONS and dtype == np.float32
 
     def _way(self, array, traffic):
         """The transport of an array."""

@@ -12,6 +12,9 @@ from deshpc.backend.cpu.halves import from_bfloat16, to_bfloat16
 KINDS = ("partials", "layers", "pooled", "rows", "gradients")
 """What travels so: `Traffic.kind`."""
 
+DIRECTIONS = ("forward", "backward")
+"""When: `Traffic.direction`.  What is evaluated or predicted is not rounded: it is the same on any number of ranks."""
+
 
 class Bfloat16:
     """Packs float32 arrays, without gaps, as halves."""
