@@ -2,9 +2,10 @@
 
     python scripts/bench/plan_check.py [--hosts 4] [--ranks-per-host 1] [--mbit 50 100 200 500 0] [--repeats 3] [--out plan_check.json]
 
-For each cap (0: none) the hosts are probed (`deshpc probe`), every case is planned, and some ways of it are run: the plan's first ones, and the
-best way that moves rows, or that does not.  Ways take turns; medians of the second pass.  Printed: predicted and measured milliseconds a step of
-every way, how far the choice is from the fastest, and the share of ways whose prediction is within 20 %.
+For each cap (0: none) the hosts are probed (`deshpc probe`), every case is planned, and some ways of it are run: the plan's first ones, and by
+either routing the best way that moves rows, and the best that does not.  Ways take turns; medians of the second pass.  Printed: predicted and
+measured milliseconds a step of every way, and how much of its link it uses; how far the choice is from the fastest; how many times faster
+substitution is than moving rows, by either routing; and the share of ways whose prediction is within 20 %.
 """
 
 import argparse
@@ -12,10 +13,12 @@ import json
 import statistics
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
-BATCH, WAYS = 1024, 4  # samples of a rank, ways of a case
+BATCH, WAYS = 1024, 2  # samples of a rank, ways of a case
+ROUTINGS = ("broadcast", "routed")
 CASES = {
     "FM, criteo": ("criteo", 12, ["model.name=fm"]),
     "FM, industrial": ("industrial", 6, ["model.name=fm"]),
@@ -31,7 +34,7 @@ def options_of(case, ranks):
 
 
 def planned(case, hosts, per_host, machine):
-    """[(Choice, predicted seconds, moves rows)] of a case, the fastest first."""
+    """[(Choice, predicted seconds, moves rows, bytes that a host sends in a step)] of a case, the fastest first."""
     from deshpc.config import override
     from deshpc.config.load import build
     from deshpc.data.profiles import describe
@@ -41,14 +44,19 @@ def planned(case, hosts, per_host, machine):
     profile, rows, overrides = options_of(case, hosts * per_host)
     config = override(build({"data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows}}}), *overrides)
     found = plan(config, Workload.of_synthetic(describe(config.data.synthetic)), hosts * per_host, hosts, machine)
-    return [(one.choice, one.step_s, one.need.run.moves_rows) for one in found.options]
+    return [(one.choice, one.step_s, one.need.run.moves_rows, crossing(one) / hosts) for one in found.options]
+
+
+def crossing(option):
+    """Bytes of a step between hosts."""
+    return sum((one.low + one.high) / 2 for one in option.need.sent if one.level != "inside")
 
 
 def some_of(ways):
-    """The first ways, and the best of those that move rows and of those that do not."""
+    """The first ways, and by either routing the best of those that move rows and of those that do not."""
     chosen = ways[:WAYS]
-    for moves in (True, False):
-        chosen += [one for one in ways if one[2] == moves][:1]
+    for routing, moves in product(ROUTINGS, (True, False)):
+        chosen += [one for one in ways if one[0].routing == routing and one[2] == moves][:1]
     return list(dict.fromkeys(chosen))
 
 
@@ -110,11 +118,19 @@ def measured(hosts, options, machine, case, mbit):
     medians = {choice: statistics.median(found) for choice, found in times.items()}
     fastest = min(medians.values())
     print(f"\n{case}, {mbit or 'no'} Mbit/s: the choice takes {medians[ways[0][0]] / fastest:.2f} of the fastest")
-    for choice, predicted, _ in ways:
-        print(f"    {choice!s:<48}{1e3 * predicted:10.1f} ms predicted {1e3 * medians[choice]:10.1f} measured {predicted / medians[choice]:6.2f}", flush=True)
+    for choice, predicted, _, sent in ways:
+        used = f"{100 * 8e-6 * sent / medians[choice] / mbit:5.0f} % of the link" if mbit else ""
+        print(
+            f"    {choice!s:<48}{1e3 * predicted:10.1f} ms predicted {1e3 * medians[choice]:10.1f} measured {predicted / medians[choice]:6.2f} {used}",
+            flush=True,
+        )
+    for routing in ROUTINGS:
+        best = [min((medians[c] for c, _, moves, _ in ways if c.routing == routing and moves == wanted), default=None) for wanted in (True, False)]
+        if None not in best:
+            print(f"    {routing}: substitution is {best[0] / best[1]:.2f} times as fast as rows")
     return [
         {"case": case, "mbit": mbit, "choice": str(choice), "predicted_s": predicted, "measured_s": medians[choice]}
-        for choice, predicted, _ in ways
+        for choice, predicted, *_ in ways
     ]
 
 
