@@ -160,15 +160,20 @@ extern "C" __global__ void __launch_bounds__(256) pack_keys(
 
 // Write every occurrence, and its values, to its rank's message.
 //   order (n) : occurrences sorted by rank;  firsts (ranks) : where each rank's begin in it
-//   begins, value_begins (ranks) : bytes at which occurrences and values of each message begin
+//   begins, value_begins (ranks) : bytes at which occurrences and values of each message begin;  the message is zeros there
+//   bits (ranks) : of an occurrence in each message
 extern "C" __global__ void __launch_bounds__(256) pack_occurrences(
     const uint32* order, const uint32* sorted_ranks, int64 n, const int32* occurrences, const int32* places,
-    const float* values, const int64* firsts, const int64* begins, const int64* value_begins, uint8* message
+    const float* values, const int64* firsts, const int64* begins, const int64* value_begins, const int64* bits, uint8* message
 ) {
     const int64 t = thread_number();
     if (t >= n) return;
     const int64 j = order[t], rank = sorted_ranks[t], place = t - firsts[rank];
-    *(int32*)(message + begins[rank] + 4 * place) = places[occurrences[j]];
+    const int64 bit = place * bits[rank];
+    uint32* word = (uint32*)(message + begins[rank]) + (bit >> 5);
+    const uint64 shifted = (uint64)(uint32)places[occurrences[j]] << (bit & 31);
+    if ((uint32)shifted != 0) atomicOr(word, (uint32)shifted);  // neighbours share a word: in any order the same bits
+    if ((uint32)(shifted >> 32) != 0) atomicOr(word + 1, (uint32)(shifted >> 32));
     for (int c = 0; c < VALUES; c++)
         *(float*)(message + value_begins[rank] + 4 * (VALUES * place + c)) = values[VALUES * j + c];
 }
@@ -210,14 +215,19 @@ extern "C" __global__ void __launch_bounds__(256) fields_of_groups(
 
 // Read the occurrences of all messages: occurrences[j] = number of the key among all, and their values.
 //   firsts (ranks) : number of the first occurrence of each home rank;  key_firsts : of its first key
+//   bits (ranks) : of an occurrence in each message
 extern "C" __global__ void __launch_bounds__(256) unpack_occurrences(
     const uint8* message, int64 n, const int64* firsts, const int64* key_firsts, int32 ranks, const int64* begins,
-    const int64* value_begins, int32* occurrences, float* values
+    const int64* value_begins, const int64* bits, int32* occurrences, float* values
 ) {
     const int64 j = thread_number();
     if (j >= n) return;
     const int64 rank = segment_of(firsts, ranks, j), place = j - firsts[rank];
-    occurrences[j] = (int32)(key_firsts[rank] + *(const int32*)(message + begins[rank] + 4 * place));
+    const int64 bit = place * bits[rank], shift = bit & 31;
+    const uint32* word = (const uint32*)(message + begins[rank]) + (bit >> 5);
+    uint64 found = bits[rank] == 0 ? 0 : word[0];
+    if (shift + bits[rank] > 32) found |= (uint64)word[1] << 32;
+    occurrences[j] = (int32)(key_firsts[rank] + (int64)(found >> shift & ((1ull << bits[rank]) - 1)));
     for (int c = 0; c < VALUES; c++)
         values[VALUES * j + c] = *(const float*)(message + value_begins[rank] + 4 * (VALUES * place + c));
 }

@@ -165,6 +165,17 @@ def test_a_scratch_index_that_is_too_small_is_an_answer(few):
 # ------------------------------------------------------------------ messages
 
 
+def narrow(width):
+    """Messages with one value an occurrence stand for those inside a node, the others for those between nodes."""
+    return width != 1
+
+
+def in_bits(numbers, bits):
+    """Numbers in so many bits each, the lowest first, in whole uint32."""
+    found = np.packbits((np.array(numbers, np.int64).reshape(-1, 1) >> np.arange(bits)) & 1, bitorder="little").tobytes()
+    return found + bytes(-len(found) % 4)
+
+
 def messages_of(batch, ranks, partition, width):
     """(header, message to each rank), as the wire format says, and the place of every unique key in its message."""
     header, messages, places = np.zeros((ranks, N_FIELDS + 1), np.int32), [], {}
@@ -178,7 +189,7 @@ def messages_of(batch, ranks, partition, width):
         header[rank, :N_FIELDS] = np.bincount([field_of(key) for key in unique], minlength=N_FIELDS)
         header[rank, N_FIELDS] = len(own)
         message = np.array(unique, np.uint64).tobytes()
-        message += np.array([places[occurrences[j]] for j in own], np.int32).tobytes()
+        message += in_bits([places[occurrences[j]] for j in own], max(0, len(unique) - 1).bit_length() if narrow(width) else 32)
         message += batch.values[own].tobytes() if width else b""
         message += np.bincount(sample[own], minlength=len(batch)).astype(np.uint16).tobytes()
         messages.append(message + bytes(-len(message) % 8))
@@ -195,9 +206,9 @@ def pack(backend, batch, partition, width):
 def packed(backend, batch, partition, width, unique, header, sparse):
     """(sections, messages, places, answer), of its unique keys."""
     sections, samples = np.empty((partition.ranks, 4), np.int64), np.full(partition.ranks, len(batch), np.int64)
-    backend.routing.section_bytes(header, samples, width, sections)
+    backend.routing.section_bytes(header, samples, width, narrow(width), sections)
     message, places = dirty(backend, int(sections[:, 3].sum()), np.uint8), dirty(backend, len(unique.keys), np.int32)
-    answer = backend.routing.pack(sparse, unique, places, Messages(message, header, sections, samples))
+    answer = backend.routing.pack(sparse, unique, places, Messages(message, header, sections, samples, narrow(width)))
     return sections, backend.host(message).tobytes(), backend.host(places).tolist(), answer
 
 
@@ -228,13 +239,13 @@ def check_unpacked(backend, shares, received, headers, partition, owner, width):
     """Keys, fields, occurrences, values and offsets that an owner reads out of the messages of all home ranks."""
     samples = np.array([len(share) for share in shares], np.int64)
     sections = np.empty((len(shares), 4), np.int64)
-    backend.routing.section_bytes(headers, samples, width, sections)
+    backend.routing.section_bytes(headers, samples, width, narrow(width), sections)
     n_keys, n, total = int(headers[:, :N_FIELDS].sum()), int(headers[:, N_FIELDS].sum()), int(samples.sum())
     kept = Unpacked(
         dirty(backend, n_keys + 1, np.uint64), dirty(backend, n_keys + 1, np.uint16), dirty(backend, total + 1, np.int64),
         dirty(backend, n + 1, np.int32), values_of(backend, shares[0], n + 1),
     )  # fmt: skip
-    messages = Messages(backend.array(np.frombuffer(received, np.uint8)), headers, sections, samples)
+    messages = Messages(backend.array(np.frombuffer(received, np.uint8)), headers, sections, samples, narrow(width))
     result = backend.routing.unpack(messages, partition, owner, None, None, kept)
     assert result == (n_keys, n)
     own_keys, own_occurrences, own_values, counts = [], [], [], []

@@ -25,7 +25,7 @@ FM = Run(
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, **by("allreduce"), routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
-AWAY = {"flat": KeysAway(unique=6, occurrences=10)}
+AWAY = {"flat": KeysAway(unique=6, occurrences=10, numbers=8)}
 NONE = {"flat": KeysAway()}
 
 
@@ -49,7 +49,7 @@ def by_level(run, away):
         (
             {},
             {
-                ("batch", "keys", "forward"): (130, 142),  # 6 keys of 8, 10 of 4, 5 counts of 2, 2 headers of 16; 2 x 6
+                ("batch", "keys", "forward"): (98, 110),  # 6 keys of 8, 8 bytes of numbers, 5 counts of 2, 2 headers of 16; 2 x 6
                 ("batch", "labels", "forward"): (60, 60),  # 5 samples of 3 numbers
                 ("fm", "partials", "forward"): (120, 120),  # 2 x 5 samples of 3 numbers
             },
@@ -58,7 +58,7 @@ def by_level(run, away):
         (
             {"value_width": 2},
             {
-                ("batch", "keys", "forward"): (210, 222),  # and 10 times two values of 4
+                ("batch", "keys", "forward"): (178, 190),  # and 10 times two values of 4
                 ("batch", "labels", "forward"): (60, 60),
                 ("fm", "partials", "forward"): (120, 120),
             },
@@ -68,7 +68,7 @@ def by_level(run, away):
             {
                 ("batch", "control", "forward"): (64, 64),  # three terms of the loss, and whether a report is due, to each other
                 ("batch", "control", "backward"): (656, 656),  # 41 terms of the norm
-                ("batch", "keys", "forward"): (170, 182),  # and 10 values of 4
+                ("batch", "keys", "forward"): (138, 150),  # and 10 values of 4
                 ("fm", "partials", "forward"): (60, 60),
                 ("fm", "gradients", "backward"): (60, 60),
                 ("dense", "dense", "backward"): (56, 56),  # 2 x 7 numbers
@@ -178,7 +178,8 @@ def _play(run, own, others, i, j, sent, away):
     """What rank i sends to rank j in a step, and what it is sent because it asked for it."""
     keys = [key for sample in own for key in sample if key % (run.ranks * run.shards) // run.shards == j]
     unique = len(set(keys))
-    away.update(unique=unique, occurrences=len(keys))
+    numbers = -(-len(keys) * max(0, unique - 1).bit_length() // 32) * 4  # bits, in whole uint32
+    away.update(unique=unique, occurrences=len(keys), numbers=numbers)
     state, top = run.state_width * run.sum_bytes, run.exchange == "allreduce"
     for direction in ("forward", "backward"):  # terms of j's samples to j, and the sums of one's own
         sent[run.operator, "layers", direction] += (len(others) + len(own)) * run.layer_width * run.sum_bytes
@@ -197,7 +198,7 @@ def _play(run, own, others, i, j, sent, away):
     if run.routed and run.exchange == "rows":
         sent["batch", "keys", "forward"] += 8 * unique + 4 * run.shards * run.fields
     elif run.routed:
-        message = 8 * unique + 4 * len(keys) + 4 * run.value_width * len(keys) + 2 * len(own)
+        message = 8 * unique + numbers + 4 * run.value_width * len(keys) + 2 * len(own)
         sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1)
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:

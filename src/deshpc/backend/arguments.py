@@ -122,14 +122,16 @@ class Messages(NamedTuple):
 
     bytes : uint8, the messages one after another
     header : (N, F + 1) int32, of each: unique keys of each field, then occurrences
-    sections : (N, 4) int64, of each: bytes of keys, of occurrences with counts, of values, and of the whole
+    sections : (N, 4) int64, of each: bytes of keys, of occurrences, of values, and of the whole, with the counts of samples
     samples : (N) int64, of the home rank of each
+    narrow : whether occurrences have no more bits than they need
     """
 
     bytes: Any
     header: Any
     sections: Any
     samples: Any
+    narrow: bool
 
 
 class Unpacked(NamedTuple):

@@ -104,8 +104,8 @@ class RoutingOperations(Protocol):
         too many for the buckets.
         """
 
-    def section_bytes(self, header, samples, width, sections):
-        """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message."""
+    def section_bytes(self, header, samples, width, narrow, sections):
+        """Fill sections (N, 4) int64: bytes of keys, of occurrences, of values, and of the whole message, counts of samples included."""
 
     def pack(self, sparse, unique, places, messages):
         """Write the messages to all owner ranks.  Returns -1, or a sample with too many keys."""

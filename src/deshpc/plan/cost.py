@@ -11,7 +11,7 @@ between two nodes once, and a message between two ranks is where these are.  See
 
 from typing import NamedTuple
 
-_KEY, _INDEX, _COUNT, _VALUE = 8, 4, 2, 4  # bytes: uint64; which key an occurrence is; occurrences of a sample; float32
+_KEY, _COUNT, _VALUE = 8, 2, 4  # bytes: uint64; occurrences of a sample; float32
 _HEADER, _NUMBER = 4, 8  # bytes: int32 of a message's header; float64 or int64 on which ranks agree
 _LOSS_NUMBERS = 4  # terms of its sum, and whether a report is due
 _WEIGHT_NUMBERS = 3  # terms of the sum of the samples' weights
@@ -92,11 +92,13 @@ class KeysAway(NamedTuple):
 
     unique : distinct keys of each local batch
     occurrences : alike, every one
+    numbers : bytes of what occurrences are: which key of its message each is
     replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
     """
 
     unique: int = 0
     occurrences: int = 0
+    numbers: int = 0
     replicated: int = 0
 
 
@@ -168,8 +170,8 @@ def _keys(run, level):
     if run.routed and run.moves_rows:
         sent = _KEY * level.away.unique + _HEADER * run.shards * run.fields * _messages(run, level)
     elif run.routed:
-        of_occurrence = _INDEX + _VALUE * run.value_width
-        sent = _KEY * level.away.unique + of_occurrence * level.away.occurrences + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
+        values = _VALUE * run.value_width * level.away.occurrences
+        sent = _KEY * level.away.unique + level.away.numbers + values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
         sent += _HEADER * (run.fields + 1) * _messages(run, level)
         slack = _MOST_PADDING * _messages(run, level)
     return "batch", "keys", "forward", sent, slack

@@ -1,5 +1,6 @@
 """A model as ranks would have it that are not there: built by this process alone, without MPI, and never trained."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -93,9 +94,14 @@ def keys_away(run, workload, nodes, replicated=None):
     if replicated is not None:
         unique -= of_all
         occurrences -= sum(workload.fields[field].keys_per_sample for field in np.flatnonzero(replicated)) * sum(shares)
+    of_message = unique / max(1, len(shares)) / n  # keys of one rank for another
+    bits = max(0, math.ceil(of_message) - 1).bit_length() if len(nodes.members) > 1 else 32
     near = [len(nodes.members[number]) - 1 for number in nodes.numbers]
     parts = {"flat": (n - 1) / n} if not run.nodes else {"inside": sum(near) / n / n, "between": (n - 1) / n - sum(near) / n / n}
-    return {level: KeysAway(round(unique * part), round(occurrences * part), round(of_all)) for level, part in parts.items()}
+    return {
+        level: KeysAway(round(unique * part), round(occurrences * part), round(occurrences * part * bits / 8), round(of_all))
+        for level, part in parts.items()
+    }
 
 
 def _shares(samples, ranks):

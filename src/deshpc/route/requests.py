@@ -43,8 +43,8 @@ class _RequestRouting:
 
     def _count(self, home, asking, direction):
         """Note how many keys this rank asks for, and of whom."""
-        away = self._group.levels.of_messages(asking.sum(axis=1))
-        self.counts.add(direction, int(asking.sum()), home.occurrences, away, {})
+        away = {"unique": self._group.levels.of_messages(asking.sum(axis=1))}
+        self.counts.add(direction, int(asking.sum()), home.occurrences, away)
 
     def _owned(self, message, begins, counts, buffers):
         """Step two at the owner: one shard's keys of all requests, home rank by home rank."""

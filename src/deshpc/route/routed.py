@@ -95,17 +95,18 @@ class KeyCounts:
 
     steps;  unique : distinct keys of this rank's shares;  occurrences : every one
     (unique, level), (occurrences, level) : those of another rank's, which is on that level: see `comm.levels`
+    (numbers, level) : bytes of what occurrences are in messages to such ranks
     """
 
     def __init__(self):
         self._counts = {}
 
-    def add(self, direction, unique, occurrences, unique_away, occurrences_away):
-        """Count one batch.  unique_away, occurrences_away : {level: number}"""
+    def add(self, direction, unique, occurrences, away):
+        """Count one batch.  away : {name: {level: number}}"""
         counts = self._counts.setdefault(direction, Counter())
         counts.update(steps=1, unique=unique, occurrences=occurrences)
-        for name, away in (("unique", unique_away), ("occurrences", occurrences_away)):
-            counts.update({(name, level): number for level, number in away.items()})
+        for name, numbers in away.items():
+            counts.update({(name, level): number for level, number in numbers.items()})
 
     def of(self, direction):
         """Counter of the numbers, by their names."""

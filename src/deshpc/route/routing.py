@@ -50,7 +50,7 @@ class Routed:
 
     def __init__(self, backend, group, partition, n_fields, exchange):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
-        self._whole_top = exchange.whole_top
+        self._whole_top, self._narrow = exchange.whole_top, len(group.nodes.members) > 1
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = two_sets(backend, 1 + partition.shards)
         self.counts = KeyCounts()
@@ -95,10 +95,10 @@ class Routed:
         unique, header = self._deduplicate(batch, home, whole=True)
         sections = np.empty((group.size, 4), np.int64)
         mine = np.full(group.size, len(batch), np.int64)
-        kernels.section_bytes(header, mine, width, sections)
-        count, of_messages = len(unique.keys), group.levels.of_messages
-        self.counts.add(direction, count, nnz, of_messages(header[:, :-1].sum(axis=1)), of_messages(header[:, -1]))
-        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine)
+        kernels.section_bytes(header, mine, width, self._narrow, sections)
+        count, away = len(unique.keys), {"unique": sections[:, 0] // 8, "occurrences": header[:, -1], "numbers": sections[:, 1]}
+        self.counts.add(direction, count, nnz, {name: group.levels.of_messages(numbers) for name, numbers in away.items()})
+        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine, self._narrow)
         too_many = kernels.pack(batch.sparse, unique, home.array("places", count, np.int32), sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
@@ -106,13 +106,13 @@ class Routed:
         if (headers[:, -1] < 0).any():
             group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
         received = np.empty((group.size, 4), np.int64)
-        kernels.section_bytes(headers, samples, width, received)
+        kernels.section_bytes(headers, samples, width, self._narrow, received)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
         group.exchange_bytes(
             sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(),
             [(Traffic("batch", "keys", direction), sections[:, 3])],
         ).wait()  # fmt: skip
-        return Messages(incoming, headers, received, samples)
+        return Messages(incoming, headers, received, samples, self._narrow)
 
     def _unpack(self, messages, home_values, owner, buffers):
         header, array = messages.header, buffers.array

@@ -1,9 +1,12 @@
 """How a batch's keys travel: packed at home, unpacked at the owner.
 
 A message from a home rank to an owner rank, fixed here and nowhere else (sections follow each other):
-    unique keys uint64, grouped by field | occurrences int32: which unique key of the message each is, sample by
-    sample | values float32: none, one or two an occurrence | occurrences of each sample, uint16 | zeros up to 8 bytes
+    unique keys uint64, grouped by field | occurrences: which unique key of the message each is, sample by sample | values
+    float32: none, one or two an occurrence | occurrences of each sample, uint16 | zeros up to 8 bytes
 and, ahead of it, its header: int32 number of unique keys of each field, then the number of occurrences.
+
+An occurrence is an int32.  Where messages are narrow, as between nodes, it has as many bits as the largest number of its message
+has, from the lowest bit of a uint32 on: that takes longer to write than to send inside a node.
 
 Arguments that go together are those of `backend.arguments`.
 """
@@ -121,19 +124,32 @@ def count_occurrences(occurrences, unique_ranks, header):
         header[place % ranks, last] += counts[place]
 
 
+@kernel(inline=True)
+def bits_of(unique, narrow):
+    """Bits of an occurrence, a number from 0 to unique - 1; narrow ones have none, where there is one key."""
+    if not narrow:
+        return 32
+    bits = 0
+    while (np.int64(1) << bits) < unique:
+        bits += 1
+    return bits
+
+
 @kernel
-def section_bytes(header, samples, width, sections):
-    """Fill sections (N, 4) int64: bytes of keys, of occurrences with counts, of values, and of the whole message.
+def section_bytes(header, samples, width, narrow, sections):
+    """Fill sections (N, 4) int64: bytes of keys, of occurrences, of values, and of the whole message, counts of samples included.
 
     samples : (N) int64, samples of the home rank of each message
     width : values of an occurrence
+    narrow : whether occurrences have no more bits than they need
     """
     last = header.shape[1] - 1
     for r in range(len(header)):
-        sections[r, 0] = 8 * header[r, :last].sum()
-        sections[r, 1] = 4 * header[r, last] + 2 * samples[r]
+        unique = np.int64(header[r, :last].sum())
+        sections[r, 0] = 8 * unique
+        sections[r, 1] = (np.int64(header[r, last]) * bits_of(unique, narrow) + 31) // 32 * 4
         sections[r, 2] = 4 * width * header[r, last]
-        total = sections[r, 0] + sections[r, 1] + sections[r, 2]
+        total = sections[r, 0] + sections[r, 1] + sections[r, 2] + 2 * samples[r]
         sections[r, 3] = (total + 7) // 8 * 8
 
 
@@ -148,12 +164,13 @@ def pack(sparse, unique, places, messages):
     unique_keys, unique_fields, unique_ranks, occurrences = unique.keys, unique.fields, unique.ranks, unique.occurrences
     header, sections = messages.header, messages.sections
     ranks, fields = header.shape[0], header.shape[1] - 1
-    samples, width = len(begins), value_width(values)
-    begin = np.empty(ranks, np.int64)
+    samples = len(begins)
+    begin, bits = np.empty(ranks, np.int64), np.empty(ranks, np.int64)
     next_place = np.empty((ranks, fields), np.int64)
     address = address_of(messages.bytes, 0)
     for r in range(ranks):
         begin[r] = address
+        bits[r] = bits_of(sections[r, 0] // 8, messages.narrow)
         address += sections[r, 3]
         place = 0
         for f in range(fields):
@@ -167,10 +184,27 @@ def pack(sparse, unique, places, messages):
         store(begin[r] + 8 * place, unique_keys[u])
     occurrence_at, value_at, count_at = begin + sections[:, 0], np.empty(ranks, np.int64), np.empty(ranks, np.int64)
     for r in range(ranks):
-        value_at[r] = occurrence_at[r] + 4 * header[r, fields]
+        value_at[r] = occurrence_at[r] + sections[r, 1]
         count_at[r] = value_at[r] + sections[r, 2]
-    before, occurrence = occurrence_at.copy(), 0
-    for i in range(samples):
+    write = (begins, ends, values, occurrences, unique_ranks, places, value_at, count_at)
+    sample = _write_bits(write, bits, occurrence_at) if messages.narrow else _write_numbers(write, occurrence_at)
+    for r in range(ranks):
+        for place in range(count_at[r] + 2 * samples, begin[r] + sections[r, 3]):
+            store(place, np.uint8(0))
+    return sample
+
+
+@kernel(inline=True)
+def _write_numbers(write, occurrence_at):
+    """Write occurrences as int32, values and counts of all samples; returns -1, or a sample with too many.
+
+    write : (begins, ends, values, occurrences, ranks of unique keys, their places in messages, where the values of each rank's message
+    begin, and the counts of its samples)
+    occurrence_at : (N) int64, where the occurrences of each message begin; they end there afterwards
+    """
+    begins, ends, values, occurrences, unique_ranks, places, value_at, count_at = write
+    width, before, occurrence = value_width(values), occurrence_at.copy(), 0
+    for i in range(len(begins)):
         for j in range(at(begins, i), at(ends, i)):
             u = np.int64(at(occurrences, occurrence))
             occurrence += 1
@@ -180,16 +214,58 @@ def pack(sparse, unique, places, messages):
             put(occurrence_at, r, place + 4)
             send_value(values, j, value_at[r])
             value_at[r] += 4 * width
-        for r in range(ranks):
+        for r in range(len(occurrence_at)):
             in_sample = (occurrence_at[r] - before[r]) // 4
             if in_sample > MOST_IN_SAMPLE:
                 return i
             store(count_at[r] + 2 * i, np.uint16(in_sample))
             before[r] = occurrence_at[r]
-    for r in range(ranks):
-        for place in range(count_at[r] + 2 * samples, begin[r] + sections[r, 3]):
-            store(place, np.uint8(0))
     return -1
+
+
+@kernel
+def _write_bits(write, bits, occurrence_at):
+    """As `_write_numbers`, with bits[r] bits an occurrence of rank r."""
+    begins, ends, values, occurrences, unique_ranks, places, value_at, count_at = write
+    ranks, width, occurrence = len(occurrence_at), value_width(values), 0
+    waiting, filled, in_sample = np.zeros(ranks, np.uint64), np.zeros(ranks, np.int64), np.zeros(ranks, np.int64)
+    for i in range(len(begins)):
+        for j in range(at(begins, i), at(ends, i)):
+            u = np.int64(at(occurrences, occurrence))
+            occurrence += 1
+            r = np.int64(at(unique_ranks, u))
+            used = at(filled, r)
+            word = at(waiting, r) | (np.uint64(at(places, u)) << np.uint64(used))
+            used += at(bits, r)
+            if used >= 32:
+                store(occurrence_at[r], np.uint32(word))
+                occurrence_at[r] += 4
+                word >>= np.uint64(32)
+                used -= 32
+            put(waiting, r, word)
+            put(filled, r, used)
+            in_sample[r] += 1
+            send_value(values, j, value_at[r])
+            value_at[r] += 4 * width
+        for r in range(ranks):
+            if in_sample[r] > MOST_IN_SAMPLE:
+                return i
+            store(count_at[r] + 2 * i, np.uint16(in_sample[r]))
+            in_sample[r] = 0
+    for r in range(ranks):
+        if filled[r] > 0:
+            store(occurrence_at[r], np.uint32(waiting[r]))
+    return -1
+
+
+@kernel(inline=True)
+def bits_at(address, bit, bits, mask):
+    """The number (int64) in `bits` bits from bit number `bit` of uint32s on."""
+    place, shift = address + (bit >> 5 << 2), bit & 31
+    word = np.uint64(load(place, np.uint32(0)))
+    if shift + bits > 32:
+        word |= np.uint64(load(place + 4, np.uint32(0))) << np.uint64(32)
+    return np.int64(word >> np.uint64(shift)) & mask
 
 
 @kernel
@@ -213,12 +289,13 @@ def unpack(messages, partition, owner, places, unique_fields, kept):
                 put(places, unique, np.int32(_NOT_YET if ours else _NOT_OURS))
                 put(unique_fields, unique, np.uint16(f))
                 unique += 1
-        occurrence_at = begin + sections[r, 0]
-        value_at = occurrence_at + 4 * header[r, fields]
+        occurrence_at, bits, bit = begin + sections[r, 0], bits_of(unique, messages.narrow), 0
+        mask = (np.int64(1) << bits) - 1
+        value_at = occurrence_at + sections[r, 1]
         count_at = value_at + sections[r, 2]
         for i in range(samples[r]):
             for _ in range(np.int64(load(count_at + 2 * i, np.uint16(0)))):
-                one = np.int64(load(occurrence_at, np.int32(0)))
+                one = bits_at(occurrence_at, bit, bits, mask) if messages.narrow else np.int64(load(occurrence_at + (bit >> 3), np.int32(0)))
                 place = np.int64(at(places, one))
                 if place != _NOT_OURS:
                     place = min(place, keys)  # all is written as if the key were needed for the first time: no branch
@@ -229,7 +306,7 @@ def unpack(messages, partition, owner, places, unique_fields, kept):
                     put(kept.occurrences, count, np.int32(place))
                     receive_value(value_at, kept.values, count)
                     count += 1
-                occurrence_at += 4
+                bit += bits
                 value_at += 4 * width
             sample += 1
             put(kept.offsets, sample, np.int64(count))

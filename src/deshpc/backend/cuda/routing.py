@@ -74,9 +74,9 @@ class RoutingOperations:
         array, kernels = self._scratch.array, self._kernels("routing.cu", VALUES=value_width(values))
         keys_begin = begins_of(sections[:, 3])
         occurrences_begin = keys_begin + sections[:, 0]
-        values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
+        values_begin = occurrences_begin + sections[:, 1]
         counts_begin = values_begin + sections[:, 2]
-        begin = self._send("begins", keys_begin, occurrences_begin, values_begin, counts_begin)
+        begin = self._send("begins", keys_begin, occurrences_begin, values_begin, counts_begin, _bits_of(messages))
         firsts = self._send("firsts", begins_of(header[:, :fields].sum(axis=1)), begins_of(header[:, fields]))
         message.fill(0)
         groups, of_occurrences, longest = self._counted
@@ -86,7 +86,7 @@ class RoutingOperations:
         self._device.copy(of_occurrences, by_rank)
         sorted_ranks, order = self._prefix.sort(by_rank, n, (ranks - 1).bit_length(), self._scratch, "ranks")
         kernels.pack_occurrences(
-            n, order, sorted_ranks, n, unique.occurrences, places, values, firsts[1], begin[1], begin[2], message
+            n, order, sorted_ranks, n, unique.occurrences, places, values, firsts[1], begin[1], begin[2], begin[4], message
         )
         too_many = array("too many", 1, np.uint32)
         too_many.fill(_NOBODY)
@@ -101,20 +101,20 @@ class RoutingOperations:
 
         The keys are in the order of the messages.  Returns the numbers of keys and of occurrences.
         """
-        message, header, sections, samples = messages
+        message, header, sections, samples, _ = messages
         ranks, fields = header.shape[0], header.shape[1] - 1
         counts = header[:, :fields].astype(np.int64)
         n_keys, n, total = int(counts.sum()), int(header[:, fields].sum()), int(samples.sum())
         kernels = self._kernels("routing.cu", VALUES=value_width(kept.values))
         keys_begin = begins_of(sections[:, 3])
         occurrences_begin = keys_begin + sections[:, 0]
-        values_begin = occurrences_begin + 4 * header[:, fields].astype(np.int64)
-        begin = self._send("begins", keys_begin, occurrences_begin, values_begin, values_begin + sections[:, 2])
+        values_begin = occurrences_begin + sections[:, 1]
+        begin = self._send("begins", keys_begin, occurrences_begin, values_begin, values_begin + sections[:, 2], _bits_of(messages))
         firsts = self._send("firsts", begins_of(header[:, fields]), begins_of(counts.sum(axis=1)), begins_of(samples))
         (groups,) = self._send("group begins", begins_of(counts.ravel()))
         kernels.unpack_keys(n_keys, message, n_keys, groups, ranks, fields, begin[0], kept.keys, kept.fields)
         kernels.unpack_occurrences(
-            n, message, n, firsts[0], firsts[1], ranks, begin[1], begin[2], kept.occurrences, kept.values
+            n, message, n, firsts[0], firsts[1], ranks, begin[1], begin[2], begin[4], kept.occurrences, kept.values
         )
         offsets = kept.offsets.view(np.uint64)
         kernels.unpack_counts(total, message, total, firsts[2], ranks, begin[3], offsets)
@@ -127,3 +127,9 @@ class RoutingOperations:
 
     def _send(self, name, *rows):
         return sent_together(self._device, self._scratch, name, *rows)
+
+
+def _bits_of(messages):
+    """(N) int64, of an occurrence in each message: see `cpu.routing.bits_of`."""
+    unique = (messages.sections[:, 0] // 8).tolist()
+    return np.array([max(0, one - 1).bit_length() if messages.narrow else 32 for one in unique], np.int64)
