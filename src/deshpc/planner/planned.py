@@ -94,14 +94,19 @@ def keys_away(run, workload, nodes, replicated=None):
     if replicated is not None:
         unique -= of_all
         occurrences -= sum(workload.fields[field].keys_per_sample for field in np.flatnonzero(replicated)) * sum(shares)
-    of_message = unique / max(1, len(shares)) / n  # keys of one rank for another
-    bits = max(0, math.ceil(of_message) - 1).bit_length() if len(nodes.members) > 1 else 32
+    bits = _bits(unique / max(1, len(shares)) / n) if len(nodes.members) > 1 else 32
     near = [len(nodes.members[number]) - 1 for number in nodes.numbers]
     parts = {"flat": (n - 1) / n} if not run.nodes else {"inside": sum(near) / n / n, "between": (n - 1) / n - sum(near) / n / n}
     return {
         level: KeysAway(round(unique * part), round(occurrences * part), round(occurrences * part * bits / 8), round(of_all))
         for level, part in parts.items()
     }
+
+
+def _bits(keys):
+    """Bits of an occurrence in a message of about so many keys, in expectation: hashing deals them out, as a normal distribution has it."""
+    spread = math.sqrt(2 * keys) or 1.0
+    return sum(0.5 * math.erfc((2**k + 0.5 - keys) / spread) for k in range(32))
 
 
 def _shares(samples, ranks):
