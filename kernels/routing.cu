@@ -160,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(256) pack_keys(
 
 // Write every occurrence, and its values, to its rank's message.
 //   order (n) : occurrences sorted by rank;  firsts (ranks) : where each rank's begin in it
-//   begins, value_begins (ranks) : bytes at which occurrences and values of each message begin;  the message is zeros there
+//   begins, value_begins (ranks) : bytes at which occurrences and values of each message begin;  the message is zeros where occurrences are narrow
 //   bits (ranks) : of an occurrence in each message
 extern "C" __global__ void __launch_bounds__(256) pack_occurrences(
     const uint32* order, const uint32* sorted_ranks, int64 n, const int32* occurrences, const int32* places,
@@ -171,9 +171,14 @@ extern "C" __global__ void __launch_bounds__(256) pack_occurrences(
     const int64 j = order[t], rank = sorted_ranks[t], place = t - firsts[rank];
     const int64 bit = place * bits[rank];
     uint32* word = (uint32*)(message + begins[rank]) + (bit >> 5);
-    const uint64 shifted = (uint64)(uint32)places[occurrences[j]] << (bit & 31);
-    if ((uint32)shifted != 0) atomicOr(word, (uint32)shifted);  // neighbours share a word: in any order the same bits
-    if ((uint32)(shifted >> 32) != 0) atomicOr(word + 1, (uint32)(shifted >> 32));
+    const uint32 number = places[occurrences[j]];
+    if (bits[rank] == 32) {
+        *word = number;
+    } else {  // neighbours share a word: in any order the same bits
+        const uint64 shifted = (uint64)number << (bit & 31);
+        if ((uint32)shifted != 0) atomicOr(word, (uint32)shifted);
+        if ((uint32)(shifted >> 32) != 0) atomicOr(word + 1, (uint32)(shifted >> 32));
+    }
     for (int c = 0; c < VALUES; c++)
         *(float*)(message + value_begins[rank] + 4 * (VALUES * place + c)) = values[VALUES * j + c];
 }

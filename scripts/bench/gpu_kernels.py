@@ -378,9 +378,9 @@ class Cases:
             lambda: deduplicate(batch, home, whole=True), note=f"{count / n:.0%} distinct{waits}",
         )
         all_samples = np.full(ranks, samples, np.int64)
-        kernels.section_bytes(header, all_samples, 0, sections)
+        kernels.section_bytes(header, all_samples, 0, False, sections)
         size = int(sections[:, 3].sum())
-        messages = Messages(device.zeros((size,), np.uint8), header, sections, all_samples)
+        messages = Messages(device.zeros((size,), np.uint8), header, sections, all_samples, False)
         places = device.empty((count,), np.int32)
         yield Case(
             "routing: pack", n, "keys", 2 * size + 40 * (count + n),

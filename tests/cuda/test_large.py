@@ -871,14 +871,15 @@ def test_occurrences_are_packed_and_unpacked(space):
     n, bytes_of_places = OCCURRENCES, 4 * OCCURRENCES
     message = space.array(bytes_of_places + 8 * n, np.uint8)
     begins, value_begins, firsts = (space.of([0, second], np.int64) for second in (4, bytes_of_places + 8, 1))
+    bits = space.of([32, 32], np.int64)
     order, of_rank = space.at_end(n, np.uint32, range(n - LAST, n), zeros=False), space.at_end(n, np.uint32, [1] * LAST, zeros=False)
     occurrences, places = space.at_end(n, np.int32, range(LAST), zeros=False), space.of(range(LAST), np.int32)
     values = space.at_end(2 * n, np.float32, range(2 * LAST), zeros=False)
-    space.last(routing(space).pack_occurrences, n, order, of_rank, n, occurrences, places, values, firsts, begins, value_begins, message)
+    space.last(routing(space).pack_occurrences, n, order, of_rank, n, occurrences, places, values, firsts, begins, value_begins, bits, message)
     last = space.read(message, bytes_of_places - 4, 4).view(np.int32)
     assert last.tolist() == [LAST - 1] and space.read(message, message.size - 8, 8).view(np.float32).tolist() == [2 * LAST - 2, 2 * LAST - 1]
     found, found_values = space.array(n, np.int32), space.array(2 * n, np.float32)
-    space.last(routing(space).unpack_occurrences, n, message, n, firsts, space.of([0, 7], np.int64), 2, begins, value_begins, found, found_values)
+    space.last(routing(space).unpack_occurrences, n, message, n, firsts, space.of([0, 7], np.int64), 2, begins, value_begins, bits, found, found_values)
     assert space.end(found) == [LAST - 1 + 7] and space.end(found_values, 2) == [2 * LAST - 2, 2 * LAST - 1]
 
 
