@@ -98,10 +98,10 @@ def _seconds_of_units(found):
     counted, spent, weights = [], [], []
     for one in found:
         step = sum(one["stages"].values())
-        for stage, units in STAGES.items():
+        for stages, units in STAGES.items():
             row = [getattr(one["work"], name) if name in units else 0.0 for name in names]
             row[names.index("steps")] = 1 / len(STAGES)  # calls, of whichever stage
             counted.append(row)
-            spent.append(one["stages"].get(stage, 0.0))
+            spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages))
             weights.append(step)
     return dict(zip(names, rates(counted, spent, weights).tolist(), strict=True))
