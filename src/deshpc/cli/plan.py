@@ -88,7 +88,7 @@ def write_probe(comm, out, name):
             write_text(Path(out), json_text(found.to_json(), indent=1) + "\n")
         except OSError as error:
             raise ConfigError(f"--out {out}: cannot be written: {error.strerror or error}") from None
-        say(f"deshpc: {found.name}, {found.ranks} ranks on {found.nodes} nodes: {out}; deshpc plan CONFIG.toml --machine {out}\n")
+        say(f"deshpc: {found.name}, {found.ranks} rank{'s' * (found.ranks > 1)} on {found.nodes} node{'s' * (found.nodes > 1)}: {out}; deshpc plan CONFIG.toml --machine {out}\n")
 
     group.together(write if comm.rank == 0 else lambda: None)
     group.free()

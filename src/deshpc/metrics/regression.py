@@ -11,8 +11,27 @@ from deshpc.metrics.results import UnseenKeys
 
 
 class _Numbers:
+    """What metrics of every such loss have in common.
+
+    LOSS : name of the metric that is twice what training makes small
+    EXPLAINED : name of the metric that is 1 - this / that of the best constant
+    """
+
+    LOSS: ClassVar[str]
+    EXPLAINED: ClassVar[str]
     TABLES: ClassVar = ("unseen",)
     """Names of what is no number."""
+
+    @property
+    def loss(self):
+        """Twice what training makes small."""
+        return getattr(self, self.LOSS)
+
+    @property
+    def of_constant(self):
+        """The loss / that of the best constant; None where that is 0."""
+        explained = getattr(self, self.EXPLAINED)
+        return None if explained is None else 1 - explained
 
     def numbers(self):
         """{name: number or None} of all that is one number."""
@@ -32,6 +51,7 @@ class SquaredMetrics(_Numbers):
     weight : sum of the rows' weights; None where each is 1
     """
 
+    LOSS, EXPLAINED = "mean_squared_error", "r2"
     TITLES: ClassVar = (
         ("mean squared error", "mean_squared_error", 6), ("its root", "root_mean_squared_error", 6),
         ("mean absolute error", "mean_absolute_error", 6), ("R^2", "r2", 5), ("calibration", "calibration", 4), ("mean label", "mean_label", 6),
@@ -50,16 +70,6 @@ class SquaredMetrics(_Numbers):
     unseen: list[UnseenKeys] | None = None
     weight: float | None = None
 
-    @property
-    def loss(self):
-        """Twice what training makes small."""
-        return self.mean_squared_error
-
-    @property
-    def of_constant(self):
-        """The loss / that of the best constant; None where that is 0."""
-        return None if self.r2 is None else 1 - self.r2
-
 
 @dataclass(frozen=True)
 class PoissonMetrics(_Numbers):
@@ -74,6 +84,7 @@ class PoissonMetrics(_Numbers):
     weight : sum of the rows' weights; None where each is 1
     """
 
+    LOSS, EXPLAINED = "mean_deviance", "d2"
     TITLES: ClassVar = (
         ("mean deviance", "mean_deviance", 6), ("deviance explained, D^2", "d2", 5), ("calibration", "calibration", 4), ("mean label", "mean_label", 6),
     )  # fmt: skip
@@ -86,16 +97,6 @@ class PoissonMetrics(_Numbers):
     mean_label: float | None
     unseen: list[UnseenKeys] | None = None
     weight: float | None = None
-
-    @property
-    def loss(self):
-        """Twice what training makes small."""
-        return self.mean_deviance
-
-    @property
-    def of_constant(self):
-        """The loss / that of the best constant; None where that is 0."""
-        return None if self.d2 is None else 1 - self.d2
 
 
 def squared_metrics(group, scored, wanted=None):

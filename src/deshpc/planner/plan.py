@@ -63,10 +63,11 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     ranks : on `nodes` nodes, in blocks
     machine : Machine, for seconds
     fixed : {option: value} of a Choice that are not to be chosen
-    threads : of a rank, those of the configuration by default
+    threads : of a rank; those of the configuration by default, or those with which the machine was measured
     ConfigError where nothing is valid.
     """
-    places, backend = node_map(ranks, nodes), open_backend("cpu", threads or config.compute.threads_per_rank or 1)
+    threads = threads or config.compute.threads_per_rank or (machine.threads_per_rank if machine else 1)
+    places, backend = node_map(ranks, nodes), open_backend("cpu", threads)
     options = []
     try:
         for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
