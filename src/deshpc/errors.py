@@ -45,3 +45,11 @@ class OutOfMemory(MemoryError):
     def __init__(self, message, where):
         super().__init__(message)
         self.where = where
+
+
+def did_you_mean(name, names):
+    """The end of a message about a name that is not known: the nearest of some names; empty where there are none."""
+    import difflib
+
+    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.0)
+    return f"; did you mean {near[0]!r}?" if near else ""

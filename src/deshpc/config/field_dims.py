@@ -1,8 +1,6 @@
 """Embedding dimensions of single fields, `[[model.fields]]`."""
 
-import difflib
-
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, did_you_mean
 
 
 def has_field_dims(model):
@@ -19,7 +17,5 @@ def field_dims(dim, dims, names):
     known = set(names)
     for name in dims:
         if name not in known:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"model.fields: {name!r} is no field of the data that becomes keys{hint}")
+            raise ConfigError(f"model.fields: {name!r} is no field of the data that becomes keys{did_you_mean(name, names)}")
     return tuple(dims.get(name) or dim for name in names)

@@ -1,12 +1,11 @@
 """The columns of a file by their names: the header line of a text file, and which column holds which field."""
 
 import csv
-import difflib
 import json
 
 import numpy as np
 
-from deshpc.errors import DataError
+from deshpc.errors import DataError, did_you_mean
 
 _NAMES_SHOWN, _SHOWN_LENGTH = 8, 40
 _SEPARATORS = "\t;|, "
@@ -39,11 +38,9 @@ def require(names, wanted, where, separator=""):
     for name in wanted:
         if name not in names:
             few = [one[:_SHOWN_LENGTH] for one in names[:_MOST_COMPARED]]
-            near = difflib.get_close_matches(name, few, n=1, cutoff=0.0)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             shown = ", ".join(few[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
             doubt = _doubt(few, separator) if separator else ""
-            raise DataError(f"{where}, field {name!r}: no such column{hint} (the columns are: {shown}){doubt}")
+            raise DataError(f"{where}, field {name!r}: no such column{did_you_mean(name, few)} (the columns are: {shown}){doubt}")
         if names.count(name) > 1:
             raise DataError(f"{where}, field {name!r}: {names.count(name)} columns have this name; expected one")
 

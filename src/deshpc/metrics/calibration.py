@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deshpc.backend.links import sigmoid
 from deshpc.metrics.exact_dot import exact_dot
 
 _FRACTION = 1 << 50
@@ -36,7 +37,7 @@ def calibration_table(group, found, bins):
     last = np.array([number * (rows - 1) // bins for number in range(1, bins)], np.int64)
     edges = np.searchsorted(before, last, side="right")  # a run that begins behind a bin's last row is of the next one
     edges = np.concatenate([[0], edges, [len(before)]])
-    probability = np.rint(probabilities(found.score) * _FRACTION).astype(np.int64)
+    probability = np.rint(sigmoid(found.score) * _FRACTION).astype(np.int64)
     weights = found.positives + found.negatives
     own = [
         (int(found.rows[a:b].sum()), int(weights[a:b].sum()), int(found.positives[a:b].sum()), exact_dot(weights[a:b], probability[a:b]))
@@ -51,9 +52,3 @@ def calibration_table(group, found, bins):
         if count:
             table.append(CalibrationBin(count, prediction if weight else None, label if weight else None))
     return table, error if weight_of_all else None
-
-
-def probabilities(logits):
-    """(n) float64 probabilities of logits (n) float64."""
-    e = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1, e) / (1 + e)

@@ -1,8 +1,6 @@
 """Which fields an evaluation needs the samples' keys of, by `[metrics]`."""
 
-import difflib
-
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, did_you_mean
 
 
 def wanted_fields(config, schema):
@@ -25,6 +23,4 @@ def _number(name, option, schema):
     if any(field.name == name for field in schema.dense_fields):
         raise ConfigError(f"{option} = {name!r} is a dense field, of which hardly two rows have the same value; kind = 'bucket' has few")
     names = [field.name for field in schema.key_fields]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"{option} = {name!r} is no field of data.fields, which metrics are found by{hint}")
+    raise ConfigError(f"{option} = {name!r} is no field of data.fields, which metrics are found by{did_you_mean(name, names)}")

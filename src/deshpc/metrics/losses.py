@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.exact_sum import TERMS, terms_of, total
+from deshpc.backend.links import sigmoid
 from deshpc.comm.ledger import Traffic
-from deshpc.metrics.calibration import probabilities
 
 _SUMS = Traffic("metrics", "labels", "eval")
 
@@ -28,7 +28,7 @@ def losses(group, logits, labels, weights):
     e, slope = np.exp(-np.abs(logits)), np.where(logits > 0, 1 - labels, labels)
     each = np.log1p(e) + slope * np.where(slope == 0, 0, np.abs(logits))  # an infinite logit of the right sign costs nothing
     counts = [int(labels.sum()), len(labels), int(weights.whole[labels == 1].sum()), int(weights.whole.sum())]
-    own = np.concatenate([terms_of(weights.times(each)), terms_of(weights.times(probabilities(logits))), counts])
+    own = np.concatenate([terms_of(weights.times(each)), terms_of(weights.times(sigmoid(logits))), counts])
     found = group.gather_numbers(own, _SUMS).wait()
     positives, rows, positive_weight, weight = (int(count) for count in found[:, 2 * TERMS :].sum(axis=0))
     loss, predicted = total(found[:, :TERMS]), total(found[:, TERMS : 2 * TERMS])

@@ -1,9 +1,8 @@
 """Rows as a caller has them, whatever their shape, to lists of cells by field: one block of rows after another."""
 
-import difflib
 from collections.abc import Mapping
 
-from deshpc.errors import DataError
+from deshpc.errors import DataError, did_you_mean
 
 _NO_DEFAULT = ("categorical",)  # a multi field without a cell has no values, a number without one is missing
 
@@ -65,8 +64,7 @@ class Rows:
             return
         for name in names:
             if name not in self._known:
-                near = difflib.get_close_matches(str(name), sorted(filter(None, self._known)), n=1, cutoff=0.0)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, sorted(filter(None, self._known)))
                 raise DataError(f"{where}the model has no field {name!r}{hint} (ignore_extra=True ignores other names)")
 
     def _common_length(self):

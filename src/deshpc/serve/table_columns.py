@@ -1,12 +1,11 @@
 """What a scikit-learn user calls X, as columns by name, and the fields that such columns are."""
 
-import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from deshpc.errors import ConfigError, DataError
+from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.formats.guess import names_things
 from deshpc.serve.cells import is_missing
 from deshpc.serve.rows import column_cells, column_names
@@ -71,8 +70,7 @@ class Table:
         missing, extra = ([name for name in ones if name not in others] for ones, others in ((names, self.columns), (self.columns, names)))
         if not missing and not extra:
             return {name: self.columns[name] for name in names}
-        near = difflib.get_close_matches(extra[0], missing or names, n=1, cutoff=0.0) if extra else ()
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(extra[0], missing or names) if extra else ""
         parts = [f"{what}: {', '.join(map(repr, ones[:20]))}" for what, ones in (("missing", missing), ("not there in fit", extra)) if ones]
         raise DataError(f"The feature names should match those that were passed during fit: {'; '.join(parts)}{hint}")
 
