@@ -113,3 +113,10 @@ def test_a_machine_survives_a_file(tmp_path):
     path.write_text(json.dumps({**machine.to_json(), "ranks": "two"}))
     with pytest.raises(deshpc.errors.ConfigError, match=r"machine\.json: is no machine: machine\.ranks is 'two'"):
         Machine.from_file(path)
+
+
+def test_one_rank_keeps_the_usual_split():
+    """It sends nothing by any way."""
+    wanted = config("fm")
+    best = plan(wanted, workload(wanted), 1).best
+    assert best.choice.split == "key" and best.bytes_per_sample() == {}

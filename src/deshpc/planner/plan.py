@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from deshpc.backend.open import open_backend
+from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
@@ -78,8 +79,16 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     if not options:
         given = ", ".join(f"{name} = {value!r}" for name, value in (fixed or {}).items())
         raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks" + (f" with {given}" if given else ""))
-    options.sort(key=(lambda one: (one.step_s, one.choice)) if machine else (lambda one: (_crossing(one.need), one.memory, one.choice)))
+    order = choices(TrainConfig, "split").index  # of equal ways the usual one
+    options.sort(key=lambda one: (*_cost(one, ranks, machine), order(one.choice.split), one.choice))
     return Plan(options, _why(options, nodes, machine))
+
+
+def _cost(option, ranks, machine):
+    """What is to be small, the most important first; one rank sends nothing by any way."""
+    if ranks == 1:
+        return ()
+    return (option.step_s,) if machine else (_crossing(option.need), option.memory)
 
 
 def _crossing(need):
