@@ -5,7 +5,7 @@
 SOURCE has the raw files of MovieLens (examples/movielens/prepare.py).  The same model, rule (Adagrad on summed losses), order of samples
 and local batch of 1,024 for
 
-    synchronous, 4 x 1,024      deshpc on 4 ranks: an update for every 4,096 samples
+    synchronous, 4 x 1,024      deshpc: an update for every 4,096 samples, which N ranks make as one does (--ranks N)
     synchronous, 4 x 256        the same with an update for every 1,024 samples
     asynchronous, 4 x 1,024     async_training.py: an update for every 1,024 samples, by weights that are some updates old
     one worker, 1,024           the same server without staleness: is it deshpc's training?
@@ -35,11 +35,11 @@ from threadpoolctl import threadpool_limits
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 ROOT = HERE.parents[1]
-RATES = (0.025, 0.05, 0.1, 0.2)
+RATES = {"movielens": (0.05, 0.1, 0.2, 0.4), "criteo": (0.0125, 0.025, 0.05, 0.1)}
 PACES = (2.0, 2.2, 2.4, 2.6)
-RANKS, BATCH, TUNING_SEED = 4, 1024, 11
+WORKERS, BATCH, TUNING_SEED = 4, 1024, 11
 EVERY = {"movielens": 8192, "criteo": 16_384}  # samples between evaluations
-LEVELS = {"movielens": (0.86, 0.88, 0.89, 0.90, 0.905, 0.91), "criteo": (0.70, 0.71, 0.72, 0.725, 0.73, 0.735)}
+LEVELS = {"movielens": (0.86, 0.88, 0.90, 0.905, 0.91, 0.915), "criteo": (0.70, 0.71, 0.72, 0.725, 0.73, 0.735)}
 CRITEO = """
 [data]
 format = "synthetic"
@@ -47,13 +47,13 @@ synthetic = { profile = "criteo", numeric = "bucket", train_rows = 600_000, vali
 """
 DEEP = ["model.name=deepfm", "model.hidden=[64,32]", "model.dropout=0"]
 CASES = {  # name: (data, epochs, overrides)
-    "FM, MovieLens": ("movielens", 4, ["model.name=fm"]),
-    "DeepFM 64-32, MovieLens": ("movielens", 4, DEEP),
+    "FM, MovieLens": ("movielens", 2, ["model.name=fm"]),
+    "DeepFM 64-32, MovieLens": ("movielens", 2, DEEP),
     "FM, generated criteo": ("criteo", 1, ["model.name=fm"]),
     "DeepFM 64-32, generated criteo": ("criteo", 1, DEEP),
 }
 SIDES = {  # name: (samples of an update, workers of the server, or None for deshpc)
-    "synchronous, 4 x 1,024": (RANKS * BATCH, None),
+    "synchronous, 4 x 1,024": (WORKERS * BATCH, None),
     "synchronous, 4 x 256": (BATCH, None),
     "asynchronous, 4 x 1,024": (BATCH, PACES),
     "one worker, 1,024": (BATCH, PACES[:1]),
@@ -62,11 +62,14 @@ CONTROL, ITS_RATE_IS_OF = "one worker, 1,024", "synchronous, 4 x 256"
 
 
 class Trainings:
-    """Trainings of one case; folder : has the prepared rows, and room for runs."""
+    """Trainings of one case.
 
-    def __init__(self, case, folder):
+    folder : has the prepared rows, and room for runs;  ranks : of deshpc
+    """
+
+    def __init__(self, case, folder, ranks):
         self._data, self._epochs, self._overrides = CASES[case]
-        self._folder = folder
+        self._folder, self._ranks = folder, ranks
         self._file = ROOT / "examples/movielens/implicit_fm.toml" if self._data == "movielens" else folder / "criteo.toml"
         if self._data == "criteo":
             self._file.write_text(CRITEO, encoding="utf-8")
@@ -74,6 +77,10 @@ class Trainings:
     @property
     def levels(self):
         return LEVELS[self._data]
+
+    @property
+    def rates(self):
+        return RATES[self._data]
 
     def run(self, side, rate, seed):
         """([(samples, AUC)], staleness of each push, none of a synchronous side); seed : None for the held-out rows that rates are chosen by."""
@@ -96,7 +103,7 @@ class Trainings:
 
     def _synchronous(self, options, batch):
         flags = [part for option in options for part in ("--set", option)]
-        command = [BIN / "mpiexec", "-n", str(RANKS), sys.executable, "-m", "deshpc", "train", self._file, "--overwrite", *flags]
+        command = [BIN / "mpiexec", "-n", str(self._ranks), sys.executable, "-m", "deshpc", "train", self._file, "--overwrite", *flags]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"exit code {done.returncode}\n{done.stderr[-2000:]}")
@@ -132,10 +139,10 @@ class Trainings:
 
 def best_rate(trainings, side):
     """(rate, {rate: samples to each level}): the one with the fewest samples to the highest level that any reaches."""
-    found = {rate: needed(trainings.run(side, rate, None)[0], trainings.levels) for rate in RATES}
+    found = {rate: needed(trainings.run(side, rate, None)[0], trainings.levels) for rate in trainings.rates}
     highest = max(sum(one is not None for one in samples) for samples in found.values())
     if not highest:
-        return RATES[0], found
+        return trainings.rates[0], found
     return min((samples[highest - 1], rate) for rate, samples in found.items() if samples[highest - 1] is not None)[1], found
 
 
@@ -152,9 +159,9 @@ def distribution(staleness):
     }  # fmt: skip
 
 
-def studied(case, folder, seeds):
+def studied(case, folder, seeds, ranks):
     """The JSON of a case: of each side its rates, samples to each level by seed, highest AUC by seed, and staleness."""
-    trainings, sides = Trainings(case, folder), {}
+    trainings, sides = Trainings(case, folder, ranks), {}
     print(f"\n{case}: thousands of samples to AUC" + "".join(f"{level:>16}" for level in trainings.levels), flush=True)
     for side in SIDES:
         rate, tuning = (sides[ITS_RATE_IS_OF]["rate"], {}) if side == CONTROL else best_rate(trainings, side)
@@ -185,6 +192,7 @@ def main():
     parser.add_argument("source", type=Path)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     result = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "rates": RATES, "paces": PACES, "seeds": options.seeds, "cases": {}}
@@ -192,7 +200,7 @@ def main():
         folder = Path(name)
         subprocess.run([sys.executable, ROOT / "examples/movielens/prepare.py", options.source, folder], check=True, stdout=subprocess.DEVNULL)
         for case in options.cases:
-            result["cases"][case] = studied(case, folder, options.seeds)
+            result["cases"][case] = studied(case, folder, options.seeds, options.ranks)
             if options.out:
                 options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
