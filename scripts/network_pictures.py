@@ -86,7 +86,7 @@ def bytes_by_kind():
             names.append(f"{BAR_NAMES[moves]}\n{routing}")
         pane.set_xticks(range(len(names)), names, fontsize=7)
         pane.yaxis.set_major_formatter(PLAIN)
-        pane.margins(y=0.1)
+        pane.set_ylim(0, 1.1 * pane.get_ylim()[1])
         pane.set_title(case, fontsize=9)
     panes[0].set_ylabel("bytes a sample and rank, planned")
     figure.legend([plt.Rectangle((0, 0), 1, 1, color=KINDS[kind]) for kind in KINDS if kind in used], [kind for kind in KINDS if kind in used], loc="outside lower center", ncols=8)

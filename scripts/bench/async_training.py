@@ -71,18 +71,18 @@ def area(scores, labels):
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def train(model, server, samples, held_out, batches, paces, every, reach=1.0):
+def train(model, server, samples, held_out, batches, paces, every):
     """Train by `batches`, an iterable of sample numbers (b): ([(samples, AUC of held_out)], (pushes) staleness).
 
     paces : of each worker, how many times as long as its computing it takes from pull to push: 1 where nothing slows it down
-    every : samples between evaluations;  reach : AUC at which to stop
+    every : samples between evaluations
     """
     context, batches = multiprocessing.get_context("fork"), iter(batches)
     channels, workers = zip(*(_started(context, model, samples, pace) for pace in paces), strict=True)
     pulled, sizes, trained, points, staleness = {}, {}, 0, [], []
 
     def hand_out(channel):
-        batch = next(batches, None) if not points or points[-1][1] < reach else None
+        batch = next(batches, None)
         if batch is None:
             channel.send(None)
             running.remove(channel)
