@@ -75,7 +75,7 @@ def written_job(folder, job):
 def of_peer(hosts, folder, python, job):
     """Samples/s of torchrec's passes."""
     path = written_job(folder, {**job, "data": str(folder), "batch": BATCH, "passes": PASSES, "address": f"{hosts.address}:{PORT}"})
-    program = ["env", "-u", "PYTHONPATH", python, "-W", "ignore", HERE / "peers/torchrec_network_worker.py", path]
+    program = ["env", "-u", "PYTHONPATH", "TORCH_CPP_LOG_LEVEL=ERROR", python, "-W", "ignore", HERE / "peers/torchrec_network_worker.py", path]
     report = json.loads(hosts.mpiexec(1, program, BIN / "mpiexec", LIMIT_S).splitlines()[-1])
     return [report["samples"] / seconds for seconds in report["seconds"]]
 

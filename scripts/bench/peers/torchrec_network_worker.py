@@ -11,6 +11,7 @@ Rank 0 prints one line of JSON: {"samples" of a pass, "seconds" of the slowest r
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -113,6 +114,7 @@ def train(model, optimizer, batches):
 def main(job):
     rank, ranks, folder = int(os.environ["PMI_RANK"]), int(os.environ["PMI_SIZE"]), Path(job["data"])
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", GLOO_SOCKET_IFNAME="eth0")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     torch.manual_seed(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://{job['address']}", rank=rank, world_size=ranks)
