@@ -69,13 +69,12 @@ class HostTransport:
         return Handle(finish, request)
 
     def _gather(self, own, counts, whole):
-        begins = begins_of(counts)
         if self._size == 1 or not self._in_shared_memory(whole.nbytes):
-            return started(self.comm.Iallgatherv(own, [whole, (counts, begins)]), whole)
+            return started(self._messages.gather(own, counts, whole), whole)
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
-            for rank, (part, begin, count) in enumerate(zip(parts, begins, counts, strict=True)):
+            for rank, (part, begin, count) in enumerate(zip(parts, begins_of(counts), counts, strict=True)):
                 stretch = numbers[begin : begin + count]
                 stretch[...] = own.reshape(-1) if rank == self._rank else _like(stretch, part)
             return whole

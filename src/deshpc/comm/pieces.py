@@ -11,8 +11,6 @@ computes longer holds the others up.
 import threading
 from itertools import islice, zip_longest
 
-from deshpc.comm.transport import begins_of
-
 _PIECE_BYTES, _MOST_PIECES = 65_536, 64  # of a message
 _UNDER_WAY = 6  # pieces that a rank sends at once
 
@@ -20,15 +18,13 @@ _UNDER_WAY = 6  # pieces that a rank sends at once
 class Pieces:
     """A started all-to-all, of the interface of an MPI request: `Test`."""
 
-    def __init__(self, comm, tag, send, send_counts, receive, receive_counts):
+    def __init__(self, comm, tag, leaving, coming):
         """comm : communicator of all ranks
         tag : the same on all ranks, and of no other message under way
-        send, receive : arrays (..) without gaps, which hold the messages one after another
-        send_counts, receive_counts : (N) int64 numbers of each
+        leaving, coming : [array (..) without gaps] the message to each rank, and room for each rank's
         """
         from mpi4py import MPI
 
-        leaving, coming = _messages(send, send_counts), _messages(receive, receive_counts)
         coming[comm.rank][...] = leaving[comm.rank]
         self._comm, self._tag, self._all_done = comm, tag, MPI.Request.Testall
         self._receiving = [comm.Irecv(piece, rank, tag) for piece, rank in _in_turns(coming, comm.rank, -1)]
@@ -45,12 +41,6 @@ class Pieces:
                     self._sending.append(self._comm.Isend(piece, rank, self._tag))
                 self._whole = not self._sending and self._all_done(self._receiving)
             return self._whole
-
-
-def _messages(array, counts):
-    """[the numbers of each rank's message], parts of a one-dimensional view of `array`."""
-    numbers = array.reshape(-1)
-    return [numbers[begin : begin + count] for begin, count in zip(begins_of(counts).tolist(), counts.tolist(), strict=True)]
 
 
 def _in_turns(messages, rank, step):
