@@ -58,6 +58,11 @@ class Work(NamedTuple):
     crossed: float
     messages: float
 
+    def with_sent(self, inside, others, ranks, nodes):
+        """This Work with measured bytes of all ranks: inside nodes, as far as they were told apart, and all others."""
+        across = nodes > 1
+        return self._replace(moved=(inside + (0 if across else others)) / ranks, crossed=others / nodes if across else 0.0)
+
     def seconds(self, machine, ahead=0.0):
         """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
 

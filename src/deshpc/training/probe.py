@@ -89,22 +89,31 @@ def _trained(comm, profile, share, model, train):
         passes, batches = [], most
         for number in range(1 + _PASSES):
             session.group.sum(0.0)
+            before = _sent(session.group.ledger)
             session.stage_times.begin("read")
             for _ in steps(built, islice(reader.epoch(number, number * most), batches)):
                 pass
             session.stage_times.end()
+            sent = (_sent(session.group.ledger) - before) / batches
             passes.append({stage: s / batches for stage, s in session.stage_times.take().items() if stage is not None})
-            slowest = session.group.sum(sum(passes[-1].values())) / comm.size
-            batches = int(np.clip(_PASS_S / slowest, _FEWEST, most))
+            step_s = float(session.group.sum(sum(passes[-1].values()))[0]) / comm.size
+            batches = int(np.clip(_PASS_S / step_s, _FEWEST, most))
         own = {stage: float(np.median([one.get(stage, 0.0) for one in passes[1:]])) for stage in passes[0]}
         of_ranks = session.group.gather(own)
         workload = Workload.of_synthetic(describe(config.data.synthetic))
         need, record_bytes = need_of(config, workload, session.group.nodes, built.backend)
+        nodes = len(session.group.nodes.members)
+        work = work_of(need, workload, record_bytes, nodes, config.train.split == "column")
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
-            "work": work_of(need, workload, record_bytes, len(session.group.nodes.members), config.train.split == "column"),
-            "nodes": len(session.group.nodes.members), "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
+            "work": work.with_sent(*session.group.sum(sent), comm.size, nodes), "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
+
+
+def _sent(ledger):
+    """(bytes that this rank has sent inside its node, as far as they are told apart, and all others)"""
+    inside = ledger.of(level="inside")
+    return np.array([inside, ledger.of() - inside], np.float64)
 
 
 def _seconds_of_units(found):
