@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 ROOT = HERE.parents[1]
-RATES = {"movielens": (0.05, 0.1, 0.2, 0.4), "criteo": (0.0125, 0.025, 0.05, 0.1)}
+RATES = {"movielens": (0.05, 0.1, 0.2, 0.4), "criteo": (0.00625, 0.0125, 0.025, 0.05)}
 PACES = (2.0, 2.2, 2.4, 2.6)
 WORKERS, BATCH, TUNING_SEED = 4, 1024, 11
 EVERY = {"movielens": 8192, "criteo": 16_384}  # samples between evaluations
