@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from scipy.special import expit
 
 
 class Weights(NamedTuple):
@@ -89,7 +90,7 @@ class Model:
     def gradients(self, batch, weights):
         """Weights of the gradients of the batch's summed loss."""
         logits, sums, layers = self._forward(batch, weights)
-        slopes = (1 / (1 + np.exp(-logits)) - batch.labels).astype(weights.linear.dtype)
+        slopes = (expit(logits) - batch.labels).astype(weights.linear.dtype)
         squares = batch.embedding.multiply(batch.embedding).T @ slopes
         embeddings = batch.embedding.T @ (slopes[:, None] * sums) - squares[:, None] * weights.embeddings
         dense, slope = [], slopes[:, None]
