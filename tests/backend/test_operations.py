@@ -31,6 +31,7 @@ ON_DEVICE = {
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
     "rows that repeat, which are multiplied like all others": ("repeated",),
+    "short numbers of keys, which travel whole": ("key_numbers",),
     "products, which are cuBLAS's": ("dense.outer",),
 }
 
