@@ -52,6 +52,8 @@ def require_form(manifest, names_of):
     if progress is not None:
         require({"first_step": 0, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
+        if progress.get("first_step", 0) > progress["steps"]:
+            raise ValueError(f"'progress.first_step' is {progress['first_step']}, but 'progress.steps' {progress['steps']}")
         if progress["steps"] != manifest["steps"]:
             raise ValueError(f"'progress.steps' is {progress['steps']}, but 'steps' {manifest['steps']}")
 
