@@ -11,7 +11,15 @@ from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import METRICS_OF_LOSS, NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig, options_of
+from deshpc.config.schema import (
+    METRICS_OF_LOSS,
+    NAMED_FORMATS,
+    SEPARATED_FORMATS,
+    Config,
+    FieldConfig,
+    OptimizerConfig,
+    options_of,
+)
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 

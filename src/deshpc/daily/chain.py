@@ -169,7 +169,7 @@ class _Links:
             train(self._config_of(day), self._group.comm, resume=True, score_first=True, **options)
             self._done.append(day.name)
             self._end(day.name)
-        chain = self._group.from_first(self._chain() if self._first else None)
+        chain = self._group.from_first(self._group.together(self._chain if self._first else lambda: None))
         self._record.close()
         return chain
 
@@ -209,7 +209,7 @@ class _Links:
         """The Chain; its record ends as that of a run does whose parts were the days."""
         days = [self._day(name) for name in self._done]
         if days:
-            results = [lines_of(day.folder)["result"] for day in days]
+            results = [{name: value for name, value in lines_of(day.folder)["result"].items() if name not in _NOT_METRICS} for day in days]
             samples = sum(one["samples"] for one in results)
             seconds = sum(one["samples"] / max(1e-9, one["samples_per_s"]) for one in results)
             self._record.write("result", **{
