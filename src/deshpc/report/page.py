@@ -113,8 +113,10 @@ def _days(runs):
     """Curves of metrics over the days of chains, from the first on that was scored."""
     drawn = []
     for title, name, _ in _METRICS:
+        if name not in (*_OF_CLASSES, "mean_squared_error", "mean_deviance"):
+            continue
         lines = [[(i, day["before"][name]) for i, day in enumerate(run.days, 1) if day["before"] and day["before"][name] is not None] for run in runs]
-        if any(lines) and name != "best_auc":
+        if any(lines):
             drawn.append(f"<figure><figcaption>{title}</figcaption>{curves(f'days-{name}', title, lines, 'day')}</figure>")
     return '<div class="figures">\n' + "\n".join(drawn) + "\n</div>" if drawn else ""
 
