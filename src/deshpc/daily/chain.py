@@ -190,7 +190,7 @@ class _Links:
             with writing(self._run):
                 publish(self._run, Path(day.folder), None if own else export)
                 forget(self._run, self._done, self._config.checkpoint.keep)
-            self._record.write("day", **asdict(day))
+            self._record.write("day", run=lines_of(day.folder)["start"]["run"], **asdict(day))
             if day.before is not None:
                 say(f"deshpc: day {name} before it was learnt: {in_words(day.before)}\n")
 
