@@ -16,6 +16,8 @@ import deshpc
 from deshpc.checkpoint.folders import step_folder
 from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
+from deshpc.cli.convert import convert
+from deshpc.cli.toml import to_toml
 from deshpc.errors import ConfigError, DataError
 from deshpc.table.schedule import Schedule
 
@@ -141,9 +143,23 @@ def test_transforms_are_kept_and_a_resumed_run_does_not_look_again(tmp_path):
     for step in (result.steps, result.steps - 1, result.steps - 2):
         shutil.rmtree(step_folder(tmp_path / "today", step), ignore_errors=True)
     shutil.rmtree(tmp_path / "yesterday")
-    again = deshpc.train(today, MPI.COMM_SELF, resume=True)
+    again = deshpc.train({**today, "train": {**today["train"], "from": ""}}, MPI.COMM_SELF, resume=True)
     assert result.first_step < again.resumed_from < again.steps == result.steps and again.first_step == result.first_step
     assert content_of(tmp_path / "today" / "model") == expected
+
+
+def test_caches_are_converted_by_the_transforms_of_the_model(of_every_kind, tmp_path):
+    base, settings = of_every_kind
+    write_csv(tmp_path / "train.csv", make_rows(7, 80))
+    (tmp_path / "click.toml").write_text(to_toml({**settings, "data": {**settings["data"], "train": [str(tmp_path / "train.csv")], "test": []}}), encoding="utf-8")
+    start = f"train.from={base / 'run'}"
+    convert(tmp_path / "click.toml", tmp_path / "own", [])
+    with pytest.raises(DataError, match="other fitted transforms than the model; .* deshpc convert --set train.from=RUN"):
+        deshpc.train(tmp_path / "own" / "config.toml", MPI.COMM_SELF, [start, f"run.directory={tmp_path / 'one'}"])
+    convert(tmp_path / "click.toml", tmp_path / "same", [start])
+    result = deshpc.train(tmp_path / "same" / "config.toml", MPI.COMM_SELF, [f"run.directory={tmp_path / 'two'}"], score_first=True)
+    expected = deshpc.evaluate(base / "run", MPI.COMM_SELF, data=[str(tmp_path / "train.csv")])
+    assert result.before.log_loss == pytest.approx(expected.log_loss, rel=1e-6)
 
 
 def test_tables_have_the_fields_of_the_model(tmp_path):

@@ -39,15 +39,15 @@ class Origin:
 
 
 def look(group, config, checkpoints, overwrite):
-    """The Origin of a run by a Config, None without `train.from`.  Collective; errors are raised on all ranks.
+    """The Origin of a run by a Config, None where it starts from nothing.  Collective; errors are raised on all ranks.
 
     checkpoints : [folder] of the run's own, newest first, which it goes on from
     overwrite : whether they are removed when it begins
     """
-    if not config.train.from_:
-        return None
     if checkpoints:
         return group.from_first(_own(checkpoints) if group.rank == 0 else None)
+    if not config.train.from_:
+        return None
     folder = group.from_first(group.together((lambda: _found(config, overwrite)) if group.rank == 0 else lambda: None))
 
     def read():
@@ -58,10 +58,12 @@ def look(group, config, checkpoints, overwrite):
 
 
 def _own(checkpoints):
+    """The Origin of a run that goes on, by its checkpoints, whatever its configuration says by now."""
     for folder in checkpoints:
         with suppress(DataError):  # `go_on` reports it, and what it means that none can be read
             manifest = read_manifest(folder)
-            return Origin(None, manifest, (manifest["progress"] or {}).get("first_step", 0))
+            started = manifest["config"]["train"].get("from")
+            return Origin(None, manifest, (manifest["progress"] or {}).get("first_step", 0)) if started else None
     return None
 
 
