@@ -31,7 +31,7 @@ def leaves(kind=Config, path=()):
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, (*path, field.name))
         elif hint not in (tuple[FieldConfig, ...], tuple[ModelFieldConfig, ...], tuple[SliceConfig, ...]):
-            yield (*path, field.name), hint, field
+            yield (*path, field.name.rstrip("_")), hint, field
 
 
 LEAVES, FIELD_LEAVES, MODEL_FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig)), list(leaves(ModelFieldConfig))
@@ -50,7 +50,7 @@ def tree_with(path, value):
 
 def value_of(config, path):
     for name in path:
-        config = getattr(config, name)
+        config = getattr(config, {"from": "from_"}.get(name, name))
     return config
 
 

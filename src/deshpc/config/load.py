@@ -11,7 +11,15 @@ from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import METRICS_OF_LOSS, NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
+from deshpc.config.schema import (
+    METRICS_OF_LOSS,
+    NAMED_FORMATS,
+    SEPARATED_FORMATS,
+    Config,
+    FieldConfig,
+    OptimizerConfig,
+    options_of,
+)
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
@@ -127,7 +135,7 @@ def resolved(config):
 
     def plain(value):
         if dataclasses.is_dataclass(value):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return {name: plain(getattr(value, field.name)) for name, field in options_of(value).items()}
         return [plain(item) for item in value] if isinstance(value, tuple) else value
 
     return plain(config)
@@ -173,19 +181,19 @@ def _dataclass(kind, tree, source, path):
     where = ".".join(path) or "the top level"
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: {where} is a section, not the value {_shown(tree)}")
-    types_by_name = typing.get_type_hints(kind)
+    hints, options = typing.get_type_hints(kind), options_of(kind)
     for name in tree:
-        if name not in types_by_name:
+        if name not in options:
             name = name[:_SHOWN]
-            near = difflib.get_close_matches(name, types_by_name, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(name, options, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
-                f"({where} has: {', '.join(types_by_name)})"
+                f"({where} has: {', '.join(options)})"
             )
     values = {
-        field.name: _value(types_by_name[field.name], tree[field.name], source, (*path, field.name), field.metadata)
-        for field in dataclasses.fields(kind)
-        if field.name in tree
+        field.name: _value(hints[field.name], tree[name], source, (*path, name), field.metadata)
+        for name, field in options.items()
+        if name in tree
     }
     return kind(**values)
 

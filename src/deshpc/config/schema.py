@@ -2,10 +2,11 @@
 
 `option(default, text, ...)` declares a field with its help text and, where there is one, the set of valid
 choices or the smallest valid value; `load` checks them, `deshpc info --options` prints them.  Whatever else lists the
-choices is compared with them in `tests/test_names_agree.py`.
+choices is compared with them in `tests/test_names_agree.py`.  A name that is a word of Python has an underscore behind it,
+which the option has not (`options_of`): `from_` is `train.from`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 AUTO_TRANSPORT = "host"
 """What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
@@ -45,6 +46,11 @@ def option(
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def options_of(section):
+    """{name of an option: its dataclass field} of a section, a dataclass or an object of one."""
+    return {one.name.rstrip("_"): one for one in fields(section)}
 
 
 def choices(section, name):
@@ -259,6 +265,17 @@ class TrainConfig:
         "what is made small, and what a prediction is of the model's sum z: log: log-loss of two classes, the probability 1 / (1 + exp(-z)); "
         "squared: (z - y)^2 / 2 of any numbers y, z itself; poisson: exp(z) - y z of numbers y >= 0, such as counts, exp(z); docs/losses.md",
         choices=("log", "squared", "poisson"),
+    )
+    from_: str = option(
+        "",
+        "start from this model instead of a new one: a run's folder, a model or a checkpoint, seen from where the run is started; its rows, "
+        "dense parameters and fitted transforms, as far as this model has them; docs/daily.md",
+    )
+    from_state: str = option(
+        "keep",
+        "what becomes of the optimizer's state of train.from: keep: learning goes on as if it had not ended, and steps are counted on; "
+        "fresh: only weights are taken, and steps begin at 0",
+        choices=("keep", "fresh"),
     )
     global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1, maximum=1 << 30)
     epochs: int = option(1, "passes over the training rows", minimum=0)

@@ -24,11 +24,11 @@ from deshpc.top.sum import SumTop
 
 def build_model(
     config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None,
-    mean_weight=1.0,
+    mean_weight=1.0, first_step=0,
 ):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
-    total_steps : of the run, for a learning rate that falls until its end
+    first_step, total_steps : where the run begins and ends, for a learning rate that falls until its end
     several_nodes : whether the ranks are on such
     field_names : (F), by which `model.fields` calls the categorical fields
     enter : see `Model`
@@ -42,7 +42,7 @@ def build_model(
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated)
-    optimizer, kind = open_optimizer(config.optimizer, total_steps), exchange_kind(config, ranks)
+    optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, ranks)
     objective = open_objective(config, optimizer, mean_weight)
     if is_deep(config):
         parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)

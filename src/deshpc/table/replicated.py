@@ -131,11 +131,11 @@ class PartlyReplicated(Table):
         """As of a Table."""
         return super().holds(keys, fields) | self.replicated.holds(keys, fields)
 
-    def load(self, rows):
+    def load(self, rows, given=None):
         """As of a Table; replicated rows are taken by every rank, and counted by rank 0."""
         replicated = self._fields[rows.fields]
-        taken = self.replicated.load(_chosen(rows, replicated))
-        return super().load(_chosen(rows, ~replicated)) + (taken if self._shows else 0)
+        taken = self.replicated.load(_chosen(rows, replicated), given)
+        return super().load(_chosen(rows, ~replicated), given) + (taken if self._shows else 0)
 
 
 def _chosen(rows, which):

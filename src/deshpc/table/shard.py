@@ -178,8 +178,11 @@ class Shard:
         )  # fmt: skip
         return Rows(keys, fields, counts, steps, numbers)
 
-    def load(self, rows):
+    def load(self, rows, given=None):
         """Set these rows (`Rows`) to the given content, inserting keys that are not there.
+
+        given : (m) int64, which of a row's numbers `rows.numbers` (n, m) are; the others stay as they are, those of new rows as these
+        begin; None: all
 
         DataError, before anything is set, unless all arrays have one length, and the keys are distinct and not 0.
         """
@@ -188,13 +191,14 @@ class Shard:
         in_order = (rows.keys[1:] > rows.keys[:-1]).all()
         if not (in_order or len(np.unique(rows.keys)) == len(rows)) or not rows.keys.all():
             raise DataError("rows have a key twice, or the key 0, which no value has")
-        if rows.numbers.shape[1] != self.layout.numbers:
-            raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
+        places = self.layout.places if given is None else self.layout.places[given]
+        if rows.numbers.shape[1] != len(places):
+            raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {len(places)}")
         keys, fields = map(self._backend.array, (rows.keys, rows.fields))
         addresses = self.look_up(keys, fields, 0).addresses
         numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
         self._table.write_records(
-            addresses, self.layout.tail, self.layout.places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
+            addresses, self.layout.tail, places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )
 
     def remove(self, keys):

@@ -165,18 +165,22 @@ class Table:
         """(first, last) key that this rank may own."""
         return self.partition.key_range(self._group.rank)
 
-    def load(self, rows):
+    def load(self, rows, given=None):
         """Take from `rows` (any keys, `Rows`) those that this rank owns; returns how many, where it holds their first column.
 
+        given : (m) int64, ascending, which of a whole row's numbers `rows.numbers` (n, m) are; the others begin as those of a new row;
+        None: all
         Not collective.
         """
         owner, numbers = owners(self.partition, rows.keys, rows.fields), rows.numbers
         if self._own_places is not None:
-            numbers = numbers[:, self._own_places]
+            own = self._own_places if given is None else self._own_places[np.isin(self._own_places, given)]
+            numbers = numbers[:, own if given is None else np.searchsorted(given, own)]
+            given = None if given is None else np.flatnonzero(np.isin(self._own_places, given))
         first, taken = self._group.rank * self.partition.shards, 0
         for s, shard in zip(self._numbers, self._shards, strict=True):
             mine = owner == first + s
-            shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], numbers[mine]))
+            shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], numbers[mine]), given)
             taken += int(mine.sum())
         return taken if self._has_first_column else 0
 

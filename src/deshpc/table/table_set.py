@@ -80,9 +80,9 @@ class TableSet:
         """[Rows]: a copy of all rows of this rank, as `blocks`."""
         return list(merged([map(table.widened, table.copied_blocks()) for table in self._tables]))
 
-    def load(self, rows):
-        """Take from whole rows (any keys, `Rows`) those that this rank owns; returns how many.  Not collective."""
-        return sum(table.load(rows) for table in self._tables)
+    def load(self, rows, given=None):
+        """As `Table.load`, from whole rows (any keys, `Rows`).  Not collective."""
+        return sum(table.load(rows, given) for table in self._tables)
 
     def asked(self, keys, fields):
         """As of a `Table`."""

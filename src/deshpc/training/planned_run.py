@@ -36,7 +36,8 @@ class Forecast:
     def beside(self, result):
         """What was planned and measured, side by side: {"bytes_per_sample": {kind: [planned, sent]}, "step_s": [planned, measured]}."""
         kinds = sorted({*self.bytes_per_sample, *result.bytes_per_sample})
-        steps = max(1, result.steps)
+        before = result.first_step if result.resumed_from is None else result.resumed_from
+        steps = max(1, result.steps - before)
         return {
             "bytes_per_sample": {kind: [self.bytes_per_sample.get(kind, 0.0), result.bytes_per_sample.get(kind, 0.0)] for kind in kinds},
             "step_s": [self.step_s, result.samples / result.samples_per_s / steps],
