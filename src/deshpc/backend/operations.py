@@ -32,8 +32,11 @@ class Loss(Protocol):
 class Update(Protocol):
     """One update of every distinct key's row and of dense parameters.  The rules' formulas are those of `rules.py`."""
 
-    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
-        """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again."""
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
+        """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
+
+        decay : of counts of sights, None where none are kept
+        """
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
         """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay."""
@@ -77,6 +80,25 @@ class TableOperations(Protocol):
 
     def write_records(self, addresses, tail, places, keys, fields, counts, steps, numbers):
         """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
+
+
+class HistoryOperations(Protocol):
+    """What rows have been through, and what an eviction does with them."""
+
+    def histories(self, buckets, chunks, record_bytes, tail, decay, step, keys, rows, last_steps, worths, ties):
+        """Write of every row of an index: key, row number, last step, what it is worth, and a hash of the key."""
+
+    def are_zero(self, rows, chunks, record_bytes, places, number, zeros):
+        """zeros (n) bool: whether every one of the numbers of a row that lie at `places` is 0."""
+
+    def read_decayed(self, rows, chunks, record_bytes, place, decayed):
+        """decayed (n) float32: the decayed counts of rows, as of their last steps."""
+
+    def write_decayed(self, addresses, place, decayed):
+        """Set the decayed counts of the records at `addresses` (n) int64."""
+
+    def free_rows(self, rows, leaving, chunks, record_bytes, place, free, keys, staying_rows):
+        """Keep keys and rows that stay, in their order; the others' row numbers go to `free`.  Returns how many stay."""
 
 
 class LookUp(Protocol):
@@ -401,6 +423,7 @@ GROUPS = {
     "loss": Loss,
     "update": Update,
     "table": TableOperations,
+    "history": HistoryOperations,
     "lookup": LookUp,
     "routing": RoutingOperations,
     "rows": RowsOperations,

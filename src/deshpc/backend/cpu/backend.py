@@ -10,6 +10,7 @@ from deshpc.backend.cpu import (
     cin,
     dense,
     fm,
+    history,
     interaction,
     linear,
     lookup,
@@ -40,7 +41,7 @@ class CpuBackend:
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     arrays, cin, normalisation = arrays, cin, normalisation
-    bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
+    bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes

@@ -1,0 +1,98 @@
+"""Keys of one shard that have no row yet: how often they were seen, exactly, and when last.
+
+A step whose global batch has the key is a sight, however often it is in the batch.  A key gets its row at a sight from the `after`-th
+on, by the chance that a hash of seed, key and number of sights decides: a function of the key and its sights alone.  A key whose row
+was given up begins anew.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from deshpc.backend.arguments import Waiting
+from deshpc.hashing.splitmix import fold_words
+
+_SMALLEST = 64  # buckets
+_SALT = 0x61646D69  # of the chances, which are to have nothing in common with first weights
+_LOAD_LIMIT, _SLOTS = 0.6, 4
+
+
+class Sights(NamedTuple):
+    """Waiting keys, in any order.  keys (n) uint64, sights (n) uint32, steps of the last one (n) uint32."""
+
+    keys: np.ndarray
+    sights: np.ndarray
+    steps: np.ndarray
+
+    def take(self, which):
+        """Those at some places."""
+        return Sights(*(array[which] for array in self))
+
+    @staticmethod
+    def joined(parts):
+        """All of `parts`, in key order; none of none."""
+        none = Sights(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+        whole = Sights(*map(np.concatenate, zip(none, *parts, strict=True)))
+        return whole.take(np.argsort(whole.keys))
+
+
+class WaitingKeys:
+    """The waiting keys of one shard, which are counted as its rows are looked up (`backend.cpu.admission`)."""
+
+    def __init__(self, backend, after, chance, seed):
+        """after, chance : `table.admit_after`, `table.admit_probability`
+        seed : of the run
+        """
+        self._backend, self._table, self._after = backend, backend.table, after
+        self._threshold = np.uint64(round(chance * 2**32))
+        self._seed = np.uint64(fold_words(seed, _SALT))
+        self._entries = np.zeros(1, np.int64)
+        self._new_buckets(_SMALLEST)
+
+    @property
+    def nbytes(self):
+        """Bytes of their memory."""
+        return self._buckets.nbytes
+
+    def arguments(self, counts):
+        """As kernels take them; counts : whether sights are counted, otherwise every key is admitted."""
+        limit = int(_LOAD_LIMIT * _SLOTS * (self._mask + 1))
+        return Waiting(counts, self._buckets, self._mask, self._entries, limit, self._seed, self._after, self._threshold)
+
+    def make_room(self):
+        """Make room for more keys, if there is none."""
+        if self._entries[0] >= self.arguments(True).limit:
+            self._fill(*self._held())
+
+    def sights(self):
+        """Sights of all, in an order of their own."""
+        keys, counts, marks = self._held()
+        return Sights(keys, counts.view(np.uint32), marks - np.uint32(1))
+
+    def set(self, sights):
+        """Hold these keys instead."""
+        self._fill(np.ascontiguousarray(sights.keys), sights.sights.astype(np.int32), (sights.steps + np.uint32(1)).astype(np.uint32))
+
+    def _held(self):
+        """(keys, numbers of sights, marks) of the keys that have not got a row."""
+        n = int(self._entries[0])
+        keys, counts, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
+        self._table.indexed_rows(self._buckets, keys, counts, marks)
+        wait = counts > 0
+        return keys[wait], counts[wait], marks[wait]
+
+    def _fill(self, keys, counts, marks):
+        """Enter keys into fresh buckets, which have room for twice as many."""
+        buckets = self._mask + 1
+        while 2 * len(keys) > _LOAD_LIMIT * _SLOTS * buckets:
+            buckets *= 2
+        if buckets > self._mask + 1:
+            self._new_buckets(buckets)
+        else:
+            self._buckets.fill(0)
+        self._table.index_rows(keys, counts, marks, self._buckets, self._mask)
+        self._entries[0] = len(keys)
+
+    def _new_buckets(self, buckets):
+        self._mask = buckets - 1
+        self._buckets = self._backend.aligned(buckets * 8, np.uint64, "keys that wait for a row")
