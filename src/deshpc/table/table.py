@@ -18,7 +18,8 @@ from deshpc.route.routed import WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
-from deshpc.table.waiting import Sights, WaitingKeys
+from deshpc.table.sights import Sights
+from deshpc.table.waiting import WaitingKeys
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Rows
-from deshpc.table.waiting import Sights
+from deshpc.table.sights import Sights
 
 
 class TableSet:

@@ -5,35 +5,15 @@ on, by the chance that a hash of seed, key and number of sights decides: a funct
 was given up begins anew.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from deshpc.backend.arguments import Waiting
 from deshpc.hashing.splitmix import fold_words
+from deshpc.table.sights import Sights
 
 _SMALLEST = 64  # buckets
 _SALT = 0x61646D69  # of the chances, which are to have nothing in common with first weights
 _LOAD_LIMIT, _SLOTS = 0.6, 4
-
-
-class Sights(NamedTuple):
-    """Waiting keys, in any order.  keys (n) uint64, sights (n) uint32, steps of the last one (n) uint32."""
-
-    keys: np.ndarray
-    sights: np.ndarray
-    steps: np.ndarray
-
-    def take(self, which):
-        """Those at some places."""
-        return Sights(*(array[which] for array in self))
-
-    @staticmethod
-    def joined(parts):
-        """All of `parts`, in key order; none of none."""
-        none = Sights(np.zeros(0, np.uint64), np.zeros(0, np.uint32), np.zeros(0, np.uint32))
-        whole = Sights(*map(np.concatenate, zip(none, *parts, strict=True)))
-        return whole.take(np.argsort(whole.keys))
 
 
 class WaitingKeys:
