@@ -7,6 +7,7 @@
     worth      the decayed count now, or the last step; between equals mix64(key)
 """
 
+import copy
 import math
 
 import numpy as np
@@ -21,13 +22,20 @@ DEFAULTS = {
 class PlainLiving(PlainModel):
     """A PlainModel whose keys come and go: waiting {key: [sights, last step]}, decayed {key: count at its last step}."""
 
-    def __init__(self, table, *arguments, row_bytes=0, rank_of=None):
+    def __init__(self, table, *arguments, row_bytes=0):
         """table : options of [table]
-        row_bytes, rank_of : of max_bytes_per_rank: what a row costs, and function of a key that gives its rank
+        row_bytes : what a row costs, of max_bytes_per_rank
         """
         super().__init__(*arguments)
-        self.table, self.row_bytes, self.rank_of = {**DEFAULTS, **table}, row_bytes, rank_of
+        self.table, self.row_bytes, self.rank_of = {**DEFAULTS, **table}, row_bytes, None
         self.waiting, self.decayed, self.removed = {}, {}, set()
+
+    def after(self, batches, rank_of):
+        """Another such model, after some steps more; its `losses` are theirs."""
+        other = copy.deepcopy(self)
+        other.rank_of = rank_of
+        other.losses = [other.step(batch) for batch in batches]
+        return other
 
     def admits(self, key, step):
         """Whether a key without a row gets one at a step: counts the sight."""
@@ -52,7 +60,7 @@ class PlainLiving(PlainModel):
         return loss
 
     def evict(self, step):
-        """Give up rows and waiting keys behind a step."""
+        """Give up rows and waiting keys behind a step; rank_of : function of a key that gives its rank, of max_bytes_per_rank."""
         table, age = self.table, {key: step - last for key, last in self.steps.items()}
         if table["max_age_steps"]:
             self._remove(key for key in age if age[key] >= table["max_age_steps"])

@@ -58,6 +58,17 @@ class Eviction:
         if waiting and (config.max_age_steps or config.max_waiting_keys):
             self._forget(waiting, step)
 
+    def meet_kernels(self):
+        """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""
+        for shard in (shard for table in self._tables for shard in table.shards):
+            history = shard.history(0)
+            shard.are_zero(history.rows)
+            shard.evict(history, np.ones(len(history.keys), bool))
+            if shard.waiting:
+                sights = shard.waiting.sights()
+                mixed(sights.keys)
+                shard.waiting.set(sights)
+
     def _look(self, shard, step):
         """(History of a shard's rows, (n) bool: which of them go, whatever the budgets)."""
         config, history = self._config, shard.history(step)
