@@ -30,7 +30,7 @@ ON_DEVICE = {
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
-    "eviction": ("history",),
+    "admission and eviction": ("admission", "history"),
     "rows that repeat, which are multiplied like all others": ("repeated",),
     "products, which are cuBLAS's": ("dense.outer",),
 }

@@ -41,7 +41,7 @@ def test_constant_churn_leaves_no_trace(precision, scalars):
     if MPI.COMM_WORLD.rank:
         return
     backend, layout = open_backend("cpu", 1), RecordLayout(scalars, 4, precision, scalars, 4, decays=True)
-    decay, start = Decay(layout.decayed, 0.1), Initialisation(1, 0.1, StateStart(1, 0.5))
+    decay, start = Decay(layout.decayed, np.full((4, 256), 0.9)), Initialisation(1, 0.1, StateStart(1, 0.5))
     shard, rng, sizes = Shard(backend, layout, start, None, decay), np.random.default_rng(4), []
     held = []
     for step in range(300):
@@ -51,9 +51,8 @@ def test_constant_churn_leaves_no_trace(precision, scalars):
         assert not np.array([np.frombuffer(_bytes_at(int(one) + layout.decayed), np.float32)[0] for one in addresses[:50]]).any()
         backend.history.write_decayed(addresses, layout.decayed, np.full(len(keys), 1.0, np.float32))
         held.append(keys)
-        history = shard.history(step)
-        assert sorted(history.keys.tolist()) == sorted(np.concatenate(held).tolist())
-        shard.evict(history, step - history.steps.astype(np.int64) >= 3)
+        assert np.array_equal(shard.export().keys, np.sort(np.concatenate(held)))
+        shard.evict(step - shard.history(step).steps.astype(np.int64) >= 3)
         held = held[-3:]
         sizes.append(shard.nbytes)
     assert len(set(sizes[5:])) == 1
@@ -63,7 +62,7 @@ def test_constant_churn_leaves_no_trace(precision, scalars):
     alone.load(Rows(rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers, rows.decayed))
     assert _searched(shard) <= 1.1 * _searched(alone) + 10
     again = alone.export()
-    assert all(np.array_equal(one, other) for one, other in zip(vars(rows).values(), vars(again).values(), strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(rows.arrays.values(), again.arrays.values(), strict=True))
 
 
 def test_waiting_keys_that_got_rows_leave_their_places():
@@ -80,7 +79,7 @@ def test_waiting_keys_that_got_rows_leave_their_places():
         assert dict(zip(*waiting.sights()[:2], strict=True)) == dict.fromkeys(keys, 1)
         found = shard.look_up(keys, fields, step + 1)
         assert found.local.tolist() == [*range(1, len(keys) + 1)] and len(waiting.sights().keys) == 0
-        shard.evict(shard.history(step), np.ones(len(keys), bool))
+        shard.evict(np.ones(len(keys), bool))
         sizes.append(shard.nbytes)
     assert len(set(sizes[5:])) == 1 and len(shard) == 0
 

@@ -70,7 +70,7 @@ class Waiting(NamedTuple):
 
     counts : whether they are: otherwise every key gets a row
     buckets : (8 n) uint64, mask = n - 1
-    entries : (1) int64, keys that are there;  limit : the most
+    entries : (2) int64, keys that are there, and those of them that have got rows;  limit : the most keys
     seed : uint64
     after : sights from which on a key may get its row
     threshold : uint64, of 2^32: the chance that it does
@@ -90,11 +90,11 @@ class Decay(NamedTuple):
     """How counts of sights decay.
 
     place : of the decayed count (float32) in a record
-    rate : what the count of a row loses in a step, as a logarithm
+    powers : (4, 256) float64, what is left of a count after 256^i j steps
     """
 
     place: int
-    rate: float
+    powers: Any
 
 
 class Search(NamedTuple):

@@ -82,11 +82,21 @@ class TableOperations(Protocol):
         """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
 
 
+class Admission(Protocol):
+    """Keys without rows, whose sights are counted as they are looked up."""
+
+    def move_sights(self, old, buckets, mask):
+        """Enter the keys of `old` that have got no row into empty buckets that have room."""
+
+
 class HistoryOperations(Protocol):
     """What rows have been through, and what an eviction does with them."""
 
-    def histories(self, buckets, chunks, record_bytes, tail, decay, step, keys, rows, last_steps, worths, ties):
-        """Write of every row of an index: key, row number, last step, what it is worth, and a hash of the key."""
+    def histories(self, buckets, chunks, record_bytes, tail, decay, step, rows, last_steps, worths):
+        """Write of every row of an index, in slot order: row number, last step, and what it is worth."""
+
+    def ties(self, buckets, hashes):
+        """hashes (n) uint64 of the keys of an index, in slot order."""
 
     def are_zero(self, rows, chunks, record_bytes, places, number, zeros):
         """zeros (n) bool: whether every one of the numbers of a row that lie at `places` is 0."""
@@ -97,8 +107,8 @@ class HistoryOperations(Protocol):
     def write_decayed(self, addresses, place, decayed):
         """Set the decayed counts of the records at `addresses` (n) int64."""
 
-    def free_rows(self, rows, leaving, chunks, record_bytes, place, free, keys, staying_rows):
-        """Keep keys and rows that stay, in their order; the others' row numbers go to `free`.  Returns how many stay."""
+    def free_rows(self, buckets, leaving, chunks, record_bytes, place, free, keys, rows):
+        """Divide the rows of an index: the numbers of those that leave go to `free`; keys and rows have the others."""
 
 
 class LookUp(Protocol):
@@ -423,6 +433,7 @@ GROUPS = {
     "loss": Loss,
     "update": Update,
     "table": TableOperations,
+    "admission": Admission,
     "history": HistoryOperations,
     "lookup": LookUp,
     "routing": RoutingOperations,

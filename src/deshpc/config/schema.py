@@ -384,7 +384,7 @@ class TableConfig:
         minimum=0, maximum=1 << 31,
     )  # fmt: skip
     evict_every_steps: int = option(
-        100, "steps between two looks at all rows; limits hold after each, and rows of new keys come on top until the next", minimum=1
+        1000, "steps between two looks at all rows; limits hold after each, and rows of new keys come on top until the next", minimum=1
     )
 
     @property

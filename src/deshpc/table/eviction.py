@@ -48,12 +48,12 @@ class Eviction:
         found = self._backend.each(lambda t, shard: self._look(shard, step), places)
         histories, leaving = [history for history, _ in found], [gone for _, gone in found]
         if config.max_rows:
-            self._shrink(histories, leaving, [1] * len(places), config.max_rows, self._over_ranks)
+            self._shrink(places, histories, leaving, [1] * len(places), config.max_rows, self._over_ranks)
         if config.max_bytes_per_rank:
             costs = [self._row_bytes[t] for t, _ in places]
-            self._shrink(histories, leaving, costs, config.max_bytes_per_rank, lambda numbers: numbers)
+            self._shrink(places, histories, leaving, costs, config.max_bytes_per_rank, lambda numbers: numbers)
         self.evicted += sum(int(gone.sum()) for gone in leaving)
-        self._backend.each(lambda shard, *of: shard.evict(*of), [(p[1], *of) for p, *of in zip(places, histories, leaving, strict=True)])
+        self._backend.each(lambda shard, gone: shard.evict(gone), [(shard, gone) for (_, shard), gone in zip(places, leaving, strict=True)])
         waiting = [shard.waiting for _, shard in places if shard.waiting]
         if waiting and (config.max_age_steps or config.max_waiting_keys):
             self._forget(waiting, step)
@@ -61,9 +61,9 @@ class Eviction:
     def meet_kernels(self):
         """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""
         for shard in (shard for table in self._tables for shard in table.shards):
-            history = shard.history(0)
-            shard.are_zero(history.rows)
-            shard.evict(history, np.ones(len(history.keys), bool))
+            shard.are_zero(shard.history(0).rows)
+            shard.ties()
+            shard.evict(np.ones(len(shard), bool))
             if shard.waiting:
                 sights = shard.waiting.sights()
                 mixed(sights.keys)
@@ -72,33 +72,38 @@ class Eviction:
     def _look(self, shard, step):
         """(History of a shard's rows, (n) bool: which of them go, whatever the budgets)."""
         config, history = self._config, shard.history(step)
-        ages = step - history.steps.astype(np.int64)
-        gone = np.zeros(len(ages), bool)
-        if config.max_age_steps:
-            gone |= ages >= config.max_age_steps
+        gone = self._last_before(history.steps, step, config.max_age_steps)
         if config.min_decayed_count:
             gone |= history.worths.view(np.float32) < np.float32(config.min_decayed_count)
         if config.zero_age_steps:
-            asked = np.flatnonzero(~gone & (ages >= config.zero_age_steps))
+            asked = np.flatnonzero(~gone & self._last_before(history.steps, step, config.zero_age_steps))
             gone[asked] = shard.are_zero(history.rows[asked])
         return history, gone
 
-    def _shrink(self, histories, leaving, costs, budget, add_up):
+    @staticmethod
+    def _last_before(steps, now, age):
+        """(n) bool, whether last steps (n) uint32 are so many steps ago; none where the age is 0."""
+        return steps <= np.uint32(now - age) if 0 < age <= now else np.zeros(len(steps), bool)
+
+    def _shrink(self, places, histories, leaving, costs, budget, add_up):
         """Let rows leave until those that stay cost no more than a budget."""
+        staying = sum(cost * (len(gone) - int(gone.sum())) for gone, cost in zip(leaving, costs, strict=True))
+        if int(add_up(np.array([staying], np.int64))[0]) <= budget:
+            return
+        ties = self._backend.each(lambda shard: shard.ties(), [(shard,) for _, shard in places])
         left = [
-            Candidates(history.worths[~gone], history.ties[~gone], cost)
-            for history, gone, cost in zip(histories, leaving, costs, strict=True)
+            Candidates(history.worths[~gone], of_rows[~gone], cost)
+            for history, of_rows, gone, cost in zip(histories, ties, leaving, costs, strict=True)
         ]
         least = threshold(left, budget, add_up)
-        if least:
-            for history, gone in zip(histories, leaving, strict=True):
-                gone |= ~stays(history.worths, history.ties, least)
+        for history, of_rows, gone in zip(histories, ties, leaving, strict=True):
+            gone |= ~stays(history.worths, of_rows, least)
 
     def _forget(self, waiting, step):
         """Forget sights of keys, as rows are given up."""
         config, sights = self._config, self._backend.each(lambda one: one.sights(), [(one,) for one in waiting])
         if config.max_age_steps:
-            sights = [one.take(step - one.steps.astype(np.int64) < config.max_age_steps) for one in sights]
+            sights = [one.take(~self._last_before(one.steps, step, config.max_age_steps)) for one in sights]
         if config.max_waiting_keys:
             ties = [mixed(one.keys) for one in sights]
             candidates = [Candidates(one.steps, tie, 1) for one, tie in zip(sights, ties, strict=True)]

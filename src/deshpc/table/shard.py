@@ -54,31 +54,32 @@ class Rows:
     def __len__(self):
         return len(self.keys)
 
+    @property
+    def arrays(self):
+        """{name: array} of those that are kept."""
+        return {name: array for name, array in vars(self).items() if array is not None}
+
     def take(self, which):
         """The Rows at some places: numbers of them, a slice, or (n) bool."""
-        return Rows(*(None if array is None else array[which] for array in vars(self).values()))
+        return Rows(**{name: array[which] for name, array in self.arrays.items()})
 
     @staticmethod
     def concatenate(parts):
         """All rows of `parts` (not empty), in key order."""
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        joined = Rows(*(None if any(array is None for array in column) else np.concatenate(column) for column in columns))
+        joined = Rows(**{name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays})
         return joined.take(np.argsort(joined.keys))
 
 
 class History(NamedTuple):
     """What an eviction asks of a shard's rows, in an order of their own.
 
-    keys (n) uint64, row numbers (n) int32, steps of the last update (n) uint32
+    row numbers (n) int32, steps of the last update (n) uint32
     worths (n) uint32 : rows of smaller ones are given up first: the bits of the decayed count, or the last step
-    ties (n) uint64 : a hash of the key, which decides between rows that are worth the same
     """
 
-    keys: np.ndarray
     rows: np.ndarray
     steps: np.ndarray
     worths: np.ndarray
-    ties: np.ndarray
 
 
 class Lookup:
@@ -221,7 +222,7 @@ class Shard:
 
         DataError, before anything is set, unless all arrays have one length, and the keys are distinct and not 0.
         """
-        lengths = [len(array) for array in vars(rows).values() if array is not None]
+        lengths = [len(array) for array in rows.arrays.values()]
         if any(length != len(rows) for length in lengths):
             raise DataError(f"rows of {lengths} keys, fields, counts, steps and numbers")
         in_order = (rows.keys[1:] > rows.keys[:-1]).all()
@@ -236,7 +237,7 @@ class Shard:
             addresses, self.layout.tail, self.layout.places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )
         if self._decay is not None:
-            decayed = _expected_counts(rows, self._decay.rate) if rows.decayed is None else rows.decayed
+            decayed = _expected_counts(rows, self._decay.powers[0, 1]) if rows.decayed is None else rows.decayed
             self._backend.history.write_decayed(addresses, self._decay.place, decayed)
 
     def remove(self, keys):
@@ -255,12 +256,18 @@ class Shard:
 
     def history(self, step):
         """The History of all rows, at `step`.  No batch may be under way."""
-        n = len(self)
-        of = History(np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32), np.empty(n, np.uint32), np.empty(n, np.uint64))
+        steps = np.empty(len(self), np.uint32)
+        of = History(np.empty(len(self), np.int32), steps, steps if self._decay is None else np.empty(len(self), np.uint32))
         self._backend.history.histories(
             self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.tail, self._decay, np.uint32(step), *of
         )
         return of
+
+    def ties(self):
+        """(n) uint64, a hash of each key in the order of a History: what decides between rows that are worth the same."""
+        hashes = np.empty(len(self), np.uint64)
+        self._backend.history.ties(self._buckets, hashes)
+        return hashes
 
     def are_zero(self, rows):
         """(n) bool, whether all weights of the rows of these numbers (n) int32 are 0."""
@@ -270,23 +277,23 @@ class Shard:
         )
         return zeros
 
-    def evict(self, history, leaving):
-        """Give up the rows at which leaving (n) bool of their History is true: their numbers are used again, and the index, which is
-        rebuilt, has no trace of them.  Of the History nothing may be used afterwards.  No batch may be under way."""
+    def evict(self, leaving):
+        """Give up the rows at which leaving (n) bool, in the order of a History, is true: their numbers are used again, and the index,
+        which is rebuilt, has no trace of them.  No batch may be under way."""
         gone, free = int(leaving.sum()), int(self._counters[self._table.FREE])
         if gone == 0:
             return
-        room, staying = np.empty(free + gone, np.int32), np.empty(len(self) - gone, np.int32)
+        room, keys, staying = np.empty(free + gone, np.int32), np.empty(len(self) - gone, np.uint64), np.empty(len(self) - gone, np.int32)
         room[:free] = self._free[:free]
         place = -1 if self._decay is None else self._decay.place
         self._backend.history.free_rows(
-            history.rows, leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], history.keys, staying
+            self._buckets, leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], keys, staying
         )
         self._free = room
         self._counters[self._table.FREE] = len(room)
         self._counters[self._table.LIVE] = len(staying)
         self._buckets.fill(0)
-        self._table.index_rows(history.keys[: len(staying)], staying, np.zeros(len(staying), np.uint32), self._buckets, self._mask)
+        self._table.index_rows(keys, staying, np.zeros(len(staying), np.uint32), self._buckets, self._mask)
 
     def _index(self):
         return self._table.Index(
@@ -331,9 +338,12 @@ class Shard:
         return keys, rows, marks
 
 
-def _expected_counts(rows, rate):
-    """(n) float32: decayed counts, as of their last steps, of rows whose sights were spread evenly over their run's steps so far."""
-    even = 1.0 / (rate * (rows.steps.astype(np.float64) + 1.0))  # what is left of a count after many steps, of what it is
+def _expected_counts(rows, left):
+    """(n) float32: decayed counts, as of their last steps, of rows whose sights were spread evenly over their run's steps so far.
+
+    left : of a count after a step
+    """
+    even = 1.0 / (-math.log(left) * (rows.steps.astype(np.float64) + 1.0))  # what is left of a count after many steps, of what it is
     return (rows.counts * np.minimum(1.0, even)).astype(np.float32)
 
 

@@ -26,7 +26,7 @@ class WaitingKeys:
         self._backend, self._table, self._after = backend, backend.table, after
         self._threshold = np.uint64(round(chance * 2**32))
         self._seed = np.uint64(fold_words(seed, _SALT))
-        self._entries = np.zeros(1, np.int64)
+        self._entries = np.zeros(2, np.int64)
         self._new_buckets(_SMALLEST)
 
     @property
@@ -42,7 +42,10 @@ class WaitingKeys:
     def make_room(self):
         """Make room for more keys, if there is none."""
         if self._entries[0] >= self.arguments(True).limit:
-            self._fill(*self._held())
+            full, waiting = self._buckets, int(self._entries[0] - self._entries[1])
+            self._new_buckets(self._room_for(waiting))
+            self._backend.admission.move_sights(full, self._buckets, self._mask)
+            self._entries[:] = waiting, 0
 
     def sights(self):
         """Sights of all, in an order of their own."""
@@ -63,15 +66,20 @@ class WaitingKeys:
 
     def _fill(self, keys, counts, marks):
         """Enter keys into fresh buckets, which have room for twice as many."""
-        buckets = self._mask + 1
-        while 2 * len(keys) > _LOAD_LIMIT * _SLOTS * buckets:
-            buckets *= 2
+        buckets = self._room_for(len(keys))
         if buckets > self._mask + 1:
             self._new_buckets(buckets)
         else:
             self._buckets.fill(0)
         self._table.index_rows(keys, counts, marks, self._buckets, self._mask)
-        self._entries[0] = len(keys)
+        self._entries[:] = len(keys), 0
+
+    def _room_for(self, keys):
+        """Buckets that have room for twice as many keys, or as many as there are."""
+        buckets = self._mask + 1
+        while 2 * keys > _LOAD_LIMIT * _SLOTS * buckets:
+            buckets *= 2
+        return buckets
 
     def _new_buckets(self, buckets):
         self._mask = buckets - 1

@@ -10,7 +10,7 @@ from numba.extending import overload
 
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, load, store
-from deshpc.backend.cpu.table import BUCKET_BYTES, MARKS_AT, ROWS_AT
+from deshpc.backend.cpu.table import BUCKET_BYTES, MARKS_AT, ROWS_AT, SLOTS, enter
 from deshpc.hashing.splitmix import fold
 from deshpc.jit import kernel
 
@@ -52,14 +52,29 @@ def _counted(waiting, key, step):
             return WAITS
     sights += 1
     if sights >= waiting.after and (fold(fold(waiting.seed, key), np.uint64(sights)) >> np.uint64(32)) < waiting.threshold:
-        if hit != 0:
+        if hit != 0 and sights > 1:
             store(count_at, np.int32(0))
+            waiting.entries[1] += 1
         return ADMITTED
     if hit == 0:
         if waiting.entries[0] >= waiting.limit:
             return FULL
         waiting.entries[0] += 1
         store(line + slot * 8, key)
+    elif sights == 1:
+        waiting.entries[1] -= 1
     store(count_at, np.int32(sights))
     store(mark_at, mark)
     return WAITS
+
+
+@kernel
+def move_sights(old, buckets, mask):
+    """Enter the keys of `old` that have got no row into empty buckets that have room."""
+    base = address_of(buckets, 0)
+    for bucket in range(len(old) // 8):
+        line = address_of(old, bucket * 8)
+        for slot in range(SLOTS):
+            key, count = load(line + slot * 8, np.uint64(0)), load(line + (ROWS_AT + slot) * 4, np.int32(0))
+            if key != 0 and count > 0:
+                enter(key, count, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)

@@ -1,11 +1,9 @@
 """What rows have been through, CPU: the decayed count of their sights, and what an eviction asks of every row.
 
 A decayed count d is a float32 of its own in a record (`RecordLayout.decayed`): a step that updates the row makes it
-d exp(-rate age) + 1, where age is the number of steps since the one before.  A record that nobody has used has 0 there.
+d p(age) + 1, where p is what is left after so many steps (`arguments.Decay`), age the number of steps since the one before.  A record that nobody has used has 0 there.
 decay : `arguments.Decay`, None where no such count is kept
 """
-
-import math
 
 import numpy as np
 from numba.core import types
@@ -22,7 +20,10 @@ from deshpc.jit import kernel
 def _left(decay, record, last, step):
     """The decayed count (float64) at `step` of a row that was updated at step `last`."""
     age = max(0, np.int64(step) - np.int64(last))
-    return np.float64(load(record + decay.place, np.float32(0))) * math.exp(-decay.rate * age)
+    left = np.float64(load(record + decay.place, np.float32(0))) * at(decay.powers, age & 255)
+    if age >= 256:
+        left *= at(decay.powers, 256 + (age >> 8 & 255)) * at(decay.powers, 512 + (age >> 16 & 255)) * at(decay.powers, 768 + (age >> 24 & 255))
+    return left
 
 
 def note_sight(decay, record, last, step):
@@ -52,18 +53,15 @@ def _worth(decay, record, last, step):
 
 
 @kernel
-def histories(buckets, chunks, record_bytes, tail, decay, step, keys, rows, last_steps, worths, ties):
-    """Write of every row of an index, in slot order: key, row number, step of the last update, what it is worth, and what decides
-    between rows that are worth the same, a hash of the key.
+def histories(buckets, chunks, record_bytes, tail, decay, step, rows, last_steps, worths):
+    """Write of every row of an index, in slot order: row number, step of the last update, and what it is worth.
 
-    keys, ties (n) uint64;  rows (n) int32;  last_steps, worths (n) uint32, see `worth`
+    rows (n) int32;  last_steps, worths (n) uint32, see `worth`
     """
     base, count = address_of(buckets, 0), 0
     for bucket in range(len(buckets) // 8):
         for slot in range(SLOTS):
-            key = at(buckets, bucket * 8 + slot)
-            if key != 0:
-                put(keys, count, key)
+            if at(buckets, bucket * 8 + slot) != 0:
                 put(rows, count, load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0)))
                 count += 1
     for i in range(count):
@@ -74,7 +72,18 @@ def histories(buckets, chunks, record_bytes, tail, decay, step, keys, rows, last
         last = load(record + tail + STEP, np.uint32(0))
         put(last_steps, i, last)
         store(address_of(worths, i), worth(decay, record, last, step))
-        put(ties, i, mix64(at(keys, i)))
+
+
+@kernel
+def ties(buckets, hashes):
+    """hashes (n) uint64 of the keys of an index, in slot order: what decides between rows that are worth the same."""
+    count = 0
+    for bucket in range(len(buckets) // 8):
+        for slot in range(SLOTS):
+            key = at(buckets, bucket * 8 + slot)
+            if key != 0:
+                put(hashes, count, mix64(key))
+                count += 1
 
 
 @kernel
@@ -105,23 +114,26 @@ def write_decayed(addresses, place, decayed):
 
 
 @kernel
-def free_rows(rows, leaving, chunks, record_bytes, place, free, keys, staying_rows):
-    """Keep the keys and rows that stay, in their order; the others' row numbers go to `free`, their decayed counts to 0.
+def free_rows(buckets, leaving, chunks, record_bytes, place, free, keys, rows):
+    """Divide the rows of an index: the numbers of those that leave go to `free`, their decayed counts to 0; keys and rows have the others.
 
-    keys, rows (n) : of `histories`; keys that stay move to the front, their rows to staying_rows
+    leaving (n) bool : in slot order
+    free (gone) int32;  keys (n - gone) uint64;  rows (n - gone) int32
     place : of decayed counts, negative where none are kept
-    Returns the number of rows that stay.
     """
-    stay, gone = 0, 0
-    for i in range(len(rows)):
-        row = at(rows, i)
-        if at(leaving, i):
-            if place >= 0:
-                store(record_address(chunks, record_bytes, np.int64(row)) + place, np.float32(0))
-            put(free, gone, row)
-            gone += 1
-        else:
-            put(keys, stay, at(keys, i))
-            put(staying_rows, stay, row)
-            stay += 1
-    return stay
+    base, i, stay, gone = address_of(buckets, 0), 0, 0, 0
+    for bucket in range(len(buckets) // 8):
+        for slot in range(SLOTS):
+            key = at(buckets, bucket * 8 + slot)
+            if key != 0:
+                row = load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0))
+                if leaving[i]:
+                    if place >= 0:
+                        store(record_address(chunks, record_bytes, np.int64(row)) + place, np.float32(0))
+                    put(free, gone, row)
+                    gone += 1
+                else:
+                    put(keys, stay, key)
+                    put(rows, stay, row)
+                    stay += 1
+                i += 1
