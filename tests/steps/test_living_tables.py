@@ -11,11 +11,12 @@ from mpi4py import MPI
 from plain_living import PlainLiving
 from saved_models import manifest_of, some_ranks
 from small_training import DIM, INIT_STD, RULES, all_rows, reads, small_config, small_model
-from synthetic_batches import N_FIELDS, keys_of, owner_of, plain_batch
+from synthetic_batches import FIELD_NAMES, N_FIELDS, keys_of, owner_of, plain_batch
 
 from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.save import save_model
 from deshpc.config import override
+from deshpc.config.load import build
 from deshpc.table.sights import Sights
 from deshpc.training.step import steps
 
@@ -111,3 +112,32 @@ def plain_first(config, name, rule, table):
         dense[:, 1:] = values[-2 * dim :].reshape(2, dim) if dim else 0
         reduction, row_bytes = model.table.optimizer.reduction, model.table.layout.record_bytes + 54
     return PlainLiving(table, dim, RULES[rule], reduction, SEED, INIT_STD, dense, row_bytes=row_bytes)
+
+
+DEEP = {  # of [model], of [train]
+    "replicated": ({"name": "deepfm", "hidden": [5], "fields": [{"name": FIELD_NAMES[2], "replicated": True}]}, {"exchange": "rows"}),
+    "dimensions": ({"name": "dcn", "hidden": [5], "fields": [{"name": FIELD_NAMES[0], "dim": 2}]}, {"exchange": "reduce_scatter"}),
+    "columns": ({"name": "fm"}, {"split": "column", "routing": "broadcast"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
+    model, train = DEEP[case]
+    options = {"admit_after": 2, "half_life_steps": 5, "min_decayed_count": 0.3, "max_age_steps": 12, "max_rows": 45, "evict_every_steps": 4}
+    config = build({
+        "data": {"format": "synthetic"}, "model": {"dim": DIM, "init_std": INIT_STD, **model}, "table": options,
+        "train": {"precision": "float64", "overlap": "on", **train},
+    })  # fmt: skip
+    found = []
+    for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
+        with small_model(comm, config, threads) as deep:
+            losses = [one.loss for one in steps(deep, [reads(deep, batch) for batch in histories()[:40]])]
+            found.append((all_rows(deep), losses, waiting_of(deep)))
+    (rows, losses, waiting), (others, other_losses, other_waiting) = found
+    divided = rows.fields != 2 if case == "replicated" else np.ones(len(rows), bool)
+    assert divided.sum() == 45 and (case != "replicated" or not divided.all()) and waiting
+    for name in ("keys", "counts", "steps", "decayed"):
+        assert np.array_equal(getattr(rows, name), getattr(others, name)), name
+    assert np.allclose(rows.numbers, others.numbers, rtol=0, atol=1e-9) and np.allclose(losses, other_losses)
+    assert waiting == other_waiting

@@ -41,7 +41,7 @@ def test_constant_churn_leaves_no_trace(precision, scalars):
     if MPI.COMM_WORLD.rank:
         return
     backend, layout = open_backend("cpu", 1), RecordLayout(scalars, 4, precision, scalars, 4, decays=True)
-    decay, start = Decay(layout.decayed, np.full((4, 256), 0.9)), Initialisation(1, 0.1, StateStart(1, 0.5))
+    decay, start = Decay(layout.decayed, np.full((4, 256), 0.9, np.float32), 0.1), Initialisation(1, 0.1, StateStart(1, 0.5))
     shard, rng, sizes = Shard(backend, layout, start, None, decay), np.random.default_rng(4), []
     held = []
     for step in range(300):

@@ -90,11 +90,13 @@ class Decay(NamedTuple):
     """How counts of sights decay.
 
     place : of the decayed count (float32) in a record
-    powers : (4, 256) float64, what is left of a count after 256^i j steps
+    powers : (4, 256) float32, what is left of a count after 256^i j steps
+    rate : what it loses in a step, as a logarithm
     """
 
     place: int
     powers: Any
+    rate: float
 
 
 class Search(NamedTuple):

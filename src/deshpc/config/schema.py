@@ -369,7 +369,7 @@ class TableConfig:
     )  # fmt: skip
     half_life_steps: int = option(
         0, "steps in which the decayed count of a row's sights halves; 0: none is kept, and budgets keep the rows that were seen last",
-        minimum=0, maximum=1 << 31,
+        minimum=0, maximum=1 << 22,
     )  # fmt: skip
     min_decayed_count: float = option(0.0, "decayed count below which a row is given up; needs half_life_steps", minimum=0.0)
     max_rows: int = option(

@@ -237,7 +237,7 @@ class Shard:
             addresses, self.layout.tail, self.layout.places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )
         if self._decay is not None:
-            decayed = _expected_counts(rows, self._decay.powers[0, 1]) if rows.decayed is None else rows.decayed
+            decayed = _expected_counts(rows, self._decay.rate) if rows.decayed is None else rows.decayed
             self._backend.history.write_decayed(addresses, self._decay.place, decayed)
 
     def remove(self, keys):
@@ -338,12 +338,9 @@ class Shard:
         return keys, rows, marks
 
 
-def _expected_counts(rows, left):
-    """(n) float32: decayed counts, as of their last steps, of rows whose sights were spread evenly over their run's steps so far.
-
-    left : of a count after a step
-    """
-    even = 1.0 / (-math.log(left) * (rows.steps.astype(np.float64) + 1.0))  # what is left of a count after many steps, of what it is
+def _expected_counts(rows, rate):
+    """(n) float32: decayed counts, as of their last steps, of rows whose sights were spread evenly over their run's steps so far."""
+    even = 1.0 / (rate * (rows.steps.astype(np.float64) + 1.0))  # what is left of a count after many steps, of what it is
     return (rows.counts * np.minimum(1.0, even)).astype(np.float32)
 
 

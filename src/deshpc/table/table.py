@@ -66,7 +66,7 @@ class Table:
             self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
             first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
-        self._decay = Decay(self.layout.decayed, _powers(living.half_life_steps)) if decays else None
+        self._decay = Decay(self.layout.decayed, _powers(living.half_life_steps), math.log(2.0) / living.half_life_steps) if decays else None
         self._living, self._seed = living, seed
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
@@ -305,4 +305,4 @@ class Table:
 
 def _powers(half_life):
     """`Decay.powers` of a half-life in steps."""
-    return np.array([[2.0 ** (-(256**i) * j / half_life) for j in range(256)] for i in range(4)])
+    return np.array([[2.0 ** (-(256**i) * j / half_life) for j in range(256)] for i in range(4)], np.float32)

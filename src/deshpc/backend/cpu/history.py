@@ -18,9 +18,9 @@ from deshpc.jit import kernel
 
 @kernel(inline=True)
 def _left(decay, record, last, step):
-    """The decayed count (float64) at `step` of a row that was updated at step `last`."""
+    """The decayed count (float32) at `step` of a row that was updated at step `last`."""
     age = max(0, np.int64(step) - np.int64(last))
-    left = np.float64(load(record + decay.place, np.float32(0))) * at(decay.powers, age & 255)
+    left = load(record + decay.place, np.float32(0)) * at(decay.powers, age & 255)
     if age >= 256:
         left *= at(decay.powers, 256 + (age >> 8 & 255)) * at(decay.powers, 512 + (age >> 16 & 255)) * at(decay.powers, 768 + (age >> 24 & 255))
     return left
@@ -35,7 +35,7 @@ def note_sight(decay, record, last, step):
 def _note_sight(decay, record, last, step):
     if isinstance(decay, types.NoneType):
         return lambda decay, record, last, step: None
-    return lambda decay, record, last, step: store(record + decay.place, np.float32(_left(decay, record, last, step) + 1.0))
+    return lambda decay, record, last, step: store(record + decay.place, _left(decay, record, last, step) + np.float32(1))
 
 
 def worth(decay, record, last, step):
@@ -49,7 +49,7 @@ def _worth(decay, record, last, step):
     if isinstance(decay, types.NoneType):
         return lambda decay, record, last, step: last
 
-    return lambda decay, record, last, step: np.float32(_left(decay, record, last, step))
+    return lambda decay, record, last, step: _left(decay, record, last, step)
 
 
 @kernel
