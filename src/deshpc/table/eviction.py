@@ -14,6 +14,7 @@ and of the keys that wait for a row those not seen for max_age_steps, and those 
 import numpy as np
 
 from deshpc.hashing.splitmix import mixed
+from deshpc.table.decay import DecayedCounts
 from deshpc.table.selection import Candidates, stays, threshold
 
 INDEX_BYTES = 54
@@ -61,7 +62,8 @@ class Eviction:
     def meet_kernels(self):
         """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""
         for shard in (shard for table in self._tables for shard in table.shards):
-            shard.are_zero(shard.history(0).rows)
+            shard.begin_era(2**40)
+            shard.are_zero(shard.history().rows)
             shard.ties()
             shard.evict(np.ones(len(shard), bool))
             if shard.waiting:
@@ -71,10 +73,10 @@ class Eviction:
 
     def _look(self, shard, step):
         """(History of a shard's rows, (n) bool: which of them go, whatever the budgets)."""
-        config, history = self._config, shard.history(step)
+        config, history = self._config, shard.history()
         gone = self._last_before(history.steps, step, config.max_age_steps)
         if config.min_decayed_count:
-            gone |= history.worths.view(np.float32) < np.float32(config.min_decayed_count)
+            gone |= history.worths.view(np.float32) < np.float32(config.min_decayed_count) * DecayedCounts(config.half_life_steps).sight(step)
         if config.zero_age_steps:
             asked = np.flatnonzero(~gone & self._last_before(history.steps, step, config.zero_age_steps))
             gone[asked] = shard.are_zero(history.rows[asked])
