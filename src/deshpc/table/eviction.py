@@ -36,7 +36,9 @@ class Eviction:
         if by_column:
             self._row_bytes = [max(of_ranks) for of_ranks in zip(*group.gather(self._row_bytes), strict=True)]
         self.evicted = 0
-        """Rows of this rank that were given up so far."""
+        """Rows that were given up so far, by all ranks."""
+        self.last_look = None
+        """{"step", "rows", "waiting", "evicted"} of all ranks, behind the last eviction: rows and keys that are left, rows given up so far."""
 
     def due(self, step):
         """Whether rows are given up behind the update of a step."""
@@ -53,11 +55,15 @@ class Eviction:
         if config.max_bytes_per_rank:
             costs = [self._row_bytes[t] for t, _ in places]
             self._shrink(places, histories, leaving, costs, config.max_bytes_per_rank, lambda numbers: numbers)
-        self.evicted += sum(int(gone.sum()) for gone in leaving)
+        evicted = sum(int(gone.sum()) for gone in leaving)
         self._backend.each(lambda shard, gone: shard.evict(gone), [(shard, gone) for (_, shard), gone in zip(places, leaving, strict=True)])
         waiting = [shard.waiting for _, shard in places if shard.waiting]
         if waiting and (config.max_age_steps or config.max_waiting_keys):
             self._forget(waiting, step)
+        counts = sum(len(shard) for _, shard in places), sum(one.keys for one in waiting), evicted
+        rows, keys, evicted = map(int, self._over_ranks(np.array(counts, np.int64)))
+        self.evicted += evicted
+        self.last_look = {"step": step + 1, "rows": rows, "waiting": keys, "evicted": self.evicted}
 
     def meet_kernels(self):
         """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""

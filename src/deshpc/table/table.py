@@ -113,6 +113,11 @@ class Table:
         return len(self) if self._has_first_column else 0
 
     @property
+    def waiting_keys(self):
+        """Keys at this rank that wait for a row: added up over ranks, those of the model."""
+        return sum(shard.waiting.keys for shard in self._shards if shard.waiting and self._has_first_column)
+
+    @property
     def nbytes(self):
         """Bytes of rows and index at this rank."""
         return sum(shard.nbytes for shard in self._shards)
