@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,19 @@ def test_rows_come_and_go_where_a_run_goes_on(tmp_path, state):
     assert (result.first_step, result.evicted, result.waiting_keys) == (STEPS if state == "keep" else 0, evicted, len(waiting)) and evicted
     look = line_of(tmp_path / "second", "progress")["table"]
     assert look["step"] == (result.steps // 2) * 2 and look["evicted"] == evicted
+
+
+def test_models_of_runs_without_counts_are_taken_and_the_other_way_round(tmp_path):
+    """No epoch: a count that nobody kept is that of even sights; one that nobody keeps is dropped, as waiting keys are."""
+    deshpc.train(config(tmp_path / "plain", "lr"), MPI.COMM_SELF)
+    living = {**config(tmp_path / "living", "lr", epochs=0, **{"from": str(tmp_path / "plain")}), "table": LIVING}
+    deshpc.train(living, MPI.COMM_SELF)
+    deshpc.train(config(tmp_path / "again", "lr", epochs=0, **{"from": str(tmp_path / "living")}), MPI.COMM_SELF)
+    (plain, _), (rows, _), (again, _) = (saved(tmp_path / name) for name in ("plain", "living", "again"))
+    even = np.minimum(1.0, 1 / (np.log(2) / 3 * (plain.steps + 1.0)))
+    np.testing.assert_allclose(rows.decayed, plain.counts * even, rtol=1e-6)
+    assert_same_rows(replace(rows, decayed=None), plain)
+    assert_same_rows(again, plain)
 
 
 def lived(rows, waiting, begin):
