@@ -177,6 +177,21 @@ def test_options_that_do_not_fit_together():
 
 
 @pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"min_decayed_count": 0.5}, ("table.min_decayed_count = 0.5", "table.half_life_steps")),
+        ({"half_life_steps": 9}, ("table.half_life_steps = 9", "table.max_rows")),
+        ({"zero_age_steps": 9}, ("table.zero_age_steps = 9", "'ftrl'", "optimizer.l1")),
+        ({"max_waiting_keys": 9}, ("table.max_waiting_keys = 9", "table.admit_after")),
+    ],
+)
+def test_options_of_rows_that_come_and_go(table, words):
+    refused({**SYNTHETIC, "table": table}, *words)
+    usual = {"half_life_steps": 9, "max_rows": 9, "admit_after": 2}
+    assert build({**SYNTHETIC, "table": {**usual, **table}, "optimizer": {"name": "ftrl", "l1": 0.1}}).table.lives
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"name": "rowwise_adagrad", "initial_accumulator": 0, "epsilon": 0}, ("initial_accumulator", "epsilon", "both 0")),

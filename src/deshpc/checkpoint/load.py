@@ -18,6 +18,7 @@ from deshpc.launch.place import WAIT
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined
 from deshpc.table.merging import merged
+from deshpc.table.sights import Sights
 
 
 def load_model(model, folder, manifest=None, common=None):
@@ -48,6 +49,8 @@ def _load(model, folder, manifest, common):
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last, model.n_fields):
         taken += model.table.load(*((block,) if common is None else common.rows_for(model.table, block)))
+    if common is None or common.keep:  # a state that begins anew counts steps anew
+        model.table.wait(waiting_keys(folder, manifest, model.n_fields))
     model.enter(WAIT)
     return taken, rows_of(manifest)
 
@@ -78,6 +81,11 @@ def row_blocks(folder, manifest, first=0, last=LAST_KEY, fields=None):
             yield from joined(blocks, manifest["model"])
         except ValueError as error:
             raise DataError(f"{folder}: damaged: {error}") from None
+
+
+def waiting_keys(folder, manifest, fields=None):
+    """`Sights` of all keys of a model that wait for a row, from all its files.  fields : as of `row_blocks`"""
+    return Sights.joined([sights for file in _rows_files(folder, manifest, fields) if (sights := file.waiting()) is not None])
 
 
 def _rows_files(folder, manifest, fields):
@@ -148,6 +156,7 @@ def verify(folder, verified=lambda container: None):
         raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
     for _ in row_blocks(folder, manifest, fields=fields):
         pass
+    waiting_keys(folder, manifest, fields)
     best_step = best_step_of(manifest)
     if best_step is not None:
         best, run = verify(folder / "best", verified), manifest["progress"]["best_run"]

@@ -272,6 +272,7 @@ def _check(config, source):
     _check_stopping(config, f"{source}: train")
     _check_slices(config.metrics, f"{source}: metrics")
     _check_weights(config.train, f"{source}: train")
+    _check_table(config, f"{source}: table")
 
 
 def _check_format(data, where):
@@ -444,6 +445,28 @@ def _check_weights(train, where):
             raise ConfigError(f"{where}.class_weights[{i}] = {weight}: a weight is at least 0, and at most {_LARGEST_WEIGHT:g}")
     if not any(weights):
         raise ConfigError(f"{where}.class_weights = [0, 0]: no sample counts anything; give one of the classes a weight above 0")
+
+
+def _check_table(config, where):
+    """Refuse limits of what is not kept, and of zeros where no weight becomes one."""
+    table, optimizer = config.table, config.optimizer
+    if table.min_decayed_count and not table.half_life_steps:
+        raise ConfigError(f"{where}.min_decayed_count = {table.min_decayed_count}: counts do not decay; give {where}.half_life_steps, too")
+    if table.half_life_steps and not (table.min_decayed_count or table.max_rows or table.max_bytes_per_rank):
+        raise ConfigError(
+            f"{where}.half_life_steps = {table.half_life_steps}: nothing is decided by decayed counts; give {where}.min_decayed_count, "
+            f"{where}.max_rows or {where}.max_bytes_per_rank, or leave it out"
+        )
+    if table.zero_age_steps and not (optimizer.name == "ftrl" and optimizer.l1 > 0):
+        raise ConfigError(
+            f"{where}.zero_age_steps = {table.zero_age_steps}: only the L1 of ftrl makes weights exactly 0; choose optimizer.name = 'ftrl' "
+            "and optimizer.l1 above 0"
+        )
+    if table.max_waiting_keys and table.admits_all:
+        raise ConfigError(
+            f"{where}.max_waiting_keys = {table.max_waiting_keys}: no key waits where all get rows at their first sight; give "
+            f"{where}.admit_after or {where}.admit_probability, or leave it out"
+        )
 
 
 def _limited(fields, where):

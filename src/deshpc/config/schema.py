@@ -368,6 +368,59 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class TableConfig:
+    """Which keys get rows, and which rows are given up again, `[table]`.  See docs/living-tables.md."""
+
+    admit_after: int = option(1, "sights after which a key gets a row; a sight is a step whose global batch has the key", minimum=1)
+    admit_probability: float = option(
+        1.0, "chance of a key to get a row at each sight from the admit_after-th on, by a hash of seed, key and its number of sights",
+        above=0.0, maximum=1.0,
+    )  # fmt: skip
+    max_waiting_keys: int = option(
+        0, "keys without a row whose sights are counted, of all ranks; those that were seen last longest ago are forgotten; 0: any number",
+        minimum=0,
+    )
+    max_age_steps: int = option(
+        0, "steps after which a row that no batch has had is given up, and the sights of a key without one are forgotten; 0: never",
+        minimum=0, maximum=1 << 31,
+    )  # fmt: skip
+    half_life_steps: int = option(
+        0, "steps in which the decayed count of a row's sights halves; 0: none is kept, and budgets keep the rows that were seen last",
+        minimum=0, maximum=1 << 22,
+    )  # fmt: skip
+    min_decayed_count: float = option(0.0, "decayed count below which a row is given up; needs half_life_steps", minimum=0.0)
+    max_rows: int = option(
+        0, "rows of all ranks: those of the smallest decayed counts, or those seen last longest ago, are given up; 0: any number", minimum=0
+    )
+    max_bytes_per_rank: int = option(
+        0, "bytes of rows and their index at each rank, as max_rows; which rows go then depends on the number of ranks; 0: any number",
+        minimum=0,
+    )
+    zero_age_steps: int = option(
+        0, "ftrl: steps after which a row whose weights are all exactly 0 and that no batch has had is given up; 0: never",
+        minimum=0, maximum=1 << 31,
+    )  # fmt: skip
+    evict_every_steps: int = option(
+        1000, "steps between two looks at all rows; limits hold after each, and rows of new keys come on top until the next", minimum=1
+    )
+
+    @property
+    def admits_all(self):
+        """Whether every key gets a row at its first sight."""
+        return self.admit_after == 1 and self.admit_probability == 1.0
+
+    @property
+    def evicts(self):
+        """Whether rows or waiting keys are ever given up."""
+        return any((self.max_waiting_keys, self.max_age_steps, self.min_decayed_count, self.max_rows, self.max_bytes_per_rank, self.zero_age_steps))
+
+    @property
+    def lives(self):
+        """Whether any option here changes what training does."""
+        return self.evicts or not self.admits_all
+
+
+@dataclass(frozen=True)
 class SliceConfig:
     """A field by whose values metrics are shown, `[[metrics.slices]]`."""
 
@@ -446,6 +499,7 @@ class Config:
     model: ModelConfig = option(ModelConfig, "model")
     optimizer: OptimizerConfig = option(OptimizerConfig, "update rule")
     train: TrainConfig = option(TrainConfig, "loop")
+    table: TableConfig = option(TableConfig, "which keys have rows")
     metrics: MetricsConfig = option(MetricsConfig, "what evaluations find")
     checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")

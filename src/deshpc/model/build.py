@@ -16,6 +16,7 @@ from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.route.routing import open_routing
 from deshpc.route.selection import WithReplicatedFields
+from deshpc.table.eviction import Eviction
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
 from deshpc.top.dense_sums import DenseSums
@@ -52,7 +53,8 @@ def build_model(
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss)
+    eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
+    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
 
 
 def replicated_fields(model, names):
@@ -92,7 +94,7 @@ def _sum_model(config, backend, group, kind, partition, optimizer, objective, n_
         operator = FM(backend, form, n_dense, train.seed, model.init_std)
     table = Table(
         backend, group, partition, operator.scalars, form.dim, train.precision, types.compute, optimizer,
-        train.seed, model.init_std, types.sums,
+        train.seed, model.init_std, types.sums, living=config.table,
     )  # fmt: skip
     parameters = Parameters(backend, {"bias": (), **operator.parameters}, types.compute, optimizer, types.sums)
     operator.begin(parameters)

@@ -247,3 +247,5 @@ def _warm_up(config, few, backend, source, group):
                 for _ in scores(model, [batch]):
                     pass
     model.table.load(model.table.export())
+    if model.eviction is not None:
+        model.eviction.meet_kernels()
