@@ -27,24 +27,28 @@ class Messages:
         send_counts, receive_counts : (N) int64 numbers
         """
         if self._far:
-            return self._start(_stretches(send, send_counts), _stretches(receive, receive_counts))
+            return self.start(_stretches(send, send_counts), _stretches(receive, receive_counts))
         message = [send, (send_counts, begins_of(send_counts))]
         return self._comm.Ialltoallv(message, [receive, (receive_counts, begins_of(receive_counts))])
 
     def gather(self, own, counts, whole):
         """Start to bring the arrays of all ranks, counts (N) int64 numbers each, into `whole`; returns what has `Test`.  Collective."""
         if self._far and whole.nbytes >= _IN_PIECES:
-            return self._start([own.reshape(-1)] * len(counts), _stretches(whole, counts))
+            return self.start([own.reshape(-1)] * len(counts), _stretches(whole, counts))
         return self._comm.Iallgatherv(own, [whole, (counts, begins_of(counts))])
+
+    def start(self, leaving, coming):
+        """Start to send leaving[r] to each rank r, and its message to coming[r], between nodes; returns what has `Test`.  Collective.
+
+        leaving, coming : [array (..) without gaps], of one type
+        """
+        return self._progress.watch(Pieces(self._comm, next(self._begun) % _TAGS, leaving, coming))
 
     def close(self):
         """End the thread and give the duplicate back.  Collective."""
         self._progress.close()
         if self._far:
             self._comm.Free()
-
-    def _start(self, leaving, coming):
-        return self._progress.watch(Pieces(self._comm, next(self._begun) % _TAGS, leaving, coming))
 
 
 def _stretches(array, counts):

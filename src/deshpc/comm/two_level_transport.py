@@ -63,19 +63,15 @@ class TwoLevelTransport:
     def all_gather(self, own, counts, whole):
         """See `Transport`."""
         own, begins, passed_on = np.ascontiguousarray(own).reshape(-1), begins_of(counts), self._stands_for[self._nodes.rank]
-        places = dict(zip(passed_on, begins_of(counts[passed_on]).tolist(), strict=True))
-        sending, nowhere = np.zeros_like(counts), np.zeros_like(counts)
-        sending[self._peers] = len(own)  # the same numbers to each
-        receiving, into = np.zeros_like(counts), np.zeros_like(counts)
-        for rank, place in places.items():
-            if rank != self._nodes.rank:
-                receiving[rank], into[rank] = counts[rank], place
         most = max(int(counts[ranks].sum()) for ranks in self._stands_for.values())
         message = self._packed(own)
-        held = np.empty(int(counts[passed_on].sum()), message.dtype)
-        at = places[self._nodes.rank]
-        held[at : at + len(own)] = message
-        request = self.comm.Ialltoallv([message, (sending, nowhere)], [held, (receiving, into)])
+        nothing, held = message[:0], np.empty(int(counts[passed_on].sum()), message.dtype)
+        leaving, coming = [nothing] * len(counts), [nothing] * len(counts)
+        for rank in (*self._peers, self._nodes.rank):
+            leaving[rank] = message  # the same to each
+        for rank, begin in zip(passed_on, begins_of(counts[passed_on]).tolist(), strict=True):
+            coming[rank] = held[begin : begin + int(counts[rank])]
+        request = self._messages.start(leaving, coming)
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
