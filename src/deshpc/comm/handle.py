@@ -33,6 +33,29 @@ def done(result):
     return Handle(lambda: result)
 
 
+def all_of(handles, result):
+    """A handle of `result`, which is there when all `handles` are complete."""
+
+    def finish():
+        for handle in handles:
+            handle.wait()
+        return result
+
+    return Handle(finish, _All(handles))
+
+
+class _All:
+    """Several handles, as what is under way."""
+
+    def __init__(self, handles):
+        self._handles = handles
+
+    def Test(self):
+        """Poke them all."""
+        for handle in self._handles:
+            handle.poke()
+
+
 def started(request, result):
     """A handle of an MPI request that will have filled `result`."""
 

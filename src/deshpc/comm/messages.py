@@ -18,7 +18,7 @@ class Messages:
 
     def __init__(self, comm, far):
         self._far, self._begun, self._progress = far and comm.size > 1, count(), Progress()
-        self._comm = comm.Dup() if self._far else comm  # no other message has these tags
+        self._comm, self._last = comm.Dup() if self._far else comm, None  # no other message has these tags
 
     def exchange(self, send, send_counts, receive, receive_counts):
         """Start to send the stretches of `send` to the ranks, theirs to `receive`; returns what has `Test`.  Collective.
@@ -42,7 +42,8 @@ class Messages:
 
         leaving, coming : [array (..) without gaps], of one type
         """
-        return self._progress.watch(Pieces(self._comm, next(self._begun) % _TAGS, leaving, coming))
+        self._last = Pieces(self._comm, next(self._begun) % _TAGS, leaving, coming, self._last)
+        return self._progress.watch(self._last)
 
     def close(self):
         """End the thread and give the duplicate back.  Collective."""
