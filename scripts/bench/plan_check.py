@@ -3,7 +3,7 @@
     python scripts/bench/plan_check.py [--hosts 4] [--ranks-per-host 1] [--mbit 50 100 200 500 0] [--repeats 3] [--out plan_check.json]
 
 For each cap (0: none) the hosts are probed (`deshpc probe`), every case is planned, and some ways of it are run: the plan's first ones, and by
-either routing the best way that moves rows, and the best that does not.  Ways take turns; medians of the second pass.  Printed: predicted and
+either routing the best way that moves rows, and the best that does not.  Ways take turns; medians of passes after the first.  Printed: predicted and
 measured milliseconds a step of every way, and how much of its link it uses; how far the choice is from the fastest; how many times faster
 substitution is than moving rows, by either routing; and the share of ways whose prediction is within 20 %.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 BATCH, WAYS = 1024, 2  # samples of a rank, ways of a case
+PASS_S = 1.0  # a pass takes about so long
 ROUTINGS = ("broadcast", "routed")
 CASES = {
     "FM, criteo": ("criteo", 12, ["model.name=fm"]),
@@ -60,16 +61,17 @@ def some_of(ways):
     return list(dict.fromkeys(chosen))
 
 
-def seconds_of(hosts, per_host, case, choice):
-    """Measured seconds of a step in the second pass."""
+def timed(hosts, per_host, case, choices, turns):
+    """[{"seconds", "stages", "sent"}] of each Choice: see plan_check_worker.py."""
     profile, rows, overrides = options_of(case, hosts.count * per_host)
     names = {"split": "train.split", "first_layer": "model.first_layer", "exchange": "train.exchange", "routing": "train.routing", "levels": "train.levels"}
-    overrides = [*overrides, *(f"{names[name]}={value}" for name, value in choice._asdict().items()), "train.overlap=off"]
+    ways = [[f"{names[name]}={value}" for name, value in choice._asdict().items()] for choice in choices]
+    job = {"profile": profile, "rows": rows, "overrides": overrides, "ways": ways, "turns": turns, "seconds": PASS_S}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:  # JSON would have to pass several shells
-        json.dump({"rows": rows, "passes": 2, "profile": profile, "overrides": overrides}, file)
+        json.dump(job, file)
         file.flush()
-        lines = hosts.mpiexec(per_host, [sys.executable, HERE / "step_worker.py", file.name], BIN / "mpiexec").splitlines()
-    return json.loads(lines[-1])["passes"][1]["seconds"] / CASES[case][1]
+        lines = hosts.mpiexec(per_host, [sys.executable, HERE / "plan_check_worker.py", file.name], BIN / "mpiexec", timeout_s=1800)
+    return json.loads(lines.splitlines()[-1])
 
 
 def probed(hosts, per_host):
@@ -109,29 +111,27 @@ def main():
 
 
 def measured(hosts, options, machine, case, mbit):
-    """[{"case", "mbit", "choice", "predicted_s", "measured_s"}] of some ways of a case, the planned one first; printed."""
+    """[{"case", "mbit", "choice", "predicted_s", "measured_s", ...}] of some ways of a case, the planned one first; printed."""
     ways = some_of(planned(case, options.hosts, options.ranks_per_host, machine))
-    times = {choice: [] for choice, *_ in ways}
-    for _ in range(options.repeats):
-        for choice, found in times.items():
-            found.append(seconds_of(hosts, options.ranks_per_host, case, choice))
-    medians = {choice: statistics.median(found) for choice, found in times.items()}
+    times = timed(hosts, options.ranks_per_host, case, [choice for choice, *_ in ways], options.repeats)
+    medians = {way[0]: statistics.median(one["seconds"]) for way, one in zip(ways, times, strict=True)}
     fastest = min(medians.values())
     print(f"\n{case}, {mbit or 'no'} Mbit/s: the choice takes {medians[ways[0][0]] / fastest:.2f} of the fastest")
-    for choice, predicted, _, sent in ways:
-        used = f"{100 * 8e-6 * sent / medians[choice] / mbit:5.0f} % of the link" if mbit else ""
-        print(
-            f"    {choice!s:<48}{1e3 * predicted:10.1f} ms predicted {1e3 * medians[choice]:10.1f} measured {predicted / medians[choice]:6.2f} {used}",
-            flush=True,
-        )
+    for (choice, predicted, *_), one in zip(ways, times, strict=True):
+        taken = medians[choice]
+        used = f"{100 * 8e-6 * one['sent'] / taken / mbit:5.0f} % of the link" if mbit else ""
+        print(f"    {choice!s:<48}{1e3 * predicted:10.1f} ms predicted {1e3 * taken:10.1f} measured {predicted / taken:6.2f} {used}", flush=True)
     for routing in ROUTINGS:
         best = [min((medians[c] for c, _, moves, _ in ways if c.routing == routing and moves == wanted), default=None) for wanted in (True, False)]
         if None not in best:
             print(f"    {routing}: substitution is {best[0] / best[1]:.2f} times as fast as rows")
     return [
-        {"case": case, "mbit": mbit, "choice": str(choice), "predicted_s": predicted, "measured_s": medians[choice]}
-        for choice, predicted, *_ in ways
-    ]
+        {
+            "case": case, "hosts": options.hosts, "ranks_per_host": options.ranks_per_host, "mbit": mbit, "choice": choice._asdict(),
+            "moves_rows": moves, "predicted_s": predicted, "measured_s": medians[choice], "planned_sent": sent, **one,
+        }
+        for (choice, predicted, moves, sent), one in zip(ways, times, strict=True)
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -125,6 +125,7 @@ class Messages(NamedTuple):
     sections : (N, 4) int64, of each: bytes of keys, of occurrences, of values, and of the whole, with the counts of samples
     samples : (N) int64, of the home rank of each
     narrow : whether occurrences have no more bits than they need
+    keys : (N) int64, addresses of the keys of each, where `key_numbers` writes and reads them; None: they are its first section, whole
     """
 
     bytes: Any
@@ -132,6 +133,32 @@ class Messages(NamedTuple):
     sections: Any
     samples: Any
     narrow: bool
+    keys: Any = None
+
+
+class SentKeys(NamedTuple):
+    """The keys that have numbers at their home, of one thread; see `backend.cpu.key_numbers`.
+
+    buckets : (8 n) uint64, a hash table: keys and, behind the four of a bucket, their numbers, uint32
+    counts : (N) int64, numbers that there are for each rank
+    marked : (N most / 64) uint64, a bit for each number, set for keys of the batch between `number` and `write`
+    local : (N, most) int32, of those which distinct key of the batch it is
+    """
+
+    buckets: Any
+    counts: Any
+    marked: Any
+    local: Any
+
+
+class ReceivedKeys(NamedTuple):
+    """The keys that have numbers at their owner, of one shard.
+
+    counts : (N) int64, numbers that there are for each rank;  keys : (N, most) uint64, by number
+    """
+
+    counts: Any
+    keys: Any
 
 
 class Unpacked(NamedTuple):

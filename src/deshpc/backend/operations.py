@@ -119,6 +119,25 @@ class RoutingOperations(Protocol):
         """occurrences[j] = local[occurrences[j]]: from keys of the messages to distinct keys of the batch."""
 
 
+class KeyNumbers(Protocol):
+    """Short numbers for keys that home and owner both know."""
+
+    def key_bytes(self, unique, far, known, held, found):
+        """Fill found (N) int64: bytes of the keys of each message."""
+
+    def grow(self, buckets, larger):
+        """Put all keys of a hash table into a larger one, which is zero."""
+
+    def number(self, keys, ranks, far, admit, sent, numbers, known):
+        """Look up the numbers of a batch's distinct keys, and mark them; give the others numbers from now on, if `admit`."""
+
+    def write(self, unique, counts, far, sent, numbers, known, held, firsts, begins, places, message):
+        """Write the keys of all messages, after `number`, whose marks are cleared."""
+
+    def read(self, message, begins, counts, far, known, admit, received, keys, fields):
+        """Read the keys of all messages, and remember them, if `admit`."""
+
+
 class RowsOperations(Protocol):
     """Rows that travel: requests of unique keys from home to owner, rows back, gradients of rows out."""
 
@@ -403,6 +422,7 @@ GROUPS = {
     "table": TableOperations,
     "lookup": LookUp,
     "routing": RoutingOperations,
+    "key_numbers": KeyNumbers,
     "rows": RowsOperations,
     "selection": Selection,
     "linear": Linear,

@@ -32,6 +32,7 @@ class Run(NamedTuple):
     exchange : of `train.exchange`
     whole_top, moves_rows : what it says of itself (`Exchange`)
     routed : whether keys are sent to their owners
+    numbered : whether some of them travel as numbers that both sides know, as between nodes
     clip : whether gradients are clipped
     fixed_point : whether sums are integers
     field_widths : of each rank, numbers of a state that it has complete, where those travel
@@ -76,6 +77,7 @@ class Run(NamedTuple):
     nodes: tuple = ()
     weighted: bool = False
     wire: int = 0
+    numbered: bool = False
 
     @property
     def steps(self):
@@ -91,12 +93,16 @@ class KeysAway(NamedTuple):
     """Keys of local batches whose owner is another rank, on one level, added up over ranks and steps; zero where they stay uncounted.
 
     unique : distinct keys of each local batch
+    whole : those of them that travel as they are
+    short : bytes of the numbers that the others have
     occurrences : alike, every one
     numbers : bytes of what occurrences are: which key of its message each is
     replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
     """
 
     unique: int = 0
+    whole: int = 0
+    short: int = 0
     occurrences: int = 0
     numbers: int = 0
     replicated: int = 0
@@ -164,15 +170,17 @@ def _keys(run, level):
     """Unique keys, and with them what owners need of each sample, unless samples stay at home.
 
     Ahead of them, every message has a header: unique keys of each field, and the number of occurrences; where samples
-    stay at home, unique keys of each shard and field.
+    stay at home, unique keys of each shard and field.  Where keys have numbers, it also says how many do: of each shard, if samples stay.
     """
-    sent, slack = 0, 0
-    if run.routed and run.moves_rows:
-        sent = _KEY * level.away.unique + _HEADER * run.shards * run.fields * _messages(run, level)
-    elif run.routed:
+    sent, slack = _KEY * level.away.whole + level.away.short, 0
+    if not run.routed:
+        sent = 0
+    elif run.moves_rows:
+        sent += _HEADER * run.shards * (run.fields + run.numbered) * _messages(run, level)
+    else:
         values = _VALUE * run.value_width * level.away.occurrences
-        sent = _KEY * level.away.unique + level.away.numbers + values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
-        sent += _HEADER * (run.fields + 1) * _messages(run, level)
+        sent += level.away.numbers + values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
+        sent += _HEADER * (run.fields + 1 + run.numbered) * _messages(run, level)
         slack = _MOST_PADDING * _messages(run, level)
     return "batch", "keys", "forward", sent, slack
 

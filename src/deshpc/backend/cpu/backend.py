@@ -11,6 +11,7 @@ from deshpc.backend.cpu import (
     dense,
     fm,
     interaction,
+    key_numbers,
     linear,
     lookup,
     loss,
@@ -41,6 +42,7 @@ class CpuBackend:
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     arrays, cin, normalisation = arrays, cin, normalisation
     bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
+    key_numbers = key_numbers
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes
