@@ -14,7 +14,7 @@ every run, whatever the place of a sample.  In fixed point they are the same as 
 
 import numpy as np
 
-from deshpc.comm.handle import Handle, complete, done, started
+from deshpc.comm.handle import Handle, complete, done
 from deshpc.comm.host_transport import in_order
 from deshpc.comm.messages import Messages
 from deshpc.comm.shares import slice_of
@@ -71,7 +71,7 @@ class TwoLevelTransport:
             leaving[rank] = message  # the same to each
         for rank, begin in zip(passed_on, begins_of(counts[passed_on]).tolist(), strict=True):
             coming[rank] = held[begin : begin + int(counts[rank])]
-        request = self._messages.start(leaving, coming)
+        travelling = self._messages.start(leaving, coming, held)
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
@@ -83,16 +83,14 @@ class TwoLevelTransport:
                     place += count * whole.itemsize
             return whole
 
-        return started(request, held).then(lambda held: self._put(self._unpacked(held, whole.dtype), most * whole.itemsize, collect).wait())
+        return travelling.then(lambda held: self._put(self._unpacked(held, whole.dtype), most * whole.itemsize, collect).wait())
 
     def all_to_all(self, send, send_counts, receive, receive_counts):
         """See `Transport`."""
         message = self._packed(np.ascontiguousarray(send))
         incoming = receive if message.dtype == receive.dtype else np.empty(receive.size, message.dtype)
-        request = self._messages.exchange(message, send_counts, incoming, receive_counts)
-        if incoming is receive:
-            return started(request, receive)
-        return started(request, incoming).then(lambda halves: self._wire.unpack(halves, receive))
+        travelling = self._messages.exchange(message, send_counts, incoming, receive_counts)
+        return travelling if incoming is receive else travelling.then(lambda halves: self._wire.unpack(halves, receive))
 
     def close(self):
         """Give shared memory back.  Collective."""
@@ -110,7 +108,7 @@ class TwoLevelTransport:
         message = self._packed(np.concatenate([np.zeros(0, dtype), *(sums[rank] for rank in sorted(sums))]))
         incoming = np.empty(own * len(self._peers), message.dtype)
         begins = begins_of(receiving)
-        complete(self._messages.exchange(message, sending, incoming, receiving))
+        self._messages.exchange(message, sending, incoming, receiving).wait()
         incoming = self._unpacked(incoming, dtype)
         return [incoming[begins[peer] : begins[peer] + own] for peer in self._peers]
 
