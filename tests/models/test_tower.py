@@ -16,7 +16,6 @@ from deshpc.nn.blocks import block_edges, fixed_edges
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.training.step import step
 
-
 SIZES = [*range(700), 8191, 8192, 8193, 32_769, 100_000]
 
 
