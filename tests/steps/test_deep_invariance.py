@@ -254,6 +254,19 @@ def test_fixed_point_has_the_same_bits(world, one):
     assert len(set(world.allgather(found[1]))) == 1
 
 
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_fixed_point_of_several_tables_has_the_same_bits(world, exchange):
+    """Fields with embedding dimensions of their own."""
+    batches, found = awkward_batches(28, steps=8, weighted=1), []
+    model = {"fields": [{"name": FIELD_NAMES[0], "dim": 2}, {"name": FIELD_NAMES[1], "dim": 9}], "normalisation": "batch"}
+    for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
+        by = exchange if 16 % comm.size == 0 else "allreduce"
+        config = deep_config(("wide_deep", "dcn", "dcnv2")[EXCHANGES.index(exchange)], "float32", (), model, accumulate="int64", exchange=by)
+        trained, logits = train(comm, config, batches, batches[:2], threads)
+        found.append((trained.digest(), trained.losses.tobytes(), np.concatenate(logits).tobytes()))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_fixed_point_is_floating_point_to_the_resolution_of_the_sums(world, kind):
     batches, later = awkward_batches(26, steps=5), awkward_batches(26, steps=6)[5:]

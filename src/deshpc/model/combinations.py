@@ -207,8 +207,6 @@ def _require_field_dims(config):
         raise ConfigError(f"{why}: train.split = {train.split!r} does not know their tables; choose 'key'")
     if model.first_layer == "pushed_down":
         raise ConfigError(f"{why}: owners cannot compute a part of a model with several tables; choose model.first_layer = 'pooled'")
-    if train.accumulate == "int64":
-        raise ConfigError(f"{why}: fixed point bounds the sums of one table; choose another train.accumulate than 'int64'")
 
 
 def _require_column(config, name, ranks):

@@ -31,7 +31,7 @@ class FixedPoint:
     def __init__(self, backend, group, operators, parameters, exchange):
         self._backend, self._group, self._operators, self._parameters = backend, group, operators, parameters
         self._whole_top, self._moves_rows, self._scratch = exchange.whole_top, exchange.moves_rows, backend.buffers()
-        self._limit = MOST / (group.size * backend.threads)  # of one shard: then no sum over all of them can pass MOST
+        self._limit = MOST / (group.size * len(operators.table.of_shards))  # of one shard: then no sum over all of them can pass MOST
 
     def numbers(self, state):
         """The states as float64.  Valid until the next call."""

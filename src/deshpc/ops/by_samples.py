@@ -54,9 +54,9 @@ class BySamples:
     def largest_term(self, state, gradient, parameters, largest_values, begin, end):
         """(bound of all |terms| of gradient sums of samples begin .. end but for a factor, its sample).
 
-        gradient : (n, s), of the states;  NaN counts as largest
+        gradient : (n, s), of whole states, to which other ranks may add columns of their own fields;  NaN counts as largest
         """
-        return self._backend.pool.largest_term(gradient, self.width, largest_values, begin, end)
+        return self._backend.pool.largest_term(gradient, gradient.shape[1], largest_values, begin, end)
 
     def largest_factor(self, state, begin, end):
         """By how much the bound has to be multiplied."""
