@@ -40,6 +40,11 @@ class PretendedHosts:
     def __init__(self, count, rate_mbit=None):
         self.count, self._rate_mbit = count, rate_mbit
 
+    @property
+    def address(self):
+        """Of the first host."""
+        return f"{NETWORK}.1"
+
     def __enter__(self):
         self._remove()
         self._ip("netns", "add", f"{TAG}switch")
@@ -84,8 +89,13 @@ class PretendedHosts:
         return [f"{TAG}{k}" for k in range(1, self.count + 1)]
 
     def _cap(self, host, device):
-        """Limit what a device sends; the burst is a millisecond's worth, at least one large segment and a bit."""
-        burst = max(131_072, self._rate_mbit * 125)
+        """Limit what a device sends.
+
+        A bucket fills up while nothing is sent, and empties at once: no network card does that.  So it holds a millisecond's worth,
+        and segments are small enough to be two of it.
+        """
+        burst = max(16_384, self._rate_mbit * 125)
+        self._ip("-n", host, "link", "set", device, "gso_max_size", str(min(65_536, burst // 2)))
         limit = ["tbf", "rate", f"{self._rate_mbit}mbit", "burst", str(burst), "latency", "20ms"]
         self._ip("netns", "exec", host, "tc", "qdisc", "add", "dev", device, "root", *limit)
 

@@ -25,7 +25,7 @@ FM = Run(
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, **by("allreduce"), routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
-AWAY = {"flat": KeysAway(unique=6, occurrences=10, numbers=8)}
+AWAY = {"flat": KeysAway(unique=6, whole=6, occurrences=10, numbers=8)}
 NONE = {"flat": KeysAway()}
 
 
@@ -181,7 +181,9 @@ def _play(run, own, others, i, j, sent, away):
     keys = [key for sample in own for key in sample if key % (run.ranks * run.shards) // run.shards == j]
     unique = len(set(keys))
     numbers = -(-len(keys) * max(0, unique - 1).bit_length() // 32) * 4  # bits, in whole uint32
-    away.update(unique=unique, occurrences=len(keys), numbers=numbers)
+    known = unique // 2 * run.numbered
+    of_keys = 8 * (unique - known) + -(-known // 3) * 8  # say that a uint64 holds the numbers of three
+    away.update(unique=unique, whole=unique - known, short=of_keys - 8 * (unique - known), occurrences=len(keys), numbers=numbers)
     state, top = run.state_width * run.sum_bytes, run.exchange == "allreduce"
     for direction in ("forward", "backward"):  # terms of j's samples to j, and the sums of one's own
         sent[run.operator, "layers", direction] += (len(others) + len(own)) * run.layer_width * run.sum_bytes
@@ -189,7 +191,7 @@ def _play(run, own, others, i, j, sent, away):
     sent["dense", "dense", "backward"] += (len(share(dense, run.ranks, j)) + len(share(dense, run.ranks, i))) * run.sum_bytes
     if run.exchange == "rows":
         sent[run.operator, "rows", "forward"] += unique * run.row_width * run.row_bytes  # that j sends back
-        extra = 1 if run.fixed_point and run.value_width and run.dim else 0
+        extra = 1 if run.fixed_point and run.own_terms and run.value_width and run.dim else 0
         sent[run.operator, "gradients", "backward"] += unique * (run.row_width + extra) * run.sum_bytes
     elif run.exchange == "pooled":
         sent[run.operator, "pooled", "forward"] += len(others) * run.field_widths[i] * run.sum_bytes
@@ -198,10 +200,10 @@ def _play(run, own, others, i, j, sent, away):
         sent[run.operator, "partials", "forward"] += len(others) * state  # of j's samples
         sent[(run.operator, *(("partials", "forward") if top else ("gradients", "backward")))] += len(own) * state
     if run.routed and run.exchange == "rows":
-        sent["batch", "keys", "forward"] += 8 * unique + 4 * run.shards * run.fields
+        sent["batch", "keys", "forward"] += of_keys + 4 * run.shards * (run.fields + run.numbered)
     elif run.routed:
-        message = 8 * unique + numbers + 4 * run.value_width * len(keys) + 2 * len(own)
-        sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1)
+        message = of_keys + numbers + 4 * run.value_width * len(keys) + 2 * len(own)
+        sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1 + run.numbered)
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:
         sent["batch", "control", "forward"] += 32
@@ -222,7 +224,7 @@ def test_formulas_equal_the_played_messages(exchange, ranks):
             fields=seed % 5, n_dense=seed % 4, dense_parameters=seed % 7, value_width=width, local=seed % 3 == 1,
             field_widths=tuple((5 * rank + seed) % 4 for rank in range(ranks)), batch_widths=(3, 2, 3)[: seed % 4],
             layer_width=seed % 3, state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
-            **by(exchange), routed=routed, clip=clip, fixed_point=fixed,
+            **by(exchange), routed=routed, clip=clip, fixed_point=fixed, own_terms=seed % 5 != 3, numbered=seed % 3 == 2,
         )  # fmt: skip
         sent, away = played(run, random_batches(seed, sizes))
         found = totals(run, away)

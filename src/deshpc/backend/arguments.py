@@ -65,6 +65,40 @@ class SparseFeatures(NamedTuple):
     values: Any
 
 
+class Waiting(NamedTuple):
+    """Keys without rows, whose sights are counted; see `backend.cpu.admission`.
+
+    counts : whether they are: otherwise every key gets a row
+    buckets : (8 n) uint64, mask = n - 1
+    entries : (2) int64, keys that are there, and those of them that have got rows;  limit : the most keys
+    seed : uint64
+    after : sights from which on a key may get its row
+    threshold : uint64, of 2^32: the chance that it does
+    """
+
+    counts: bool
+    buckets: Any
+    mask: int
+    entries: Any
+    limit: int
+    seed: Any
+    after: int
+    threshold: Any
+
+
+class Decay(NamedTuple):
+    """How counts of sights decay.
+
+    place : of the decayed count (float32) in a record
+    powers : (4, 256) float32, what is left of a count after 256^i j steps
+    rate : what it loses in a step, as a logarithm
+    """
+
+    place: int
+    powers: Any
+    rate: float
+
+
 class Search(NamedTuple):
     """A look-up under way at one shard; see `backend.cpu.lookup`.
 
@@ -75,6 +109,7 @@ class Search(NamedTuple):
     local : int32, each key's place among the distinct keys
     addresses : int64, of their records; room for one more of both
     fresh : (2 BLOCK) int64, scratch
+    waiting : Waiting, of keys that do not get a row at first sight; they get place 0, and DISTINCT is 1;  None where all do
     """
 
     insert: bool
@@ -84,6 +119,7 @@ class Search(NamedTuple):
     local: Any
     addresses: Any
     fresh: Any
+    waiting: Any = None
 
 
 class Picked(NamedTuple):
@@ -125,6 +161,7 @@ class Messages(NamedTuple):
     sections : (N, 4) int64, of each: bytes of keys, of occurrences, of values, and of the whole, with the counts of samples
     samples : (N) int64, of the home rank of each
     narrow : whether occurrences have no more bits than they need
+    keys : (N) int64, addresses of the keys of each, where `key_numbers` writes and reads them; None: they are its first section, whole
     """
 
     bytes: Any
@@ -132,6 +169,32 @@ class Messages(NamedTuple):
     sections: Any
     samples: Any
     narrow: bool
+    keys: Any = None
+
+
+class SentKeys(NamedTuple):
+    """The keys that have numbers at their home, of one thread; see `backend.cpu.key_numbers`.
+
+    buckets : (8 n) uint64, a hash table: keys and, behind the four of a bucket, their numbers, uint32
+    counts : (N) int64, numbers that there are for each rank
+    marked : (N most / 64) uint64, a bit for each number, set for keys of the batch between `number` and `write`
+    local : (N, most) int32, of those which distinct key of the batch it is
+    """
+
+    buckets: Any
+    counts: Any
+    marked: Any
+    local: Any
+
+
+class ReceivedKeys(NamedTuple):
+    """The keys that have numbers at their owner, of one shard.
+
+    counts : (N) int64, numbers that there are for each rank;  keys : (N, most) uint64, by number
+    """
+
+    counts: Any
+    keys: Any
 
 
 class Unpacked(NamedTuple):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from deshpc.comm.handle import Handle, complete, started
+from deshpc.comm.messages import Messages
 from deshpc.comm.shares import slice_of
 from deshpc.comm.transport import begins_of
 
@@ -21,7 +22,7 @@ class HostTransport:
 
         self.comm, self._slots, self._in_place = comm, slots, MPI.IN_PLACE
         self._rank, self._size = comm.rank, comm.size
-        self._room = {}
+        self._room, self._messages = {}, Messages(comm, slots is None)
 
     def sum_samples(self, array, counts):
         """See `Transport`."""
@@ -42,11 +43,11 @@ class HostTransport:
 
     def all_to_all(self, send, send_counts, receive, receive_counts):
         """See `Transport`."""
-        message = [np.ascontiguousarray(send), (send_counts, begins_of(send_counts))]
-        return started(self.comm.Ialltoallv(message, [receive, (receive_counts, begins_of(receive_counts))]), receive)
+        return started(self._messages.exchange(np.ascontiguousarray(send), send_counts, receive, receive_counts), receive)
 
     def close(self):
         """Give shared memory back.  Collective."""
+        self._messages.close()
         if self._slots:
             self._slots.free()
 
@@ -57,8 +58,7 @@ class HostTransport:
         own = int(counts[self._rank])
         room = self._take_room(self._size * own, array.dtype)
         parts, own_counts = room[: self._size * own], np.full(self._size, own, np.int64)
-        message = [array, (counts, begins_of(counts))]
-        request = self.comm.Ialltoallv(message, [parts, (own_counts, begins_of(own_counts))])
+        request = self._messages.exchange(array, counts, parts, own_counts)
 
         def finish():
             complete(request)
@@ -69,13 +69,12 @@ class HostTransport:
         return Handle(finish, request)
 
     def _gather(self, own, counts, whole):
-        begins = begins_of(counts)
         if self._size == 1 or not self._in_shared_memory(whole.nbytes):
-            return started(self.comm.Iallgatherv(own, [whole, (counts, begins)]), whole)
+            return started(self._messages.gather(own, counts, whole), whole)
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
-            for rank, (part, begin, count) in enumerate(zip(parts, begins, counts, strict=True)):
+            for rank, (part, begin, count) in enumerate(zip(parts, begins_of(counts), counts, strict=True)):
                 stretch = numbers[begin : begin + count]
                 stretch[...] = own.reshape(-1) if rank == self._rank else _like(stretch, part)
             return whole

@@ -47,4 +47,5 @@ class NarrowTransport:
         return travelling.then(lambda halves: self._wire.unpack(halves, receive))
 
     def close(self):
-        """Nothing is held."""
+        """Close what moves the halves.  Collective."""
+        self._inner.close()

@@ -16,6 +16,7 @@ import numpy as np
 
 from deshpc.comm.handle import Handle, complete, done, started
 from deshpc.comm.host_transport import in_order
+from deshpc.comm.messages import Messages
 from deshpc.comm.shares import slice_of
 from deshpc.comm.slots import SharedSlots
 from deshpc.comm.transport import begins_of
@@ -32,7 +33,7 @@ class TwoLevelTransport:
         self._near = comm.Split(nodes.number, nodes.rank)
         self._slots = SharedSlots(self._near) if len(nodes.neighbours) > 1 else None
         self._stands_for = {rank: nodes.stands_for(rank) for rank in nodes.neighbours}
-        self._peers = nodes.stand_ins_elsewhere()
+        self._peers, self._messages = nodes.stand_ins_elsewhere(), Messages(comm, True)
 
     def sum_samples(self, array, counts):
         """See `Transport`."""
@@ -92,14 +93,14 @@ class TwoLevelTransport:
         """See `Transport`."""
         message = self._packed(np.ascontiguousarray(send))
         incoming = receive if message.dtype == receive.dtype else np.empty(receive.size, message.dtype)
-        places = (send_counts, begins_of(send_counts)), (receive_counts, begins_of(receive_counts))
-        request = self.comm.Ialltoallv([message, places[0]], [incoming, places[1]])
+        request = self._messages.exchange(message, send_counts, incoming, receive_counts)
         if incoming is receive:
             return started(request, receive)
         return started(request, incoming).then(lambda halves: self._wire.unpack(halves, receive))
 
     def close(self):
         """Give shared memory back.  Collective."""
+        self._messages.close()
         if self._slots:
             self._slots.free()
         self._near.Free()
@@ -113,7 +114,7 @@ class TwoLevelTransport:
         message = self._packed(np.concatenate([np.zeros(0, dtype), *(sums[rank] for rank in sorted(sums))]))
         incoming = np.empty(own * len(self._peers), message.dtype)
         begins = begins_of(receiving)
-        complete(self.comm.Ialltoallv([message, (sending, begins_of(sending))], [incoming, (receiving, begins)]))
+        complete(self._messages.exchange(message, sending, incoming, receiving))
         incoming = self._unpacked(incoming, dtype)
         return [incoming[begins[peer] : begins[peer] + own] for peer in self._peers]
 

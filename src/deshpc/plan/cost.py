@@ -33,8 +33,10 @@ class Run(NamedTuple):
     exchange : of `train.exchange`
     whole_top, moves_rows : what it says of itself (`Exchange`)
     routed : whether keys are sent to their owners
+    numbered : whether some of them travel as numbers that both sides know, as between nodes
     clip : whether gradients are clipped
     fixed_point : whether sums are integers
+    own_terms : whether an embedding's gradient has a sum of its own keys' squares, where these have values: FM's
     field_widths : of each rank, numbers of a state that it has complete, where those travel
     batch_widths : of the layers that
     batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
@@ -66,6 +68,7 @@ class Run(NamedTuple):
     routed: bool
     clip: bool
     fixed_point: bool
+    own_terms: bool = True
     widest_row: int = 0
     field_widths: tuple = ()
     batch_widths: tuple = ()
@@ -77,6 +80,7 @@ class Run(NamedTuple):
     nodes: tuple = ()
     weighted: bool = False
     wire: int = 0
+    numbered: bool = False
 
     @property
     def steps(self):
@@ -92,12 +96,16 @@ class KeysAway(NamedTuple):
     """Keys of local batches whose owner is another rank, on one level, added up over ranks and steps; zero where they stay uncounted.
 
     unique : distinct keys of each local batch
+    whole : those of them that travel as they are
+    short : bytes of the numbers that the others have
     occurrences : alike, every one
     numbers : bytes of what occurrences are: which key of its message each is
     replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
     """
 
     unique: int = 0
+    whole: int = 0
+    short: int = 0
     occurrences: int = 0
     numbers: int = 0
     replicated: int = 0
@@ -165,15 +173,17 @@ def _keys(run, level):
     """Unique keys, and with them what owners need of each sample, unless samples stay at home.
 
     Ahead of them, every message has a header: unique keys of each field, and the number of occurrences; where samples
-    stay at home, unique keys of each shard and field.
+    stay at home, unique keys of each shard and field.  Where keys have numbers, it also says how many do: of each shard, if samples stay.
     """
-    sent, slack = 0, 0
-    if run.routed and run.moves_rows:
-        sent = _KEY * level.away.unique + _HEADER * run.shards * run.fields * _messages(run, level)
-    elif run.routed:
+    sent, slack = _KEY * level.away.whole + level.away.short, 0
+    if not run.routed:
+        sent = 0
+    elif run.moves_rows:
+        sent += _HEADER * run.shards * (run.fields + run.numbered) * _messages(run, level)
+    else:
         values = _VALUE * run.value_width * level.away.occurrences
-        sent = _KEY * level.away.unique + level.away.numbers + values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
-        sent += _HEADER * (run.fields + 1) * _messages(run, level)
+        sent += level.away.numbers + values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
+        sent += _HEADER * (run.fields + 1 + run.numbered) * _messages(run, level)
         slack = _MOST_PADDING * _messages(run, level)
     return "batch", "keys", "forward", sent, slack
 
@@ -200,12 +210,12 @@ def _reduce_scatter(run, level):
 def _rows(run, level):
     """Every unique key's row to its home rank, and the row's gradient back.
 
-    In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.  Of several
-    tables, the keys decide whose rows travel.
+    In fixed point the gradient of an embedding with own terms, whose keys have values, is two sums, which the owner puts together.  Of
+    several tables, the keys decide whose rows travel.
     """
     of_rows, of_sums = run.wire or run.row_bytes, run.wire or run.sum_bytes
     spread = max(0, run.widest_row - run.row_width) * level.away.unique
-    width = run.row_width + (run.fixed_point and run.value_width > 0 and run.dim > 0)
+    width = run.row_width + (run.fixed_point and run.own_terms and run.value_width > 0 and run.dim > 0)
     return [
         (run.operator, "rows", "forward", run.row_width * of_rows * level.away.unique, spread * of_rows),
         (run.operator, "gradients", "backward", width * of_sums * level.away.unique, spread * of_sums),

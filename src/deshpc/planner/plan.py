@@ -8,7 +8,7 @@ from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
-from deshpc.planner.work import work_of
+from deshpc.planner.work import share_ahead, work_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Option:
 
     @property
     def step_s(self):
-        """Seconds of a step: links and computing one after the other."""
+        """Seconds of a step."""
         return sum(self.seconds.values())
 
     @property
@@ -73,7 +73,9 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     try:
         for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
             need, record_bytes = need_of(planned, workload, places, backend)
-            options.append(Option(choice, need, machine and work_of(need, workload, record_bytes, nodes, choice.split == "column").seconds(machine)))
+            work = work_of(need, workload, record_bytes, nodes, choice.split == "column")
+            ahead = share_ahead(need) if _prepares_ahead(config.train.overlap, nodes) else 0.0
+            options.append(Option(choice, need, machine and work.seconds(machine, ahead)))
     finally:
         backend.close()
     if not options:
@@ -82,6 +84,11 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     order = choices(TrainConfig, "split").index  # of equal ways the usual one
     options.sort(key=lambda one: (*_cost(one, ranks, machine), order(one.choice.split), one.choice))
     return Plan(options, _why(options, nodes, machine))
+
+
+def _prepares_ahead(overlap, nodes):
+    """Whether processors prepare the next batch while partials travel (`model.build`)."""
+    return nodes > 1 if overlap == "auto" else overlap == "on"
 
 
 def _cost(option, ranks, machine):

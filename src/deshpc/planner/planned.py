@@ -1,6 +1,7 @@
 """A model as ranks would have it that are not there: built by this process alone, without MPI, and never trained."""
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from deshpc.comm.levels import OneLevel, TwoLevels
 from deshpc.comm.node_map import NodeMap
 from deshpc.model.build import build_model, replicated_fields
 from deshpc.plan.cost import KeysAway, training_bytes
+from deshpc.planner.key_numbers import whole_and_short
 from deshpc.planner.shape import run_of
 
 INDEX_BYTES = 21
@@ -61,7 +63,7 @@ def need_of(config, workload, nodes, backend=None):
         config, backend, group, len(workload.fields), workload.n_dense, field_names=workload.field_names, several_nodes=len(nodes.members) > 1
     )  # fmt: skip
     run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width, has_weights(config))
-    away = keys_away(run, workload, nodes, replicated_fields(config.model, workload.field_names))
+    away = keys_away(run, workload, nodes, replicated_fields(config.model, workload.field_names), config.train)
     everyone_has_all = config.train.split == "column"
     owners = 1 if everyone_has_all else nodes.size
     need = Need(
@@ -78,29 +80,41 @@ def has_weights(config):
     return bool(config.data.weight or train.class_weights) or sampled
 
 
-def keys_away(run, workload, nodes, replicated=None):
+def keys_away(run, workload, nodes, replicated=None, train=None):
     """{level: KeysAway} of one step, in expectation: every owner has an equal part of the keys.
 
     replicated : (F) bool, of fields whose rows are everywhere, or None
+    train : TrainConfig, of the run whose mean step it is: at first no key has a number, and later most have.  None: of one epoch
     """
     n = nodes.size
+    everywhere = () if replicated is None else np.flatnonzero(replicated)
+
+    def of_all(samples):
+        return sum(workload.distinct_of(field, samples) for field in everywhere)
+
+    def distinct(samples):
+        return workload.distinct(samples) - of_all(samples)
+
     shares = [samples for batch, _ in run.batches for samples in _shares(batch, n)]
-    unique, occurrences, of_all = 0.0, 0.0, 0.0
-    for samples in shares:
-        unique += workload.distinct(samples)
-        occurrences += samples * workload.keys_per_sample
-        if replicated is not None:
-            of_all += sum(workload.distinct_of(field, samples) for field in np.flatnonzero(replicated))
-    if replicated is not None:
-        unique -= of_all
-        occurrences -= sum(workload.fields[field].keys_per_sample for field in np.flatnonzero(replicated)) * sum(shares)
-    bits = _bits(unique / max(1, len(shares)) / n) if len(nodes.members) > 1 else 32
-    near = [len(nodes.members[number]) - 1 for number in nodes.numbers]
-    parts = {"flat": (n - 1) / n} if not run.nodes else {"inside": sum(near) / n / n, "between": (n - 1) / n - sum(near) / n / n}
+    unique = sum(map(distinct, shares))
+    occurrences = sum(shares) * (workload.keys_per_sample - sum(workload.fields[field].keys_per_sample for field in everywhere))
+    several = len(nodes.members) > 1
+    bits = _bits(unique / max(1, len(shares)) / n) if several else 32
+    near = sum(len(nodes.members[number]) - 1 for number in nodes.numbers) / n / n
+    far = (n - 1) / n - near
+    whole, short = 1.0, 0.0
+    if run.numbered:
+        of_run = () if train is None else (train.epochs, train.shuffle)
+        whole, short = whole_and_short(cache(distinct), workload.rows, run.samples, n, run.shards if run.moves_rows else 1, *of_run)
+    parts = {"inside": (near, 0.0), "between": (0.0, far)} if run.nodes else {"flat": (near, far)}
     return {
-        level: KeysAway(round(unique * part), round(occurrences * part), round(occurrences * part * bits / 8), round(of_all))
-        for level, part in parts.items()
-    }
+        level: KeysAway(
+            unique=round(unique * (here + there)), whole=round(unique * (here + there * whole)), short=round(there * n * n * short),
+            occurrences=round(occurrences * (here + there)), numbers=round(occurrences * (here + there) * bits / 8),
+            replicated=round(sum(map(of_all, shares))),
+        )
+        for level, (here, there) in parts.items()
+    }  # fmt: skip
 
 
 def _bits(keys):

@@ -9,8 +9,9 @@
                 packed          occurrences that are sent and received as partials' keys: b m + B m / N
     look up     scanned         B m where every rank reads all: each owner picks its own
                 rows            D, or d of N ranks' requests where keys travel
-    start,      terms           occurrences that are added up, times the row's numbers
-    give back   gathered        distinct rows that are read, times cache lines
+    start,      read_rows       occurrences that are added up, and that gradients are added up for
+    give back   terms           the same, times the row's numbers
+                gathered        distinct rows that are read, times cache lines
                 owned           multiplications of the layers that owners compute, three times: forward, and two products back
     learn       sums            samples of the top, times the state's numbers
                 multiplications of its dense layers, three times
@@ -20,6 +21,9 @@
     update      updated         D times cache lines of a record
                 dense           parameters that are added up over ranks
     any         steps           1: calls
+
+Where the next batch is prepared while partials travel (`Model.overlaps`), reading, routing and looking up take no time of their own, as
+long as they take less than that.
 """
 
 from typing import NamedTuple
@@ -28,7 +32,7 @@ LINE = 64  # bytes
 
 STAGES = {
     ("read",): ("samples",), ("look up",): ("scanned", "rows"), ("learn",): ("sums", "multiplications"), ("update",): ("updated", "dense"),
-    ("route", "start", "exchange", "give back"): ("found", "packed", "terms", "gathered", "owned", "moved", "crossed", "messages"),
+    ("route", "start", "exchange", "give back"): ("found", "packed", "read_rows", "terms", "gathered", "owned", "moved", "crossed", "messages"),
 }  # fmt: skip
 """Which units the time of some stages together depends on: what is sent in a step is not told apart by stage."""
 
@@ -42,6 +46,7 @@ class Work(NamedTuple):
     packed: float
     scanned: float
     rows: float
+    read_rows: float
     terms: float
     gathered: float
     owned: float
@@ -53,16 +58,26 @@ class Work(NamedTuple):
     crossed: float
     messages: float
 
-    def seconds(self, machine):
+    def with_sent(self, inside, others, ranks, nodes):
+        """This Work with measured bytes of all ranks: inside nodes, as far as they were told apart, and all others."""
+        across = nodes > 1
+        return self._replace(moved=(inside + (0 if across else others)) / ranks, crossed=others / nodes if across else 0.0)
+
+    def seconds(self, machine, ahead=0.0):
         """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
 
         machine : Machine, measured with as many threads a rank.  Where it had one node, its link is that of `Machine.between`.
+        ahead : share of the crossing bytes during which the next batch is prepared; 0 where that is not done ahead
         """
         taken = {unit: machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items()}
         link = taken.pop("crossed") + taken.pop("messages")
         if machine.nodes == 1 and self.messages:
             link = self.messages * machine.between.latency_s + self.crossed / machine.between.bytes_per_s
-        return {"node": sum(taken.values()), "link": link}
+        hidden = min(sum(taken[unit] for unit in _AHEAD), ahead * link)
+        return {"node": sum(taken.values()) - hidden, "link": link}
+
+
+_AHEAD = ("samples", "found", "packed", "scanned", "rows")  # units of reading, routing and looking up
 
 
 def work_of(need, workload, record_bytes, nodes, column=False):
@@ -93,6 +108,7 @@ def work_of(need, workload, record_bytes, nodes, column=False):
         packed=share * m + batch * m / n * busiest if run.routed and not run.moves_rows else 0.0,
         scanned=batch * m if reads_all and not run.moves_rows else 0.0,
         rows=need.owned_rows if reads_all and not run.moves_rows else local,
+        read_rows=2 * occurrences,
         terms=2 * occurrences * run.row_width,
         gathered=(need.owned_rows + (2 * local if run.moves_rows else 0)) * weights,
         sums=samples * run.state_width,
@@ -104,3 +120,10 @@ def work_of(need, workload, record_bytes, nodes, column=False):
         crossed=crossed / nodes,
         messages=len({one[:3] for one in crossing}),
     )
+
+
+def share_ahead(need):
+    """Share of the bytes between nodes during which the next batch may be prepared: partials, or rows, on their way forward."""
+    crossing = [one for one in need.sent if one.level != "inside"]
+    forward = sum(one.low + one.high for one in crossing if one.kind in ("partials", "rows", "pooled") and one.direction == "forward")
+    return forward / max(1, sum(one.low + one.high for one in crossing))

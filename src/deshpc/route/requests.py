@@ -4,8 +4,8 @@
             s0: a1 b1            s2: b1                 ->  rank 0 asks a1           rank 0 asks b1 b2
             s1: a1 b2            s3: a2                     rank 1 asks a2           rank 1 asks b1
 
-Occurrences, values, labels and weights stay at home.  Routed: the keys travel, 8 bytes each, beside the number of keys of each
-shard and field.  Broadcast: every rank reads the whole batch, so an owner knows what each home rank will ask.
+Occurrences, values, labels and weights stay at home.  Routed: the keys travel, 8 bytes each, or between nodes as `key_numbers`
+has them, beside the number of keys of each shard and field.  Broadcast: every rank reads the whole batch, so an owner knows what each home rank will ask.
 
 A rank's T threads share its samples by key: thread s takes the occurrences whose owner is shard s of any rank.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of
 from deshpc.route.distinct import Deduplication
+from deshpc.route.key_numbers import open_key_numbers
 from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
 
 
@@ -27,69 +28,98 @@ class _RequestRouting:
         self._sets = two_sets(backend, 1 + 2 * partition.shards)
         self.counts = KeyCounts()
 
-    def _unique(self, batch, modulus, residue, buffers):
+    def _unique(self, batch, modulus, residue, buffers, numbers=None, direction=None):
         """Unique keys of the batch's occurrences whose owner is `residue` modulo `modulus`: (counts (N, F) int32,
-        function of (begins (N), message) that writes the requests, HomeKeys)."""
+        function of (begins (N), message) that writes the requests, HomeKeys, Numbered or None).
+
+        numbers : KeyNumbers of the keys, None where they travel whole
+        """
         found, header = self._deduplicate(batch, buffers, modulus, residue, with_values=True)
         keys, fields, ranks, occurrences = found.keys, found.fields, found.ranks, found.occurrences
         counts = np.ascontiguousarray(header[:, :-1])
-        places = buffers.array("places", len(keys), np.int32)
+        of_ranks, places = counts.sum(axis=1, dtype=np.int64), buffers.array("places", len(keys), np.int32)
+        numbered = numbers and numbers.number(found, of_ranks, direction, buffers)
 
         def write(begins, message):
-            self._backend.rows.group_requests(keys, fields, ranks, counts, places, begins, message)
+            if numbered is None:
+                self._backend.rows.group_requests(keys, fields, ranks, counts, places, begins, message)
+            else:
+                numbers.write(found, counts, numbered, np.cumsum(of_ranks) - of_ranks, begins, places, message)
             self._backend.routing.through(occurrences, places)
 
-        return counts, write, HomeKeys(found.offsets, occurrences, found.values, len(keys), counts)
+        return counts, write, HomeKeys(found.offsets, occurrences, found.values, len(keys), counts), numbered
 
-    def _count(self, home, asking, direction):
-        """Note how many keys this rank asks for, and of whom."""
-        away = {"unique": self._group.levels.of_messages(asking.sum(axis=1))}
+    def _count(self, home, asking, direction, known=0, key_bytes=None):
+        """Note how many keys this rank asks for, and of whom.
+
+        asking (N, shards);  known : (N, shards), those that have numbers, where some have;  key_bytes : (N, shards), of all
+        """
+        whole = asking - known
+        short = 0 * asking if key_bytes is None else key_bytes - 8 * whole
+        away = {"unique": asking, "whole": whole, "short": short}
+        away = {name: self._group.levels.of_messages(numbers.sum(axis=1)) for name, numbers in away.items()}
         self.counts.add(direction, int(asking.sum()), home.occurrences, away)
-
-    def _owned(self, message, begins, counts, buffers):
-        """Step two at the owner: one shard's keys of all requests, home rank by home rank."""
-        n = int(counts.sum())
-        keys, fields = buffers.array("asked keys", n, np.uint64), buffers.array("asked fields", n, np.uint16)
-        self._backend.rows.read_requests(message, begins, np.ascontiguousarray(counts), keys, fields)
-        return keys, fields
-
 
 class RoutedRequests(_RequestRouting):
     """Every rank holds its share of the batch and sends its unique keys to their owners."""
 
     reads_whole_batch = False
 
+    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
+        super().__init__(backend, group, partition, n_fields, exchange)
+        self._numbers = open_key_numbers(backend, group, partition.shards, numbered)
+
     def route(self, batch, direction):
         """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
 
-        Sent: 8 bytes a unique key of another rank's, 4 T F bytes to every other rank.  Collective.
+        Sent: 8 bytes a unique key of another rank's, or less where keys have numbers; 4 T F bytes to every other rank, and 4 T more
+        where keys have numbers.  Collective.
         """
-        group, shards = self._group, self._partition.shards
+        group, shards, numbers = self._group, self._partition.shards, self._numbers or [None] * self._partition.shards
         buffers = next(self._sets)
-        found = self._backend.each(self._unique, [(batch, shards, s, buffers[1 + s]) for s in range(shards)])
+        found = self._backend.each(self._unique, [(batch, shards, s, buffers[1 + s], numbers[s], direction) for s in range(shards)])
         counts = np.stack([one[0] for one in found], axis=1)  # (N, shards, F)
-        asking = counts.sum(axis=2, dtype=np.int64)
-        self._count(batch, asking, direction)
+        asking, known, sizes = counts.sum(axis=2, dtype=np.int64), None, None
+        if self._numbers:
+            known, sizes = (np.stack([getattr(one[3], name) for one in found], axis=1) for name in ("known", "key_bytes"))
+        self._count(batch, asking, direction, 0 if known is None else known, sizes)
         traffic = Traffic("batch", "keys", direction)
-        message = buffers[0].array("send", 8 * int(asking.sum()), np.uint8)
-        begins = _begins(8 * asking)
+        sizes = 8 * asking if sizes is None else sizes
+        message = buffers[0].array("send", int(sizes.sum()), np.uint8)
+        begins = _begins(sizes)
         self._backend.each(lambda s: found[s][1](begins[:, s].copy(), message), [(s,) for s in range(shards)])
-        headers = group.exchange_counts(counts, traffic)
+        headers, known = self._exchange_headers(counts, known, traffic)
         asked = headers.sum(axis=2, dtype=np.int64)
-        incoming = buffers[0].array("receive", 8 * int(asked.sum()), np.uint8)
-        sent = 8 * asking.sum(axis=1)
-        group.exchange_bytes(message, sent, incoming, 8 * asked.sum(axis=1), [(traffic, sent)]).wait()
-        places = _begins(8 * asked)
+        came = 8 * asked
+        if self._numbers:
+            came = np.stack([numbers[s].bytes_of(asked[:, s].copy(), known[:, s].copy()) for s in range(shards)], axis=1)
+        incoming = buffers[0].array("receive", int(came.sum()), np.uint8)
+        sent = sizes.sum(axis=1)
+        group.exchange_bytes(message, sent, incoming, came.sum(axis=1), [(traffic, sent)]).wait()
+        places = _begins(came)
 
         def owned(s):
-            keys, fields = self._owned(incoming, places[:, s].copy(), headers[:, s], buffers[1 + shards + s])
+            keys, fields = buffers[1 + shards + s].array("asked keys", n[s], np.uint64), buffers[1 + shards + s].array("asked fields", n[s], np.uint16)
+            begins, counts = places[:, s].copy(), np.ascontiguousarray(headers[:, s])
+            if numbers[s] is None:
+                self._backend.rows.read_requests(incoming, begins, counts, keys, fields)
+            else:
+                numbers[s].read(incoming, begins, counts, known[:, s].copy(), direction, keys, fields)
             return OwnedKeys(keys, fields, batch.values is not None)
 
+        n = asked.sum(axis=0).tolist()
         requests = Requests([one[2] for one in found], asked, asking)
         return RoutedBatch(
             batch.step, batch.global_samples, batch, batch.labels, batch.dense,
             self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
         )  # fmt: skip
+
+    def _exchange_headers(self, counts, known, traffic):
+        """(counts (N, shards, F) that come, keys of them that have numbers (N, shards) int64, or None).  Collective."""
+        if known is None:
+            return self._group.exchange_counts(counts, traffic), None
+        came = self._group.exchange_counts(np.concatenate([counts, known[:, :, None].astype(np.int32)], axis=2), traffic)
+        return np.ascontiguousarray(came[:, :, :-1]), came[:, :, -1].astype(np.int64)
 
 
 class BroadcastRequests(_RequestRouting):
@@ -106,7 +136,7 @@ class BroadcastRequests(_RequestRouting):
         asked = np.zeros((group.size, shards), np.int64)
 
         def of_home(s):
-            counts, write, keys = self._unique(home, shards, s, buffers[1 + s])
+            counts, write, keys, _ = self._unique(home, shards, s, buffers[1 + s])
             asking[:, s] = counts.sum(axis=1)
             write(_begins(8 * asking[:, s : s + 1])[:, 0], buffers[1 + s].array("request", 8 * keys.unique, np.uint8))
             return keys
@@ -130,7 +160,7 @@ class BroadcastRequests(_RequestRouting):
         request = buffers.array("request", 8 * batch.occurrences, np.uint8)
         for home_rank in range(group.size):
             share = batch.share(*slice_of(len(batch), group.size, home_rank))
-            counts, write, found = self._unique(share, self._partition.owners, owner, buffers)
+            counts, write, found, _ = self._unique(share, self._partition.owners, owner, buffers)
             write(np.zeros(group.size, np.int64), request)
             end = n + found.unique
             mine = counts[group.rank : group.rank + 1]

@@ -21,6 +21,7 @@ from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of, slices
 from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
+from deshpc.route.key_numbers import open_key_numbers
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
 
@@ -48,11 +49,12 @@ class Routed:
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange):
+    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top, self._narrow = exchange.whole_top, len(group.nodes.members) > 1
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = two_sets(backend, 1 + partition.shards)
+        (self._numbers,) = open_key_numbers(backend, group, 1, numbered) or (None,)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
@@ -90,29 +92,65 @@ class Routed:
 
     def _travel(self, batch, home, samples, direction):
         """Send each owner rank its message; returns the Messages received."""
-        kernels, group, nnz = self._backend.routing, self._group, batch.occurrences
-        width = value_width(batch.values)
+        kernels, group, numbers = self._backend.routing, self._group, self._numbers
+        width, traffic = value_width(batch.values), Traffic("batch", "keys", direction)
         unique, header = self._deduplicate(batch, home, whole=True)
-        sections = np.empty((group.size, 4), np.int64)
-        mine = np.full(group.size, len(batch), np.int64)
-        kernels.section_bytes(header, mine, width, self._narrow, sections)
-        count, away = len(unique.keys), {"unique": sections[:, 0] // 8, "occurrences": header[:, -1], "numbers": sections[:, 1]}
-        self.counts.add(direction, count, nnz, {name: group.levels.of_messages(numbers) for name, numbers in away.items()})
+        mine, count, of_ranks = np.full(group.size, len(batch), np.int64), len(unique.keys), _keys_of(header)
+        numbered = numbers and numbers.number(unique, of_ranks, direction, home)
+        sections = self._sections(header, mine, width, numbered and numbered.key_bytes)
+        self._count(direction, batch.occurrences, of_ranks, header, sections, numbered)
         sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine, self._narrow)
-        too_many = kernels.pack(batch.sparse, unique, home.array("places", count, np.int32), sent)
+        places = home.array("places", count, np.int32)
+        if numbers:
+            begins, counts = _begins(sections), np.ascontiguousarray(header[:, :-1])
+            numbers.write(unique, counts, numbered, np.zeros(group.size, np.int64), begins, places, sent.bytes)
+            sent = sent._replace(keys=sent.bytes.ctypes.data + begins)
+        too_many = kernels.pack(batch.sparse, unique, places, sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
-        headers = group.exchange_counts(header, Traffic("batch", "keys", direction))
+        headers, known = self._exchange_headers(header, numbered, traffic)
         if (headers[:, -1] < 0).any():
             group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
-        received = np.empty((group.size, 4), np.int64)
-        kernels.section_bytes(headers, samples, width, self._narrow, received)
+        received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known))
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
         group.exchange_bytes(
-            sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(),
-            [(Traffic("batch", "keys", direction), sections[:, 3])],
-        ).wait()  # fmt: skip
-        return Messages(incoming, headers, received, samples, self._narrow)
+            sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(), [(traffic, sections[:, 3])]
+        ).wait()
+        keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
+        return Messages(incoming, headers, received, samples, self._narrow, keys)
+
+    def _sections(self, header, samples, width, key_bytes):
+        """(N, 4) of messages; key_bytes : (N), None where keys travel whole"""
+        sections = np.empty((self._group.size, 4), np.int64)
+        self._backend.routing.section_bytes(header, samples, width, self._narrow, sections)
+        if key_bytes is not None:
+            sections[:, 0] = key_bytes
+            sections[:, 3] = -(-(sections[:, :3].sum(axis=1) + 2 * samples) // 8) * 8
+        return sections
+
+    def _exchange_headers(self, header, numbered, traffic):
+        """(headers that come, (N) int64 of how many keys of each message have numbers, or None).  Collective."""
+        if numbered is None:
+            return self._group.exchange_counts(header, traffic), None
+        came = self._group.exchange_counts(np.column_stack([header, numbered.known.astype(np.int32)]), traffic)
+        return np.ascontiguousarray(came[:, :-1]), came[:, -1].astype(np.int64)
+
+    def _read_keys(self, incoming, begins, headers, known, direction, buffers):
+        """(N) int64: where the keys of each message are that has come, all of them whole."""
+        of_ranks = _keys_of(headers)
+        n = int(of_ranks.sum())
+        keys, fields = buffers.array("their keys", n, np.uint64), buffers.array("their fields", n, np.uint16)
+        self._numbers.read(incoming, begins, np.ascontiguousarray(headers[:, :-1]), known, direction, keys, fields)
+        return keys.ctypes.data + 8 * (np.cumsum(of_ranks) - of_ranks)
+
+    def _count(self, direction, occurrences, of_ranks, header, sections, numbered):
+        """Note how many keys this rank sends, and to whom."""
+        whole = of_ranks if numbered is None else of_ranks - numbered.known
+        away = {
+            "unique": of_ranks, "whole": whole, "short": sections[:, 0] - 8 * whole, "occurrences": header[:, -1], "numbers": sections[:, 1],
+        }  # fmt: skip
+        away = {name: self._group.levels.of_messages(numbers) for name, numbers in away.items()}
+        self.counts.add(direction, int(of_ranks.sum()), occurrences, away)
 
     def _unpack(self, messages, home_values, owner, buffers):
         header, array = messages.header, buffers.array
@@ -133,6 +171,16 @@ class Routed:
         )
 
 
+def _keys_of(header):
+    """(N) int64: keys of messages, of their headers (N, F + 1)."""
+    return header[:, :-1].sum(axis=1, dtype=np.int64)
+
+
+def _begins(sections):
+    """(N) int64: where messages begin, one after another."""
+    return np.cumsum(sections[:, 3]) - sections[:, 3]
+
+
 def _too_many(sample, most):
     return DataError(
         f"sample {sample} has more than {most} keys at one owner; train it with train.routing = 'broadcast'"
@@ -150,5 +198,7 @@ def open_routing(name, backend, group, partition, n_fields, exchange, ranks):
     ranks : as of how many it is to be
     """
     whole, sends_keys = routings(exchange)
-    kind = whole if ranks == 1 or name == "broadcast" else sends_keys
-    return kind(backend, group, partition, n_fields, exchange)
+    if ranks == 1 or name == "broadcast":
+        return whole(backend, group, partition, n_fields, exchange)
+    numbered = True if ranks > group.size else None  # a rank that stands for several compiles all that these may need
+    return sends_keys(backend, group, partition, n_fields, exchange, numbered)

@@ -5,6 +5,7 @@ A few small models are trained on generated samples, and each stage's seconds ar
 
 import datetime
 import platform
+from itertools import islice
 
 import numpy as np
 
@@ -22,23 +23,35 @@ from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
 
-_PASSES = 3  # after the first, which inserts every row
-_CASES = (  # profile, samples of a batch, batches, model, options of [train]
-    ("criteo", 8192, 6, {"name": "lr"}, {"routing": "broadcast"}),
-    ("criteo", 8192, 6, {"name": "lr"}, {"routing": "routed"}),
-    ("criteo", 8192, 6, {"name": "fm"}, {"routing": "broadcast"}),
-    ("criteo", 8192, 6, {"name": "fm"}, {"routing": "routed"}),
-    ("criteo", 2048, 12, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
-    ("criteo", 8192, 6, {"name": "fm"}, {"routing": "routed", "exchange": "rows"}),
-    ("criteo", 8192, 6, {"name": "fm"}, {"routing": "broadcast", "exchange": "rows"}),
-    ("industrial", 1024, 6, {"name": "fm"}, {"routing": "routed"}),
-    ("industrial", 1024, 6, {"name": "fm"}, {"routing": "broadcast"}),
-    ("industrial", 1024, 6, {"name": "fm"}, {"routing": "routed", "exchange": "rows"}),
-    ("criteo", 4096, 6, {"name": "wide_deep", "hidden": [256, 128]}, {"routing": "routed", "exchange": "rows"}),
-    ("criteo", 4096, 6, {"name": "wide_deep", "hidden": [64, 32]}, {"routing": "routed", "exchange": "rows"}),
-    ("industrial", 1024, 6, {"name": "wide_deep", "hidden": [256, 128]}, {"routing": "broadcast", "split": "field", "exchange": "pooled"}),
-    ("industrial", 1024, 6, {"name": "wide_deep", "hidden": [256, 128], "first_layer": "pushed_down"}, {"routing": "broadcast"}),
+_WHOLE = 3.0  # an error of a whole step counts so many times one of a stage
+_PASS_S, _PASSES, _FEWEST = 0.4, 3, 3  # a pass takes about so long, after the first, which inserts every row; steps of one
+_BATCHES = {"criteo": 12, "industrial": 6, "history": 3}  # of a profile
+_DEEP = {"name": "wide_deep", "hidden": [256, 128]}
+_CASES = (  # profile, samples of a rank's share, model, options of [train]
+    ("criteo", 1024, {"name": "lr"}, {"routing": "broadcast", "exchange": "reduce_scatter"}),
+    ("criteo", 256, {"name": "lr"}, {"routing": "broadcast", "exchange": "rows"}),
+    ("criteo", 1024, {"name": "lr"}, {"routing": "routed", "exchange": "reduce_scatter"}),
+    ("criteo", 512, {"name": "lr"}, {"routing": "routed", "exchange": "rows"}),
+    ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "exchange": "allreduce"}),
+    ("criteo", 1024, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
+    ("criteo", 256, {"name": "fm"}, {"routing": "routed", "exchange": "rows"}),
+    ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "exchange": "rows"}),
+    ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "split": "column"}),
+    ("industrial", 512, {"name": "fm"}, {"routing": "broadcast", "exchange": "reduce_scatter"}),
+    ("industrial", 512, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
+    ("industrial", 256, {"name": "fm"}, {"routing": "broadcast", "exchange": "rows"}),
+    ("industrial", 256, {"name": "fm"}, {"routing": "routed", "exchange": "rows"}),
+    ("industrial", 512, {"name": "fm"}, {"routing": "broadcast", "split": "column"}),
+    ("criteo", 512, _DEEP, {"routing": "routed", "exchange": "rows"}),
+    ("criteo", 1024, {"name": "wide_deep", "hidden": [64, 32]}, {"routing": "broadcast", "exchange": "rows"}),
+    ("criteo", 512, _DEEP, {"routing": "broadcast", "split": "field", "exchange": "pooled"}),
+    ("industrial", 256, _DEEP, {"routing": "routed", "split": "field", "exchange": "pooled"}),
+    ("industrial", 256, {**_DEEP, "first_layer": "pushed_down"}, {"routing": "broadcast", "exchange": "allreduce"}),
+    ("history", 256, {**_DEEP, "first_layer": "pushed_down"}, {"routing": "routed", "split": "field", "exchange": "reduce_scatter"}),
+    ("history", 256, _DEEP, {"routing": "broadcast", "split": "field", "exchange": "pooled"}),
 )  # fmt: skip
+
+
 @fails_together
 def probe(comm, name=None):
     """The Machine of the ranks of `comm`: with all of them side by side.  Collective; under a minute, where kernels are compiled.
@@ -55,13 +68,15 @@ def probe(comm, name=None):
     )  # fmt: skip
 
 
-def _trained(comm, profile, batch, batches, model, train):
+def _trained(comm, profile, share, model, train):
     """{"stages": {stage: seconds a step}, "work": its Work, "nodes", "host" of rank 0, "threads"} of one case.  Collective."""
-    rows = batch * batches
+    batch = share * comm.size
+    most = _BATCHES[profile]
+    rows = batch * most
     config = build(
         {
             "data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows, "test_rows": 0}},
-            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train},
+            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, "overlap": "off", **train},
         }
     )  # fmt: skip
     with Session(config, comm) as session:
@@ -71,29 +86,38 @@ def _trained(comm, profile, batch, batches, model, train):
             dataset, batch, reads_of(built), built.backend.host_buffers, config.train.seed, True, config.train.shuffle_block_rows,
             config.train.shuffle_run_rows,
         )  # fmt: skip
-        passes = []
+        passes, batches = [], most
         for number in range(1 + _PASSES):
             session.group.sum(0.0)
+            before = _sent(session.group.ledger)
             session.stage_times.begin("read")
-            for _ in steps(built, reader.epoch(number, number * batches)):
+            for _ in steps(built, islice(reader.epoch(number, number * most), batches)):
                 pass
             session.stage_times.end()
-            taken = session.stage_times.take()
-            if number:
-                passes.append({stage: s / batches for stage, s in taken.items() if stage is not None})
-        own = {stage: float(np.median([one.get(stage, 0.0) for one in passes])) for stage in passes[0]}
+            sent = (_sent(session.group.ledger) - before) / batches
+            passes.append({stage: s / batches for stage, s in session.stage_times.take().items() if stage is not None})
+            step_s = float(session.group.sum(sum(passes[-1].values()))[0]) / comm.size
+            batches = int(np.clip(_PASS_S / step_s, _FEWEST, most))
+        own = {stage: float(np.median([one.get(stage, 0.0) for one in passes[1:]])) for stage in passes[0]}
         of_ranks = session.group.gather(own)
         workload = Workload.of_synthetic(describe(config.data.synthetic))
         need, record_bytes = need_of(config, workload, session.group.nodes, built.backend)
+        nodes = len(session.group.nodes.members)
+        work = work_of(need, workload, record_bytes, nodes, config.train.split == "column")
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
-            "work": work_of(need, workload, record_bytes, len(session.group.nodes.members), config.train.split == "column"),
-            "nodes": len(session.group.nodes.members), "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
+            "work": work.with_sent(*session.group.sum(sent), comm.size, nodes), "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 
 
+def _sent(ledger):
+    """(bytes that this rank has sent inside its node, as far as they are told apart, and all others)"""
+    inside = ledger.of(level="inside")
+    return np.array([inside, ledger.of() - inside], np.float64)
+
+
 def _seconds_of_units(found):
-    """{unit: seconds} that explain the seconds of all stages in all cases, each beside its case's whole step."""
+    """{unit: seconds} that explain the seconds of whole steps best, and of their stages, each error counted by its share of the step."""
     names = list(Work._fields)
     counted, spent, weights = [], [], []
     for one in found:
@@ -104,4 +128,7 @@ def _seconds_of_units(found):
             counted.append(row)
             spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages))
             weights.append(step)
+        counted.append(list(one["work"]))
+        spent.append(step)
+        weights.append(step / _WHOLE)
     return dict(zip(names, rates(counted, spent, weights).tolist(), strict=True))

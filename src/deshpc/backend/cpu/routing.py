@@ -6,7 +6,8 @@ A message from a home rank to an owner rank, fixed here and nowhere else (sectio
 and, ahead of it, its header: int32 number of unique keys of each field, then the number of occurrences.
 
 An occurrence is an int32.  Where messages are narrow, as between nodes, it has as many bits as the largest number of its message
-has, from the lowest bit of a uint32 on: that takes longer to write than to send inside a node.
+has, from the lowest bit of a uint32 on: that takes longer to write than to send inside a node.  There, keys that both sides know
+are short numbers: `key_numbers` has that section's form, and writes and reads it.
 
 Arguments that go together are those of `backend.arguments`.
 """
@@ -153,25 +154,30 @@ def section_bytes(header, samples, width, narrow, sections):
         sections[r, 3] = (total + 7) // 8 * 8
 
 
-@kernel
 def pack(sparse, unique, places, messages):
     """Write the messages to all owner ranks.  Returns -1, or a sample with too many keys.
 
     unique : UniqueKeys of all occurrences of `sparse`
-    places : (unique) int32, scratch
+    places : (unique) int32, of keys in their messages: filled, where `messages.keys` does not say that these are written
     """
-    begins, ends, _, _, values = sparse
-    unique_keys, unique_fields, unique_ranks, occurrences = unique.keys, unique.fields, unique.ranks, unique.occurrences
-    header, sections = messages.header, messages.sections
+    if messages.keys is None:
+        _pack_keys(unique, places, messages.header, begins_of(messages))
+    return _pack_rest(sparse, unique, places, messages._replace(keys=begins_of(messages)))
+
+
+def begins_of(messages):
+    """(N) int64: addresses of messages."""
+    ends = np.cumsum(messages.sections[:, 3])
+    return messages.bytes.ctypes.data + ends - messages.sections[:, 3]
+
+
+@kernel
+def _pack_keys(unique, places, header, begin):
+    """Write the keys, 8 bytes each, to the messages that begin at the addresses `begin`, (N) int64."""
+    unique_keys, unique_fields, unique_ranks = unique.keys, unique.fields, unique.ranks
     ranks, fields = header.shape[0], header.shape[1] - 1
-    samples = len(begins)
-    begin, bits = np.empty(ranks, np.int64), np.empty(ranks, np.int64)
     next_place = np.empty((ranks, fields), np.int64)
-    address = address_of(messages.bytes, 0)
     for r in range(ranks):
-        begin[r] = address
-        bits[r] = bits_of(sections[r, 0] // 8, messages.narrow)
-        address += sections[r, 3]
         place = 0
         for f in range(fields):
             next_place[r, f] = place
@@ -182,6 +188,17 @@ def pack(sparse, unique, places, messages):
         next_place[r, unique_fields[u]] += 1
         places[u] = place
         store(begin[r] + 8 * place, unique_keys[u])
+
+
+@kernel
+def _pack_rest(sparse, unique, places, messages):
+    """Write what follows the keys; see `pack`."""
+    begins, ends, _, _, values = sparse
+    occurrences, unique_ranks, header, sections = unique.occurrences, unique.ranks, messages.header, messages.sections
+    ranks, samples, begin = header.shape[0], len(begins), messages.keys
+    bits = np.empty(ranks, np.int64)
+    for r in range(ranks):
+        bits[r] = bits_of(np.int64(header[r, : header.shape[1] - 1].sum()), messages.narrow)
     occurrence_at, value_at, count_at = begin + sections[:, 0], np.empty(ranks, np.int64), np.empty(ranks, np.int64)
     for r in range(ranks):
         value_at[r] = occurrence_at[r] + sections[r, 1]
@@ -268,9 +285,18 @@ def bits_at(address, bit, bits, mask):
     return np.int64(word >> np.uint64(shift)) & mask
 
 
-@kernel
 def unpack(messages, partition, owner, places, unique_fields, kept):
     """Read the messages from all home ranks, keeping what shard `owner` owns; returns the numbers of keys and occurrences kept.
+
+    See `_unpack`."""
+    if messages.keys is None:
+        messages = messages._replace(keys=begins_of(messages))
+    return _unpack(messages, partition, owner, places, unique_fields, kept)
+
+
+@kernel
+def _unpack(messages, partition, owner, places, unique_fields, kept):
+    """As `unpack`.
 
     places (int32), unique_fields (uint16) : scratch, as long as the most unique keys of one message
     kept : Unpacked; keys are in the order in which the occurrences of a home rank need them, and one may come from several
@@ -281,10 +307,10 @@ def unpack(messages, partition, owner, places, unique_fields, kept):
     kept.offsets[0] = 0
     begin = address_of(messages.bytes, 0)
     for r in range(len(header)):
-        unique = 0
+        unique, keys_at = 0, messages.keys[r]
         for f in range(fields):
             for _ in range(header[r, f]):
-                key = load(begin + 8 * unique, np.uint64(0))
+                key = load(keys_at + 8 * unique, np.uint64(0))
                 ours = owner_of(partition, key, np.int64(f)) == owner
                 put(places, unique, np.int32(_NOT_YET if ours else _NOT_OURS))
                 put(unique_fields, unique, np.uint16(f))
@@ -300,7 +326,7 @@ def unpack(messages, partition, owner, places, unique_fields, kept):
                 if place != _NOT_OURS:
                     place = min(place, keys)  # all is written as if the key were needed for the first time: no branch
                     put(places, one, np.int32(place))
-                    put(kept.keys, keys, load(begin + 8 * one, np.uint64(0)))
+                    put(kept.keys, keys, load(keys_at + 8 * one, np.uint64(0)))
                     put(kept.fields, keys, at(unique_fields, one))
                     keys += np.int64(place == keys)
                     put(kept.occurrences, count, np.int32(place))
