@@ -64,10 +64,11 @@ def probe(comm, name=None):
     found = [_trained(comm, *case) for case in _CASES]
     nodes, threads = found[0]["nodes"], found[0]["threads"]
     between = speeds.between or speeds.inside
+    link = Link(between.allreduce_s, between.ping_bytes_per_s) if between else Link(0.0, 1e12)
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return Machine(
         name or found[0]["host"], date, "measured by deshpc probe", comm.size, nodes, threads,
-        Link(between.allreduce_s, between.ping_bytes_per_s) if between else Link(0.0, 1e12), _seconds_of_units(found),
+        link, _seconds_of_units(found, link.bytes_per_s),
     )  # fmt: skip
 
 
@@ -121,19 +122,25 @@ def _sent(ledger):
     return np.array([inside, ledger.of() - inside], np.float64)
 
 
-def _seconds_of_units(found):
-    """{unit: seconds} that explain the seconds of whole steps best, and of their stages, each error counted by its share of the step."""
-    names = list(Work._fields)
-    counted, spent, weights = [], [], []
+def _seconds_of_units(found, link_bytes_per_s):
+    """{unit: seconds} that explain the seconds of whole steps best, and of their stages, each error counted by its share of the step.
+
+    link_bytes_per_s : of one large message between nodes: no byte crosses faster
+    """
+    names, link_s = list(Work._fields), 1 / link_bytes_per_s
+    counted, spent, weights, known = [], [], [], []
     for one in found:
-        step = sum(one["stages"].values())
+        work, step = one["work"], sum(one["stages"].values())
         for stages, units in STAGES.items():
-            row = [getattr(one["work"], name) if name in units else 0.0 for name in names]
+            row = [getattr(work, name) if name in units else 0.0 for name in names]
             row[names.index("steps")] = 1 / len(STAGES)  # calls, of whichever stage
             counted.append(row)
             spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages))
             weights.append(step)
-        counted.append(list(one["work"]))
+            known.append(work.crossed * link_s if "crossed" in units else 0.0)
+        counted.append(list(work))
         spent.append(step)
         weights.append(step / _WHOLE)
-    return dict(zip(names, rates(counted, spent, weights).tolist(), strict=True))
+        known.append(work.crossed * link_s)
+    seconds = dict(zip(names, rates(counted, spent, weights, known).tolist(), strict=True))
+    return {**seconds, "crossed": seconds["crossed"] + link_s}
