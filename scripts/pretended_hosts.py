@@ -40,6 +40,11 @@ class PretendedHosts:
     def __init__(self, count, rate_mbit=None):
         self.count, self._rate_mbit = count, rate_mbit
 
+    @property
+    def address(self):
+        """Of the first host."""
+        return f"{NETWORK}.1"
+
     def __enter__(self):
         self._remove()
         self._ip("netns", "add", f"{TAG}switch")

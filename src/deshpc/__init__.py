@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deshpc.config.schema import Config as Config
+    from deshpc.daily.chain import Chain as Chain
+    from deshpc.daily.chain import DayResult as DayResult
+    from deshpc.daily.chain import train_days as train_days
     from deshpc.errors import ConfigError as ConfigError
     from deshpc.errors import DataError as DataError
     from deshpc.errors import DeshpcError as DeshpcError
@@ -35,6 +38,7 @@ __version__ = "0.8.0"
 
 
 _HOMES = {
+    "train_days": "deshpc.daily.chain", "Chain": "deshpc.daily.chain", "DayResult": "deshpc.daily.chain",
     "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "TrainResult": "deshpc.training.api",
     "Callback": "deshpc.training.reports", "Metrics": "deshpc.metrics.results", "Config": "deshpc.config.schema",
     "ranks": "deshpc.launch.start", "export": "deshpc.serve.export", "Predictor": "deshpc.serve.predictor",

@@ -30,7 +30,9 @@ ON_DEVICE = {
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
+    "admission and eviction": ("admission", "history"),
     "rows that repeat, which are multiplied like all others": ("repeated",),
+    "short numbers of keys, which travel whole": ("key_numbers",),
     "products, which are cuBLAS's": ("dense.outer",),
 }
 

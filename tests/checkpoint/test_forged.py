@@ -50,7 +50,7 @@ def outcome(task, path):
 
 def sound_rows(rows):
     keys = rows.keys.tolist()
-    assert all(a < b for a, b in zip([0, *keys], keys, strict=False)) and len({len(array) for array in vars(rows).values()}) == 1
+    assert all(a < b for a, b in zip([0, *keys], keys, strict=False)) and len({len(array) for array in rows.arrays.values()}) == 1
     assert rows.numbers.shape[1:] == (4,) and rows.numbers.dtype == np.float32 and np.isfinite(rows.numbers).all()
     assert max([0, *rows.steps.tolist()]) <= STEPS and max([0, *rows.counts.tolist()]) <= STEPS
 

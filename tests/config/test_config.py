@@ -31,7 +31,7 @@ def leaves(kind=Config, path=()):
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, (*path, field.name))
         elif hint not in (tuple[FieldConfig, ...], tuple[ModelFieldConfig, ...], tuple[SliceConfig, ...]):
-            yield (*path, field.name), hint, field
+            yield (*path, field.name.rstrip("_")), hint, field
 
 
 LEAVES, FIELD_LEAVES, MODEL_FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig)), list(leaves(ModelFieldConfig))
@@ -50,7 +50,7 @@ def tree_with(path, value):
 
 def value_of(config, path):
     for name in path:
-        config = getattr(config, name)
+        config = getattr(config, {"from": "from_"}.get(name, name))
     return config
 
 
@@ -174,6 +174,21 @@ def test_options_that_do_not_fit_together():
         refused({**SYNTHETIC, "optimizer": {"epsilon": epsilon, "initial_accumulator": start}}, "both 0")
     assert build({**SYNTHETIC, "optimizer": {"name": "sgd", "epsilon": 0, "initial_accumulator": 0}})
     refused({**SYNTHETIC, "train": {"precision": "float64", "accumulate": "float32"}}, "coarser")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"min_decayed_count": 0.5}, ("table.min_decayed_count = 0.5", "table.half_life_steps")),
+        ({"half_life_steps": 9}, ("table.half_life_steps = 9", "table.max_rows")),
+        ({"zero_age_steps": 9}, ("table.zero_age_steps = 9", "'ftrl'", "optimizer.l1")),
+        ({"max_waiting_keys": 9}, ("table.max_waiting_keys = 9", "table.admit_after")),
+    ],
+)
+def test_options_of_rows_that_come_and_go(table, words):
+    refused({**SYNTHETIC, "table": table}, *words)
+    usual = {"half_life_steps": 9, "max_rows": 9, "admit_after": 2}
+    assert build({**SYNTHETIC, "table": {**usual, **table}, "optimizer": {"name": "ftrl", "l1": 0.1}}).table.lives
 
 
 @pytest.mark.parametrize(

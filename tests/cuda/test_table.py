@@ -71,7 +71,7 @@ def rows_of_keys(generator, keys, width, precision):
 
 
 def select(rows, which):
-    return Rows(*(np.ascontiguousarray(array[which]) for array in vars(rows).values()))
+    return Rows(*(np.ascontiguousarray(array[which]) for array in rows.arrays.values()))
 
 
 def assert_same_rows(found, expected):
@@ -98,7 +98,7 @@ def test_rows_read_out_are_those_written_in(few, name):
         assert_same_rows(Rows.concatenate(blocks), rows)
     stored, _ = index_of(backend, shard)
     records = backend.host(shard._chunks[0]).reshape(-1, form.record_bytes)
-    for key, field, count, step, numbers in zip(*vars(rows).values(), strict=True):
+    for key, field, count, step, numbers in zip(*rows.arrays.values(), strict=True):
         weight, vector, state = np.split(numbers, [form.scalars, form.scalars + form.dim])
         of_weight, of_vector = np.split(state, [form.widths[0]])
         body = b"".join(part.tobytes() for part in (vector, of_vector, of_weight))

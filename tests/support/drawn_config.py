@@ -10,7 +10,7 @@ import random
 import typing
 from pathlib import Path
 
-from deshpc.config.schema import Config, FieldConfig, ModelFieldConfig
+from deshpc.config.schema import Config, FieldConfig, ModelFieldConfig, options_of
 
 NUMBERS = (0.0, 1e-3, 0.01, 0.05, 0.1, 0.3, 0.5, 0.9, 0.999, 1.0, 2.0)
 EXTREMES = (1e-300, 1e-60, 1e-40, 1e-30, 1e-8, 1.0 - 1e-9, 1e3, 1e8, 1e30, 1e60, 1e300)
@@ -92,16 +92,16 @@ class Draw:
     def _section(self, kind, path):
         """{option: value} of a dataclass; what is left out has its default."""
         hints, section = typing.get_type_hints(kind), {}
-        for field in dataclasses.fields(kind):
-            name, hint = ".".join((*path, field.name)), hints[field.name]
+        for own, field in options_of(kind).items():
+            name, hint = ".".join((*path, own)), hints[field.name]
             if dataclasses.is_dataclass(hint):
-                section[field.name] = self._section(hint, (*path, field.name))
+                section[own] = self._section(hint, (*path, own))
             elif name in self._limits:
-                section[field.name] = self._chance.choice(self._limits[name])
+                section[own] = self._chance.choice(self._limits[name])
             elif self._chance.random() < self._rate:
                 value = self._value(hint, field.metadata)
                 if value is not None:
-                    section[field.name] = value
+                    section[own] = value
         return section
 
     def _value(self, hint, metadata):

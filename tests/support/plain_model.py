@@ -84,14 +84,14 @@ class PlainModel:
     def step(self, batch):
         """One update by a global batch; returns the summed loss."""
         for key, field in zip(batch.keys.tolist(), batch.fields.tolist(), strict=True):
-            if key not in self.weights:
+            if key not in self.weights and self.admits(key, batch.step):
                 self.fields[key], self.counts[key] = field, 0
                 self.weights[key] = first_weights(self.seed, key, self.dim, self.std)
                 self.states[key] = self._first_states(self.weights[key], True)
-        loss, gradients = 0.0, {}
+        loss, gradients, unseen = 0.0, {}, np.zeros(1 + self.dim)
         dense_gradient, bias_gradient = np.zeros_like(self.dense), np.zeros(1)
         for i in range(len(batch)):
-            keys, x, xl, weights = self._features(batch, i)
+            keys, x, xl, weights = self._features(batch, i, unseen)
             logit, label = self._logit(x, xl, weights), float(batch.labels[i])
             one, g = self.loss(logit, label)
             loss += one
@@ -100,7 +100,8 @@ class PlainModel:
             v = weights[:, 1:]
             own = np.column_stack([g * xl, (g * x)[:, None] * (x @ v - v * x[:, None])])
             for key, one in zip(keys, own, strict=False):  # keys first, then dense features
-                gradients[key] = gradients.get(key, 0.0) + one
+                if key in self.weights:
+                    gradients[key] = gradients.get(key, 0.0) + one
             dense_gradient += own[len(keys) :]
             bias_gradient += g
         clip = self._clip([*gradients.values(), dense_gradient, bias_gradient])
@@ -111,6 +112,10 @@ class PlainModel:
         self._update(self.dense, self.dense_states, clip * dense_gradient, batch.step, False)
         self._update(self.bias, self.bias_states, clip * bias_gradient, batch.step, False)
         return loss
+
+    def admits(self, key, step):
+        """Whether a key without a row gets one at a step."""
+        return True
 
     def _features(self, batch, i, unseen=None):
         """Keys of sample i, and x, xl (m + n_dense), weights (m + n_dense, 1 + dim) of its keys and dense features."""

@@ -36,7 +36,7 @@ def random_rows(seed, count, numbers=4, low=1, high=2**64 - 1):
 
 
 def slice_rows(rows, begin, end):
-    return Rows(*(array[begin:end] for array in vars(rows).values()))
+    return rows.take(slice(begin, end))
 
 
 def plain_manifest(ranks, steps, progress=None, run=RUN):
@@ -89,12 +89,13 @@ def content_of(folder):
 def joined(blocks):
     """Blocks of Rows, one after another, in the order in which they come."""
     blocks = list(blocks)
-    return Rows(*(np.concatenate([getattr(block, name) for block in blocks]) for name in vars(blocks[0])))
+    return Rows(**{name: np.concatenate([block.arrays[name] for block in blocks]) for name in blocks[0].arrays})
 
 
 def assert_same_rows(found, expected):
     """The same bits."""
-    for name, array in vars(expected).items():
+    assert found.arrays.keys() == expected.arrays.keys()
+    for name, array in expected.arrays.items():
         other = getattr(found, name)
         assert other.dtype == array.dtype and other.tobytes() == array.tobytes(), name
 

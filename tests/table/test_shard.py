@@ -218,7 +218,7 @@ def test_load_sets_what_export_gave():
     shard.look_up(already, np.zeros(len(already), np.uint16), 3)
     order = generator.permutation(n)
     shard.load(Rows(*(getattr(rows, name)[order] for name in ("keys", "fields", "counts", "steps", "numbers"))))
-    for name, array in vars(shard.export()).items():
+    for name, array in shard.export().arrays.items():
         assert array.dtype == getattr(rows, name).dtype and np.array_equal(array, getattr(rows, name)), name
     with pytest.raises(DeshpcError, match="rows of 12 numbers do not fit a table of 4"):
         new_shard(dim=1).load(rows)
@@ -253,7 +253,7 @@ def test_a_new_row_is_a_function_of_seed_key_and_column(dim, precision):
         exported.append(shard.export())
         assert shard.nbytes == len(keys) * record_bytes(2 * (1 + dim), size) + index_bytes(len(keys))
     rows = exported[0]
-    assert all(np.array_equal(array, getattr(exported[1], name)) for name, array in vars(rows).items())
+    assert all(np.array_equal(array, getattr(exported[1], name)) for name, array in rows.arrays.items())
     assert rows.numbers.dtype == precision
     for key, numbers in zip(rows.keys.tolist(), rows.numbers, strict=True):
         assert numbers[0] == 0
@@ -312,7 +312,7 @@ def test_rows_that_cannot_be_told_apart_are_refused_before_anything_is_set(chang
     keys = random_keys(np.random.default_rng(3), 40)
     source.look_up(keys, fields_of(keys), 0)
     rows = source.export()
-    arrays = {name: array.copy() for name, array in vars(rows).items()}
+    arrays = {name: array.copy() for name, array in rows.arrays.items()}
     if change.startswith("key"):
         arrays["keys"][7] = arrays["keys"][6] if change == "key twice" else 0
     else:

@@ -71,6 +71,11 @@ def test_bytes_that_were_not_planned_are_an_error(tmp_path):
     result = deshpc.train(config(tmp_path / "run"))
     group, forecast = Group(world()), Forecast({}, "", {"partials": 100.0, "keys": 50.0}, None, False)
     forecast.require_agreement(group, replace(result, bytes_per_sample={"partials": 100.0, "keys": 52.0}))  # keys are expected
+    more_keys = replace(result, bytes_per_sample={"partials": 100.0, "keys": 80.0})
+    replace(forecast, samples=result.samples + 1).require_agreement(group, more_keys)  # a run that was to be longer
+    replace(forecast, keys_known=False).require_agreement(group, more_keys)
+    with pytest.raises(DeshpcError, match=r"--check-plan: keys: 50.00 bytes a sample planned, 80.00 sent"):
+        replace(forecast, samples=result.samples).require_agreement(group, more_keys)
     with pytest.raises(DeshpcError, match=r"--check-plan: partials: 100.00 bytes a sample planned, 103.00 sent"):
         forecast.require_agreement(group, replace(result, bytes_per_sample={"partials": 103.0, "keys": 50.0}))
     group.free()

@@ -52,6 +52,19 @@ def prepared(folder):
     return Environment(python, **json.loads(record.read_text(encoding="utf-8")))
 
 
+def with_modules(folder, modules):
+    """The peers' Python in `folder`, with these modules, which are installed if they are not there; ends the program if one cannot be."""
+    python = folder / "venv" / "bin" / "python"
+    if not python.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    for module in modules:
+        there = subprocess.run([python, "-c", f"import {module}"], capture_output=True, env=surroundings(python))
+        if there.returncode and (reason := why_missing(python, module)):
+            sys.exit(f"{module} cannot be installed: {reason}")
+    return python
+
+
 def surroundings(python):
     """Environment variables for the peers' Python: its programs are found first; no other package path."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

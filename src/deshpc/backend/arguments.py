@@ -65,6 +65,40 @@ class SparseFeatures(NamedTuple):
     values: Any
 
 
+class Waiting(NamedTuple):
+    """Keys without rows, whose sights are counted; see `backend.cpu.admission`.
+
+    counts : whether they are: otherwise every key gets a row
+    buckets : (8 n) uint64, mask = n - 1
+    entries : (2) int64, keys that are there, and those of them that have got rows;  limit : the most keys
+    seed : uint64
+    after : sights from which on a key may get its row
+    threshold : uint64, of 2^32: the chance that it does
+    """
+
+    counts: bool
+    buckets: Any
+    mask: int
+    entries: Any
+    limit: int
+    seed: Any
+    after: int
+    threshold: Any
+
+
+class Decay(NamedTuple):
+    """How counts of sights decay.
+
+    place : of the decayed count (float32) in a record
+    powers : (4, 256) float32, what is left of a count after 256^i j steps
+    rate : what it loses in a step, as a logarithm
+    """
+
+    place: int
+    powers: Any
+    rate: float
+
+
 class Search(NamedTuple):
     """A look-up under way at one shard; see `backend.cpu.lookup`.
 
@@ -75,6 +109,7 @@ class Search(NamedTuple):
     local : int32, each key's place among the distinct keys
     addresses : int64, of their records; room for one more of both
     fresh : (2 BLOCK) int64, scratch
+    waiting : Waiting, of keys that do not get a row at first sight; they get place 0, and DISTINCT is 1;  None where all do
     """
 
     insert: bool
@@ -84,6 +119,7 @@ class Search(NamedTuple):
     local: Any
     addresses: Any
     fresh: Any
+    waiting: Any = None
 
 
 class Picked(NamedTuple):

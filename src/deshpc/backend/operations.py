@@ -32,8 +32,11 @@ class Loss(Protocol):
 class Update(Protocol):
     """One update of every distinct key's row and of dense parameters.  The rules' formulas are those of `rules.py`."""
 
-    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
-        """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again."""
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
+        """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
+
+        decay : of counts of sights, None where none are kept
+        """
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
         """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2; 0 where there is no row.  The sums stay."""
@@ -77,6 +80,35 @@ class TableOperations(Protocol):
 
     def write_records(self, addresses, tail, places, keys, fields, counts, steps, numbers):
         """Fill the records at `addresses` (n) int64: the inverse of `read_records`."""
+
+
+class Admission(Protocol):
+    """Keys without rows, whose sights are counted as they are looked up."""
+
+    def move_sights(self, old, buckets, mask):
+        """Enter the keys of `old` that have got no row into empty buckets that have room."""
+
+
+class HistoryOperations(Protocol):
+    """What rows have been through, and what an eviction does with them."""
+
+    def histories(self, buckets, chunks, record_bytes, tail, decay, step, rows, last_steps, worths):
+        """Write of every row of an index, in slot order: row number, last step, and what it is worth."""
+
+    def ties(self, buckets, hashes):
+        """hashes (n) uint64 of the keys of an index, in slot order."""
+
+    def are_zero(self, rows, chunks, record_bytes, places, number, zeros):
+        """zeros (n) bool: whether every one of the numbers of a row that lie at `places` is 0."""
+
+    def read_decayed(self, rows, chunks, record_bytes, place, decayed):
+        """decayed (n) float32: the decayed counts of rows, as of their last steps."""
+
+    def write_decayed(self, addresses, place, decayed):
+        """Set the decayed counts of the records at `addresses` (n) int64."""
+
+    def free_rows(self, buckets, leaving, chunks, record_bytes, place, free, keys, rows):
+        """Divide the rows of an index: the numbers of those that leave go to `free`; keys and rows have the others."""
 
 
 class LookUp(Protocol):
@@ -420,6 +452,8 @@ GROUPS = {
     "loss": Loss,
     "update": Update,
     "table": TableOperations,
+    "admission": Admission,
+    "history": HistoryOperations,
     "lookup": LookUp,
     "routing": RoutingOperations,
     "key_numbers": KeyNumbers,

@@ -3,6 +3,9 @@
     0 key uint64 | unused | linear weight w, directly in front of 16 | 16 embedding v_1 .. v_k | optimizer state of the
     embedding, then of w | last step uint32 | count uint32 | field uint32 | padding to halves of cache lines
 
+Where counts of sights decay (table.half_life_steps), such a count, float32, has the unused bytes from 8 on, or follows the field
+where there are none.
+
 `count` is the number of batches that updated the row, `last step` the step of the latest (or of the insertion).
 Weights and state are numbers of the table's precision; an embedding's state lies plane by plane, each of k numbers (of
 one for row-wise rules).  Rows that are read out have another order: w, v_1 .. v_k, state of w, state of the embedding.
@@ -16,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-KEY, EMBEDDING = 0, 16
+KEY, KEY_END, EMBEDDING = 0, 8, 16
 STEP, COUNT, FIELD, TAIL_BYTES = 0, 4, 8, 12  # from the tail on, which follows the state
+_DECAYED_BYTES = 4
 CACHE_LINE = 64
 CHUNK_ROWS_LOG2 = 16
 CHUNK_ROWS = 1 << CHUNK_ROWS_LOG2
@@ -25,13 +29,17 @@ CHUNK_ROWS = 1 << CHUNK_ROWS_LOG2
 
 @dataclass(frozen=True)
 class RecordLayout:
-    """Shape of a table's records: `scalars` (0 or 1) linear weights, `dim` embedding weights, optimizer state."""
+    """Shape of a table's records: `scalars` (0 or 1) linear weights, `dim` embedding weights, optimizer state.
+
+    decays : whether there is a decayed count of sights
+    """
 
     scalars: int
     dim: int
     precision: str
     scalar_state: int
     vector_state: int
+    decays: bool = False
 
     @property
     def number(self):
@@ -81,9 +89,15 @@ class RecordLayout:
         return np.concatenate([b + self._size * np.arange(n, dtype=np.int64) for b, n in zip(begins, counts, strict=True)])
 
     @property
+    def decayed(self):
+        """Where the decayed count (float32) lies, where there is one: between key and weights if they leave room, or behind the tail."""
+        return KEY_END if self.first_weight >= KEY_END + _DECAYED_BYTES else self.tail + TAIL_BYTES
+
+    @property
     def used_bytes(self):
         """Bytes of a record without its padding."""
-        return self.tail + TAIL_BYTES
+        end = self.tail + TAIL_BYTES
+        return max(end, self.decayed + _DECAYED_BYTES) if self.decays else end
 
     @property
     def record_bytes(self):

@@ -19,13 +19,14 @@ class BackgroundWrite:
     group : only its rank and size are used;  arguments as of `save.write_share`, `save.complete` and `folders.remove_older`
     """
 
-    def __init__(self, run, folder, group, manifest, blocks, dense, keep, held):
+    def __init__(self, run, folder, group, manifest, blocks, dense, keep, held, waiting=None):
         self.error = None
         self._blocks_out = 0
         self._share_done, self._all_written, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(run, folder, group, manifest, blocks, dense, keep, held), name="deshpc-checkpoint", daemon=True
-        )
+            target=self._run, args=(run, folder, group, manifest, blocks, dense, keep, held, waiting), name="deshpc-checkpoint",
+            daemon=True,
+        )  # fmt: skip
         self._thread.start()
 
     def wait_for_share(self, moved):
@@ -50,9 +51,9 @@ class BackgroundWrite:
         self._abandoned.set()
         self._thread.join()
 
-    def _run(self, run, folder, group, manifest, blocks, dense, keep, held):
+    def _run(self, run, folder, group, manifest, blocks, dense, keep, held, waiting):
         try:
-            write_share(folder, group, manifest, self._released(blocks), dense, self._count)
+            write_share(folder, group, manifest, self._released(blocks), dense, self._count, waiting)
             self._share_done.set()
             if group.rank == 0:
                 complete(folder, manifest, held, self._all_written.is_set, self._abandoned.is_set)

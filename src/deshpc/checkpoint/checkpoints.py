@@ -30,13 +30,13 @@ class Checkpoints:
         self._partial = partial(folder, manifest["run"])
         with removed_if_it_fails(group, self._partial):
             prepare(group, folder, manifest, best)
-            dense = dense_of(model)
+            dense, waiting = dense_of(model), model.table.waiting()
             if self._background:
                 copy = model.table.copied_blocks()
-                self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep, self._held)
+                self._under_way = BackgroundWrite(self._run, folder, group, manifest, copy, dense, self._keep, self._held, waiting)
                 return
             blocks, moved = model.table.blocks(), lambda: model.enter("checkpoint")
-            group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved))
+            group.together(lambda: write_share(folder, group, manifest, blocks, dense, moved, waiting))
 
             def last():
                 complete(folder, manifest, self._held)

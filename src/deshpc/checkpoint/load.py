@@ -18,32 +18,39 @@ from deshpc.launch.place import WAIT
 from deshpc.storage.container import Container
 from deshpc.table.columns import joined
 from deshpc.table.merging import merged
+from deshpc.table.sights import Sights
 
 
-def load_model(model, folder, manifest=None):
+def load_model(model, folder, manifest=None, common=None):
     """Fill `model`, which has no rows, from a folder; each rank takes the rows that it owns now.
+
+    common : `Common` of both, where the folder's may be another model; otherwise all of it has to fit
 
     Rows come block by block: a rank holds its share and one block, and reads the blocks that have keys of its own
     range.  What is read is verified: DataError for damage, ConfigError for another kind of model.  Together the ranks
     read every row.  Collective; errors are raised on all ranks.
     """
-    taken = model.group.together(lambda: _load(model, Path(folder), manifest or read_manifest(folder)))
+    taken = model.group.together(lambda: _load(model, Path(folder), manifest or read_manifest(folder), common))
     found, expected = model.group.gather(taken), taken[1]
     total = sum(count for count, _ in found)
     model.group.agree(None if total == expected else DataError(f"{folder}: has {total:,} rows; expected {expected:,}"))
 
 
-def _load(model, folder, manifest):
+def _load(model, folder, manifest, common):
     """(rows taken, rows of the model)."""
     model.enter("load model", works=True)
-    require_fit(model, manifest, folder)
+    if common is None:
+        require_fit(model, manifest, folder)
+    arrays = dense_arrays(folder, manifest)
     try:
-        model.parameters.load(dense_arrays(folder, manifest))
+        model.parameters.load(arrays if common is None else common.dense_for(model.parameters, arrays, manifest["dense"]))
     except ValueError as error:
         raise DataError(f"{folder / DENSE}: damaged: {error}") from None
     taken, (first, last) = 0, model.table.key_range
     for block in row_blocks(folder, manifest, first, last, model.n_fields):
-        taken += model.table.load(block)
+        taken += model.table.load(*((block,) if common is None else common.rows_for(model.table, block)))
+    if common is None or common.keep:  # a state that begins anew counts steps anew
+        model.table.wait(waiting_keys(folder, manifest, model.n_fields))
     model.enter(WAIT)
     return taken, rows_of(manifest)
 
@@ -74,6 +81,11 @@ def row_blocks(folder, manifest, first=0, last=LAST_KEY, fields=None):
             yield from joined(blocks, manifest["model"])
         except ValueError as error:
             raise DataError(f"{folder}: damaged: {error}") from None
+
+
+def waiting_keys(folder, manifest, fields=None):
+    """`Sights` of all keys of a model that wait for a row, from all its files.  fields : as of `row_blocks`"""
+    return Sights.joined([sights for file in _rows_files(folder, manifest, fields) if (sights := file.waiting()) is not None])
 
 
 def _rows_files(folder, manifest, fields):
@@ -144,6 +156,7 @@ def verify(folder, verified=lambda container: None):
         raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
     for _ in row_blocks(folder, manifest, fields=fields):
         pass
+    waiting_keys(folder, manifest, fields)
     best_step = best_step_of(manifest)
     if best_step is not None:
         best, run = verify(folder / "best", verified), manifest["progress"]["best_run"]

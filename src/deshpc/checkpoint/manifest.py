@@ -26,6 +26,7 @@ Entries, all there:
 is refused: every changed bit is found.
 """
 
+import reprlib
 import zlib
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def read_manifest(folder):
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise DataError(f"{path}: not the manifest of a model")
     if manifest["format"] != FORMAT:
-        raise DataError(f"{path}: a model of format {manifest['format']!r}; this version reads format {FORMAT}")
+        raise DataError(f"{path}: a model of format {reprlib.repr(manifest['format'])}; this version reads format {FORMAT}")
     content = {name: value for name, value in manifest.items() if name != "crc32"}
     if manifest.get("crc32") != zlib.crc32(_render(content).encode()) or data != _render(manifest).encode():
         raise DataError(f"{path}: damaged: its checksum differs from its content")

@@ -19,7 +19,7 @@ _DIMS = {"dims": [COUNT]}
 """Of a model whose fields have dimensions of their own."""
 
 _PROGRESS = {
-    **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows"), COUNT),
+    **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows", "first_step"), COUNT),
     "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None),
 }  # fmt: skip
 _STOPPING = {"best": (float, None), "without_gain": COUNT}
@@ -50,8 +50,10 @@ def require_form(manifest, names_of):
     _require_dense(manifest["dense"])
     progress = manifest["progress"]
     if progress is not None:
-        require(progress, _PROGRESS, "'progress'")
+        require({"first_step": 0, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
+        if progress.get("first_step", 0) > progress["steps"]:
+            raise ValueError(f"'progress.first_step' is {progress['first_step']}, but 'progress.steps' {progress['steps']}")
         if progress["steps"] != manifest["steps"]:
             raise ValueError(f"'progress.steps' is {progress['steps']}, but 'steps' {manifest['steps']}")
 

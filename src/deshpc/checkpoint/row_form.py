@@ -6,7 +6,7 @@ import numpy as np
 
 from deshpc.checkpoint.manifest_form import STATE
 from deshpc.comm.shares import slice_of
-from deshpc.hashing.key_fields import is_key_of
+from deshpc.hashing.key_fields import fields_of, is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.table.columns import own_places
 
@@ -54,8 +54,20 @@ class RowForm:
             raise ValueError(f"a row was updated later, or more often, than in {self.steps} steps")
         if not np.isfinite(rows.numbers).all():
             raise ValueError("a number is not finite")
+        if rows.decayed is not None and not (np.isfinite(rows.decayed) & (rows.decayed >= 0)).all():
+            raise ValueError("a decayed count is not a number of at least 0")
         if len(self.roots) and rows.numbers[:, self.roots].min(initial=0) < 0:
             raise ValueError("a sum of squares is negative")
+
+    def require_sound_sights(self, sights):
+        """ValueError unless `Sights` are of keys that the rank may have, in key order, and could have come about."""
+        keys = sights.keys
+        if not (keys[1:] > keys[:-1]).all() or (len(keys) and not self.first <= int(keys[0]) <= int(keys[-1]) <= self.last):
+            raise ValueError("keys do not ascend, or are not the rank's")
+        if not is_key_of(keys, fields_of(keys)).all() or (self.fields is not None and fields_of(keys).max(initial=0) >= self.fields):
+            raise ValueError("a key is of no field")
+        if sights.sights.min(initial=1) < 1 or max(sights.sights.max(initial=0), sights.steps.max(initial=0)) > self.steps:
+            raise ValueError(f"a key was seen later, or more often, than in {self.steps} steps, or never")
 
 
 def _roots(rule, scalars, dim, state):

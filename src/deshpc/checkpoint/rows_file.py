@@ -3,6 +3,9 @@
     about            {run, rank, ranks, steps, blocks: [[rows, first key, last key]]}
     keys/0 (n) uint64, fields/0 (n) uint16, counts/0, steps/0 (n) uint32, numbers/0 (n, weights + state), keys/1, ...
 
+Where counts of sights decay, about has decayed: true, and every block decayed/0 (n) float32, counts as of the last steps.  Where keys wait
+for a row, about has waiting: true, and there are waiting/keys (m) uint64 in key order, waiting/sights and waiting/steps (m) uint32.
+
 numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  Any range of keys is
 found without reading others.  Where rows are split by key, the ranks lie in key order, too: the files of all ranks, one after
 another, hold all keys in order.  Where they are split by column, every file has some columns of all rows (`table.columns`).
@@ -17,21 +20,34 @@ from deshpc.hashing.key_range import LAST_KEY
 from deshpc.storage.container import Container, ContainerWriter
 from deshpc.storage.json_form import require
 from deshpc.table.shard import Rows
+from deshpc.table.sights import Sights
 
 KIND = "checkpoint rows"
 _DTYPES = {"keys": np.dtype(np.uint64), "fields": np.dtype(np.uint16), "counts": np.dtype(np.uint32), "steps": np.dtype(np.uint32)}
 _PARTS = (*_DTYPES, "numbers")
+_DECAYED, _WAITING = "decayed", "waiting"
+_OF_WAITING = {"keys": np.dtype(np.uint64), "sights": np.dtype(np.uint32), "steps": np.dtype(np.uint32)}
 
 
-def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None):
-    """Write the Rows `blocks`, distinct keys in ascending order, one after another; `wrote` is called after each."""
+def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None, waiting=None):
+    """Write the Rows `blocks`, distinct keys in ascending order, one after another; `wrote` is called after each.
+
+    waiting : `Sights` of keys that wait for a row, in key order; None: none do
+    """
     about = {"run": run, "rank": rank, "ranks": ranks, "steps": steps, "blocks": []}
     with ContainerWriter(path, KIND, about) as writer:
         for i, block in enumerate(blocks):
             for part in _PARTS:
                 writer.add(f"{part}/{i}", getattr(block, part))
+            if block.decayed is not None:
+                writer.add(f"{_DECAYED}/{i}", block.decayed)
+                writer.about[_DECAYED] = True
             writer.about["blocks"].append([len(block), int(block.keys[0]), int(block.keys[-1])])
             wrote()
+        if waiting is not None and len(waiting.keys):
+            writer.about[_WAITING] = True
+            for part, array in waiting._asdict().items():
+                writer.add(f"{_WAITING}/{part}", array)
         writer.finish()
 
 
@@ -52,8 +68,11 @@ class RowsFile:
         try:
             require(about.get("blocks"), [list], "the list of blocks")
             self._blocks = list(map(_extent, about["blocks"]))
-            if len(self._container.names) != len(_PARTS) * len(self._blocks):
+            self._decays, self._waits = (_is_true(about, name) for name in (_DECAYED, _WAITING))
+            self._parts = (*_PARTS, *([_DECAYED] if self._decays else ()))
+            if len(self._container.names) != len(self._parts) * len(self._blocks) + (len(_OF_WAITING) if self._waits else 0):
                 raise ValueError("the list of blocks does not fit the sections")
+            self._require_waiting()
             for i, (rows, first, last) in enumerate(self._blocks):
                 self._require_sections(i, rows)
                 if not (i == 0 or self._blocks[i - 1][2] < first) or (form and not form.first <= first <= last <= form.last):
@@ -86,7 +105,7 @@ class RowsFile:
         """
         for i, (_, low, high) in enumerate(self._blocks):
             if low <= last and first <= high:
-                held = Rows(*(self._container.read(f"{part}/{i}") for part in _PARTS))
+                held = Rows(*(self._container.read(f"{part}/{i}") for part in self._parts))
                 try:
                     if (int(held.keys[0]), int(held.keys[-1])) != (low, high):
                         raise ValueError("its first and last key are not those of the list of blocks")
@@ -96,16 +115,44 @@ class RowsFile:
                     raise DataError(f"{self._path}, block {i}: damaged: {error}") from None
                 begin = np.searchsorted(held.keys, np.uint64(first))
                 end = np.searchsorted(held.keys, np.uint64(last), side="right")
-                yield Rows(*(np.array(getattr(held, part)[begin:end]) for part in _PARTS))
+                yield Rows(*(np.array(getattr(held, part)[begin:end]) for part in self._parts))
+
+    def waiting(self):
+        """`Sights` of the keys that wait for a row, verified; None where none do."""
+        if not self._waits:
+            return None
+        sights = Sights(*(np.array(self._container.read(f"{_WAITING}/{part}")) for part in _OF_WAITING))
+        try:
+            if self._form is not None:
+                self._form.require_sound_sights(sights)
+        except ValueError as error:
+            raise DataError(f"{self._path}, keys that wait for a row: damaged: {error}") from None
+        return sights
+
+    def _require_waiting(self):
+        """ValueError unless the sections of waiting keys have one length and their types."""
+        if self._waits:
+            names = [f"{_WAITING}/{part}" for part in _OF_WAITING]
+            shapes, types = [self._container.shape(name) for name in names], [self._container.dtype(name) for name in names]
+            if len(set(shapes)) > 1 or len(shapes[0]) != 1 or types != list(_OF_WAITING.values()):
+                raise ValueError(f"keys that wait for a row have not their sections: {shapes}, {list(map(str, types))}")
 
     def _require_sections(self, i, rows):
         """ValueError unless block i has the sections of so many rows."""
-        shapes = {part: self._container.shape(f"{part}/{i}") for part in _PARTS}
-        types = {part: self._container.dtype(f"{part}/{i}") for part in _PARTS}
+        shapes = {part: self._container.shape(f"{part}/{i}") for part in self._parts}
+        types = {part: self._container.dtype(f"{part}/{i}") for part in self._parts}
         numbers, kind = (shapes["numbers"][1:], types["numbers"]) if self._form is None else ((self._form.numbers,), self._form.precision)
-        expected = {part: (rows,) for part in _PARTS} | {"numbers": (rows, *numbers)}
-        if rows < 1 or shapes != expected or types != {**_DTYPES, "numbers": np.dtype(kind)}:
+        expected = {part: (rows,) for part in self._parts} | {"numbers": (rows, *numbers)}
+        kinds = {**_DTYPES, "numbers": np.dtype(kind), **({_DECAYED: np.dtype(np.float32)} if self._decays else {})}
+        if rows < 1 or shapes != expected or types != kinds:
             raise ValueError(f"block {i} of {rows} rows has not their sections: {shapes}, {list(map(str, types.values()))}")
+
+
+def _is_true(about, name):
+    """Whether a file says so; ValueError where it says something else than true, or nothing."""
+    if about.get(name, True) is not True:
+        raise ValueError(f"{name!r} is not true")
+    return name in about
 
 
 def _extent(block):

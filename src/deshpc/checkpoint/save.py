@@ -31,7 +31,7 @@ def save_model(model, folder, manifest, held=lambda: None):
         prepare(group, folder, manifest)
         dense = dense_of(model)
         group.together(
-            lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"))
+            lambda: write_share(folder, group, manifest, model.table.blocks(), dense, lambda: model.enter("save"), model.table.waiting())
         )
         group.together(lambda: complete(folder, manifest, held) if group.rank == 0 else None)
 
@@ -60,14 +60,17 @@ def require_best(folder, steps, run):
         )
 
 
-def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None):
-    """Write this rank's files of a model into the partial folder, if its numbers are finite.  Not collective; calls no MPI."""
+def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None, waiting=None):
+    """Write this rank's files of a model into the partial folder, if its numbers are finite.  Not collective; calls no MPI.
+
+    waiting : `Sights` of this rank's keys that wait for a row
+    """
     run, steps = manifest["run"], manifest["steps"]
     new, blocks = partial(folder, run), finite_blocks(blocks, manifest, group.rank)
     if dense is not None:
         require_finite_dense(manifest, *dense)
         write_dense(new / DENSE, run, steps, *dense)
-    write_rows(new / rows_name(group.rank, group.size), run, group.rank, group.size, steps, blocks, wrote)
+    write_rows(new / rows_name(group.rank, group.size), run, group.rank, group.size, steps, blocks, wrote, waiting)
 
 
 def complete(folder, manifest, held=lambda: None, all_written=lambda: True, abandoned=lambda: False):

@@ -51,11 +51,14 @@ def _locked(folder):
 
 def _write(config, folder, target):
     """Write caches and configuration; returns what was written, as text."""
+    from deshpc.checkpoint.folders import model_folder
+    from deshpc.checkpoint.manifest import read_manifest
     from deshpc.data.conversion import convert_parts
 
     lines, parts, notes = [], {}, {}
     begin = time.perf_counter()
-    for part, converted in convert_parts(config.data, folder, LABELS[config.train.loss]):
+    state = read_manifest(model_folder(config.train.from_))["source"] if config.train.from_ else None  # features mean the same
+    for part, converted in convert_parts(config.data, folder, LABELS[config.train.loss], state):
         seconds, begin = time.perf_counter() - begin, time.perf_counter()
         skipped = f", {converted.skipped:,} rows skipped" if converted.skipped else ""
         rate = f"{converted.rows / seconds:,.0f} rows/s, {converted.nbytes / seconds / 1e6:,.0f} MB/s written"

@@ -156,7 +156,7 @@ def _run_of(manifest, folder):
 
 def _names_run(record, run):
     with open(record, encoding="utf-8", errors="replace") as lines:
-        return any(f'"run": "{run}"' in line for line in lines if line.startswith('{"event": "start"'))
+        return any(f'"run": "{run}"' in line for line in lines if line.startswith(('{"event": "start"', '{"event": "day"')))
 
 
 def _sections(container):

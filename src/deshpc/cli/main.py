@@ -63,6 +63,10 @@ def parser():
     train.add_argument(
         "--overwrite", action="store_true", help="replace the model and the checkpoints of a run that has ended in run.directory"
     )
+    train.add_argument(
+        "--days", action="append", metavar="PATTERN", help="files or folders, one a day, that are learnt one after the other, such as 'data/2026-*'; "
+        "each is scored first; may be repeated",
+    )  # fmt: skip
     _add_options(train)
     train.set_defaults(command=_train)
 
@@ -172,6 +176,8 @@ def _train(options):
     from deshpc.config import load
 
     under_a_parent()
+    if options.days:
+        return _train_days(options)
     if launcher().ranks == 1:
         load(options.config, options.overrides, options.allow_import)  # a mistake needs no engine to be found; several ranks agree on it
     from deshpc.cli.tables import training_table
@@ -182,6 +188,20 @@ def _train(options):
             comm, training_table,
             train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite,
                   check_plan=options.check_plan),
+        ),
+        start.world(),
+    )
+
+
+def _train_days(options):
+    from deshpc.cli.tables import days_table
+    from deshpc.daily.chain import train_days
+
+    return start.run(
+        lambda comm: _show_if_possible(
+            comm, days_table,
+            train_days(options.config, options.days, comm, options.overrides, options.check_bytes, options.resume, options.allow_import,
+                       options.overwrite, check_plan=options.check_plan),
         ),
         start.world(),
     )

@@ -5,7 +5,7 @@ def training_table(result):
     """A TrainResult as lines of `name  value`."""
     lines = [
         ("ranks x threads", f"{result.ranks} x {result.threads_per_rank}"),
-        ("steps, samples", f"{result.steps:,}{_since(result.resumed_from)}, {result.samples:,}"),
+        ("steps, samples", f"{result.steps:,}{_since(result)}, {result.samples:,}"),
         *_model(result),
         ("table rows", f"{result.rows:,} ({', '.join(f'{n:,}' for n in result.rows_per_rank)})"),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
@@ -19,14 +19,38 @@ def training_table(result):
     return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced])
 
 
+def days_table(chain):
+    """A Chain as lines, one a day; metrics are those before the day was learnt."""
+    metrics = [(title, name, digits) for title, name, digits in _OF_DAYS if any(day.before and name in day.before for day in chain.days)]
+    heads = ("day", "rows", *(title for title, _, _ in metrics), "table rows", "seconds")
+    lines = [
+        (day.day, f"{day.rows:,}", *(_short((day.before or {}).get(name), digits) for _, name, digits in metrics), f"{day.table_rows:,}", f"{day.seconds:.1f}")
+        for day in chain.days
+    ]  # fmt: skip
+    if len(chain.days) > 1:
+        means = (_short(chain.mean(name), digits) for _, name, digits in metrics)
+        lines.append(("all", f"{sum(day.rows for day in chain.days):,}", *means, "", f"{sum(day.seconds for day in chain.days):.1f}"))
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    shown = ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))) for line in (heads, *lines)]
+    return "\n".join([*shown, f"{chain.directory}: {len(chain.days)} days; metrics of each are from before it was learnt"])
+
+
+_OF_DAYS = (
+    ("AUC", "auc", 5), ("log-loss", "log_loss", 5), ("NE", "normalized_entropy", 4), ("calibration", "calibration", 4),
+    ("mean squared error", "mean_squared_error", 6), ("mean deviance", "mean_deviance", 6),
+)
+
+
 def _model(result):
     """Lines about which model was kept, where that is not the one of the last epoch's end."""
     kept = [("best step", f"{result.best_step:,}: the model is that of this step")] if result.best_step != result.steps else []
     return kept + ([("stopped early", result.stopped)] if result.stopped else [])
 
 
-def _since(step):
-    return "" if step is None else f" (from the checkpoint after {step:,})"
+def _since(result):
+    if result.resumed_from is not None:
+        return f" (from the checkpoint after {result.resumed_from:,})"
+    return f" (from a model after {result.first_step:,})" if result.first_step else ""
 
 
 def _unique(u):

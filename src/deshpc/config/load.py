@@ -11,7 +11,15 @@ from pathlib import Path
 
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
-from deshpc.config.schema import METRICS_OF_LOSS, NAMED_FORMATS, SEPARATED_FORMATS, Config, FieldConfig, OptimizerConfig
+from deshpc.config.schema import (
+    METRICS_OF_LOSS,
+    NAMED_FORMATS,
+    SEPARATED_FORMATS,
+    Config,
+    FieldConfig,
+    OptimizerConfig,
+    options_of,
+)
 from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
@@ -127,7 +135,7 @@ def resolved(config):
 
     def plain(value):
         if dataclasses.is_dataclass(value):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return {name: plain(getattr(value, field.name)) for name, field in options_of(value).items()}
         return [plain(item) for item in value] if isinstance(value, tuple) else value
 
     return plain(config)
@@ -173,19 +181,19 @@ def _dataclass(kind, tree, source, path):
     where = ".".join(path) or "the top level"
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: {where} is a section, not the value {_shown(tree)}")
-    types_by_name = typing.get_type_hints(kind)
+    hints, options = typing.get_type_hints(kind), options_of(kind)
     for name in tree:
-        if name not in types_by_name:
+        if name not in options:
             name = name[:_SHOWN]
-            near = difflib.get_close_matches(name, types_by_name, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(name, options, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
-                f"({where} has: {', '.join(types_by_name)})"
+                f"({where} has: {', '.join(options)})"
             )
     values = {
-        field.name: _value(types_by_name[field.name], tree[field.name], source, (*path, field.name), field.metadata)
-        for field in dataclasses.fields(kind)
-        if field.name in tree
+        field.name: _value(hints[field.name], tree[name], source, (*path, name), field.metadata)
+        for name, field in options.items()
+        if name in tree
     }
     return kind(**values)
 
@@ -264,6 +272,7 @@ def _check(config, source):
     _check_stopping(config, f"{source}: train")
     _check_slices(config.metrics, f"{source}: metrics")
     _check_weights(config.train, f"{source}: train")
+    _check_table(config, f"{source}: table")
 
 
 def _check_format(data, where):
@@ -436,6 +445,28 @@ def _check_weights(train, where):
             raise ConfigError(f"{where}.class_weights[{i}] = {weight}: a weight is at least 0, and at most {_LARGEST_WEIGHT:g}")
     if not any(weights):
         raise ConfigError(f"{where}.class_weights = [0, 0]: no sample counts anything; give one of the classes a weight above 0")
+
+
+def _check_table(config, where):
+    """Refuse limits of what is not kept, and of zeros where no weight becomes one."""
+    table, optimizer = config.table, config.optimizer
+    if table.min_decayed_count and not table.half_life_steps:
+        raise ConfigError(f"{where}.min_decayed_count = {table.min_decayed_count}: counts do not decay; give {where}.half_life_steps, too")
+    if table.half_life_steps and not (table.min_decayed_count or table.max_rows or table.max_bytes_per_rank):
+        raise ConfigError(
+            f"{where}.half_life_steps = {table.half_life_steps}: nothing is decided by decayed counts; give {where}.min_decayed_count, "
+            f"{where}.max_rows or {where}.max_bytes_per_rank, or leave it out"
+        )
+    if table.zero_age_steps and not (optimizer.name == "ftrl" and optimizer.l1 > 0):
+        raise ConfigError(
+            f"{where}.zero_age_steps = {table.zero_age_steps}: only the L1 of ftrl makes weights exactly 0; choose optimizer.name = 'ftrl' "
+            "and optimizer.l1 above 0"
+        )
+    if table.max_waiting_keys and table.admits_all:
+        raise ConfigError(
+            f"{where}.max_waiting_keys = {table.max_waiting_keys}: no key waits where all get rows at their first sight; give "
+            f"{where}.admit_after or {where}.admit_probability, or leave it out"
+        )
 
 
 def _limited(fields, where):

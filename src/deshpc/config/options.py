@@ -4,7 +4,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass
 
-from deshpc.config.schema import Config
+from deshpc.config.schema import Config, options_of
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Option:
 def options(section=Config, path=(), in_list=False):
     """An Option for each one of a section and of the sections inside it, in the schema's order."""
     hints = typing.get_type_hints(section)
-    for field in dataclasses.fields(section):
+    for name, field in options_of(section).items():
         hint = hints[field.name]
         several = typing.get_origin(hint) is tuple
         kind = typing.get_args(hint)[0] if several else hint
         if dataclasses.is_dataclass(kind):
-            yield from options(kind, (*path, field.name), in_list or several)
+            yield from options(kind, (*path, name), in_list or several)
         else:
             default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
             default = list(default) if several else default
-            yield Option(section, (*path, field.name), in_list, kind, several, default, field.metadata)
+            yield Option(section, (*path, name), in_list, kind, several, default, field.metadata)

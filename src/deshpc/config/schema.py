@@ -2,10 +2,11 @@
 
 `option(default, text, ...)` declares a field with its help text and, where there is one, the set of valid
 choices or the smallest valid value; `load` checks them, `deshpc info --options` prints them.  Whatever else lists the
-choices is compared with them in `tests/test_names_agree.py`.
+choices is compared with them in `tests/test_names_agree.py`.  A name that is a word of Python has an underscore behind it,
+which the option has not (`options_of`): `from_` is `train.from`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 AUTO_TRANSPORT = "host"
 """What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
@@ -45,6 +46,11 @@ def option(
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def options_of(section):
+    """{name of an option: its dataclass field} of a section, a dataclass or an object of one."""
+    return {one.name.rstrip("_"): one for one in fields(section)}
 
 
 def choices(section, name):
@@ -260,6 +266,17 @@ class TrainConfig:
         "squared: (z - y)^2 / 2 of any numbers y, z itself; poisson: exp(z) - y z of numbers y >= 0, such as counts, exp(z); docs/losses.md",
         choices=("log", "squared", "poisson"),
     )
+    from_: str = option(
+        "",
+        "start from this model instead of a new one: a run's folder, a model or a checkpoint, seen from where the run is started; its rows, "
+        "dense parameters and fitted transforms, as far as this model has them; docs/daily.md",
+    )
+    from_state: str = option(
+        "keep",
+        "what becomes of the optimizer's state of train.from: keep: learning goes on as if it had not ended, and steps are counted on; "
+        "fresh: only weights are taken, and steps begin at 0",
+        choices=("keep", "fresh"),
+    )
     global_batch_samples: int = option(8192, "samples of one step, over all ranks", minimum=1, maximum=1 << 30)
     epochs: int = option(1, "passes over the training rows", minimum=0)
     seed: int = option(1, "seed of the shuffle and of new rows", minimum=0)
@@ -351,6 +368,59 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class TableConfig:
+    """Which keys get rows, and which rows are given up again, `[table]`.  See docs/living-tables.md."""
+
+    admit_after: int = option(1, "sights after which a key gets a row; a sight is a step whose global batch has the key", minimum=1)
+    admit_probability: float = option(
+        1.0, "chance of a key to get a row at each sight from the admit_after-th on, by a hash of seed, key and its number of sights",
+        above=0.0, maximum=1.0,
+    )  # fmt: skip
+    max_waiting_keys: int = option(
+        0, "keys without a row whose sights are counted, of all ranks; those that were seen last longest ago are forgotten; 0: any number",
+        minimum=0,
+    )
+    max_age_steps: int = option(
+        0, "steps after which a row that no batch has had is given up, and the sights of a key without one are forgotten; 0: never",
+        minimum=0, maximum=1 << 31,
+    )  # fmt: skip
+    half_life_steps: int = option(
+        0, "steps in which the decayed count of a row's sights halves; 0: none is kept, and budgets keep the rows that were seen last",
+        minimum=0, maximum=1 << 22,
+    )  # fmt: skip
+    min_decayed_count: float = option(0.0, "decayed count below which a row is given up; needs half_life_steps", minimum=0.0)
+    max_rows: int = option(
+        0, "rows of all ranks: those of the smallest decayed counts, or those seen last longest ago, are given up; 0: any number", minimum=0
+    )
+    max_bytes_per_rank: int = option(
+        0, "bytes of rows and their index at each rank, as max_rows; which rows go then depends on the number of ranks; 0: any number",
+        minimum=0,
+    )
+    zero_age_steps: int = option(
+        0, "ftrl: steps after which a row whose weights are all exactly 0 and that no batch has had is given up; 0: never",
+        minimum=0, maximum=1 << 31,
+    )  # fmt: skip
+    evict_every_steps: int = option(
+        1000, "steps between two looks at all rows; limits hold after each, and rows of new keys come on top until the next", minimum=1
+    )
+
+    @property
+    def admits_all(self):
+        """Whether every key gets a row at its first sight."""
+        return self.admit_after == 1 and self.admit_probability == 1.0
+
+    @property
+    def evicts(self):
+        """Whether rows or waiting keys are ever given up."""
+        return any((self.max_waiting_keys, self.max_age_steps, self.min_decayed_count, self.max_rows, self.max_bytes_per_rank, self.zero_age_steps))
+
+    @property
+    def lives(self):
+        """Whether any option here changes what training does."""
+        return self.evicts or not self.admits_all
+
+
+@dataclass(frozen=True)
 class SliceConfig:
     """A field by whose values metrics are shown, `[[metrics.slices]]`."""
 
@@ -429,6 +499,7 @@ class Config:
     model: ModelConfig = option(ModelConfig, "model")
     optimizer: OptimizerConfig = option(OptimizerConfig, "update rule")
     train: TrainConfig = option(TrainConfig, "loop")
+    table: TableConfig = option(TableConfig, "which keys have rows")
     metrics: MetricsConfig = option(MetricsConfig, "what evaluations find")
     checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")

@@ -50,6 +50,8 @@ def unused_options(config):
     for name in ("group", "slices"):
         if _given(config.metrics, name) and config.train.loss != "log":
             found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
+    if _given(config.train, "from_state") and not config.train.from_:
+        found.append(("train.from_state", "train.from names no model to start from"))
     if _given(config.train, "stop_patience") and config.train.stop_metric == "none":
         found.append(("train.stop_patience", "train.stop_metric = 'none' never stops early"))
     if _given(config.train, "sampling_correction") and config.train.negative_sampling == 1:

@@ -86,7 +86,7 @@ class CacheInput:
         if not same_schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
             raise DataError(
                 f"{next(iter(self._caches.values()))[0].path}: was made with other fields or other fitted transforms than "
-                "the model; convert the rows together with the training rows of the model"
+                "the model; convert the rows together with the training rows of the model, or by deshpc convert --set train.from=RUN"
             )
 
     def _require_same(self, cache, first):

@@ -27,10 +27,11 @@ class Converted:
     notes: dict[str, str]
 
 
-def convert_parts(config, folder, labels="classes"):
+def convert_parts(config, folder, labels="classes", state=None):
     """Write each part of a DataConfig to `folder`/PART.cache; yields (part, Converted) of each when it is whole.
 
     labels : what labels are, see `formats.label_kinds`
+    state : stored input state, by whose transforms all parts are written; None: they are fitted
 
     The training part comes first, since it fits the transforms: its dense features and buckets are finished in place when
     all of it has been read.  A cache of that name is replaced when the new one is whole; an error leaves no partial file.
@@ -38,6 +39,8 @@ def convert_parts(config, folder, labels="classes"):
     if config.format == "cache":
         raise ConfigError("data.format = 'cache': these rows are converted already")
     source = open_input(config, labels)
+    if state is not None:
+        source.restore(state)
     for part in ("train", "valid", "test"):
         if source.has(part):
             yield part, _convert(source, part, Path(folder) / f"{part}.cache")

@@ -37,6 +37,15 @@ def uniform24(x):
 
 
 @kernel
+def mixed(words):
+    """`mix64` of each of some words (n) uint64."""
+    result = np.empty_like(words)
+    for i in range(len(words)):
+        result[i] = mix64(words[i])
+    return result
+
+
+@kernel
 def fold_words(seed, *words):
     """A seed with some integers folded in, one after another, uint64."""
     state = np.uint64(seed)

@@ -16,6 +16,7 @@ from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.route.routing import open_routing
 from deshpc.route.selection import WithReplicatedFields
+from deshpc.table.eviction import Eviction
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
 from deshpc.top.dense_sums import DenseSums
@@ -24,11 +25,11 @@ from deshpc.top.sum import SumTop
 
 def build_model(
     config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None,
-    mean_weight=1.0,
+    mean_weight=1.0, first_step=0,
 ):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
-    total_steps : of the run, for a learning rate that falls until its end
+    first_step, total_steps : where the run begins and ends, for a learning rate that falls until its end
     several_nodes : whether the ranks are on such
     field_names : (F), by which `model.fields` calls the categorical fields
     enter : see `Model`
@@ -42,7 +43,7 @@ def build_model(
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated)
-    optimizer, kind = open_optimizer(config.optimizer, total_steps), exchange_kind(config, ranks)
+    optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, ranks)
     objective = open_objective(config, optimizer, mean_weight)
     if is_deep(config):
         parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
@@ -52,7 +53,8 @@ def build_model(
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss)
+    eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
+    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
 
 
 def replicated_fields(model, names):
@@ -92,7 +94,7 @@ def _sum_model(config, backend, group, kind, partition, optimizer, objective, n_
         operator = FM(backend, form, n_dense, train.seed, model.init_std)
     table = Table(
         backend, group, partition, operator.scalars, form.dim, train.precision, types.compute, optimizer,
-        train.seed, model.init_std, types.sums,
+        train.seed, model.init_std, types.sums, living=config.table,
     )  # fmt: skip
     parameters = Parameters(backend, {"bias": (), **operator.parameters}, types.compute, optimizer, types.sums)
     operator.begin(parameters)

@@ -43,8 +43,9 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
             operator.own_terms, operator.by_field, columns, shards,
         )  # fmt: skip
         if replicated is None:
-            return Table(backend, group, partition, *arguments)
-        return PartlyReplicated(ReplicatedTable(backend, *arguments), replicated, backend, group, partition, *arguments)
+            return Table(backend, group, partition, *arguments, living=config.table)
+        copies = ReplicatedTable(backend, *arguments, living=config.table)
+        return PartlyReplicated(copies, replicated, backend, group, partition, *arguments, living=config.table)
 
     # where partials travel, those of replicated fields have no columns
     travelling = np.ones(n_fields, bool) if replicated is None or exchange_name(config) == "rows" else ~replicated

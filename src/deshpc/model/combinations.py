@@ -23,6 +23,9 @@ Numbers of half the bytes on their way (train.wire) go with everything in float3
 A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
+Admission and eviction ([table]) go with every line on processors; under column split rows of zeros (table.zero_age_steps) are not
+looked for, since every rank sees a part of each row.
+
 Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
 Under allreduce they need broadcast routing, since every rank pools them for all samples; they do not go with fixed point,
 nor with dimensions of their own.
@@ -138,6 +141,8 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
+    elif config.table.lives:
+        why = "[table]: admission and eviction are the CPU's alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:
@@ -210,6 +215,11 @@ def _require_column(config, name, ranks):
         raise ConfigError("train.accumulate = 'int64' does not go with train.split = 'column'; choose train.split = 'key'")
     if config.model.dim < ranks:
         raise ConfigError(f"model.dim = {config.model.dim}: train.split = 'column' needs a column for each of {ranks} ranks")
+    if config.table.zero_age_steps:
+        raise ConfigError(
+            f"table.zero_age_steps = {config.table.zero_age_steps}: under train.split = 'column' every rank sees a part of each row, and "
+            "not whether the whole is 0; choose train.split = 'key'"
+        )
     if name == "dlrm" and config.model.normalisation == "batch":
         raise ConfigError(
             "model.normalisation = 'batch' with model.name = 'dlrm' does not go with train.split = 'column', where the bottom "

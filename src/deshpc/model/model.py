@@ -13,7 +13,7 @@ class Model:
     `training.step` walks a batch through them.
     """
 
-    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere, loss="log"):
+    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere, loss="log", eviction=None):
         """name : `model.name`
         n_fields : fields that have keys
         routing : `Routing`, how keys reach their owners
@@ -23,11 +23,12 @@ class Model:
             the caches.
         enter : function that is told the name of each stage of a step as it begins
         loss : `train.loss`, which says what a logit predicts
+        eviction : `Eviction`, None where no row is given up
         """
         self.name, self.n_fields, self.backend, self.group = name, n_fields, backend, group
         self.routing, self.table, self.exchange, self.operators = routing, parts.operators.table, parts.exchange, parts.operators
         self.top, self.dense_sums, self.parameters, self.accumulation = parts.top, parts.dense_sums, parts.parameters, parts.accumulation
-        self.overlaps, self.enter = overlaps, enter
+        self.overlaps, self.enter, self.eviction = overlaps, enter, eviction
         self.loss, self.scores = loss, Scores(backend, classes=loss == "log")
 
     def look_up(self, batch, train, poke=lambda: None):
@@ -52,7 +53,7 @@ class Model:
         return self.exchange.start(found, self.accumulation.partial_scale)
 
     def update(self, found, rows, learnt):
-        """Apply the update rule to the rows that the batch touched, and to the dense parameters.  Collective.
+        """Apply the update rule to the rows that the batch touched, and to the dense parameters; then give rows up, if it is time.  Collective.
 
         rows : as `Exchange.give_back` returns them
         learnt : Learnt
@@ -63,6 +64,13 @@ class Model:
         clip = self._clip(rows, inverse_scale)
         self.table.update(rows, step, clip, inverse_scale)
         self.parameters.update(step, clip)
+        if self.evicts_after(step):
+            self.enter("evict")
+            self.eviction.evict(step)
+
+    def evicts_after(self, step):
+        """Whether rows are given up behind the update of a step: until then no other batch may be looked up."""
+        return self.eviction is not None and self.eviction.due(step)
 
     def take_auc(self):
         """AUC of the samples since the last call, all ranks': see `Scores`.  Collective where the top works on own shares."""

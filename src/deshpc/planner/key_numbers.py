@@ -33,16 +33,25 @@ def whole_and_short(distinct, rows, batch, ranks, dictionaries, epochs=1, shuffl
 
     filled_by = _samples_of(distinct, most, seen(steps))
     full = bisect_left(range(steps), filled_by, key=seen)
-    unknown = distinct(filled_by + share) - distinct(filled_by) if full < steps else 0.0
-    whole = (distinct(filled_by) + (steps - full) * unknown) / steps
+    later = min(steps, (full // of_epoch + 1) * of_epoch)  # the epoch after the one that fills the dictionary
+    had = filled_by / (rows if shuffles else rows / ranks)  # of a later epoch's rows at a home, those that filled it
+
+    def unknown(step):
+        """Keys of a local batch without a number, once the dictionary is full."""
+        others = share * (left ** (full // of_epoch) if step < later else 1 - had)
+        return distinct(filled_by + others) - distinct(filled_by)
+
+    whole = distinct(filled_by)
+    if full < steps:
+        whole += (later - full) * unknown(full) + (steps - later) * unknown(later)
     looked_at = sorted({int((i + 0.5) * steps / _LOOKED_AT) for i in range(_LOOKED_AT)})
 
     def code_bytes(step):
         held = distinct(min(seen(step), filled_by))
-        fresh = distinct(seen(step + 1)) - held if step < full else unknown
+        fresh = distinct(seen(step + 1)) - held if step < full else unknown(step)
         return _code_bytes((own - max(0.0, fresh)) / pairs, held / pairs)
 
-    return min(1.0, whole / max(own, 1e-9)), dictionaries * sum(map(code_bytes, looked_at)) / len(looked_at)
+    return min(1.0, whole / steps / max(own, 1e-9)), dictionaries * sum(map(code_bytes, looked_at)) / len(looked_at)
 
 
 def _samples_of(distinct, keys, most):

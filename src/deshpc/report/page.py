@@ -33,6 +33,8 @@ def page(runs):
     parts = [
         f"<h1>{escape(title)}</h1>",
         _section("Results", _table(_heads(runs), _results(runs))),
+        _section("Days, by the model of the day before", _days(runs)),
+        *(_section(f"Days: {run.name}", _day_rows(run)) for run in runs),
         _section("Warnings", _list(_warnings(runs))),
         _section("Options that differ", _table(_heads(runs), _differing(runs))),
         _section("Curves", _figures(runs)),
@@ -100,9 +102,36 @@ def _of(run, shown):
 
 
 def _end(run):
+    if run.days and run.result:
+        return f"after {len(run.days)} days, the last of them {run.days[-1]['day']}"
     if run.stopped:
         return f"stopped early: {run.stopped['why']}"
     return "after its last epoch" if run.result else f"not yet, or broken off; {run.steps:,} steps reported"
+
+
+def _days(runs):
+    """Curves of metrics over the days of chains, from the first on that was scored."""
+    drawn = []
+    for title, name, _ in _METRICS:
+        if name not in (*_OF_CLASSES, "mean_squared_error", "mean_deviance"):
+            continue
+        lines = [[(i, day["before"][name]) for i, day in enumerate(run.days, 1) if day["before"] and day["before"][name] is not None] for run in runs]
+        if any(lines):
+            drawn.append(f"<figure><figcaption>{title}</figcaption>{curves(f'days-{name}', title, lines, 'day')}</figure>")
+    return '<div class="figures">\n' + "\n".join(drawn) + "\n</div>" if drawn else ""
+
+
+def _day_rows(run):
+    """A table of a chain's days."""
+    shown = [one for one in _METRICS if any(day["before"] and day["before"][one[1]] is not None for day in run.days)]
+    rows = [
+        (
+            escape(day["day"]), f"{day['rows']:,}", *(_digits((day["before"] or {}).get(name), digits) for _, name, digits in shown),
+            f"{day['table_rows']:,}", f"{day['seconds']:.1f} s",
+        )
+        for day in run.days
+    ]  # fmt: skip
+    return _table(("day", "rows", *(title for title, _, _ in shown), "table rows", "time"), rows)
 
 
 def _learns_numbers(run):
@@ -229,7 +258,7 @@ def _per_step(run, seconds):
 
 def _bytes(run):
     """A table of the bytes that training has sent, by the ledger and by the formula."""
-    if run.result is None or not run.result["samples"]:
+    if run.result is None or not run.result["samples"] or not run.result["traffic"]:
         return ""
     shares, rows = run.start["ranks"] * run.result["samples"], []
     for one in run.result["traffic"]:

@@ -32,6 +32,7 @@ _FORMS = {  # event: what a report needs of its line
     "progress": {"step": COUNT, "loss": _NUMBER, "auc": _NUMBER, "samples_per_s": float, "stage_s": {str: float}},
     "valid": {"step": COUNT, **_METRICS},
     "stopped": {"why": str},
+    "day": {"day": str, "rows": COUNT, "table_rows": COUNT, "seconds": float, "before": (None, dict)},
     "result": {
         "steps": COUNT, "best_step": COUNT, "samples": COUNT, "samples_per_s": float, "setup_s": float, "compile_s": float, "rows": COUNT,
         "keys_per_sample": float, "traffic": [_TRAFFIC], "valid": (None, dict), "test": (None, dict),
@@ -48,11 +49,13 @@ class RecordedRun:
     steps : that progress lines tell of, each once
     warnings : lines
     stopped, result : lines, None where there is none
+    days : lines of a chain of days, in their order
     """
 
     def __init__(self, name):
         self.name, self.start, self.options = name, None, {}
         self.progress, self.valid, self.warnings, self.stopped, self.result = [], [], [], None, None
+        self.days = []
 
     @property
     def steps(self):
@@ -80,6 +83,9 @@ class RecordedRun:
         elif event == "resume":
             for lines in (self.progress, self.valid):
                 lines[:] = [one for one in lines if one["step"] <= entries["step"]]
+        elif event == "day":
+            entries["before"] = entries["before"] and _metrics(entries["before"], "day.before")
+            self.days = [one for one in self.days if one["day"] != entries["day"]] + [entries]  # a chain that goes on repeats its last one
         elif event in ("stopped", "result"):
             for part in {"valid", "test"} & entries.keys():
                 entries[part] = entries[part] and _metrics(entries[part], f"{event}.{part}")

@@ -296,6 +296,11 @@ class Classifier:
         }
         allowed = self.allow_import
         config = override(build(plain, source="Classifier", allow_import=allowed), *self.overrides, allow_import=allowed)
+        if config.train.from_:
+            raise ConfigError(
+                f"train.from = {config.train.from_!r} is read by deshpc.train alone: a Classifier goes on by warm_start=True, or by partial_fit, "
+                "also one that was loaded"
+            )
         if config.train.loss != "log":
             raise ConfigError(
                 f"Classifier tells two classes apart, and train.loss = {config.train.loss!r} learns numbers: "

@@ -33,6 +33,11 @@ def widened(rows, places, width):
     return replace(rows, numbers=numbers)
 
 
+def _same(one, other):
+    """Whether two arrays are equal, or both absent."""
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
+
+
 def joined(streams, model):
     """Yield whole Rows from streams of blocks of the same rows, of which each has a rank's columns, in rank order.
 
@@ -42,8 +47,8 @@ def joined(streams, model):
     scalars, dim, planes = model["scalars"], model["dim"], model["planes"]
     places = [own_places(scalars, dim, planes, *slice_of(dim, len(streams), rank)) for rank in range(len(streams))]
     for blocks in zip(*streams, strict=True):
-        for name in ("keys", "fields", "counts", "steps"):
-            if not all(np.array_equal(getattr(block, name), getattr(blocks[0], name)) for block in blocks):
+        for name in ("keys", "fields", "counts", "steps", "decayed"):
+            if not all(_same(getattr(block, name), getattr(blocks[0], name)) for block in blocks):
                 raise ValueError(f"the {name} of rows are others in the files of other columns")
         numbers = np.empty((len(blocks[0]), (scalars + dim) * (1 + planes)), blocks[0].numbers.dtype)
         for block, place in zip(blocks, places, strict=True):

@@ -111,15 +111,15 @@ def _start(c, l1, l2):
     raise ValueError(f"no state for optimizer.name = {c.name!r}")
 
 
-def open_optimizer(config, total_steps=None):
-    """The Optimizer of an OptimizerConfig; `total_steps` of the run serve a decay over the whole of it."""
+def open_optimizer(config, total_steps=None, first_step=0):
+    """The Optimizer of an OptimizerConfig; a decay over the whole run goes from `first_step` to `total_steps`."""
     reduction = config.reduction
     if reduction == "auto":
         reduction = "sum" if config.name in _SUMMED else "mean"
     name = config.dense_name or ("adagrad" if config.name == "rowwise_adagrad" else config.name)
     dense = replace(config, name=name, learning_rate=config.dense_learning_rate or config.learning_rate)
     schedules = [
-        Schedule(c.learning_rate, c.warmup_steps, c.decay, c.decay_steps, c.final_rate_fraction, total_steps)
+        Schedule(c.learning_rate, c.warmup_steps, c.decay, c.decay_steps, c.final_rate_fraction, total_steps, first_step)
         for c in (config, dense)
     ]
     return Optimizer(config, schedules[0], reduction, dense, schedules[1])

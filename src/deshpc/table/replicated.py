@@ -3,6 +3,7 @@
 Copies are equal to the bit: a new row is a function of seed and key, and every rank makes the same updates of it.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +25,17 @@ class _Alone(NamedTuple):
 
 
 class ReplicatedTable(Table):
-    """All rows of some fields.  Its shards are the rank's threads': the same on all ranks."""
+    """All rows of some fields.  Its shards are the rank's threads': the same on all ranks.
 
-    def __init__(self, backend, *arguments):
-        """arguments : of a Table, after the partition"""
+    Its keys get rows at their first sight, and keep them: only a rank that has a sample with a key sees it at once.
+    """
+
+    def __init__(self, backend, *arguments, living=None):
+        """arguments, living : of a Table, after the partition"""
+        if living is not None:
+            living = replace(living, admit_after=1, admit_probability=1.0)
         self._alone = KeyPartition(1, backend.threads)
-        super().__init__(backend, _Alone(), self._alone, *arguments)
+        super().__init__(backend, _Alone(), self._alone, *arguments, living=living)
         self._listed = [backend.buffers() for _ in range(backend.threads)]
 
     def look_up(self, routed, insert):
@@ -63,9 +69,9 @@ class PartlyReplicated(Table):
     as its own, and every rank takes them when they are loaded.
     """
 
-    def __init__(self, replicated, fields, backend, group, *arguments):
+    def __init__(self, replicated, fields, backend, group, *arguments, living=None):
         """replicated : ReplicatedTable of the fields (F) bool;  the others are of a Table"""
-        super().__init__(backend, group, *arguments)
+        super().__init__(backend, group, *arguments, living=living)
         self.replicated, self._fields, self._shows = replicated, fields, group.rank == 0
 
     def look_up(self, routed, insert):
@@ -131,12 +137,8 @@ class PartlyReplicated(Table):
         """As of a Table."""
         return super().holds(keys, fields) | self.replicated.holds(keys, fields)
 
-    def load(self, rows):
+    def load(self, rows, given=None):
         """As of a Table; replicated rows are taken by every rank, and counted by rank 0."""
         replicated = self._fields[rows.fields]
-        taken = self.replicated.load(_chosen(rows, replicated))
-        return super().load(_chosen(rows, ~replicated)) + (taken if self._shows else 0)
-
-
-def _chosen(rows, which):
-    return Rows(*(getattr(rows, name)[which] for name in ("keys", "fields", "counts", "steps", "numbers")))
+        taken = self.replicated.load(rows.take(replicated), given)
+        return super().load(rows.take(~replicated), given) + (taken if self._shows else 0)

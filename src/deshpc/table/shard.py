@@ -8,6 +8,7 @@ Nothing that can be read out depends on slots, row numbers or the order in which
 import math
 from dataclasses import dataclass
 from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,23 +42,44 @@ class Initialisation:
 @dataclass(frozen=True)
 class Rows:
     """Rows read out in key order.  keys (n) uint64, fields (n) uint16, counts and last steps (n) uint32, numbers
-    (n, weights + state) of the table's precision."""
+    (n, weights + state) of the table's precision, decayed counts as of the last steps (n) float32, None where none are kept."""
 
     keys: np.ndarray
     fields: np.ndarray
     counts: np.ndarray
     steps: np.ndarray
     numbers: np.ndarray
+    decayed: np.ndarray | None = None
 
     def __len__(self):
         return len(self.keys)
 
+    @property
+    def arrays(self):
+        """{name: array} of those that are kept."""
+        return {name: array for name, array in vars(self).items() if array is not None}
+
+    def take(self, which):
+        """The Rows at some places: numbers of them, a slice, or (n) bool."""
+        return Rows(**{name: array[which] for name, array in self.arrays.items()})
+
     @staticmethod
     def concatenate(parts):
         """All rows of `parts` (not empty), in key order."""
-        joined = [np.concatenate([getattr(p, name) for p in parts]) for name in ("keys", "fields", "counts", "steps", "numbers")]
-        order = np.argsort(joined[0])
-        return Rows(*(array[order] for array in joined))
+        joined = Rows(**{name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays})
+        return joined.take(np.argsort(joined.keys))
+
+
+class History(NamedTuple):
+    """What an eviction asks of a shard's rows, in an order of their own.
+
+    row numbers (n) int32, steps of the last update (n) uint32
+    worths (n) uint32 : rows of smaller ones are given up first: the bits of the decayed count, or the last step
+    """
+
+    rows: np.ndarray
+    steps: np.ndarray
+    worths: np.ndarray
 
 
 class Lookup:
@@ -77,7 +99,11 @@ class Lookup:
 class Shard:
     """A table of rows of one `RecordLayout`, owned by one thread at a time."""
 
-    def __init__(self, backend, layout, initialisation):
+    def __init__(self, backend, layout, initialisation, waiting=None, decay=None):
+        """waiting : `WaitingKeys`, where keys do not get a row at first sight
+        decay : `arguments.Decay` of the rows' counts, None where the layout has none
+        """
+        self.waiting, self._decay = waiting, decay
         self.layout, self._backend, self._kernels, self._table = layout, backend, backend.lookup, backend.table
         self._sets = cycle([backend.buffers(), backend.buffers()])
         scale = np.float32(math.sqrt(3.0) * initialisation.std)
@@ -99,16 +125,18 @@ class Shard:
 
     @property
     def nbytes(self):
-        """Bytes of records (rows in use) and index."""
-        return int(self._counters[self._table.NEXT]) * self.layout.record_bytes + self._buckets.nbytes
+        """Bytes of records (rows in use), index and waiting keys."""
+        of_waiting = self.waiting.nbytes if self.waiting else 0
+        return int(self._counters[self._table.NEXT]) * self.layout.record_bytes + self._buckets.nbytes + of_waiting
 
-    def look_up(self, keys, fields, step=None, buffers=None):
+    def look_up(self, keys, fields, step=None, buffers=None, admits=False):
         """Look up keys (n) uint64 of fields (n) uint16; unseen ones are inserted at `step`.  Returns a Lookup.
 
         step : None inserts nothing; unseen keys get a record of zeros
+        admits : whether unseen keys get rows at once, where they would have to wait
         Valid until the call after the next one, or as long as the caller's `buffers`.
         """
-        return self._probe(self._kernels.look_up_listed, (keys, fields), buffers or next(self._sets), len(keys), step)
+        return self._probe(self._kernels.look_up_listed, (keys, fields), buffers or next(self._sets), len(keys), step, admits)
 
     def look_up_own(self, batch, partition, owner, step=None):
         """Look up those keys of a `Batch` that `owner` owns, as `look_up`.
@@ -123,7 +151,7 @@ class Shard:
         found = self._probe(self._kernels.look_up_own, (batch.sparse, partition, owner, picked), buffers, most, step)
         return found, offsets, None if values is None else values[: len(found.local)]
 
-    def _probe(self, kernel, arguments, buffers, most, step):
+    def _probe(self, kernel, arguments, buffers, most, step, admits=False):
         """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
         counters, kernels = self._counters, self._kernels
         local, addresses = buffers.array("local", most + 1, np.int32), buffers.array("addresses", most + 2, np.int64)
@@ -132,12 +160,16 @@ class Shard:
         if counters[self._table.TICKET] + most > _LAST_TICKET:
             self._table.forget_marks(self._buckets)
             counters[self._table.TICKET] = 1
-        if step is None:
+        if step is None or (self.waiting and not admits):
             addresses[:1].fill(self._backend.address(self._zero_record))
             progress[kernels.DISTINCT] = 1
-        search = Search(step is not None, self._new, np.uint32(step or 0), progress, local, addresses, fresh)
+        waiting = self.waiting.arguments(counts=not admits) if self.waiting else None
+        search = Search(step is not None, self._new, np.uint32(step or 0), progress, local, addresses, fresh, waiting)
         while lack := kernel(self._index(), search, *arguments):
             self._grow(lack)
+            if self.waiting:
+                self.waiting.make_room()
+                search = search._replace(waiting=self.waiting.arguments(counts=not admits))
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 
@@ -176,26 +208,41 @@ class Shard:
             rows, self._chunk_addresses, layout.record_bytes, layout.tail, layout.places, layout.number,
             fields, counts, steps, numbers,
         )  # fmt: skip
-        return Rows(keys, fields, counts, steps, numbers)
+        return Rows(keys, fields, counts, steps, numbers, self._read_decayed(rows))
 
-    def load(self, rows):
+    def _read_decayed(self, rows):
+        if self._decay is None:
+            return None
+        decayed = np.empty(len(rows), np.float32)
+        self._backend.history.read_decayed(rows, self._chunk_addresses, self.layout.record_bytes, self._decay.place, decayed)
+        return decayed
+
+    def load(self, rows, given=None):
         """Set these rows (`Rows`) to the given content, inserting keys that are not there.
+
+        given : (m) int64, which of a row's numbers `rows.numbers` (n, m) are; the others stay as they are, those of new rows as these
+        begin; None: all
 
         DataError, before anything is set, unless all arrays have one length, and the keys are distinct and not 0.
         """
-        if any(len(array) != len(rows) for array in vars(rows).values()):
-            raise DataError(f"rows of {[len(array) for array in vars(rows).values()]} keys, fields, counts, steps and numbers")
+        lengths = [len(array) for array in rows.arrays.values()]
+        if any(length != len(rows) for length in lengths):
+            raise DataError(f"rows of {lengths} keys, fields, counts, steps and numbers")
         in_order = (rows.keys[1:] > rows.keys[:-1]).all()
         if not (in_order or len(np.unique(rows.keys)) == len(rows)) or not rows.keys.all():
             raise DataError("rows have a key twice, or the key 0, which no value has")
-        if rows.numbers.shape[1] != self.layout.numbers:
-            raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {self.layout.numbers}")
+        places = self.layout.places if given is None else self.layout.places[given]
+        if rows.numbers.shape[1] != len(places):
+            raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {len(places)}")
         keys, fields = map(self._backend.array, (rows.keys, rows.fields))
-        addresses = self.look_up(keys, fields, 0).addresses
+        addresses = self.look_up(keys, fields, 0, admits=True).addresses
         numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
         self._table.write_records(
-            addresses, self.layout.tail, self.layout.places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
+            addresses, self.layout.tail, places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )
+        if self._decay is not None:
+            decayed = _expected_counts(rows, self._decay.rate) if rows.decayed is None else rows.decayed
+            self._backend.history.write_decayed(addresses, self._decay.place, decayed)
 
     def remove(self, keys):
         """Remove the rows of these keys (those that are there); returns how many.  Rebuilds the index."""
@@ -210,6 +257,47 @@ class Shard:
         staying = ~leaving
         self._table.index_rows(held[staying], rows[staying], marks[staying], self._buckets, self._mask)
         return int(leaving.sum())
+
+    def history(self, step):
+        """The History of all rows, at `step`.  No batch may be under way."""
+        steps = np.empty(len(self), np.uint32)
+        of = History(np.empty(len(self), np.int32), steps, steps if self._decay is None else np.empty(len(self), np.uint32))
+        self._backend.history.histories(
+            self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.tail, self._decay, np.uint32(step), *of
+        )
+        return of
+
+    def ties(self):
+        """(n) uint64, a hash of each key in the order of a History: what decides between rows that are worth the same."""
+        hashes = np.empty(len(self), np.uint64)
+        self._backend.history.ties(self._buckets, hashes)
+        return hashes
+
+    def are_zero(self, rows):
+        """(n) bool, whether all weights of the rows of these numbers (n) int32 are 0."""
+        layout, zeros = self.layout, np.empty(len(rows), bool)
+        self._backend.history.are_zero(
+            rows, self._chunk_addresses, layout.record_bytes, layout.places[: layout.weights], layout.number, zeros
+        )
+        return zeros
+
+    def evict(self, leaving):
+        """Give up the rows at which leaving (n) bool, in the order of a History, is true: their numbers are used again, and the index,
+        which is rebuilt, has no trace of them.  No batch may be under way."""
+        gone, free = int(leaving.sum()), int(self._counters[self._table.FREE])
+        if gone == 0:
+            return
+        room, keys, staying = np.empty(free + gone, np.int32), np.empty(len(self) - gone, np.uint64), np.empty(len(self) - gone, np.int32)
+        room[:free] = self._free[:free]
+        place = -1 if self._decay is None else self._decay.place
+        self._backend.history.free_rows(
+            self._buckets, leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], keys, staying
+        )
+        self._free = room
+        self._counters[self._table.FREE] = len(room)
+        self._counters[self._table.LIVE] = len(staying)
+        self._buckets.fill(0)
+        self._table.index_rows(keys, staying, np.zeros(len(staying), np.uint32), self._buckets, self._mask)
 
     def _index(self):
         return self._table.Index(
@@ -252,6 +340,12 @@ class Shard:
         keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
         self._table.indexed_rows(self._buckets, keys, rows, marks)
         return keys, rows, marks
+
+
+def _expected_counts(rows, rate):
+    """(n) float32: decayed counts, as of their last steps, of rows whose sights were spread evenly over their run's steps so far."""
+    even = 1.0 / (rate * (rows.steps.astype(np.float64) + 1.0))  # what is left of a count after many steps, of what it is
+    return (rows.counts * np.minimum(1.0, even)).astype(np.float32)
 
 
 def _limit(buckets):

@@ -1,22 +1,25 @@
 """A table: this rank's shards of the rows of one dimension and optimizer, and the gradient sums of a batch."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 
 import numpy as np
 
-from deshpc.backend.arguments import Occurrences, Sums
+from deshpc.backend.arguments import Decay, Occurrences, Sums
 from deshpc.backend.exact_norm import TERMS
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.backend.weight_form import WeightForm
+from deshpc.hashing.key_fields import fields_of
 from deshpc.hashing.partition import owners
 from deshpc.hashing.spread import spread
 from deshpc.route.routed import WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
+from deshpc.table.sights import Sights
+from deshpc.table.waiting import WaitingKeys
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,14 @@ class ShardRows:
     occurrences : Occurrences; where rows travel, one is a requested key, and there are no offsets
     sums : Sums, zero
     scratch : reusable arrays of whoever works on this shard
+    first : place of the first row; the one before, if any, stands for keys that wait for a row, and is not to be updated
     """
 
     table: "Table"
     occurrences: Occurrences
     sums: Sums
     scratch: object
+    first: int = 0
 
 
 class Table:
@@ -40,7 +45,7 @@ class Table:
 
     def __init__(
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
-        own_terms=True, by_field=False, columns=None, shards=None,
+        own_terms=True, by_field=False, columns=None, shards=None, living=None,
     ):  # fmt: skip
         """precision : type of weights and state
         compute : of arithmetic
@@ -50,15 +55,19 @@ class Table:
         by_field : operators ask for the rows' fields
         columns : (begin, end) of the embedding's columns that this rank's rows have, None for all;  with column 0 goes w
         shards : range of those of the rank's shards that are this table's, None for all
+        living : TableConfig: which keys get rows, and whether counts of their sights decay;  None: all, and none does
         """
         self._backend, self._group, self.partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
-        self.whole_layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
+        decays = living is not None and living.half_life_steps > 0
+        self.whole_layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
         self._own_places, self._has_first_column, first_column = None, columns is None or columns[0] == 0, 0
         if columns is not None:
             self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
             first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
-        self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim))
+        self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
+        self._decay = Decay(self.layout.decayed, _powers(living.half_life_steps), math.log(2.0) / living.half_life_steps) if decays else None
+        self._living, self._seed = living, seed
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
         self.sums_type = np.dtype(sums or compute)
@@ -66,13 +75,23 @@ class Table:
         self._own_terms, self.by_field = own_terms, by_field
         self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
         self._numbers = range(partition.shards) if shards is None else shards
-        self._shards = [Shard(backend, self.layout, self._start) for _ in self._numbers]
+        self._shards = [self._new_shard() for _ in self._numbers]
         self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
 
     @property
     def of_shards(self):
         """[the Table] of each of the rank's shards."""
         return [self] * len(self._shards)
+
+    @property
+    def shards(self):
+        """[Shard] of this rank."""
+        return self._shards
+
+    @property
+    def parts(self):
+        """[Table] whose rows are divided among ranks: itself."""
+        return [self]
 
     @property
     def whole_rows(self):
@@ -137,7 +156,13 @@ class Table:
 
     def clear(self):
         """Forget all rows."""
-        self._shards = [Shard(self._backend, self.layout, self._start) for _ in self._shards]
+        self._shards = [self._new_shard() for _ in self._shards]
+
+    def _new_shard(self):
+        living, waiting = self._living, None
+        if living is not None and not living.admits_all:
+            waiting = WaitingKeys(self._backend, living.admit_after, living.admit_probability, self._seed)
+        return Shard(self._backend, self.layout, self._start, waiting, self._decay)
 
     def export(self):
         """All rows of this rank, in key order (`Rows`)."""
@@ -165,20 +190,40 @@ class Table:
         """(first, last) key that this rank may own."""
         return self.partition.key_range(self._group.rank)
 
-    def load(self, rows):
+    def load(self, rows, given=None):
         """Take from `rows` (any keys, `Rows`) those that this rank owns; returns how many, where it holds their first column.
 
+        given : (m) int64, ascending, which of a whole row's numbers `rows.numbers` (n, m) are; the others begin as those of a new row;
+        None: all
         Not collective.
         """
         owner, numbers = owners(self.partition, rows.keys, rows.fields), rows.numbers
         if self._own_places is not None:
-            numbers = numbers[:, self._own_places]
+            own = self._own_places if given is None else self._own_places[np.isin(self._own_places, given)]
+            numbers = numbers[:, own if given is None else np.searchsorted(given, own)]
+            given = None if given is None else np.flatnonzero(np.isin(self._own_places, given))
         first, taken = self._group.rank * self.partition.shards, 0
         for s, shard in zip(self._numbers, self._shards, strict=True):
             mine = owner == first + s
-            shard.load(Rows(rows.keys[mine], rows.fields[mine], rows.counts[mine], rows.steps[mine], numbers[mine]))
+            shard.load(replace(rows, numbers=numbers).take(mine), given)
             taken += int(mine.sum())
         return taken if self._has_first_column else 0
+
+    def waiting(self):
+        """`Sights` of the keys of this rank that wait for a row, in key order; under column split rank 0 has all.  Not collective."""
+        own = [shard.waiting.sights() for shard in self._shards if shard.waiting and self._has_first_column]
+        return Sights.joined(own)
+
+    def wait(self, sights):
+        """Let those of some keys that this rank owns wait for a row, where keys have to, in place of those that do.
+
+        sights : `Sights`, of any keys
+        Not collective.
+        """
+        owner, first = owners(self.partition, sights.keys, fields_of(sights.keys)), self._group.rank * self.partition.shards
+        for s, shard in zip(self._numbers, self._shards, strict=True):
+            if shard.waiting:
+                shard.waiting.set(sights.take(owner == first + s))
 
     def asked(self, keys, fields):
         """(n) int64: for each key a rank that knows whether it has a row, the same for whoever asks.
@@ -220,7 +265,8 @@ class Table:
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
         occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping)
-        return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch)
+        first = 1 if insert and shard.waiting else 0
+        return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch, first)
 
     def widened(self, rows):
         """`Rows` of this table as whole rows, with 0 in the columns that they do not have."""
@@ -239,12 +285,15 @@ class Table:
     def _update(self, shard, rule, step, clip, l2, inverse_scale):
         layout = self.layout
         self._backend.update.rows(
-            rule, self.form, layout.linear_state, layout.tail, cache_lines(layout.used_bytes), shard.occurrences.addresses,
-            self._sums_of(shard), inverse_scale, step, clip, l2,
+            rule, self.form, layout.linear_state, layout.tail, cache_lines(layout.used_bytes), shard.occurrences.addresses[shard.first :],
+            self._sums_of(shard), inverse_scale, step, clip, l2, self._decay,
         )  # fmt: skip
+        for array in shard.sums:
+            if shard.first and array is not None:
+                array[: shard.first] = 0
 
     def _square_norm(self, shard, inverse_scale):
-        addresses, scratch, update = shard.occurrences.addresses, shard.scratch, self._backend.update
+        addresses, scratch, update = shard.occurrences.addresses[shard.first :], shard.scratch, self._backend.update
         norms, terms = scratch.array("norms", addresses.size, np.float64), scratch.array("terms of norms", TERMS, np.int64)
         terms.fill(0)
         update.square_norms(self.form, addresses, self._sums_of(shard), inverse_scale, norms)
@@ -253,6 +302,11 @@ class Table:
 
     def _sums_of(self, shard):
         """The Sums as updates take them: where all values are 1, sums of g x^2 are those of g x."""
-        scalar, vector, square = shard.sums
+        scalar, vector, square = (None if array is None else array[shard.first :] for array in shard.sums)
         shared = scalar if self.layout.dim and self._own_terms else None
         return Sums(scalar, vector, shared if square is None else square)
+
+
+def _powers(half_life):
+    """`Decay.powers` of a half-life in steps."""
+    return np.array([[2.0 ** (-(256**i) * j / half_life) for j in range(256)] for i in range(4)], np.float32)

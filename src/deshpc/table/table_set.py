@@ -8,6 +8,7 @@ import numpy as np
 
 from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Rows
+from deshpc.table.sights import Sights
 
 
 class TableSet:
@@ -24,6 +25,11 @@ class TableSet:
         self.form, self.sums_type, self.whole_layout = first.form, first.sums_type, first.whole_layout
         self.layout, self.key_range = first.whole_layout, first.key_range
         self.of_shards = [table for table in tables for _ in table.of_shards]
+
+    @property
+    def parts(self):
+        """[Table] of all dimensions."""
+        return self._tables
 
     @property
     def whole_rows(self):
@@ -80,9 +86,18 @@ class TableSet:
         """[Rows]: a copy of all rows of this rank, as `blocks`."""
         return list(merged([map(table.widened, table.copied_blocks()) for table in self._tables]))
 
-    def load(self, rows):
-        """Take from whole rows (any keys, `Rows`) those that this rank owns; returns how many.  Not collective."""
-        return sum(table.load(rows) for table in self._tables)
+    def load(self, rows, given=None):
+        """As `Table.load`, from whole rows (any keys, `Rows`).  Not collective."""
+        return sum(table.load(rows, given) for table in self._tables)
+
+    def waiting(self):
+        """As of a `Table`."""
+        return Sights.joined([table.waiting() for table in self._tables])
+
+    def wait(self, sights):
+        """As of a `Table`."""
+        for table in self._tables:
+            table.wait(sights)
 
     def asked(self, keys, fields):
         """As of a `Table`."""

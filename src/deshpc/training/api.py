@@ -28,6 +28,7 @@ from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
 from deshpc.training.best_constant import begin_at
+from deshpc.training.cursor import Cursor
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.loop import train_epochs
 from deshpc.training.planned_run import plan_run
@@ -42,6 +43,7 @@ from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
 from deshpc.training.training_part import training_part
+from deshpc.training.warm_start import look, take_input, take_model, with_fields_of_origin
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -57,6 +59,8 @@ class TrainResult:
     stopped : why training ended before its last epoch did, None where it did not
     resumed_from : steps of the checkpoint that this call went on from, None where it began; they count in `steps`, but
     samples, bytes, keys and times are those of this call
+    first_step : steps of the model that the run started from (`train.from`, with its optimizer state), which count in `steps`
+    before : metrics of the training part before it was learnt from, with `score_first`
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
     bytes_per_sample : {kind: bytes sent by an average rank's training steps, per sample of the global batch}
     traffic : [TrafficRow]: bytes sent by training steps, all ranks together, beside the formula of `deshpc.plan.cost`
@@ -86,6 +90,8 @@ class TrainResult:
     ledger: list[Any] = field(repr=False)
     valid: Metrics | SquaredMetrics | PoissonMetrics | None
     test: Metrics | SquaredMetrics | PoissonMetrics | None
+    first_step: int = 0
+    before: Metrics | SquaredMetrics | PoissonMetrics | None = None
 
 
 @fails_together
@@ -103,6 +109,7 @@ def train(
     train: TableLike | None = None,
     valid: TableLike | None = None,
     test: TableLike | None = None,
+    score_first: bool = False,
 ) -> TrainResult:
     """Train by a configuration on the ranks of `comm`, by default all; returns a TrainResult.
 
@@ -115,6 +122,7 @@ def train(
     allow_import : package.module:Class that `model.name` may name; no other is imported, whatever a file says
     overwrite : replace the model and the checkpoints of a run that has ended in run.directory; otherwise that is a ConfigError
     callbacks : objects that are told of the run on rank 0, see `Reports` and docs/report.md
+    score_first : where the run starts from another model, score the training part by it, before it is learnt from
     check_plan : bytes that differ from what train.split or routing = "auto" has planned are an error, as with check_bytes
     Writes record.jsonl and, unless run.save_model is false, model/ into run.directory.  Collective on `comm`: an
     error that all ranks share is raised on all; any other error of one rank ends the job with its message.
@@ -122,7 +130,7 @@ def train(
     begin = time.perf_counter()
     command = " ".join(["train", *["--check-bytes"] * check_bytes, *["--check-plan"] * check_plan, *["--resume"] * resume, *["--overwrite"] * overwrite])
     tables = Tables({"train": train, "valid": valid, "test": test})
-    change = tables.put_into if tables else lambda tree: tree
+    change = (lambda tree: with_fields_of_origin(tree, tables.put_into)) if tables else lambda tree: tree
     config = agreed(
         comm, lambda: configured(config, overrides, allow_import, change), lambda config: _facts(command, config, tables, comm.size)
     )
@@ -134,7 +142,7 @@ def train(
         session.group.together(lambda: require(session.input, "train", "training"))
         callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
-            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks)
+            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first)
         if check_bytes:
             require_agreement(session.group, result.traffic)
         if check_plan and forecast:
@@ -142,11 +150,16 @@ def train(
     return result
 
 
-def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
+def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first):
     """(TrainResult, Forecast or None) of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
+    if overwrite:
+        look(group, config, [], overwrite)  # before anything is removed
     saved = found_checkpoints(group, config, resume, overwrite)
+    origin = look(group, config, saved, overwrite)
+    if origin:
+        take_input(session, origin)
     group.together((lambda: lead_latest_to(run)) if group.rank == 0 else lambda: None)
     record = _open_record(group, run, resume, lock)
     record.write("start", version=deshpc.__version__, run=number, config=resolved(config), **_environment(session))
@@ -165,16 +178,25 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
         say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
     forecast = plan_run(session, part, record)
     loaded = time.perf_counter()
-    steps = config.train.epochs * -(-part.samples // config.train.global_batch_samples)
-    model = session.build(part.dataset, steps, part.learnt.mean_weight)
+    first_step = origin.first_step if origin else 0
+    steps = first_step + config.train.epochs * -(-part.samples // config.train.global_batch_samples)
+    model = session.build(part.dataset, steps, part.learnt.mean_weight, first_step)
     compiled = time.perf_counter()
     record.write(
         "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), kept_rows=part.samples,
         base_rate=part.whole.prediction,
     )  # fmt: skip
     start = go_on(session, saved, part.samples, record, number) if saved else None
-    if start is None and config.model.initial_bias == "base_rate":
+    before, has_bias = None, start is not None
+    if start is None and origin:
+        has_bias = take_model(session, origin, record)
+    if not has_bias and config.model.initial_bias == "base_rate":
         begin_at(model, part.whole)
+    if start is None and origin and score_first:
+        before = measured(session, "train", train_set, first_step)
+        reports.scored_first(step=first_step, **asdict(before))
+    start = start or Cursor(steps=first_step, first_step=first_step)
+    resumed_from = start.steps if saved else None
     checkpoints = RunCheckpoints(session, number, lock, start)
 
     with checkpoints:
@@ -210,7 +232,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
         steps=trained.steps,
         best_step=trained.best_step or trained.steps,
         stopped=trained.stopped,
-        resumed_from=start.steps if start else None,
+        resumed_from=resumed_from,
         samples=samples,
         samples_per_s=samples / max(1e-9, seconds),
         setup_s=loaded - begin,
@@ -224,6 +246,8 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks):
         ledger=group.ledger.entries(),
         valid=valid,
         test=test,
+        first_step=first_step,
+        before=before,
     )
     record.write("result", **asdict(result))
     if forecast:

@@ -16,10 +16,12 @@ class Cursor:
     position : samples of the epoch before it
     block, row : the same place in the epoch's order, which seed and epoch
     determine: whole blocks before it, and rows of its own block
-    steps, samples : that training has made
+    steps : that made the model
+    samples : that training has made
     train_rows : rows of the training part that are learnt from
     best_step, best_run : of the best model so far, and the run that wrote it, None without one
     stopping : state of `EarlyStopping`, None without
+    first_step : steps of the model that the run started from (`train.from`)
     """
 
     epoch: int = 0
@@ -33,6 +35,7 @@ class Cursor:
     best_step: int | None = None
     best_run: str | None = None
     stopping: dict | None = None
+    first_step: int = 0
 
     def to_json(self):
         """As plain JSON types."""
@@ -42,7 +45,7 @@ class Cursor:
     def from_manifest(cls, manifest, folder):
         """The Cursor of a checkpoint's manifest; DataError for the manifest of a model that no run goes on from."""
         progress = manifest["progress"]
-        if not isinstance(progress, dict) or set(progress) != {one.name for one in fields(cls)}:
+        if not isinstance(progress, dict) or {"first_step", *progress} != {one.name for one in fields(cls)}:
             raise DataError(f"{folder}: is not a checkpoint: its manifest does not say where the run goes on")
         return cls(**progress)
 
@@ -50,7 +53,8 @@ class Cursor:
         """DataError unless a run whose batches have so many samples comes to this place by these steps."""
         batches = -(-self.train_rows // batch_samples)
         place = self.batch * batch_samples, self.epoch * batches + self.batch, self.epoch * self.train_rows + self.position
-        if self.batch >= max(1, batches) or place != (self.position, self.steps, self.samples):
+        steps = self.steps - self.first_step
+        if self.batch >= max(1, batches) or place != (self.position, steps, self.samples):
             raise DataError(
-                f"{folder}: damaged: batch {self.batch} of epoch {self.epoch} is not after {self.steps} steps and {self.samples} samples"
+                f"{folder}: damaged: batch {self.batch} of epoch {self.epoch} is not after {steps} steps and {self.samples} samples"
             )

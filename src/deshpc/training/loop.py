@@ -22,7 +22,8 @@ from deshpc.training.step import steps
 class Trained:
     """What the loop has done, and why it ended.
 
-    steps, samples : that made the model, those before a checkpoint included
+    steps : that made the model, those before a checkpoint, or of the model that it started from, included
+    samples : that the run has made, those before a checkpoint included
     new_steps, new_samples : of this loop
     seconds : of training, evaluations not counted
     valid : metrics of the model as it is now, None without a validation part or an evaluation of it
@@ -50,7 +51,7 @@ def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=N
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
     checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
     raises what has gone wrong with the last one
-    start : Cursor of the checkpoint that the model is that of
+    start : Cursor of the checkpoint that the model is that of, or of a beginning at another step than 0
     of_epoch : function that is told the number of each epoch at its end, and the mean loss of its rows, by weight, before they were learnt from
     """
     return _Loop(session, part, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
@@ -123,7 +124,7 @@ class _Loop:
         position = batch * self._config.global_batch_samples
         return Cursor(
             epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, self._reader.samples,
-            self._best_step, stopping=self._stopping.state() if self._stopping else None,
+            self._best_step, stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
         )  # fmt: skip
 
     def _segment(self, batches, progress):

@@ -56,6 +56,10 @@ class Reports:
         self._record.write("progress", **entries)
         self._tell("on_progress", entries)
 
+    def scored_first(self, **entries):
+        """The training part has been scored before it is learnt from.  Not collective."""
+        self._record.write("before", **entries)
+
     def evaluation(self, **entries):
         """The validation part has been evaluated.  Collective."""
         self._record.write("valid", **entries)

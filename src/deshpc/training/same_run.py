@@ -5,7 +5,7 @@ from deshpc.errors import ConfigError
 
 _MAY_DIFFER = (
     "train.epochs", "train.split", "train.exchange", "train.routing", "train.levels", "train.machine", "train.overlap", "train.evaluate_every_steps",
-    "train.watchdog_s", "model.first_layer", "model.expected_rows", "metrics", "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
+    "train.watchdog_s", "train.from", "model.first_layer", "model.expected_rows", "metrics", "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
 )  # fmt: skip
 _ABSENT = "missing"
 
@@ -14,7 +14,7 @@ def require_same_run(saved, here, folder):
     """ConfigError, naming option and both values, where resolved configurations differ in what makes the run.
 
     saved, here : nested dictionaries, of the checkpoint in `folder` and of this run
-    Files may have moved, ranks, threads, splits and exchanges add up the same numbers, and expected rows are memory alone;
+    Files may have moved, also the model that the run started from, which is not read again; ranks, threads, splits and exchanges add up the same numbers, and expected rows are memory alone;
     epochs may be added unless a learning rate falls until the end of the run.  An option that the checkpoint's version did not have yet
     was as it is by default now.
     """

@@ -141,10 +141,10 @@ class Session:
             text = "".join(f"\n  {example}" for example in examples)
             say(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
 
-    def build(self, sample, total_steps=None, mean_weight=1.0):
+    def build(self, sample, total_steps=None, mean_weight=1.0, first_step=0):
         """Make the model, set its expected rows aside, and compile every kernel on rows of `sample`.  Collective.
 
-        total_steps : of the run, for a learning rate that falls until its end
+        first_step, total_steps : where the run begins and ends, for a learning rate that falls until its end
         mean_weight : of the samples that are learnt from
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
@@ -158,7 +158,7 @@ class Session:
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
-                mean_weight=mean_weight,
+                mean_weight=mean_weight, first_step=first_step,
             )
         )  # fmt: skip
         if self.config.model.expected_rows:
@@ -247,3 +247,5 @@ def _warm_up(config, few, backend, source, group):
                 for _ in scores(model, [batch]):
                     pass
     model.table.load(model.table.export())
+    if model.eviction is not None:
+        model.eviction.meet_kernels()

@@ -73,17 +73,19 @@ def _completed(model, batches, train):
     """Yield (Found, Partials) of each batch.
 
     Where `model.overlaps`, the next batch is read, routed and looked up while the partials of a batch travel: that reads no
-    row, and rows are read only after the update that is made before the next batch is asked for.
+    row, and rows are read only after the update that is made before the next batch is asked for.  Before rows are given up it is not:
+    a batch that is looked up holds its rows.
     """
     batches = iter(batches)
     found = _next(model, batches, train)
     while found is not None:
         travelling, following = model.start(found), None
-        if model.overlaps:
+        ahead = model.overlaps and not (train and model.evicts_after(found.routed.step))
+        if ahead:
             following = _next(model, batches, train, travelling.poke)
         model.enter("exchange")
         yield found, travelling.wait()
-        found = following if model.overlaps else _next(model, batches, train)
+        found = following if ahead else _next(model, batches, train)
 
 
 def _next(model, batches, train, poke=lambda: None):

@@ -5,11 +5,13 @@ from threadpoolctl import threadpool_limits
 
 from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import (
+    admission,
     arrays,
     bi_interaction,
     cin,
     dense,
     fm,
+    history,
     interaction,
     key_numbers,
     linear,
@@ -40,9 +42,8 @@ class CpuBackend:
     overlaps = False  # what is prepared inside a node pushes the running batch out of the caches
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
-    arrays, cin, normalisation = arrays, cin, normalisation
-    bi_interaction, dense, fm, interaction, linear, lookup = bi_interaction, dense, fm, interaction, linear, lookup
-    key_numbers = key_numbers
+    admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
+    bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
     aligned = staticmethod(aligned)
     lanes = Lanes

@@ -15,6 +15,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
+from deshpc.backend.cpu.admission import ADMITTED, FULL, sight
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import (  # fmt: skip
@@ -82,9 +83,9 @@ def probe(index, search, keys, places, fields, begin, end, following):
     places : of the keys among `fields`, None where key j has field j
     following : where the keys begin that will be probed next, whose buckets are asked for between the probes
     `fresh` holds the keys whose records are new, which are written at the end, when their fields are there.
-    Returns the number of keys done: fewer than there are if index or chunks have to grow first.
+    Returns the number of keys done: fewer than there are if index, chunks or the buckets of waiting keys have to grow first.
     """
-    insert, new, step, progress, local, addresses, fresh = search
+    insert, new, step, progress, local, addresses, fresh, waiting = search
     base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
     first_ticket, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
     for j in range(begin, end):
@@ -108,6 +109,14 @@ def probe(index, search, keys, places, fields, begin, end, following):
                 if counters[LIVE] >= limits[0] or (counters[FREE] == 0 and counters[NEXT] >= limits[1]):
                     end = j
                     break
+                verdict = sight(waiting, key, step)
+                if verdict == FULL:
+                    end = j
+                    break
+                if verdict != ADMITTED:
+                    put(local, done, np.int32(0))
+                    done += 1
+                    continue
                 if counters[FREE] > 0:
                     counters[FREE] -= 1
                     unused = np.int64(at(index.free, counters[FREE]))

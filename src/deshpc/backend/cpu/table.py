@@ -111,7 +111,7 @@ def index_rows(keys, rows, marks, buckets, mask):
     n = len(keys)
     for j in range(n):
         prefetch(base + (np.int64(at(keys, min(j + AHEAD, n - 1))) & mask) * BUCKET_BYTES)
-        _enter(keys[j], rows[j], marks[j], base, mask)
+        enter(keys[j], rows[j], marks[j], base, mask)
 
 
 @kernel
@@ -127,11 +127,11 @@ def move_rows(old, buckets, mask):
             key = load(line + slot * 8, np.uint64(0))
             if key != 0:
                 row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
-                _enter(key, row, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)
+                enter(key, row, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)
 
 
 @kernel(inline=True)
-def _enter(key, row, mark, base, mask):
+def enter(key, row, mark, base, mask):
     """Put a row into the first bucket that has room, from its key's on."""
     bucket = np.int64(key) & mask
     empty = match4(base + bucket * BUCKET_BYTES, np.uint64(0))

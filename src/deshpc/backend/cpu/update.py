@@ -11,6 +11,7 @@ from numba.extending import overload
 
 from deshpc.backend.cpu.exact_norm import add_term
 from deshpc.backend.cpu.generic import multiply_add, read, spread, write
+from deshpc.backend.cpu.history import note_sight
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
@@ -112,7 +113,7 @@ def _embedding_square(form, record, vector, c, shrink, inverse_scale):
 
 
 @kernel
-def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2):
+def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
     """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
     rule : a class of `backend.rules`
@@ -120,9 +121,11 @@ def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, 
     lines : cache lines of a record
     step : uint32
     clip, l2 : of the compute type
+    decay : `arguments.Decay` of the rows' counts, None where none are kept
     """
     for c in range(len(addresses)):
         record = prefetched(addresses, c, lines)
+        note_sight(decay, record, load(record + tail + STEP, np.uint32(0)), step)
         note_update(record + tail, step)
         shrink = value_at(sums.square, c, form.zero, inverse_scale)
         update_weight(rule, form, record, linear_state, sums.scalar, c, inverse_scale, clip, l2)

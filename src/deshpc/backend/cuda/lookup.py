@@ -58,7 +58,7 @@ class LookupOperations:
         for as many as there are keys, so that the next batches are not in doubt.  Reads the device, and waits for it, only where
         the room may not be enough.
         """
-        insert, new, step, progress, local, addresses, _ = search
+        insert, new, step, progress, local, addresses, *_ = search
         n, before = keys.size, int(progress[self.DISTINCT])
         array = self._scratch.array
         slots, misses = array("slots", n, np.uint32), array("misses", 1, np.uint32)

@@ -101,7 +101,7 @@ class RoutingOperations:
 
         The keys are in the order of the messages.  Returns the numbers of keys and of occurrences.
         """
-        message, header, sections, samples, _ = messages
+        message, header, sections, samples, *_ = messages
         ranks, fields = header.shape[0], header.shape[1] - 1
         counts = header[:, :fields].astype(np.int64)
         n_keys, n, total = int(counts.sum()), int(header[:, fields].sum()), int(samples.sum())

@@ -1,0 +1,80 @@
+"""Keys without rows: their sights are counted until they get one.  See `table.waiting`.
+
+They lie in buckets like those of an index (`backend.cpu.table`): four keys, four numbers of sights (int32), four uint32, each one more
+than the step of the last sight.  A key that has got its row has 0 sights: it stays until the buckets are filled anew, as one never seen.
+"""
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from deshpc.backend.cpu.bucket import match4, trailing_zeros
+from deshpc.backend.cpu.memory import address_of, load, store
+from deshpc.backend.cpu.table import BUCKET_BYTES, MARKS_AT, ROWS_AT, SLOTS, enter
+from deshpc.hashing.splitmix import fold
+from deshpc.jit import kernel
+
+ADMITTED, WAITS, FULL = 1, 0, -1
+
+
+def sight(waiting, key, step):
+    """What a step's sight of a key without a row means: ADMITTED, it gets one; WAITS; FULL, the buckets have to grow first.
+
+    A step is one sight, however often it asks.  waiting : `arguments.Waiting`; None: every key is admitted
+    """
+    raise TypeError("sight works inside kernels")
+
+
+@overload(sight)
+def _sight(waiting, key, step):
+    if isinstance(waiting, types.NoneType):
+        return lambda waiting, key, step: ADMITTED
+    return lambda waiting, key, step: _counted(waiting, key, step)
+
+
+@kernel
+def _counted(waiting, key, step):
+    if not waiting.counts:
+        return ADMITTED
+    bucket, mask, base = np.int64(key) & waiting.mask, waiting.mask, address_of(waiting.buckets, 0)
+    line = base + bucket * BUCKET_BYTES
+    hit, empty = match4(line, key), match4(line, np.uint64(0))
+    while hit == 0 and empty == 0:
+        bucket = (bucket + 1) & mask
+        line = base + bucket * BUCKET_BYTES
+        hit, empty = match4(line, key), match4(line, np.uint64(0))
+    slot = trailing_zeros(empty if hit == 0 else hit)
+    count_at, mark_at = line + (ROWS_AT + slot) * 4, line + (MARKS_AT + slot) * 4
+    sights, mark = np.int64(0), np.uint32(step + 1)
+    if hit != 0:
+        sights = np.int64(load(count_at, np.int32(0)))
+        if sights > 0 and load(mark_at, np.uint32(0)) == mark:
+            return WAITS
+    sights += 1
+    if sights >= waiting.after and (fold(fold(waiting.seed, key), np.uint64(sights)) >> np.uint64(32)) < waiting.threshold:
+        if hit != 0 and sights > 1:
+            store(count_at, np.int32(0))
+            waiting.entries[1] += 1
+        return ADMITTED
+    if hit == 0:
+        if waiting.entries[0] >= waiting.limit:
+            return FULL
+        waiting.entries[0] += 1
+        store(line + slot * 8, key)
+    elif sights == 1:
+        waiting.entries[1] -= 1
+    store(count_at, np.int32(sights))
+    store(mark_at, mark)
+    return WAITS
+
+
+@kernel
+def move_sights(old, buckets, mask):
+    """Enter the keys of `old` that have got no row into empty buckets that have room."""
+    base = address_of(buckets, 0)
+    for bucket in range(len(old) // 8):
+        line = address_of(old, bucket * 8)
+        for slot in range(SLOTS):
+            key, count = load(line + slot * 8, np.uint64(0)), load(line + (ROWS_AT + slot) * 4, np.int32(0))
+            if key != 0 and count > 0:
+                enter(key, count, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)

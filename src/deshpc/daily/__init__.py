@@ -1,0 +1,1 @@
+"""A chain of runs, one a day: each starts from the one before, scores its day, learns it, and is exported."""

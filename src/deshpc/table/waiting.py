@@ -1,0 +1,86 @@
+"""Keys of one shard that have no row yet: how often they were seen, exactly, and when last.
+
+A step whose global batch has the key is a sight, however often it is in the batch.  A key gets its row at a sight from the `after`-th
+on, by the chance that a hash of seed, key and number of sights decides: a function of the key and its sights alone.  A key whose row
+was given up begins anew.
+"""
+
+import numpy as np
+
+from deshpc.backend.arguments import Waiting
+from deshpc.hashing.splitmix import fold_words
+from deshpc.table.sights import Sights
+
+_SMALLEST = 64  # buckets
+_SALT = 0x61646D69  # of the chances, which are to have nothing in common with first weights
+_LOAD_LIMIT, _SLOTS = 0.6, 4
+
+
+class WaitingKeys:
+    """The waiting keys of one shard, which are counted as its rows are looked up (`backend.cpu.admission`)."""
+
+    def __init__(self, backend, after, chance, seed):
+        """after, chance : `table.admit_after`, `table.admit_probability`
+        seed : of the run
+        """
+        self._backend, self._table, self._after = backend, backend.table, after
+        self._threshold = np.uint64(round(chance * 2**32))
+        self._seed = np.uint64(fold_words(seed, _SALT))
+        self._entries = np.zeros(2, np.int64)
+        self._new_buckets(_SMALLEST)
+
+    @property
+    def nbytes(self):
+        """Bytes of their memory."""
+        return self._buckets.nbytes
+
+    def arguments(self, counts):
+        """As kernels take them; counts : whether sights are counted, otherwise every key is admitted."""
+        limit = int(_LOAD_LIMIT * _SLOTS * (self._mask + 1))
+        return Waiting(counts, self._buckets, self._mask, self._entries, limit, self._seed, self._after, self._threshold)
+
+    def make_room(self):
+        """Make room for more keys, if there is none."""
+        if self._entries[0] >= self.arguments(True).limit:
+            full, waiting = self._buckets, int(self._entries[0] - self._entries[1])
+            self._new_buckets(self._room_for(waiting))
+            self._backend.admission.move_sights(full, self._buckets, self._mask)
+            self._entries[:] = waiting, 0
+
+    def sights(self):
+        """Sights of all, in an order of their own."""
+        keys, counts, marks = self._held()
+        return Sights(keys, counts.view(np.uint32), marks - np.uint32(1))
+
+    def set(self, sights):
+        """Hold these keys instead."""
+        self._fill(np.ascontiguousarray(sights.keys), sights.sights.astype(np.int32), (sights.steps + np.uint32(1)).astype(np.uint32))
+
+    def _held(self):
+        """(keys, numbers of sights, marks) of the keys that have not got a row."""
+        n = int(self._entries[0])
+        keys, counts, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
+        self._table.indexed_rows(self._buckets, keys, counts, marks)
+        wait = counts > 0
+        return keys[wait], counts[wait], marks[wait]
+
+    def _fill(self, keys, counts, marks):
+        """Enter keys into fresh buckets, which have room for twice as many."""
+        buckets = self._room_for(len(keys))
+        if buckets > self._mask + 1:
+            self._new_buckets(buckets)
+        else:
+            self._buckets.fill(0)
+        self._table.index_rows(keys, counts, marks, self._buckets, self._mask)
+        self._entries[:] = len(keys), 0
+
+    def _room_for(self, keys):
+        """Buckets that have room for twice as many keys, or as many as there are."""
+        buckets = self._mask + 1
+        while 2 * keys > _LOAD_LIMIT * _SLOTS * buckets:
+            buckets *= 2
+        return buckets
+
+    def _new_buckets(self, buckets):
+        self._mask = buckets - 1
+        self._buckets = self._backend.aligned(buckets * 8, np.uint64, "keys that wait for a row")

@@ -1,0 +1,143 @@
+"""Tables whose rows come and go, against dictionaries in float64 over random histories, through save and load on other numbers of ranks.
+
+The sets of rows and of waiting keys are equal, weights and optimizer state agree, for 1 to 4 ranks and 1 or 2 threads each.
+"""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from plain_living import PlainLiving
+from saved_models import manifest_of, some_ranks
+from small_training import DIM, INIT_STD, RULES, all_rows, reads, small_config, small_model
+from synthetic_batches import FIELD_NAMES, N_FIELDS, keys_of, owner_of, plain_batch
+
+from deshpc.checkpoint.load import load_model
+from deshpc.checkpoint.save import save_model
+from deshpc.config import override
+from deshpc.config.load import build
+from deshpc.table.sights import Sights
+from deshpc.training.step import steps
+
+pytestmark = pytest.mark.mpi
+
+STEPS, CUTS, SEED, TOLERANCE = 64, (21, 42), 1, 1e-9
+
+CASES = {  # name, rule, [table], [train]
+    "sights, age and zeros": (
+        "lr", "ftrl", {"admit_after": 3, "max_age_steps": 9, "zero_age_steps": 4, "max_waiting_keys": 60, "evict_every_steps": 3},
+        {"exchange": "allreduce"},
+    ),
+    "chances and decayed counts": (
+        "fm", "adagrad, clipped",
+        {"admit_after": 2, "admit_probability": 0.6, "half_life_steps": 6, "min_decayed_count": 0.4, "max_rows": 70, "evict_every_steps": 4},
+        {"exchange": "rows", "overlap": "on"},
+    ),
+    "the last seen of a budget": (
+        "fm", "sgd, clipped", {"max_rows": 50, "evict_every_steps": 5}, {"exchange": "reduce_scatter", "routing": "broadcast", "overlap": "on"},
+    ),
+    "fields, fixed point": (
+        "lr", "adagrad", {"admit_after": 2, "half_life_steps": 4, "max_rows": 40, "max_age_steps": 20, "evict_every_steps": 1},
+        {"split": "field", "accumulate": "int64"},
+    ),
+    "bytes of a rank": ("lr", "adagrad", {"admit_probability": 0.7, "max_bytes_per_rank": 2000, "evict_every_steps": 7}, {}),
+}  # fmt: skip
+
+
+@cache
+def histories(seed=3):
+    """Batches of keys that drift: most are of a window that moves on, some come in every step, and some come back after long."""
+    rng, batches = np.random.default_rng(seed), []
+    for step in range(STEPS):
+        counts = rng.integers(0, 6, rng.integers(1, 24))
+        n = int(counts.sum())
+        numbers = 2 * (step % 40) + rng.integers(0, 40, n)
+        numbers = np.where(rng.random(n) < 0.3, rng.integers(500, 506, n), numbers)
+        fields = numbers % N_FIELDS
+        samples = len(counts)
+        values = rng.uniform(-1, 1, n).astype(np.float32)
+        batches.append(plain_batch(
+            step, counts, keys_of(fields, numbers), fields, values, rng.standard_normal((samples, 2)), rng.random(samples) < 0.4
+        ))  # fmt: skip
+    return batches
+
+
+def waiting_of(model):
+    """{key: (sights, last step)} of all ranks.  Collective."""
+    sights = Sights.joined(model.group.gather(model.table.waiting()))
+    return dict(zip(sights.keys.tolist(), zip(sights.sights.tolist(), sights.steps.tolist(), strict=True), strict=True))
+
+
+def check(model, plain, dense):
+    rows, keys = all_rows(model), sorted(plain.weights)
+    assert rows.keys.tolist() == keys
+    assert waiting_of(model) == plain.waiting
+    for name in ("fields", "counts", "steps"):
+        assert getattr(rows, name).tolist() == [getattr(plain, name)[key] for key in keys], name
+    if plain.table["half_life_steps"]:
+        assert np.allclose(rows.decayed, [plain.decayed[key] for key in keys], rtol=1e-6, atol=0)
+    wanted = np.array([plain.weights[key] for key in keys])
+    assert np.abs(rows.numbers[:, : wanted.shape[1]] - wanted).max() <= dense * max(1.0, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rows_come_and_go_as_in_dictionaries(world, tmp_path, case):
+    name, rule, table, train = CASES[case]
+    config = override(small_config(name, rule=RULES[rule], **train), *(f"table.{option}={value}" for option, value in table.items()))
+    batches, folder, plain = histories(), world.bcast(tmp_path), plain_first(config, name, rule, table)
+    tolerance = 1e-6 if train.get("accumulate") else TOLERANCE
+    for phase, (begin, end) in enumerate(zip((0, *CUTS), (*CUTS, STEPS), strict=True)):
+        size = world.size if phase != 1 else max(1, world.size - 1)
+        before, plain = plain, plain.after(batches[begin:end], lambda key, size=size: owner_of(key, size))
+        with some_ranks(world, size) as comm:
+            if comm is None:
+                continue
+            with small_model(comm, config, threads=1 + (phase + world.size) % 2) as model:
+                if phase:
+                    load_model(model, folder / str(phase - 1))
+                    check(model, before, tolerance)
+                found = [one.loss for one in steps(model, [reads(model, batch) for batch in batches[begin:end]])]
+                assert np.allclose(found, plain.losses, rtol=tolerance)
+                check(model, plain, tolerance)
+                save_model(model, folder / str(phase), manifest_of(model, config, end))
+    assert plain.removed and {*plain.weights} & plain.removed  # rows went, and some of their keys came back
+
+
+def plain_first(config, name, rule, table):
+    """A PlainLiving with the dense weights that a model of this configuration begins with."""
+    dim = DIM if name == "fm" else 0
+    with small_model(MPI.COMM_SELF, config) as model:
+        dense, values = np.zeros((2, 1 + dim)), model.parameters.values
+        dense[:, 1:] = values[-2 * dim :].reshape(2, dim) if dim else 0
+        reduction, row_bytes = model.table.optimizer.reduction, model.table.layout.record_bytes + 54
+    return PlainLiving(table, dim, RULES[rule], reduction, SEED, INIT_STD, dense, row_bytes=row_bytes)
+
+
+DEEP = {  # of [model], of [train]
+    "replicated": ({"name": "deepfm", "hidden": [5], "fields": [{"name": FIELD_NAMES[2], "replicated": True}]}, {"exchange": "rows"}),
+    "dimensions": ({"name": "dcn", "hidden": [5], "fields": [{"name": FIELD_NAMES[0], "dim": 2}]}, {"exchange": "reduce_scatter"}),
+    "columns": ({"name": "fm"}, {"split": "column", "routing": "broadcast"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
+    model, train = DEEP[case]
+    options = {"admit_after": 2, "half_life_steps": 5, "min_decayed_count": 0.3, "max_age_steps": 12, "max_rows": 45, "evict_every_steps": 4}
+    config = build({
+        "data": {"format": "synthetic"}, "model": {"dim": DIM, "init_std": INIT_STD, **model}, "table": options,
+        "train": {"precision": "float64", "overlap": "on", **train},
+    })  # fmt: skip
+    found = []
+    for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
+        with small_model(comm, config, threads) as deep:
+            losses = [one.loss for one in steps(deep, [reads(deep, batch) for batch in histories()[:40]])]
+            found.append((all_rows(deep), losses, waiting_of(deep)))
+    (rows, losses, waiting), (others, other_losses, other_waiting) = found
+    divided = rows.fields != 2 if case == "replicated" else np.ones(len(rows), bool)
+    assert divided.sum() == 45 and (case != "replicated" or not divided.all()) and waiting
+    for name in ("keys", "counts", "steps", "decayed"):
+        assert np.array_equal(getattr(rows, name), getattr(others, name)), name
+    assert np.allclose(rows.numbers, others.numbers, rtol=0, atol=1e-9) and np.allclose(losses, other_losses)
+    assert waiting == other_waiting

@@ -1,0 +1,97 @@
+"""Which rows are worth keeping, against a sort; and a shard whose rows come and go without end, which neither grows nor slows down."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from deshpc.backend.arguments import Decay
+from deshpc.backend.open import open_backend
+from deshpc.backend.record import RecordLayout
+from deshpc.backend.rules import StateStart
+from deshpc.comm.group import Group
+from deshpc.table.selection import Candidates, stays, threshold
+from deshpc.table.shard import Initialisation, Rows, Shard
+from deshpc.table.waiting import WaitingKeys
+
+pytestmark = pytest.mark.mpi
+
+
+@pytest.mark.parametrize("most, costs", [(3, (1, 1)), (2**32 - 1, (1, 1)), (40, (3, 7))])
+def test_the_least_worth_go_whoever_has_them(world, most, costs):
+    """Ranks and shards have any part of the rows; budgets from nothing to all of them."""
+    rng, group = np.random.default_rng(most), Group(world)
+    n = 500
+    worths, ties = rng.integers(0, most, n, np.uint32, endpoint=True), rng.permutation(rng.integers(0, 2**64, n, np.uint64))
+    ties[: n // 2] >>= np.uint64(40)  # many have the same upper digits
+    ties[: n // 2] = ties[: n // 2] & ~np.uint64(511) | np.arange(n // 2, dtype=np.uint64)
+    place, kind = rng.integers(0, world.size, n), rng.integers(0, 2, n)
+    order, cost = np.lexsort((ties, worths))[::-1], np.array(costs)[kind]
+    for budget in (0, 1, 7, 250, n - 1, n, int(cost.sum()) - 1, int(cost.sum())):
+        own = [Candidates(worths[mine], ties[mine], costs[k]) for k in (0, 1) for mine in [(place == group.rank) & (kind == k)]]
+        found = stays(worths, ties, threshold(own, budget, group.sum))
+        wanted = np.zeros(n, bool)
+        wanted[order[np.cumsum(cost[order]) <= budget]] = True
+        assert np.array_equal(found, wanted), budget
+    group.free()
+
+
+@pytest.mark.parametrize("precision, scalars", [("float32", 1), ("float64", 1), ("float64", 0)])
+def test_constant_churn_leaves_no_trace(precision, scalars):
+    """Rows of new keys in the place of old ones, hundreds of times: the same memory, and an index like a new one's."""
+    if MPI.COMM_WORLD.rank:
+        return
+    backend, layout = open_backend("cpu", 1), RecordLayout(scalars, 4, precision, scalars, 4, decays=True)
+    decay, start = Decay(layout.decayed, np.full((4, 256), 0.9, np.float32), 0.1), Initialisation(1, 0.1, StateStart(1, 0.5))
+    shard, rng, sizes = Shard(backend, layout, start, None, decay), np.random.default_rng(4), []
+    held = []
+    for step in range(300):
+        keys = np.unique(rng.integers(1, 2**63, 1000, np.uint64))
+        fields = (keys >> np.uint64(32)).astype(np.uint16)
+        addresses = shard.look_up(keys, fields, step).addresses
+        assert not np.array([np.frombuffer(_bytes_at(int(one) + layout.decayed), np.float32)[0] for one in addresses[:50]]).any()
+        backend.history.write_decayed(addresses, layout.decayed, np.full(len(keys), 1.0, np.float32))
+        held.append(keys)
+        assert np.array_equal(shard.export().keys, np.sort(np.concatenate(held)))
+        shard.evict(step - shard.history(step).steps.astype(np.int64) >= 3)
+        held = held[-3:]
+        sizes.append(shard.nbytes)
+    assert len(set(sizes[5:])) == 1
+    alone = Shard(backend, layout, start, None, decay)
+    rows = shard.export()
+    alone.reserve(shard._counters[0])
+    alone.load(Rows(rows.keys, rows.fields, rows.counts, rows.steps, rows.numbers, rows.decayed))
+    assert _searched(shard) <= 1.1 * _searched(alone) + 10
+    again = alone.export()
+    assert all(np.array_equal(one, other) for one, other in zip(rows.arrays.values(), again.arrays.values(), strict=True))
+
+
+def test_waiting_keys_that_got_rows_leave_their_places():
+    if MPI.COMM_WORLD.rank:
+        return
+    backend, rng, sizes = open_backend("cpu", 1), np.random.default_rng(5), []
+    waiting = WaitingKeys(backend, 2, 1.0, 7)
+    shard = Shard(backend, RecordLayout(1, 0, "float32", 1, 0), Initialisation(1, 0.1, StateStart(1, 0.5)), waiting)
+    for step in range(0, 200, 2):
+        keys = np.unique(rng.integers(1, 2**63, 1000, np.uint64))
+        fields = (keys >> np.uint64(32)).astype(np.uint16)
+        for now in (step, step):  # the same step is one sight
+            assert not shard.look_up(np.repeat(keys, 2), np.repeat(fields, 2), now).local.any()
+        assert dict(zip(*waiting.sights()[:2], strict=True)) == dict.fromkeys(keys, 1)
+        found = shard.look_up(keys, fields, step + 1)
+        assert found.local.tolist() == [*range(1, len(keys) + 1)] and len(waiting.sights().keys) == 0
+        shard.evict(np.ones(len(keys), bool))
+        sizes.append(shard.nbytes)
+    assert len(set(sizes[5:])) == 1 and len(shard) == 0
+
+
+def _searched(shard):
+    """Buckets that are passed until all keys of a shard are found."""
+    buckets = shard._buckets.reshape(-1, 8)[:, :4]
+    places = {int(key): place for place, line in enumerate(buckets) for key in line if key}
+    return sum((place - key) % len(buckets) for key, place in places.items())
+
+
+def _bytes_at(address):
+    import ctypes
+
+    return ctypes.string_at(address, 4)
