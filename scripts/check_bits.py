@@ -97,7 +97,7 @@ def check(models, exchanges, all_ranks, steps):
             shas, rows = {name: one[0] for name, one in digests.items()}, {one[1] for one in digests.values()}
             found.append({"model": case[0], "exchange": case[1], "rows": max(rows), "digests": shas})
             equal = len(set(shas.values())) == 1
-            print(f"{case[0]:<10} {case[1]:<15} {max(rows):>8,} rows   {shas.popitem()[1][:16] if equal else shas}", flush=True)
+            print(f"{case[0]:<10} {case[1]:<15} {max(rows):>8,} rows   {next(iter(shas.values()))[:16] if equal else shas}", flush=True)
     return found
 
 
