@@ -22,7 +22,7 @@ import numpy as np
 import deshpc
 from deshpc.config.load import build
 from deshpc.formats.schema import Schema
-from deshpc.hashing.key import key
+from deshpc.hashing.key import FIELD_SHIFT, key
 from deshpc.serve.delta import fold, write_delta
 from deshpc.serve.exported import about_model, like_rows, read_model, stored_about, used_rows, write_rows
 
@@ -37,7 +37,7 @@ class Trained:
         self._config = build({"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"dim": DIM}})
         self._schema, self._generator, self.steps = Schema.from_config(self._config.data), generator, 0
         self.known = np.array([key(i, f"c{i}", str(x)) for i in range(FIELDS) for x in range(VALUES)], np.uint64)
-        others = generator.integers(0, FIELDS, rows, np.uint64) << np.uint64(48) | generator.integers(1, 2**48, rows, np.uint64)
+        others = generator.integers(0, FIELDS, rows, np.uint64) << np.uint64(FIELD_SHIFT) | generator.integers(1, 2**FIELD_SHIFT, rows, np.uint64)
         self._keys = np.unique(np.concatenate([self.known, others[: max(0, rows - len(self.known))]]))
         self._numbers = generator.normal(0, 0.05, (len(self._keys), 1 + DIM)).astype(np.float32)
         self._alive, self._bias = np.ones(len(self._keys), bool), -1.0
@@ -84,7 +84,7 @@ def measure(folder, trained, asked, options, generator):
     base, full, deltas = folder / "base", folder / "full", []
     write_rows(base, *trained.model(base))
     full.hardlink_to(base)
-    versions, wrote_s = [[deshpc.Predictor(full).predict_one(row) for row in asked]], []
+    versions, wrote_s = [scores_of(full, asked)], []
     for number in range(options.deltas):
         old = read_model(full)
         trained.step(options.changed)
@@ -93,7 +93,7 @@ def measure(folder, trained, asked, options, generator):
         write_delta(deltas[-1], old, *trained.model(deltas[-1]))
         wrote_s.append(time.perf_counter() - begin)
         write_rows(full, *trained.model(full))
-        versions.append([deshpc.Predictor(full).predict_one(row) for row in asked])
+        versions.append(scores_of(full, asked))
     predictor = deshpc.Predictor(base)
     scores, applied_s, memory = serve(predictor, asked, deltas, options, generator)
     wrong = sum(
@@ -108,6 +108,12 @@ def measure(folder, trained, asked, options, generator):
         "ms_with_delta_under_way": quantiles([one[4] for one in scores if one[2] != one[3]]),
         "ms_otherwise": quantiles([one[4] for one in scores if one[2] == one[3]]),
     }  # fmt: skip
+
+
+def scores_of(path, asked):
+    """The score of each row by a whole export."""
+    predictor = deshpc.Predictor(path)
+    return [predictor.predict_one(row) for row in asked]
 
 
 def serve(predictor, asked, deltas, options, generator):
