@@ -11,6 +11,8 @@ The models are told apart by what they hold, not by their files.  So a delta is 
 bit, what `deshpc export` writes of the later model.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -149,10 +151,12 @@ def read_with_deltas(path, *deltas):
     return model
 
 
-def fold(path, deltas, out):
-    """Write the exported model that a model and deltas, in their order, are together; returns a line of text.
+def fold(path: str | os.PathLike[str], deltas: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]) -> str:
+    """Write the exported model that a model and deltas, in their order, are together, to the file `out`; returns a line of text.
 
-    The file is, bit for bit, the one that `deshpc export` writes of the last delta's model.  Memory is that of the rows of the deltas.
+    path : of an exported model
+    deltas : of it, which `deshpc export --delta-from` has written
+    DataError where one is damaged, or not a delta of what those before it make.  The file is, bit for bit, the one that `deshpc export` writes of the last delta's model.  Memory is that of the rows of the deltas.
     """
     model = read_with_deltas(path, *deltas)
     rows = write_rows(out, model.about, model.blocks(), model.rows.take(slice(0)), model.dense, identity=model.identity)
