@@ -42,8 +42,7 @@ _HOMES = {
     "train_days": "deshpc.daily.chain", "Chain": "deshpc.daily.chain", "DayResult": "deshpc.daily.chain",
     "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "TrainResult": "deshpc.training.api",
     "Callback": "deshpc.training.reports", "Metrics": "deshpc.metrics.results", "Config": "deshpc.config.schema",
-    "ranks": "deshpc.launch.start", "export": "deshpc.serve.export", "fold": "deshpc.serve.delta",
-    "Predictor": "deshpc.serve.predictor",
+    "ranks": "deshpc.launch.start", "export": "deshpc.serve.export", "fold": "deshpc.serve.delta", "Predictor": "deshpc.serve.predictor",
     "Classifier": "deshpc.serve.classifier", "ConfigError": "deshpc.errors", "DataError": "deshpc.errors", "DeshpcError": "deshpc.errors",
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ import pytest
 from hand_made_model import NOT_LINEAR, ROWS, hand_made
 from launching import TIMEOUT_S
 
+from deshpc.cli.inspect import inspect
 from deshpc.errors import DataError
 from deshpc.serve.delta import fold, read_delta, read_with_deltas, write_delta
 from deshpc.serve.exported import like_rows, read_model, used_rows, write_rows
@@ -191,6 +192,7 @@ def test_a_damaged_delta_is_refused_and_changes_nothing(tmp_path):
     with pytest.raises(DataError, match="bad"):
         predictor.apply(tmp_path / "bad")
     container = Container(delta)
+    assert all(text in inspect(delta) for text in ("model delta", container.about["base"], "fm", "gone"))
     forgeries = (
         ("with it the model has", {"rows": 1}, {}),
         ("not a delta of this version", {"base": 3}, {}),

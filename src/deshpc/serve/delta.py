@@ -131,6 +131,7 @@ def with_delta(model, path):
         )
     if _form(later.rows) != _form(model.rows):
         raise DataError(f"{path}: damaged: its rows have {_form(later.rows)}, those of its base {_form(model.rows)}")
+    model.require_unchanged()
     before = Changes(later.rows.take(slice(0)), gone[:0]) if model.changes is None else model.changes
     changes = before.then(Changes(later.rows, gone), model.rows.keys)
     if len(changes) > len(model.rows.keys):
