@@ -1,11 +1,11 @@
-// Sums and sums of squares of a sample's embeddings, coordinate by coordinate: partial (c, A, Q), and bounds for fixed point.
+// Sums and sums of squares of a sample's embeddings, coordinate by coordinate: partial (c, A, Q), and its bounds for fixed point.
 // See `ops/bi_interaction.py`.
 //
 // Contract
 //   samples and occurrences < 2^31
 //   state (samples, ..): c at 0, then A (DIM), then Q (DIM); rows begin state_row numbers apart
 //   A group of LANES threads works on a sample, as in fm.cu.  Sums go on from what the state holds, in the order of the
-//   occurrences: the CPU's bits.  Magnitudes and largest terms have them where DIM is a power of two (the tree of |v|^2).
+//   occurrences: the CPU's bits.  Magnitudes have them where DIM is a power of two (the tree of |v|^2).
 #include "embedding.cuh"
 #include "values.cuh"
 
@@ -84,41 +84,4 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
     }
     const double larger = scalar > squares ? scalar : squares, whole = squares + scalar;
     if (lane == 0) sizes[i] = whole != whole ? whole : larger > total ? larger : total;
-}
-
-// terms[i] = the largest |term| of gradients of sample i, as the CPU bounds it: g xl, and x (dA + 2 x v dQ) by norms
-//   gradient (samples, ..) : of the states
-extern "C" __global__ void __launch_bounds__(256) largest_term(
-    const int64* offsets, int64 samples, const int32* local, const float* values, const int64* addresses,
-    const COMPUTE* gradient, int64 gradient_row, double* terms
-) {
-    const int64 i = thread_number() / LANES;
-    if (i >= samples) return;
-    const int lane = threadIdx.x % LANES;
-    const COMPUTE* row = gradient + i * gradient_row;
-    const double g = fabs((double)row[0]);
-    double of_total = 0.0, of_squares = 0.0, every = 0.0;  // every : NaN if one is
-    for (int c = lane; c < DIM; c += LANES) {
-        const double one = fabs((double)row[1 + c]), other = fabs((double)row[1 + DIM + c]);
-        of_total = fmax(of_total, one);
-        of_squares = fmax(of_squares, other);
-        every += one + other;
-    }
-#pragma unroll
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        of_total = fmax(of_total, __shfl_xor_sync(group_mask<LANES>(), of_total, half));
-        of_squares = fmax(of_squares, __shfl_xor_sync(group_mask<LANES>(), of_squares, half));
-    }
-    every = group_sum<LANES>(every);
-    double largest = 0.0;
-    const int64 end = offsets[i + 1];
-    for (int64 j = offsets[i]; j < end && largest == largest; j++) {
-        const int64 record = addresses[local[j]];
-        const double x = fabs(embedding_value<double>(values, j)), xl = fabs(linear_value<double>(values, j));
-        const double norm = root(square_norm(record, lane)), whole = g + every + norm;
-        const double of_vector = x * (of_total + 2.0 * x * norm * of_squares), of_scalar = g * xl;
-        const double term = of_vector > of_scalar ? of_vector : of_scalar;
-        if (whole != whole || !(term <= largest)) largest = whole != whole ? whole : term;
-    }
-    if (lane == 0) terms[i] = largest;
 }

@@ -43,9 +43,9 @@ LINES = (  # model, split, first layer, exchanges that take turns, whether fixed
     ("fm", "key", "pooled", SUMS, SUMS),
     ("fm", "field", "pooled", SUMS, SUMS),
     ("fm", "column", "pooled", PUSHED, ()),
-    ("deepfm", "key", "pooled", SUMS, ("allreduce",)),
+    ("deepfm", "key", "pooled", SUMS, SUMS),
     ("deepfm", "key", "pushed_down", PUSHED, ()),
-    ("deepfm", "field", "pooled", ("pooled", "rows"), ()),
+    ("deepfm", "field", "pooled", ("pooled", "rows"), ("pooled", "rows")),
     ("deepfm", "field", "pushed_down", PUSHED, ()),
     ("deepfm", "column", "pushed_down", PUSHED, ()),
 )

@@ -89,13 +89,8 @@ class PretendedHosts:
         return [f"{TAG}{k}" for k in range(1, self.count + 1)]
 
     def _cap(self, host, device):
-        """Limit what a device sends.
-
-        A bucket fills up while nothing is sent, and empties at once: no network card does that.  So it holds a millisecond's worth,
-        and segments are small enough to be two of it.
-        """
-        burst = max(16_384, self._rate_mbit * 125)
-        self._ip("-n", host, "link", "set", device, "gso_max_size", str(min(65_536, burst // 2)))
+        """Limit what a device sends; the burst is a millisecond's worth, at least one large segment and a bit."""
+        burst = max(131_072, self._rate_mbit * 125)
         limit = ["tbf", "rate", f"{self._rate_mbit}mbit", "burst", str(burst), "latency", "20ms"]
         self._ip("netns", "exec", host, "tc", "qdisc", "add", "dev", device, "root", *limit)
 

@@ -1,8 +1,9 @@
 """What fixed point costs: train.accumulate = "int64" beside float32, in time and in bytes.
 
-    python scripts/bench/fixed_point.py [--models fm lr] [--rows 1000000] [--repeats 5] [--out fixed_point.json]
+    python scripts/bench/fixed_point.py [--models fm lr deepfm ...] [--exchanges allreduce reduce_scatter] [--rows 1000000]
+        [--repeats 5] [--out fixed_point.json]
 
-Criteo-shaped rows in memory, k = 16, Adagrad, global batch 8192, 2 ranks, `routed`; second of two passes.  The variants take
+Deep models have layers of 64 and 32 units.  Criteo-shaped rows in memory, k = 16, Adagrad, global batch 8192, 2 ranks, `routed`; second of two passes.  The variants take
 turns; medians are printed, and the bytes that both ranks together sent a sample.
 """
 
@@ -23,7 +24,7 @@ def measure(model, exchange, sums, rows):
     """The second pass as step_worker.py reports it."""
     overrides = [
         f"model.name={model}", f"train.exchange={exchange}", f"train.accumulate={sums}", "train.routing=routed",
-        "compute.threads_per_rank=1",
+        "compute.threads_per_rank=1", *([] if model in ("fm", "lr") else ["model.hidden=[64,32]"]),
     ]  # fmt: skip
     job = json.dumps({"rows": rows, "passes": 2, "overrides": overrides})
     command = [BIN / "mpiexec", "-n", "2", sys.executable, HERE / "step_worker.py", job]
@@ -34,11 +35,12 @@ def measure(model, exchange, sums, rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--models", nargs="+", default=["fm", "lr"], choices=["fm", "lr"])
+    parser.add_argument("--models", nargs="+", default=["fm", "lr"])
+    parser.add_argument("--exchanges", nargs="+", default=["allreduce", "reduce_scatter"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    pairs = [(model, exchange) for model in options.models for exchange in ("allreduce", "reduce_scatter")]
+    pairs = [(model, exchange) for model in options.models for exchange in options.exchanges]
     runs = {(*pair, sums): [] for pair in pairs for sums in SUMS}
     for variant in runs:
         measure(*variant, 20_000)  # compile outside of the measurement
@@ -53,7 +55,7 @@ def main():
         sent = [runs[(*pair, sums)][0]["sent_bytes_per_sample"] for sums in SUMS]
         times = sorted(a / b for a, b in zip(plain, fixed, strict=True))
         print(
-            f"{pair[0]} {pair[1]:<19}{statistics.median(plain):>11,.0f}{statistics.median(fixed):>11,.0f}"
+            f"{' '.join(pair):<22}{statistics.median(plain):>11,.0f}{statistics.median(fixed):>11,.0f}"
             f"{statistics.median(times):>6.2f}x ({times[0]:.2f} - {times[-1]:.2f}) {sent[0]:>9.1f}{sent[1]:>8.1f}{sent[1] / sent[0]:>6.2f}x"
         )
     if options.out:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 BATCH, WAYS = 1024, 2  # samples of a rank, ways of a case
-PASS_S = 1.0  # a pass takes about so long
+EPOCHS = 4  # that a plan is told: keys of later ones are mostly known
+PASS_S = 0.6  # a pass takes about so long
 ROUTINGS = ("broadcast", "routed")
 CASES = {
     "FM, criteo": ("criteo", 12, ["model.name=fm"]),
@@ -31,7 +32,7 @@ CASES = {
 def options_of(case, ranks):
     profile, steps, overrides = CASES[case]
     batch = BATCH * ranks
-    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", "compute.threads_per_rank=1", "model.dim=16"]
+    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", f"train.epochs={EPOCHS}", "compute.threads_per_rank=1", "model.dim=16"]
 
 
 def planned(case, hosts, per_host, machine):

@@ -23,7 +23,7 @@ from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
 
-FEWEST = 3  # steps of a pass
+FEWEST = 2  # steps of a pass
 
 
 class Way:

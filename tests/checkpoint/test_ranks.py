@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from deep_training import deep_config
 from mpi4py import MPI
 from saved_models import assert_same_rows, joined, manifest_of, some_ranks
 from small_training import RULES, all_rows, reads, small_config, small_model, train_on
@@ -89,6 +90,37 @@ def test_saved_on_n_loaded_on_m(world, tmp_path, rule, accumulate):
                 assert np.array_equal(getattr(trained, part), getattr(expected.rows, part))
             for found, wanted in ((trained.numbers, expected.rows.numbers), (trained_dense, expected.parameters)):
                 assert np.abs(found - wanted).max() <= TOLERANCE * np.abs(wanted).max()
+
+
+DEEP = (("nfm", "reduce_scatter"), ("dlrm", "rows"), ("xdeepfm", "allreduce"), ("dcnv2", "reduce_scatter"))
+
+
+def deep(kind, exchange):
+    model = {"normalisation": "batch", "dropout": 0.2}
+    return deep_config(kind, "float32", RULES["adagrad, clipped"], model, accumulate="int64", exchange=exchange)
+
+
+@cache
+def deep_alone(kind):
+    batches = awkward_batches(33, STEPS)
+    return batches, train_on(MPI.COMM_SELF, batches, deep(kind, "allreduce"))
+
+
+@pytest.mark.parametrize(("kind", "exchange"), DEEP)
+def test_deep_models_go_on_with_the_same_bits_in_fixed_point(world, tmp_path, kind, exchange):
+    """On ranks that divide the sixteen parts of a batch, or on any where each does all of it."""
+    (batches, expected), base = deep_alone(kind), world.bcast(tmp_path)
+    for turn, (saving, loading) in enumerate(pairs(world.size)):
+        if exchange != "allreduce" and (16 % saving or 16 % loading):
+            continue
+        folder = base / f"{saving} {loading}" / "model"
+        for ranks, work in ((saving, train_and_save), (loading, load_and_train)):
+            with some_ranks(world, ranks) as comm:
+                result = work(comm, batches, deep(kind, exchange), folder, threads=1 + turn % 2) if comm else None
+        if result is not None:
+            _, (rows, dense) = result
+            assert_same_rows(rows, expected.rows)
+            assert dense.tobytes() == expected.parameters.tobytes()
 
 
 def test_the_files_hold_what_the_ranks_hold(world, tmp_path):

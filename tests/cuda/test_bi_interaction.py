@@ -149,41 +149,29 @@ def test_sums_by_key_of_other_dimensions(few, kind, dim):
     ids=str,
 )  # fmt: skip
 def test_bounds(few, kind, dim, samples, width):
-    """Magnitudes of partials and largest terms of gradients, sample by sample."""
+    """Magnitudes of partials, sample by sample."""
     rng, records, occurrences = drawn(kind, dim, samples, width)
-    gradient = rng.standard_normal((samples, 1 + 2 * dim + BEHIND)).astype(kind.compute)
-    gradient[:, 1 + 2 * dim :] = 1e6  # what lies behind is no gradient
-    gradient[::4, 0] *= 50
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
-    owned, on_device, form = occurrences.owned(addresses, backend), backend.array(gradient), kind.form(dim)
+    owned, form = occurrences.owned(addresses, backend), kind.form(dim)
     weights, x, linear_x = records.weights()[occurrences.local], occurrences.x, occurrences.linear_x
     norms = np.sqrt((weights[:, 1:] ** 2).sum(axis=1))
     of_linear = per_sample(occurrences, np.abs(weights[:, 0] * linear_x))
     exact_sizes = np.maximum(per_sample(occurrences, norms * np.abs(x)), per_sample(occurrences, (norms * x) ** 2))
     exact_sizes = np.maximum(exact_sizes, of_linear)
-    upstream = np.abs(gradient.astype(np.float64))[occurrences.sample]
-    of_total, of_squares = upstream[:, 1 : 1 + dim].max(axis=1), upstream[:, 1 + dim : 1 + 2 * dim].max(axis=1)
-    terms = np.maximum(upstream[:, 0] * np.abs(linear_x), np.abs(x) * (of_total + 2 * np.abs(x) * norms * of_squares))
-    exact_terms = np.zeros(samples)
-    np.maximum.at(exact_terms, occurrences.sample, terms)
 
-    def bounds(begin, end):
-        part = owned._replace(offsets=owned.offsets[begin : end + 1])
-        return backend.bi_interaction.magnitude(form, part), backend.bi_interaction.largest_term(form, part, on_device[begin:end])
+    def bound(begin, end):
+        return backend.bi_interaction.magnitude(form, owned._replace(offsets=owned.offsets[begin : end + 1]))
 
     copy, host_addresses = records.on_host()
-    at_host = occurrences.owned(host_addresses)
-    of_cpu = on_cpu.magnitude(form, at_host), on_cpu.largest_term(form, at_host, gradient)
-    singly = [bounds(i, i + 1) for i in range(samples)]
-    for which, exact in enumerate((exact_sizes, exact_terms)):
-        numbers = np.array([one[which][0] for one in singly])
-        # |v|^2 in the type of arithmetic: a product and a tree; the rest in float64
-        assert_within(numbers, exact, ((1 + dim.bit_length()) * kind.eps + 64 * 2.0**-52) * exact)
-        worst = bounds(0, samples)[which]
-        assert worst == ((numbers.max(), numbers.argmax()) if samples else (0.0, 0))
-        if is_power_of_two(dim):
-            assert worst == of_cpu[which]
+    of_cpu = on_cpu.magnitude(form, occurrences.owned(host_addresses))
+    numbers = np.array([bound(i, i + 1)[0] for i in range(samples)])
+    # |v|^2 in the type of arithmetic: a product and a tree; the rest in float64
+    assert_within(numbers, exact_sizes, ((1 + dim.bit_length()) * kind.eps + 64 * 2.0**-52) * exact_sizes)
+    worst = bound(0, samples)
+    assert worst == ((numbers.max(), numbers.argmax()) if samples else (0.0, 0))
+    if is_power_of_two(dim):
+        assert worst == of_cpu
 
 
 @pytest.mark.parametrize("column", [0, 3])
@@ -195,27 +183,7 @@ def test_bounds_of_weights_that_are_no_numbers(few, column):
     occurrences = Occurrences(np.array([0, 2, 3, 5, 8, 9]), np.array([1, 2, 21, 3, 5, 4, 20, 6, 20], np.int32), None)
     backend = CudaBackend(few)
     memory, addresses = records.on(backend)
-    owned, gradient = occurrences.owned(addresses, backend), backend.array(np.ones((5, 1 + 2 * dim), np.float32))
+    owned = occurrences.owned(addresses, backend)
     size, sample = backend.bi_interaction.magnitude(SINGLE.form(dim), owned)
     assert np.isnan(size) and sample == 3
     assert backend.bi_interaction.magnitude(SINGLE.form(dim), owned._replace(offsets=owned.offsets[:4])) == (np.inf, 1)
-    if column:
-        term, sample = backend.bi_interaction.largest_term(SINGLE.form(dim), owned, gradient)
-        assert np.isnan(term) and sample == 3
-
-
-@pytest.mark.parametrize("column", [0, 2, 8, 16])
-def test_largest_term_of_gradients_that_are_no_numbers(few, column):
-    """`nan` in the first of two samples that have one; `inf` where there is none."""
-    dim, rng = 8, np.random.default_rng(9)
-    records = Records(rng, layout_without_state(1, dim, "float32"), ROWS)
-    occurrences = Occurrences(np.array([0, 2, 3, 5, 6]), np.array([1, 2, 3, 5, 4, 6], np.int32), None)
-    gradient = np.ones((4, 1 + 2 * dim), np.float32)
-    backend = CudaBackend(few)
-    memory, addresses = records.on(backend)
-    owned = occurrences.owned(addresses, backend)
-    gradient[1, column] = np.inf
-    assert backend.bi_interaction.largest_term(SINGLE.form(dim), owned, backend.array(gradient)) == (np.inf, 1)
-    gradient[2:, column] = np.nan
-    term, sample = backend.bi_interaction.largest_term(SINGLE.form(dim), owned, backend.array(gradient))
-    assert np.isnan(term) and sample == 2

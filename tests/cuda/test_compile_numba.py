@@ -18,7 +18,7 @@ from deshpc.backend.cuda import elementwise
 pytestmark = pytest.mark.skipif(reason_to_skip() is not None, reason=str(reason_to_skip()))
 
 LOSSES = ("log_loss", "squared_loss", "poisson_loss")
-BODIES = (*LOSSES, "weigh", "begin_logit", "from_fixed_point", "squares", "update_dense")
+BODIES = (*LOSSES, "weigh", "begin_logit", "from_fixed_point", "add_rounded", "sizes", "squares", "update_dense")
 CAPABILITIES = ((7, 5), (8, 0), (9, 0), (10, 0))
 
 
@@ -29,6 +29,8 @@ def signature(name, number):
         "weigh": (n, types.float32[::1], numbers, doubles),
         "begin_logit": (n, numbers, numbers),
         "from_fixed_point": (n, types.int64[::1], types.float64, numbers),
+        "add_rounded": (n, numbers, types.float64, types.int64[::1]),
+        "sizes": (n, numbers, doubles),
         "squares": (n, numbers, doubles),
         "update_dense": (n, types.int32, numbers, number, numbers, numbers, numbers),
     }[name]

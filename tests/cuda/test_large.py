@@ -424,12 +424,9 @@ def test_partial_of_bi_interaction(space):
     terms, scalars = ends.weights[:, 1:] * ends.x[:, :1], ends.weights[:, 0] * ends.x[:, 1]
     expected = [scalars.sum(), *terms.sum(axis=0), *(terms**2).sum(axis=0)]
     assert space.end(state.reshape(SAMPLES * width), width) == expected
-    sizes, bounds = space.array(SAMPLES, np.float64), space.array(SAMPLES, np.float64)
+    sizes = space.array(SAMPLES, np.float64)
     space.last(kernels.magnitude, SAMPLES * 4, *of_rows, sizes)
     assert space.end(sizes) == [float((terms**2).sum())]
-    space.last(kernels.largest_term, SAMPLES * 4, *of_rows, state, bounds)
-    norms, x = np.sqrt((ends.weights[:, 1:].astype(np.float64) ** 2).sum(axis=1)), ends.x[:, 0]
-    assert space.end(bounds) == [(x * (max(expected[1 : 1 + DIM]) + 2 * x * norms * max(expected[1 + DIM :]))).max()]
 
 
 def test_partial_of_a_linear_model(space):

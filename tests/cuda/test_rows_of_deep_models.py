@@ -73,7 +73,7 @@ class Steps:
         gradient = np.random.default_rng(step).standard_normal((len(batch), columns)).astype(self.kind.compute)
         on_device, largest = self.backend.array(gradient), self.backend.array(np.ones(len(batch)))
         self.operator.partial_adjoint(shards, on_device, SCALE)
-        bound = self.operator.largest_term(shards, on_device, None, None, largest, 0, len(batch))
+        bound = self.operator.largest_term(None, on_device, None, largest, 0, len(batch))
         self.found.append(np.array(bound))
         inverse_scale = 1 / SCALE if self.kind.fixed else 1.0
         self.found.append(np.array(total(self.table.square_norm(shards, inverse_scale)())))

@@ -349,6 +349,22 @@ def test_numbers_of_sums(few, sums, numbers):
 
 
 @pytest.mark.parametrize("compute", ["float32", "float64"])
+def test_numbers_to_sums(few, compute):
+    """Rounded to whole numbers, halves to even, and added to those that are there."""
+    rng, backend = np.random.default_rng(5), CudaBackend(few)
+    numbers = np.append(rng.standard_normal(40) * 2.0 ** rng.integers(-30, 9, 40), [0.5, 1.5, -2.5]).astype(compute)
+    before = rng.integers(-(2**60), 2**60, len(numbers))
+    held, of_cpu, scale = backend.array(before), before.copy(), 2.0**50 if compute == "float64" else 1.0
+    backend.update.add_rounded(backend.array(numbers), scale, held)
+    on_cpu.add_rounded(numbers, scale, of_cpu)
+    expected = [start + round(Fraction(number) * Fraction(scale)) for start, number in zip(before.tolist(), numbers.tolist(), strict=True)]
+    assert backend.host(held).tolist() == of_cpu.tolist() == expected
+    assert backend.update.largest(backend.array(numbers)) == on_cpu.largest(numbers) == float(np.abs(numbers).max())
+    numbers[7] = np.nan
+    assert np.isnan(backend.update.largest(backend.array(numbers)))
+
+
+@pytest.mark.parametrize("compute", ["float32", "float64"])
 def test_square_norm(few, compute):
     numbers = np.random.default_rng(6).standard_normal(301).astype(compute)
     backend = CudaBackend(few)

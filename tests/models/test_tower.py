@@ -11,27 +11,44 @@ from mpi4py import MPI
 from small_training import all_rows, insert, reads, small_model
 from synthetic_batches import awkward_batches
 
-from deshpc.nn.blocks import block_edges, most_slots
+from deshpc.comm.shares import slice_of
+from deshpc.nn.blocks import block_edges, fixed_edges
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.training.step import step
 
+SIZES = [*range(700), 8191, 8192, 8193, 32_769, 100_000]
 
-@pytest.mark.parametrize("threads, by_block", [(1, False), (2, False), (5, False), (1, True), (3, True)])
-def test_blocks_are_all_samples_in_order_and_not_too_large(threads, by_block):
-    before, backend, another = 0, *(SimpleNamespace(threads=count, block_samples=2048) for count in (threads, threads + 1))
-    for samples in [*range(700), 8191, 8192, 8193, 100_000]:
-        edges = block_edges(samples, backend, by_block)
-        assert edges[0] == 0 and edges[-1] == samples and edges == sorted(edges)
-        sizes = np.diff(edges)
-        assert sizes.max() <= backend.block_samples and sizes.max() - sizes.min() <= 1
-        if by_block:
-            assert edges == block_edges(samples, another, by_block)
-            assert len(sizes) >= before  # so the slots of the largest batch are enough for any
-            before = most_slots(backend, by_block, samples)
-            assert before == len(sizes)
-        else:
-            assert len(sizes) % threads == 0 or samples < 32 * threads  # every thread has as many
-            assert most_slots(backend, by_block, samples) == threads
+
+def check_edges(edges, samples):
+    """All samples in order, in blocks of about one size that are not too large."""
+    assert edges[0] == 0 and edges[-1] == samples and edges == sorted(edges)
+    assert max(np.diff(edges)) <= 2048 and max(np.diff(edges)) - min(np.diff(edges)) <= 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_blocks_are_all_samples_in_order_and_not_too_large(threads):
+    for samples in SIZES:
+        edges = block_edges(samples, SimpleNamespace(threads=threads, block_samples=2048))
+        check_edges(edges, samples)
+        assert (len(edges) - 1) % threads == 0 or samples < 32 * threads  # every thread has as many
+
+
+def test_blocks_of_fixed_point_are_the_same_on_any_ranks():
+    """Side by side, those of the ranks' shares are those of one rank, and so many in each of the batch's sixteenths."""
+    before, backend = 0, SimpleNamespace(block_samples=2048)  # knows no threads
+    for samples in SIZES:
+        alone = fixed_edges(samples, backend)
+        check_edges(alone, samples)
+        assert len(alone) - 1 >= before and (len(alone) - 1) % 16 == 0  # the slots of the largest batch are enough for any
+        before = len(alone) - 1
+        for ranks in (1, 2, 4, 8, 16):
+            found = [0]
+            for rank in range(ranks):
+                begin, end = slice_of(samples, ranks, rank)
+                edges = fixed_edges(samples, backend, ranks, rank)
+                assert edges[0] == 0 and edges[-1] == end - begin and len(edges) - 1 == before // ranks
+                found += [begin + edge for edge in edges[1:]]
+            assert found == alone
 
 
 @pytest.mark.parametrize("samples", [96, 101, 175])  # 3 and 5 blocks

@@ -1,9 +1,12 @@
 """Sums of parameters' gradients by slots: what was added, by name, in any slots; what nobody wrote to is zero."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from deshpc.backend.open import open_backend
+from deshpc.model.fixed_point import scale_for
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.nn.tape import Tape
 
@@ -17,9 +20,10 @@ def new(slots):
 
 
 def taken(sums, edges=(0, 24)):
+    sums.close()
     total = np.full(24, np.nan)
     for begin, end in zip(edges, edges[1:], strict=False):
-        sums.take(total, begin, end)
+        sums.take(total, begin, end, 1.0)
     sums.clear()
     return total
 
@@ -42,7 +46,45 @@ def test_everything_that_was_added(slots, edges):
 
 def test_nothing_was_added():
     sums, _ = new(3)
-    assert not taken(sums).any()
+    assert not taken(sums).any() and sums.largest() == 0.0
+
+
+def test_in_fixed_point_slots_add_up_as_whole_numbers():
+    """Python's own, of the exact numbers, rounded to even: whichever slot has which, and however slots are divided among ranks."""
+    rng = np.random.default_rng(8)
+    numbers = rng.standard_normal((16, 24)) * 2.0 ** rng.integers(-60, 3, (16, 24))
+    numbers[:, 5] = 2.5 / 2.0**55  # between two whole numbers
+    largest = np.abs(numbers).max()
+    scale = scale_for(largest, 16)
+    expected = [sum(round(Fraction(one) * Fraction(scale)) for one in column) for column in numbers.T.tolist()]
+    assert abs(expected[0]) < 2**62 and scale * largest >= 2**56
+
+    def found(order, ranks):
+        total = np.zeros(24, np.int64)
+        for share in np.split(np.array(order), ranks):
+            sums, _ = new(len(share))
+            for slot, which in enumerate(share):
+                for name, shape in SHAPES.items():
+                    begin = {"a": 0, "none": 6, "b": 6, "c": 7}[name]
+                    sums.of(slot, name)[0][...] = numbers[which, begin : begin + int(np.prod(shape))].reshape(shape)
+            sums.close()
+            assert sums.largest() == np.abs(numbers[share]).max()
+            part = np.full(24, 7, np.int64)
+            for begin, end in ((0, 5), (5, 24)):
+                sums.take(part, begin, end, scale)
+            total += part
+        return total.tolist()
+
+    assert found(range(16), 1) == found(rng.permutation(16), 1) == found(range(16), 4) == found(rng.permutation(16), 8) == expected
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_is_no_finite_number_is_the_largest(number):
+    sums, _ = new(2)
+    for slot, value in enumerate((number, 5.0)):
+        sums.of(slot, "c")[0][...] = value
+    sums.close()
+    assert sums.largest() == abs(number) or np.isnan([number, sums.largest()]).all()
 
 
 def test_slots_are_added_in_order():

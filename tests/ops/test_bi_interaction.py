@@ -9,6 +9,8 @@ from sparse_rows import FORMS, ROWS, SAMPLES, SCALE, Sparse
 
 from deshpc.backend.arguments import Sums
 from deshpc.backend.cpu import bi_interaction, pool
+from deshpc.backend.open import open_backend
+from deshpc.ops.bi_interaction import BiInteraction
 
 
 @pytest.mark.parametrize("dim", [1, 4, 17])
@@ -61,19 +63,26 @@ def test_magnitude_is_no_smaller_than_the_sum_of_any_states_terms(weighted):
 
 
 @pytest.mark.parametrize("weighted", [0, 1, 2])
-def test_largest_term_is_no_smaller_than_any_term_of_a_gradient(weighted):
-    rng = np.random.default_rng(7)
+def test_the_bound_is_no_smaller_than_any_term_of_a_gradient(weighted):
+    """From states and their gradients alone, which a sample's home has: a term is x (dA + 2 x v dQ), and v^2 x^2 is a part of Q."""
+    rng, backend = np.random.default_rng(7), open_backend("cpu", 1)
     for seed in range(20):
         sparse = Sparse(seed, weighted)
         k, largest = sparse.dim, 0.0
-        gradient = rng.standard_normal((SAMPLES, 1 + 2 * k + 2))
-        gradient[:, 1 + 2 * k :] = 1e9  # what lies behind is no gradient
+        operator, width = BiInteraction(backend, sparse.form), 1 + 2 * sparse.dim
+        gradient = rng.standard_normal((SAMPLES, width + 2))
+        gradient[:, width:] = 1e9  # what lies behind is no gradient
+        state, values = np.zeros((SAMPLES, width + 2)), np.ones(SAMPLES)
         for i in range(SAMPLES):
             for _, _, v, x, xl in sparse.occurrences(i):
-                slope = x * gradient[i, 1 : 1 + k] + 2 * x * x * v * gradient[i, 1 + k : 1 + 2 * k]
+                state[i, 1 + k : width] += sparse.rounded((v * x) ** 2)
+                values[i] = max(values[i], abs(x), abs(xl))
+                slope = x * gradient[i, 1 : 1 + k] + 2 * x * x * v * gradient[i, 1 + k : width]
                 largest = max(largest, abs(gradient[i, 0] * xl), np.abs(slope).max())
-        bound, sample = bi_interaction.largest_term(sparse.form, sparse.owned(), gradient)
-        assert bound >= largest * (1 - 1e-14) and 0 <= sample < SAMPLES
+        term, _ = backend.pool.largest_term(gradient, width, values, 0, SAMPLES)
+        assert term * operator.largest_factor(state, 0, SAMPLES) >= largest * (1 - 1e-14)
+        last = 1 + 2 * np.sqrt(state[-2:, 1 + k : width].max() + 2.0**-10)
+        assert operator.largest_factor(state, SAMPLES - 2, SAMPLES) == pytest.approx(last, rel=1e-12)  # of samples that are asked for
 
 
 @pytest.mark.parametrize("column", [0, 3])
@@ -86,16 +95,4 @@ def test_bounds_find_weights_that_are_no_finite_numbers(number, column):
     sparse.weights[ROWS - 1, column] = number
     sparse.write()
     bound, sample = bi_interaction.magnitude(sparse.form, sparse.owned())
-    assert not np.isfinite(bound) and sample == where
-    if column:
-        term, sample = bi_interaction.largest_term(sparse.form, sparse.owned(), np.ones((SAMPLES, 11)))
-        assert not np.isfinite(term) and sample == where
-
-
-@pytest.mark.parametrize("column, number", [(0, np.nan), (0, np.inf), (2, np.inf), (8, np.inf), (2, np.nan), (8, np.nan)])
-def test_largest_term_finds_gradients_that_are_no_finite_numbers(column, number):
-    sparse, gradient = Sparse(3, True), np.ones((SAMPLES, 11))
-    where = int(np.argmax(sparse.counts))
-    gradient[where, column] = number
-    bound, sample = bi_interaction.largest_term(sparse.form, sparse.owned(), gradient)
     assert not np.isfinite(bound) and sample == where

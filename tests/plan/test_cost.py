@@ -81,7 +81,7 @@ def by_level(run, away):
             },
             {
                 ("batch", "control", "forward"): (192, 192),
-                ("batch", "control", "backward"): (2208, 2208),  # 3 steps x 2 messages x (5 + 41 numbers)
+                ("batch", "control", "backward"): (2304, 2304),  # 3 steps x 2 messages x (7 + 41 numbers)
                 ("batch", "keys", "forward"): (192, 192),  # 6 keys of 8, 3 x 2 headers of 2 shards and 3 fields
                 ("fm", "rows", "forward"): (72, 72),  # 6 rows of 3 float32
                 ("fm", "gradients", "backward"): (144, 144),  # 6 of 3 int64
@@ -97,11 +97,13 @@ def by_level(run, away):
         (
             {
                 **by("rows"), "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7,
-                "repeats": True,
+                "repeats": True, "batch_widths": (4,),
             },
             {
+                ("tower", "statistics", "forward"): (1152, 1152),  # 2 messages of 9 float64 of each of 8 parts
+                ("tower", "statistics", "backward"): (1152, 1152),
                 ("batch", "control", "forward"): (128, 128),  # and distinct rows of 3 fields, and occurrences
-                ("batch", "control", "backward"): (80, 80),
+                ("batch", "control", "backward"): (112, 112),  # 2 messages of 7 numbers
                 ("fm", "rows", "forward"): (72, 72),
                 ("fm", "gradients", "backward"): (192, 192),  # of 4 int64: sum(g x A) and sum(g x^2)
                 ("dense", "dense", "backward"): (112, 112),
@@ -189,7 +191,7 @@ def _play(run, own, others, i, j, sent, away):
     sent["dense", "dense", "backward"] += (len(share(dense, run.ranks, j)) + len(share(dense, run.ranks, i))) * run.sum_bytes
     if run.exchange == "rows":
         sent[run.operator, "rows", "forward"] += unique * run.row_width * run.row_bytes  # that j sends back
-        extra = 1 if run.fixed_point and run.value_width and run.dim else 0
+        extra = 1 if run.fixed_point and run.own_terms and run.value_width and run.dim else 0
         sent[run.operator, "gradients", "backward"] += unique * (run.row_width + extra) * run.sum_bytes
     elif run.exchange == "pooled":
         sent[run.operator, "pooled", "forward"] += len(others) * run.field_widths[i] * run.sum_bytes
@@ -205,9 +207,10 @@ def _play(run, own, others, i, j, sent, away):
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:
         sent["batch", "control", "forward"] += 32
+        parts = 16 // run.ranks if run.fixed_point else 1  # of a batch, that are a rank's
         for direction in ("forward", "backward"):  # of every layer, a count of samples and two sums a unit
-            sent["tower", "statistics", direction] += sum(8 + 8 * width + 8 * width for width in run.batch_widths)
-    sent["batch", "control", "backward"] += 40 if run.fixed_point else 0
+            sent["tower", "statistics", direction] += parts * sum(8 + 8 * width + 8 * width for width in run.batch_widths)
+    sent["batch", "control", "backward"] += 56 if run.fixed_point else 0
     sent["batch", "control", "backward"] += (41 * 8 + 8 * run.local) * run.clip
 
 
@@ -221,7 +224,7 @@ def test_formulas_equal_the_played_messages(exchange, ranks):
             fields=seed % 5, n_dense=seed % 4, dense_parameters=seed % 7, value_width=width, local=seed % 3 == 1,
             field_widths=tuple((5 * rank + seed) % 4 for rank in range(ranks)), batch_widths=(3, 2, 3)[: seed % 4],
             layer_width=seed % 3, state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
-            **by(exchange), routed=routed, clip=clip, fixed_point=fixed, numbered=seed % 3 == 2,
+            **by(exchange), routed=routed, clip=clip, fixed_point=fixed, own_terms=seed % 5 != 3, numbered=seed % 3 == 2,
         )  # fmt: skip
         sent, away = played(run, random_batches(seed, sizes))
         found = totals(run, away)

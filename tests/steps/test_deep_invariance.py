@@ -231,22 +231,40 @@ def test_what_is_learnt_ranks_as_well(world, one):
 
 
 FIXED = {
-    "kind": tuple(MODELS), **LAYERS, "weighted": (0, 1, 2), "precision": ("float32", "float64"), "routing": ROUTINGS, "threads": (1, 2),
+    "kind": tuple(MODELS), "way": tuple(way for way in WAYS if "pushed down" not in way and "by column" not in way), **LAYERS,
+    "weighted": (0, 1, 2), "precision": ("float32", "float64"), "threads": (1, 2),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("one", pairwise(FIXED), ids=named)
+@pytest.mark.parametrize("one", pairwise(FIXED, goes), ids=named)
 def test_fixed_point_has_the_same_bits(world, one):
+    """Losses, rows, dense parameters and logits, of ranks that divide the sixteen parts of a batch; of all, where each does all."""
     batches, later = batches_of(one["weighted"], seed=25)
-    digests = []
-    for comm, threads in ((MPI.COMM_SELF, 1), (world, one["threads"])):
-        options = {"accumulate": "int64", "exchange": "allreduce", "routing": one["routing"]}
-        config = config_of(one, RULES["adagrad, clipped"], one["precision"], **options)
+    found, rule = [], RULES["adagrad, clipped"]
+    for comm, way, threads in ((MPI.COMM_SELF, ALONE, 1), (world, WAYS[one["way"]], one["threads"])):
+        config = config_of(one, rule, one["precision"], way, accumulate="int64")
+        if 16 % comm.size and config.train.exchange != "allreduce":
+            with pytest.raises(ConfigError, match=f"{comm.size} ranks do not divide them; choose one of 1, 2, 4, 8, 16 ranks, or"):
+                train(comm, config, batches, later, threads)
+            return
         trained, logits = train(comm, config, batches, later, threads)
-        digests.append((trained.digest(), np.concatenate(logits).tobytes()))
+        found.append((trained.digest(), trained.losses.tobytes(), np.concatenate(logits).tobytes()))
         assert np.isfinite(trained.losses).all() and len(trained.rows) > 500
-    assert digests[0] == digests[1]
-    assert len(set(world.allgather(digests[1]))) == 1
+    assert found[0] == found[1]
+    assert len(set(world.allgather(found[1]))) == 1
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_fixed_point_of_several_tables_has_the_same_bits(world, exchange):
+    """Fields with embedding dimensions of their own."""
+    batches, found = awkward_batches(28, steps=8, weighted=1), []
+    model = {"fields": [{"name": FIELD_NAMES[0], "dim": 2}, {"name": FIELD_NAMES[1], "dim": 9}], "normalisation": "batch"}
+    for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
+        by = exchange if 16 % comm.size == 0 else "allreduce"
+        config = deep_config(("wide_deep", "dcn", "dcnv2")[EXCHANGES.index(exchange)], "float32", (), model, accumulate="int64", exchange=by)
+        trained, logits = train(comm, config, batches, batches[:2], threads)
+        found.append((trained.digest(), trained.losses.tobytes(), np.concatenate(logits).tobytes()))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -259,13 +277,13 @@ def test_fixed_point_is_floating_point_to_the_resolution_of_the_sums(world, kind
     assert found[0][0].digest() != found[1][0].digest()  # it is rounded indeed
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way.partition(",")[0] != "allreduce"])
-def test_fixed_point_is_refused_where_ranks_have_shares_of_the_work(world, way):
-    """Matrix products of other shapes would round otherwise: an error that says so, on every rank."""
+@pytest.mark.parametrize("way", [way for way in WAYS if "pushed down" in way or "by column" in way])
+def test_fixed_point_is_refused_where_owners_multiply(world, way):
+    """Products of other sums would round otherwise: an error that says so, on every rank."""
     for kind in WAYS[way].kinds:
         config = deep_config(kind, model=WAYS[way].model, accumulate="int64", **WAYS[way].train)
         with (
-            pytest.raises(ConfigError, match="'int64'.*needs train.exchange = 'allreduce'.*other shapes.*round differently"),
+            pytest.raises(ConfigError, match="'int64' does not go with .*other rows, so products round differently; choose"),
             small_model(world, config),
         ):
             raise AssertionError("was built")

@@ -311,7 +311,6 @@ REFUSED = [
     ({"kind": "wide_deep", "split": "field"}, "'field' does not know their tables"),
     ({"kind": "wide_deep", "split": "column", "routing": "broadcast"}, "'column' does not know their tables"),
     ({"kind": "dcn", "model": {"first_layer": "pushed_down"}}, "choose model.first_layer = 'pooled'"),
-    ({"kind": "dcn", "accumulate": "int64"}, "another train.accumulate than 'int64'"),
     ({"kind": "dcn", "model": {"fields": [{"name": "gama", "dim": 9}]}}, "'gama' is no field .*did you mean 'gamma'"),
     ({"kind": "deepfm", "model": {"fields": [{"name": "gama"}]}}, "'gama' is no field .*did you mean 'gamma'"),
 ]

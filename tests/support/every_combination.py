@@ -29,10 +29,10 @@ def combined(one, rule, normalisation="none", **train):
     )  # fmt: skip
 
 
-def is_valid(config):
-    """Whether the options of a Config go together."""
+def is_valid(config, ranks=1):
+    """Whether the options of a Config go together on so many ranks."""
     try:
-        require_valid(config, SimpleNamespace(name="cpu"))
+        require_valid(config, SimpleNamespace(name="cpu"), ranks)
     except ConfigError:
         return False
     return True

@@ -50,6 +50,12 @@ class Update(Protocol):
     def set_numbers(self, sums, inverse_scale, numbers):
         """numbers = the values of sums, which are fixed point of this inverse scale unless they are of the same type."""
 
+    def add_rounded(self, numbers, scale, sums):
+        """sums (n) int64 += numbers (n) times scale, each rounded to an integer: the sums' inverse scale is 1 / scale."""
+
+    def largest(self, numbers):
+        """The largest |number|, NaN if there is one; 0 of none."""
+
     def square_norm(self, numbers):
         """Sum of squares, float64."""
 
@@ -291,9 +297,6 @@ class BiInteraction(Protocol):
 
     def magnitude(self, form, occurrences):
         """(largest sum of |terms| of a sample's partial over the own occurrences, that sample); the first NaN wins."""
-
-    def largest_term(self, form, occurrences, gradient):
-        """(largest |term| of the sums of gradients of a shard's rows, its sample); the first NaN wins."""
 
 
 class Repeated(Protocol):

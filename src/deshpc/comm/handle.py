@@ -1,6 +1,9 @@
 """What a started exchange is: something that is waited for later."""
 
 import os
+import time
+
+_PAUSE_S = 1e-4
 
 
 class Handle:
@@ -33,21 +36,48 @@ def done(result):
     return Handle(lambda: result)
 
 
-def started(request, result):
-    """A handle of an MPI request that will have filled `result`."""
+def all_of(handles, result):
+    """A handle of `result`, which is there when all `handles` are complete."""
 
     def finish():
-        complete(request)
+        for handle in handles:
+            handle.wait()
+        return result
+
+    return Handle(finish, _All(handles))
+
+
+class _All:
+    """Several handles, as what is under way."""
+
+    def __init__(self, handles):
+        self._handles = handles
+
+    def Test(self):
+        """Poke them all."""
+        for handle in self._handles:
+            handle.poke()
+
+
+def started(request, result, patience_s=float("inf")):
+    """A handle of an MPI request that will have filled `result`.  patience_s : of `complete`"""
+
+    def finish():
+        complete(request, patience_s)
         return result
 
     return Handle(finish, request)
 
 
-def complete(request):
-    """Wait for an MPI request, offering the core to others between looks.
+def complete(request, patience_s=float("inf")):
+    """Wait for an MPI request, offering the core to others between looks; after `patience_s` sleeping in between.
 
     Where ranks outnumber cores, a rank that spins inside MPI keeps the one it waits for off its core for a whole time
     slice of the scheduler, milliseconds.
     """
+    begin = time.monotonic()
     while not request.Test():
-        os.sched_yield()
+        if time.monotonic() - begin < patience_s:
+            os.sched_yield()
+        else:
+            time.sleep(_PAUSE_S)

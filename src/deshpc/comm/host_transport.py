@@ -43,7 +43,7 @@ class HostTransport:
 
     def all_to_all(self, send, send_counts, receive, receive_counts):
         """See `Transport`."""
-        return started(self._messages.exchange(np.ascontiguousarray(send), send_counts, receive, receive_counts), receive)
+        return self._messages.exchange(np.ascontiguousarray(send), send_counts, receive, receive_counts)
 
     def close(self):
         """Give shared memory back.  Collective."""
@@ -58,19 +58,17 @@ class HostTransport:
         own = int(counts[self._rank])
         room = self._take_room(self._size * own, array.dtype)
         parts, own_counts = room[: self._size * own], np.full(self._size, own, np.int64)
-        request = self._messages.exchange(array, counts, parts, own_counts)
 
-        def finish():
-            complete(request)
+        def add(parts):
             share = in_order(parts.reshape(self._size, end - begin, *array.shape[1:]))
             self._room[array.dtype] = room
             return share
 
-        return Handle(finish, request)
+        return self._messages.exchange(array, counts, parts, own_counts).then(add)
 
     def _gather(self, own, counts, whole):
         if self._size == 1 or not self._in_shared_memory(whole.nbytes):
-            return started(self._messages.gather(own, counts, whole), whole)
+            return self._messages.gather(own, counts, whole)
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error

@@ -18,10 +18,11 @@ _UNDER_WAY = 6  # pieces that a rank sends at once
 class Pieces:
     """A started all-to-all, of the interface of an MPI request: `Test`."""
 
-    def __init__(self, comm, tag, leaving, coming):
+    def __init__(self, comm, tag, leaving, coming, before=None):
         """comm : communicator of all ranks
         tag : the same on all ranks, and of no other message under way
         leaving, coming : [array (..) without gaps] the message to each rank, and room for each rank's
+        before : Pieces that leave first, if any are under way
         """
         from mpi4py import MPI
 
@@ -29,18 +30,31 @@ class Pieces:
         self._comm, self._tag, self._all_done = comm, tag, MPI.Request.Testall
         self._receiving = [comm.Irecv(piece, rank, tag) for piece, rank in _in_turns(coming, comm.rank, -1)]
         self._to_send, self._sending = _in_turns(leaving, comm.rank, 1), []
-        self._whole, self._lock = False, threading.Lock()
+        self._begun = self._whole = False
+        self._before, self._lock = before, threading.Lock()
         self.Test()
 
     def Test(self):
         """Go on as far as pieces have left and come; returns whether all have.  Any thread may call it."""
         with self._lock:
             if not self._whole:
-                self._sending = [request for request in self._sending if not request.Test()]
-                for piece, rank in islice(self._to_send, _UNDER_WAY - len(self._sending)):
-                    self._sending.append(self._comm.Isend(piece, rank, self._tag))
-                self._whole = not self._sending and self._all_done(self._receiving)
+                self._send()
+                self._whole = self._begun and not self._sending and self._all_done(self._receiving)
             return self._whole
+
+    def all_begun(self):
+        """Go on; whether all pieces have left or are about to."""
+        self.Test()
+        return self._begun
+
+    def _send(self):
+        self._sending = [request for request in self._sending if not request.Test()]
+        if self._begun or (self._before and not self._before.all_begun()):
+            return
+        self._before, room = None, _UNDER_WAY - len(self._sending)
+        for piece, rank in islice(self._to_send, room):
+            self._sending.append(self._comm.Isend(piece, rank, self._tag))
+        self._begun = len(self._sending) < _UNDER_WAY
 
 
 def _in_turns(messages, rank, step):

@@ -14,7 +14,7 @@ every run, whatever the place of a sample.  In fixed point they are the same as 
 
 import numpy as np
 
-from deshpc.comm.handle import Handle, complete, done, started
+from deshpc.comm.handle import Handle, complete, done
 from deshpc.comm.host_transport import in_order
 from deshpc.comm.messages import Messages
 from deshpc.comm.shares import slice_of
@@ -63,19 +63,15 @@ class TwoLevelTransport:
     def all_gather(self, own, counts, whole):
         """See `Transport`."""
         own, begins, passed_on = np.ascontiguousarray(own).reshape(-1), begins_of(counts), self._stands_for[self._nodes.rank]
-        places = dict(zip(passed_on, begins_of(counts[passed_on]).tolist(), strict=True))
-        sending, nowhere = np.zeros_like(counts), np.zeros_like(counts)
-        sending[self._peers] = len(own)  # the same numbers to each
-        receiving, into = np.zeros_like(counts), np.zeros_like(counts)
-        for rank, place in places.items():
-            if rank != self._nodes.rank:
-                receiving[rank], into[rank] = counts[rank], place
         most = max(int(counts[ranks].sum()) for ranks in self._stands_for.values())
         message = self._packed(own)
-        held = np.empty(int(counts[passed_on].sum()), message.dtype)
-        at = places[self._nodes.rank]
-        held[at : at + len(own)] = message
-        request = self.comm.Ialltoallv([message, (sending, nowhere)], [held, (receiving, into)])
+        nothing, held = message[:0], np.empty(int(counts[passed_on].sum()), message.dtype)
+        leaving, coming = [nothing] * len(counts), [nothing] * len(counts)
+        for rank in (*self._peers, self._nodes.rank):
+            leaving[rank] = message  # the same to each
+        for rank, begin in zip(passed_on, begins_of(counts[passed_on]).tolist(), strict=True):
+            coming[rank] = held[begin : begin + int(counts[rank])]
+        travelling = self._messages.start(leaving, coming, held)
 
         def collect(parts):
             numbers = np.ndarray(whole.size, whole.dtype, whole)  # the same memory, or an error
@@ -87,16 +83,14 @@ class TwoLevelTransport:
                     place += count * whole.itemsize
             return whole
 
-        return started(request, held).then(lambda held: self._put(self._unpacked(held, whole.dtype), most * whole.itemsize, collect).wait())
+        return travelling.then(lambda held: self._put(self._unpacked(held, whole.dtype), most * whole.itemsize, collect).wait())
 
     def all_to_all(self, send, send_counts, receive, receive_counts):
         """See `Transport`."""
         message = self._packed(np.ascontiguousarray(send))
         incoming = receive if message.dtype == receive.dtype else np.empty(receive.size, message.dtype)
-        request = self._messages.exchange(message, send_counts, incoming, receive_counts)
-        if incoming is receive:
-            return started(request, receive)
-        return started(request, incoming).then(lambda halves: self._wire.unpack(halves, receive))
+        travelling = self._messages.exchange(message, send_counts, incoming, receive_counts)
+        return travelling if incoming is receive else travelling.then(lambda halves: self._wire.unpack(halves, receive))
 
     def close(self):
         """Give shared memory back.  Collective."""
@@ -114,7 +108,7 @@ class TwoLevelTransport:
         message = self._packed(np.concatenate([np.zeros(0, dtype), *(sums[rank] for rank in sorted(sums))]))
         incoming = np.empty(own * len(self._peers), message.dtype)
         begins = begins_of(receiving)
-        complete(self._messages.exchange(message, sending, incoming, receiving))
+        self._messages.exchange(message, sending, incoming, receiving).wait()
         incoming = self._unpacked(incoming, dtype)
         return [incoming[begins[peer] : begins[peer] + own] for peer in self._peers]
 

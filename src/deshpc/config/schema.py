@@ -344,7 +344,7 @@ class TrainConfig:
     accumulate: str = option(
         "",
         "type of partial sums and gradient sums; empty: as precision; int64: fixed point, the same bits on any number "
-        "of ranks, at twice the bytes",
+        "of ranks (deep models: that divides 16, or by allreduce), at twice the bytes; docs/method.md",
         choices=("", "float32", "float64", "int64"),
     )
     evaluate_every_steps: int = option(

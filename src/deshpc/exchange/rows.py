@@ -4,9 +4,13 @@ import numpy as np
 
 from deshpc.backend.arguments import Occurrences
 from deshpc.backend.record import cache_lines
+from deshpc.comm.handle import all_of
 from deshpc.comm.ledger import Traffic
 from deshpc.exchange.contract import Partials
+from deshpc.exchange.parted import PartedMessage
 from deshpc.table.table import ShardRows
+
+_PARTS = 4  # of a message between nodes
 
 
 class RowExchange:
@@ -21,6 +25,8 @@ class RowExchange:
 
     A gradient is that of w, then of v; in fixed point, where keys have values, sum(g x A) and sum(g x^2) travel
     instead of dv, since only integers add up to the same bits in any order.
+
+    Between nodes a message is written in parts, each of which travels while the next is written.
     """
 
     whole_top, moves_rows = False, True
@@ -29,29 +35,28 @@ class RowExchange:
         self._backend, self._group, self._operators = backend, group, operators
         self._tables, self._sums_type = operators.table.of_shards, operators.table.sums_type
         self._row_bytes = np.array([one.layout.weights * np.dtype(one.layout.precision).itemsize for one in self._tables])
+        self._parts = _PARTS if len(group.nodes.members) > 1 and backend.device is None else 1
         self._scratch = backend.buffers()
         self._of_shards = [backend.buffers() for _ in self._tables]
 
     def start(self, found, scale):
         """Start sending rows; partials of whole samples are computed when they are there.  Collective."""
-        requests, row_bytes = found.routed.requests, self._row_bytes
-        message = self._message("rows out", requests.asked, row_bytes)
+        requests = found.routed.requests
+        out, into = (PartedMessage(counts, self._row_bytes, self._parts) for counts in (requests.asked, requests.asking))
 
-        def send(s, shard):
-            layout, targets = shard.table.layout, self._addresses("targets", s, message, requests.asked, row_bytes)
+        def write(shard, targets, part):
+            layout, occurrences = shard.table.layout, shard.occurrences
             self._backend.rows.send_rows(
                 layout.number, layout.first_weight, layout.weights, cache_lines(layout.weights_end),
-                shard.occurrences.local, shard.occurrences.addresses, targets,
+                occurrences.local[part], occurrences.addresses, targets[part],
             )  # fmt: skip
 
-        self._backend.each(send, list(enumerate(found.rows)))
-        incoming = self._message("rows in", requests.asking, row_bytes)
         traffic = Traffic(self._operators.name, "rows", found.direction)
-        travelling = self._exchange(message, requests.asked, incoming, requests.asking, row_bytes, traffic)
+        travelling = self._send("rows", found.rows, self._row_bytes, out, into, write, traffic)
 
         def compute(received):
             shards = self._backend.each(
-                lambda s, keys: self._home_rows(s, keys, received, requests.asking), list(enumerate(requests.home))
+                lambda s, keys: self._home_rows(s, keys, received, into), list(enumerate(requests.home))
             )
             return Partials(self._operators.partial(shards, len(found.routed.home), scale, found, stays=True), shards)
 
@@ -66,32 +71,52 @@ class RowExchange:
         weighted = shards[0].sums.square is not None
         send_squares = weighted and integers
         gradient_bytes = np.array([(table.layout.weights + send_squares) * self._sums_type.itemsize for table in self._tables])
-        message = self._message("gradients out", requests.asking, gradient_bytes)
+        out, into = (PartedMessage(counts, gradient_bytes, self._parts) for counts in (requests.asking, requests.asked))
 
-        def send(s, shard):
-            table = shard.table
+        def write(shard, targets, part):
+            table, sums = shard.table, [numbers if numbers is None else numbers[part] for numbers in shard.sums]
             if weighted and not integers:
-                kernels.subtract_squares(table.form, shard.occurrences.addresses, shard.sums.vector, shard.sums.square)
-            targets = self._addresses("targets", s, message, requests.asking, gradient_bytes)
-            kernels.send_gradients(table.layout.dim, *shard.sums, send_squares, targets)
+                kernels.subtract_squares(table.form, shard.occurrences.addresses[part], sums[1], sums[2])
+            kernels.send_gradients(table.layout.dim, *sums, send_squares, targets[part])
 
-        self._backend.each(send, list(enumerate(shards)))
-        incoming = self._message("gradients in", requests.asked, gradient_bytes)
         traffic = Traffic(self._operators.name, "gradients", "backward")
-        received = self._exchange(message, requests.asking, incoming, requests.asked, gradient_bytes, traffic).wait()
+        received = self._send("gradients", shards, gradient_bytes, out, into, write, traffic).wait()
 
         def add(s, shard):
-            sources = self._addresses("sources", s, received, requests.asked, gradient_bytes)
+            sources = self._addresses("sources", s, received, into, gradient_bytes)
             sums = shard.sums if send_squares else shard.sums._replace(square=None)
             kernels.add_gradients(sources, shard.table.layout.dim, shard.occurrences.local, *sums)
 
         self._backend.each(add, list(enumerate(found.rows)))
         return found.rows
 
-    def _home_rows(self, s, keys, received, asking):
+    def _send(self, name, shards, sizes, out, into, write, traffic):
+        """Write the message `out`, a PartedMessage, and start to send it part by part; Handle of what comes, as `into` says.
+
+        write : function(ShardRows, addresses of its elements' places, slice of the elements that it is to write)
+        """
+        message, incoming = (
+            self._scratch.array(f"{name} {way}", parted.nbytes, np.uint8) for way, parted in (("out", out), ("in", into))
+        )
+        targets = self._backend.each(lambda s: self._addresses("targets", s, message, out, sizes), [(s,) for s in range(len(shards))])
+        travelling = []
+        for p in range(self._parts):
+
+            def write_part(s, shard, p=p):
+                for part in out.ranges(p, s):
+                    write(shard, targets[s], part)
+
+            self._backend.each(write_part, list(enumerate(shards)))
+            sending, receiving = out.rank_bytes[p], into.rank_bytes[p]
+            travelling.append(
+                self._group.exchange_bytes(message[out.of_part(p)], sending, incoming[into.of_part(p)], receiving, [(traffic, sending)])
+            )
+        return all_of(travelling, incoming)
+
+    def _home_rows(self, s, keys, received, message):
         """ShardRows of shard s at home: the received rows stand for records."""
         table, buffers = self._tables[s], self._of_shards[s]
-        places = self._addresses("addresses", s, received, asking, self._row_bytes)
+        places = self._addresses("addresses", s, received, message, self._row_bytes)
         addresses = self._backend.rows.home_addresses(table.layout, places, buffers)
         sums = table.zero_sums(buffers, keys.unique, keys.values is not None)
         grouping, fields = self._backend.lookup.group(keys.offsets, keys.occurrences, addresses, buffers), None
@@ -101,19 +126,9 @@ class RowExchange:
         occurrences = Occurrences(keys.offsets, keys.occurrences, keys.values, addresses, fields, grouping=grouping)
         return ShardRows(table, occurrences, sums, buffers)
 
-    def _message(self, name, counts, sizes):
-        """counts (N, S) of the elements of each rank and shard;  sizes (S) : bytes of an element"""
-        return self._scratch.array(name, int((counts * sizes).sum()), np.uint8)
-
-    def _addresses(self, name, s, message, counts, sizes):
-        """Where the elements of shard s lie in a message: rank by rank, inside a rank shard by shard."""
-        size, lengths = int(sizes[s]), counts * sizes
-        begins = (np.cumsum(lengths.ravel()) - lengths.ravel()).reshape(counts.shape)[:, s]
-        mine = np.ascontiguousarray(counts[:, s])
-        result = self._of_shards[s].array(name, int(mine.sum()), np.int64)
-        self._backend.rows.segment_addresses(message, np.ascontiguousarray(begins), mine, size, result)
+    def _addresses(self, name, s, memory, message, sizes):
+        """Where in `memory` the elements of shard s of a PartedMessage lie, rank by rank."""
+        begins, counts = message.stretches(s)
+        result = self._of_shards[s].array(name, int(counts.sum()), np.int64)
+        self._backend.rows.segment_addresses(memory, begins, counts, int(sizes[s]), result)
         return result
-
-    def _exchange(self, send, sending, receive, receiving, sizes, traffic):
-        out, into = (sending * sizes).sum(axis=1), (receiving * sizes).sum(axis=1)
-        return self._group.exchange_bytes(send, out, receive, into, [(traffic, out)])

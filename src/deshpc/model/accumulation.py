@@ -24,13 +24,14 @@ class Accumulation(Protocol):
         Collective in fixed point.
         """
 
-    def gradient_scale(self, found, rows, state, gradient):
-        """The scale of the sums of gradients of this step, the same on all ranks.
+    def gradient_scales(self, found, rows, state, gradient, largest=None):
+        """(scale of the sums of rows' gradients, that of dense parameters') of this step, the same on all ranks.
 
         found : Found
         rows : [ShardRows], from which this rank has computed partials
-        state : (n, s), what the operators bound their terms by: the states, or the gradient of them where a tower knows it already
-        gradient : (n) of the loss by the logits, None where a tower knows that of the states
+        state : (n, >= s), complete states
+        gradient : (n) of the loss by the logits, or (n, s) by the states, where a tower has found it
+        largest : |sum| of dense gradients of any block, where a tower has added them up; None: their terms are bounded as those of rows
         Collective in fixed point, and raises on every rank where numbers leave their range.
         """
 
@@ -47,6 +48,6 @@ class FloatingPoint:
     def check(self, found, rows):
         """Nothing can leave its range."""
 
-    def gradient_scale(self, found, rows, state, gradient):
-        """1."""
-        return 1.0
+    def gradient_scales(self, found, rows, state, gradient, largest=None):
+        """1, twice."""
+        return 1.0, 1.0

@@ -8,7 +8,7 @@ from deshpc.model.combinations import exchange_name, is_pushed_down
 from deshpc.model.definitions import Setting, definition_class
 from deshpc.model.pooling import pooling, pooling_of_tables
 from deshpc.model.share import Share
-from deshpc.nn.blocks import most_slots
+from deshpc.nn.blocks import fixed_edges
 from deshpc.nn.first_values import FirstValues
 from deshpc.nn.parameters import Parameters
 from deshpc.nn.slot_sums import SlotSums
@@ -56,12 +56,13 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
         operator = pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
         table = open_table(operator, model.dim, share.columns if split == "column" else None)
     by_block, whole_top = types.sums == "int64", kind.whole_top
-    slots = SlotSums(backend, values.shapes, types.compute, most_slots(backend, by_block, train.global_batch_samples))
+    most_slots = len(fixed_edges(train.global_batch_samples, backend)) - 1 if by_block else backend.threads
+    slots = SlotSums(backend, values.shapes, types.compute, most_slots)
     owner_slots, local = None, 0
     if pushed_down:
         owner_slots, local = _of_owners(definition, backend, values.shapes, types, split, group.size)
     parameters = Parameters(
-        backend, values.shapes, types.compute, optimizer, slots=slots, statistics=values.statistics, owner_slots=owner_slots
+        backend, values.shapes, types.compute, optimizer, types.sums, slots, values.statistics, owner_slots
     )
     values.set(parameters)
     parameters.begin_state()

@@ -14,7 +14,8 @@ Fields with embedding dimensions of their own (model.fields) go with wide_deep, 
 embeddings as one vector.
 
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
-(train.accumulate = "int64") goes with lr and fm under key and field split, and with pooled deep models under allreduce.
+(train.accumulate = "int64") goes with every pooled line.  Where ranks share the work on a tower, by any exchange but allreduce, their
+number has to divide the parts of a batch (`nn.parts.PARTS`).
 
 Exchanges of two levels (train.levels) go with everything but compute.transport = "cuda-aware" and "nccl".
 
@@ -35,6 +36,7 @@ from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
+from deshpc.nn.parts import PARTS
 
 SUMS = ("lr", "fm", "nfm")
 """Models whose partials are sums over all fields: nobody's partial is complete under field split."""
@@ -60,11 +62,12 @@ def exchange_name(config):
     model, train = config.model, config.train
     if train.exchange != "auto":
         return train.exchange
-    if model.name in ("lr", "fm") or train.accumulate == "int64":
+    pooled_by_field = is_deep(config) and train.split == "field" and model.name not in SUMS
+    if model.name in ("lr", "fm") or (train.accumulate == "int64" and not pooled_by_field):
         return "allreduce"
     if is_pushed_down(config):
         return "reduce_scatter"
-    return "pooled" if train.split == "field" and model.name not in SUMS else "rows"
+    return "pooled" if pooled_by_field else "rows"
 
 
 def levels_name(config):
@@ -95,6 +98,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
         _require_deep(config, definition_class(name), exchange)
+        if train.accumulate == "int64":
+            _require_fixed_tower(config, exchange, ranks)
     elif model.first_layer == "pushed_down":
         raise ConfigError(f"model.first_layer = 'pushed_down': model.name = {name!r} has no dense layer")
     if split == "column":
@@ -152,12 +157,6 @@ def _require_of_device(config, backend):
 def _require_deep(config, definition, exchange):
     model, train = config.model, config.train
     name, split, pushed_down = model.name, train.split, is_pushed_down(config)
-    if train.accumulate == "int64" and (exchange != "allreduce" or pushed_down or split != "key"):
-        raise ConfigError(
-            f"train.accumulate = 'int64' with model.name = {name!r} needs train.exchange = 'allreduce', train.split = 'key' and "
-            "model.first_layer = 'pooled': otherwise matrix products have other shapes on another number of ranks, and round "
-            "differently"
-        )
     if pushed_down and split not in definition.pushed_down:
         possible = ", ".join(map(repr, definition.pushed_down)) or "none"
         raise ConfigError(
@@ -185,6 +184,23 @@ def _require_deep(config, definition, exchange):
         )
 
 
+def _require_fixed_tower(config, exchange, ranks):
+    """Blocks of samples, and so matrix products, have to be the same on any number of ranks."""
+    if is_pushed_down(config):
+        what = "train.split = 'column'" if config.train.split == "column" else "model.first_layer = 'pushed_down'"
+        raise ConfigError(
+            f"train.accumulate = 'int64' does not go with {what}: owners multiply what their own rows add up to, and on another number "
+            "of ranks these are other rows, so products round differently; choose train.split = 'key' and model.first_layer = 'pooled'"
+        )
+    if exchange != "allreduce" and PARTS % ranks:
+        possible = ", ".join(str(n) for n in range(1, PARTS + 1) if PARTS % n == 0)
+        raise ConfigError(
+            f"train.accumulate = 'int64' with model.name = {config.model.name!r} and train.exchange = {exchange!r}: ranks share the "
+            f"{PARTS} parts of a batch, on which dense layers round alike on any ranks, and {ranks} ranks do not divide them; choose one "
+            f"of {possible} ranks, or train.exchange = 'allreduce'"
+        )
+
+
 def _require_field_dims(config):
     model, train, why = config.model, config.train, "model.fields gives fields embeddings of different dimensions"
     if not (is_deep(config) and definition_class(model.name).field_dims):
@@ -196,8 +212,6 @@ def _require_field_dims(config):
         raise ConfigError(f"{why}: train.split = {train.split!r} does not know their tables; choose 'key'")
     if model.first_layer == "pushed_down":
         raise ConfigError(f"{why}: owners cannot compute a part of a model with several tables; choose model.first_layer = 'pooled'")
-    if train.accumulate == "int64":
-        raise ConfigError(f"{why}: fixed point bounds the sums of one table; choose another train.accumulate than 'int64'")
 
 
 def _require_column(config, name, ranks):
@@ -211,8 +225,6 @@ def _require_column(config, name, ranks):
             "optimizer.name = 'rowwise_adagrad' keeps one number for a whole row, of which train.split = 'column' gives every rank "
             "a part; choose 'adagrad'"
         )
-    if config.train.accumulate == "int64":
-        raise ConfigError("train.accumulate = 'int64' does not go with train.split = 'column'; choose train.split = 'key'")
     if config.model.dim < ranks:
         raise ConfigError(f"model.dim = {config.model.dim}: train.split = 'column' needs a column for each of {ranks} ranks")
     if config.table.zero_age_steps:
@@ -243,7 +255,10 @@ def _require_replicated(config, name, exchange):
     if has_field_dims(config.model):
         raise ConfigError("model.fields: replicated fields do not go with embedding dimensions of single fields yet")
     if train.accumulate == "int64":
-        raise ConfigError("model.fields: replicated fields do not go with train.accumulate = 'int64'")
+        raise ConfigError(
+            "model.fields: replicated fields do not go with train.accumulate = 'int64', which bounds the sums of rows that have one "
+            "owner; choose another train.accumulate, or replicated = false"
+        )
     if exchange == "allreduce" and train.routing != "broadcast":
         raise ConfigError(
             "model.fields: replicated fields with train.exchange = 'allreduce' need train.routing = 'broadcast': every rank works on "

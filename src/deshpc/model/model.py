@@ -60,7 +60,7 @@ class Model:
         """
         self.enter("update")
         step, inverse_scale = found.routed.step, 1.0 / learnt.scale
-        self.parameters.set_gradient(self.dense_sums.wait(), inverse_scale)
+        self.parameters.set_gradient(self.dense_sums.wait(), 1.0 / learnt.dense_scale)
         clip = self._clip(rows, inverse_scale)
         self.table.update(rows, step, clip, inverse_scale)
         self.parameters.update(step, clip)

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from deshpc.nn.parts import PARTS
 from deshpc.nn.tape import Node, Tape
 
-_FIXED_BLOCKS, _FEWEST_SAMPLES = 16, 32
+_FEWEST_SAMPLES = 32
 
 
 class Inputs(NamedTuple):
@@ -35,15 +36,21 @@ def new_tapes(backend, of_threads, parameters, sums, blocks, step, first_sample,
     ]
 
 
-def block_edges(samples, backend, by_block):
-    """Where blocks of samples begin and end: as many for every thread, or independent of threads with `by_block`.  At least one."""
-    at_once, most = _FIXED_BLOCKS if by_block else backend.threads, backend.block_samples
-    blocks = max(1, min(at_once, samples // _FEWEST_SAMPLES))
+def block_edges(samples, backend):
+    """Where blocks of samples begin and end: as many for every thread.  At least one."""
+    blocks, most = max(1, min(backend.threads, samples // _FEWEST_SAMPLES)), backend.block_samples
     if samples > blocks * most:
         blocks *= -(-samples // (blocks * most))
     return [samples * b // blocks for b in range(blocks + 1)]
 
 
-def most_slots(backend, by_block, samples):
-    """Slots of `SlotSums` that a tower needs for batches of so many samples."""
-    return len(block_edges(samples, backend, by_block)) - 1 if by_block else backend.threads
+def fixed_edges(samples, backend, ranks=1, rank=0):
+    """Where the blocks of a rank's share begin and end, counted from its first sample.
+
+    samples : of the global batch
+    ranks : among which the batch is divided; they divide PARTS
+    The batch has the same blocks for any number of threads and ranks, as many in each of its PARTS.  Some may be empty.
+    """
+    blocks = PARTS * max(1, -(-samples // (PARTS * backend.block_samples)))
+    edges = [samples * b // blocks for b in range(blocks * rank // ranks, blocks * (rank + 1) // ranks + 1)]
+    return [edge - edges[0] for edge in edges]

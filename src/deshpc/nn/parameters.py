@@ -69,11 +69,19 @@ class Parameters:
         """The sums (PARTS, ...) of the parameter's gradient over each part of the samples, to be added to; see `nn.parts`."""
         return self._part_sums[name]
 
+    def close_slots(self):
+        """No slot is written to any more.  Returns the largest |sum| of any, where sums are integers, else 0."""
+        self._slots.close()
+        return self._slots.largest() if self._sums.dtype.kind == "i" else 0.0
+
+    def add_slots(self, scale):
+        """Add up the slots, which are closed, for `take_sums`.  scale : of the sums, if they are integers"""
+        self._backend.each(self._slots.take, [(self._sums, a, b, scale) for a, b in self._ranges()])
+        self._slots.clear()
+
     def take_sums(self):
-        """The gradient's sums over all parts (n), added in order; the parts' sums become zero.  Valid until the next call."""
+        """The gradient's sums (n): of all slots, or over all parts, added in order, which become zero.  Valid until the next call."""
         if self._slots:
-            self._backend.each(self._slots.take, [(self._sums, a, b) for a, b in self._ranges()])
-            self._slots.clear()
             return self._sums
         begin = 0
         for name, sums in self._part_sums.items():
@@ -85,7 +93,8 @@ class Parameters:
 
     def take_owner_sums(self):
         """The sums that owners have added up at this rank, flat, in the order of `owner_slots`.  Valid until the next call."""
-        self._owner_slots.take(self._owner_sums, 0, len(self._owner_sums))
+        self._owner_slots.close()
+        self._owner_slots.take(self._owner_sums, 0, len(self._owner_sums), 1.0)
         self._owner_slots.clear()
         return self._owner_sums
 

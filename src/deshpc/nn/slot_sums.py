@@ -24,21 +24,34 @@ class SlotSums:
         written.add(name)
         return self._slots[slot][begin:end].reshape(shape), fresh
 
-    def take(self, total, begin, end):
-        """total[begin:end] = the numbers begin .. end of all slots, added in order; a parameter nobody wrote to is zero there."""
-        used, arrays = [], self._backend.arrays
-        for flat, written in zip(self._slots, self._written, strict=True):
-            if not written:
-                continue
+    def close(self):
+        """Zeros where nobody wrote to: to be called before `largest` and `take`."""
+        for flat, written in self._used():
             for name, (a, b, _) in self._places.items():
                 if name not in written:
-                    arrays.fill(flat[a:b], 0)
-            used.append(flat)
-        part = total[begin:end]
-        if not used:
-            arrays.fill(part, 0)
-        for i, flat in enumerate(used):
-            arrays.put(flat[begin:end], part, add=i > 0)
+                    self._backend.arrays.fill(flat[a:b], 0)
+                    written.add(name)
+
+    def largest(self):
+        """The largest |sum| of any slot; NaN if there is one.  A device is waited for."""
+        used = [(flat,) for flat, _ in self._used()]
+        numbers = self._backend.each(self._backend.update.largest, used) if used else [0.0]
+        return max(numbers, key=lambda number: (number != number, number))
+
+    def take(self, total, begin, end, scale):
+        """total[begin:end] = the numbers begin .. end of all slots, added in order; int64: each slot's times scale and rounded before."""
+        part, used = total[begin:end], self._used()
+        rounded = part.dtype.kind == "i"
+        if rounded or not used:
+            part.fill(0)
+        for i, (flat, _) in enumerate(used):
+            if rounded:
+                self._backend.update.add_rounded(flat[begin:end], scale, part)
+            else:
+                self._backend.arrays.put(flat[begin:end], part, add=i > 0)
+
+    def _used(self):
+        return [(flat, written) for flat, written in zip(self._slots, self._written, strict=True) if written]
 
     def clear(self):
         """Begin anew."""

@@ -5,7 +5,12 @@ finish   the tower's affair (`nn.pairs.BiInteraction`), which gives dA, dQ and g
 adjoint  dv_j = x_j dA + 2 x_j^2 v_j dQ, dw_j = g xl_j at the owner
 """
 
-from deshpc.ops.operator_set import worst
+import math
+
+import numpy as np
+
+_ROUNDED = 2.0**-10
+"""More than the rounding of a sample's terms takes away from Q in fixed point: 2^-33 of each."""
 
 
 class BiInteraction:
@@ -17,6 +22,7 @@ class BiInteraction:
     def __init__(self, backend, form):
         """form : WeightForm of the table"""
         self._backend, self._form, self.width = backend, form, 1 + 2 * form.dim
+        self._scratch = backend.buffers()
 
     def begin(self, shards, group):
         """No row is worth a product of its own."""
@@ -35,6 +41,9 @@ class BiInteraction:
         """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
         return self._backend.bi_interaction.magnitude(self._form, shard.occurrences)
 
-    def largest_term(self, shards, state, largest_values, begin, end):
-        """(bound of the |terms| of gradient sums of `shards`' rows, its sample); state : gradient of the states."""
-        return worst(self._backend.bi_interaction.largest_term(self._form, shard.occurrences, state) for shard in shards)
+    def largest_factor(self, state, begin, end):
+        """1 + 2 max |v x|: terms are g xl and x (dA + 2 x v dQ), and of every occurrence v^2 x^2 <= Q, up to rounding."""
+        dim, ones = (self.width - 1) // 2, self._scratch.array("ones", end - begin, np.float64)
+        self._backend.arrays.fill(ones, 1)
+        squares, _ = self._backend.pool.largest_term(state[:, 1 + dim : self.width], dim, ones, begin, end)
+        return 1.0 + 2.0 * math.sqrt(squares + _ROUNDED)

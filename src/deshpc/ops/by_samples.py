@@ -51,9 +51,13 @@ class BySamples:
         """(largest sum of |terms| of any partial, its sample) over shards; NaN counts as largest."""
         return worst(self._backend.each(self.operator.magnitude, [(shard,) for shard in shards]))
 
-    def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
-        """(bound of all |terms| of gradient sums of `shards`' rows or of samples begin .. end, its sample).
+    def largest_term(self, state, gradient, parameters, largest_values, begin, end):
+        """(bound of all |terms| of gradient sums of samples begin .. end but for a factor, its sample).
 
-        state : the states' gradient;  NaN counts as largest
+        gradient : (n, s), of whole states, to which other ranks may add columns of their own fields;  NaN counts as largest
         """
-        return self.operator.largest_term(shards, state, largest_values, begin, end)
+        return self._backend.pool.largest_term(gradient, gradient.shape[1], largest_values, begin, end)
+
+    def largest_factor(self, state, begin, end):
+        """By how much the bound has to be multiplied."""
+        return self.operator.largest_factor(state, begin, end)

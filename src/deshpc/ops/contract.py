@@ -47,13 +47,19 @@ class BoundedOperators(Operators, Protocol):
     def magnitude(self, shards):
         """(largest sum of |terms| of any partial, its sample)."""
 
-    def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
-        """(bound of all |terms| of sums of gradients, its sample).
+    def largest_term(self, state, gradient, parameters, largest_values, begin, end):
+        """(bound of all |terms| of sums of gradients, its sample), but for the factor that `largest_factor` has.
 
-        shards : as of `partial`
-        state : (n, s) complete states, or the gradient of them where a tower has found it
-        gradient : (n) by the logits, None where a tower has found that of the states
+        state : (n, >= s), complete
+        gradient : (n) by the logits, or (n, s) by the states where a tower has found it
         parameters : the dense ones
         largest_values : (b) largest |value| of each sample of this rank's share
         begin, end : samples of `state` that are this rank's share
+        """
+
+    def largest_factor(self, state, begin, end):
+        """By how much the largest term of all ranks has to be multiplied, by the largest factor of all, to be a bound.
+
+        state, begin, end : of `largest_term`
+        A device is waited for, where states decide.
         """

@@ -70,12 +70,16 @@ class OperatorSet:
         )
         return worst(one for of_shard in found for one in of_shard)
 
-    def largest_term(self, shards, state, gradient, parameters, largest_values, begin, end):
+    def largest_term(self, state, gradient, parameters, largest_values, begin, end):
         """(bound of all |terms| of gradient sums of samples begin .. end, its sample); NaN counts as largest."""
         return worst(
             operator.largest_term(state, column, gradient, parameters, largest_values, begin, end)
             for operator, column in self._placed()
         )
+
+    def largest_factor(self, state, begin, end):
+        """1: the bounds are whole."""
+        return 1.0
 
     def _placed(self):
         return zip(self._operators, self._columns[:-1], strict=True)

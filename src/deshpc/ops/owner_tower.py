@@ -40,7 +40,7 @@ class OwnerTower:
         gradient = self._scratch.array("gradient", pooled.shape, self._dtype) if found.train else None
         state = self._scratch.array("state", (samples, self.width), self._dtype)
         dense = self._dense(found, samples)
-        edges = block_edges(samples, self._backend, False)
+        edges = block_edges(samples, self._backend)
         blocks = list(zip(edges, edges[1:], strict=False))
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, found.routed.step, 0, found.train, False

@@ -75,6 +75,6 @@ class Pool:
             self._form, self._linear, self._squares, self._n_fields, shard.occurrences
         )
 
-    def largest_term(self, shards, state, largest_values, begin, end):
-        """(largest |term| of gradient sums of samples begin .. end, its sample); state : gradient of the states."""
-        return self._backend.pool.largest_term(state, self.width, largest_values, begin, end)
+    def largest_factor(self, state, begin, end):
+        """1: the terms of row gradients are x dE, g xl and g x^2."""
+        return 1.0

@@ -28,3 +28,11 @@ class PoolSet:
     def partial_adjoint(self, shard, state, scale):
         """Add the gradients of one shard's rows to its sums; state : gradient of the states."""
         self._pools[shard.table].partial_adjoint(shard, state, scale)
+
+    def magnitude(self, shard):
+        """(largest sum of |terms| of a partial of one shard's rows, its sample)."""
+        return self._pools[shard.table].magnitude(shard)
+
+    def largest_factor(self, state, begin, end):
+        """1, as of every Pool."""
+        return 1.0

@@ -16,6 +16,7 @@ _HEADER, _NUMBER = 4, 8  # bytes: int32 of a message's header; float64 or int64 
 _LOSS_NUMBERS = 4  # terms of its sum, and whether a report is due
 _WEIGHT_NUMBERS = 3  # terms of the sum of the samples' weights
 _NORM_NUMBERS = 41  # terms of a sum of squares
+_PARTS = 16  # of a batch, whose sums are added in order in fixed point
 _MOST_PADDING = 6  # bytes of a message, whose parts are even: up to a multiple of 8
 
 
@@ -35,6 +36,7 @@ class Run(NamedTuple):
     numbered : whether some of them travel as numbers that both sides know, as between nodes
     clip : whether gradients are clipped
     fixed_point : whether sums are integers
+    own_terms : whether an embedding's gradient has a sum of its own keys' squares, where these have values: FM's
     field_widths : of each rank, numbers of a state that it has complete, where those travel
     batch_widths : of the layers that
     batch normalisation spans;  layer_width : numbers of a sample that owners add up between layers of their part
@@ -66,6 +68,7 @@ class Run(NamedTuple):
     routed: bool
     clip: bool
     fixed_point: bool
+    own_terms: bool = True
     widest_row: int = 0
     field_widths: tuple = ()
     batch_widths: tuple = ()
@@ -207,12 +210,12 @@ def _reduce_scatter(run, level):
 def _rows(run, level):
     """Every unique key's row to its home rank, and the row's gradient back.
 
-    In fixed point the gradient of an embedding whose keys have values is two sums, which the owner puts together.  Of several
-    tables, the keys decide whose rows travel.
+    In fixed point the gradient of an embedding with own terms, whose keys have values, is two sums, which the owner puts together.  Of
+    several tables, the keys decide whose rows travel.
     """
     of_rows, of_sums = run.wire or run.row_bytes, run.wire or run.sum_bytes
     spread = max(0, run.widest_row - run.row_width) * level.away.unique
-    width = run.row_width + (run.fixed_point and run.value_width > 0 and run.dim > 0)
+    width = run.row_width + (run.fixed_point and run.own_terms and run.value_width > 0 and run.dim > 0)
     return [
         (run.operator, "rows", "forward", run.row_width * of_rows * level.away.unique, spread * of_rows),
         (run.operator, "gradients", "backward", width * of_sums * level.away.unique, spread * of_sums),
@@ -260,9 +263,10 @@ def _layers(run, level):
 def _top(run, level):
     """What has to be added up above the states: the gradients of dense parameters, and, where a top works on a rank's own
     samples, the loss and, where there are some, their weights, and the count and two moments of each unit that batch normalisation
-    needs of all of them; and how many rows every field has, where those that repeat are looked for."""
+    needs of all of them, in fixed point of each part of a batch; and how many rows every field has, where those that repeat are looked for."""
     own_share = not run.whole_top
-    moments = own_share * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run, level)
+    parts = _PARTS // run.ranks if run.fixed_point else 1
+    moments = own_share * parts * _NUMBER * sum(1 + 2 * width for width in run.batch_widths) * _messages(run, level)
     agreed = own_share * (_LOSS_NUMBERS + run.weighted * _WEIGHT_NUMBERS) + (run.repeats and run.moves_rows) * (run.fields + 1)
     return [
         ("batch", "control", "forward", agreed * _NUMBER * _messages(run, level), 0),
@@ -273,9 +277,9 @@ def _top(run, level):
 
 
 def _control(run, level):
-    """Agreement on the scale of fixed-point gradients: five numbers; on the norm: its terms (`backend.exact_norm`), and one number
+    """Agreement on the scales of fixed-point gradients: seven numbers; on the norm: its terms (`backend.exact_norm`), and one number
     more where dense parameters belong to single ranks."""
-    numbers = 5 * run.fixed_point + (_NORM_NUMBERS + run.local) * run.clip
+    numbers = 7 * run.fixed_point + (_NORM_NUMBERS + run.local) * run.clip
     return "batch", "control", "backward", numbers * _NUMBER * _messages(run, level), 0
 
 

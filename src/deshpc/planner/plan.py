@@ -75,7 +75,7 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
             need, record_bytes = need_of(planned, workload, places, backend)
             work = work_of(need, workload, record_bytes, nodes, choice.split == "column")
             ahead = share_ahead(need) if _prepares_ahead(config.train.overlap, nodes) else 0.0
-            options.append(Option(choice, need, machine and work.seconds(machine, ahead)))
+            options.append(Option(choice, need, machine and work.seconds(machine, ahead, ranks / nodes)))
     finally:
         backend.close()
     if not options:

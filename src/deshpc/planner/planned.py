@@ -35,7 +35,8 @@ class Need(NamedTuple):
     sent : [`plan.cost.Bytes`] of all ranks in that step, in expectation
     memory : {what: bytes of a rank}
     top, of_owners : multiplications of the dense layers for one sample, forward: at the top, and of an owner's part
-    owned_rows : distinct keys of the global batch at an owner
+    owned_rows : distinct keys of the global batch at the busiest owner
+    uneven : `Uneven`
     """
 
     run: object
@@ -44,6 +45,18 @@ class Need(NamedTuple):
     top: int
     of_owners: float
     owned_rows: float
+    uneven: object
+
+
+class Uneven(NamedTuple):
+    """What the busiest rank has over the mean of all, of key occurrences, of a local batch's distinct keys, and of pooled numbers.
+
+    Split by key, frequent keys make it busy; by field, fields with many keys.
+    """
+
+    occurrences: float = 1.0
+    distinct: float = 1.0
+    pooled: float = 1.0
 
 
 def node_map(ranks, nodes):
@@ -65,12 +78,32 @@ def need_of(config, workload, nodes, backend=None):
     run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width, has_weights(config))
     away = keys_away(run, workload, nodes, replicated_fields(config.model, workload.field_names), config.train)
     everyone_has_all = config.train.split == "column"
-    owners = 1 if everyone_has_all else nodes.size
+    owners, uneven = 1 if everyone_has_all else nodes.size, _uneven(model.table.partition, run, workload)
     need = Need(
         run, training_bytes(run, away) if nodes.size > 1 else [], _memory(model, run, workload, owners, batch),
-        *_multiplications(model, config.train.split), workload.distinct(batch) / owners,
+        *_multiplications(model, config.train.split), uneven.distinct * workload.distinct(batch) / owners, uneven,
     )
     return need, model.table.layout.record_bytes
+
+
+def _uneven(partition, run, workload):
+    """The Uneven of a partition of a workload's keys."""
+    n, widths = run.ranks, run.field_widths
+    pooled = n * max(widths) / sum(widths) if widths and sum(widths) else 1.0
+    if partition.split == "column" or n == 1:
+        return Uneven(pooled=pooled)
+    if partition.split == "key":
+        return Uneven(workload.busiest(n), 1.0, pooled)
+    rank_of, fields = partition.owner_of_field // partition.shards, workload.fields
+    return Uneven(
+        _over_mean(rank_of, [field.keys_per_sample for field in fields], n),
+        _over_mean(rank_of, [workload.distinct_of(field, run.samples / n) for field in range(len(fields))], n), pooled,
+    )  # fmt: skip
+
+
+def _over_mean(ranks, counts, n):
+    """The largest of n sums of counts by rank, over their mean."""
+    return float(np.bincount(ranks, counts, n).max()) * n / max(1e-9, sum(counts))
 
 
 def has_weights(config):

@@ -25,7 +25,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
         state_width=model.operators.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
         row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
         whole_top=model.exchange.whole_top, moves_rows=model.exchange.moves_rows, routed=train.routing == "routed",
-        clip=config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i",
+        clip=config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i", own_terms=model.table.own_terms,
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and group.size > 1 else (),
         batch_widths=tuple(width for name, (width, *_) in model.parameters.statistics.items() if name.endswith(".mean")),
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=model.backend.threads,

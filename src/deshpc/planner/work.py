@@ -16,7 +16,7 @@
     learn       sums            samples of the top, times the state's numbers
                 multiplications of its dense layers, three times
     exchange,   moved           bytes that a rank sends to ranks of its node: they are written and read, and waited for
-    route,      crossed         bytes that a node sends to other nodes, all its ranks together
+    route,      crossed         bytes that the busiest node sends to other nodes, or gets from them, all its ranks together
     give back   messages        kinds of them
     update      updated         D times cache lines of a record
                 dense           parameters that are added up over ranks
@@ -26,6 +26,7 @@ Where the next batch is prepared while partials travel (`Model.overlaps`), readi
 long as they take less than that.
 """
 
+import math
 from typing import NamedTuple
 
 LINE = 64  # bytes
@@ -58,26 +59,38 @@ class Work(NamedTuple):
     crossed: float
     messages: float
 
-    def with_sent(self, inside, others, ranks, nodes):
-        """This Work with measured bytes of all ranks: inside nodes, as far as they were told apart, and all others."""
-        across = nodes > 1
-        return self._replace(moved=(inside + (0 if across else others)) / ranks, crossed=others / nodes if across else 0.0)
+    def with_sent(self, inside, others, ranks, nodes, uneven):
+        """This Work with measured bytes of all ranks.
 
-    def seconds(self, machine, ahead=0.0):
+        inside : of nodes, as far as they were told apart;  others : all others
+        uneven : what the busiest node sends, or gets, over the mean
+        """
+        across = nodes > 1
+        return self._replace(moved=(inside + (0 if across else others)) / ranks, crossed=uneven * others / nodes if across else 0.0)
+
+    def seconds(self, machine, ahead=0.0, ranks_of_node=1):
         """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
 
         machine : Machine, measured with as many threads a rank.  Where it had one node, its link is that of `Machine.between`.
         ahead : share of the crossing bytes during which the next batch is prepared; 0 where that is not done ahead
+        ranks_of_node : they write and read what crosses, as what is moved inside a node
         """
         taken = {unit: machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items()}
         link = taken.pop("crossed") + taken.pop("messages")
         if machine.nodes == 1 and self.messages:
             link = self.messages * machine.between.latency_s + self.crossed / machine.between.bytes_per_s
+            taken["moved"] += machine.seconds.get("moved", 0.0) * self.crossed / ranks_of_node
         hidden = min(sum(taken[unit] for unit in _AHEAD), ahead * link)
         return {"node": sum(taken.values()) - hidden, "link": link}
 
 
-_AHEAD = ("samples", "found", "packed", "scanned", "rows")  # units of reading, routing and looking up
+_AHEAD = ("samples", "scanned", "rows")  # units of reading and looking up
+
+
+def uneven_link(need):
+    """What the busiest node sends to other nodes, or gets from them, over the mean."""
+    crossing = [one for one in need.sent if one.level != "inside"]
+    return sum((one.low + one.high) * _over_mean(need, one) for one in crossing) / max(1, sum(one.low + one.high for one in crossing))
 
 
 def work_of(need, workload, record_bytes, nodes, column=False):
@@ -92,7 +105,7 @@ def work_of(need, workload, record_bytes, nodes, column=False):
     share, m = batch / n, workload.keys_per_sample
     owners = 1 if column else n
     local = workload.distinct(share)
-    busiest = workload.busiest(owners) if not run.moves_rows else 1.0
+    busiest = need.uneven.occurrences if not run.moves_rows else 1.0
     occurrences = share * m if run.moves_rows else batch * m / owners * busiest
     samples = batch if run.whole_top else share
     weights = -(-(run.row_width * run.row_bytes) // LINE)
@@ -117,9 +130,19 @@ def work_of(need, workload, record_bytes, nodes, column=False):
         updated=need.owned_rows * -(-record_bytes // LINE),
         dense=run.dense_parameters if not run.whole_top else 0.0,
         moved=moved / n,
-        crossed=crossed / nodes,
-        messages=len({one[:3] for one in crossing}),
+        crossed=uneven_link(need) * crossed / nodes,
+        messages=len({one[:3] for one in crossing}) * math.log2(max(2, nodes)),
     )
+
+
+def _over_mean(need, sent):
+    """How much of a kind of bytes the busiest rank sends, or gets, over the mean."""
+    run, uneven = need.run, need.uneven
+    if sent.kind == "pooled":
+        return uneven.pooled
+    if sent.kind == "keys":
+        return uneven.distinct if run.moves_rows else uneven.occurrences
+    return uneven.distinct if run.moves_rows and sent.kind in ("rows", "gradients") else 1.0
 
 
 def share_ahead(need):

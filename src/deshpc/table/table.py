@@ -73,7 +73,7 @@ class Table:
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
         self.sums_type = np.dtype(sums or compute)
         self.form = WeightForm.of(backend, dim, precision, compute, sums)
-        self._own_terms, self.by_field = own_terms, by_field
+        self.own_terms, self.by_field = own_terms, by_field
         self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
         self._numbers = range(partition.shards) if shards is None else shards
         self._shards = [self._new_shard() for _ in self._numbers]
@@ -284,7 +284,7 @@ class Table:
     def zero_sums(self, buffers, rows, weighted):
         """Sums of so many rows, zero.  weighted : whether occurrences have values"""
         dim, kind = self.layout.dim, self.sums_type
-        squares = dim and self._own_terms and (weighted or not self.layout.scalars)
+        squares = dim and self.own_terms and (weighted or not self.layout.scalars)
         return Sums(
             buffers.zeros("scalar", rows, kind) if self.layout.scalars else None,
             buffers.zeros("vector", (rows, dim), kind) if dim else None,
@@ -312,5 +312,5 @@ class Table:
     def _sums_of(self, shard):
         """The Sums as updates take them: where all values are 1, sums of g x^2 are those of g x."""
         scalar, vector, square = (None if array is None else array[shard.first :] for array in shard.sums)
-        shared = scalar if self.layout.dim and self._own_terms else None
+        shared = scalar if self.layout.dim and self.own_terms else None
         return Sums(scalar, vector, shared if square is None else square)

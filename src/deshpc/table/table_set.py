@@ -23,7 +23,7 @@ class TableSet:
         self._tables, self._fields, self._dims = tables, fields, dims
         self.partition, self.optimizer, self.by_field = first.partition, first.optimizer, first.by_field
         self.form, self.sums_type, self.whole_layout = first.form, first.sums_type, first.whole_layout
-        self.layout, self.key_range = first.whole_layout, first.key_range
+        self.layout, self.key_range, self.own_terms = first.whole_layout, first.key_range, first.own_terms
         self.of_shards = [table for table in tables for _ in table.of_shards]
 
     @property

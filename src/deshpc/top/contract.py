@@ -12,13 +12,15 @@ class Learnt(NamedTuple):
     loss : function() -> terms (3) of the sum of their losses, see `backend.exact_sum`; a device is waited for
     logit : (n), which the update has had no part in
     gradient : (n, s) of the batch's loss by the states, times `scale`
-    scale : of the sums of gradients, 1 in floating point
+    scale : of the sums of rows' gradients, 1 in floating point
+    dense_scale : of those of dense parameters
     """
 
     loss: Callable
     logit: np.ndarray
     gradient: np.ndarray
     scale: float
+    dense_scale: float
 
 
 class Top(Protocol):

@@ -27,14 +27,14 @@ class SumTop:
         logit = self._finish(found, state)
         gradient = self._scratch.array("gradient", logit.shape, self._zero.dtype)
         loss = slopes(self._backend, self._objective, self._zero, logit, routed.labels, routed.weights, gradient, routed.samples)
-        scale = self._accumulation.gradient_scale(found, partials.rows, state, gradient)
+        scale, dense_scale = self._accumulation.gradient_scales(found, partials.rows, state, gradient)
         sums = parameters.sums_of("bias")
         self._backend.each(
             self._backend.loss.sum_gradient,
-            [(gradient, scale, sums, parts) for parts in parts_of(len(gradient), self._backend.threads)],
+            [(gradient, dense_scale, sums, parts) for parts in parts_of(len(gradient), self._backend.threads)],
         )
-        self._operators.finish_adjoint(state, routed.dense, parameters, gradient, scale)
-        return Learnt(loss, logit, state, scale)
+        self._operators.finish_adjoint(state, routed.dense, parameters, gradient, dense_scale)
+        return Learnt(loss, logit, state, scale, dense_scale)
 
     def _finish(self, found, state):
         """Logits (n) from complete states (n, s), which the adjoint needs as this leaves them."""

@@ -7,11 +7,14 @@ A state's row and the sample's dense features lie side by side in one array, of 
 
 from functools import partial
 
+import numpy as np
+
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of
-from deshpc.nn.blocks import Inputs, block_edges, new_tapes
+from deshpc.nn.blocks import Inputs, block_edges, fixed_edges, new_tapes
 from deshpc.nn.lockstep import lockstep
 from deshpc.nn.loss import BlockLosses
+from deshpc.nn.parts import PARTS
 from deshpc.nn.tape import Gradient
 from deshpc.top.contract import Learnt
 
@@ -20,9 +23,11 @@ class Tower:
     """A `Top`: runs a definition's `logit` over all samples of this rank's top, and back where the model learns.
 
     Samples are worked on in blocks.  A block is walked back as soon as its logits are known, while its arrays are in the caches; the
-    next block of the same thread gets the same memory.  A thread adds up its blocks' gradients of parameters in a slot of `SlotSums`;
-    in fixed point every block has one, and there are as many for any number of threads: the same bits.  Gradients are of the compute
-    type, whatever sums are.
+    next block of the same thread gets the same memory.  A thread adds up its blocks' gradients of parameters in a slot of `SlotSums`.
+    Gradients are of the compute type, whatever sums are.
+
+    In fixed point the global batch has the same blocks for any number of ranks and threads, and every block has a slot.  So products have
+    the same bits, and what blocks add up to is added as integers, or in the order of the batch's PARTS.
     """
 
     def __init__(
@@ -33,7 +38,7 @@ class Tower:
         objective : `nn.loss.Objective`
         width : s, of a state
         embeddings_at : columns in front of E
-        by_block : a slot of `sums` for each block
+        by_block : whether blocks are those of fixed point, and each has a slot of `sums`
         """
         self._backend, self._group, self._whole_top = backend, group, whole_top
         self._definition, self._rows, self._parameters, self._sums = definition, rows, parameters, sums
@@ -41,6 +46,7 @@ class Tower:
         self._width, self._embeddings_at, self._n_dense, self._by_block = width, embeddings_at, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
+        self._division = (1, 0) if whole_top else (group.size, group.rank)
 
     def score(self, found, partials):
         """Logits (n) of the compute type: see `Top`."""
@@ -55,12 +61,14 @@ class Tower:
         n = len(routed.labels)
         x = self._joined(self._accumulation.numbers(partials.state), routed)
         gradient = self._scratch.array("gradient", (n, self._width), self._zero.dtype)
-        losses = BlockLosses(self._backend, self._objective, self._zero, len(self._blocks(n)), routed.samples)
+        losses = BlockLosses(self._backend, self._objective, self._zero, len(self._blocks(routed)), routed.samples)
         logit = self._run(found, partial(self._learnt, x, gradient, losses, routed), "forward", True)
         for layer in self._first_layers:
             layer.finish(self._parameters, self._sums)
-        scale = self._accumulation.gradient_scale(found, partials.rows, gradient, None)
-        return Learnt(losses.terms, logit, gradient, scale)
+        largest = self._parameters.close_slots()
+        scale, dense_scale = self._accumulation.gradient_scales(found, partials.rows, x, gradient, largest)
+        self._parameters.add_slots(dense_scale)
+        return Learnt(losses.terms, logit, gradient, scale, dense_scale)
 
     def _run(self, found, walk, direction, train):
         """Logits (n) of all samples.  walk : function(number of the block, tape, begin, end, logit) that gives its generator"""
@@ -68,7 +76,7 @@ class Tower:
         n, before = len(routed.labels), 0
         if not self._whole_top:
             before = slice_of(routed.samples, self._group.size, self._group.rank)[0]
-        logit, blocks = self._scratch.array("logit", n, self._zero.dtype), self._blocks(n)
+        logit, blocks = self._scratch.array("logit", n, self._zero.dtype), self._blocks(routed)
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, routed.step, before, train, self._by_block
         )
@@ -80,8 +88,11 @@ class Tower:
         lockstep(self._backend, walks, self._combine)
         return logit
 
-    def _blocks(self, samples):
-        edges = block_edges(samples, self._backend, self._by_block)
+    def _blocks(self, routed):
+        if self._by_block:
+            edges = fixed_edges(routed.samples, self._backend, *self._division)
+        else:
+            edges = block_edges(len(routed.labels), self._backend)
         return list(zip(edges, edges[1:], strict=False))
 
     def _scored(self, x, block, tape, begin, end, logit):
@@ -139,10 +150,18 @@ class Tower:
         return state
 
     def _combine(self, arrays):
-        total = self._scratch.array("statistics", arrays[0].shape, arrays[0].dtype)
+        """The sum of the blocks' arrays, over all ranks as well; in fixed point added in the order of the batch's PARTS."""
+        own = PARTS // self._division[0] if self._by_block else 1
+        of_part = len(arrays) // own
+        sums = [self._added(f"part {p}", arrays[p * of_part : (p + 1) * of_part]) for p in range(own)]
+        if not self._whole_top:
+            host = np.concatenate([self._backend.host(one) for one in sums])
+            of_ranks = self._group.gather_numbers(host, Traffic("tower", "statistics", self._direction)).wait()
+            sums = [self._backend.array(one) for one in of_ranks.reshape(-1, len(arrays[0]))]
+        return self._added("statistics", sums)
+
+    def _added(self, name, arrays):
+        total = self._scratch.array(name, arrays[0].shape, arrays[0].dtype)
         for i, array in enumerate(arrays):
             self._backend.arrays.put(array, total, add=i > 0)
-        if self._whole_top:
-            return total
-        of_ranks = self._group.sum(self._backend.host(total), Traffic("tower", "statistics", self._direction))
-        return self._backend.array(of_ranks)
+        return total

@@ -25,7 +25,6 @@ _BUDGETS = {  # the first whose constants all fit
     ("pool.cu", "magnitude"): [({}, 48)],
     ("bi_interaction.cu", "partial"): [({"SUM": "float"}, 40), ({}, 64)],
     ("bi_interaction.cu", "magnitude"): [({}, 48)],
-    ("bi_interaction.cu", "largest_term"): [({}, 48)],
     ("sums.cu", "sum_tiles"): [({"SUM": "float"}, 40), ({"DIM": 128, "ADJOINT": 2}, 72), ({"ADJOINT": 2}, 56), ({}, 48)],
     ("sums.cu", "sum_spans"): [({}, 40)],
     ("sums.cu", "add_atomically"): [({"DIM": 128, "ADJOINT": 2}, 40)],

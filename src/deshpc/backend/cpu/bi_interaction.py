@@ -84,30 +84,3 @@ def magnitude(form, occurrences):
             if worst != worst:
                 break
     return worst, where
-
-
-@kernel
-def largest_term(form, occurrences, gradient):
-    """(largest |term| of the sums of gradients of a shard's rows, its sample); the first NaN wins.
-
-    gradient : (n, width), of the states.  Terms are g xl and x (dA + 2 x v dQ), each bounded by norms.
-    """
-    lanes, dim = form.lanes, form.dim
-    offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
-    worst, where = 0.0, 0
-    for i in range(len(offsets) - 1):
-        g, of_total, of_squares, every = abs(float(gradient[i, 0])), 0.0, 0.0, 0.0
-        for c in range(dim):
-            one, other = abs(float(gradient[i, 1 + c])), abs(float(gradient[i, 1 + dim + c]))
-            of_total, of_squares, every = max(of_total, one), max(of_squares, other), every + one + other
-        for j in range(at(offsets, i), at(offsets, i + 1)):
-            v = vload(lanes, at(addresses, np.int64(at(local, j))) + EMBEDDING)
-            x, xl = abs(float(embedding_value(values, j, 0.0))), abs(float(linear_value(values, j, 0.0)))
-            norm = np.sqrt(np.float64(vsum(v * v)))
-            term = max(g * xl, x * (of_total + 2.0 * x * norm * of_squares))
-            whole = g + every + norm
-            if whole != whole or not term <= worst:
-                worst, where = whole if whole != whole else term, i
-                if worst != worst:
-                    return worst, where
-    return worst, where

@@ -15,7 +15,7 @@ from deshpc.backend.cpu.history import note_sight
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
-from deshpc.backend.cpu.sums import clear_at, sload, szero, value_at, vector_value
+from deshpc.backend.cpu.sums import accumulate, clear_at, sload, szero, value_at, vector_value
 from deshpc.backend.exact_norm import TERMS, total
 from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
 from deshpc.jit import kernel
@@ -161,6 +161,18 @@ def sum_parts(sums, total):
 def set_numbers(sums, inverse_scale, numbers):
     """numbers = the values of sums, which are fixed point of this inverse scale unless they are of the same type."""
     numbers[...] = sums if sums.dtype == numbers.dtype else sums * inverse_scale
+
+
+@kernel
+def add_rounded(numbers, scale, sums):
+    """sums (n) int64 += numbers (n) times scale, each rounded to an integer."""
+    for i in range(len(numbers)):
+        put(sums, i, accumulate(at(sums, i), at(numbers, i), scale))
+
+
+def largest(numbers):
+    """The largest |number|, NaN if there is one; 0 of none."""
+    return float(max(numbers.max(initial=0), -numbers.min(initial=0)))
 
 
 def square_norm(numbers):

@@ -74,7 +74,7 @@ class CudaBackend:
         self.normalisation, self.arrays = NormalisationOperations(kernels, column_sums), ArrayOperations(kernels, column_sums)
         self.pool = PoolOperations(kernels, key_sums, worst)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
-        self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels)
+        self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels, worst)
         self.rank_sums = RankSums(kernels)
         self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)

@@ -39,15 +39,6 @@ class BiInteractionOperations:
         )
         return self._worst(sizes)
 
-    def largest_term(self, form, occurrences, gradient):
-        offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
-        samples = offsets.size - 1
-        terms = self._scratch.array("terms", samples, np.float64)
-        self._of(form, form.zero, values).largest_term(
-            samples * lanes_of(form.dim, form.number), offsets, samples, local, values, addresses, gradient, terms,
-        )  # fmt: skip
-        return self._worst(terms)
-
     def _of(self, form, sums, values):
         return self._kernels(
             "bi_interaction.cu", NUMBER=kind(form.number), COMPUTE=kind(form.zero), SUM=kind(sums), DIM=form.dim,

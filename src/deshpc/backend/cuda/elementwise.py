@@ -70,6 +70,16 @@ def from_fixed_point(i, sums, inverse_scale, numbers):
     numbers[i] = sums[i] * inverse_scale
 
 
+def add_rounded(i, numbers, scale, sums):
+    """sums[i] (int64) += numbers[i] times scale, rounded to the nearest integer."""
+    sums[i] = sums[i] + round(np.float64(numbers[i]) * scale)
+
+
+def sizes(i, numbers, result):
+    """result[i] (float64) = |numbers[i]|."""
+    result[i] = abs(np.float64(numbers[i]))
+
+
 def squares(i, numbers, result):
     """result[i] (float64) = numbers[i] squared."""
     number = np.float64(numbers[i])  # Numba's float() leaves a float32 as it is

@@ -36,6 +36,8 @@ _poisson_loss = cuda.jit(device=True)(elementwise.poisson_loss)
 _weigh = cuda.jit(device=True)(elementwise.weigh)
 _begin_logit = cuda.jit(device=True)(elementwise.begin_logit)
 _from_fixed_point = cuda.jit(device=True)(elementwise.from_fixed_point)
+_add_rounded = cuda.jit(device=True)(elementwise.add_rounded)
+_sizes = cuda.jit(device=True)(elementwise.sizes)
 _squares = cuda.jit(device=True)(elementwise.squares)
 _update_dense = cuda.jit(device=True)(elementwise.update_dense)
 
@@ -76,6 +78,18 @@ def from_fixed_point(n, sums, inverse_scale, numbers):
         _from_fixed_point(i, sums, inverse_scale, numbers)
 
 
+def add_rounded(n, numbers, scale, sums):
+    i = cuda.grid(1)
+    if i < n:
+        _add_rounded(i, numbers, scale, sums)
+
+
+def sizes(n, numbers, result):
+    i = cuda.grid(1)
+    if i < n:
+        _sizes(i, numbers, result)
+
+
 def squares(n, numbers, result):
     i = cuda.grid(1)
     if i < n:
@@ -90,7 +104,9 @@ def update_dense(n, rule, field, clip, values, state, gradient):
 
 PYTHON = {
     function.__name__: function
-    for function in (log_loss, squared_loss, poisson_loss, weigh, begin_logit, from_fixed_point, squares, update_dense)
+    for function in (
+        log_loss, squared_loss, poisson_loss, weigh, begin_logit, from_fixed_point, add_rounded, sizes, squares, update_dense
+    )
 }
 """The kernels before compilation, by the name of their body."""
 

@@ -17,9 +17,11 @@ class UpdateOperations:
 
     LANES = 1  # of dense parameters: each is a thread's
 
-    def __init__(self, kernels):
-        self._kernels, self._device = kernels, kernels.device
+    def __init__(self, kernels, worst):
+        self._kernels, self._device, self._worst = kernels, kernels.device, worst
         self._from_fixed_point = self._device.elementwise(elementwise.from_fixed_point)
+        self._add_rounded = self._device.elementwise(elementwise.add_rounded)
+        self._sizes = self._device.elementwise(elementwise.sizes)
         self._squares = self._device.elementwise(elementwise.squares)
         self._dense = self._device.elementwise(elementwise.update_dense)
         self._uploaded, self._scratch = {}, Buffers(kernels.device)
@@ -47,6 +49,15 @@ class UpdateOperations:
         """numbers = the values of sums, which are fixed point of this inverse scale unless they are of the same type."""
         factor = np.float64(inverse_scale) if sums.dtype != numbers.dtype else numbers.dtype.type(1)
         self._from_fixed_point(numbers.size, sums.reshape((sums.size,)), factor, numbers.reshape((numbers.size,)))
+
+    def add_rounded(self, numbers, scale, sums):
+        self._add_rounded(numbers.size, numbers, np.float64(scale), sums)
+
+    def largest(self, numbers):
+        """As on the CPU.  Reads the device, and waits for it."""
+        sizes = self._scratch.array("sizes", numbers.size, np.float64)
+        self._sizes(numbers.size, numbers, sizes)
+        return self._worst(sizes)[0]
 
     def square_norm(self, numbers):
         """As on the CPU.  Reads the device, and waits for it."""
