@@ -3,8 +3,8 @@
     python scripts/bench/living_tables.py cost [--rows 1000000] [--turns 12] [--models lr fm]
     python scripts/bench/living_tables.py stream [--steps 1500] [--rest 4] [--budget 0.2]
 
-cost     one process, one thread.  Generated rows of the profile criteo, global batch 8192, k = 16, Adagrad.  Every table has had two passes;
-         then all make the same ten steps in turns, and look at all their rows after each turn.  Times are the processor's, user and system,
+cost     one process, one thread.  Generated rows of the profile criteo, global batch 8192, k = 16, Adagrad.  Every table has had two passes over them;
+         then all make the same ten steps in turns, each with 500 keys more that never come again, and look at all their rows after each turn.  Times are the processor's, user and system,
          so other processes disturb them less; a look counts by its share of the steps between two.
 stream   FM, k = 8, Adagrad, global batch 8192, each table in a process of its own.  Of a step's keys (8 fields), most are of a window that
          moves on: born lately, asked for less and less as they grow old; some are of a fixed set.  The label is drawn by a hidden weight of each
@@ -28,12 +28,14 @@ import numpy as np
 BATCH, MIB = 8192, 2**20
 EVERY = 1000  # table.evict_every_steps
 TURN = 10
-COSTS = {  # options of [table]; max_rows : of the rows of all keys
+NEW = 500  # keys of a step
+ROOM = 150_000  # rows of a budget beside those of the keys that come again
+COSTS = {  # options of [table]; max_rows : of all keys that come again, and room for some that do not
     "off": {},
-    "eviction": {"max_rows": 0.9, "max_age_steps": 100_000},
-    "eviction, decayed counts": {"max_rows": 0.9, "half_life_steps": 2_000},
+    "eviction": {"max_rows": 1, "max_age_steps": 100_000},
+    "eviction, decayed counts": {"max_rows": 1, "half_life_steps": 2_000},
     "admission": {"admit_after": 2},
-    "all": {"admit_after": 2, "max_rows": 0.9, "max_age_steps": 100_000, "half_life_steps": 2_000, "min_decayed_count": 1e-6},
+    "all": {"admit_after": 2, "max_rows": 1, "max_age_steps": 100_000, "half_life_steps": 2_000, "min_decayed_count": 1e-6},
 }
 FIELDS, FIXED, FIXED_SHARE = 8, 20_000, 0.3  # of a stream
 
@@ -78,7 +80,7 @@ def cost(options):
     for name in options.models:
         models = {}
         for title, table in COSTS.items():
-            table = {option: round(value * keys) if option == "max_rows" else value for option, value in table.items()}
+            table = {option: round(value * keys) + ROOM if option == "max_rows" else value for option, value in table.items()}
             models[title] = small_model(group, backend, 26, dataset.dense.shape[1], name, 16, table, data)
         reader = Reader(dataset, BATCH, lambda total: (0, total), backend.host_buffers, shuffle=True, block_rows=options.rows, valid=TURN)
         now = 0
@@ -90,7 +92,7 @@ def cost(options):
         times, looks, went = ({title: [] for title in models} for _ in range(3))
         endless = (batch for epoch in count(2) for batch in reader.epoch(epoch, 0))
         for turn in range(options.turns + 1):
-            batches = [replace(batch, step=now + i) for i, batch in zip(range(TURN), endless, strict=False)]
+            batches = [_with_new_keys(batch, now + i) for i, batch in zip(range(TURN), endless, strict=False)]
             order = list(models)[turn % len(models) :] + list(models)[: turn % len(models)]
             for title in order:
                 model, begin = models[title], time.process_time()
@@ -102,7 +104,7 @@ def cost(options):
                     before = model.eviction.evicted
                     model.eviction.evict(batches[-1].step)
                     evicted = model.eviction.evicted - before
-                if turn:  # the first one compiles
+                if turn >= options.turns // 3:  # the first ones compile, and fill tables up to their budgets
                     times[title].append(1e3 * (end - begin) / TURN)
                     looks[title].append(1e3 * (time.process_time() - end) if model.eviction is not None else 0.0)
                     went[title].append(evicted)
@@ -114,6 +116,16 @@ def cost(options):
             low, middle, high = np.percentile(ratios, [25, 50, 75])
             print(f"{title:<28}{statistics.median(times[title]):>8.2f}{statistics.median(looks[title]):>8.1f}{len(model.table):>12,}"
                   f"{statistics.median(went[title]):>10,.0f}   {middle:+.1f} % ({low:+.1f} .. {high:+.1f})", flush=True)  # fmt: skip
+
+
+def _with_new_keys(batch, step):
+    """A batch as that of a step, with some keys that no other step has, in the place of its own."""
+    rng, keys = np.random.default_rng([11, step]), batch.keys.copy()
+    places = batch.begins[rng.integers(0, len(batch), NEW)] + rng.integers(0, 26, NEW)
+    keys[places] = _mixed(np.arange(step * NEW, (step + 1) * NEW, dtype=np.uint64) + np.uint64(1)) & ~np.uint64(0xFFFF << 32) | (
+        batch.fields[places].astype(np.uint64) << np.uint64(32)
+    )  # fmt: skip
+    return replace(batch, step=step, keys=keys)
 
 
 class Stream:
@@ -220,7 +232,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("cost")
     one.add_argument("--rows", type=int, default=1_000_000)
-    one.add_argument("--turns", type=int, default=12)
+    one.add_argument("--turns", type=int, default=100)
     one.add_argument("--models", nargs="+", default=["lr", "fm"])
     one = commands.add_parser("stream")
     one.add_argument("--steps", type=int, default=1500)
