@@ -1,7 +1,7 @@
 """Tables whose rows come and go: what admission, eviction and decayed counts cost, and how a stream that never ends fares with them.
 
-    python scripts/bench/living_tables.py cost [--rows 1000000] [--turns 12] [--models lr fm]
-    python scripts/bench/living_tables.py stream [--steps 1500] [--rest 4] [--budget 0.2]
+    python scripts/bench/living_tables.py cost [--rows 1000000] [--turns 100] [--models lr fm]
+    python scripts/bench/living_tables.py stream [--steps 3000] [--rest 4] [--budget 0.2]
 
 cost     one process, one thread.  Generated rows of the profile criteo, global batch 8192, k = 16, Adagrad.  Every table has had two passes over them;
          then all make the same ten steps in turns, each with 500 keys more that never come again, and look at all their rows after each turn.  Times are the processor's, user and system,
@@ -132,13 +132,13 @@ class Stream:
     """Batches that drift, a function of the step alone."""
 
     def __init__(self, steps):
-        self.born = 600  # keys a field and step
+        self.born = 150  # keys a field and step
         self.steps = steps
 
     def numbers(self, rng, step):
         """(BATCH, FIELDS) int64: numbers of keys, those below FIXED of the fixed set, the others in the order of their birth."""
         head = FIXED + (step + 50) * self.born
-        age = (self.born * 20 * (rng.random((BATCH, FIELDS)) ** -1.2 - 1)).astype(np.int64)  # half are of the last 25 steps; few are old
+        age = (self.born * 20 * (rng.random((BATCH, FIELDS)) ** -0.7 - 1)).astype(np.int64)  # half are of the last 13 steps, one in twenty is 140 steps old
         moving = np.maximum(FIXED, head - 1 - age)
         fixed = (FIXED * rng.random((BATCH, FIELDS)) ** 3).astype(np.int64)
         return np.where(rng.random((BATCH, FIELDS)) < FIXED_SHARE, fixed, moving)
@@ -235,10 +235,10 @@ def main():
     one.add_argument("--turns", type=int, default=100)
     one.add_argument("--models", nargs="+", default=["lr", "fm"])
     one = commands.add_parser("stream")
-    one.add_argument("--steps", type=int, default=1500)
+    one.add_argument("--steps", type=int, default=3000)
     one.add_argument("--rest", type=int, default=4, help="max_age_steps is a so-manieth of all steps")
     one.add_argument("--budget", type=float, default=0.2, help="max_rows, of all keys")
-    one.add_argument("--look", type=int, default=50, help="evict_every_steps")
+    one.add_argument("--look", type=int, default=500, help="evict_every_steps")
     commands.add_parser("worker").add_argument("job", type=json.loads)
     options = parser.parse_args()
     {"cost": cost, "stream": stream, "worker": lambda given: worker(given.job)}[options.command](options)
