@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deshpc.launch.start import ranks as ranks
     from deshpc.metrics.results import Metrics as Metrics
     from deshpc.serve.classifier import Classifier as Classifier
+    from deshpc.serve.delta import fold as fold
     from deshpc.serve.export import export as export
     from deshpc.serve.predictor import Predictor as Predictor
     from deshpc.training.api import TrainResult as TrainResult
@@ -41,7 +42,7 @@ _HOMES = {
     "train_days": "deshpc.daily.chain", "Chain": "deshpc.daily.chain", "DayResult": "deshpc.daily.chain",
     "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "TrainResult": "deshpc.training.api",
     "Callback": "deshpc.training.reports", "Metrics": "deshpc.metrics.results", "Config": "deshpc.config.schema",
-    "ranks": "deshpc.launch.start", "export": "deshpc.serve.export", "Predictor": "deshpc.serve.predictor",
+    "ranks": "deshpc.launch.start", "export": "deshpc.serve.export", "fold": "deshpc.serve.delta", "Predictor": "deshpc.serve.predictor",
     "Classifier": "deshpc.serve.classifier", "ConfigError": "deshpc.errors", "DataError": "deshpc.errors", "DeshpcError": "deshpc.errors",
 }  # fmt: skip
 

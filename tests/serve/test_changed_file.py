@@ -84,7 +84,7 @@ def test_a_change_on_the_way_gives_no_scores(files, monkeypatch):
         hand_made(path)
         monkeypatch.setattr("deshpc.serve.predictor._BLOCK_ROWS", 50)
         predictor, blocks = Predictor(path), []
-        encode = predictor._encoder.encode
+        encode = predictor._version.encoder.encode
 
         def encoded(*arguments, wrong_block=wrong_block, blocks=blocks, encode=encode):
             if len(blocks) == wrong_block:
@@ -92,7 +92,7 @@ def test_a_change_on_the_way_gives_no_scores(files, monkeypatch):
             blocks.append(None)
             return encode(*arguments)
 
-        monkeypatch.setattr(predictor._encoder, "encode", encoded)
+        monkeypatch.setattr(predictor._version.encoder, "encode", encoded)
         with pytest.raises(DataError, match=IN_PLACE):
             predictor.predict(ROWS)
         assert len(blocks) == wrong_block + 1

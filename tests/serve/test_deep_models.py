@@ -240,8 +240,8 @@ def test_scores_are_those_of_training(tmp_path, name, precision, options):
     np.testing.assert_allclose(found, expected, rtol=0, atol={"float32": 1e-5, "float64": 1e-11}[precision])
     np.testing.assert_allclose(scored(tmp_path / "out.onnx", predictor.pooled(rows)), expected, rtol=0, atol=1e-5)
     model = read_model(path)
-    assert model.weights.shape == ((len(model.keys), 0) if name in NOT_LINEAR else (len(model.keys),))
-    assert model.embeddings.shape == (len(model.keys), 5) and model.embeddings.dtype == precision
+    assert model.rows.weights.shape == ((len(model.rows.keys), 0) if name in NOT_LINEAR else (len(model.rows.keys),))
+    assert model.rows.embeddings.shape == (len(model.rows.keys), 5) and model.rows.embeddings.dtype == precision
 
 
 @pytest.mark.parametrize("name", ["deepfm", "dlrm"])
@@ -307,9 +307,9 @@ def test_fields_with_dimensions_of_their_own(tmp_path, name, options):
     np.testing.assert_allclose(scored(tmp_path / "out.onnx", predictor.pooled(rows)), expected, rtol=0, atol=1e-5)
     model = read_model(path)
     assert [(one["name"], one["dim"]) for one in model.options["fields"]] == list(OWN_DIMS.items())
-    assert model.embeddings.shape[1] == 7
+    assert model.rows.embeddings.shape[1] == 7
     for field, dim in [*OWN_DIMS.items(), ("price", 5)]:
         texts = {text for row in make_rows(0, 400) for text, _, _ in values_of(KEYED[field], row[field])} if field != "price" else set("01234")
-        known = np.isin(model.keys, np.array([plain_key(field, text) for text in texts], np.uint64))
+        known = np.isin(model.rows.keys, np.array([plain_key(field, text) for text in texts], np.uint64))
         assert known.sum() >= 3
-        assert not model.embeddings[known, dim:].any() and model.embeddings[known, :dim].all()
+        assert not model.rows.embeddings[known, dim:].any() and model.rows.embeddings[known, :dim].all()

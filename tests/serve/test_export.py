@@ -51,7 +51,7 @@ def assert_same(path, rows, expected):
 def test_fields_of_every_kind(comm, tmp_path, name, precision):
     expected, path = trained(comm, tmp_path, tree(tmp_path, name, train={"precision": precision}))
     assert_same(path, make_rows(1, 150), expected)
-    assert read_model(path).weights.dtype == precision
+    assert read_model(path).rows.weights.dtype == precision
 
 
 def test_rows_that_ftrl_made_zero_are_left_out(comm, tmp_path):
@@ -59,7 +59,7 @@ def test_rows_that_ftrl_made_zero_are_left_out(comm, tmp_path):
     expected, path = trained(comm, tmp_path, config)
     model = read_model(path)
     full = deshpc.train(build({**config, "run": {"directory": str(tmp_path / "again")}}), comm).rows
-    assert 0 < len(model.keys) < full and model.weights.all()
+    assert 0 < len(model.rows.keys) < full and model.rows.weights.all()
     assert_same(path, make_rows(1, 150), expected)
 
 

@@ -69,8 +69,10 @@ def _file(path):
     container.verify()
     _require_sound(path, container.kind)
     about = container.about
+    if container.kind == "model delta":
+        about = {**about, **about["model"]}
     lines = [("what", {"samples": "cache of samples", "model": "exported model"}.get(container.kind, container.kind))]
-    for name in ("steps", "rank", "ranks", "rows", "hash"):
+    for name in ("base", "base_steps", "result", "steps", "rank", "ranks", "rows", "hash"):
         if name in about:
             lines.append((name, f"{about[name]:,}" if type(about[name]) is int else str(about[name])))
     schema, model = about.get("schema"), about.get("model")
@@ -97,6 +99,10 @@ def _require_sound(path, kind):
         from deshpc.serve.exported import read_model
 
         read_model(path)
+    elif kind == "model delta":
+        from deshpc.serve.delta import read_delta
+
+        read_delta(path)
 
 
 def _model(folder):

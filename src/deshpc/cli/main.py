@@ -91,10 +91,19 @@ def parser():
 
     export = commands.add_parser("export", help="write a model that deshpc.Predictor loads with NumPy alone")
     export.add_argument("directory", metavar="RUN", help="the run's directory, or one of its checkpoints")
-    export.add_argument("--out", required=True, metavar="FILE", help="the exported model")
+    export.add_argument("--out", required=True, metavar="FILE", help="the exported model, or the delta")
+    export.add_argument(
+        "--delta-from", nargs="+", default=[], metavar="FILE", help="an exported model, and deltas of it: write what has changed since, a delta"
+    )
     export.add_argument("--onnx", metavar="FILE.onnx", help="also write what follows the pooled rows as ONNX")
     _add_allow_import(export)
     export.set_defaults(command=_export)
+
+    fold = commands.add_parser("fold", help="put deltas over an exported model: the whole export of the last one, bit for bit")
+    fold.add_argument("model", metavar="MODEL", help="an exported model")
+    fold.add_argument("deltas", nargs="+", metavar="DELTA", help="deltas of it, in their order")
+    fold.add_argument("--out", required=True, metavar="FILE", help="the exported model")
+    fold.set_defaults(command=_fold)
 
     report = commands.add_parser("report", help="curves, results, bytes and warnings of runs, side by side, as one HTML file")
     report.add_argument("directories", nargs="+", metavar="RUN", help="a run's directory; several are compared")
@@ -237,7 +246,16 @@ def _export(options):
     from deshpc.serve.export import export
 
     with this_process():
-        text = export(options.directory, options.out, options.onnx, options.allow_import)
+        text = export(options.directory, options.out, options.onnx, options.allow_import, options.delta_from)
+    _print(text)
+    return 0
+
+
+def _fold(options):
+    from deshpc.serve.delta import fold
+
+    with this_process():
+        text = fold(options.model, options.deltas, options.out)
     _print(text)
     return 0
 

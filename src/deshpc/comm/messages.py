@@ -9,6 +9,7 @@ from deshpc.comm.transport import begins_of
 
 _TAGS = 1 << 14  # every MPI library has as many; exchanges under way at once are a few
 _IN_PIECES = 65_536  # bytes that are gathered; with less, messages wait for each other more than for the link
+_WATCHED = 131_072  # bytes that leave: less is on its way at once, and a thread that looks on would only take turns with who computes
 _PATIENCE_S = 1e-3  # what takes longer than this is waited for asleep: the core is for ranks that compute, and for what the system sends
 
 
@@ -45,7 +46,9 @@ class Messages:
         leaving, coming : [array (..) without gaps], of one type
         """
         self._last = Pieces(self._comm, next(self._begun) % _TAGS, leaving, coming, self._last)
-        return started(self._progress.watch(self._last), result, _PATIENCE_S)
+        if sum(message.nbytes for message in leaving) >= _WATCHED:
+            self._progress.watch(self._last)
+        return started(self._last, result, _PATIENCE_S)
 
     def close(self):
         """End the thread and give the duplicate back.  Collective."""

@@ -13,37 +13,42 @@ from deshpc.data.profiles import describe
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
 from deshpc.formats.schema import Schema
-from deshpc.serve.exported import about_model, write_model
+from deshpc.serve.delta import read_with_deltas, write_delta
+from deshpc.serve.exported import about_model, like_rows, stored_about, used_rows, write_rows
 from deshpc.serve.onnx_graph import write_onnx
 from deshpc.serve.top import Top
 
 
 def export(
-    path: str | os.PathLike[str], out: str | os.PathLike[str], onnx: str | os.PathLike[str] | None = None, allow_import: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    onnx: str | os.PathLike[str] | None = None,
+    allow_import: Sequence[str] = (),
+    delta_from: Sequence[str | os.PathLike[str]] = (),
 ) -> str:
     """Write the model of `path` (a run's directory, a model or a checkpoint) to the file `out`; returns a line of text.
 
     onnx : also a file for what follows the pooled rows (`onnx_graph`)
     allow_import : as in `config.load`
+    delta_from : an exported model, and deltas of it in their order: `out` gets a delta of what they are together, `serve.delta`
     Rows are read and written block by block, without optimizer state.  DataError where the model is damaged or missing.
     """
     folder = model_folder(path)
     manifest = read_manifest(folder)
     config = build(manifest["config"], source=str(folder), allow_import=allow_import)
     schema, transforms = _input(config.data, manifest["source"], folder)
-    about, scalars = about_model(config, manifest["steps"]), manifest["model"]["scalars"]
-    width = scalars + manifest["model"]["dim"]
+    about = stored_about(out, about_model(config, manifest["steps"]), schema, transforms)
+    scalars, width = manifest["model"]["scalars"], manifest["model"]["scalars"] + manifest["model"]["dim"]
     dense = dense_parameters(folder, manifest)
-    rows = write_model(
-        out, about, schema, transforms,
-        ((block.keys, block.numbers[:, :width]) for block in row_blocks(folder, manifest)),
-        np.empty((0, width), manifest["model"]["precision"]), dense, scalars,
-    )  # fmt: skip
+    rows = used_rows(((block.keys, block.numbers[:, :width]) for block in row_blocks(folder, manifest)), out, scalars)
+    model = about, rows, like_rows(np.empty((0, width), manifest["model"]["precision"]), scalars), dense
+    if delta_from:
+        what = write_delta(out, read_with_deltas(*delta_from), *model)
+    else:
+        what = f"{write_rows(out, *model):,} rows"
     if onnx is not None:
         write_onnx(onnx, Top.of(about["model"], dense, schema), config.train.loss)
-    return f"{out}: {config.model.name} model of {manifest['steps']} steps, {rows:,} rows" + (
-        f"; {onnx}" if onnx else ""
-    )
+    return f"{out}: {config.model.name} model of {manifest['steps']} steps, {what}" + (f"; {onnx}" if onnx else "")
 
 
 def _input(config, source, folder):

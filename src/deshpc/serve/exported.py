@@ -11,7 +11,9 @@ predicts as an unseen key does.
 """
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from deshpc.data.transform import Transforms
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
+from deshpc.serve.changes import END, Changes, ModelRows, among
 from deshpc.serve.forward import FORWARDS
 from deshpc.serve.sound import declared, require_sound
 from deshpc.serve.top import Top
@@ -30,6 +33,7 @@ from deshpc.storage.json_form import require
 
 KIND = "model"
 _DENSE = "dense/"
+_BLOCK_ROWS = 1 << 16  # of `ExportedModel.blocks`
 
 
 @dataclass(frozen=True)
@@ -40,31 +44,61 @@ class ExportedModel:
     options : of `[model]`
     schema : of the raw values
     transforms : Transforms, None where dense features are taken as they are
-    keys : (n) uint64, increasing
-    weights : (n), or (n, 0) where there are none
-    embeddings : (n, k), k = 0 where there are none
+    rows : ModelRows of the file
     dense : {name: array}, the dense parameters
     missing : cells that count as missing, see `data.missing`
     loss : `train.loss`, by which a prediction follows from the model's sum
     file : the Container into which the arrays map, None where they are memory of their own
+    about : the JSON object of its file
+    identity : of the whole model, `Container.identity` of a file that has it
+    changes : Changes of `rows` that deltas have made, None where there are none
     """
 
     name: str
     options: dict
     schema: Schema
     transforms: Transforms | None
-    keys: np.ndarray
-    weights: np.ndarray
-    embeddings: np.ndarray
+    rows: ModelRows
     dense: dict
-    missing: tuple[str, ...] = ()
-    loss: str = "log"
-    file: Container | None = None
+    missing: tuple[str, ...]
+    loss: str
+    file: Container | None
+    about: dict
+    identity: str
+    changes: Changes | None = None
+
+    def __len__(self):
+        """Number of rows."""
+        if self.changes is None:
+            return len(self.rows.keys)
+        new = ~among(self.changes.rows.keys, self.rows.keys)
+        return len(self.rows.keys) + int(new.sum()) - len(self.changes.gone)
+
+    @property
+    def steps(self):
+        """Steps that it was trained for, 0 where the file does not say."""
+        return self.about.get("steps", 0)
 
     @property
     def top(self):
         """The Top."""
         return Top.of(self.options, self.dense, self.schema)
+
+    def find(self, wanted):
+        """(weights, embeddings of those of `wanted` (n) uint64 that have a row, float64;  (n) bool, which ones have)."""
+        return self.rows.find(wanted) if self.changes is None else self.changes.find(self.rows, wanted)
+
+    def between(self, begin, end):
+        """ModelRows of the keys begin .. end - 1."""
+        rows = self.rows.between(begin, end)
+        return rows if self.changes is None else self.changes.of(rows, begin, end)
+
+    def blocks(self):
+        """ModelRows of all rows in key order, one block after another."""
+        keys = self.rows.keys
+        edges = [0, *(int(key) for key in keys[_BLOCK_ROWS::_BLOCK_ROWS]), END]
+        for begin, end in pairwise(edges):
+            yield self.between(begin, end)
 
     def require_unchanged(self):
         """DataError where the file was written to since it was verified."""
@@ -73,10 +107,10 @@ class ExportedModel:
 
     def copied(self):
         """The same model in memory of its own."""
-        arrays = {name: getattr(self, name).copy() for name in ("keys", "weights", "embeddings")}
+        rows = ModelRows(*(array.copy() for array in self.rows))
         dense = {name: array.copy() for name, array in self.dense.items()}
         self.require_unchanged()
-        return replace(self, **arrays, dense=dense, file=None)
+        return replace(self, rows=rows, dense=dense, file=None)
 
 
 def about_model(config, steps):
@@ -99,38 +133,67 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars
     scalars : linear weights of a row, 0 or 1, in front of the embedding
     others : (name, array) of further sections, which a predictor does not read
     """
+    about = stored_about(path, about, schema, transforms)
+    return write_rows(path, about, used_rows(blocks, path, scalars), like_rows(numbers, scalars), dense, others)
+
+
+def stored_about(path, about, schema, transforms):
+    """What a file of a model says of it.  about : of `about_model`"""
     name = about["model"]["name"]
     if name not in FORWARDS:
         raise ConfigError(f"{path}: a model {name!r} cannot be exported: the predictor scores {', '.join(FORWARDS)}")
-    linear, embedding = (0 if scalars else slice(0)), slice(scalars, None)
     stored = None if transforms is None else transforms.to_json()
-    about = {**about, "hash": HASH_ID, "schema": schema.to_json(), "transforms": stored}
-    folder = Path(path).parent
+    return {**about, "hash": HASH_ID, "schema": schema.to_json(), "transforms": stored}
+
+
+def like_rows(numbers, scalars):
+    """ModelRows without rows of the type and width of numbers (0, scalars + k)."""
+    return _split(np.empty(0, np.uint64), numbers, scalars)
+
+
+def used_rows(blocks, path, scalars):
+    """ModelRows of blocks as `write_model` is given, without rows of zeros, of which each begins above the end of the one before."""
+    for keys, block in _in_key_order(blocks, path):
+        _require_finite(path, block, lambda i, keys=keys: f"a weight of key {keys[i]}")
+        used = block.any(axis=1)
+        yield _split(keys[used], block[used], scalars)
+
+
+def write_rows(path, about, blocks, like, dense, others=(), identity=None):
+    """Write a file of a model; returns its number of rows.
+
+    about  : of `stored_about`
+    blocks : ModelRows in key order
+    like   : ModelRows without rows, of their type and width
+    dense, others : as `write_model` has them
+    identity : DataError, and no file, where that of the file would be another
+    """
     try:
-        with (
-            ContainerWriter(path, KIND, about) as writer,
-            _Spool(folder, np.empty(0, np.uint64)) as keys,
-            _Spool(folder, numbers[:, linear]) as weights,
-            _Spool(folder, numbers[:, embedding]) as embeddings,
-        ):
-            for block_keys, block in _in_key_order(blocks, path):
-                _require_finite(path, block, lambda i, keys=block_keys: f"a weight of key {keys[i]}")
-                used = block.any(axis=1)
-                keys.append(block_keys[used])
-                weights.append(block[used, linear])
-                embeddings.append(block[used, embedding])
-            writer.add("keys", keys.array())
-            writer.add("weights", weights.array())
-            writer.add("embeddings", embeddings.array())
-            for name, array in dense.items():
-                _require_finite(path, array, lambda _, name=name: f"the dense parameter {name}")
-                writer.add(_DENSE + name, array)
+        with ContainerWriter(path, KIND, about) as writer, SpooledRows(Path(path).parent, like) as rows:
+            for block in blocks:
+                rows.append(block)
+            rows.add_to(writer)
+            add_dense(writer, dense)
             for name, array in others:
                 writer.add(name, array)
+            if identity not in (None, writer.identity):
+                raise DataError(f"{path}: cannot be written: the rows and parameters are not those of the model {identity[:12]}")
             writer.finish()
-            return keys.rows
+            return len(rows)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def add_dense(writer, dense):
+    """Add {name: array}, the dense parameters, as sections; returns their entries.  DataError where a number is not finite."""
+    for name, array in dense.items():
+        _require_finite(writer.path, array, lambda _, name=name: f"the dense parameter {name}")
+    return [writer.add(_DENSE + name, array) for name, array in dense.items()]
+
+
+def _split(keys, numbers, scalars):
+    """ModelRows of numbers (m, scalars + k)."""
+    return ModelRows(keys, numbers[:, 0 if scalars else slice(0)], numbers[:, scalars:])
 
 
 def _require_finite(path, numbers, what):
@@ -156,8 +219,15 @@ def read_model(path, copy=False):
 
     DataError names file and part: what is damaged, what was not written by this version, and what a model of its options has not.
     """
-    container = Container(path, KIND, copy=copy, watch=not copy)
-    about = container.about
+    return model_in(Container(path, KIND, copy=copy, watch=not copy), not copy)
+
+
+def model_in(container, mapped, about=None, identity=None):
+    """The ExportedModel of the sections of a Container, which is read, or, if `mapped`, goes on being mapped.
+
+    about, identity : where they are not those of the container
+    """
+    path, about = container.path, container.about if about is None else about
     try:
         if about["hash"] != HASH_ID:
             raise DataError(f"{path}: keys were hashed by {about['hash']!r}, this version hashes by {HASH_ID!r}")
@@ -174,16 +244,49 @@ def read_model(path, copy=False):
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not an exported model of this version: {error!r}") from None
-    keys, weights, embeddings = (container.read(part) for part in ("keys", "weights", "embeddings"))
+    rows = ModelRows(*(container.read(part) for part in ModelRows._fields))
     dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}
-    own_file = None if copy else container
-    model = ExportedModel(options["name"], options, schema, transforms, keys, weights, embeddings, dense, missing, loss, own_file)
+    model = ExportedModel(
+        options["name"], options, schema, transforms, rows, dense, missing, loss, container if mapped else None, about,
+        identity or container.identity,
+    )  # fmt: skip
     require_sound(model, path)
     model.require_unchanged()
     return model
 
 
-class _Spool:
+class SpooledRows:
+    """ModelRows that grow by blocks, in nameless files.
+
+    folder : of the files
+    like : ModelRows without rows, of the type and width of those to come
+    """
+
+    def __init__(self, folder, like):
+        self._files = ExitStack()
+        self._spools = [self._files.enter_context(Spool(folder, one)) for one in like]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._files.close()
+
+    def __len__(self):
+        return self._spools[0].rows
+
+    def append(self, rows):
+        """Add ModelRows."""
+        for spool, array in zip(self._spools, rows, strict=True):
+            spool.append(array)
+
+    def add_to(self, writer):
+        """Add all rows to a ContainerWriter, as sections."""
+        for name, spool in zip(ModelRows._fields, self._spools, strict=True):
+            writer.add(name, spool.array())
+
+
+class Spool:
     """An array that grows by blocks, in a nameless file.
 
     like : an empty array of the type and width of the rows to come

@@ -1,24 +1,27 @@
 """Score raw values by an exported model: NumPy only, no MPI, no compiler, no GPU."""
 
 import os
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deshpc.backend.links import LINKS
+from deshpc.serve.delta import DELTA, with_delta
 from deshpc.serve.encoder import Encoder
-from deshpc.serve.exported import read_model
+from deshpc.serve.exported import ExportedModel, read_model
 from deshpc.serve.forward import FORWARDS
 from deshpc.serve.forward.sample_rows import SampleRows
 from deshpc.serve.rows import Rows
+from deshpc.storage.container import Container
 
 _BLOCK_ROWS = 4096  # their embeddings, (rows x keys, k) float64, stay in tens of MB
 
 
 class Predictor:
-    """A model that `deshpc export` or `Classifier.save` has written.  Calls do not change it: threads may share one.
+    """A model that `deshpc export` or `Classifier.save` has written.  Threads may share one; `apply` alone changes it.
 
     Rows are a list of dictionaries of raw values by field name; a dictionary of columns; or a table with `.columns`
     (pandas, polars, pyarrow).  docs/serving.md says what a field's value may be.  A value that training has not seen
@@ -31,28 +34,58 @@ class Predictor:
         copy : it is read into memory, and the file may be written to; otherwise it is mapped, must not be, and every call looks
         whether it was: DataError.  Another file that is renamed to `path` makes no difference.
         """
-        self.model = read_model(path, copy)
-        dense = {name: array.astype(np.float64) for name, array in self.model.dense.items()}
-        self._forward = FORWARDS[self.model.name](self.model.top._replace(parameters=dense))
-        self._encoder = Encoder(self.model.schema, self.model.transforms, self.model.missing)
+        self._copy = copy
+        self._version = _Version.of(read_model(path, copy))
+        self._applying = threading.Lock()
+
+    def apply(self, path: str | os.PathLike[str]) -> None:
+        """Go on with a later model: a delta of the present one, or a whole exported model.
+
+        Threads may go on scoring: a call that runs ends with the model with which it began, one that begins later has the new one.
+        The new model is made beside the present one, then one reference is changed.  Rows that deltas have changed are kept in memory.
+        path : of what `deshpc export` has written
+        DataError where it is damaged, or a delta of another model; everything stays as it was then.  A delta that was applied last makes
+        no difference.
+        """
+        with self._applying:
+            present = self._version.model
+            model = with_delta(present, path) if Container(path).kind == DELTA else read_model(path, self._copy)
+            if model is not present:
+                self._version = _Version.of(model)
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickled or copied Predictor has the model in memory of its own."""
-        return {**vars(self), "model": self.model.copied()}
+        version = self._version
+        return {"_copy": self._copy, "_version": version._replace(model=version.model.copied())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._applying = threading.Lock()
+
+    @property
+    def model(self) -> ExportedModel:
+        """The present model."""
+        return self._version.model
+
+    @property
+    def identity(self) -> str:
+        """64 digits that name the present model: those of its whole export, however it came here."""
+        return self._version.model.identity
 
     @property
     def fields(self) -> list[str]:
         """Names of the fields of a row."""
-        return [field.name for field in self._encoder.fields]
+        return [field.name for field in self._version.encoder.fields]
 
     def __len__(self) -> int:
         """Number of the model's rows."""
-        return len(self.model.keys)
+        return len(self._version.model)
 
     def predict(self, rows: Any, ignore_extra: bool = False) -> NDArray[np.float64]:
         """Predictions, (n) float64: probabilities of a click where the model was trained by log-loss.  ignore_extra : names that the model does not know are no error."""
-        link = LINKS[self.model.loss]
-        return self._of_blocks(rows, ignore_extra, lambda pooled: {"p": link(self._forward.logit(**pooled))})["p"]
+        version = self._version
+        link = LINKS[version.model.loss]
+        return version.of_blocks(rows, ignore_extra, lambda pooled: {"p": link(version.forward.logit(**pooled))})["p"]
 
     def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float:
         """Prediction for one row, a dictionary."""
@@ -60,12 +93,32 @@ class Predictor:
 
     def pooled(self, rows: Any, ignore_extra: bool = False) -> dict[str, NDArray[np.float32]]:
         """{name: float32 array (n, ...)}: the inputs of the ONNX graph that `deshpc export --onnx` writes."""
-        pooled = self._of_blocks(rows, ignore_extra, lambda pooled: pooled)
+        pooled = self._version.of_blocks(rows, ignore_extra, lambda pooled: pooled)
         return {name: array.astype(np.float32) for name, array in pooled.items() if 0 not in array.shape[1:]}
 
-    def _of_blocks(self, rows, ignore_extra, work):
+
+class _Version(NamedTuple):
+    """A model, and what is made of it: nothing of it changes.
+
+    model : ExportedModel
+    forward : of its dense parameters, in float64
+    encoder : Encoder of its fields
+    """
+
+    model: ExportedModel
+    forward: Any
+    encoder: Encoder
+
+    @classmethod
+    def of(cls, model):
+        """The version of an ExportedModel."""
+        dense = {name: array.astype(np.float64) for name, array in model.dense.items()}
+        forward = FORWARDS[model.name](model.top._replace(parameters=dense))
+        return cls(model, forward, Encoder(model.schema, model.transforms, model.missing))
+
+    def of_blocks(self, rows, ignore_extra, work):
         """The arrays that work(pooled) gives for blocks of rows, put together."""
-        rows = Rows(rows, self._encoder.fields, (self.model.schema.label, self.model.schema.weight), ignore_extra)
+        rows = Rows(rows, self.encoder.fields, (self.model.schema.label, self.model.schema.weight), ignore_extra)
         results = []
         for begin in range(0, max(1, len(rows)), _BLOCK_ROWS):
             self.model.require_unchanged()  # a file that was cut would end the process
@@ -75,21 +128,8 @@ class Predictor:
 
     def _pool(self, begin, cells, rows):
         """What a block of rows is pooled to, with its dense features."""
-        samples = self._encoder.encode(min(_BLOCK_ROWS, rows - begin), cells, begin)
-        model, (at, seen) = self.model, _find(self.model.keys, samples.keys)
+        samples = self.encoder.encode(min(_BLOCK_ROWS, rows - begin), cells, begin)
+        weights, embeddings, seen = self.model.find(samples.keys)
         offsets = np.concatenate([[0], np.cumsum(seen)])[samples.offsets]
-        rows = SampleRows(
-            offsets, samples.fields[seen], model.weights[at].astype(np.float64), model.embeddings[at].astype(np.float64),
-            samples.x[seen], samples.xl[seen],
-        )  # fmt: skip
-        return {**self._forward.pool(rows), "dense": samples.dense}
-
-
-def _find(keys, wanted):
-    """(positions of those of `wanted` (n) that are among `keys`, ascending;  (n) bool, which ones they are)."""
-    order = np.argsort(wanted)  # neighbours are then found in the same part of memory: six times as fast
-    at = np.empty(len(wanted), np.int64)
-    at[order] = np.searchsorted(keys, wanted[order])
-    at[at == len(keys)] = 0
-    seen = keys[at] == wanted if len(keys) else np.zeros(len(at), bool)
-    return at[seen], seen
+        rows = SampleRows(offsets, samples.fields[seen], weights, embeddings, samples.x[seen], samples.xl[seen])
+        return {**self.forward.pool(rows), "dense": samples.dense}

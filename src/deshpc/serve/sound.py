@@ -35,7 +35,7 @@ def require_sound(model, path):
         top = model.top
         _require_transforms(model.transforms, model.schema)
         _require_rows(model, top, FORWARDS[model.name])
-        _require_keys(model.keys, model.schema)
+        _require_keys(model.rows.keys, model.schema)
         _require_dense(model.dense, FORWARDS[model.name].shapes(top))
     except (DataError, ConfigError) as error:
         raise DataError(f"{path}: {error}") from None
@@ -53,12 +53,13 @@ def _require_transforms(transforms, schema):
 
 
 def _require_rows(model, top, forward):
-    n, width = len(model.keys) if model.keys.ndim else 0, max(top.field_dims, default=top.dim) if forward.embeds else 0
+    keys, weights, embeddings = model.rows
+    n, width = len(keys) if keys.ndim else 0, max(top.field_dims, default=top.dim) if forward.embeds else 0
     if not forward.own_dims and any(dim != top.dim for dim in top.field_dims):
         raise DataError(f"model.fields: {model.name!r} has embeddings of one dimension")
-    _require_array("keys", model.keys, (n,), [np.dtype(np.uint64)])
-    _require_array("weights", model.weights, (n,) if forward.linear else (n, 0))
-    _require_array("embeddings", model.embeddings, (n, width), [model.weights.dtype])
+    _require_array("keys", keys, (n,), [np.dtype(np.uint64)])
+    _require_array("weights", weights, (n,) if forward.linear else (n, 0))
+    _require_array("embeddings", embeddings, (n, width), [weights.dtype])
 
 
 def _require_keys(keys, schema):

@@ -10,6 +10,8 @@
 found.  A section is verified when it is first read.  CRC-32 is zlib's, so that a reader needs nothing but NumPy.
 """
 
+import hashlib
+import math
 import mmap
 import os
 import struct
@@ -31,6 +33,40 @@ _MAGIC = MAGIC.ljust(ALIGNMENT, b"\0")
 _TAIL = b"deshpc.\n"
 _TRAILER = struct.Struct("<QQI")
 _TRAILER_BYTES = _TRAILER.size + 4 + len(_TAIL)
+
+
+def identity_of(kind, about, sections):
+    """64 digits that name what a container holds, whoever writes it: a digest of its directory without the offsets.
+
+    sections : entries of a directory, in file order, or of `SectionSum`
+    """
+    content = [[section[part] for part in ("name", "version", "dtype", "shape", "crc32")] for section in sections]
+    return hashlib.sha256(json_text([kind, about, content]).encode()).hexdigest()
+
+
+class SectionSum:
+    """What a directory would say of a section whose rows come in blocks, and which nobody writes.
+
+    like : an array without rows, of the section's type and width
+    """
+
+    def __init__(self, name, like, version=1):
+        self._name, self._like, self._version = name, like, version
+        self._rows = self._crc = 0
+
+    def add(self, block):
+        """Add rows."""
+        self._crc = zlib.crc32(_bytes(np.asarray(block, self._like.dtype, order="C")), self._crc)
+        self._rows += len(block)
+
+    def section(self):
+        """The entry for `identity_of`."""
+        shape = [self._rows, *self._like.shape[1:]]
+        nbytes = math.prod(shape) * self._like.dtype.itemsize
+        return {
+            "name": self._name, "version": self._version, "dtype": self._like.dtype.newbyteorder("<").str, "shape": shape,
+            "crc32": zlib.crc32(_padding(nbytes), self._crc),
+        }  # fmt: skip
 
 
 class ContainerWriter:
@@ -62,7 +98,7 @@ class ContainerWriter:
                 self._partial.unlink(missing_ok=True)
 
     def add(self, name, array, version=1):
-        """Append a section."""
+        """Append a section; returns its entry of the directory."""
         array = np.asarray(array, order="C")
         dtype = array.dtype.newbyteorder("<").str
         if dtype not in DTYPES or name in self._sections:
@@ -72,6 +108,7 @@ class ContainerWriter:
             "crc32": self._write(self._end, array),
         }  # fmt: skip
         self._end += padded(array.nbytes)
+        return self._sections[name]
 
     def read(self, name):
         """A copy of a section that was added."""
@@ -88,6 +125,11 @@ class ContainerWriter:
         if list(array.shape) != section["shape"]:
             raise ValueError(f"section {name!r} has shape {section['shape']}, not {list(array.shape)}")
         section["crc32"] = self._write(section["offset"], array)
+
+    @property
+    def identity(self):
+        """`identity_of` what was added so far."""
+        return identity_of(self._kind, self.about, self._sections.values())
 
     def finish(self):
         """Write the directory, wait until everything is on disk, and give the file its name."""
@@ -112,7 +154,7 @@ class ContainerWriter:
 
     def _write(self, offset, array):
         data = _bytes(array)
-        padding = bytes(padded(array.nbytes) - array.nbytes)
+        padding = _padding(array.nbytes)
         self._attempt(lambda: self._file.seek(offset))
         self._attempt(lambda: self._file.write(data))
         self._attempt(lambda: self._file.write(padding))
@@ -146,6 +188,11 @@ class Container:
     @property
     def names(self):
         return list(self._sections)
+
+    @property
+    def identity(self):
+        """`identity_of` the file, as its directory says it; nothing is verified."""
+        return identity_of(self.kind, self.about, self._sections.values())
 
     @property
     def nbytes(self):
@@ -238,6 +285,11 @@ class Container:
             raise DataError(f"{self.path}: damaged: the directory is not one: {error}") from None
         if kind not in (None, self.kind):
             raise DataError(f"{self.path}: holds {self.kind!r}; expected {kind!r}")
+
+
+def _padding(nbytes):
+    """The zeros behind a section of so many bytes."""
+    return bytes(padded(nbytes) - nbytes)
 
 
 def _bytes(array):
