@@ -4,7 +4,8 @@
 
 Every model is trained for so many steps of a synthetic data set on each number of ranks, in fixed point; then the run on the most ranks
 is taken back to its checkpoint of half the steps, as if it had been stopped there, and goes on on half as many ranks.  A line a model has the
-SHA-256 of `deshpc export`, or each run's own where they differ.  With dropout, clipping and, in turns, batch normalisation.
+SHA-256 of `deshpc export`, or each run's own where they differ.  The file names its exchange; so of runs by several exchanges the numbers alone
+are compared: keys, weights, embeddings and dense parameters.  With dropout, clipping and, in turns, batch normalisation.
 
 Exit code 1 on a difference.
 """
@@ -70,17 +71,20 @@ def taken_back(whole, folder, step):
 
 
 def digest(folder):
-    """(SHA-256 of the exported model, its rows)."""
-    from deshpc.checkpoint.manifest import read_manifest
+    """(SHA-256 of the exported model, that of its numbers, its rows)."""
     from deshpc.serve.export import export
+    from deshpc.serve.exported import read_model
 
-    out = folder / "exported.deshpc"
+    out, numbers = folder / "exported.deshpc", hashlib.sha256()
     export(folder, out)
-    return hashlib.sha256(out.read_bytes()).hexdigest(), sum(read_manifest(folder / "model")["rows"])
+    model = read_model(out)
+    for array in (model.keys, model.weights, model.embeddings, *(model.dense[name] for name in sorted(model.dense))):
+        numbers.update(array.tobytes())
+    return hashlib.sha256(out.read_bytes()).hexdigest(), numbers.hexdigest(), len(model.keys)
 
 
 def check(models, exchanges, all_ranks, steps):
-    """[{model, exchange, rows, digests {run: SHA-256}}], a line of which is printed each."""
+    """[{model, exchange, rows, digests {run: SHA-256}, numbers [SHA-256 of each run's]}], a line of which is printed each."""
     found, cases = [], list(product(models, exchanges))
     with tempfile.TemporaryDirectory(prefix="deshpc-bits-") as temporary:
         base, most = Path(temporary), max(all_ranks)
@@ -94,10 +98,11 @@ def check(models, exchanges, all_ranks, steps):
         for case, folder in zip(cases, again, strict=True):
             digests = {f"{ranks} ranks": digest(base / f"{ranks} {' '.join(case)}") for ranks in all_ranks}
             digests[f"{most}, then {max(1, most // 2)}"] = digest(folder)
-            shas, rows = {name: one[0] for name, one in digests.items()}, {one[1] for one in digests.values()}
-            found.append({"model": case[0], "exchange": case[1], "rows": max(rows), "digests": shas})
+            shas, rows = {name: one[0] for name, one in digests.items()}, {one[2] for one in digests.values()}
+            numbers = [one[1] for one in digests.values()]
+            found.append({"model": case[0], "exchange": case[1], "rows": max(rows), "digests": shas, "numbers": numbers})
             equal = len(set(shas.values())) == 1
-            print(f"{case[0]:<10} {case[1]:<15} {max(rows):>8,} rows   {shas.popitem()[1][:16] if equal else shas}", flush=True)
+            print(f"{case[0]:<10} {case[1]:<15} {max(rows):>8,} rows   {next(iter(shas.values()))[:16] if equal else shas}", flush=True)
     return found
 
 
@@ -117,9 +122,10 @@ def main():
     found = check(options.models, options.exchanges, options.ranks, options.steps)
     if options.out:
         options.out.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    same = {model: {sha for one in found if one["model"] == model for sha in one["digests"].values()} for model in options.models}
-    different = [model for model, shas in same.items() if len(shas) > 1]
-    print(f"different: {', '.join(different)}" if different else f"{len(same)} models: equal on all ranks, by all exchanges, and when resumed")
+    numbers = {model: {sha for one in found if one["model"] == model for sha in one["numbers"]} for model in options.models}
+    different = {model for model, shas in numbers.items() if len(shas) > 1}
+    different |= {one["model"] for one in found if len(set(one["digests"].values())) > 1}
+    print(f"different: {', '.join(sorted(different))}" if different else f"{len(numbers)} models: equal on all ranks, by all exchanges, and when resumed")
     return bool(different)
 
 

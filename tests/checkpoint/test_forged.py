@@ -5,17 +5,20 @@ What a sound file is, is said here again in plain Python.
 
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from forgeries import Forgery, container_forgeries, forge, forge_manifest, manifest_forgeries
-from saved_models import random_rows, write_model
+from saved_models import RUN, random_rows, write_model
 from small_cache import small_cache
 
-from deshpc.checkpoint.load import dense_parameters, row_blocks, verify
+from deshpc.checkpoint.load import dense_parameters, row_blocks, verify, waiting_keys
 from deshpc.checkpoint.manifest import read_manifest
+from deshpc.checkpoint.rows_file import write_rows
 from deshpc.data.cache_file import Cache
 from deshpc.errors import DataError
+from deshpc.table.sights import Sights
 
 STEPS, ROWS = 7, "rank-00000-of-00002.rows"
 PROGRESS = {"epoch": 1, "stopping": {"best": 0.5, "without_gain": 2}}
@@ -25,6 +28,18 @@ PROGRESS = {"epoch": 1, "stopping": {"best": 0.5, "without_gain": 2}}
 def model(tmp_path_factory):
     rows = [random_rows(1, 12, high=2**63 - 1), random_rows(2, 3, low=2**63)]
     return write_model(tmp_path_factory.mktemp("model") / "step", rows, STEPS, progress=PROGRESS)
+
+
+@pytest.fixture(scope="module")
+def living(model, tmp_path_factory):
+    """The same model, whose counts decay, with keys that wait for a row."""
+    folder = shutil.copytree(model, tmp_path_factory.mktemp("living") / "step")
+    rows, some = random_rows(1, 12, high=2**63 - 1), random_rows(3, 6, high=2**63 - 1)
+    rows = replace(rows, decayed=rows.counts * 0.75)
+    sights = Sights(some.keys, 1 + some.counts, some.steps)
+    write_rows(folder / ROWS, RUN, 0, 2, STEPS, [rows.take(slice(0, 5)), rows.take(slice(5, None))], waiting=sights)
+    forge_manifest(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +68,13 @@ def sound_rows(rows):
     assert all(a < b for a, b in zip([0, *keys], keys, strict=False)) and len({len(array) for array in rows.arrays.values()}) == 1
     assert rows.numbers.shape[1:] == (4,) and rows.numbers.dtype == np.float32 and np.isfinite(rows.numbers).all()
     assert max([0, *rows.steps.tolist()]) <= STEPS and max([0, *rows.counts.tolist()]) <= STEPS
+    assert rows.decayed is None or all(0 <= count <= STEPS + 2 for count in rows.decayed.tolist())
+
+
+def sound_sights(sights):
+    keys = sights.keys.tolist()
+    assert all(a < b for a, b in zip([0, *keys], keys, strict=False)) and len(keys) == len(sights.sights) == len(sights.steps)
+    assert all(1 <= count <= STEPS for count in sights.sights.tolist()) and max([0, *sights.steps.tolist()]) <= STEPS
 
 
 def read(folder):
@@ -61,6 +83,7 @@ def read(folder):
     blocks, dense = list(row_blocks(folder, manifest)), dense_parameters(folder, manifest)
     for block in blocks:
         sound_rows(block)
+    sound_sights(waiting_keys(folder, manifest))
     assert all(np.isfinite(array).all() for array in dense.values())
     return sum(map(len, blocks))
 
@@ -72,6 +95,22 @@ def test_files_of_a_checkpoint(model, tmp_path, name):
         folder = tmp_path / str(number)
         shutil.copytree(model, folder)
         forge(folder / name, forgery)
+        forge_manifest(folder)
+        refused += outcome(lambda folder=folder: read(folder), folder) is None
+    assert 0.7 * len(forgeries) < refused < len(forgeries)
+
+
+def test_decayed_counts_and_waiting_keys_of_a_checkpoint(living, tmp_path):
+    """Every change of what a file says of them, and of their arrays."""
+    assert read(living) == len(random_rows(1, 12, high=2**63 - 1)) + len(random_rows(2, 3, low=2**63))
+    parts = ("decayed", "waiting")
+    forgeries = [one for one in container_forgeries(living / ROWS) if one.what[0].startswith(parts) or one.what[:1] == ("about",) and one.what[-1] in parts]
+    of_arrays = [one for one in forgeries if one.what[0] != "about"]
+    assert len(of_arrays) > 20 and len(forgeries) > len(of_arrays)
+    refused = 0
+    for number, forgery in enumerate(forgeries):
+        folder = shutil.copytree(living, tmp_path / str(number))
+        forge(folder / ROWS, forgery)
         forge_manifest(folder)
         refused += outcome(lambda folder=folder: read(folder), folder) is None
     assert 0.7 * len(forgeries) < refused < len(forgeries)

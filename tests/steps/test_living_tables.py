@@ -31,7 +31,7 @@ CASES = {  # name, rule, [table], [train]
     ),
     "chances and decayed counts": (
         "fm", "adagrad, clipped",
-        {"admit_after": 2, "admit_probability": 0.6, "half_life_steps": 6, "min_decayed_count": 0.4, "max_rows": 70, "evict_every_steps": 4},
+        {"admit_after": 2, "admit_probability": 0.6, "half_life_steps": 3, "min_decayed_count": 0.2, "max_rows": 70, "evict_every_steps": 4},
         {"exchange": "rows", "overlap": "on"},
     ),
     "the last seen of a budget": (

@@ -2,7 +2,7 @@
 
     sight      a step whose batch has a key that has no row
     admission  at a sight from the admit_after-th on, if fold(fold(fold(seed, "admi"), key), sights) / 2^64 is below the chance
-    count      d <- d 2^(-age / half life) + 1, in float32, at a step that has the key, age steps behind the one before
+    count      d <- d 2^(-age / half life) + 1 at a step that has the key, age steps behind the one before
     eviction   behind each evict_every_steps-th step: by age, by count, zeros, then the least worth beyond a budget
     worth      the decayed count now, or the last step; between equals mix64(key)
 """
@@ -10,7 +10,6 @@
 import copy
 import math
 
-import numpy as np
 from plain_model import PlainModel, fold, mix64
 
 DEFAULTS = {
@@ -54,7 +53,7 @@ class PlainLiving(PlainModel):
         before = dict(self.steps)
         loss = super().step(batch)
         for key in {*batch.keys.tolist()} & {*self.weights}:
-            self.decayed[key] = self._decayed_at(key, batch.step, before.get(key, batch.step)) + np.float32(1)
+            self.decayed[key] = self._decayed_at(key, batch.step, before.get(key, batch.step)) + 1.0
         if (batch.step + 1) % self.table["evict_every_steps"] == 0:
             self.evict(batch.step)
         return loss
@@ -90,7 +89,7 @@ class PlainLiving(PlainModel):
 
     def _decayed_at(self, key, step, last):
         half_life = self.table["half_life_steps"] or math.inf
-        return np.float32(self.decayed.get(key, 0.0)) * np.float32(2.0 ** (-(step - last) / half_life))
+        return self.decayed.get(key, 0.0) * 2.0 ** (-(step - last) / half_life)
 
     def _remove(self, keys):
         for key in [*keys]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from saved_models import assert_same_rows, content_of, joined, some_ranks
 
 import deshpc
 from deshpc.checkpoint.folders import step_folder
-from deshpc.checkpoint.load import dense_parameters, row_blocks
+from deshpc.checkpoint.load import dense_parameters, row_blocks, waiting_keys
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.cli.convert import convert
 from deshpc.cli.toml import to_toml
+from deshpc.config.load import build
+from deshpc.data.synthetic import generate
 from deshpc.errors import ConfigError, DataError
 from deshpc.table.schedule import Schedule
 
@@ -146,6 +149,61 @@ def test_transforms_are_kept_and_a_resumed_run_does_not_look_again(tmp_path):
     again = deshpc.train({**today, "train": {**today["train"], "from": ""}}, MPI.COMM_SELF, resume=True)
     assert result.first_step < again.resumed_from < again.steps == result.steps and again.first_step == result.first_step
     assert content_of(tmp_path / "today" / "model") == expected
+
+
+LIVING = {"admit_after": 2, "max_age_steps": 3, "half_life_steps": 3, "min_decayed_count": 0.01, "evict_every_steps": 2}
+
+
+@pytest.mark.parametrize("state", ["keep", "fresh"])
+def test_rows_come_and_go_where_a_run_goes_on(tmp_path, state):
+    """Keys, last steps, decayed counts and waiting keys of a second run, against dictionaries that hear of each step's keys."""
+    first, second = ({**config(tmp_path / name, "lr", **options), "table": LIVING} for name, options in (
+        ("first", {}), ("second", {"from": str(tmp_path / "first"), "from_state": state})
+    ))  # fmt: skip
+    deshpc.train(first, MPI.COMM_SELF)
+    result = deshpc.train(second, MPI.COMM_SELF)
+    rows, waiting, _ = lived({}, {}, 0)
+    assert rows and waiting
+    rows, waiting, evicted = lived(rows, waiting, STEPS) if state == "keep" else lived({key: (0, 1.0) for key in rows}, {}, 0)
+    manifest = read_manifest(tmp_path / "second" / "model")
+    found, sights = joined(row_blocks(tmp_path / "second" / "model", manifest)), waiting_keys(tmp_path / "second" / "model", manifest)
+    assert dict(zip(found.keys.tolist(), found.steps.tolist(), strict=True)) == {key: last for key, (last, _) in rows.items()}
+    np.testing.assert_allclose(found.decayed, [rows[key][1] for key in found.keys.tolist()], rtol=1e-6)
+    assert dict(zip(sights.keys.tolist(), sights.steps.tolist(), strict=True)) == waiting
+    assert (result.first_step, result.evicted, result.waiting_keys) == (STEPS if state == "keep" else 0, evicted, len(waiting)) and evicted
+    look = line_of(tmp_path / "second", "progress")["table"]
+    assert look["step"] == (result.steps // 2) * 2 and look["evicted"] == evicted
+
+
+def test_models_of_runs_without_counts_are_taken_and_the_other_way_round(tmp_path):
+    """No epoch: a count that nobody kept is that of even sights; one that nobody keeps is dropped, as waiting keys are."""
+    deshpc.train(config(tmp_path / "plain", "lr"), MPI.COMM_SELF)
+    living = {**config(tmp_path / "living", "lr", epochs=0, **{"from": str(tmp_path / "plain")}), "table": LIVING}
+    deshpc.train(living, MPI.COMM_SELF)
+    deshpc.train(config(tmp_path / "again", "lr", epochs=0, **{"from": str(tmp_path / "living")}), MPI.COMM_SELF)
+    (plain, _), (rows, _), (again, _) = (saved(tmp_path / name) for name in ("plain", "living", "again"))
+    even = np.minimum(1.0, 1 / (np.log(2) / 3 * (plain.steps + 1.0)))
+    np.testing.assert_allclose(rows.decayed, plain.counts * even, rtol=1e-6)
+    assert_same_rows(replace(rows, decayed=None), plain)
+    assert_same_rows(again, plain)
+
+
+def lived(rows, waiting, begin):
+    """(rows {key: (last step, decayed count)}, waiting {key: step of its one sight}, rows given up) after an epoch by LIVING from a step on."""
+    dataset, gone = generate(build(config("")).data.synthetic, "train", 0, ROWS), 0
+    rows, waiting = dict(rows), dict(waiting)
+    for step in range(begin, begin + STEPS):
+        place = (step - begin) * BATCH
+        for key in set(dataset.keys[dataset.offsets[place] : dataset.offsets[min(place + BATCH, ROWS)]].tolist()):
+            if key in rows or waiting.pop(key, None) is not None:
+                last, count = rows.get(key, (step, 0.0))
+                rows[key] = step, count * 2 ** ((last - step) / 3) + 1
+            else:
+                waiting[key] = step
+        if step % 2:
+            left = {key: (last, count) for key, (last, count) in rows.items() if step - last < 3 and count * 2 ** ((last - step) / 3) >= 0.01}
+            gone, rows, waiting = gone + len(rows) - len(left), left, {key: seen for key, seen in waiting.items() if step - seen < 3}
+    return rows, waiting, gone
 
 
 def test_caches_are_converted_by_the_transforms_of_the_model(of_every_kind, tmp_path):

@@ -87,16 +87,14 @@ class Waiting(NamedTuple):
 
 
 class Decay(NamedTuple):
-    """How counts of sights decay.
+    """The counts of sights that decay, as an update takes them; see `table.decay`.
 
-    place : of the decayed count (float32) in a record
-    powers : (4, 256) float32, what is left of a count after 256^i j steps
-    rate : what it loses in a step, as a logarithm
+    place : of the count (float32) in a record
+    sight : float32, what a sight at the update's step counts
     """
 
     place: int
-    powers: Any
-    rate: float
+    sight: Any
 
 
 class Search(NamedTuple):

@@ -98,7 +98,7 @@ class Admission(Protocol):
 class HistoryOperations(Protocol):
     """What rows have been through, and what an eviction does with them."""
 
-    def histories(self, buckets, chunks, record_bytes, tail, decay, step, rows, last_steps, worths):
+    def histories(self, buckets, chunks, record_bytes, tail, place, rows, last_steps, worths):
         """Write of every row of an index, in slot order: row number, last step, and what it is worth."""
 
     def ties(self, buckets, hashes):
@@ -107,11 +107,14 @@ class HistoryOperations(Protocol):
     def are_zero(self, rows, chunks, record_bytes, places, number, zeros):
         """zeros (n) bool: whether every one of the numbers of a row that lie at `places` is 0."""
 
+    def shrink_decayed(self, buckets, chunks, record_bytes, place, factor, least):
+        """Multiply the decayed counts of all rows of an index; what is less then is 0."""
+
     def read_decayed(self, rows, chunks, record_bytes, place, decayed):
-        """decayed (n) float32: the decayed counts of rows, as of their last steps."""
+        """decayed (n) float32: the decayed counts of rows, as they lie."""
 
     def write_decayed(self, addresses, place, decayed):
-        """Set the decayed counts of the records at `addresses` (n) int64."""
+        """Set the decayed counts (n) float32 of the records at `addresses` (n) int64."""
 
     def free_rows(self, buckets, leaving, chunks, record_bytes, place, free, keys, rows):
         """Divide the rows of an index: the numbers of those that leave go to `free`; keys and rows have the others."""

@@ -26,7 +26,7 @@ class _Part(NamedTuple):
 class Common:
     """What is taken of a saved model.
 
-    keep : whether optimizer state is taken, too; otherwise it begins as that of first values does, and a row's history is empty
+    keep : whether optimizer state is taken, too; otherwise it begins as that of first values does, and a row's history as if it had been seen at step 0 alone
     before, now : {part of a row: _Part} of the saved model and of this one, of the parts that both have
     dense : {name of a dense parameter: its name in the saved model}
     left : [text], what the saved model has and this one has not
@@ -81,7 +81,7 @@ class Common:
         order = np.argsort(places)
         taken = replace(rows, numbers=np.concatenate(numbers, axis=1)[:, order])
         if not self.keep:
-            taken = replace(taken, counts=np.zeros_like(rows.counts), steps=np.zeros_like(rows.steps))
+            taken = replace(taken, counts=np.zeros_like(rows.counts), steps=np.zeros_like(rows.steps), decayed=np.ones(len(rows)))
         return taken, places[order]
 
     def dense_for(self, parameters, arrays, names):

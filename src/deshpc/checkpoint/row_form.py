@@ -54,8 +54,8 @@ class RowForm:
             raise ValueError(f"a row was updated later, or more often, than in {self.steps} steps")
         if not np.isfinite(rows.numbers).all():
             raise ValueError("a number is not finite")
-        if rows.decayed is not None and not (np.isfinite(rows.decayed) & (rows.decayed >= 0)).all():
-            raise ValueError("a decayed count is not a number of at least 0")
+        if rows.decayed is not None and not ((rows.decayed >= 0) & (rows.decayed <= 1.01 * (self.steps + 1))).all():  # it is rounded
+            raise ValueError(f"a decayed count is not one of {self.steps} steps")
         if len(self.roots) and rows.numbers[:, self.roots].min(initial=0) < 0:
             raise ValueError("a sum of squares is negative")
 

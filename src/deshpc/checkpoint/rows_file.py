@@ -3,7 +3,7 @@
     about            {run, rank, ranks, steps, blocks: [[rows, first key, last key]]}
     keys/0 (n) uint64, fields/0 (n) uint16, counts/0, steps/0 (n) uint32, numbers/0 (n, weights + state), keys/1, ...
 
-Where counts of sights decay, about has decayed: true, and every block decayed/0 (n) float32, counts as of the last steps.  Where keys wait
+Where counts of sights decay, about has decayed: true, and every block decayed/0 (n) float64, counts as of the last steps.  Where keys wait
 for a row, about has waiting: true, and there are waiting/keys (m) uint64 in key order, waiting/sights and waiting/steps (m) uint32.
 
 numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  Any range of keys is
@@ -143,7 +143,7 @@ class RowsFile:
         types = {part: self._container.dtype(f"{part}/{i}") for part in self._parts}
         numbers, kind = (shapes["numbers"][1:], types["numbers"]) if self._form is None else ((self._form.numbers,), self._form.precision)
         expected = {part: (rows,) for part in self._parts} | {"numbers": (rows, *numbers)}
-        kinds = {**_DTYPES, "numbers": np.dtype(kind), **({_DECAYED: np.dtype(np.float32)} if self._decays else {})}
+        kinds = {**_DTYPES, "numbers": np.dtype(kind), **({_DECAYED: np.dtype(np.float64)} if self._decays else {})}
         if rows < 1 or shapes != expected or types != kinds:
             raise ValueError(f"block {i} of {rows} rows has not their sections: {shapes}, {list(map(str, types.values()))}")
 

@@ -8,6 +8,7 @@ def training_table(result):
         ("steps, samples", f"{result.steps:,}{_since(result)}, {result.samples:,}"),
         *_model(result),
         ("table rows", f"{result.rows:,} ({', '.join(f'{n:,}' for n in result.rows_per_rank)})"),
+        *_living(result),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
         ("samples/s", f"{result.samples_per_s:,.0f}"),
         ("keys a sample", f"m = {result.keys_per_sample:.2f}{_unique(result.unique_keys_per_sample)}"),
@@ -17,6 +18,11 @@ def training_table(result):
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
     sliced = [table for name in ("valid", "test") if (metrics := getattr(result, name)) for table in _tables(f"{name} ", metrics, "slices")]
     return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced])
+
+
+def _living(result):
+    """Lines of keys that wait for a row, and rows that were given up, where there are some."""
+    return [(name, f"{number:,}") for name, number in (("keys that wait", result.waiting_keys), ("rows given up", result.evicted)) if number]
 
 
 def days_table(chain):

@@ -84,7 +84,7 @@ class Work(NamedTuple):
         return {"node": sum(taken.values()) - hidden, "link": link}
 
 
-_AHEAD = ("samples", "found", "packed", "scanned", "rows")  # units of reading, routing and looking up
+_AHEAD = ("samples", "scanned", "rows")  # units of reading and looking up
 
 
 def uneven_link(need):

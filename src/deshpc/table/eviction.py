@@ -14,6 +14,7 @@ and of the keys that wait for a row those not seen for max_age_steps, and those 
 import numpy as np
 
 from deshpc.hashing.splitmix import mixed
+from deshpc.table.decay import DecayedCounts
 from deshpc.table.selection import Candidates, stays, threshold
 
 INDEX_BYTES = 54
@@ -35,7 +36,9 @@ class Eviction:
         if by_column:
             self._row_bytes = [max(of_ranks) for of_ranks in zip(*group.gather(self._row_bytes), strict=True)]
         self.evicted = 0
-        """Rows of this rank that were given up so far."""
+        """Rows that were given up so far, by all ranks."""
+        self.last_look = None
+        """{"step", "rows", "waiting", "evicted"} of all ranks, behind the last eviction: rows and keys that are left, rows given up so far."""
 
     def due(self, step):
         """Whether rows are given up behind the update of a step."""
@@ -52,16 +55,21 @@ class Eviction:
         if config.max_bytes_per_rank:
             costs = [self._row_bytes[t] for t, _ in places]
             self._shrink(places, histories, leaving, costs, config.max_bytes_per_rank, lambda numbers: numbers)
-        self.evicted += sum(int(gone.sum()) for gone in leaving)
+        evicted = sum(int(gone.sum()) for gone in leaving)
         self._backend.each(lambda shard, gone: shard.evict(gone), [(shard, gone) for (_, shard), gone in zip(places, leaving, strict=True)])
         waiting = [shard.waiting for _, shard in places if shard.waiting]
         if waiting and (config.max_age_steps or config.max_waiting_keys):
             self._forget(waiting, step)
+        counts = sum(len(shard) for _, shard in places), sum(one.keys for one in waiting), evicted
+        rows, keys, evicted = map(int, self._over_ranks(np.array(counts, np.int64)))
+        self.evicted += evicted
+        self.last_look = {"step": step + 1, "rows": rows, "waiting": keys, "evicted": self.evicted}
 
     def meet_kernels(self):
         """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""
         for shard in (shard for table in self._tables for shard in table.shards):
-            shard.are_zero(shard.history(0).rows)
+            shard.begin_era(2**40)
+            shard.are_zero(shard.history().rows)
             shard.ties()
             shard.evict(np.ones(len(shard), bool))
             if shard.waiting:
@@ -71,10 +79,10 @@ class Eviction:
 
     def _look(self, shard, step):
         """(History of a shard's rows, (n) bool: which of them go, whatever the budgets)."""
-        config, history = self._config, shard.history(step)
+        config, history = self._config, shard.history()
         gone = self._last_before(history.steps, step, config.max_age_steps)
         if config.min_decayed_count:
-            gone |= history.worths.view(np.float32) < np.float32(config.min_decayed_count)
+            gone |= history.worths.view(np.float32) < np.float32(config.min_decayed_count) * DecayedCounts(config.half_life_steps).sight(step)
         if config.zero_age_steps:
             asked = np.flatnonzero(~gone & self._last_before(history.steps, step, config.zero_age_steps))
             gone[asked] = shard.are_zero(history.rows[asked])

@@ -17,6 +17,7 @@ from deshpc.backend.record import CHUNK_ROWS
 from deshpc.backend.rules import StateStart
 from deshpc.backend.values import value_shape
 from deshpc.errors import DataError, DeshpcError
+from deshpc.table.decay import ERA, LEAST
 
 _SMALLEST_INDEX = 64  # buckets
 _LOAD_LIMIT = 0.6
@@ -42,7 +43,7 @@ class Initialisation:
 @dataclass(frozen=True)
 class Rows:
     """Rows read out in key order.  keys (n) uint64, fields (n) uint16, counts and last steps (n) uint32, numbers
-    (n, weights + state) of the table's precision, decayed counts as of the last steps (n) float32, None where none are kept."""
+    (n, weights + state) of the table's precision, decayed counts as of the last steps (n) float64, None where none are kept."""
 
     keys: np.ndarray
     fields: np.ndarray
@@ -74,7 +75,7 @@ class History(NamedTuple):
     """What an eviction asks of a shard's rows, in an order of their own.
 
     row numbers (n) int32, steps of the last update (n) uint32
-    worths (n) uint32 : rows of smaller ones are given up first: the bits of the decayed count, or the last step
+    worths (n) uint32 : rows of smaller ones are given up first: the bits of the decayed count, as it lies, or the last step
     """
 
     rows: np.ndarray
@@ -99,11 +100,11 @@ class Lookup:
 class Shard:
     """A table of rows of one `RecordLayout`, owned by one thread at a time."""
 
-    def __init__(self, backend, layout, initialisation, waiting=None, decay=None):
+    def __init__(self, backend, layout, initialisation, waiting=None, decays=None):
         """waiting : `WaitingKeys`, where keys do not get a row at first sight
-        decay : `arguments.Decay` of the rows' counts, None where the layout has none
+        decays : `DecayedCounts`, None where the layout has none
         """
-        self.waiting, self._decay = waiting, decay
+        self.waiting, self._decays, self._era = waiting, decays, 0
         self.layout, self._backend, self._kernels, self._table = layout, backend, backend.lookup, backend.table
         self._sets = cycle([backend.buffers(), backend.buffers()])
         scale = np.float32(math.sqrt(3.0) * initialisation.std)
@@ -208,14 +209,14 @@ class Shard:
             rows, self._chunk_addresses, layout.record_bytes, layout.tail, layout.places, layout.number,
             fields, counts, steps, numbers,
         )  # fmt: skip
-        return Rows(keys, fields, counts, steps, numbers, self._read_decayed(rows))
+        return Rows(keys, fields, counts, steps, numbers, self._read_decayed(rows, steps))
 
-    def _read_decayed(self, rows):
-        if self._decay is None:
+    def _read_decayed(self, rows, steps):
+        if self._decays is None:
             return None
         decayed = np.empty(len(rows), np.float32)
-        self._backend.history.read_decayed(rows, self._chunk_addresses, self.layout.record_bytes, self._decay.place, decayed)
-        return decayed
+        self._backend.history.read_decayed(rows, self._chunk_addresses, self.layout.record_bytes, self.layout.decayed, decayed)
+        return self._decays.read_out(decayed, steps, self._era)
 
     def load(self, rows, given=None):
         """Set these rows (`Rows`) to the given content, inserting keys that are not there.
@@ -240,9 +241,10 @@ class Shard:
         self._table.write_records(
             addresses, self.layout.tail, places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )
-        if self._decay is not None:
-            decayed = _expected_counts(rows, self._decay.rate) if rows.decayed is None else rows.decayed
-            self._backend.history.write_decayed(addresses, self._decay.place, decayed)
+        if self._decays is not None:
+            self.begin_era(rows.steps.max(initial=0))
+            decayed = self._decays.expected(rows.counts, rows.steps) if rows.decayed is None else rows.decayed
+            self._backend.history.write_decayed(addresses, self.layout.decayed, self._decays.in_memory(decayed, rows.steps, self._era))
 
     def remove(self, keys):
         """Remove the rows of these keys (those that are there); returns how many.  Rebuilds the index."""
@@ -258,13 +260,20 @@ class Shard:
         self._table.index_rows(held[staying], rows[staying], marks[staying], self._buckets, self._mask)
         return int(leaving.sum())
 
-    def history(self, step):
-        """The History of all rows, at `step`.  No batch may be under way."""
-        steps = np.empty(len(self), np.uint32)
-        of = History(np.empty(len(self), np.int32), steps, steps if self._decay is None else np.empty(len(self), np.uint32))
-        self._backend.history.histories(
-            self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.tail, self._decay, np.uint32(step), *of
-        )
+    def begin_era(self, step):
+        """Have decayed counts lie as those of the era of a step, unless they lie as those of a later one."""
+        if self._decays is not None and (era := self._decays.era(step)) > self._era:
+            factor = np.float32(2.0 ** max(-ERA * (era - self._era), -1000))
+            self._backend.history.shrink_decayed(
+                self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.decayed, factor, LEAST
+            )
+            self._era = era
+
+    def history(self):
+        """The History of all rows.  No batch may be under way."""
+        steps, place = np.empty(len(self), np.uint32), None if self._decays is None else self.layout.decayed
+        of = History(np.empty(len(self), np.int32), steps, steps if place is None else np.empty(len(self), np.uint32))
+        self._backend.history.histories(self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.tail, place, *of)
         return of
 
     def ties(self):
@@ -289,7 +298,7 @@ class Shard:
             return
         room, keys, staying = np.empty(free + gone, np.int32), np.empty(len(self) - gone, np.uint64), np.empty(len(self) - gone, np.int32)
         room[:free] = self._free[:free]
-        place = -1 if self._decay is None else self._decay.place
+        place = -1 if self._decays is None else self.layout.decayed
         self._backend.history.free_rows(
             self._buckets, leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], keys, staying
         )
@@ -340,12 +349,6 @@ class Shard:
         keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
         self._table.indexed_rows(self._buckets, keys, rows, marks)
         return keys, rows, marks
-
-
-def _expected_counts(rows, rate):
-    """(n) float32: decayed counts, as of their last steps, of rows whose sights were spread evenly over their run's steps so far."""
-    even = 1.0 / (rate * (rows.steps.astype(np.float64) + 1.0))  # what is left of a count after many steps, of what it is
-    return (rows.counts * np.minimum(1.0, even)).astype(np.float32)
 
 
 def _limit(buckets):

@@ -16,6 +16,7 @@ from deshpc.hashing.partition import owners
 from deshpc.hashing.spread import spread
 from deshpc.route.routed import WholeBatch
 from deshpc.table.columns import own_places, widened
+from deshpc.table.decay import DecayedCounts
 from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 from deshpc.table.sights import Sights
@@ -66,7 +67,7 @@ class Table:
             self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
             first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
-        self._decay = Decay(self.layout.decayed, _powers(living.half_life_steps), math.log(2.0) / living.half_life_steps) if decays else None
+        self._decays = DecayedCounts(living.half_life_steps) if decays else None
         self._living, self._seed = living, seed
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
@@ -112,6 +113,11 @@ class Table:
         return len(self) if self._has_first_column else 0
 
     @property
+    def waiting_keys(self):
+        """Keys at this rank that wait for a row: added up over ranks, those of the model."""
+        return sum(shard.waiting.keys for shard in self._shards if shard.waiting and self._has_first_column)
+
+    @property
     def nbytes(self):
         """Bytes of rows and index at this rank."""
         return sum(shard.nbytes for shard in self._shards)
@@ -131,7 +137,10 @@ class Table:
         """
         number = self.form.zero.dtype.type
         rule, l2 = self.optimizer.rule(step, number), number(self.optimizer.l2)
-        arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale)
+        for shard in self._shards:
+            shard.begin_era(step)
+        decay = Decay(self.layout.decayed, self._decays.sight(step)) if self._decays else None
+        arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale, decay)
         self._backend.each(self._update, [(shard, *arguments) for shard in rows])
 
     def square_norm(self, rows, inverse_scale):
@@ -162,7 +171,7 @@ class Table:
         living, waiting = self._living, None
         if living is not None and not living.admits_all:
             waiting = WaitingKeys(self._backend, living.admit_after, living.admit_probability, self._seed)
-        return Shard(self._backend, self.layout, self._start, waiting, self._decay)
+        return Shard(self._backend, self.layout, self._start, waiting, self._decays)
 
     def export(self):
         """All rows of this rank, in key order (`Rows`)."""
@@ -282,11 +291,11 @@ class Table:
             buffers.zeros("square", rows, kind) if squares else None,
         )
 
-    def _update(self, shard, rule, step, clip, l2, inverse_scale):
+    def _update(self, shard, rule, step, clip, l2, inverse_scale, decay):
         layout = self.layout
         self._backend.update.rows(
             rule, self.form, layout.linear_state, layout.tail, cache_lines(layout.used_bytes), shard.occurrences.addresses[shard.first :],
-            self._sums_of(shard), inverse_scale, step, clip, l2, self._decay,
+            self._sums_of(shard), inverse_scale, step, clip, l2, decay,
         )  # fmt: skip
         for array in shard.sums:
             if shard.first and array is not None:
@@ -305,8 +314,3 @@ class Table:
         scalar, vector, square = (None if array is None else array[shard.first :] for array in shard.sums)
         shared = scalar if self.layout.dim and self.own_terms else None
         return Sums(scalar, vector, shared if square is None else square)
-
-
-def _powers(half_life):
-    """`Decay.powers` of a half-life in steps."""
-    return np.array([[2.0 ** (-(256**i) * j / half_life) for j in range(256)] for i in range(4)], np.float32)

@@ -46,6 +46,11 @@ class TableSet:
         return len(self)
 
     @property
+    def waiting_keys(self):
+        """As of a `Table`."""
+        return sum(table.waiting_keys for table in self._tables)
+
+    @property
     def nbytes(self):
         """Bytes of rows and index at this rank."""
         return sum(table.nbytes for table in self._tables)

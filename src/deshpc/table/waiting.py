@@ -34,6 +34,11 @@ class WaitingKeys:
         """Bytes of their memory."""
         return self._buckets.nbytes
 
+    @property
+    def keys(self):
+        """How many keys wait."""
+        return int(self._entries[0] - self._entries[1])
+
     def arguments(self, counts):
         """As kernels take them; counts : whether sights are counted, otherwise every key is admitted."""
         limit = int(_LOAD_LIMIT * _SLOTS * (self._mask + 1))
@@ -42,7 +47,7 @@ class WaitingKeys:
     def make_room(self):
         """Make room for more keys, if there is none."""
         if self._entries[0] >= self.arguments(True).limit:
-            full, waiting = self._buckets, int(self._entries[0] - self._entries[1])
+            full, waiting = self._buckets, self.keys
             self._new_buckets(self._room_for(waiting))
             self._backend.admission.move_sights(full, self._buckets, self._mask)
             self._entries[:] = waiting, 0

@@ -60,6 +60,8 @@ class TrainResult:
     resumed_from : steps of the checkpoint that this call went on from, None where it began; they count in `steps`, but
     samples, bytes, keys and times are those of this call
     first_step : steps of the model that the run started from (`train.from`, with its optimizer state), which count in `steps`
+    waiting_keys : keys that are counted and have no row yet, of all ranks; see docs/living-tables.md
+    evicted : rows of all ranks that this call has given up
     before : metrics of the training part before it was learnt from, with `score_first`
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
     bytes_per_sample : {kind: bytes sent by an average rank's training steps, per sample of the global batch}
@@ -91,6 +93,8 @@ class TrainResult:
     valid: Metrics | SquaredMetrics | PoissonMetrics | None
     test: Metrics | SquaredMetrics | PoissonMetrics | None
     first_step: int = 0
+    waiting_keys: int = 0
+    evicted: int = 0
     before: Metrics | SquaredMetrics | PoissonMetrics | None = None
 
 
@@ -225,7 +229,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
                 checkpoints.require_finite(trained.steps)
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
     traffic, keys = training_traffic(session, part.dataset, steps, samples, part.samples)
-    rows, first_rows = zip(*group.gather((len(model.table), model.table.first_rows)), strict=True)
+    rows, first_rows, waiting = zip(*group.gather((len(model.table), model.table.first_rows, model.table.waiting_keys)), strict=True)
     result = TrainResult(
         ranks=group.size,
         threads_per_rank=session.backend.threads,
@@ -247,6 +251,8 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         valid=valid,
         test=test,
         first_step=first_step,
+        waiting_keys=sum(waiting),
+        evicted=model.eviction.evicted if model.eviction else 0,
         before=before,
     )
     record.write("result", **asdict(result))

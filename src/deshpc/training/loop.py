@@ -148,7 +148,9 @@ class _Loop:
         session, run = self._session, self._session.config.run
 
         def report(**entries):
-            self._reports.progress(epoch=epoch, step=self._reached, **entries, stage_s=session.stage_times.take())
+            look = self._model.eviction and self._model.eviction.last_look
+            table = {"table": look} if look else {}
+            self._reports.progress(epoch=epoch, step=self._reached, **entries, **table, stage_s=session.stage_times.take())
 
         return Progress(
             f"epoch {epoch + 1}/{self._config.epochs}", self._reader.samples, run.report_interval_s, report, done=done,

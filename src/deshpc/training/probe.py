@@ -17,12 +17,13 @@ from deshpc.launch.failure import fails_together
 from deshpc.planner.fit import rates
 from deshpc.planner.machine import Link, Machine
 from deshpc.planner.planned import need_of
-from deshpc.planner.work import STAGES, Work, uneven_link, work_of
+from deshpc.planner.work import STAGES, Work, share_ahead, uneven_link, work_of
 from deshpc.planner.workload import Workload
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
 from deshpc.training.step import steps
 
+_AHEAD = ("read", "look up")  # stages of the next batch
 _WHOLE = 3.0  # an error of a whole step counts so many times one of a stage
 _PASS_S, _FEWEST = 0.4, 3  # a pass takes about so long, after the first, which inserts every row; steps of one
 _LONG_S, _PASSES = 0.1, (9, 3)  # passes of steps that are shorter than this, and of longer ones
@@ -73,14 +74,14 @@ def probe(comm, name=None):
 
 
 def _trained(comm, profile, share, model, train):
-    """{"stages": {stage: seconds a step}, "work": its Work, "nodes", "host" of rank 0, "threads"} of one case.  Collective."""
+    """{"stages": {stage: seconds a step}, "work": its Work, "ahead": as of `Work.seconds`, "nodes", "host" of rank 0, "threads"} of one case.  Collective."""
     batch = share * comm.size
     most = _BATCHES[profile]
     rows = batch * most
     config = build(
         {
             "data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows, "test_rows": 0}},
-            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, "overlap": "off", **train},
+            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train},
         }
     )  # fmt: skip
     with Session(config, comm) as session:
@@ -112,7 +113,7 @@ def _trained(comm, profile, share, model, train):
         work = work_of(need, workload, record_bytes, nodes, config.train.split == "column")
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
-            "work": work.with_sent(*session.group.sum(sent), comm.size, nodes, uneven_link(need)), "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
+            "ahead": share_ahead(need) if built.overlaps else 0.0, "work": work.with_sent(*session.group.sum(sent), comm.size, nodes, uneven_link(need)), "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 
 
@@ -126,20 +127,23 @@ def _seconds_of_units(found, link_bytes_per_s):
     """{unit: seconds} that explain the seconds of whole steps best, and of their stages, each error counted by its share of the step.
 
     link_bytes_per_s : of one large message between nodes: no byte crosses faster
+    What is done for the next batch while partials travel counts as if it were done behind them: `Work.seconds` hides it.
     """
     names, link_s = list(Work._fields), 1 / link_bytes_per_s
     counted, spent, weights, known = [], [], [], []
     for one in found:
         work, step = one["work"], sum(one["stages"].values())
+        hidden = min(sum(one["stages"].get(stage, 0.0) for stage in _AHEAD), one["ahead"] * work.crossed * link_s)
         for stages, units in STAGES.items():
             row = [getattr(work, name) if name in units else 0.0 for name in names]
             row[names.index("steps")] = 1 / len(STAGES)  # calls, of whichever stage
+            crosses = "crossed" in units
             counted.append(row)
-            spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages))
+            spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages) + crosses * hidden)
             weights.append(step)
-            known.append(work.crossed * link_s if "crossed" in units else 0.0)
+            known.append(crosses * work.crossed * link_s)
         counted.append(list(work))
-        spent.append(step)
+        spent.append(step + hidden)
         weights.append(step / _WHOLE)
         known.append(work.crossed * link_s)
     seconds = dict(zip(names, rates(counted, spent, weights, known).tolist(), strict=True))

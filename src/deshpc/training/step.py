@@ -3,7 +3,7 @@
     route       routing.route          samples' keys -> their owners           (keys travel, or every rank reads all)
     look up     table.look_up          rows of the keys, unseen ones inserted
     start       exchange.start         (B, s) at each owner from its own rows  (rows travel first, where the exchange moves rows)
-    exchange    Handle.wait            one collective: complete states of all samples, or of each rank's own
+    exchange    Handle.wait            one exchange, maybe in parts: complete states of all samples, or of each rank's own
     learn       top.learn              logits, loss, gradient of the states
     give back   exchange.give_back     gradients of the owners' rows, summed per key
     update      table.update           owners: touched rows; everyone: dense parameters

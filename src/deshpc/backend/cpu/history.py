@@ -1,8 +1,7 @@
 """What rows have been through, CPU: the decayed count of their sights, and what an eviction asks of every row.
 
-A decayed count d is a float32 of its own in a record (`RecordLayout.decayed`): a step that updates the row makes it
-d p(age) + 1, where p is what is left after so many steps (`arguments.Decay`), age the number of steps since the one before.  A record that nobody has used has 0 there.
-decay : `arguments.Decay`, None where no such count is kept
+A decayed count is a float32 of its own in a record (`RecordLayout.decayed`), to which a step that updates the row adds
+(`arguments.Decay`, `table.decay`).  A record that nobody has used has 0 there.
 """
 
 import numpy as np
@@ -16,47 +15,39 @@ from deshpc.hashing.splitmix import mix64
 from deshpc.jit import kernel
 
 
-@kernel(inline=True)
-def _left(decay, record, last, step):
-    """The decayed count (float32) at `step` of a row that was updated at step `last`."""
-    age = max(0, np.int64(step) - np.int64(last))
-    left = load(record + decay.place, np.float32(0)) * at(decay.powers, age & 255)
-    if age >= 256:
-        left *= at(decay.powers, 256 + (age >> 8 & 255)) * at(decay.powers, 512 + (age >> 16 & 255)) * at(decay.powers, 768 + (age >> 24 & 255))
-    return left
-
-
-def note_sight(decay, record, last, step):
-    """Count the sight of a row at `step` in its decayed count, where there is one; last : step of the one before, uint32."""
+def note_sight(decay, record):
+    """Count the sight of a row in its decayed count.  decay : `arguments.Decay`; None: there is no such count"""
     raise TypeError("note_sight works inside kernels")
 
 
 @overload(note_sight, inline="always")
-def _note_sight(decay, record, last, step):
+def _note_sight(decay, record):
     if isinstance(decay, types.NoneType):
-        return lambda decay, record, last, step: None
-    return lambda decay, record, last, step: store(record + decay.place, _left(decay, record, last, step) + np.float32(1))
+        return lambda decay, record: None
+    return lambda decay, record: store(record + decay.place, load(record + decay.place, np.float32(0)) + decay.sight)
 
 
-def worth(decay, record, last, step):
-    """What rows are ordered by: the decayed count at `step` (float32, none is negative, so its bits are in the same order), or the
-    last step (uint32)."""
+def worth(place, record, last):
+    """What rows are ordered by (uint32): the decayed count, none of which is negative, so its bits are in the same order; or the last step.
+
+    place : of decayed counts, None where there are none
+    """
     raise TypeError("worth works inside kernels")
 
 
 @overload(worth)
-def _worth(decay, record, last, step):
-    if isinstance(decay, types.NoneType):
-        return lambda decay, record, last, step: last
-
-    return lambda decay, record, last, step: _left(decay, record, last, step)
+def _worth(place, record, last):
+    if isinstance(place, types.NoneType):
+        return lambda place, record, last: last
+    return lambda place, record, last: load(record + place, np.uint32(0))
 
 
 @kernel
-def histories(buckets, chunks, record_bytes, tail, decay, step, rows, last_steps, worths):
+def histories(buckets, chunks, record_bytes, tail, place, rows, last_steps, worths):
     """Write of every row of an index, in slot order: row number, step of the last update, and what it is worth.
 
-    rows (n) int32;  last_steps, worths (n) uint32, see `worth`
+    rows (n) int32;  last_steps, worths (n) uint32
+    place : as of `worth`
     """
     base, count = address_of(buckets, 0), 0
     for bucket in range(len(buckets) // 8):
@@ -67,11 +58,23 @@ def histories(buckets, chunks, record_bytes, tail, decay, step, rows, last_steps
     for i in range(count):
         soon = record_address(chunks, record_bytes, np.int64(at(rows, min(i + RECORDS_AHEAD, count - 1))))
         prefetch_read(soon + tail)
-        prefetch_read(soon)  # where the decayed count lies, unless it is behind the tail
+        ask_for_worth(place, soon)
         record = record_address(chunks, record_bytes, np.int64(at(rows, i)))
         last = load(record + tail + STEP, np.uint32(0))
         put(last_steps, i, last)
-        store(address_of(worths, i), worth(decay, record, last, step))
+        put(worths, i, worth(place, record, last))
+
+
+def ask_for_worth(place, record):
+    """Prefetch a row's decayed count, where there are such counts."""
+    raise TypeError("ask_for_worth works inside kernels")
+
+
+@overload(ask_for_worth)
+def _ask_for_worth(place, record):
+    if isinstance(place, types.NoneType):
+        return lambda place, record: None
+    return lambda place, record: prefetch_read(record + place)
 
 
 @kernel
@@ -100,17 +103,30 @@ def are_zero(rows, chunks, record_bytes, places, number, zeros):
 
 
 @kernel
+def shrink_decayed(buckets, chunks, record_bytes, place, factor, least):
+    """Multiply the decayed counts of all rows of an index by a factor (float32); what is less than `least` then is 0."""
+    base = address_of(buckets, 0)
+    for bucket in range(len(buckets) // 8):
+        for slot in range(SLOTS):
+            if at(buckets, bucket * 8 + slot) != 0:
+                row = load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0))
+                count_at = record_address(chunks, record_bytes, np.int64(row)) + place
+                count = load(count_at, np.float32(0)) * factor
+                store(count_at, count if count >= least else np.float32(0))
+
+
+@kernel
 def read_decayed(rows, chunks, record_bytes, place, decayed):
-    """decayed (n) float32: the decayed counts of rows, as of their last steps."""
+    """decayed (n) float32: the decayed counts of rows, as they lie."""
     for i in range(len(rows)):
         decayed[i] = load(record_address(chunks, record_bytes, np.int64(at(rows, i))) + place, np.float32(0))
 
 
 @kernel
 def write_decayed(addresses, place, decayed):
-    """Set the decayed counts of the records at `addresses` (n) int64."""
+    """Set the decayed counts (n) float32 of the records at `addresses` (n) int64."""
     for i in range(len(addresses)):
-        store(at(addresses, i) + place, np.float32(decayed[i]))
+        store(at(addresses, i) + place, decayed[i])
 
 
 @kernel

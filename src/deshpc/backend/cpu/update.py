@@ -125,7 +125,7 @@ def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, 
     """
     for c in range(len(addresses)):
         record = prefetched(addresses, c, lines)
-        note_sight(decay, record, load(record + tail + STEP, np.uint32(0)), step)
+        note_sight(decay, record)
         note_update(record + tail, step)
         shrink = value_at(sums.square, c, form.zero, inverse_scale)
         update_weight(rule, form, record, linear_state, sums.scalar, c, inverse_scale, clip, l2)
