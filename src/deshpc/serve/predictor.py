@@ -63,8 +63,8 @@ class Predictor:
         self._applying = threading.Lock()
 
     @property
-    def model(self) -> ExportedModel:
-        """The present model."""
+    def model(self) -> Any:
+        """The present model, an `ExportedModel`."""
         return self._version.model
 
     @property

@@ -63,7 +63,8 @@ def write_fitted(path, fitted):
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: a parameter, or a class, cannot be written as JSON: {error}") from None
     blocks, numbers, dense, scalars = fitted.learner.exported()
-    sections = {**vars(knowledge.rows), **knowledge.parameters}
+    rows = {name: array for name, array in vars(knowledge.rows).items() if array is not None}  # it counts nothing that decays
+    sections = {**rows, **knowledge.parameters}
     write_model(
         path, {**about_model(knowledge.config, knowledge.steps), "classifier": about}, knowledge.schema, knowledge.transforms,
         blocks, numbers, dense, scalars, [(f"{_PREFIX}{name}", array) for name, array in sections.items()],
