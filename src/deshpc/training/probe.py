@@ -74,7 +74,11 @@ def probe(comm, name=None):
 
 
 def _trained(comm, profile, share, model, train):
-    """{"stages": {stage: seconds a step}, "work": its Work, "ahead": as of `Work.seconds`, "nodes", "host" of rank 0, "threads"} of one case.  Collective."""
+    """{"stages": {stage: seconds a step}, "work", "ahead", "nodes", "host" of rank 0, "threads"} of one case.  Collective.
+
+    work : its Work, with the bytes that were sent
+    ahead : as of `Work.seconds`
+    """
     batch = share * comm.size
     most = _BATCHES[profile]
     rows = batch * most
@@ -113,7 +117,9 @@ def _trained(comm, profile, share, model, train):
         work = work_of(need, workload, record_bytes, nodes, config.train.split == "column")
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
-            "ahead": share_ahead(need) if built.overlaps else 0.0, "work": work.with_sent(*session.group.sum(sent), comm.size, nodes, uneven_link(need)), "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
+            "work": work.with_sent(*session.group.sum(sent), comm.size, nodes, uneven_link(need)),
+            "ahead": share_ahead(need) if built.overlaps else 0.0,
+            "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 
 
