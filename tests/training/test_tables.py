@@ -206,9 +206,9 @@ def test_every_rank_has_the_same_tables(world, tmp_path, of_parquet):
     config = world.bcast(settings(folder))
     if world.size > 1:
         spoilt = TRAIN.set_column(0, "site", pa.array(["other", *TRAIN["site"].to_pylist()[1:]])) if world.rank == 1 else TRAIN
-        with pytest.raises(LaunchError, match="the ranks differ: table.train.digest of rows and columns is"):
+        with pytest.raises(LaunchError, match="the ranks differ: tables.train.digest of rows and columns is"):
             train(config, world, train=spoilt)
-        with pytest.raises(LaunchError, match="the ranks differ: table.train.rows is"):
+        with pytest.raises(LaunchError, match="the ranks differ: tables.train.rows is"):
             train(config, world, train=TRAIN[world.rank == 1 :])
     found = train(config, world, train=TRAIN, test=TEST)
     assert found.test.rows == 150 and found.test.log_loss == pytest.approx(of_parquet[1].log_loss, rel=1e-5)

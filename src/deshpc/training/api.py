@@ -274,7 +274,7 @@ def _callbacks(session, given, resume):
 
 def _facts(command, config, tables, ranks):
     """The `run_facts`, and what says that all ranks have the same tables."""
-    return {**({"table": tables.facts()} if ranks > 1 else {}), **run_facts(command, config)}
+    return {**({"tables": tables.facts()} if ranks > 1 else {}), **run_facts(command, config)}
 
 
 @fails_together
