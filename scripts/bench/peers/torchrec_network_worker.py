@@ -19,14 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from torch_deep_models import top_of, width_of
-from torch_models import ACCUMULATOR, RATE, first_weights, loss_of
-from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
-from torchrec.distributed import DistributedModelParallel
-from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
-from torchrec.distributed.sharding_plan import construct_module_sharding_plan, table_wise
-from torchrec.distributed.types import ShardingEnv, ShardingPlan
+from torch_models import loss_of
+from torchrec import EmbeddingBagCollection, KeyedJaggedTensor
+from torchrec_sharded import fields_of_ranks, sharded, starts_of, tables_of
 
 WARM_UP = 2  # steps
 
@@ -40,12 +36,6 @@ class Model(torch.nn.Module):
     def forward(self, keys):
         rows = self.tables(keys).values().view(keys.stride(), -1, self.width)
         return self.top(rows, rows.new_zeros(len(rows), 0))
-
-
-def fields_of_ranks(sizes, ranks):
-    """Fields of each rank: they take turns by size."""
-    by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
-    return [by_size[owner::ranks] for owner in range(ranks)]
 
 
 def batches_of(folder, order, starts, rank, ranks, batch):
@@ -75,33 +65,8 @@ def batches_of(folder, order, starts, rank, ranks, batch):
 
 def built(job, sizes, fields, weighted, ranks):
     """(model, optimizer of its dense parameters)."""
-    tables = [
-        EmbeddingBagConfig(
-            name=f"t{owner}", embedding_dim=width_of(job), num_embeddings=sum(sizes[field] for field in own),
-            feature_names=[f"c{field}" for field in own],
-        )
-        for owner, own in enumerate(fields)
-    ]  # fmt: skip
-    sharder = EmbeddingBagCollectionSharder(
-        fused_params={"optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD, "learning_rate": RATE, "eps": 1e-8}
-    )
     top, rate = top_of(job, len(sizes), 0)
-    model = Model(tables, weighted, top)
-    plan = construct_module_sharding_plan(
-        model.tables, {f"t{owner}": table_wise(owner, compute_kernel="fused") for owner in range(ranks)},
-        sharder, local_size=1, world_size=ranks, device_type="cpu",
-    )  # fmt: skip
-    model = DistributedModelParallel(
-        model, ShardingEnv.from_process_group(torch.distributed.group.WORLD), torch.device("cpu"), ShardingPlan({"tables": plan}), [sharder],
-    )  # fmt: skip
-    for lookup in model.module.tables._lookups:
-        for kernel in lookup._emb_modules:
-            for table in kernel.emb_module.split_embedding_weights():
-                first_weights(table)
-            for (accumulators,) in kernel.emb_module.split_optimizer_states():
-                accumulators.fill_(ACCUMULATOR)
-    dense = [parameter for name, parameter in model.named_parameters() if ".top." in f".{name}"]
-    return model, torch.optim.Adagrad(dense, lr=rate, initial_accumulator_value=ACCUMULATOR, fused=True)
+    return sharded(Model(tables_of(sizes, fields, width_of(job)), weighted, top), rate, ranks, ranks_of_host=1)
 
 
 def train(model, optimizer, batches):
@@ -119,11 +84,8 @@ def main(job):
     torch.manual_seed(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://{job['address']}", rank=rank, world_size=ranks)
     sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
-    fields, starts = fields_of_ranks(sizes, ranks), [0] * len(sizes)
-    for own in fields:
-        for before, field in zip(own, own[1:], strict=False):
-            starts[field] = starts[before] + sizes[before]
-    batches = batches_of(folder, [field for own in fields for field in own], starts, rank, ranks, job["batch"])
+    fields = fields_of_ranks(sizes, ranks)
+    batches = batches_of(folder, [field for own in fields for field in own], starts_of(sizes, fields), rank, ranks, job["batch"])
     model, optimizer = built(job, sizes, fields, (folder / "values.npy").exists(), ranks)
     train(model, optimizer, batches[:WARM_UP])
     seconds = []

@@ -12,15 +12,11 @@ one process of two threads with one table.
 
 import samples
 import torch
-from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from ranks import gathered, measured, run_on_ranks, share_of_batches
 from torch_deep_models import top_of, width_of
-from torch_models import ACCUMULATOR, RATE, first_weights, loss_of, warm_up
-from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor
-from torchrec.distributed import DistributedModelParallel
-from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
-from torchrec.distributed.sharding_plan import construct_module_sharding_plan, table_wise
-from torchrec.distributed.types import ShardingEnv, ShardingPlan
+from torch_models import loss_of, warm_up
+from torchrec import EmbeddingBagCollection, KeyedJaggedTensor
+from torchrec_sharded import fields_of_ranks, sharded, starts_of, tables_of
 
 
 class Model(torch.nn.Module):
@@ -35,21 +31,10 @@ class Model(torch.nn.Module):
 
 def main(rank, job):
     sizes, ranks, numbers = samples.table_sizes(job["data"]), torch.distributed.get_world_size(), 13
-    width = width_of(job)
-    by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
-    fields_of = [by_size[owner::ranks] for owner in range(ranks)]
+    fields_of = fields_of_ranks(sizes, ranks)
     order = [field for fields in fields_of for field in fields]
-    starts, names = [0] * len(sizes), [f"c{field}" for field in order]
-    for fields in fields_of:
-        for before, field in zip(fields, fields[1:], strict=False):
-            starts[field] = starts[before] + sizes[before]
-    tables = [
-        EmbeddingBagConfig(
-            name=f"t{owner}", embedding_dim=width, num_embeddings=sum(sizes[field] for field in fields),
-            feature_names=[f"c{field}" for field in fields],
-        )
-        for owner, fields in enumerate(fields_of)
-    ]  # fmt: skip
+    starts, names = starts_of(sizes, fields_of), [f"c{field}" for field in order]
+    tables = tables_of(sizes, fields_of, width_of(job))
     shift = torch.tensor([0, *sizes[:-1]]).cumsum(0) - torch.tensor(starts)
 
     def load(part):
@@ -67,25 +52,8 @@ def main(rank, job):
         ]  # fmt: skip
 
     def fresh():
-        fused = {"optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD, "learning_rate": RATE, "eps": 1e-8}
         top, rate = top_of(job, len(sizes), numbers)
-        sharder, model = EmbeddingBagCollectionSharder(fused_params=fused), Model(tables, top)
-        plan = construct_module_sharding_plan(
-            model.tables, {f"t{owner}": table_wise(owner, compute_kernel="fused") for owner in range(ranks)},
-            sharder, local_size=ranks, world_size=ranks, device_type="cpu",
-        )  # fmt: skip
-        model = DistributedModelParallel(
-            model, ShardingEnv.from_process_group(torch.distributed.group.WORLD), torch.device("cpu"),
-            ShardingPlan({"tables": plan}), [sharder],
-        )  # fmt: skip
-        for lookup in model.module.tables._lookups:
-            for kernel in lookup._emb_modules:
-                for table in kernel.emb_module.split_embedding_weights():
-                    first_weights(table)
-                for (accumulators,) in kernel.emb_module.split_optimizer_states():
-                    accumulators.fill_(ACCUMULATOR)
-        dense = [parameter for name, parameter in model.named_parameters() if ".top." in f".{name}"]
-        return model, torch.optim.Adagrad(dense, lr=rate, initial_accumulator_value=ACCUMULATOR, fused=True)
+        return sharded(Model(tables, top), rate, ranks, ranks)
 
     def train(model, optimizer, batches):
         for keys, dense, labels in batches:
