@@ -66,9 +66,9 @@ def test_states_are_columns_and_logits_and_gradients_add_up(model):
 
     gradient = np.random.default_rng(84).standard_normal(samples)
     largest = np.full(samples, 3.0)
-    found = both.largest_term(shards, states[0], gradient, parameters, largest, 0, samples)
+    found = both.largest_term(states[0], gradient, parameters, largest, 0, samples)
     assert found == worst(
-        one.largest_term(shards, state, gradient, parameters, largest, 0, samples)
+        one.largest_term(state, gradient, parameters, largest, 0, samples)
         for one, state in zip(apart, states[1:], strict=True)
     )
     collected, dense = [], []
