@@ -193,7 +193,7 @@ def test_same_places_and_rows_as_on_the_cpu(device):
         leaving = pool[generator.random(len(pool)) < 0.2]
         assert shards[0].remove(leaving) == shards[1].remove(leaving)
     own, other = shards[0].export(), shards[1].export()
-    for name, array in vars(other).items():
+    for name, array in other.arrays.items():
         assert array.dtype == getattr(own, name).dtype and array.tobytes() == getattr(own, name).tobytes()
 
 

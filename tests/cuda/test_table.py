@@ -75,7 +75,7 @@ def select(rows, which):
 
 
 def assert_same_rows(found, expected):
-    for name, array in vars(expected).items():
+    for name, array in expected.arrays.items():
         own = getattr(found, name)
         assert own.dtype == array.dtype and own.shape == array.shape and own.tobytes() == array.tobytes(), name
 

@@ -90,7 +90,8 @@ class Case:
             ]
             lockstep(self.backend, walks, sum)
             total = np.full(sum(int(np.prod(shape)) for shape in self.shapes.values()), np.nan)
-            slots.take(total, 0, len(total))
+            slots.close()
+            slots.take(total, 0, len(total), 1.0)
             found, begin = {f"input {i}": one.take() for i, one in enumerate(held) if one.gradient is not None}, 0
             for name, shape in self.shapes.items():
                 end = begin + int(np.prod(shape))
