@@ -94,15 +94,21 @@ class Admission(Protocol):
     def move_sights(self, old, buckets, mask):
         """Enter the keys of `old` that have got no row into empty buckets that have room."""
 
+    def forget(self, keys, buckets, mask):
+        """Take keys (n) uint64 that are there out of the buckets."""
+
 
 class HistoryOperations(Protocol):
     """What rows have been through, and what an eviction does with them."""
 
-    def histories(self, buckets, chunks, record_bytes, tail, place, rows, last_steps, worths):
-        """Write of every row of an index, in slot order: row number, last step, and what it is worth."""
+    def histories(self, chunks, record_bytes, tail, place, last_steps, worths):
+        """Write of the rows 0 .. n: last step, and what it is worth; of free rows anything."""
 
-    def ties(self, buckets, hashes):
-        """hashes (n) uint64 of the keys of an index, in slot order."""
+    def count_digits(self, worths, stays, above, shift, bits, counts):
+        """counts (2^bits) int64 += the rows that stay, by a digit of their worths."""
+
+    def ties(self, rows, chunks, record_bytes, hashes):
+        """hashes (n) uint64 of the keys of rows (n) int64."""
 
     def are_zero(self, rows, chunks, record_bytes, places, number, zeros):
         """zeros (n) bool: whether every one of the numbers of a row that lie at `places` is 0."""
@@ -116,8 +122,8 @@ class HistoryOperations(Protocol):
     def write_decayed(self, addresses, place, decayed):
         """Set the decayed counts (n) float32 of the records at `addresses` (n) int64."""
 
-    def free_rows(self, buckets, leaving, chunks, record_bytes, place, free, keys, rows):
-        """Divide the rows of an index: the numbers of those that leave go to `free`; keys and rows have the others."""
+    def free_rows(self, buckets, mask, rows, chunks, record_bytes, place):
+        """Take rows (n) int64 out of an index, and set their decayed counts to 0."""
 
 
 class LookUp(Protocol):

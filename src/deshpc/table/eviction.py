@@ -15,7 +15,7 @@ import numpy as np
 
 from deshpc.hashing.splitmix import mixed
 from deshpc.table.decay import DecayedCounts
-from deshpc.table.selection import Candidates, stays, threshold
+from deshpc.table.selection import Candidates, shrink
 
 INDEX_BYTES = 54
 """Of a row in an index, at most: buckets of 64 bytes with four places, of which three tenths are taken behind a doubling."""
@@ -46,75 +46,70 @@ class Eviction:
 
     def evict(self, step):
         """Give up rows and waiting keys behind the update of `step`.  No batch may be looked up.  Collective."""
-        config = self._config
-        places = [(t, shard) for t, table in enumerate(self._tables) for shard in table.shards]
-        found = self._backend.each(lambda t, shard: self._look(shard, step), places)
-        histories, leaving = [history for history, _ in found], [gone for _, gone in found]
-        if config.max_rows:
-            self._shrink(places, histories, leaving, [1] * len(places), config.max_rows, self._over_ranks)
-        if config.max_bytes_per_rank:
-            costs = [self._row_bytes[t] for t, _ in places]
-            self._shrink(places, histories, leaving, costs, config.max_bytes_per_rank, lambda numbers: numbers)
-        evicted = sum(int(gone.sum()) for gone in leaving)
-        self._backend.each(lambda shard, gone: shard.evict(gone), [(shard, gone) for (_, shard), gone in zip(places, leaving, strict=True)])
-        waiting = [shard.waiting for _, shard in places if shard.waiting]
-        if waiting and (config.max_age_steps or config.max_waiting_keys):
-            self._forget(waiting, step)
-        counts = sum(len(shard) for _, shard in places), sum(one.keys for one in waiting), evicted
-        rows, keys, evicted = map(int, self._over_ranks(np.array(counts, np.int64)))
+        rows, keys, evicted = map(int, self._over_ranks(np.array(self._give_up(step), np.int64)))
         self.evicted += evicted
         self.last_look = {"step": step + 1, "rows": rows, "waiting": keys, "evicted": self.evicted}
+
+    def _give_up(self, step):
+        """(rows that are left, waiting keys that are left, rows that went) at this rank.  Collective."""
+        config, backend = self._config, self._backend
+        shards = [shard for table in self._tables for shard in table.shards]
+        costs = [of_table for of_table, table in zip(self._row_bytes, self._tables, strict=True) for _ in table.shards]
+        before = sum(map(len, shards))
+        rows = backend.each(lambda shard: self._look(shard, step), [(shard,) for shard in shards])
+        if config.max_rows:
+            shrink(rows, config.max_rows, self._over_ranks, backend)
+        if config.max_bytes_per_rank:
+            rows = [one._replace(cost=cost) for one, cost in zip(rows, costs, strict=True)]
+            shrink(rows, config.max_bytes_per_rank, lambda numbers: numbers, backend)
+        backend.each(self._evict, list(zip(shards, rows, strict=True)))
+        waiting = [shard.waiting for shard in shards if shard.waiting]
+        if waiting and (config.max_age_steps or config.max_waiting_keys):
+            self._forget(waiting, step)
+        left = sum(map(len, shards))
+        return left, sum(one.keys for one in waiting), before - left
 
     def meet_kernels(self):
         """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""
         for shard in (shard for table in self._tables for shard in table.shards):
             shard.begin_era(2**40)
-            shard.are_zero(shard.history().rows)
-            shard.ties()
-            shard.evict(np.ones(len(shard), bool))
+            rows = self._look(shard, 0)
+            shard.are_zero(np.flatnonzero(rows.stays))
+            shrink([rows], 0, lambda numbers: numbers, self._backend)
+            self._evict(shard, rows)
             if shard.waiting:
-                sights = shard.waiting.sights()
-                mixed(sights.keys)
-                shard.waiting.set(sights)
+                shard.waiting.forget(shard.waiting.held()[0])
 
     def _look(self, shard, step):
-        """(History of a shard's rows, (n) bool: which of them go, whatever the budgets)."""
-        config, history = self._config, shard.history()
-        gone = self._last_before(history.steps, step, config.max_age_steps)
+        """Candidates: the rows of a shard, of which stay, whatever the budgets, those that have not been given up before."""
+        config, (held, steps, worths) = self._config, shard.history()
+        stays = held & self._since(steps, step, config.max_age_steps)
         if config.min_decayed_count:
-            gone |= history.worths.view(np.float32) < np.float32(config.min_decayed_count) * DecayedCounts(config.half_life_steps).sight(step)
+            stays &= worths.view(np.float32) >= np.float32(config.min_decayed_count) * DecayedCounts(config.half_life_steps).sight(step)
         if config.zero_age_steps:
-            asked = np.flatnonzero(~gone & self._last_before(history.steps, step, config.zero_age_steps))
-            gone[asked] = shard.are_zero(history.rows[asked])
-        return history, gone
+            asked = np.flatnonzero(stays & ~self._since(steps, step, config.zero_age_steps))
+            stays[asked] = ~shard.are_zero(asked)
+        return Candidates(worths, stays, shard.ties, 1)
 
     @staticmethod
-    def _last_before(steps, now, age):
-        """(n) bool, whether last steps (n) uint32 are so many steps ago; none where the age is 0."""
-        return steps <= np.uint32(now - age) if 0 < age <= now else np.zeros(len(steps), bool)
-
-    def _shrink(self, places, histories, leaving, costs, budget, add_up):
-        """Let rows leave until those that stay cost no more than a budget."""
-        staying = sum(cost * (len(gone) - int(gone.sum())) for gone, cost in zip(leaving, costs, strict=True))
-        if int(add_up(np.array([staying], np.int64))[0]) <= budget:
-            return
-        ties = self._backend.each(lambda shard: shard.ties(), [(shard,) for _, shard in places])
-        left = [
-            Candidates(history.worths[~gone], of_rows[~gone], cost)
-            for history, of_rows, gone, cost in zip(histories, ties, leaving, costs, strict=True)
-        ]
-        least = threshold(left, budget, add_up)
-        for history, of_rows, gone in zip(histories, ties, leaving, strict=True):
-            gone |= ~stays(history.worths, of_rows, least)
+    def _evict(shard, rows):
+        """Give up the rows of a shard that do not stay."""
+        shard.evict(np.flatnonzero(shard.held() & ~rows.stays))
 
     def _forget(self, waiting, step):
         """Forget sights of keys, as rows are given up."""
-        config, sights = self._config, self._backend.each(lambda one: one.sights(), [(one,) for one in waiting])
-        if config.max_age_steps:
-            sights = [one.take(~self._last_before(one.steps, step, config.max_age_steps)) for one in sights]
+        config = self._config
+        held = self._backend.each(lambda one: one.held(), [(one,) for one in waiting])
+        candidates = [
+            Candidates(marks, (counts > 0) & self._since(marks, step + 1, config.max_age_steps), lambda places, keys=keys: mixed(keys[places]), 1)
+            for keys, counts, marks in held
+        ]
         if config.max_waiting_keys:
-            ties = [mixed(one.keys) for one in sights]
-            candidates = [Candidates(one.steps, tie, 1) for one, tie in zip(sights, ties, strict=True)]
-            least = threshold(candidates, config.max_waiting_keys, self._over_ranks)
-            sights = [one.take(stays(one.steps, tie, least)) for one, tie in zip(sights, ties, strict=True)]
-        self._backend.each(lambda one, those: one.set(those), list(zip(waiting, sights, strict=True)))
+            shrink(candidates, config.max_waiting_keys, self._over_ranks, self._backend)
+        leaving = [keys[~one.stays] for one, (keys, *_) in zip(candidates, held, strict=True)]
+        self._backend.each(lambda one, keys: one.forget(keys), list(zip(waiting, leaving, strict=True)))
+
+    @staticmethod
+    def _since(steps, now, age):
+        """(n) bool, whether last steps (n) uint32 are less than so many steps ago; all where the age is 0."""
+        return steps > np.uint32(now - age) if 0 < age <= now else np.ones(len(steps), bool)

@@ -72,13 +72,14 @@ class Rows:
 
 
 class History(NamedTuple):
-    """What an eviction asks of a shard's rows, in an order of their own.
+    """What an eviction asks of a shard's rows, by row number.
 
-    row numbers (n) int32, steps of the last update (n) uint32
+    held (n) bool : whether there is such a row; of others anything
+    steps (n) uint32 : of the last update
     worths (n) uint32 : rows of smaller ones are given up first: the bits of the decayed count, as it lies, or the last step
     """
 
-    rows: np.ndarray
+    held: np.ndarray
     steps: np.ndarray
     worths: np.ndarray
 
@@ -269,44 +270,42 @@ class Shard:
             )
             self._era = era
 
+    def held(self):
+        """(n) bool, whether there is a row of this number."""
+        held = np.ones(int(self._counters[self._table.NEXT]), bool)
+        held[self._free[: self._counters[self._table.FREE]]] = False
+        return held
+
     def history(self):
         """The History of all rows.  No batch may be under way."""
-        steps, place = np.empty(len(self), np.uint32), None if self._decays is None else self.layout.decayed
-        of = History(np.empty(len(self), np.int32), steps, steps if place is None else np.empty(len(self), np.uint32))
-        self._backend.history.histories(self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.tail, place, *of)
-        return of
+        held, place = self.held(), None if self._decays is None else self.layout.decayed
+        steps = np.empty(len(held), np.uint32)
+        worths = steps if place is None else np.empty(len(held), np.uint32)
+        self._backend.history.histories(self._chunk_addresses, self.layout.record_bytes, self.layout.tail, place, steps, worths)
+        return History(held, steps, worths)
 
-    def ties(self):
-        """(n) uint64, a hash of each key in the order of a History: what decides between rows that are worth the same."""
-        hashes = np.empty(len(self), np.uint64)
-        self._backend.history.ties(self._buckets, hashes)
+    def ties(self, rows):
+        """(n) uint64, a hash of the key of each of these rows (n) int64: what decides between rows that are worth the same."""
+        hashes = np.empty(len(rows), np.uint64)
+        self._backend.history.ties(rows, self._chunk_addresses, self.layout.record_bytes, hashes)
         return hashes
 
     def are_zero(self, rows):
-        """(n) bool, whether all weights of the rows of these numbers (n) int32 are 0."""
+        """(n) bool, whether all weights of the rows of these numbers (n) int64 are 0."""
         layout, zeros = self.layout, np.empty(len(rows), bool)
         self._backend.history.are_zero(
             rows, self._chunk_addresses, layout.record_bytes, layout.places[: layout.weights], layout.number, zeros
         )
         return zeros
 
-    def evict(self, leaving):
-        """Give up the rows at which leaving (n) bool, in the order of a History, is true: their numbers are used again, and the index,
-        which is rebuilt, has no trace of them.  No batch may be under way."""
-        gone, free = int(leaving.sum()), int(self._counters[self._table.FREE])
-        if gone == 0:
-            return
-        room, keys, staying = np.empty(free + gone, np.int32), np.empty(len(self) - gone, np.uint64), np.empty(len(self) - gone, np.int32)
-        room[:free] = self._free[:free]
-        place = -1 if self._decays is None else self.layout.decayed
-        self._backend.history.free_rows(
-            self._buckets, leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], keys, staying
-        )
-        self._free = room
-        self._counters[self._table.FREE] = len(room)
-        self._counters[self._table.LIVE] = len(staying)
-        self._buckets.fill(0)
-        self._table.index_rows(keys, staying, np.zeros(len(staying), np.uint32), self._buckets, self._mask)
+    def evict(self, rows):
+        """Give up the rows of these numbers (n) int64, ascending: they are used again, the smallest first, and the index has no trace of
+        them.  No batch may be under way."""
+        free, place = int(self._counters[self._table.FREE]), -1 if self._decays is None else self.layout.decayed
+        self._backend.history.free_rows(self._buckets, self._mask, rows, self._chunk_addresses, self.layout.record_bytes, place)
+        self._free = np.concatenate([self._free[:free], rows[::-1]], dtype=np.int32)
+        self._counters[self._table.FREE] = len(self._free)
+        self._counters[self._table.LIVE] -= len(rows)
 
     def _index(self):
         return self._table.Index(

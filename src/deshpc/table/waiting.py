@@ -54,20 +54,28 @@ class WaitingKeys:
 
     def sights(self):
         """Sights of all, in an order of their own."""
-        keys, counts, marks = self._held()
-        return Sights(keys, counts.view(np.uint32), marks - np.uint32(1))
+        keys, counts, marks = self.held()
+        wait = counts > 0
+        return Sights(keys[wait], counts[wait].view(np.uint32), marks[wait] - np.uint32(1))
 
     def set(self, sights):
         """Hold these keys instead."""
         self._fill(np.ascontiguousarray(sights.keys), sights.sights.astype(np.int32), (sights.steps + np.uint32(1)).astype(np.uint32))
 
-    def _held(self):
-        """(keys, numbers of sights, marks) of the keys that have not got a row."""
+    def held(self):
+        """(keys (n) uint64, numbers of sights (n) int32, marks (n) uint32, one more than steps of the last ones), in an order of their own.
+
+        A key that has got its row has 0 sights."""
         n = int(self._entries[0])
         keys, counts, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
         self._table.indexed_rows(self._buckets, keys, counts, marks)
-        wait = counts > 0
-        return keys[wait], counts[wait], marks[wait]
+        return keys, counts, marks
+
+    def forget(self, keys):
+        """Take out some keys (n) uint64 of those held, among them all that have got their rows."""
+        self._backend.admission.forget(keys, self._buckets, self._mask)
+        self._entries[0] -= len(keys)
+        self._entries[1] = 0
 
     def _fill(self, keys, counts, marks):
         """Enter keys into fresh buckets, which have room for twice as many."""

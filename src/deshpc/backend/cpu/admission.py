@@ -9,8 +9,8 @@ from numba.core import types
 from numba.extending import overload
 
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
-from deshpc.backend.cpu.memory import address_of, load, store
-from deshpc.backend.cpu.table import BUCKET_BYTES, MARKS_AT, ROWS_AT, SLOTS, enter
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, store
+from deshpc.backend.cpu.table import AHEAD, BUCKET_BYTES, MARKS_AT, ROWS_AT, SLOTS, enter, take_out
 from deshpc.hashing.splitmix import fold
 from deshpc.jit import kernel
 
@@ -78,3 +78,12 @@ def move_sights(old, buckets, mask):
             key, count = load(line + slot * 8, np.uint64(0)), load(line + (ROWS_AT + slot) * 4, np.int32(0))
             if key != 0 and count > 0:
                 enter(key, count, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)
+
+
+@kernel
+def forget(keys, buckets, mask):
+    """Take keys (n) uint64 that are there out of the buckets."""
+    base, last = address_of(buckets, 0), len(keys) - 1
+    for i in range(last + 1):
+        prefetch(base + (np.int64(at(keys, min(i + AHEAD, last))) & mask) * BUCKET_BYTES)
+        take_out(at(keys, i), base, mask)

@@ -8,9 +8,9 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from deshpc.backend.cpu.memory import address_of, at, load, prefetch_read, put, store
-from deshpc.backend.cpu.table import BUCKET_BYTES, RECORDS_AHEAD, ROWS_AT, SLOTS, record_address
-from deshpc.backend.record import STEP
+from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
+from deshpc.backend.cpu.table import BUCKET_BYTES, RECORDS_AHEAD, ROWS_AT, SLOTS, record_address, take_out
+from deshpc.backend.record import CHUNK_ROWS, KEY, STEP
 from deshpc.hashing.splitmix import mix64
 from deshpc.jit import kernel
 
@@ -43,26 +43,22 @@ def _worth(place, record, last):
 
 
 @kernel
-def histories(buckets, chunks, record_bytes, tail, place, rows, last_steps, worths):
-    """Write of every row of an index, in slot order: row number, step of the last update, and what it is worth.
+def histories(chunks, record_bytes, tail, place, last_steps, worths):
+    """Step of the last update, and what it is worth, of the rows 0 .. n, in the order in which records lie; of free rows anything.
 
-    rows (n) int32;  last_steps, worths (n) uint32
+    last_steps, worths (n) uint32
     place : as of `worth`
     """
-    base, count = address_of(buckets, 0), 0
-    for bucket in range(len(buckets) // 8):
-        for slot in range(SLOTS):
-            if at(buckets, bucket * 8 + slot) != 0:
-                put(rows, count, load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0)))
-                count += 1
-    for i in range(count):
-        soon = record_address(chunks, record_bytes, np.int64(at(rows, min(i + RECORDS_AHEAD, count - 1))))
-        prefetch_read(soon + tail)
-        ask_for_worth(place, soon)
-        record = record_address(chunks, record_bytes, np.int64(at(rows, i)))
-        last = load(record + tail + STEP, np.uint32(0))
-        put(last_steps, i, last)
-        put(worths, i, worth(place, record, last))
+    n = len(last_steps)
+    for chunk in range((n + CHUNK_ROWS - 1) // CHUNK_ROWS):
+        first, record = chunk * CHUNK_ROWS, at(chunks, chunk)
+        for i in range(first, min(first + CHUNK_ROWS, n)):
+            prefetch_read(record + RECORDS_AHEAD * record_bytes + tail)
+            ask_for_worth(place, record + RECORDS_AHEAD * record_bytes)
+            last = load(record + tail + STEP, np.uint32(0))
+            put(last_steps, i, last)
+            put(worths, i, worth(place, record, last))
+            record += record_bytes
 
 
 def ask_for_worth(place, record):
@@ -78,15 +74,27 @@ def _ask_for_worth(place, record):
 
 
 @kernel
-def ties(buckets, hashes):
-    """hashes (n) uint64 of the keys of an index, in slot order: what decides between rows that are worth the same."""
-    count = 0
-    for bucket in range(len(buckets) // 8):
-        for slot in range(SLOTS):
-            key = at(buckets, bucket * 8 + slot)
-            if key != 0:
-                put(hashes, count, mix64(key))
-                count += 1
+def count_digits(worths, stays, above, shift, bits, counts):
+    """counts (2^bits) int64 += the rows that stay, by a digit of their worths (n) uint32: `bits` bits, which begin `shift` from the right.
+
+    stays (n) bool
+    above : what lies above the digit in the worths of the rows that count
+    """
+    low = np.uint32((1 << bits) - 1)
+    for i in range(len(worths)):
+        number = np.uint32(at(worths, i) >> np.uint32(shift))
+        if at(stays, i) and np.int64(number) >> bits == above:
+            digit = np.int64(number & low)
+            put(counts, digit, at(counts, digit) + 1)
+
+
+@kernel
+def ties(rows, chunks, record_bytes, hashes):
+    """hashes (n) uint64 of the keys of rows (n) int64: what decides between rows that are worth the same."""
+    last = len(rows) - 1
+    for i in range(last + 1):
+        prefetch_read(record_address(chunks, record_bytes, at(rows, min(i + RECORDS_AHEAD, last))) + KEY)
+        put(hashes, i, mix64(load(record_address(chunks, record_bytes, at(rows, i)) + KEY, np.uint64(0))))
 
 
 @kernel
@@ -130,26 +138,17 @@ def write_decayed(addresses, place, decayed):
 
 
 @kernel
-def free_rows(buckets, leaving, chunks, record_bytes, place, free, keys, rows):
-    """Divide the rows of an index: the numbers of those that leave go to `free`, their decayed counts to 0; keys and rows have the others.
+def free_rows(buckets, mask, rows, chunks, record_bytes, place):
+    """Take rows (n) int64 out of an index, and set their decayed counts to 0.
 
-    leaving (n) bool : in slot order
-    free (gone) int32;  keys (n - gone) uint64;  rows (n - gone) int32
     place : of decayed counts, negative where none are kept
     """
-    base, i, stay, gone = address_of(buckets, 0), 0, 0, 0
-    for bucket in range(len(buckets) // 8):
-        for slot in range(SLOTS):
-            key = at(buckets, bucket * 8 + slot)
-            if key != 0:
-                row = load(base + bucket * BUCKET_BYTES + (ROWS_AT + slot) * 4, np.int32(0))
-                if leaving[i]:
-                    if place >= 0:
-                        store(record_address(chunks, record_bytes, np.int64(row)) + place, np.float32(0))
-                    put(free, gone, row)
-                    gone += 1
-                else:
-                    put(keys, stay, key)
-                    put(rows, stay, row)
-                    stay += 1
-                i += 1
+    last = len(rows) - 1
+    for i in range(last + 1):
+        prefetch(record_address(chunks, record_bytes, at(rows, min(i + 2 * RECORDS_AHEAD, last))) + KEY)
+        soon = load(record_address(chunks, record_bytes, at(rows, min(i + RECORDS_AHEAD, last))) + KEY, np.uint64(0))
+        prefetch(address_of(buckets, 0) + (np.int64(soon) & mask) * BUCKET_BYTES)
+        record = record_address(chunks, record_bytes, at(rows, i))
+        take_out(load(record + KEY, np.uint64(0)), address_of(buckets, 0), mask)
+        if place >= 0:
+            store(record + place, np.float32(0))

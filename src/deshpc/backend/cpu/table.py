@@ -1,7 +1,7 @@
 """The rows of one shard and their hash index: new records, entering rows in an index, reading rows out and in.
 
 A bucket is one cache line: four keys (uint64), four row numbers (int32), four marks (uint32, see `lookup`).  Key 0
-means empty.  Probing goes bucket by bucket; no key is ever deleted from an index (rows are removed by rebuilding it), so a
+means empty.  Probing goes bucket by bucket, and every bucket between that of a key's hash and the one where it lies is full, so a
 bucket with an empty slot ends a search.  The load limit of 0.6 keeps that at 1.1 buckets a hit.
 
 Counters of a shard, int64: LIVE rows in the index, NEXT never-used row number, FREE length of the free list, TICKET the
@@ -143,6 +143,35 @@ def enter(key, row, mark, base, mask):
     store(line + slot * 8, key)
     store(line + (ROWS_AT + slot) * 4, row)
     store(line + (MARKS_AT + slot) * 4, mark)
+
+
+@kernel
+def take_out(key, base, mask):
+    """Take a key, which is there, out of the index at address `base`, as if it had never been there.
+
+    Where a bucket was full, keys may have had to go on to later ones: one of them takes the place, and so on.
+    """
+    bucket = np.int64(key) & mask
+    hit = match4(base + bucket * BUCKET_BYTES, key)
+    while hit == 0:
+        bucket = (bucket + 1) & mask
+        hit = match4(base + bucket * BUCKET_BYTES, key)
+    line, slot = base + bucket * BUCKET_BYTES, trailing_zeros(hit)
+    later, more = bucket, match4(line, np.uint64(0)) == 0
+    store(line + slot * 8, np.uint64(0))
+    while more:
+        later = (later + 1) & mask
+        other = base + later * BUCKET_BYTES
+        more = match4(other, np.uint64(0)) == 0
+        for i in range(SLOTS):
+            moved = load(other + i * 8, np.uint64(0))
+            if moved != 0 and (later - np.int64(moved)) & mask >= (later - bucket) & mask:
+                store(line + slot * 8, moved)
+                store(line + (ROWS_AT + slot) * 4, load(other + (ROWS_AT + i) * 4, np.int32(0)))
+                store(line + (MARKS_AT + slot) * 4, load(other + (MARKS_AT + i) * 4, np.uint32(0)))
+                store(other + i * 8, np.uint64(0))
+                bucket, line, slot = later, other, i
+                break
 
 
 @kernel
