@@ -157,7 +157,7 @@ class Shard:
         """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
         counters, kernels = self._counters, self._kernels
         local, addresses = buffers.array("local", most + 1, np.int32), buffers.array("addresses", most + 2, np.int64)
-        fresh = buffers.array("fresh", 2 * kernels.BLOCK, np.int64)
+        fresh = buffers.array("fresh", 3 * kernels.BLOCK, np.int64)
         progress = np.zeros(kernels.PROGRESS, np.int64)
         if counters[self._table.TICKET] + most > _LAST_TICKET:
             self._table.forget_marks(self._buckets)
@@ -170,7 +170,7 @@ class Shard:
         while lack := kernel(self._index(), search, *arguments):
             self._grow(lack)
             if self.waiting:
-                self.waiting.make_room()
+                self.waiting.make_room(lack)
                 search = search._replace(waiting=self.waiting.arguments(counts=not admits))
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])

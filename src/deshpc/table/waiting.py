@@ -44,11 +44,11 @@ class WaitingKeys:
         limit = int(_LOAD_LIMIT * _SLOTS * (self._mask + 1))
         return Waiting(counts, self._buckets, self._mask, self._entries, limit, self._seed, self._after, self._threshold)
 
-    def make_room(self):
-        """Make room for more keys, if there is none."""
-        if self._entries[0] >= self.arguments(True).limit:
+    def make_room(self, keys):
+        """Make room for so many more keys, if there is none."""
+        if self._entries[0] + keys > self.arguments(True).limit:
             full, waiting = self._buckets, self.keys
-            self._new_buckets(self._room_for(waiting))
+            self._new_buckets(self._room_for(max(2 * waiting, waiting + keys)))
             self._backend.admission.move_sights(full, self._buckets, self._mask)
             self._entries[:] = waiting, 0
 
@@ -79,7 +79,7 @@ class WaitingKeys:
 
     def _fill(self, keys, counts, marks):
         """Enter keys into fresh buckets, which have room for twice as many."""
-        buckets = self._room_for(len(keys))
+        buckets = self._room_for(2 * len(keys))
         if buckets > self._mask + 1:
             self._new_buckets(buckets)
         else:
@@ -88,9 +88,9 @@ class WaitingKeys:
         self._entries[:] = len(keys), 0
 
     def _room_for(self, keys):
-        """Buckets that have room for twice as many keys, or as many as there are."""
+        """Buckets that have room for so many keys, as many as there are or more."""
         buckets = self._mask + 1
-        while 2 * keys > _LOAD_LIMIT * _SLOTS * buckets:
+        while keys > _LOAD_LIMIT * _SLOTS * buckets:
             buckets *= 2
         return buckets
 

@@ -14,13 +14,49 @@ from deshpc.backend.cpu.table import AHEAD, BUCKET_BYTES, MARKS_AT, ROWS_AT, SLO
 from deshpc.hashing.splitmix import fold
 from deshpc.jit import kernel
 
-ADMITTED, WAITS, FULL = 1, 0, -1
+ADMITTED, WAITS = 1, 0
+
+
+def counts_sights(waiting):
+    """Whether sights of keys without rows are counted.  waiting : `arguments.Waiting`; None: every key gets a row"""
+    raise TypeError("counts_sights works inside kernels")
+
+
+@overload(counts_sights, inline="always")
+def _counts_sights(waiting):
+    if isinstance(waiting, types.NoneType):
+        return lambda waiting: False
+    return lambda waiting: waiting.counts
+
+
+def lacks_room(waiting, keys):
+    """Whether the buckets have to grow before so many keys more wait."""
+    raise TypeError("lacks_room works inside kernels")
+
+
+@overload(lacks_room, inline="always")
+def _lacks_room(waiting, keys):
+    if isinstance(waiting, types.NoneType):
+        return lambda waiting, keys: False
+    return lambda waiting, keys: waiting.entries[0] + keys > waiting.limit
+
+
+def ask_for_sights(waiting, key):
+    """Prefetch the place of a key among the waiting ones."""
+    raise TypeError("ask_for_sights works inside kernels")
+
+
+@overload(ask_for_sights, inline="always")
+def _ask_for_sights(waiting, key):
+    if isinstance(waiting, types.NoneType):
+        return lambda waiting, key: None
+    return lambda waiting, key: prefetch(address_of(waiting.buckets, 0) + (np.int64(key) & waiting.mask) * BUCKET_BYTES)
 
 
 def sight(waiting, key, step):
-    """What a step's sight of a key without a row means: ADMITTED, it gets one; WAITS; FULL, the buckets have to grow first.
+    """What a step's sight of a key without a row means: ADMITTED, it gets one; WAITS.  There is room for it.
 
-    A step is one sight, however often it asks.  waiting : `arguments.Waiting`; None: every key is admitted
+    A step is one sight, however often it asks.
     """
     raise TypeError("sight works inside kernels")
 
@@ -34,8 +70,6 @@ def _sight(waiting, key, step):
 
 @kernel
 def _counted(waiting, key, step):
-    if not waiting.counts:
-        return ADMITTED
     bucket, mask, base = np.int64(key) & waiting.mask, waiting.mask, address_of(waiting.buckets, 0)
     line = base + bucket * BUCKET_BYTES
     hit, empty = match4(line, key), match4(line, np.uint64(0))
@@ -57,8 +91,6 @@ def _counted(waiting, key, step):
             waiting.entries[1] += 1
         return ADMITTED
     if hit == 0:
-        if waiting.entries[0] >= waiting.limit:
-            return FULL
         waiting.entries[0] += 1
         store(line + slot * 8, key)
     elif sights == 1:

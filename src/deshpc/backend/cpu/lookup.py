@@ -15,7 +15,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from deshpc.backend.cpu.admission import ADMITTED, FULL, sight
+from deshpc.backend.cpu.admission import ADMITTED, ask_for_sights, counts_sights, lacks_room, sight
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import (  # fmt: skip
@@ -82,12 +82,15 @@ def probe(index, search, keys, places, fields, begin, end, following):
 
     places : of the keys among `fields`, None where key j has field j
     following : where the keys begin that will be probed next, whose buckets are asked for between the probes
-    `fresh` holds the keys whose records are new, which are written at the end, when their fields are there.
+    `fresh` holds the keys whose records are new, which are written at the end, when their fields are there; and those without rows whose
+    sights are counted, at the end, too, when their places among the waiting keys are there.
     Returns the number of keys done: fewer than there are if index, chunks or the buckets of waiting keys have to grow first.
     """
     insert, new, step, progress, local, addresses, fresh, waiting = search
     base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
-    first_ticket, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
+    first_ticket, count, done, unwritten, unknown = counters[TICKET], progress[DISTINCT], progress[DONE], 0, 0
+    if counts_sights(waiting) and (lacks_room(waiting, end - begin) or no_room(index, end - begin)):
+        return 0
     for j in range(begin, end):
         prefetch(base + (np.int64(at(keys, following + j - begin)) & mask) * BUCKET_BYTES)
         key = at(keys, j)
@@ -104,51 +107,100 @@ def probe(index, search, keys, places, fields, begin, end, following):
                 put(local, done, np.int32(0))
                 done += 1
                 continue
+            if hit == 0 and counts_sights(waiting):
+                ask_for_sights(waiting, key)
+                put(fresh, 2 * BLOCK + unknown, np.int64(j))
+                unknown += 1
+                done += 1
+                continue
             if hit == 0:
-                limits = index.limits
-                if counters[LIVE] >= limits[0] or (counters[FREE] == 0 and counters[NEXT] >= limits[1]):
+                if no_room(index, 1):
                     end = j
                     break
-                verdict = sight(waiting, key, step)
-                if verdict == FULL:
-                    end = j
-                    break
-                if verdict != ADMITTED:
-                    put(local, done, np.int32(0))
-                    done += 1
-                    continue
-                if counters[FREE] > 0:
-                    counters[FREE] -= 1
-                    unused = np.int64(at(index.free, counters[FREE]))
-                else:
-                    unused = counters[NEXT]
-                    counters[NEXT] += 1
-                counters[LIVE] += 1
                 hit = empty & -empty
-                slot = trailing_zeros(hit)
-                store(line + slot * 8, key)
-                store(line + (ROWS_AT + slot) * 4, np.int32(unused))
-                store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket - 1))
+                unwritten = enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten)
                 prefetch_read(address_of(fields, place_of(places, j)))
-                put(fresh, unwritten, np.int64(j))
-                put(fresh, BLOCK + unwritten, record_address(index.chunks, index.record_bytes, unused))
-                unwritten += 1
-        slot = trailing_zeros(hit)
-        row = np.int64(load(line + (ROWS_AT + slot) * 4, np.int32(0)))
-        mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
-        # no branch: whether the batch has had a key cannot be predicted, so the address goes behind the last one and
-        # stays there only if the key is new
-        place = min((mark - first_ticket) & 0xFFFFFFFF, count)
-        put(addresses, count, record_address(index.chunks, index.record_bytes, row))
-        store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket + place))
+        place = number(index, line, hit, first_ticket, count, addresses)
         put(local, done, np.int32(place))
         count += np.int64(place == count)
         done += 1
+    if unknown > 0:
+        count, unwritten = count_sights(index, search, keys, begin, unknown, count, unwritten)
     for i in range(unwritten):
         j = at(fresh, i)
         write_new_record(at(fresh, BLOCK + i), at(keys, j), at(fields, place_of(places, j)), step, *new)
     progress[DISTINCT], progress[DONE] = count, done
     return end - begin
+
+
+@kernel
+def count_sights(index, search, keys, begin, unknown, count, unwritten):
+    """Count the sights of some of the keys from `begin` on, which had no rows: those that get rows follow the batch's distinct keys so far.
+
+    Returns how many distinct keys and new records there are then.
+    """
+    step, progress, local, addresses, fresh, waiting = search[2:]
+    base, mask, first_ticket = address_of(index.buckets, 0), index.mask, index.counters[TICKET]
+    for i in range(unknown):
+        j, place = at(fresh, 2 * BLOCK + i), 0
+        key = at(keys, j)
+        bucket = np.int64(key) & mask
+        line = base + bucket * BUCKET_BYTES
+        hit, empty = match4(line, key), match4(line, np.uint64(0))
+        while hit == 0 and empty == 0:
+            bucket = (bucket + 1) & mask
+            line = base + bucket * BUCKET_BYTES
+            hit, empty = match4(line, key), match4(line, np.uint64(0))
+        if hit == 0 and sight(waiting, key, step) == ADMITTED:
+            hit = empty & -empty
+            unwritten = enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten)
+        if hit != 0:
+            place = number(index, line, hit, first_ticket, count, addresses)
+            count += np.int64(place == count)
+        put(local, progress[DONE] + j - begin, np.int32(place))
+    return count, unwritten
+
+
+@kernel(inline=True)
+def no_room(index, rows):
+    """Whether index or chunks have to grow before there are so many rows more."""
+    counters, limits = index.counters, index.limits
+    return counters[LIVE] + rows > limits[0] or counters[NEXT] + max(0, rows - counters[FREE]) > limits[1]
+
+
+@kernel(inline=True)
+def enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten):
+    """Give key j a row, in the slot of bit `hit` of a bucket; returns how many records of `fresh` are to be written then."""
+    counters, slot = index.counters, trailing_zeros(hit)
+    if counters[FREE] > 0:
+        counters[FREE] -= 1
+        unused = np.int64(at(index.free, counters[FREE]))
+    else:
+        unused = counters[NEXT]
+        counters[NEXT] += 1
+    counters[LIVE] += 1
+    store(line + slot * 8, key)
+    store(line + (ROWS_AT + slot) * 4, np.int32(unused))
+    store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket - 1))
+    record = record_address(index.chunks, index.record_bytes, unused)
+    prefetch(record)
+    put(fresh, unwritten, np.int64(j))
+    put(fresh, BLOCK + unwritten, record)
+    return unwritten + 1
+
+
+@kernel(inline=True)
+def number(index, line, hit, first_ticket, count, addresses):
+    """The place among `count` distinct keys of the one in the slot of bit `hit` of a bucket: behind them if it is new to the batch."""
+    slot = trailing_zeros(hit)
+    row = np.int64(load(line + (ROWS_AT + slot) * 4, np.int32(0)))
+    mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
+    # no branch: whether the batch has had a key cannot be predicted, so the address goes behind the last one and
+    # stays there only if the key is new
+    place = min((mark - first_ticket) & 0xFFFFFFFF, count)
+    put(addresses, count, record_address(index.chunks, index.record_bytes, row))
+    store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket + place))
+    return place
 
 
 @kernel
@@ -173,7 +225,7 @@ def look_up_listed(index, search, keys, fields):
         following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
         done = probe(index, search, keys, None, fields, begin, end, following)
         if done < end - begin:
-            return 1
+            return end - begin if counts_sights(search.waiting) else 1
     return 0
 
 
@@ -225,6 +277,6 @@ def look_up_own(index, search, sparse, partition, owner, picked):
         done = probe(index, search, picked.keys, picked.places, sparse.fields, begin, end, following)
         progress[BEGIN] += done
         if begin + done < end:
-            return 1
+            return end - begin if counts_sights(search.waiting) else 1
         progress[BEGIN], progress[END], progress[FOLLOWING] = following, following + progress[FOLLOWING], 0
     return 0
