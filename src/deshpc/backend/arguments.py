@@ -68,7 +68,6 @@ class SparseFeatures(NamedTuple):
 class Waiting(NamedTuple):
     """Keys without rows, whose sights are counted; see `backend.cpu.admission`.
 
-    counts : whether they are: otherwise every key gets a row
     buckets : (8 n) uint64, mask = n - 1
     entries : (2) int64, keys that are there, and those of them that have got rows;  limit : the most keys
     seed : uint64
@@ -76,7 +75,6 @@ class Waiting(NamedTuple):
     threshold : uint64, of 2^32: the chance that it does
     """
 
-    counts: bool
     buckets: Any
     mask: int
     entries: Any
@@ -107,7 +105,7 @@ class Search(NamedTuple):
     local : int32, each key's place among the distinct keys
     addresses : int64, of their records; room for one more of both
     fresh : (3 BLOCK) int64, scratch
-    waiting : Waiting, of keys that do not get a row at first sight; they get place 0, and DISTINCT is 1;  None where all do
+    waiting : Waiting, of keys that do not get a row at first sight; they get place 0, and DISTINCT is 1;  None where all do, and without `insert`
     """
 
     insert: bool

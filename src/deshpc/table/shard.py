@@ -162,16 +162,17 @@ class Shard:
         if counters[self._table.TICKET] + most > _LAST_TICKET:
             self._table.forget_marks(self._buckets)
             counters[self._table.TICKET] = 1
-        if step is None or (self.waiting and not admits):
+        waits = self.waiting is not None and step is not None and not admits
+        if step is None or waits:
             addresses[:1].fill(self._backend.address(self._zero_record))
             progress[kernels.DISTINCT] = 1
-        waiting = self.waiting.arguments(counts=not admits) if self.waiting else None
+        waiting = self.waiting.arguments() if waits else None
         search = Search(step is not None, self._new, np.uint32(step or 0), progress, local, addresses, fresh, waiting)
         while lack := kernel(self._index(), search, *arguments):
             self._grow(lack)
-            if self.waiting:
+            if waits:
                 self.waiting.make_room(lack)
-                search = search._replace(waiting=self.waiting.arguments(counts=not admits))
+                search = search._replace(waiting=self.waiting.arguments())
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 

@@ -39,14 +39,14 @@ class WaitingKeys:
         """How many keys wait."""
         return int(self._entries[0] - self._entries[1])
 
-    def arguments(self, counts):
-        """As kernels take them; counts : whether sights are counted, otherwise every key is admitted."""
+    def arguments(self):
+        """As kernels take them."""
         limit = int(_LOAD_LIMIT * _SLOTS * (self._mask + 1))
-        return Waiting(counts, self._buckets, self._mask, self._entries, limit, self._seed, self._after, self._threshold)
+        return Waiting(self._buckets, self._mask, self._entries, limit, self._seed, self._after, self._threshold)
 
     def make_room(self, keys):
         """Make room for so many more keys, if there is none."""
-        if self._entries[0] + keys > self.arguments(True).limit:
+        if self._entries[0] + keys > self.arguments().limit:
             full, waiting = self._buckets, self.keys
             self._new_buckets(self._room_for(max(2 * waiting, waiting + keys)))
             self._backend.admission.move_sights(full, self._buckets, self._mask)

@@ -18,15 +18,17 @@ ADMITTED, WAITS = 1, 0
 
 
 def counts_sights(waiting):
-    """Whether sights of keys without rows are counted.  waiting : `arguments.Waiting`; None: every key gets a row"""
+    """Whether sights of keys without rows are counted, known when a kernel is compiled.
+
+    waiting : `arguments.Waiting`; None: they are not, here and below
+    """
     raise TypeError("counts_sights works inside kernels")
 
 
 @overload(counts_sights, inline="always")
 def _counts_sights(waiting):
-    if isinstance(waiting, types.NoneType):
-        return lambda waiting: False
-    return lambda waiting: waiting.counts
+    counts = not isinstance(waiting, types.NoneType)
+    return lambda waiting: counts
 
 
 def lacks_room(waiting, keys):

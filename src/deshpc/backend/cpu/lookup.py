@@ -103,14 +103,14 @@ def probe(index, search, keys, places, fields, begin, end, following):
                 bucket = (bucket + 1) & mask
                 line = base + bucket * BUCKET_BYTES
                 hit, empty = match4(line, key), match4(line, np.uint64(0))
-            if hit == 0 and not insert:
-                put(local, done, np.int32(0))
-                done += 1
-                continue
             if hit == 0 and counts_sights(waiting):
                 ask_for_sights(waiting, key)
                 put(fresh, 2 * BLOCK + unknown, np.int64(j))
                 unknown += 1
+                done += 1
+                continue
+            if hit == 0 and not insert:
+                put(local, done, np.int32(0))
                 done += 1
                 continue
             if hit == 0:
@@ -124,7 +124,7 @@ def probe(index, search, keys, places, fields, begin, end, following):
         put(local, done, np.int32(place))
         count += np.int64(place == count)
         done += 1
-    if unknown > 0:
+    if counts_sights(waiting) and unknown > 0:
         count, unwritten = count_sights(index, search, keys, begin, unknown, count, unwritten)
     for i in range(unwritten):
         j = at(fresh, i)
