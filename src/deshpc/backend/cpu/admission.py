@@ -63,14 +63,14 @@ def sight(waiting, key, step):
     raise TypeError("sight works inside kernels")
 
 
-@overload(sight)
+@overload(sight, inline="always")
 def _sight(waiting, key, step):
     if isinstance(waiting, types.NoneType):
         return lambda waiting, key, step: ADMITTED
     return lambda waiting, key, step: _counted(waiting, key, step)
 
 
-@kernel
+@kernel(inline=True)
 def _counted(waiting, key, step):
     bucket, mask, base = np.int64(key) & waiting.mask, waiting.mask, address_of(waiting.buckets, 0)
     line = base + bucket * BUCKET_BYTES

@@ -133,7 +133,7 @@ def probe(index, search, keys, places, fields, begin, end, following):
     return end - begin
 
 
-@kernel
+@kernel(inline=True)
 def count_sights(index, search, keys, begin, unknown, count, unwritten):
     """Count the sights of some of the keys from `begin` on, which had no rows: those that get rows follow the batch's distinct keys so far.
 
