@@ -16,6 +16,11 @@ import pytest
 
 from deshpc.launch.launcher import launcher
 
+# Where ranks outnumber cores, MPICH's waiting ranks sleep: its own way of yielding keeps the one that they wait for off its core for
+# milliseconds a message.  Read when MPI starts, here and in the processes that tests start.
+os.environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
+os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "100")
+
 UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "launch", "doctor", "route", "table", "ops", "exchange")  # folders of tests
 
