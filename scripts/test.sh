@@ -10,7 +10,7 @@ scripts/environment.sh test
 if [ "${SERIAL:-yes}" != no ] && [ $# -eq 0 ]; then  # everything, two pieces at a time, on a core each: the longest first, the rest in turn
     computing=(
         "tests/cuda/test_[a-e]*.py" tests/steps "tests/cuda/test_[f-z]*.py" "tests/ops tests/table" "tests/models tests/backend"
-        "tests/nn tests/examples tests/exchange tests/route"
+        "tests/nn tests/examples tests/exchange tests/route" "tests/data tests/formats tests/hashing tests/metrics tests/config"
     )
     piece() {  # arguments of pytest; xargs takes no further piece behind an exit code of 255
         local log begin=$SECONDS
