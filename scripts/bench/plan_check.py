@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
-BATCH, WAYS = 1024, 2  # samples of a rank, ways of a case
+BATCH, WAYS, THREADS = 1024, 2, 1  # samples of a rank, ways of a case, threads of a rank
 EPOCHS = 4  # that a plan is told: keys of later ones are mostly known
 PASS_S = 0.6  # a pass takes about so long
 ROUTINGS = ("broadcast", "routed")
@@ -32,7 +32,7 @@ CASES = {
 def options_of(case, ranks):
     profile, steps, overrides = CASES[case]
     batch = BATCH * ranks
-    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", f"train.epochs={EPOCHS}", "compute.threads_per_rank=1", "model.dim=16"]
+    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", f"train.epochs={EPOCHS}", f"compute.threads_per_rank={THREADS}", "model.dim=16"]
 
 
 def planned(case, hosts, per_host, machine):
@@ -81,7 +81,7 @@ def probed(hosts, per_host):
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "machine.json"
-        hosts.mpiexec(per_host, [BIN / "deshpc", "probe", "--out", out], BIN / "mpiexec")
+        hosts.mpiexec(per_host, [BIN / "deshpc", "probe", "--out", out, "--threads", str(THREADS)], BIN / "mpiexec")
         return Machine.from_file(out)
 
 

@@ -55,14 +55,15 @@ _CASES = (  # profile, samples of a rank's share, model, options of [train]
 
 
 @fails_together
-def probe(comm, name=None):
+def probe(comm, name=None, threads=None):
     """The Machine of the ranks of `comm`: with all of them side by side.  Collective; under a minute, where kernels are compiled.
 
     name : of the machine; None for that of rank 0's host
+    threads : of a rank, `compute.threads_per_rank` of the runs that are to be planned; None as there
     """
     speeds = measure(comm)
-    _trained(comm, *_CASES[0])  # connections are set up, and processors wake up
-    found = [_trained(comm, *case) for case in _CASES]
+    _trained(comm, threads, *_CASES[0])  # connections are set up, and processors wake up
+    found = [_trained(comm, threads, *case) for case in _CASES]
     nodes, threads = found[0]["nodes"], found[0]["threads"]
     between = speeds.between or speeds.inside
     link = Link(between.allreduce_s, between.ping_bytes_per_s) if between else Link(0.0, 1e12)
@@ -73,7 +74,7 @@ def probe(comm, name=None):
     )  # fmt: skip
 
 
-def _trained(comm, profile, share, model, train):
+def _trained(comm, threads, profile, share, model, train):
     """{"stages": {stage: seconds a step}, "work", "ahead", "nodes", "host" of rank 0, "threads"} of one case.  Collective.
 
     work : its Work, with the bytes that were sent
@@ -85,7 +86,7 @@ def _trained(comm, profile, share, model, train):
     config = build(
         {
             "data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows, "test_rows": 0}},
-            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train},
+            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train}, "compute": {"threads_per_rank": threads or 0},
         }
     )  # fmt: skip
     with Session(config, comm) as session:
