@@ -1,6 +1,7 @@
 """Does a plan choose what is fastest, and how near are its seconds?  On pretended hosts with limited links, as root on Linux.
 
-    python scripts/bench/plan_check.py [--hosts 4] [--ranks-per-host 1] [--mbit 50 100 200 500 0] [--repeats 3] [--out plan_check.json]
+    python scripts/bench/plan_check.py [--hosts 4] [--ranks-per-host 1] [--mbit 50 100 200 500 0] [--repeats 3] [--cases ...]
+                                        [--out plan_check.json]
 
 For each cap (0: none) the hosts are probed (`deshpc probe`), every case is planned, and some ways of it are run: the plan's first ones, and by
 either routing the best way that moves rows, and the best that does not.  Ways take turns; medians of passes after the first.  Printed: predicted and
@@ -94,6 +95,7 @@ def main():
     parser.add_argument("--ranks-per-host", type=int, default=1)
     parser.add_argument("--mbit", type=int, nargs="+", default=[50, 100, 200, 500, 0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="; ".join(CASES))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if missing():
@@ -103,7 +105,7 @@ def main():
         with PretendedHosts(options.hosts, mbit or None) as hosts:
             machine = probed(hosts, options.ranks_per_host)
             print(f"link: {8e-6 * machine.between.bytes_per_s:,.0f} Mbit/s, {1e6 * machine.between.latency_s:,.0f} us", flush=True)
-            for case in CASES:
+            for case in options.cases:
                 rows += measured(hosts, options, machine, case, mbit)
     near = [row for row in rows if abs(row["predicted_s"] / row["measured_s"] - 1) <= 0.2]
     print(f"\nwithin 20 %: {len(near)} of {len(rows)} ways")
