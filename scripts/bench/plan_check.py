@@ -30,13 +30,13 @@ CASES = {
 }  # name: (profile, steps of a pass, overrides)
 
 
-def options_of(case, ranks):
+def options_of(case, ranks, more=()):
     profile, steps, overrides = CASES[case]
     batch = BATCH * ranks
-    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", f"train.epochs={EPOCHS}", f"compute.threads_per_rank={THREADS}", "model.dim=16"]
+    return profile, batch * steps, [*overrides, f"train.global_batch_samples={batch}", f"train.epochs={EPOCHS}", f"compute.threads_per_rank={THREADS}", "model.dim=16", *more]
 
 
-def planned(case, hosts, per_host, machine):
+def planned(case, hosts, per_host, machine, more=()):
     """[(Choice, predicted seconds, moves rows, bytes that a host sends in a step)] of a case, the fastest first."""
     from deshpc.config import override
     from deshpc.config.load import build
@@ -44,7 +44,7 @@ def planned(case, hosts, per_host, machine):
     from deshpc.planner.plan import plan
     from deshpc.planner.workload import Workload
 
-    profile, rows, overrides = options_of(case, hosts * per_host)
+    profile, rows, overrides = options_of(case, hosts * per_host, more)
     config = override(build({"data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows}}}), *overrides)
     found = plan(config, Workload.of_synthetic(describe(config.data.synthetic)), hosts * per_host, hosts, machine)
     return [(one.choice, one.step_s, one.need.run.moves_rows, crossing(one) / hosts) for one in found.options]
@@ -63,9 +63,9 @@ def some_of(ways):
     return list(dict.fromkeys(chosen))
 
 
-def timed(hosts, per_host, case, choices, turns):
+def timed(hosts, per_host, case, choices, turns, more=()):
     """[{"seconds", "stages", "sent"}] of each Choice: see plan_check_worker.py."""
-    profile, rows, overrides = options_of(case, hosts.count * per_host)
+    profile, rows, overrides = options_of(case, hosts.count * per_host, more)
     names = {"split": "train.split", "first_layer": "model.first_layer", "exchange": "train.exchange", "routing": "train.routing", "levels": "train.levels"}
     ways = [[f"{names[name]}={value}" for name, value in choice._asdict().items()] for choice in choices]
     job = {"profile": profile, "rows": rows, "overrides": overrides, "ways": ways, "turns": turns, "seconds": PASS_S}
@@ -96,6 +96,7 @@ def main():
     parser.add_argument("--mbit", type=int, nargs="+", default=[50, 100, 200, 500, 0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="; ".join(CASES))
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="OPTION=VALUE", help="of all runs, such as train.wire=bfloat16")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if missing():
@@ -115,8 +116,8 @@ def main():
 
 def measured(hosts, options, machine, case, mbit):
     """[{"case", "mbit", "choice", "predicted_s", "measured_s", ...}] of some ways of a case, the planned one first; printed."""
-    ways = some_of(planned(case, options.hosts, options.ranks_per_host, machine))
-    times = timed(hosts, options.ranks_per_host, case, [choice for choice, *_ in ways], options.repeats)
+    ways = some_of(planned(case, options.hosts, options.ranks_per_host, machine, options.overrides))
+    times = timed(hosts, options.ranks_per_host, case, [choice for choice, *_ in ways], options.repeats, options.overrides)
     medians = {way[0]: statistics.median(one["seconds"]) for way, one in zip(ways, times, strict=True)}
     fastest = min(medians.values())
     print(f"\n{case}, {mbit or 'no'} Mbit/s: the choice takes {medians[ways[0][0]] / fastest:.2f} of the fastest")
@@ -130,7 +131,7 @@ def measured(hosts, options, machine, case, mbit):
             print(f"    {routing}: substitution is {best[0] / best[1]:.2f} times as fast as rows")
     return [
         {
-            "case": case, "hosts": options.hosts, "ranks_per_host": options.ranks_per_host, "mbit": mbit, "choice": choice._asdict(),
+            "case": case, "hosts": options.hosts, "ranks_per_host": options.ranks_per_host, "mbit": mbit, "set": options.overrides, "choice": choice._asdict(),
             "moves_rows": moves, "predicted_s": predicted, "measured_s": medians[choice], "planned_sent": sent, **one,
         }
         for (choice, predicted, moves, sent), one in zip(ways, times, strict=True)
