@@ -88,7 +88,7 @@ def test_pooled_embeddings_come_home_and_their_gradients_go_back(world, first, s
     whole = np.hstack([sum(one[:, :first] for one in of_ranks), *(one[:, first:] for one in of_ranks)])
     y = (1 + rng.random(whole.shape)) * np.sign(whole) * 10 / np.abs(whole).sum()
     own = [*range(first), *range(begins[world.rank], ends[world.rank])]
-    operator = SimpleNamespace(embeddings_at=first, places_of_ranks=lambda: list(zip(begins, ends, strict=True)))
+    operator = SimpleNamespace(embeddings_at=first, places_of_ranks=lambda: [[one] for one in zip(begins, ends, strict=True)])
     top = slice(*slice_of(samples, world.size, world.rank))
     with small_model(world, small_config("lr")) as model:
         probe = Probe(partials=of_ranks[world.rank].copy(), operator=operator)

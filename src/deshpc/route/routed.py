@@ -96,7 +96,7 @@ class KeyCounts:
     steps;  unique : distinct keys of this rank's shares;  occurrences : every one
     (unique, level), (occurrences, level) : those of another rank's, which is on that level: see `comm.levels`
     (whole, level), (short, level) : of such unique keys, those that travel as they are, and bytes of the numbers of the others
-    (numbers, level) : bytes of what occurrences are in messages to such ranks
+    (numbers, level), (values, level) : bytes of what occurrences are in messages to such ranks, and of their values
     """
 
     def __init__(self):

@@ -14,7 +14,7 @@ order for any number of ranks.  Where rows travel instead of partials, see `rout
 
 import numpy as np
 
-from deshpc.backend.arguments import Messages, Unpacked
+from deshpc.backend.arguments import Messages, MessageValues, Unpacked
 from deshpc.backend.values import value_width
 from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
@@ -24,6 +24,7 @@ from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
+from deshpc.route.value_tables import open_value_tables
 
 
 class Broadcast:
@@ -55,6 +56,7 @@ class Routed:
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = two_sets(backend, 1 + partition.shards)
         (self._numbers,) = open_key_numbers(backend, group, 1, numbered) or (None,)
+        self._tables = open_value_tables(backend, group, numbered)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
@@ -94,12 +96,14 @@ class Routed:
         """Send each owner rank its message; returns the Messages received."""
         kernels, group, numbers = self._backend.routing, self._group, self._numbers
         width, traffic = value_width(batch.values), Traffic("batch", "keys", direction)
+        tables = self._tables if width else None
         unique, header = self._deduplicate(batch, home, whole=True)
         mine, count, of_ranks = np.full(group.size, len(batch), np.int64), len(unique.keys), _keys_of(header)
         numbered = numbers and numbers.number(unique, of_ranks, direction, home)
-        sections = self._sections(header, mine, width, numbered and numbered.key_bytes)
+        values = tables and tables.number(batch, unique, _occurrences_of(header), home)
+        sections = self._sections(header, mine, width, numbered and numbered.key_bytes, values and values.distinct)
         self._count(direction, batch.occurrences, of_ranks, header, sections, numbered)
-        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine, self._narrow)
+        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine, self._narrow, values=values)
         places = home.array("places", count, np.int32)
         if numbers:
             begins, counts = _begins(sections), np.ascontiguousarray(header[:, :-1])
@@ -108,32 +112,41 @@ class Routed:
         too_many = kernels.pack(batch.sparse, unique, places, sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
-        headers, known = self._exchange_headers(header, numbered, traffic)
+        headers, known, distinct = self._exchange_headers(header, numbered and numbered.known, values and values.distinct, traffic)
         if (headers[:, -1] < 0).any():
             group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
-        received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known))
+        received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known), distinct)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
         group.exchange_bytes(
             sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(), [(traffic, sections[:, 3])]
         ).wait()
         keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
-        return Messages(incoming, headers, received, samples, self._narrow, keys)
+        values = tables and MessageValues(distinct, np.empty(0, np.uint64), np.empty(0, np.uint8))
+        return Messages(incoming, headers, received, samples, self._narrow, keys, values)
 
-    def _sections(self, header, samples, width, key_bytes):
-        """(N, 4) of messages; key_bytes : (N), None where keys travel whole"""
+    def _sections(self, header, samples, width, key_bytes, distinct):
+        """(N, 4) of messages.  key_bytes : (N), None where keys travel whole;  distinct : (N) of `MessageValues`, None where values do"""
         sections = np.empty((self._group.size, 4), np.int64)
         self._backend.routing.section_bytes(header, samples, width, self._narrow, sections)
         if key_bytes is not None:
             sections[:, 0] = key_bytes
-            sections[:, 3] = -(-(sections[:, :3].sum(axis=1) + 2 * samples) // 8) * 8
+        if distinct is not None:
+            sections[:, 2] = self._tables.bytes_of(_occurrences_of(header), width, distinct)
+        sections[:, 3] = -(-(sections[:, :3].sum(axis=1) + 2 * samples) // 8) * 8
         return sections
 
-    def _exchange_headers(self, header, numbered, traffic):
-        """(headers that come, (N) int64 of how many keys of each message have numbers, or None).  Collective."""
-        if numbered is None:
-            return self._group.exchange_counts(header, traffic), None
-        came = self._group.exchange_counts(np.column_stack([header, numbered.known.astype(np.int32)]), traffic)
-        return np.ascontiguousarray(came[:, :-1]), came[:, -1].astype(np.int64)
+    def _exchange_headers(self, header, known, distinct, traffic):
+        """(headers that come, `known` of them, `distinct` of them).  Collective.
+
+        known, distinct : (N) int64 of each message, keys that have numbers and values that its table has; None where none ever do
+        """
+        beside = [one for one in (known, distinct) if one is not None]
+        if not beside:
+            return self._group.exchange_counts(header, traffic), None, None
+        came = self._group.exchange_counts(np.column_stack([header, *beside]).astype(np.int32), traffic)
+        more = [one.astype(np.int64) for one in came[:, header.shape[1] :].T]
+        headers = np.ascontiguousarray(came[:, : header.shape[1]])
+        return headers, None if known is None else more.pop(0), None if distinct is None else more.pop(0)
 
     def _read_keys(self, incoming, begins, headers, known, direction, buffers):
         """(N) int64: where the keys of each message are that has come, all of them whole."""
@@ -148,6 +161,7 @@ class Routed:
         whole = of_ranks if numbered is None else of_ranks - numbered.known
         away = {
             "unique": of_ranks, "whole": whole, "short": sections[:, 0] - 8 * whole, "occurrences": header[:, -1], "numbers": sections[:, 1],
+            "values": sections[:, 2],
         }  # fmt: skip
         away = {name: self._group.levels.of_messages(numbers) for name, numbers in away.items()}
         self.counts.add(direction, int(of_ranks.sum()), occurrences, away)
@@ -174,6 +188,11 @@ class Routed:
 def _keys_of(header):
     """(N) int64: keys of messages, of their headers (N, F + 1)."""
     return header[:, :-1].sum(axis=1, dtype=np.int64)
+
+
+def _occurrences_of(header):
+    """(N) int64: occurrences of messages, of their headers."""
+    return header[:, -1].astype(np.int64)
 
 
 def _begins(sections):
