@@ -15,9 +15,10 @@ class Routing(Protocol):
     """How many keys have travelled."""
 
     def route(self, batch, direction):
-        """RoutedBatch of a global batch.
+        """Begin to route a global batch; returns a Handle of its RoutedBatch, which has to be waited for before the next call.
 
         batch : Batch, what this rank reads of it
         direction : "forward" or "eval", for the ledger
-        Valid until the call after the next one: a batch is routed while the one before is worked on.  Collective where keys travel.
+        Valid until the call after the next one, or the one after that where `valid` was 3: keys of a batch may travel while
+        the next one is looked up and the one before that is worked on.  Collective where keys travel.
         """

@@ -12,20 +12,21 @@ A rank's T threads share its samples by key: thread s takes the occurrences whos
 
 import numpy as np
 
+from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
-from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
+from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, turns_of_buffers
 
 
 class _RequestRouting:
     """What both ways have in common: the unique keys of this rank's share, grouped into requests."""
 
-    def __init__(self, backend, group, partition, n_fields, exchange):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
-        self._sets = two_sets(backend, 1 + 2 * partition.shards)
+        self._sets = turns_of_buffers(backend, 1 + 2 * partition.shards, valid)
         self.counts = KeyCounts()
 
     def _unique(self, batch, modulus, residue, buffers, numbers=None, direction=None):
@@ -65,12 +66,13 @@ class RoutedRequests(_RequestRouting):
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
-        super().__init__(backend, group, partition, n_fields, exchange)
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, numbered=None):
+        """valid : batches that are valid at a time;  numbered : see `open_key_numbers`"""
+        super().__init__(backend, group, partition, n_fields, exchange, valid)
         self._numbers = open_key_numbers(backend, group, partition.shards, numbered)
 
     def route(self, batch, direction):
-        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
+        """A Handle of the RoutedBatch of the global batch of which `batch` is this rank's share.
 
         Sent: 8 bytes a unique key of another rank's, or less where keys have numbers; 4 T F bytes to every other rank, and 4 T more
         where keys have numbers.  Collective.
@@ -95,7 +97,7 @@ class RoutedRequests(_RequestRouting):
             came = np.stack([numbers[s].bytes_of(asked[:, s].copy(), known[:, s].copy()) for s in range(shards)], axis=1)
         incoming = buffers[0].array("receive", int(came.sum()), np.uint8)
         sent = sizes.sum(axis=1)
-        group.exchange_bytes(message, sent, incoming, came.sum(axis=1), [(traffic, sent)]).wait()
+        travelling = group.exchange_bytes(message, sent, incoming, came.sum(axis=1), [(traffic, sent)])
         places = _begins(came)
 
         def owned(s):
@@ -109,9 +111,11 @@ class RoutedRequests(_RequestRouting):
 
         n = asked.sum(axis=0).tolist()
         requests = Requests([one[2] for one in found], asked, asking)
-        return RoutedBatch(
-            batch.step, batch.global_samples, batch, batch.labels, batch.dense,
-            self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
+        return travelling.then(
+            lambda _: RoutedBatch(
+                batch.step, batch.global_samples, batch, batch.labels, batch.dense,
+                self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
+            )
         )  # fmt: skip
 
     def _exchange_headers(self, counts, known, traffic):
@@ -128,7 +132,7 @@ class BroadcastRequests(_RequestRouting):
     reads_whole_batch = True
 
     def route(self, batch, direction):
-        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        """A Handle of the RoutedBatch of a batch of all B samples, which is done."""
         group, shards = self._group, self._partition.shards
         buffers = next(self._sets)
         home = batch.share(*slice_of(len(batch), group.size, group.rank))
@@ -147,9 +151,8 @@ class BroadcastRequests(_RequestRouting):
         home_keys = self._backend.each(of_home, [(s,) for s in range(shards)])
         owned = self._backend.each(of_owner, [(s,) for s in range(shards)])
         self._count(home, asking, direction)
-        return RoutedBatch(
-            batch.step, len(batch), home, home.labels, home.dense, owned, Requests(home_keys, asked, asking), weights=home.weights
-        )
+        requests = Requests(home_keys, asked, asking)
+        return done(RoutedBatch(batch.step, len(batch), home, home.labels, home.dense, owned, requests, weights=home.weights))
 
     def _asked_of(self, batch, s, asked, buffers):
         """The keys that all home ranks ask of this rank's shard s, home rank by home rank; fills asked (N, shards)."""

@@ -23,7 +23,7 @@ from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
-from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
+from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, turns_of_buffers, values_like
 from deshpc.route.value_tables import open_value_tables
 
 
@@ -32,17 +32,17 @@ class Broadcast:
 
     reads_whole_batch = True
 
-    def __init__(self, backend, group, partition, n_fields, exchange):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
         self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        """A Handle of the RoutedBatch of a batch of all B samples, which is done."""
         first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
         owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        return done(RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights))
 
 
 class Routed:
@@ -50,31 +50,35 @@ class Routed:
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, numbered=None):
+        """valid : batches that are valid at a time;  numbered : see `open_key_numbers`"""
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top, self._narrow = exchange.whole_top, len(group.nodes.members) > 1
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
-        self._sets = two_sets(backend, 1 + partition.shards)
+        self._sets = turns_of_buffers(backend, 1 + partition.shards, valid)
         (self._numbers,) = open_key_numbers(backend, group, 1, numbered) or (None,)
         self._tables = open_value_tables(backend, group, numbered)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
+        """A Handle of the RoutedBatch of the global batch of which `batch` is this rank's share.
 
         direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  Collective.
         """
         home, *buffers = next(self._sets)
         samples = slices(batch.global_samples, self._group.size)
         labels, dense, weights = self._gather_top(batch, home, direction)
-        messages = self._travel(batch, home, samples, direction)
         first_shard = self._group.rank * self._partition.shards
-        shards = self._backend.each(
-            self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
-        )
-        return RoutedBatch(
-            batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
-        )  # fmt: skip
+
+        def unpacked(messages):
+            shards = self._backend.each(
+                self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
+            )
+            return RoutedBatch(
+                batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
+            )  # fmt: skip
+
+        return self._travel(batch, home, samples, direction).then(unpacked)
 
     def _gather_top(self, batch, home, direction):
         """Start the all-gathers of labels, dense features and weights, where the top works on all samples.
@@ -93,7 +97,7 @@ class Routed:
         return gather("labels", batch.labels), gather("dense", batch.dense), gather("weights", batch.weights) if weighs else done(None)
 
     def _travel(self, batch, home, samples, direction):
-        """Send each owner rank its message; returns the Messages received."""
+        """Send each owner rank its message; returns a Handle of the Messages received."""
         kernels, group, numbers = self._backend.routing, self._group, self._numbers
         width, traffic = value_width(batch.values), Traffic("batch", "keys", direction)
         tables = self._tables if width else None
@@ -117,12 +121,16 @@ class Routed:
             group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
         received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known), distinct)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
-        group.exchange_bytes(
+        travelling = group.exchange_bytes(
             sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(), [(traffic, sections[:, 3])]
-        ).wait()
-        keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
-        values = tables and MessageValues(distinct, np.empty(0, np.uint64), np.empty(0, np.uint8))
-        return Messages(incoming, headers, received, samples, self._narrow, keys, values)
+        )
+
+        def read(incoming):
+            keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
+            values = tables and MessageValues(distinct, np.empty(0, np.uint64), np.empty(0, np.uint8))
+            return Messages(incoming, headers, received, samples, self._narrow, keys, values)
+
+        return travelling.then(read)
 
     def _sections(self, header, samples, width, key_bytes, distinct):
         """(N, 4) of messages.  key_bytes : (N), None where keys travel whole;  distinct : (N) of `MessageValues`, None where values do"""
@@ -211,13 +219,14 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange, ranks):
+def open_routing(name, backend, group, partition, n_fields, exchange, ranks, valid=2):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole.
 
     ranks : as of how many it is to be
+    valid : batches that are valid at a time
     """
     whole, sends_keys = routings(exchange)
     if ranks == 1 or name == "broadcast":
         return whole(backend, group, partition, n_fields, exchange)
     numbered = True if ranks > group.size else None  # a rank that stands for several compiles all that these may need
-    return sends_keys(backend, group, partition, n_fields, exchange, numbered)
+    return sends_keys(backend, group, partition, n_fields, exchange, valid, numbered)
