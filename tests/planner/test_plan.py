@@ -54,7 +54,7 @@ def test_planned_bytes_are_those_of_the_run(world, monkeypatch, tmp_path, name, 
     levels = choice.levels if 1 < nodes < world.size else "one"
     need = options[str(choice._replace(levels=levels))].need
     folder = world.bcast(str(tmp_path))
-    run = replace(configured(wanted, choice._replace(levels=levels)), run=replace(wanted.run, directory=folder))
+    run = replace(configured(wanted, choice._replace(levels=levels), "on"), run=replace(wanted.run, directory=folder))
     found = {tuple(vars(row).values())[:4]: row.sent_bytes for row in deshpc.train(run, world, check_bytes=True).traffic}
     planned = {(one.operator, one.kind, one.direction, one.level): (one.low * STEPS, one.high * STEPS) for one in need.sent}
     assert planned.keys() == found.keys()

@@ -50,7 +50,7 @@ def build_model(
         parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
     else:
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks)
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, train.key_numbers != "off")
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"

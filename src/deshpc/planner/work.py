@@ -7,6 +7,7 @@
     read        samples         B where every rank reads all, else b
     route       found           b m where keys travel, B m + b m where owners find out themselves what each home asks for
                 packed          occurrences that are sent and received as partials' keys: b m + B m / N
+                numbered        keys that are sent, or not, as numbers: d of other nodes; at both sides together
     look up     scanned         B m where every rank reads all: each owner picks its own
                 rows            D, or d of N ranks' requests where keys travel
     start,      read_rows       occurrences that are added up, and that gradients are added up for
@@ -38,6 +39,10 @@ STAGES = {
 """Which units the time of some stages together depends on: what is sent in a step is not told apart by stage."""
 
 
+NUMBERED_S = 4e-8
+"""Seconds of a key that may have a number, at home and owner together: of an AMD EPYC.  A probe of one node has none to measure."""
+
+
 class Work(NamedTuple):
     """Units of each kind in a step of one rank, the busiest: see the module."""
 
@@ -58,6 +63,7 @@ class Work(NamedTuple):
     moved: float
     crossed: float
     messages: float
+    numbered: float = 0.0
 
     def with_sent(self, inside, others, ranks, nodes, uneven):
         """This Work with measured bytes of all ranks.
@@ -77,6 +83,7 @@ class Work(NamedTuple):
         """
         taken = {unit: machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items()}
         link = taken.pop("crossed") + taken.pop("messages")
+        taken["numbered"] = NUMBERED_S * self.numbered
         if machine.nodes == 1 and self.messages:
             link = self.messages * machine.between.latency_s + self.crossed / machine.between.bytes_per_s
             taken["moved"] += machine.seconds.get("moved", 0.0) * self.crossed / ranks_of_node
@@ -132,6 +139,7 @@ def work_of(need, workload, record_bytes, nodes, column=False):
         moved=moved / n,
         crossed=uneven_link(need) * crossed / nodes,
         messages=len({one[:3] for one in crossing}) * math.log2(max(2, nodes)),
+        numbered=local * (n - n / nodes) / n if run.numbered else 0.0,
     )
 
 

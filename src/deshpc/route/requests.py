@@ -65,9 +65,10 @@ class RoutedRequests(_RequestRouting):
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
+    def __init__(self, backend, group, partition, n_fields, exchange, several_nodes=None, key_numbers=True):
+        """several_nodes, key_numbers : see `routing.Routed`"""
         super().__init__(backend, group, partition, n_fields, exchange)
-        self._numbers = open_key_numbers(backend, group, partition.shards, numbered)
+        self._numbers = open_key_numbers(backend, group, partition.shards, several_nodes) if key_numbers else None
 
     def route(self, batch, direction):
         """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.

@@ -17,7 +17,7 @@ from deshpc.launch.failure import fails_together
 from deshpc.planner.fit import rates
 from deshpc.planner.machine import Link, Machine
 from deshpc.planner.planned import need_of
-from deshpc.planner.work import STAGES, Work, share_ahead, uneven_link, work_of
+from deshpc.planner.work import NUMBERED_S, STAGES, Work, share_ahead, uneven_link, work_of
 from deshpc.planner.workload import Workload
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
@@ -135,7 +135,7 @@ def _seconds_of_units(found, link_bytes_per_s):
     link_bytes_per_s : of one large message between nodes: no byte crosses faster
     What is done for the next batch while partials travel counts as if it were done behind them: `Work.seconds` hides it.
     """
-    names, link_s = list(Work._fields), 1 / link_bytes_per_s
+    names, link_s = [name for name in Work._fields if name != "numbered"], 1 / link_bytes_per_s
     counted, spent, weights, known = [], [], [], []
     for one in found:
         work, step = one["work"], sum(one["stages"].values())
@@ -147,10 +147,10 @@ def _seconds_of_units(found, link_bytes_per_s):
             counted.append(row)
             spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages) + crosses * hidden)
             weights.append(step)
-            known.append(crosses * work.crossed * link_s)
-        counted.append(list(work))
+            known.append(crosses * (work.crossed * link_s + work.numbered * NUMBERED_S))
+        counted.append([getattr(work, name) for name in names])
         spent.append(step + hidden)
         weights.append(step / _WHOLE)
-        known.append(work.crossed * link_s)
+        known.append(work.crossed * link_s + work.numbered * NUMBERED_S)
     seconds = dict(zip(names, rates(counted, spent, weights, known).tolist(), strict=True))
     return {**seconds, "crossed": seconds["crossed"] + link_s}
