@@ -114,8 +114,8 @@ def message_bytes(share, ranks, rank, seen=None, learns=True):
         numbers = -(-len(keys) * bits // 32)  # of uint32
         before = (seen or {}).get(other, set())
         sent = 8 * len(unique - before) + gap_bytes(len(unique & before), len(before))
-        sent += 4 * numbers + 4 * values * len(keys) + 2 * len(share)
-        total += -(-sent // 8) * 8 + 4 * (N_FIELDS + 1 + (seen is not None))
+        sent += 4 * numbers + 4 * values * len(keys) + 2 * len(share)  # too many distinct values for a table
+        total += -(-sent // 8) * 8 + 4 * (N_FIELDS + 1 + (seen is not None) * (1 + (values > 0)))
         if learns:
             before |= unique
     return total

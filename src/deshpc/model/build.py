@@ -52,7 +52,7 @@ def build_model(
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
     valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid)
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off")
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None

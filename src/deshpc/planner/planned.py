@@ -13,6 +13,7 @@ from deshpc.model.build import build_model, replicated_fields
 from deshpc.plan.cost import KeysAway, training_bytes
 from deshpc.planner.key_numbers import whole_and_short
 from deshpc.planner.shape import run_of
+from deshpc.route.key_numbers import bytes_of_rank
 
 INDEX_BYTES = 21
 """Of a row in its table's index: buckets of 64 bytes hold 7 rows and are between 31 and 62 % full, since their number doubles."""
@@ -197,7 +198,7 @@ def _shares(samples, ranks):
 
 
 def _memory(model, run, workload, owners, batch):
-    """Rows of the whole training part, dense parameters with their state, states of a batch and a batch's keys."""
+    """Rows of the whole training part, dense parameters with their state, states of a batch, a batch's keys, and those that have numbers."""
     rows = workload.distinct(workload.rows) / owners
     record = model.table.layout.record_bytes
     samples = batch if run.whole_top else -(-batch // run.ranks)
@@ -208,6 +209,7 @@ def _memory(model, run, workload, owners, batch):
         "dense": 3 * len(parameters.gradient) * run.sum_bytes,
         "states": 3 * (samples if run.moves_rows else batch) * run.state_width * run.sum_bytes,
         "keys": round(read * workload.keys_per_sample * 14),
+        "key numbers": bytes_of_rank(workload.distinct(workload.rows), run.ranks) if run.numbered else 0,
     }
 
 

@@ -66,10 +66,10 @@ class RoutedRequests(_RequestRouting):
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, numbered=None):
-        """valid : batches that are valid at a time;  numbered : see `open_key_numbers`"""
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True):
+        """valid, several_nodes, key_numbers : see `routing.Routed`"""
         super().__init__(backend, group, partition, n_fields, exchange, valid)
-        self._numbers = open_key_numbers(backend, group, partition.shards, numbered)
+        self._numbers = open_key_numbers(backend, group, partition.shards, several_nodes) if key_numbers else None
 
     def route(self, batch, direction):
         """A Handle of the RoutedBatch of the global batch of which `batch` is this rank's share.
