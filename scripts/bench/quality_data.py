@@ -42,7 +42,7 @@ def _first_weights(keys, fields, seed, dim, n_fields):
         np.array([0, len(keys)]), keys, fields, None, np.zeros((1, N_DENSE), np.float32), np.zeros(1, np.float32)
     )
     batch = next(Reader(one, 1, lambda total: (0, total), backend.host_buffers).epoch(0))
-    model.look_up(model.route(batch, True).wait(), True)
+    model.look_up(model.route(batch, True)().wait(), True)
     rows = model.table.export()
     return rows.numbers[:, 1 : 1 + dim].copy(), model.parameters["fm.factors"].copy()
 

@@ -33,14 +33,15 @@ class Model:
 
     @property
     def routes_ahead(self):
-        """Whether keys of a batch travel while the next one is looked up and the one before that is worked on."""
+        """Whether keys of a batch travel while the one before is worked on, and messages of the one behind are written meanwhile."""
         return self.overlaps and not self.routing.reads_whole_batch
 
     def route(self, batch, train):
-        """Begin to bring a global batch's keys to their owners; a Handle of the RoutedBatch.  Collective.
+        """Write the messages that bring a global batch's keys to their owners: function() -> Handle of the RoutedBatch, which sends them.
 
         batch : what this rank's routing reads of it
         train : see `look_up`
+        The function is collective.
         """
         self.enter("route")
         return self.routing.route(batch.on(self.backend), "forward" if train else "eval")

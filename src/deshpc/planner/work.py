@@ -49,7 +49,7 @@ class Ahead(NamedTuple):
     """Shares of the bytes between nodes that travel while ranks do other work.
 
     forward : during which the next batch is prepared
-    keys : of the batch behind it
+    keys : of the next batch
     """
 
     forward: float = 0.0

@@ -15,10 +15,11 @@ class Routing(Protocol):
     """How many keys have travelled."""
 
     def route(self, batch, direction):
-        """Begin to route a global batch; returns a Handle of its RoutedBatch, which has to be waited for before the next call.
+        """Write the messages of a global batch; returns function() -> Handle of its RoutedBatch, which sends them.
 
         batch : Batch, what this rank reads of it
         direction : "forward" or "eval", for the ledger
-        Valid until the call after the next one, or the one after that where `valid` was 3: keys of a batch may travel while
-        the next one is looked up and the one before that is worked on.  Collective where keys travel.
+        One batch travels at a time: its Handle has to be waited for before the next one is sent.  Valid until the call after the next
+        one, or the one after that where there are three batches at a time: one that is worked on, one that travels and one that is
+        written.  The function is collective where keys travel.
         """

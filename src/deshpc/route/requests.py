@@ -10,6 +10,8 @@ has them, beside the number of keys of each shard and field.  Broadcast: every r
 A rank's T threads share its samples by key: thread s takes the occurrences whose owner is shard s of any rank.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from deshpc.comm.handle import done
@@ -72,12 +74,12 @@ class RoutedRequests(_RequestRouting):
         self._numbers = open_key_numbers(backend, group, partition.shards, several_nodes) if key_numbers else None
 
     def route(self, batch, direction):
-        """A Handle of the RoutedBatch of the global batch of which `batch` is this rank's share.
+        """Write the requests of the global batch of which `batch` is this rank's share: function() -> Handle of the RoutedBatch.
 
         Sent: 8 bytes a unique key of another rank's, or less where keys have numbers; 4 T F bytes to every other rank, and 4 T more
-        where keys have numbers.  Collective.
+        where keys have numbers.  The function is collective.
         """
-        group, shards, numbers = self._group, self._partition.shards, self._numbers or [None] * self._partition.shards
+        shards, numbers = self._partition.shards, self._numbers or [None] * self._partition.shards
         buffers = next(self._sets)
         found = self._backend.each(self._unique, [(batch, shards, s, buffers[1 + s], numbers[s], direction) for s in range(shards)])
         counts = np.stack([one[0] for one in found], axis=1)  # (N, shards, F)
@@ -85,18 +87,24 @@ class RoutedRequests(_RequestRouting):
         if self._numbers:
             known, sizes = (np.stack([getattr(one[3], name) for one in found], axis=1) for name in ("known", "key_bytes"))
         self._count(batch, asking, direction, 0 if known is None else known, sizes)
-        traffic = Traffic("batch", "keys", direction)
         sizes = 8 * asking if sizes is None else sizes
         message = buffers[0].array("send", int(sizes.sum()), np.uint8)
         begins = _begins(sizes)
         self._backend.each(lambda s: found[s][1](begins[:, s].copy(), message), [(s,) for s in range(shards)])
-        headers, known = self._exchange_headers(counts, known, traffic)
+        homes = [one[2] for one in found]
+        return lambda: self._send(batch, buffers, direction, message, _Asking(homes, counts, asking, known, sizes))
+
+    def _send(self, batch, buffers, direction, message, own):
+        """Send every owner rank its requests; returns a Handle of the RoutedBatch."""
+        group, shards, numbers = self._group, self._partition.shards, self._numbers or [None] * self._partition.shards
+        traffic = Traffic("batch", "keys", direction)
+        headers, known = self._exchange_headers(own.counts, own.known, traffic)
         asked = headers.sum(axis=2, dtype=np.int64)
         came = 8 * asked
         if self._numbers:
             came = np.stack([numbers[s].bytes_of(asked[:, s].copy(), known[:, s].copy()) for s in range(shards)], axis=1)
         incoming = buffers[0].array("receive", int(came.sum()), np.uint8)
-        sent = sizes.sum(axis=1)
+        sent = own.sizes.sum(axis=1)
         travelling = group.exchange_bytes(message, sent, incoming, came.sum(axis=1), [(traffic, sent)])
         places = _begins(came)
 
@@ -110,7 +118,7 @@ class RoutedRequests(_RequestRouting):
             return OwnedKeys(keys, fields, batch.values is not None)
 
         n = asked.sum(axis=0).tolist()
-        requests = Requests([one[2] for one in found], asked, asking)
+        requests = Requests(own.homes, asked, own.asking)
         return travelling.then(
             lambda _: RoutedBatch(
                 batch.step, batch.global_samples, batch, batch.labels, batch.dense,
@@ -126,13 +134,30 @@ class RoutedRequests(_RequestRouting):
         return np.ascontiguousarray(came[:, :, :-1]), came[:, :, -1].astype(np.int64)
 
 
+class _Asking(NamedTuple):
+    """What this rank asks for.
+
+    homes : HomeKeys of each thread
+    counts : (N, shards, F) int32, keys of each owner and field
+    asking : (N, shards) int64, keys of each owner
+    known : (N, shards) int64, those that have numbers, or None
+    sizes : (N, shards) int64, bytes of the requests
+    """
+
+    homes: list
+    counts: np.ndarray
+    asking: np.ndarray
+    known: np.ndarray | None
+    sizes: np.ndarray
+
+
 class BroadcastRequests(_RequestRouting):
     """Every rank holds the whole batch: an owner works out itself what each home rank asks for.  Not collective."""
 
     reads_whole_batch = True
 
     def route(self, batch, direction):
-        """A Handle of the RoutedBatch of a batch of all B samples, which is done."""
+        """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""
         group, shards = self._group, self._partition.shards
         buffers = next(self._sets)
         home = batch.share(*slice_of(len(batch), group.size, group.rank))
@@ -152,7 +177,8 @@ class BroadcastRequests(_RequestRouting):
         owned = self._backend.each(of_owner, [(s,) for s in range(shards)])
         self._count(home, asking, direction)
         requests = Requests(home_keys, asked, asking)
-        return done(RoutedBatch(batch.step, len(batch), home, home.labels, home.dense, owned, requests, weights=home.weights))
+        routed = RoutedBatch(batch.step, len(batch), home, home.labels, home.dense, owned, requests, weights=home.weights)
+        return lambda: done(routed)
 
     def _asked_of(self, batch, s, asked, buffers):
         """The keys that all home ranks ask of this rank's shard s, home rank by home rank; fills asked (N, shards)."""

@@ -12,6 +12,8 @@ Either way a shard sees its occurrences sample by sample in global order, so sum
 order for any number of ranks.  Where rows travel instead of partials, see `route.requests`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from deshpc.backend.arguments import Messages, MessageValues, Unpacked
@@ -37,12 +39,13 @@ class Broadcast:
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """A Handle of the RoutedBatch of a batch of all B samples, which is done."""
+        """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""
         first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
         owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        return done(RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights))
+        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        return lambda: done(routed)
 
 
 class Routed:
@@ -64,24 +67,27 @@ class Routed:
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """A Handle of the RoutedBatch of the global batch of which `batch` is this rank's share.
+        """Write the messages of the global batch of which `batch` is this rank's share: function() -> Handle of the RoutedBatch.
 
-        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  Collective.
+        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  The function is collective.
         """
         home, *buffers = next(self._sets)
-        samples = slices(batch.global_samples, self._group.size)
-        labels, dense, weights = self._gather_top(batch, home, direction)
-        first_shard = self._group.rank * self._partition.shards
+        packed, first_shard = self._pack(batch, home, direction), self._group.rank * self._partition.shards
 
-        def unpacked(messages):
-            shards = self._backend.each(
-                self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
-            )
-            return RoutedBatch(
-                batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
-            )  # fmt: skip
+        def send():
+            labels, dense, weights = self._gather_top(batch, home, direction)
 
-        return self._travel(batch, home, samples, direction).then(unpacked)
+            def unpacked(messages):
+                shards = self._backend.each(
+                    self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
+                )
+                return RoutedBatch(
+                    batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
+                )  # fmt: skip
+
+            return self._send(packed, batch, home, direction).then(unpacked)
+
+        return send
 
     def _gather_top(self, batch, home, direction):
         """Start the all-gathers of labels, dense features and weights, where the top works on all samples.
@@ -99,10 +105,10 @@ class Routed:
         weighs = batch.weights is not None and direction == "forward"
         return gather("labels", batch.labels), gather("dense", batch.dense), gather("weights", batch.weights) if weighs else done(None)
 
-    def _travel(self, batch, home, samples, direction):
-        """Send each owner rank its message; returns a Handle of the Messages received."""
+    def _pack(self, batch, home, direction):
+        """_Packed: this rank's message to each owner rank."""
         kernels, group, numbers = self._backend.routing, self._group, self._numbers
-        width, traffic = value_width(batch.values), Traffic("batch", "keys", direction)
+        width = value_width(batch.values)
         tables = self._tables if width else None
         unique, header = self._deduplicate(batch, home, whole=True)
         mine, count, of_ranks = np.full(group.size, len(batch), np.int64), len(unique.keys), _keys_of(header)
@@ -119,14 +125,21 @@ class Routed:
         too_many = kernels.pack(batch.sparse, unique, places, sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
-        headers, known, distinct = self._exchange_headers(header, numbered and numbered.known, values and values.distinct, traffic)
+        return _Packed(sent, numbered and numbered.known, values and values.distinct, too_many)
+
+    def _send(self, packed, batch, home, direction):
+        """Send each owner rank its message; returns a Handle of the Messages received."""
+        group, numbers, sent = self._group, self._numbers, packed.messages
+        width, traffic, samples = value_width(batch.values), Traffic("batch", "keys", direction), slices(batch.global_samples, group.size)
+        tables = self._tables if width else None
+        headers, known, distinct = self._exchange_headers(sent.header, packed.known, packed.distinct, traffic)
         if (headers[:, -1] < 0).any():
-            group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
+            most = self._backend.routing.MOST_IN_SAMPLE
+            group.agree(None if packed.too_many < 0 else _too_many(batch.samples[packed.too_many], most))
         received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known), distinct)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
-        travelling = group.exchange_bytes(
-            sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(), [(traffic, sections[:, 3])]
-        )
+        sizes = sent.sections[:, 3]
+        travelling = group.exchange_bytes(sent.bytes, sizes.copy(), incoming, received[:, 3].copy(), [(traffic, sizes)])
 
         def read(incoming):
             keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
@@ -194,6 +207,19 @@ class Routed:
         return OwnedKeys(
             keys[:kept], fields[:kept], weighted, offsets, occurrences[:count], values[:count] if weighted else None
         )
+
+
+class _Packed(NamedTuple):
+    """Messages that are written, before they are sent.
+
+    known, distinct : (N) int64, of each its keys that have numbers and its distinct values, or None
+    too_many : a sample of the batch with too many keys at one owner, or -1
+    """
+
+    messages: Messages
+    known: np.ndarray | None
+    distinct: np.ndarray | None
+    too_many: int
 
 
 def _keys_of(header):

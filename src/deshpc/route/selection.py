@@ -54,9 +54,9 @@ class WithReplicatedFields:
         self._sharded, self._replicated = FieldSelection(backend, ~fields, valid), FieldSelection(backend, fields, valid)
 
     def route(self, batch, direction):
-        """A Handle of the RoutedBatch of the sharded fields, with the Batch of the others.  Collective as the routing that it has."""
+        """function() -> Handle of the RoutedBatch of the sharded fields, with the Batch of the others.  Collective as that of its routing."""
         own = batch
         if self._takes_share:
             own = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
-        travelling = self._routing.route(self._sharded.of(batch), direction)
-        return travelling.then(lambda routed: replace(routed, replicated=self._replicated.of(own)))
+        send = self._routing.route(self._sharded.of(batch), direction)
+        return lambda: send().then(lambda routed: replace(routed, replicated=self._replicated.of(own)))

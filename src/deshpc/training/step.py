@@ -89,36 +89,40 @@ def _completed(model, batches, train):
 
 
 class _Following:
-    """The batches behind the one that is worked on.  Where `model.routes_ahead`, the keys of one of them travel all the time."""
+    """The batches behind the one that is worked on.
+
+    Where `model.routes_ahead`, the keys of the next one travel until it is looked up, and messages of the one behind it are written meanwhile.
+    """
 
     def __init__(self, model, batches, train):
-        self._model, self._batches, self._train, self._routed = model, iter(batches), train, None
+        self._model, self._batches, self._train, self._travelling = model, iter(batches), train, None
 
     def look_up(self, poke=lambda: None):
         """The next one, routed and looked up; None after the last.  Collective.
 
         poke : called between pieces of work
         """
-        model, routed = self._model, self._routed or self._route(poke)
-        if routed is None:
+        model, travelling = self._model, self._travelling or self._written(poke)()
+        if travelling is None:
             return None
+        send = self._written(poke) if model.routes_ahead else lambda: None
         model.enter("route")
-        own = routed.wait()
+        routed = travelling.wait()
+        self._travelling = send()
         poke()
-        self._routed = self._route(poke) if model.routes_ahead else None
-        found = model.look_up(own, self._train)
+        found = model.look_up(routed, self._train)
         poke()
         return found
 
-    def _route(self, poke):
-        """A Handle of the RoutedBatch of the batch that is read next, or None."""
+    def _written(self, poke):
+        """Function() -> Handle of the RoutedBatch of the batch that is read next, which sends its messages; one of None after the last."""
         model = self._model
         model.enter("read")
         batch = next(self._batches, None)
         poke()
-        routed = None if batch is None else model.route(batch, self._train)
+        send = (lambda: None) if batch is None else model.route(batch, self._train)
         poke()
-        return routed
+        return send
 
 
 def _weight(model, routed):
