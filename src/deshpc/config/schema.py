@@ -342,7 +342,7 @@ class TrainConfig:
     )
     overlap: str = option(
         "auto",
-        "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "
+        "on: the next batch is read and looked up while partials travel, and its keys travel a step ahead of that; off: after the update; auto: on where ranks "
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
