@@ -16,6 +16,7 @@ from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.route.routing import open_routing
 from deshpc.route.selection import WithReplicatedFields
+from deshpc.table.device_eviction import DeviceEviction
 from deshpc.table.eviction import Eviction
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
@@ -53,7 +54,8 @@ def build_model(
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
+    kind = Eviction if backend.device is None else DeviceEviction
+    eviction = kind(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
     return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
 
 

@@ -24,7 +24,7 @@ Numbers of half the bytes on their way (train.wire) go with everything in float3
 A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
-Admission and eviction ([table]) go with every line on processors; under column split rows of zeros (table.zero_age_steps) are not
+Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
 looked for, since every rank sees a part of each row.
 
 Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
@@ -146,8 +146,6 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
-    elif config.table.lives:
-        why = "[table]: admission and eviction are the CPU's alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:
