@@ -317,7 +317,7 @@ class Shard:
         """Give up the rows that go by a look; returns how many there are of them.  Waits for the device."""
         crowded, entries = self._index(), self.waiting and self.waiting.entries
         self._new_index(self._mask + 1)
-        self._free, gone = self._backend.history.give_up(crowded, look, len(self._chunks) * CHUNK_ROWS, self._buckets, self._mask)
+        self._free, gone = self._backend.history.give_up(crowded, look, self._buckets, self._mask)
         return self._backend.history.settle(self._counters, entries, gone)
 
     def _index(self):

@@ -85,12 +85,12 @@ class HistoryOperations:
             kernels.pick_digit.blocks(1, add_up(costs[: 1 << bits]), bits, of_ties, state)
         kernels.cut(look.slots, look.buckets, look.slots, look.worths, state, look.verdicts)
 
-    def give_up(self, index, look, rows, buckets, mask):
+    def give_up(self, index, look, buckets, mask):
         """Enter the rows that stay into empty buckets, as many as the index has.
 
-        rows : row numbers that there may be
         Returns (list of free rows, which has room for all, how many rows go, (1) uint64): arrays of the device.
         """
+        rows = index.counters.most_rows
         gone, tiles = self._scratch.array("gone", rows, np.uint8), tiles_of(rows)
         counts, total = self._scratch.array("gone of tiles", tiles, np.uint64), self._scratch.array("gone in all", 1, np.uint64)
         free = index.free

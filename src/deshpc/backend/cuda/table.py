@@ -43,6 +43,11 @@ class Counters(Counts):
         else:
             super().__setitem__(which, number)
 
+    @property
+    def most_rows(self):
+        """Row numbers from 0 on that are surely all that are in use, or free."""
+        return int(self._known[NEXT]) + self._new
+
     def _fits(self, more, limits):
         return self._known[LIVE] + more <= limits[0] and self._known[NEXT] + max(0, more - self._known[FREE]) <= limits[1]
 
