@@ -32,7 +32,7 @@ CASES = {  # name, rule, [table], [train]
         {"exchange": "rows", "overlap": "on"},
     ),
     "the last seen of two budgets": (
-        "fm", "sgd, clipped", {"max_rows": 60, "max_bytes_per_rank": 6000, "evict_every_steps": 5},
+        "fm", "sgd, clipped", {"max_rows": 40, "max_bytes_per_rank": 5000, "evict_every_steps": 5},
         {"exchange": "reduce_scatter", "routing": "broadcast", "overlap": "on"},
     ),
 }  # fmt: skip

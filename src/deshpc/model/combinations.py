@@ -19,7 +19,7 @@ number has to divide the parts of a batch (`nn.parts.PARTS`).
 
 Exchanges of two levels (train.levels) go with everything but compute.transport = "cuda-aware" and "nccl".
 
-Numbers of half the bytes on their way (train.wire) go with everything in float32 on processors.
+Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
 A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
@@ -118,7 +118,7 @@ def require_valid(config, backend, ranks=1, field_names=None):
             "train.levels = 'one', or compute.transport = 'host'"
         )
     if train.wire != "full":
-        _require_wire(config, backend)
+        _require_wire(config)
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -126,15 +126,15 @@ def require_valid(config, backend, ranks=1, field_names=None):
         )
 
 
-def _require_wire(config, backend):
-    """What travels as halves is float32 in host memory."""
-    train, why = config.train, None
+def _require_wire(config):
+    """What travels as halves is float32, and is rounded in host memory."""
+    train, transport, why = config.train, config.compute.transport, None
     if train.precision != "float32" or train.accumulate not in ("", "float32"):
-        why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps"
-    elif backend.name != "cpu":
-        why = f"compute.backend = {backend.name!r} cannot do it yet"
+        why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps; choose 'full'"
+    elif transport in ("cuda-aware", "nccl"):
+        why = f"compute.transport = {transport!r} does not go through host memory, where numbers are rounded; choose compute.transport = 'host', or 'full'"
     if why:
-        raise ConfigError(f"train.wire = {train.wire!r}: {why}; choose 'full'")
+        raise ConfigError(f"train.wire = {train.wire!r}: {why}")
 
 
 def _require_of_device(config, backend):
