@@ -177,7 +177,11 @@ def test_waiting_keys_are_forgotten_by_age_and_budget(device, budget):
     left = {key: young[key] for key in newest[: budget or None]}
     assert len(left) < len(before) and waiting_of(shard) == left
     known = np.array([*left], np.uint64)
-    assert look_up(backend, shard, known, np.zeros(len(known), np.uint16), 9)[0].tolist() == list(range(1, 1 + len(known)))
+    fields = np.zeros(len(known), np.uint16)
+    assert look_up(backend, shard, known, fields, 9)[0].tolist() == list(range(1, 1 + len(known)))
+    look = shard.look(9, -1, np.float32(0))
+    assert shard.keep(look) == len(known) and waiting_of(shard) == {}
+    assert not look_up(backend, shard, known, fields, 9)[0].any() and waiting_of(shard) == dict.fromkeys(left, (1, 9)), "they begin anew"
 
 
 def test_decayed_counts_shrink_with_an_era(few):
