@@ -70,7 +70,7 @@ def waiting_of(shard):
     return dict(zip(sights.keys.tolist(), zip(sights.sights.tolist(), sights.steps.tolist(), strict=True), strict=True))
 
 
-@pytest.mark.parametrize("after, chance", [(3, 1.0), (1, 0.5), (2, 0.3)])
+@pytest.mark.parametrize("after, chance", [(3, 1.0), (1, 0.4)])
 def test_keys_get_their_rows_at_the_sights_of_a_dict(device, after, chance):
     """In batches whose keys come often, twice in a step, and once; more of them wait than the first buckets take."""
     backend = CudaBackend(device)
@@ -121,7 +121,7 @@ def filled(backend, rng, half_life, precision="float32"):
     return shard, rows
 
 
-@pytest.mark.parametrize("half_life, precision", [(0, "float32"), (5, "float32"), (5, "float64"), (0, "float64")])
+@pytest.mark.parametrize("half_life, precision", [(0, "float32"), (5, "float64")])
 def test_the_rows_that_a_sort_keeps_stay(few, half_life, precision):
     """By age, count, zeros and budgets, in turn; then the places of those that went are taken, the lowest first."""
     backend, rng = CudaBackend(few), np.random.default_rng(half_life)
