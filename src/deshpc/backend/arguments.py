@@ -70,7 +70,7 @@ class Waiting(NamedTuple):
 
     counts : whether they are: otherwise every key gets a row
     buckets : (8 n) uint64, mask = n - 1
-    entries : (2) int64, keys that are there, and those of them that have got rows;  limit : the most keys
+    entries : of `admission.new_entries`, keys that are there, and those of them that have got rows;  limit : the most keys
     seed : uint64
     after : sights from which on a key may get its row
     threshold : uint64, of 2^32: the chance that it does

@@ -91,6 +91,9 @@ class TableOperations(Protocol):
 class Admission(Protocol):
     """Keys without rows, whose sights are counted as they are looked up."""
 
+    def new_entries(self):
+        """Counts of keys of empty buckets: those that are there, and those of them that have got rows."""
+
     def move_sights(self, old, buckets, mask):
         """Enter the keys of `old` that have got no row into empty buckets that have room."""
 

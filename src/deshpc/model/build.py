@@ -16,6 +16,7 @@ from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.route.routing import open_routing
 from deshpc.route.selection import WithReplicatedFields
+from deshpc.table.device_eviction import DeviceEviction
 from deshpc.table.eviction import Eviction
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
@@ -55,7 +56,8 @@ def build_model(
     routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off")
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
-    eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
+    eviction_kind = Eviction if backend.device is None else DeviceEviction
+    eviction = eviction_kind(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
     return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.admission import Admission
 from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
@@ -12,6 +13,7 @@ from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.columns import ColumnSums
 from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.history import HistoryOperations
 from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.key_sums import KeySums
 from deshpc.backend.cuda.launch import Kernels
@@ -62,8 +64,8 @@ class CudaBackend:
         kernels = Kernels(device)
         prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
         column_sums = ColumnSums(kernels)
-        self.table = TableOperations(kernels)
-        self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
+        self.table, self.admission, self.history = TableOperations(kernels), Admission(kernels), HistoryOperations(kernels, prefix)
+        self.lookup = LookupOperations(kernels, prefix, self.table, self.admission, atomic_sums)
         self.routing = RoutingOperations(kernels, prefix, self.lookup)
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
