@@ -1,13 +1,15 @@
 """Parse the command line and hand over.  Nothing heavy is imported before a command needs it.
 
 Exit codes: 0 success; 1 a failure while running; 2 bad command line or configuration; 3 bad data; 4 a launch that
-does not fit; 130 interrupted; 143 terminated.
+does not fit; 75 a run that was stopped behind a checkpoint and can go on; 130 interrupted; 143 terminated.
 """
 
 import argparse
+import shlex
+import sys
 
 import deshpc
-from deshpc.errors import ConfigError, DeshpcError
+from deshpc.errors import ConfigError, DeshpcError, Stopped
 from deshpc.launch import start
 from deshpc.launch.console import hold_descriptors, put_out, say
 from deshpc.launch.failure import Terminated, signals_raise, this_process
@@ -30,7 +32,8 @@ def main(argv=None):
     hold_descriptors()
     try:
         with signals_raise():
-            options = parser().parse_args(argv)
+            given = sys.argv[1:] if argv is None else argv
+            options = parser().parse_args(given, argparse.Namespace(given=given))
             return options.command(options)
     except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, start.run has the last word
         return start.leave(error)
@@ -195,8 +198,8 @@ def _train(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
-            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite,
-                  check_plan=options.check_plan),
+            _that_can_go_on(options, train, options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import,
+                            options.overwrite, check_plan=options.check_plan),
         ),
         start.world(),
     )
@@ -209,11 +212,29 @@ def _train_days(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, days_table,
-            train_days(options.config, options.days, comm, options.overrides, options.check_bytes, options.resume, options.allow_import,
-                       options.overwrite, check_plan=options.check_plan),
+            _that_can_go_on(options, train_days, options.config, options.days, comm, options.overrides, options.check_bytes, options.resume,
+                            options.allow_import, options.overwrite, check_plan=options.check_plan),
         ),
         start.world(),
     )
+
+
+def _that_can_go_on(options, train, *arguments, **named):
+    """train(...); where it is stopped, the error says by which command it goes on."""
+    try:
+        return train(*arguments, **named)
+    except Stopped as stopped:
+        raise stopped.of(command=_command_to_go_on(options.given, stopped.directory, launcher())) from None
+
+
+def _command_to_go_on(given, directory, found):
+    """The command line `given`, as one that goes on with the run in a folder."""
+    words = [word for word in given if word not in ("--overwrite", "--resume")]
+    if not any(word.partition("=")[0] == "run.directory" for word in words):
+        words += ["--set", f"run.directory={directory}"]
+    name = "srun" if found.name.startswith("srun") else "mpiexec"
+    started = [*([name, "-n", str(found.ranks)] if found.ranks > 1 else []), "deshpc", *words, "--resume"]
+    return shlex.join(started)
 
 
 def _evaluate(options):

@@ -65,6 +65,10 @@ class Reports:
         self._record.write("valid", **entries)
         self._all_hear("on_evaluation", entries)
 
+    def checkpoint(self, **entries):
+        """A checkpoint was made, or is being written.  Not collective."""
+        self._record.write("checkpoint", **entries)
+
     def stopped(self, **entries):
         """Training stops before its last epoch's end.  Not collective."""
         self._record.write("stopped", **entries)
