@@ -113,6 +113,11 @@ def parser():
     report.add_argument("--out", default="report.html", metavar="FILE.html", help="report.html by default")
     report.set_defaults(command=_report)
 
+    runs = commands.add_parser("runs", help="the runs in a folder: state, step, AUC, samples/s, last sign of life")
+    runs.add_argument("directory", nargs="?", default="runs", metavar="FOLDER", help="of runs, or a run's directory; runs by default")
+    runs.add_argument("--json", action="store_true", help="as JSON")
+    runs.set_defaults(command=_runs)
+
     inspect = commands.add_parser("inspect", help="print and verify a checkpoint, a saved or exported model, or a cache")
     inspect.add_argument("path", metavar="PATH", help="a run's directory, a checkpoint, a model or a cache")
     inspect.set_defaults(command=_inspect)
@@ -140,6 +145,23 @@ def parser():
     plan.add_argument("--json", action="store_true", help="as JSON, all of it")
     _add_options(plan)
     plan.set_defaults(command=_plan)
+
+    submit = commands.add_parser("submit", help="write a Slurm job script for a configuration, from the plan's numbers, and submit it")
+    submit.add_argument("config", metavar="CONFIG.toml", help="the configuration")
+    submit.add_argument("--nodes", type=int, default=1, metavar="M", help="1 by default")
+    submit.add_argument("--time", default="24:00", metavar="HOURS:MINUTES", help="of one start of the job, which goes on when it is over; or D-HH:MM:SS; 24:00 by default")
+    submit.add_argument("--ranks-per-node", type=int, metavar="R", help="those of the best plan of 1, 2 and 4 by default")
+    submit.add_argument("--cores", type=int, metavar="C", help="of a node; those that Slurm says the partition has by default")
+    submit.add_argument("--memory", metavar="GIB", type=float, help="of a node; what the plan needs, and half as much, by default")
+    submit.add_argument("--partition", metavar="NAME", help="Slurm's default one where it is left out")
+    submit.add_argument("--account", metavar="NAME", help="if your site wants one")
+    submit.add_argument("--machine", metavar="FILE", help="what deshpc probe has measured, for plans of seconds")
+    submit.add_argument("--profile", metavar="FILE", help="what deshpc profile --json has printed, instead of a look at the training part")
+    submit.add_argument("--mpi", choices=("mpich", "openmpi", "site"), help="how srun starts ranks; by the MPI library that is here by default")
+    submit.add_argument("--out", metavar="FILE.sbatch", help="where the script is kept; runs/NAME.sbatch by default")
+    submit.add_argument("--dry-run", action="store_true", help="print the script, write and submit nothing")
+    _add_options(submit)
+    submit.set_defaults(command=_submit)
 
     probe = commands.add_parser("probe", help="measure this machine, with the ranks that are here, for deshpc plan --machine")
     probe.add_argument("--out", required=True, metavar="FILE.json", help="gets what was measured, with date, ranks and nodes")
@@ -285,6 +307,20 @@ def _report(options):
     from deshpc.report.write import report
 
     _print(report(options.directories, options.out))
+    return 0
+
+
+def _runs(options):
+    from deshpc.cli.runs import runs
+
+    _print(runs(options.directory, options.json))
+    return 0
+
+
+def _submit(options):
+    from deshpc.cli.submit import submit
+
+    _print(submit(options))
     return 0
 
 

@@ -90,7 +90,7 @@ class _Loop:
                 first_batch = 0
                 if self._stopped:
                     break
-            if not self._stopped:
+            if not self._stopped and self._steps != self._checkpoint_step:  # else nothing is lost by going on
                 self._grant(self._meetings.last(), max(self._config.epochs, self._start.epoch), 0)
         except DeshpcError as error:
             if error.agreed == self._session.group.size:  # all ranks are in the same meeting
@@ -134,6 +134,7 @@ class _Loop:
             self._write(epoch, batch)
         if why:
             self._checkpoint.finish()
+            self._reports.paused(step=self._steps, why=why)
             raise Stopped(why, self._steps, self._session.config.run.directory).shared_by(self._session.group.size)
 
     def _write(self, epoch, batch):

@@ -46,8 +46,7 @@ class Meetings:
         if self._under_way is not None:
             told, self._under_way = self._under_way.wait(), None
             self.agreed = int(told[:, 0].max())
-            seconds = told[:, 1].max()
-            self._length = int(min(max(_EVERY_S / seconds, 1.0), _MOST_BATCHES)) if seconds > 0 else _MOST_BATCHES
+            self._length = int(min(max(_EVERY_S / max(told[:, 1].max(), 1e-9), 1.0), _MOST_BATCHES))
 
     def _between(self):
         """What is agreed on between two batches."""
