@@ -17,6 +17,7 @@ from deshpc.storage.strict_json import json_text
 _RECORD = "record.jsonl"
 _PATTERNS = (_RECORD, f"*/{_RECORD}", f"*/*/{_RECORD}")  # a run, runs, and folders of runs, such as those of a sweep
 _KINDS = ("start", "ready", "resume", "progress", "valid", "checkpoint", "paused", "stopped", "result")
+_OF_STEPS = ("resume", "progress", "valid", "checkpoint", "paused")
 _NOT_SETTINGS = ("run.directory", "train.from")
 
 
@@ -39,8 +40,8 @@ def run_of(folder):
         return None
     of_this_call = {kind: line for kind, line in lines.items() if line["place"] >= start["place"]}
     progress, result, paused = (of_this_call.get(kind) for kind in ("progress", "result", "paused"))
-    reached = max((line.get("step", 0) for kind, line in lines.items() if kind in ("progress", "valid", "paused", "checkpoint", "resume")), default=0)
-    steps, kind_of_auc, auc = reached, None, None
+    told = [[line["step"] for kind, line in some.items() if kind in _OF_STEPS] for some in (of_this_call, lines)]
+    steps, kind_of_auc, auc = max(told[0] or told[1], default=0), None, None
     for kind, name, line in (
         ("test", "test", result), ("valid", "valid", result), ("valid", None, lines.get("valid")), ("train", None, lines.get("progress")),
     ):  # fmt: skip
@@ -84,7 +85,7 @@ def _newest_lines(path):
         data = b"\n" + path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    found = {}
+    found, data = {}, data[: data.rfind(b"\n") + 1]  # the last one is under way
     for kind in _KINDS:
         begin = data.rfind(b'\n{"event": "%s"' % kind.encode())
         end = data.find(b"\n", begin + 1)
