@@ -32,6 +32,7 @@ launch() {
     "${on_all_ranks[@]}" "$@"
 }
 
+# shellcheck disable=SC2034  # the scripts read it
 signalled=""  # whether this script has heard that its time is nearly up, or that the job is preempted
 launcher=""
 pass_on() {
