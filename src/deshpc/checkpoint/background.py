@@ -29,6 +29,11 @@ class BackgroundWrite:
         )  # fmt: skip
         self._thread.start()
 
+    @property
+    def busy(self):
+        """Whether it still writes; on rank 0, whether the folder has no name yet."""
+        return self._thread.is_alive()
+
     def wait_for_share(self, moved):
         """Wait until this rank's files are written, or cannot be; `moved` is called as blocks go out.  Not collective."""
         seen = -1

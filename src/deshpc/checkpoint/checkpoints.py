@@ -37,6 +37,11 @@ class Checkpoints:
         self._full_every, self._base, self._changes = full_every, None, 0
         self._keep, self._background, self._held, self._then, self._under_way = keep, background, held, then, None
 
+    @property
+    def busy(self):
+        """Whether something is under way, as far as this rank knows: rank 0 knows of all.  Not collective."""
+        return self._under_way is not None and self._under_way.busy
+
     def write(self, manifest, best=None):
         """Write the model as it is, with a `describe`d manifest; best : folder of the best model, kept with it.  Collective."""
         self.finish()

@@ -450,7 +450,8 @@ class MetricsConfig:
 class CheckpointConfig:
     """What a run can go on from, `[checkpoint]`: run.directory/checkpoints.  See docs/checkpoints.md."""
 
-    every_steps: int = option(0, "steps between checkpoints; 0: none", minimum=0)
+    every_steps: int = option(0, "steps between checkpoints; 0: none by steps", minimum=0)
+    every_minutes: float = option(0.0, "minutes between checkpoints, by rank 0's clock, beside every_steps; 0: none by time", minimum=0.0)
     keep: int = option(3, "number of newest checkpoints that are kept", minimum=1)
     full_every: int = option(
         1, "every so many-th checkpoint has all rows, those between only rows that have changed since, and keys whose rows are gone; 1: all "
@@ -458,6 +459,19 @@ class CheckpointConfig:
     )  # fmt: skip
     background: bool = option(
         True, "write while training goes on, from a copy of the rows in memory; false: training waits, and no copy is made"
+    )
+    stop_signal: str = option(
+        "SIGUSR1",
+        "a signal to any rank after which the run writes a checkpoint and ends with exit code 75, as SIGTERM and Ctrl-C do while it trains; "
+        "docs/long-runs.md",
+        choices=("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU"),
+    )
+    walltime_s: float = option(
+        0.0, "seconds from its start within which the run writes a checkpoint and ends with exit code 75; 0: until the end of its Slurm job, where it "
+        "is in one", minimum=0.0,
+    )  # fmt: skip
+    margin_s: float = option(
+        120.0, "seconds before the end of walltime_s, or of the Slurm job, at which it does so; at most a tenth of the time", minimum=0.0
     )
 
 

@@ -23,7 +23,7 @@ from deshpc.daily.folder import (
     require_chain,
     require_free,
 )
-from deshpc.errors import ConfigError, DeshpcError
+from deshpc.errors import ConfigError, DeshpcError, Stopped
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
@@ -166,7 +166,10 @@ class _Links:
         for number, day in enumerate(left, 1):
             if self._first:
                 say(f"deshpc: day {day.name}, {number} of {len(left)}\n")
-            train(self._config_of(day), self._group.comm, resume=True, score_first=True, **options)
+            try:
+                train(self._config_of(day), self._group.comm, resume=True, score_first=True, **options)
+            except Stopped as stopped:
+                raise stopped.of(self._run) from None
             self._done.append(day.name)
             self._end(day.name)
         chain = self._group.from_first(self._group.together(self._chain if self._first else lambda: None))

@@ -22,6 +22,7 @@ from deshpc.formats.table import TableLike, is_table
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
+from deshpc.launch.signals import signals_noted
 from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
 from deshpc.metrics.results import Metrics
 from deshpc.storage.strict_json import json_text
@@ -44,6 +45,7 @@ from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
 from deshpc.training.training_part import training_part
 from deshpc.training.warm_start import look, take_input, take_model, with_fields_of_origin
+from deshpc.training.wishes import Wishes
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -141,12 +143,12 @@ def train(
     if resume and overwrite:
         raise ConfigError("--resume goes on from what is there, --overwrite removes it: choose one").shared_by(comm.size)
     config = with_folder(config, comm, resume)
-    with Session(config, comm, tables=tables.arrow()) as session:
+    with Session(config, comm, tables=tables.arrow()) as session, signals_noted(config.checkpoint.stop_signal) as noted:
         session.tell_once(tables.notes)
         session.group.together(lambda: require(session.input, "train", "training"))
         callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
-            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first)
+            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first, noted)
         if check_bytes:
             require_agreement(session.group, result.traffic)
         if check_plan and forecast:
@@ -154,8 +156,11 @@ def train(
     return result
 
 
-def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first):
-    """(TrainResult, Forecast or None) of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
+def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first, noted):
+    """(TrainResult, Forecast or None) of a session that holds the lock of its folder since `begin`, and is watched.  Collective.
+
+    noted : `Noted`, the signal after which the run ends behind a checkpoint
+    """
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
     if overwrite:
@@ -207,7 +212,9 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         def of_epoch(epoch, loss):
             adviser.of_epoch(epoch, loss, part.learnt)
 
-        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
+        noted.note_all()  # from here on there is something to go on from
+        wishes = Wishes(config.checkpoint, noted, group.rank, time.perf_counter() - begin, lambda: checkpoints.busy)
+        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, wishes, start, of_epoch)
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):

@@ -7,15 +7,17 @@ from itertools import islice
 
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
-from deshpc.errors import DeshpcError
+from deshpc.errors import DeshpcError, Stopped
 from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.gathering import gathered_ahead
+from deshpc.training.meetings import Meetings
 from deshpc.training.progress import Progress
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
+from deshpc.training.wishes import why_to_end
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,25 @@ class Trained:
     stopped: str | None
 
 
-def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None):
-    """Train the session's model; returns a Trained.  Collective.
+def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint, wishes, start, of_epoch=lambda epoch, loss: None):
+    """Train the session's model; returns a Trained.  `Stopped` on every rank, behind a checkpoint, where one wants an end.  Collective.
 
     part : TrainingPart
     reports : `Reports`, which is told of progress and evaluations
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
-    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
-    raises what has gone wrong with the last one
+    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, whose check()
+    raises what has gone wrong with the last one, and whose finish() waits for it
+    wishes : `Wishes` of this rank: for a checkpoint, or an end
     start : Cursor of the checkpoint that the model is that of, or of a beginning at another step than 0
     of_epoch : function that is told the number of each epoch at its end, and the mean loss of its rows, by weight, before they were learnt from
     """
-    return _Loop(session, part, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
+    return _Loop(session, part, valid_set, reports, watchdog, keep, checkpoint, wishes, start, of_epoch).run()
 
 
 class _Loop:
-    def __init__(self, session, part, valid_set, reports, watchdog, keep, checkpoint, start, of_epoch):
+    def __init__(self, session, part, valid_set, reports, watchdog, keep, checkpoint, wishes, start, of_epoch):
         self._session, self._config, self._model = session, session.config.train, session.model
         self._valid_set, self._reports = valid_set, reports
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
@@ -68,7 +71,8 @@ class _Loop:
             config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
             3 + self._model.backend.batches_ahead, part.kept,
         )  # fmt: skip
-        self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
+        self._checkpoint_every, self._checkpoint_step = session.config.checkpoint.every_steps, start.steps
+        self._wishes, self._meetings = wishes, Meetings(session.group, wishes)
         self._stopping = None
         if config.stop_metric != "none":
             self._stopping = EarlyStopping(config.stop_metric, config.stop_patience, config.stop_minimum_gain)
@@ -79,12 +83,20 @@ class _Loop:
         self._valid, self._best_step, self._stopped = None, start.best_step, None
 
     def run(self):
-        first_batch = self._start.batch
-        for epoch in range(self._start.epoch, self._config.epochs):
-            self._epoch(epoch, first_batch)
-            first_batch = 0
-            if self._stopped:
-                break
+        try:
+            first_batch = self._start.batch
+            for epoch in range(self._start.epoch, self._config.epochs):
+                self._epoch(epoch, first_batch)
+                first_batch = 0
+                if self._stopped:
+                    break
+            if not self._stopped and self._steps != self._checkpoint_step:  # else nothing is lost by going on
+                self._grant(self._meetings.last(), max(self._config.epochs, self._start.epoch), 0)
+        except DeshpcError as error:
+            if error.agreed == self._session.group.size:  # all ranks are in the same meeting
+                self._meetings.close()
+            raise
+        self._meetings.close()
         return Trained(
             self._steps, self._samples, self._steps - self._start.steps, self._samples - self._start.samples,
             self._seconds, self._valid, self._best_step, self._stopped,
@@ -96,21 +108,42 @@ class _Loop:
         progress = self._progress(epoch, position)
         batches, total = self._reader.epoch(epoch, self._steps - done, done), self._reader.batches
         while done < total and not self._stopped:
-            length = self._until_next_event(done, total)
-            self._segment(islice(batches, length), progress)
-            done += length
-            self._steps += length
-            if done == total:
+            made = self._segment(islice(batches, self._until_next_event(done, total)), progress)
+            done += made
+            self._steps += made
+            if made and done == total:
                 progress.finish()
                 self._of_epoch(epoch, progress.mean_loss)
-            if self._valid_set is not None and (done == total or _due(done, self._config.evaluate_every_steps)):
+            if made and self._valid_set is not None and (done == total or _due(done, self._config.evaluate_every_steps)):
                 self._evaluate(epoch, progress)
-            if self._checkpoint and not self._stopped:
+            if not self._stopped:
                 self._checkpoint.check()
-                if _due(self._steps, self._checkpoint_every):
-                    self._checkpoint.write(self._cursor(*((epoch, done) if done < total else (epoch + 1, 0))))
+                place = (epoch, done) if done < total else (epoch + 1, 0)
+                if made and _due(self._steps, self._checkpoint_every):
+                    self._write(*place)
+                if done < total and why_to_end(self._meetings.agreed):
+                    progress.finish()
+                self._grant(self._meetings.agreed, *place)
         if done < total:
             progress.finish()
+
+    def _grant(self, wish, epoch, batch):
+        """Do what ranks have agreed on, at a place in the training part; Stopped where that is an end.  Collective."""
+        why = why_to_end(wish)
+        if wish:
+            self._write(epoch, batch)
+        if why:
+            self._checkpoint.finish()
+            self._reports.paused(step=self._steps, why=why)
+            raise Stopped(why, self._steps, self._session.config.run.directory).shared_by(self._session.group.size)
+
+    def _write(self, epoch, batch):
+        """Write a checkpoint, unless there is one of this step, and tell how long training has waited.  Collective."""
+        if self._steps == self._checkpoint_step:
+            return
+        self._checkpoint_step = self._steps
+        self._reports.checkpoint(step=self._steps, **self._checkpoint.write(self._cursor(epoch, batch)))
+        self._wishes.written()
 
     def _until_next_event(self, done, total):
         """Batches until an evaluation, a checkpoint, or the end of the epoch."""
@@ -128,21 +161,26 @@ class _Loop:
         )  # fmt: skip
 
     def _segment(self, batches, progress):
-        """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
-        begin, stages = time.perf_counter(), self._session.stage_times
+        """Train on some batches, or fewer where ranks agree on a wish; returns how many.
+
+        No batch is under way at its end: rows, steps and epoch fit together.
+        """
+        begin, stages, made = time.perf_counter(), self._session.stage_times, 0
         progress.resume()
         stages.begin("read")
-        for batch, loss, weight, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
+        for batch, loss, weight, report in steps(self._model, gathered_ahead(self._model.backend, self._meetings.before_each(batches)), progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
             self._reached = batch.step + 1
             self._watchdog.begin_step(self._reached)
             self._samples += batch.samples
+            made += 1
             progress.advance(batch.samples, loss, weight, report)
         stages.end()
         progress.pause()
         self._session.group.sum(0.0)  # the slowest rank's time counts
         self._seconds += time.perf_counter() - begin
+        return made
 
     def _progress(self, epoch, done):
         session, run = self._session, self._session.config.run

@@ -1,5 +1,6 @@
 """The checkpoints of a run and its model, as the training loop asks for them."""
 
+import time
 from dataclasses import replace
 
 from deshpc.checkpoint.checkpoints import Checkpoints
@@ -54,11 +55,23 @@ class RunCheckpoints:
         """Raise on every rank where a number of the model, which is not saved, is not finite.  Collective."""
         require_finite(self._session.model, self._manifest(steps))
 
+    @property
+    def busy(self):
+        """Whether a checkpoint is still being written, as far as this rank knows: rank 0 knows of all."""
+        return self._written.busy
+
     def write(self, cursor):
-        """Write a checkpoint, with the best model so far, if there is one.  Collective."""
+        """Write a checkpoint, with the best model so far, if there is one.  Collective.
+
+        Returns seconds that training has waited for: {"before_s": the checkpoint before, "stall_s": this one}.
+        """
+        begin = time.perf_counter()
+        self.finish()
+        free = time.perf_counter()
         best = None if cursor.best_step is None else run_model(self._directory)
         cursor = replace(cursor, best_run=None if best is None else self._best_run)
         self._written.write(self._manifest(cursor.steps, cursor.to_json()), best)
+        return {"before_s": free - begin, "stall_s": time.perf_counter() - free}
 
     def export_trained(self):
         """Export the run's model, which is saved, where exports are asked for.  Collective."""
