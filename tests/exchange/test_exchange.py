@@ -108,7 +108,7 @@ def look_up(model, batch, whole):
     kind = routings(RowExchange)[0 if whole else 1]
     partition = KeyPartition(model.group.size, model.backend.threads)
     routing = kind(model.backend, model.group, partition, N_FIELDS, RowExchange)
-    routed = routing.route(share_of(batch, model.group.rank, model.group.size, whole), "forward")
+    routed = routing.route(share_of(batch, model.group.rank, model.group.size, whole), "forward")().wait()
     shards = model.table.look_up(routed, insert=True)
     rows = all_rows(model)
     numbers = np.random.default_rng(batch.step).standard_normal(rows.numbers.shape)

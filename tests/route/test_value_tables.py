@@ -43,7 +43,7 @@ def test_values_come_bit_by_bit(world, monkeypatch, distinct, width):
     group, backend = Group(world), open_backend("cpu", 1)
     routing = Routed(backend, group, KeyPartition(group.size, 1), N_FIELDS, AllReduce)
     whole = batch(distinct, width, world.size)
-    (owned,) = routing.route(share_of(whole, world.rank, world.size), "forward").shards
+    (owned,) = routing.route(share_of(whole, world.rank, world.size), "forward")().wait().shards
     owner = np.array([owner_of(key, world.size) for key in whole.keys])
     assert owned.values.tobytes() == whole.values[owner == world.rank].tobytes()
     assert owned.keys[owned.occurrences].tolist() == whole.keys[owner == world.rank].tolist()

@@ -1,20 +1,23 @@
-"""Tables whose rows come and go, against dictionaries in float64 over random histories, through save and load on other numbers of ranks.
+"""Tables whose rows come and go, against dictionaries in float64 over random histories, through checkpoints of what has changed and load on other numbers
+of ranks.
 
 The sets of rows and of waiting keys are equal, weights and optimizer state agree, for 1 to 4 ranks and 1 or 2 threads each.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 from plain_living import PlainLiving
-from saved_models import manifest_of, some_ranks
+from saved_models import assert_same_rows, joined, manifest_of, some_ranks
 from small_training import DIM, INIT_STD, RULES, all_rows, reads, small_config, small_model
 from synthetic_batches import FIELD_NAMES, N_FIELDS, keys_of, owner_of, plain_batch
 
-from deshpc.checkpoint.load import load_model
-from deshpc.checkpoint.save import save_model
+from deshpc.checkpoint.checkpoints import Checkpoints
+from deshpc.checkpoint.folders import step_folder
+from deshpc.checkpoint.load import load_model, row_blocks, verify
 from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.table.sights import Sights
@@ -95,12 +98,15 @@ def test_rows_come_and_go_as_in_dictionaries(world, tmp_path, case):
                 continue
             with small_model(comm, config, threads=1 + (phase + world.size) % 2) as model:
                 if phase:
-                    load_model(model, folder / str(phase - 1))
+                    load_model(model, step_folder(folder / str(phase - 1), begin))
                     check(model, before, tolerance)
-                found = [one.loss for one in steps(model, [reads(model, batch) for batch in batches[begin:end]])]
+                checkpoints, found, middle = Checkpoints(model, folder / str(phase), 1, phase < 2, full_every=2), [], begin + 7
+                for first, last in ((begin, middle), (middle, end)):  # a whole one, and what has changed since, from which the next begin
+                    found += [one.loss for one in steps(model, [reads(model, batch) for batch in batches[first:last]])]
+                    checkpoints.write(manifest_of(model, config, last))
+                checkpoints.finish()
                 assert np.allclose(found, plain.losses, rtol=tolerance)
                 check(model, plain, tolerance)
-                save_model(model, folder / str(phase), manifest_of(model, config, end))
     assert plain.removed and {*plain.weights} & plain.removed  # rows went, and some of their keys came back
 
 
@@ -122,7 +128,7 @@ DEEP = {  # of [model], of [train]
 
 
 @pytest.mark.parametrize("case", DEEP)
-def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
+def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, tmp_path, case):
     model, train = DEEP[case]
     options = {"admit_after": 2, "half_life_steps": 5, "min_decayed_count": 0.3, "max_age_steps": 12, "max_rows": 45, "evict_every_steps": 4}
     config = build({
@@ -132,7 +138,13 @@ def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
     found = []
     for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
         with small_model(comm, config, threads) as deep:
-            losses = [one.loss for one in steps(deep, [reads(deep, batch) for batch in histories()[:40]])]
+            folder, losses = world.bcast(tmp_path) / str(threads), []
+            checkpoints = Checkpoints(deep, folder, 1, True, full_every=2)
+            for begin, end in ((0, 22), (22, 40)):
+                losses += [one.loss for one in steps(deep, [reads(deep, batch) for batch in histories()[begin:end]])]
+                if comm is world:
+                    checkpoints.write(manifest_of(deep, config, end))
+            checkpoints.finish()
             found.append((all_rows(deep), losses, waiting_of(deep)))
     (rows, losses, waiting), (others, other_losses, other_waiting) = found
     divided = rows.fields != 2 if case == "replicated" else np.ones(len(rows), bool)
@@ -141,3 +153,8 @@ def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
         assert np.array_equal(getattr(rows, name), getattr(others, name)), name
     assert np.allclose(rows.numbers, others.numbers, rtol=0, atol=1e-9) and np.allclose(losses, other_losses)
     assert waiting == other_waiting
+    manifest = verify(step_folder(folder, 40))
+    assert manifest["base"]["steps"] == 22
+    on_disk = joined(row_blocks(step_folder(folder, 40), manifest))
+    assert on_disk.decayed.astype(np.float32).tolist() == others.decayed.astype(np.float32).tolist()
+    assert_same_rows(replace(on_disk, decayed=None), replace(others, decayed=None))

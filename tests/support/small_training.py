@@ -116,7 +116,7 @@ def train_on(comm, batches, config, threads=1, backend=None, mean_weight=1.0):
 
 def insert(model, batch):
     """Insert the keys of a batch, of which `batch` is what this rank reads.  Collective."""
-    model.look_up(batch, train=True)
+    model.look_up(model.route(batch, True)().wait(), True)
 
 
 def score(model, batch):
@@ -126,7 +126,7 @@ def score(model, batch):
 
 def complete(model, batch, train):
     """(Found, Partials) of a batch, before the top.  Collective."""
-    found = model.look_up(batch, train)
+    found = model.look_up(model.route(batch, train)().wait(), train)
     return found, model.start(found).wait()
 
 

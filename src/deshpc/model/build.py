@@ -50,10 +50,11 @@ def build_model(
         parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
     else:
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, train.key_numbers != "off")
-    if replicated is not None:
-        routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
+    valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off")
+    if replicated is not None:
+        routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
     return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
 

@@ -119,6 +119,6 @@ def values_like(values, occurrences, buffers):
     return None if values is None else buffers.array("values", value_shape(values, occurrences), np.float32)
 
 
-def two_sets(backend, count):
-    """Endless turns of two lists of `count` sets of buffers: a batch is routed while the one before is worked on."""
-    return cycle([[backend.buffers() for _ in range(count)] for _ in range(2)])
+def turns_of_buffers(backend, count, valid):
+    """Endless turns of lists of `count` sets of buffers.  valid : batches that are routed or worked on at a time, a list for each"""
+    return cycle([[backend.buffers() for _ in range(count)] for _ in range(valid)])

@@ -12,6 +12,8 @@ Either way a shard sees its occurrences sample by sample in global order, so sum
 order for any number of ranks.  Where rows travel instead of partials, see `route.requests`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from deshpc.backend.arguments import Messages, MessageValues, Unpacked
@@ -23,7 +25,7 @@ from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
-from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
+from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, turns_of_buffers, values_like
 from deshpc.route.value_tables import open_value_tables
 
 
@@ -32,17 +34,18 @@ class Broadcast:
 
     reads_whole_batch = True
 
-    def __init__(self, backend, group, partition, n_fields, exchange):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
         self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""
         first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
         owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        return lambda: done(routed)
 
 
 class Routed:
@@ -50,34 +53,41 @@ class Routed:
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, several_nodes=None, key_numbers=True):
-        """several_nodes : whether there are such; None: as the group has them
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True):
+        """valid : batches that are valid at a time
+        several_nodes : whether there are such; None: as the group has them
         key_numbers : whether keys may have numbers
         """
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top, self._narrow = exchange.whole_top, len(group.nodes.members) > 1
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
-        self._sets = two_sets(backend, 1 + partition.shards)
+        self._sets = turns_of_buffers(backend, 1 + partition.shards, valid)
         (self._numbers,) = (open_key_numbers(backend, group, 1, several_nodes) if key_numbers else None) or (None,)
         self._tables = open_value_tables(backend, group, several_nodes)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
+        """Write the messages of the global batch of which `batch` is this rank's share: function() -> Handle of the RoutedBatch.
 
-        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  Collective.
+        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  The function is collective.
         """
         home, *buffers = next(self._sets)
-        samples = slices(batch.global_samples, self._group.size)
-        labels, dense, weights = self._gather_top(batch, home, direction)
-        messages = self._travel(batch, home, samples, direction)
-        first_shard = self._group.rank * self._partition.shards
-        shards = self._backend.each(
-            self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
-        )
-        return RoutedBatch(
-            batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
-        )  # fmt: skip
+        packed, first_shard = self._pack(batch, home, direction), self._group.rank * self._partition.shards
+
+        def send():
+            labels, dense, weights = self._gather_top(batch, home, direction)
+
+            def unpacked(messages):
+                shards = self._backend.each(
+                    self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
+                )
+                return RoutedBatch(
+                    batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
+                )  # fmt: skip
+
+            return self._send(packed, batch, home, direction).then(unpacked)
+
+        return send
 
     def _gather_top(self, batch, home, direction):
         """Start the all-gathers of labels, dense features and weights, where the top works on all samples.
@@ -95,10 +105,10 @@ class Routed:
         weighs = batch.weights is not None and direction == "forward"
         return gather("labels", batch.labels), gather("dense", batch.dense), gather("weights", batch.weights) if weighs else done(None)
 
-    def _travel(self, batch, home, samples, direction):
-        """Send each owner rank its message; returns the Messages received."""
+    def _pack(self, batch, home, direction):
+        """_Packed: this rank's message to each owner rank."""
         kernels, group, numbers = self._backend.routing, self._group, self._numbers
-        width, traffic = value_width(batch.values), Traffic("batch", "keys", direction)
+        width = value_width(batch.values)
         tables = self._tables if width else None
         unique, header = self._deduplicate(batch, home, whole=True)
         mine, count, of_ranks = np.full(group.size, len(batch), np.int64), len(unique.keys), _keys_of(header)
@@ -115,17 +125,28 @@ class Routed:
         too_many = kernels.pack(batch.sparse, unique, places, sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
-        headers, known, distinct = self._exchange_headers(header, numbered and numbered.known, values and values.distinct, traffic)
+        return _Packed(sent, numbered and numbered.known, values and values.distinct, too_many)
+
+    def _send(self, packed, batch, home, direction):
+        """Send each owner rank its message; returns a Handle of the Messages received."""
+        group, numbers, sent = self._group, self._numbers, packed.messages
+        width, traffic, samples = value_width(batch.values), Traffic("batch", "keys", direction), slices(batch.global_samples, group.size)
+        tables = self._tables if width else None
+        headers, known, distinct = self._exchange_headers(sent.header, packed.known, packed.distinct, traffic)
         if (headers[:, -1] < 0).any():
-            group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
+            most = self._backend.routing.MOST_IN_SAMPLE
+            group.agree(None if packed.too_many < 0 else _too_many(batch.samples[packed.too_many], most))
         received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known), distinct)
         incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
-        group.exchange_bytes(
-            sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(), [(traffic, sections[:, 3])]
-        ).wait()
-        keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
-        values = tables and MessageValues(distinct, np.empty(0, np.uint64), np.empty(0, np.uint8))
-        return Messages(incoming, headers, received, samples, self._narrow, keys, values)
+        sizes = sent.sections[:, 3]
+        travelling = group.exchange_bytes(sent.bytes, sizes.copy(), incoming, received[:, 3].copy(), [(traffic, sizes)])
+
+        def read(incoming):
+            keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
+            values = tables and MessageValues(distinct, np.empty(0, np.uint64), np.empty(0, np.uint8))
+            return Messages(incoming, headers, received, samples, self._narrow, keys, values)
+
+        return travelling.then(read)
 
     def _sections(self, header, samples, width, key_bytes, distinct):
         """(N, 4) of messages.  key_bytes : (N), None where keys travel whole;  distinct : (N) of `MessageValues`, None where values do"""
@@ -188,6 +209,19 @@ class Routed:
         )
 
 
+class _Packed(NamedTuple):
+    """Messages that are written, before they are sent.
+
+    known, distinct : (N) int64, of each its keys that have numbers and its distinct values, or None
+    too_many : a sample of the batch with too many keys at one owner, or -1
+    """
+
+    messages: Messages
+    known: np.ndarray | None
+    distinct: np.ndarray | None
+    too_many: int
+
+
 def _keys_of(header):
     """(N) int64: keys of messages, of their headers (N, F + 1)."""
     return header[:, :-1].sum(axis=1, dtype=np.int64)
@@ -214,14 +248,15 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange, ranks, key_numbers=True):
+def open_routing(name, backend, group, partition, n_fields, exchange, ranks, valid=2, key_numbers=True):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole.
 
     ranks : as of how many it is to be
     key_numbers : whether keys may have numbers
+    valid : batches that are valid at a time
     """
     whole, sends_keys = routings(exchange)
     if ranks == 1 or name == "broadcast":
         return whole(backend, group, partition, n_fields, exchange)
     several_nodes = True if ranks > group.size else None  # a rank that stands for several compiles all that these may need
-    return sends_keys(backend, group, partition, n_fields, exchange, several_nodes, key_numbers)
+    return sends_keys(backend, group, partition, n_fields, exchange, valid, several_nodes, key_numbers)
