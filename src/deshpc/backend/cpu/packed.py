@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deshpc.backend.cpu.memory import at, load, put, store
+from deshpc.backend.cpu.memory import load, store
 from deshpc.jit import kernel
 
 
@@ -21,32 +21,39 @@ def packed_bytes(count, bits):
     return (count * bits + 31) // 32 * 4
 
 
-@kernel(inline=True)
-def append(number, bits, stream, waiting, filled, ends):
-    """Write a number of at most 32 bits behind those that a stream has.
+STREAM = 4
+"""int64s of a stream: its bits that fill no uint32 yet, how many these are, the address of its next uint32, and the bits of a number."""
 
-    waiting, filled : (streams) uint64 and int64, bits of each that no uint32 is full of yet, and how many these are; zeros to begin with
-    ends : (streams) int64, address of each one's next uint32
-    """
-    used = at(filled, stream)
-    word = at(waiting, stream) | np.uint64(number) << np.uint64(used)
-    used += bits
+
+@kernel(inline=True)
+def begin_stream(streams, stream, address, bits):
+    """streams : (n STREAM) int64;  bits : of each number, 32 at most"""
+    first = STREAM * stream
+    streams[first], streams[first + 1], streams[first + 2], streams[first + 3] = 0, 0, address, bits
+
+
+@kernel(inline=True)
+def append(number, stream):
+    """Write a number behind those that a stream has.  stream : its address: arrays would be counted for every number"""
+    used = load(stream + 8, np.int64(0))
+    word = np.uint64(load(stream, np.int64(0))) | np.uint64(number) << np.uint64(used)
+    used += load(stream + 24, np.int64(0))
     if used >= 32:
-        end = at(ends, stream)
+        end = load(stream + 16, np.int64(0))
         store(end, np.uint32(word))
-        put(ends, stream, end + 4)
+        store(stream + 16, end + 4)
         word >>= np.uint64(32)
         used -= 32
-    put(waiting, stream, word)
-    put(filled, stream, used)
+    store(stream, np.int64(word))
+    store(stream + 8, used)
 
 
 @kernel(inline=True)
-def finish(waiting, filled, ends):
+def finish(streams):
     """Write what waits in all streams."""
-    for stream in range(len(ends)):
-        if filled[stream] > 0:
-            store(ends[stream], np.uint32(waiting[stream]))
+    for first in range(0, len(streams), STREAM):
+        if streams[first + 1] > 0:
+            store(streams[first + 2], np.uint32(streams[first]))
 
 
 @kernel(inline=True)

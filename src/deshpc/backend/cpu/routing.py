@@ -17,7 +17,7 @@ import numpy as np
 from deshpc.backend.arguments import MessageValues
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
-from deshpc.backend.cpu.packed import append, bits_at, bits_of, finish, packed_bytes
+from deshpc.backend.cpu.packed import STREAM, append, begin_stream, bits_at, bits_of, finish, packed_bytes
 from deshpc.backend.cpu.table import BUCKET_BYTES, SLOTS
 from deshpc.backend.cpu.values import copy_value, receive_value, send_bits, send_value, value_address, value_width
 from deshpc.backend.record import CACHE_LINE
@@ -250,24 +250,24 @@ def _write_numbers(write, occurrence_at):
 def _write_bits(write, bits, occurrence_at, numbered):
     """As `_write_numbers`, with bits[r] bits an occurrence of rank r, and values as MessageValues say."""
     begins, ends, values, occurrences, unique_ranks, places, value_at, count_at = write
+    distinct, tables, numbers = numbered
     ranks, width, occurrence = len(occurrence_at), value_width(values), 0
-    waiting, filled, in_sample = np.zeros(2 * ranks, np.uint64), np.zeros(2 * ranks, np.int64), np.zeros(ranks, np.int64)
-    next_at, value_bits = np.empty(2 * ranks, np.int64), np.empty(ranks, np.int64)  # streams: of occurrences, then of values
+    in_sample, streams = np.zeros(ranks, np.int64), np.empty(2 * ranks * STREAM, np.int64)  # of occurrences, then of values
     for r in range(ranks):
-        next_at[r], next_at[ranks + r] = occurrence_at[r], value_at[r]
-        value_bits[r] = bits_of(numbered.distinct[r])
-        for number in range(numbered.distinct[r]):
-            send_bits(numbered.tables[r * FEW_VALUES + number], values, next_at[ranks + r])
-            next_at[ranks + r] += 4 * width
+        begin_stream(streams, r, occurrence_at[r], bits[r])
+        begin_stream(streams, ranks + r, value_at[r] + 4 * width * distinct[r], bits_of(distinct[r]))
+        for number in range(distinct[r]):
+            send_bits(tables[r * FEW_VALUES + number], values, value_at[r] + 4 * width * number)
+    first_stream, first_value = address_of(streams, 0), address_of(streams, ranks * STREAM)
     for i in range(len(begins)):
         for j in range(at(begins, i), at(ends, i)):
             u = np.int64(at(occurrences, occurrence))
             r = np.int64(at(unique_ranks, u))
-            append(at(places, u), at(bits, r), r, waiting, filled, next_at)
+            append(at(places, u), first_stream + 8 * STREAM * r)
             in_sample[r] += 1
             if width > 0:
-                if at(numbered.distinct, r) > 0:
-                    append(at(numbered.numbers, occurrence), at(value_bits, r), ranks + r, waiting, filled, next_at)
+                if at(distinct, r) > 0:
+                    append(at(numbers, occurrence), first_value + 8 * STREAM * r)
                 else:
                     send_value(values, j, value_at[r])
                     value_at[r] += 4 * width
@@ -277,7 +277,7 @@ def _write_bits(write, bits, occurrence_at, numbered):
                 return i
             store(count_at[r] + 2 * i, np.uint16(in_sample[r]))
             in_sample[r] = 0
-    finish(waiting, filled, next_at)
+    finish(streams)
     return -1
 
 
@@ -329,10 +329,8 @@ def _unpack(messages, partition, owner, places, unique_fields, kept):
                     keys += np.int64(place == keys)
                     put(kept.occurrences, count, np.int32(place))
                     if width > 0 and distinct > 0:
-                        number = bits_at(numbers_at, value_bit, value_bits, value_mask)
-                        receive_value(value_at + 4 * width * number, kept.values, count)
-                    else:
-                        receive_value(next_value_at, kept.values, count)
+                        next_value_at = value_at + 4 * width * bits_at(numbers_at, value_bit, value_bits, value_mask)
+                    receive_value(next_value_at, kept.values, count)
                     count += 1
                 bit += bits
                 value_bit += value_bits
