@@ -39,6 +39,7 @@ from deshpc.training.run_checkpoints import RunCheckpoints
 from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
+from deshpc.training.stream import Stream, cursor_of
 from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
@@ -171,13 +172,14 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     reports.start(config)
     adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
-    train_set, valid_set, test_set = (
-        session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
-    )
+    stream = Stream(session, cursor_of(session, saved)) if config.data.follow else None
+    train_set = stream.part.dataset if stream else session.load("train")
+    valid_set, test_set = (session.load(part) if session.input.has(part) else None for part in ("valid", "test"))
+    part = stream.part if stream else training_part(session, train_set)
     if session.skipped:
         record.write("skipped", parts=session.skipped)
-    part = training_part(session, train_set)
-    adviser.of_labels(part.whole)
+    if not stream:
+        adviser.of_labels(part.whole)
     if part.kept is not None and group.rank == 0:
         say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
     forecast = plan_run(session, part, record)
@@ -187,10 +189,10 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     model = session.build(part.dataset, steps, part.learnt.mean_weight, first_step)
     compiled = time.perf_counter()
     record.write(
-        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), kept_rows=part.samples,
+        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else len(train_set), kept_rows=0 if stream else part.samples,
         base_rate=part.whole.prediction,
     )  # fmt: skip
-    start = go_on(session, saved, part.samples, record, number) if saved else None
+    start = go_on(session, saved, 0 if stream else part.samples, record, number) if saved else None
     before, has_bias = None, start is not None
     if start is None and origin:
         has_bias = take_model(session, origin, record)
@@ -207,7 +209,9 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         def of_epoch(epoch, loss):
             adviser.of_epoch(epoch, loss, part.learnt)
 
-        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
+        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch, stream)
+        if stream:
+            stream.close()
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -228,7 +232,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
             else:
                 checkpoints.require_finite(trained.steps)
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
-    traffic, keys = training_traffic(session, part.dataset, steps, samples, part.samples)
+    traffic, keys = training_traffic(session, part.dataset, steps, samples, max(1, samples) if stream else part.samples)
     rows, first_rows, waiting = zip(*group.gather((len(model.table), model.table.first_rows, model.table.waiting_keys)), strict=True)
     result = TrainResult(
         ranks=group.size,

@@ -17,6 +17,9 @@ from deshpc.training.progress import Progress
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
 
+_SEGMENT = 1000
+"""Most batches of a stream without a look at what else there is to do."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -41,7 +44,7 @@ class Trained:
     stopped: str | None
 
 
-def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None):
+def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=None, start=None, of_epoch=lambda epoch, loss: None, stream=None):
     """Train the session's model; returns a Trained.  Collective.
 
     part : TrainingPart
@@ -52,22 +55,27 @@ def train_epochs(session, part, valid_set, reports, watchdog, keep, checkpoint=N
     checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, and whose check()
     raises what has gone wrong with the last one
     start : Cursor of the checkpoint that the model is that of, or of a beginning at another step than 0
+    stream : Stream whose samples are learnt instead of those of `part`, as they come, once
     of_epoch : function that is told the number of each epoch at its end, and the mean loss of its rows, by weight, before they were learnt from
     """
-    return _Loop(session, part, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch).run()
+    return _Loop(session, part, valid_set, reports, watchdog, keep, checkpoint, start or Cursor(), of_epoch, stream).run()
 
 
 class _Loop:
-    def __init__(self, session, part, valid_set, reports, watchdog, keep, checkpoint, start, of_epoch):
+    def __init__(self, session, part, valid_set, reports, watchdog, keep, checkpoint, start, of_epoch, stream):
         self._session, self._config, self._model = session, session.config.train, session.model
         self._valid_set, self._reports = valid_set, reports
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
-        self._reader = Reader(
-            part.dataset, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
-            config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
-            2 + self._model.backend.batches_ahead, part.kept,
-        )  # fmt: skip
+        self._follows = stream is not None
+        if self._follows:
+            self._reader = stream.reader(self._model, reads_of(self._model), start)
+        else:
+            self._reader = Reader(
+                part.dataset, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
+                config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
+                2 + self._model.backend.batches_ahead, part.kept,
+            )  # fmt: skip
         self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
         self._stopping = None
         if config.stop_metric != "none":
@@ -75,12 +83,14 @@ class _Loop:
             if start.stopping:
                 self._stopping.restore(start.stopping)
         self._steps, self._samples, self._seconds = start.steps, start.samples, 0.0
-        self._reached = start.steps  # as `_steps`, but in the middle of a segment, too
+        self._written = start.steps  # of the last checkpoint
         self._valid, self._best_step, self._stopped = None, start.best_step, None
 
     def run(self):
+        if self._follows:
+            self._follow()
         first_batch = self._start.batch
-        for epoch in range(self._start.epoch, self._config.epochs):
+        for epoch in range(self._start.epoch, 0 if self._follows else self._config.epochs):
             self._epoch(epoch, first_batch)
             first_batch = 0
             if self._stopped:
@@ -99,22 +109,37 @@ class _Loop:
             length = self._until_next_event(done, total)
             self._segment(islice(batches, length), progress)
             done += length
-            self._steps += length
             if done == total:
                 progress.finish()
                 self._of_epoch(epoch, progress.mean_loss)
-            if self._valid_set is not None and (done == total or _due(done, self._config.evaluate_every_steps)):
-                self._evaluate(epoch, progress)
-            if self._checkpoint and not self._stopped:
-                self._checkpoint.check()
-                if _due(self._steps, self._checkpoint_every):
-                    self._checkpoint.write(self._cursor(*((epoch, done) if done < total else (epoch + 1, 0))))
+            place = (epoch, done) if done < total else (epoch + 1, 0)
+            self._events(epoch, done, done == total, progress, lambda place=place: self._cursor(*place))
         if done < total:
             progress.finish()
 
-    def _until_next_event(self, done, total):
-        """Batches until an evaluation, a checkpoint, or the end of the epoch."""
-        left = [total - done]
+    def _follow(self):
+        """Train by the batches of a stream as they come, until it ends."""
+        progress, done = self._progress(0, self._start.position), self._start.batch
+        while not self._reader.ended and not self._stopped:
+            made = self._segment(islice(self._reader.arrived(self._steps), self._until_next_event(done)), progress)
+            done += made
+            if made or self._reader.ended:
+                self._events(0, done, self._reader.ended, progress, self._cursor_of_stream)
+        progress.finish()
+
+    def _events(self, epoch, done, over, progress, cursor):
+        """Evaluate, and write a checkpoint, if it is time, after `done` batches of an epoch, which is over or not."""
+        if self._valid_set is not None and (over or _due(done, self._config.evaluate_every_steps)):
+            self._evaluate(epoch, progress)
+        if self._checkpoint and not self._stopped:
+            self._checkpoint.check()
+            if _due(self._steps, self._checkpoint_every) and self._steps > self._written:
+                self._checkpoint.write(cursor())
+                self._written = self._steps
+
+    def _until_next_event(self, done, total=None):
+        """Batches until an evaluation, a checkpoint, or the end of the epoch; of a stream, which has none, some."""
+        left = [_SEGMENT if total is None else total - done]
         for every, count in ((self._config.evaluate_every_steps, done), (self._checkpoint_every, self._steps)):
             if every:
                 left.append(every - count % every)
@@ -127,22 +152,33 @@ class _Loop:
             self._best_step, stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
         )  # fmt: skip
 
+    def _cursor_of_stream(self):
+        place, taken = self._reader.place()
+        return Cursor(
+            0, self._steps - self._start.first_step, self._samples, place.number, taken, self._steps, self._samples, 0, self._best_step,
+            stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
+            stream={"file": place.file, "row": place.row, "done": place.done},
+        )  # fmt: skip
+
     def _segment(self, batches, progress):
-        """Train on some batches.  No batch is under way at its end: rows, steps and epoch fit together."""
+        """Train on some batches; returns how many.  No batch is under way at its end: rows, steps and epoch fit together."""
+        before = self._steps
         begin, stages = time.perf_counter(), self._session.stage_times
         progress.resume()
         stages.begin("read")
         for batch, loss, weight, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
-            self._reached = batch.step + 1
-            self._watchdog.begin_step(self._reached)
+            self._steps = batch.step + 1
+            self._watchdog.begin_step(self._steps)
             self._samples += batch.samples
             progress.advance(batch.samples, loss, weight, report)
         stages.end()
         progress.pause()
         self._session.group.sum(0.0)  # the slowest rank's time counts
-        self._seconds += time.perf_counter() - begin
+        made = self._steps - before
+        self._seconds += time.perf_counter() - begin if made else 0.0  # a stream was waited for
+        return made
 
     def _progress(self, epoch, done):
         session, run = self._session, self._session.config.run
@@ -150,10 +186,11 @@ class _Loop:
         def report(**entries):
             look = self._model.eviction and self._model.eviction.last_look
             table = {"table": look} if look else {}
-            self._reports.progress(epoch=epoch, step=self._reached, **entries, **table, stage_s=session.stage_times.take())
+            self._reports.progress(epoch=epoch, step=self._steps, **entries, **table, stage_s=session.stage_times.take())
 
+        title, samples = f"epoch {epoch + 1}/{self._config.epochs}", None if self._follows else self._reader.samples
         return Progress(
-            f"epoch {epoch + 1}/{self._config.epochs}", self._reader.samples, run.report_interval_s, report, done=done,
+            "stream" if self._follows else title, samples, run.report_interval_s, report, done=done,
             take_auc=self._model.take_auc, shows=session.group.rank == 0,
         )  # fmt: skip
 
