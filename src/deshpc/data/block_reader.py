@@ -54,9 +54,11 @@ class BlockReader:
         return self._after, 0
 
     def close(self):
-        """Give all blocks back."""
-        while self._held.drop_first(self._held.end) is not None:
-            pass
+        """Give all blocks back: no batch is valid any more."""
+        self._position = self._held.end
+        self._give_up_used()
+        while self._resting:
+            self._release(self._resting.popleft()[1])
 
     def _next(self, step):
         self._give_up_used()

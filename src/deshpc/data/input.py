@@ -111,7 +111,7 @@ class RowInput:
         if part != "train":
             workers.run(lambda worker: self.transforms)  # they have to be known
         dataset, self.bad_rows[part] = self._unfinished(part, workers)
-        workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
+        workers.run(lambda worker: self.require_rows(part, len(dataset or ())))
         if not self.fitted:
             self._transforms = fit(dataset, self.schema, workers)
         finish_shared(dataset, self.schema, self.transforms, workers)
@@ -138,7 +138,7 @@ class RowInput:
                 fitting.add(columns, block.dense)
             rows += len(columns)
             yield columns, block
-        self._require_rows(part, rows)
+        self.require_rows(part, rows)
         if fitting:
             self._transforms = fitting.finish()
 
@@ -146,6 +146,14 @@ class RowInput:
         """A new BadRows, as that of a part from now on."""
         self.bad_rows[part] = BadRows(self._config.on_bad_row)
         return self.bad_rows[part]
+
+    def quiet_rows(self):
+        """A BadRows of rows that somebody has been told of before."""
+        return BadRows(self._config.on_bad_row)
+
+    def take_fit(self, transforms):
+        """Use these Transforms."""
+        self._transforms = transforms
 
     def columns(self, paths, bad_rows):
         """The Columns of some files, as the format's reader takes them, block by block."""
@@ -158,7 +166,8 @@ class RowInput:
             fitting.add(columns, unfinished(columns, self.schema).dense)
         self._transforms = fitting.finish()
 
-    def _require_rows(self, part, rows):
+    def require_rows(self, part, rows):
+        """DataError unless a part that has been read has rows."""
         if rows == 0:
             bad_rows = self.bad_rows[part]
             skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""

@@ -30,6 +30,7 @@ from deshpc.training.advice import Adviser
 from deshpc.training.best_constant import begin_at
 from deshpc.training.cursor import Cursor
 from deshpc.training.evaluation import in_words, measured
+from deshpc.training.large_part import is_large, large_part
 from deshpc.training.loop import train_epochs
 from deshpc.training.planned_run import plan_run
 from deshpc.training.record import NoRecord, Record
@@ -173,15 +174,16 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
     stream = Stream(session, cursor_of(session, saved)) if config.data.follow else None
-    train_set = stream.part.dataset if stream else session.load("train")
-    valid_set, test_set = (session.load(part) if session.input.has(part) else None for part in ("valid", "test"))
-    part = stream.part if stream else training_part(session, train_set)
+    large = not stream and is_large(session, score_first)
+    train_set = None if stream or large else session.load("train")
+    part = stream.part if stream else large_part(session) if large else training_part(session, train_set)
+    valid_set, test_set = (session.load(one) if session.input.has(one) else None for one in ("valid", "test"))
     if session.skipped:
         record.write("skipped", parts=session.skipped)
     if not stream:
         adviser.of_labels(part.whole)
     if part.kept is not None and group.rank == 0:
-        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
+        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {part.whole.rows:,} rows\n")
     forecast = plan_run(session, part, record)
     loaded = time.perf_counter()
     first_step = origin.first_step if origin else 0
@@ -189,7 +191,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     model = session.build(part.dataset, steps, part.learnt.mean_weight, first_step)
     compiled = time.perf_counter()
     record.write(
-        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else len(train_set), kept_rows=0 if stream else part.samples,
+        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else part.whole.rows, kept_rows=0 if stream else part.samples,
         base_rate=part.whole.prediction,
     )  # fmt: skip
     start = go_on(session, saved, 0 if stream else part.samples, record, number) if saved else None
@@ -198,7 +200,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         has_bias = take_model(session, origin, record)
     if not has_bias and config.model.initial_bias == "base_rate":
         begin_at(model, part.whole)
-    if start is None and origin and score_first:
+    if start is None and origin and score_first and not stream:
         before = measured(session, "train", train_set, first_step)
         reports.scored_first(step=first_step, **asdict(before))
     start = start or Cursor(steps=first_step, first_step=first_step)

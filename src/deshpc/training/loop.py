@@ -13,6 +13,7 @@ from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.gathering import gathered_ahead
+from deshpc.training.large_part import LargePart
 from deshpc.training.progress import Progress
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
@@ -70,6 +71,8 @@ class _Loop:
         self._follows = stream is not None
         if self._follows:
             self._reader = stream.reader(self._model, reads_of(self._model), start)
+        elif isinstance(part, LargePart):
+            self._reader = part.reader(session, self._model, reads_of(self._model))
         else:
             self._reader = Reader(
                 part.dataset, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
