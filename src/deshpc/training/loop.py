@@ -68,7 +68,7 @@ class _Loop:
         self._valid_set, self._reports = valid_set, reports
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
-        self._follows = stream is not None
+        self._stream, self._follows = stream, stream is not None
         if self._follows:
             self._reader = stream.reader(self._model, reads_of(self._model), start)
         elif isinstance(part, LargePart):
@@ -160,7 +160,7 @@ class _Loop:
         return Cursor(
             0, self._steps - self._start.first_step, self._samples, place.number, taken, self._steps, self._samples, 0, self._best_step,
             stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
-            stream={"file": place.file, "row": place.row, "done": place.done},
+            stream={"file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight},
         )  # fmt: skip
 
     def _segment(self, batches, progress):

@@ -12,6 +12,7 @@ from deshpc.data.ahead import END, Ahead
 from deshpc.data.block_reader import BlockReader
 from deshpc.data.delivery import Delivery
 from deshpc.data.growing import Growing, Place
+from deshpc.data.samples import no_samples
 from deshpc.errors import ConfigError, DataError
 from deshpc.training.best_constant import best_constant
 from deshpc.training.cursor import Cursor
@@ -26,7 +27,7 @@ _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
 class Stream:
     """The stream of a session, from a Cursor on.  Making one is collective, and waits for the first rows.
 
-    part : TrainingPart of the first block
+    part : TrainingPart of the first block;  mean_weight : of its samples, or those of the first block of all
     DataError where there is no row at all.
     """
 
@@ -45,7 +46,10 @@ class Stream:
         head = next((block.samples for block in self._first if block is not END and len(block)), None)
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
         self._take_transforms()
-        self.part = self._part_of(head)
+        head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
+        constant = best_constant(train.loss, session.group, head)
+        self.part = TrainingPart(head, None, constant, constant)
+        self.mean_weight = self._cursor.stream["mean_weight"] if self._cursor.stream else constant.mean_weight
 
     def reader(self, model, share, start):
         """The BlockReader of a model's batches from a Cursor on.  Collective."""
@@ -97,11 +101,6 @@ class Stream:
         where = "standard input" if self._session.config.data.train == (STANDARD_INPUT,) else self._session.config.data.train[0]
         return DataError(f"data.train: no rows in {where}, and it has ended")
 
-    def _part_of(self, head):
-        session = self._session
-        constant = best_constant(session.config.train.loss, session.group, head)
-        return TrainingPart(head, None, constant, constant)
-
 
 def cursor_of(session, checkpoints):
     """The Cursor of the newest of a run's checkpoints whose manifest can be read, whose fitted transforms the session's input then has;
@@ -115,4 +114,5 @@ def cursor_of(session, checkpoints):
 
 
 def _place_of(cursor):
-    return Place(**cursor.stream, number=cursor.block) if cursor.stream else Place()
+    stream = cursor.stream
+    return Place(stream["file"], stream["row"], stream["done"], cursor.block) if stream else Place()
