@@ -29,6 +29,8 @@ long as they take less than that.
 import math
 from typing import NamedTuple
 
+from deshpc.planner.likeness import factor
+
 LINE = 64  # bytes
 
 STAGES = {
@@ -71,17 +73,31 @@ class Work(NamedTuple):
     def seconds(self, machine, ahead=0.0, ranks_of_node=1):
         """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
 
-        machine : Machine, measured with as many threads a rank.  Where it had one node, its link is that of `Machine.between`.
+        machine : Machine, measured with as many threads a rank
         ahead : share of the crossing bytes during which the next batch is prepared; 0 where that is not done ahead
         ranks_of_node : they write and read what crosses, as what is moved inside a node
         """
+        taken, hidden = self.explained(machine, ahead, ranks_of_node)
+        alike = factor(machine.measured, *shares_of(taken, hidden))
+        link = taken["crossed"] + taken["messages"]
+        return {"node": alike * (sum(taken.values()) - link - hidden), "link": alike * link}
+
+    def explained(self, machine, ahead, ranks_of_node):
+        """({unit: seconds of a step by the machine's rates}, seconds of these that are hidden), arguments as of `seconds`.
+
+        Where the machine was measured on one node, its link is that of `Machine.between`.
+        """
         taken = {unit: machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items()}
-        link = taken.pop("crossed") + taken.pop("messages")
         if machine.nodes == 1 and self.messages:
-            link = self.messages * machine.between.latency_s + self.crossed / machine.between.bytes_per_s
+            taken["messages"], taken["crossed"] = self.messages * machine.between.latency_s, self.crossed / machine.between.bytes_per_s
             taken["moved"] += machine.seconds.get("moved", 0.0) * self.crossed / ranks_of_node
-        hidden = min(sum(taken[unit] for unit in _AHEAD), ahead * link)
-        return {"node": sum(taken.values()) - hidden, "link": link}
+        return taken, min(sum(taken[unit] for unit in _AHEAD), ahead * (taken["crossed"] + taken["messages"]))
+
+
+def shares_of(taken, hidden):
+    """({unit: share of all seconds}, seconds of the step) of what `Work.explained` returns."""
+    total = sum(taken.values())
+    return {unit: s / total for unit, s in taken.items() if s}, total - hidden
 
 
 _AHEAD = ("samples", "scanned", "rows")  # units of reading and looking up

@@ -5,6 +5,7 @@ A few small models are trained on generated samples, and each stage's seconds ar
 
 import datetime
 import platform
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -15,9 +16,10 @@ from deshpc.data.reader import Reader
 from deshpc.doctor.probe import measure
 from deshpc.launch.failure import fails_together
 from deshpc.planner.fit import rates
+from deshpc.planner.likeness import Measured
 from deshpc.planner.machine import Link, Machine
 from deshpc.planner.planned import need_of
-from deshpc.planner.work import STAGES, Work, share_ahead, uneven_link, work_of
+from deshpc.planner.work import STAGES, Work, share_ahead, shares_of, uneven_link, work_of
 from deshpc.planner.workload import Workload
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
@@ -33,6 +35,7 @@ _CASES = (  # profile, samples of a rank's share, model, options of [train]
     ("criteo", 1024, {"name": "lr"}, {"routing": "broadcast", "exchange": "reduce_scatter"}),
     ("criteo", 256, {"name": "lr"}, {"routing": "broadcast", "exchange": "rows"}),
     ("criteo", 1024, {"name": "lr"}, {"routing": "routed", "exchange": "reduce_scatter"}),
+    ("criteo", 1024, {"name": "lr"}, {"routing": "broadcast", "exchange": "rows"}),
     ("criteo", 512, {"name": "lr"}, {"routing": "routed", "exchange": "rows"}),
     ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "exchange": "allreduce"}),
     ("criteo", 1024, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
@@ -55,25 +58,33 @@ _CASES = (  # profile, samples of a rank's share, model, options of [train]
 
 
 @fails_together
-def probe(comm, name=None):
+def probe(comm, name=None, threads=None):
     """The Machine of the ranks of `comm`: with all of them side by side.  Collective; under a minute, where kernels are compiled.
 
     name : of the machine; None for that of rank 0's host
+    threads : of a rank, `compute.threads_per_rank` of the runs that are to be planned; None as there
     """
     speeds = measure(comm)
-    _trained(comm, *_CASES[0])  # connections are set up, and processors wake up
-    found = [_trained(comm, *case) for case in _CASES]
+    _trained(comm, threads, *_CASES[0])  # connections are set up, and processors wake up
+    found = [_trained(comm, threads, *case) for case in _CASES]
     nodes, threads = found[0]["nodes"], found[0]["threads"]
     between = speeds.between or speeds.inside
     link = Link(between.allreduce_s, between.ping_bytes_per_s) if between else Link(0.0, 1e12)
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return Machine(
+    machine = Machine(
         name or found[0]["host"], date, "measured by deshpc probe", comm.size, nodes, threads,
         link, _seconds_of_units(found, link.bytes_per_s),
     )  # fmt: skip
+    return replace(machine, measured=[_measured(machine, one) for one in found])
 
 
-def _trained(comm, profile, share, model, train):
+def _measured(machine, one):
+    """The `Measured` of a case."""
+    shares, explained_s = shares_of(*one["work"].explained(machine, one["ahead"], machine.ranks / machine.nodes))
+    return Measured(shares, explained_s, sum(one["stages"].values()) / explained_s)
+
+
+def _trained(comm, threads, profile, share, model, train):
     """{"stages": {stage: seconds a step}, "work", "ahead", "nodes", "host" of rank 0, "threads"} of one case.  Collective.
 
     work : its Work, with the bytes that were sent
@@ -85,7 +96,7 @@ def _trained(comm, profile, share, model, train):
     config = build(
         {
             "data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows, "test_rows": 0}},
-            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train},
+            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train}, "compute": {"threads_per_rank": threads or 0},
         }
     )  # fmt: skip
     with Session(config, comm) as session:
