@@ -58,14 +58,11 @@ class LargePart(TrainingPart):
 
     divided: Divided
 
-    def reader(self, session, model, share):
-        """The LargeReader of a model's batches."""
+    def reader(self, session, share, buffers, valid):
+        """The LargeReader of a session's batches; share, buffers, valid : as of a Reader."""
         train, group = session.config.train, session.group
         delivery = Delivery(group, session.node, train.global_batch_samples, lambda task: session.working("read", task))
-        return LargeReader(
-            self.divided, session.input, delivery, group.rank, group.size, share, model.backend.host_buffers, train,
-            2 + model.backend.batches_ahead,
-        )  # fmt: skip
+        return LargeReader(self.divided, session.input, delivery, group.rank, group.size, share, buffers, train, valid)
 
 
 def large_part(session):

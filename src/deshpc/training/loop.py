@@ -69,24 +69,24 @@ class _Loop:
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
         self._stream, self._follows = stream, stream is not None
+        reads, buffers, valid = reads_of(self._model), self._model.backend.host_buffers, 2 + self._model.backend.batches_ahead
         if self._follows:
-            self._reader = stream.reader(self._model, reads_of(self._model), start)
+            self._reader = stream.reader(start, reads, buffers, valid)
         elif isinstance(part, LargePart):
-            self._reader = part.reader(session, self._model, reads_of(self._model))
+            self._reader = part.reader(session, reads, buffers, valid)
         else:
             self._reader = Reader(
-                part.dataset, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
-                config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
-                2 + self._model.backend.batches_ahead, part.kept,
+                part.dataset, config.global_batch_samples, reads, buffers, config.seed, config.shuffle, config.shuffle_block_rows,
+                config.shuffle_run_rows, valid, part.kept,
             )  # fmt: skip
-        self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
+        self._checkpoint_every, self._checkpoint_step = session.config.checkpoint.every_steps if checkpoint else 0, start.steps
         self._stopping = None
         if config.stop_metric != "none":
             self._stopping = EarlyStopping(config.stop_metric, config.stop_patience, config.stop_minimum_gain)
             if start.stopping:
                 self._stopping.restore(start.stopping)
         self._steps, self._samples, self._seconds = start.steps, start.samples, 0.0
-        self._written = start.steps  # of the last checkpoint
+        self._reached = start.steps  # as `_steps`, but in the middle of a segment, too
         self._valid, self._best_step, self._stopped = None, start.best_step, None
 
     def run(self):
@@ -109,9 +109,9 @@ class _Loop:
         progress = self._progress(epoch, position)
         batches, total = self._reader.epoch(epoch, self._steps - done, done), self._reader.batches
         while done < total and not self._stopped:
-            length = self._until_next_event(done, total)
-            self._segment(islice(batches, length), progress)
-            done += length
+            made = self._segment(islice(batches, self._until_next_event(done, total)), progress)
+            done += made
+            self._steps += made
             if done == total:
                 progress.finish()
                 self._of_epoch(epoch, progress.mean_loss)
@@ -126,6 +126,7 @@ class _Loop:
         while not self._reader.ended and not self._stopped:
             made = self._segment(islice(self._reader.arrived(self._steps), self._until_next_event(done)), progress)
             done += made
+            self._steps += made
             if made or self._reader.ended:
                 self._events(0, done, self._reader.ended, progress, self._cursor_of_stream)
         progress.finish()
@@ -136,9 +137,14 @@ class _Loop:
             self._evaluate(epoch, progress)
         if self._checkpoint and not self._stopped:
             self._checkpoint.check()
-            if _due(self._steps, self._checkpoint_every) and self._steps > self._written:
-                self._checkpoint.write(cursor())
-                self._written = self._steps
+            if _due(self._steps, self._checkpoint_every):
+                self._write(cursor())
+
+    def _write(self, cursor):
+        """Write a checkpoint, unless there is one of this step.  Collective."""
+        if self._steps != self._checkpoint_step:
+            self._checkpoint_step = self._steps
+            self._checkpoint.write(cursor)
 
     def _until_next_event(self, done, total=None):
         """Batches until an evaluation, a checkpoint, or the end of the epoch; of a stream, which has none, some."""
@@ -165,21 +171,20 @@ class _Loop:
 
     def _segment(self, batches, progress):
         """Train on some batches; returns how many.  No batch is under way at its end: rows, steps and epoch fit together."""
-        before = self._steps
-        begin, stages = time.perf_counter(), self._session.stage_times
+        begin, stages, made = time.perf_counter(), self._session.stage_times, 0
         progress.resume()
         stages.begin("read")
         for batch, loss, weight, report in steps(self._model, gathered_ahead(self._model.backend, batches), progress.due):
             if not math.isfinite(loss):  # every rank has the same loss, so every rank comes here
                 self._session.group.agree(DeshpcError(f"the loss is not finite at step {batch.step}: {DIVERGED}"))
-            self._steps = batch.step + 1
-            self._watchdog.begin_step(self._steps)
+            self._reached = batch.step + 1
+            self._watchdog.begin_step(self._reached)
             self._samples += batch.samples
+            made += 1
             progress.advance(batch.samples, loss, weight, report)
         stages.end()
         progress.pause()
         self._session.group.sum(0.0)  # the slowest rank's time counts
-        made = self._steps - before
         self._seconds += time.perf_counter() - begin if made else 0.0  # a stream was waited for
         return made
 
@@ -189,7 +194,7 @@ class _Loop:
         def report(**entries):
             look = self._model.eviction and self._model.eviction.last_look
             table = {"table": look} if look else {}
-            self._reports.progress(epoch=epoch, step=self._steps, **entries, **table, stage_s=session.stage_times.take())
+            self._reports.progress(epoch=epoch, step=self._reached, **entries, **table, stage_s=session.stage_times.take())
 
         title, samples = f"epoch {epoch + 1}/{self._config.epochs}", None if self._follows else self._reader.samples
         return Progress(

@@ -51,14 +51,14 @@ class Stream:
         self.part = TrainingPart(head, None, constant, constant)
         self.mean_weight = self._cursor.stream["mean_weight"] if self._cursor.stream else constant.mean_weight
 
-    def reader(self, model, share, start):
-        """The BlockReader of a model's batches from a Cursor on.  Collective."""
+    def reader(self, start, share, buffers, valid):
+        """The BlockReader of the batches from a Cursor on; share, buffers, valid : as of a Reader.  Collective."""
         if start.stream != self._cursor.stream or start.row != self._cursor.row:
             self._reopen(start)
         train = self._session.config.train
         return BlockReader(
-            self._take, self._delivery.release, train.global_batch_samples, share, model.backend.host_buffers, train.seed, train.shuffle,
-            train.shuffle_run_rows, 2 + model.backend.batches_ahead, _place_of(start), start.position - start.row, start.row,
+            self._take, self._delivery.release, train.global_batch_samples, share, buffers, train.seed, train.shuffle,
+            train.shuffle_run_rows, valid, _place_of(start), start.position - start.row, start.row,
         )  # fmt: skip
 
     def close(self):
