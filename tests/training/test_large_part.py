@@ -14,7 +14,7 @@ from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats import steady
 from deshpc.hashing.key import key
-from deshpc.training import loop
+from deshpc.training import large_part, loop
 
 ROWS, BATCH, BLOCK = 530, 50, 64
 FILES = ((0, 100), (100, 101), (101, 390), (390, ROWS))
@@ -89,12 +89,13 @@ GOOD = [i for i in range(ROWS) if i % 11 != 5]
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("kind", ["csv", "gz", "parquet"])
-def test_every_row_once_an_epoch_and_after_a_crash_the_next_one(world, directory, seen, kind):
+def test_every_row_once_an_epoch_and_after_a_crash_the_next_one(world, directory, seen, kind, monkeypatch):
     folder, whole, again = directory / "in", directory / "whole", directory / "again"
+    monkeypatch.setattr(large_part, "available_bytes", lambda: 10_000)  # less than the samples take
     if world.rank == 0:
         write(folder, kind)
     world.Barrier()
-    result = deshpc.train(config(folder, whole, kind), world)
+    result = deshpc.train(config(folder, whole, kind, data={"in_memory": "auto"}), world)
     steps = learnt(world, seen)
     epochs = [sum(steps[first : first + 10], []) for first in (0, 10)]
     assert [sorted(one) for one in epochs] == [GOOD, GOOD] and epochs[0] != epochs[1] and result.steps == 20

@@ -24,7 +24,7 @@ class SteadyFile(io.RawIOBase):
     def __init__(self, path):
         super().__init__()
         self._path, self._at = path, 0
-        self._file = open_regular(path)
+        self._file = trying(path, lambda: open_regular(path))
 
     def readable(self):
         """Yes."""
@@ -77,12 +77,13 @@ def trying(path, read, again=lambda: None):
                 time.sleep(FIRST_WAIT_S * 2 ** (number - 1))
                 again()
             return read()
-        except OSError as error:
-            if error.errno not in PASSING or number == TRIES:
+        except (OSError, DataError) as error:
+            cause = error if isinstance(error, OSError) else error.__context__  # of a file that could not be opened
+            if isinstance(cause, OSError) and cause.errno in PASSING:
+                problem = cause
+            elif problem is None or isinstance(error, OSError):
                 raise
-            problem = error
-        except DataError:
-            if problem is None or number == TRIES:
+            if number == TRIES:
                 raise
         say(f"deshpc: note: {path}: {problem.strerror}; it is tried again ({number + 1} of {TRIES} times)\n")
     raise AssertionError

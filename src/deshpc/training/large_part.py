@@ -1,6 +1,7 @@
 """A training part that is read block by block in every epoch: whether it is, and what a run has to know of it."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from deshpc.backend.room import available_bytes
@@ -9,7 +10,7 @@ from deshpc.data.delivery import Delivery
 from deshpc.data.divided import Divided, divide
 from deshpc.data.input import RowInput
 from deshpc.data.large_reader import LargeReader
-from deshpc.errors import ConfigError
+from deshpc.errors import ConfigError, DataError
 from deshpc.formats.label_kinds import LABELS
 from deshpc.formats.open import open_format
 from deshpc.formats.source import is_plain
@@ -35,14 +36,15 @@ def is_large(session, score_first=False):
         group.agree(ConfigError(f"data.in_memory = 'off': {why}"))
     if config.data.in_memory != "auto" or why:
         return config.data.in_memory == "off"
-    return group.from_first(group.together(lambda: _exceeds_memory(session) if group.rank == 0 else None))
+    return group.from_first(_exceeds_memory(session) if group.rank == 0 else None)
 
 
 def _exceeds_memory(session):
-    config, free = session.config, available_bytes()
-    files = session.input.paths("train")
-    plain = config.data.format != "parquet"
-    needed = sum(os.path.getsize(path) * (_TIMES_TEXT if plain and is_plain(path) else _TIMES_PACKED) for path in files)
+    """Whether samples would take too much memory; says so.  What is wrong with files, whoever reads them will say."""
+    plain, free, needed = session.config.data.format != "parquet", available_bytes(), 0
+    with suppress(DataError, OSError):
+        files = session.input.paths("train")
+        needed = sum(os.path.getsize(path) * (_TIMES_TEXT if plain and is_plain(path) else _TIMES_PACKED) for path in files)
     if free is None or needed <= _SHARE * free:
         return False
     say(
