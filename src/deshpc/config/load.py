@@ -177,7 +177,7 @@ def _seen_from_here(names):
     """Files, or whatever stands there, of a command line: they are seen from where it was given, not from the configuration's folder."""
     if isinstance(names, list):
         return [_seen_from_here(name) for name in names]
-    return os.path.abspath(names) if isinstance(names, str) and names else names
+    return os.path.abspath(names) if isinstance(names, str) and names not in ("", STANDARD_INPUT) else names
 
 
 def _dataclass(kind, tree, source, path):
