@@ -7,6 +7,7 @@ _ENTRIES = {
     "deshpc": str, "run": str, "hash": str, "steps": COUNT, "ranks": COUNT, "config": dict, "source": dict, "model": dict, "dense": list,
     "rows": [COUNT], "files": {str: dict}, "progress": (dict, None), "random": {"seed": COUNT, "step": COUNT}, "crc32": COUNT,
 }  # fmt: skip
+_BASE = {"run": str, "steps": COUNT, "crc32": COUNT}
 _FILE = {"bytes": COUNT, "end": str}
 _MODEL = {
     "operator": str, "split": str, "scalars": COUNT, "dim": COUNT, "planes": COUNT, "precision": str, "optimizer": str,
@@ -35,6 +36,10 @@ def require_form(manifest, names_of):
     _require_some(manifest["model"], _MODEL, "model.")
     _require_some(manifest["model"], _DIMS if "dims" in manifest["model"] else {}, "model.")
     _require_model(manifest["model"])
+    if "base" in manifest:
+        require(manifest["base"], _BASE, "'base'")
+        if manifest["base"]["steps"] > manifest["steps"]:
+            raise ValueError(f"'base.steps' is {manifest['base']['steps']}, but 'steps' {manifest['steps']}")
     ranks, rows = manifest["ranks"], manifest["rows"]
     if not 0 < manifest["steps"] + 1 <= _MOST_STEPS:
         raise ValueError(f"'steps' is {manifest['steps']}")

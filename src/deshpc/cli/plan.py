@@ -125,10 +125,11 @@ def _text(config, workload, found, ranks, nodes, machine):
             (str(one.choice), *times, f"{sum(sent.values()):,.1f}", *(f"{sent.get(kind, 0):,.1f}" for kind in kinds), f"{one.memory / 2**20:,.0f}")
         )
     left = len(found.options) - _SHOWN
-    chosen = found.best.choice
+    chosen, key_numbers = found.best.choice, found.best.key_numbers
     return [
         *head, *columns(table), *([f"and {left} more, with --json"] if left > 0 else []), "", f"choice: {found.why}", "",
         "[train]", *(f'{name} = "{getattr(chosen, name)}"' for name in ("split", "exchange", "routing", "levels")),
+        *([f'key_numbers = "{key_numbers}"'] if nodes > 1 and chosen.routing == "routed" else []),
         *(["[model]", f'first_layer = "{chosen.first_layer}"'] if chosen.first_layer != "pooled" else []),
     ]  # fmt: skip
 
@@ -148,7 +149,7 @@ def _curve(config, curve):
 
 def _tree(option):
     return {
-        "choice": option.choice._asdict(), "bytes_per_sample": option.bytes_per_sample(), "between": option.bytes_per_sample("between"),
+        "choice": option.choice._asdict(), "key_numbers": option.key_numbers, "bytes_per_sample": option.bytes_per_sample(), "between": option.bytes_per_sample("between"),
         "memory": option.need.memory, "seconds": option.seconds,
     }  # fmt: skip
 

@@ -277,6 +277,15 @@ def _check(config, source):
     _check_weights(config.train, f"{source}: train")
     _check_table(config, f"{source}: table")
     _check_follow(config, source)
+    _check_export(config, f"{source}: export")
+
+
+def _check_export(config, where):
+    """Refuse exports of what no predictor scores, or nobody saves."""
+    if config.export.deltas and ":" in config.model.name:
+        raise ConfigError(f"{where}.deltas: a predictor has no formula for model.name = {config.model.name!r}: leave it out")
+    if config.export.deltas and not config.run.save_model:
+        raise ConfigError(f"{where}.deltas exports the trained model, too, which run.save_model = false does not write: leave one of them out")
 
 
 def _check_format(data, where):

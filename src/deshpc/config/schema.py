@@ -332,8 +332,14 @@ class TrainConfig:
     )
     machine: str = option(
         "",
-        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: split, routing and, beside one of them, exchange = auto; without it "
-        "the fewest bytes between ranks, or between nodes, are chosen",
+        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: key_numbers, split, routing and, beside one of them, exchange = auto; "
+        "without it the fewest bytes between ranks, or between nodes, are chosen",
+    )
+    key_numbers: str = option(
+        "auto",
+        "on: keys that home and owner both know travel between nodes as short numbers; off: as they are, 8 bytes each, which takes the "
+        "processors less time; auto: what takes less time by train.machine, and on where there is none; the result is the same",
+        choices=("auto", "on", "off"),
     )
     levels: str = option(
         "auto",
@@ -349,7 +355,7 @@ class TrainConfig:
     )
     overlap: str = option(
         "auto",
-        "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "
+        "on: the next batch is read and looked up while partials travel, and its keys travel a step ahead of that; off: after the update; auto: on where ranks "
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
@@ -459,9 +465,27 @@ class CheckpointConfig:
 
     every_steps: int = option(0, "steps between checkpoints; 0: none", minimum=0)
     keep: int = option(3, "number of newest checkpoints that are kept", minimum=1)
+    full_every: int = option(
+        1, "every so many-th checkpoint has all rows, those between only rows that have changed since, and keys whose rows are gone; 1: all "
+        "have all", minimum=1,
+    )  # fmt: skip
     background: bool = option(
         True, "write while training goes on, from a copy of the rows in memory; false: training waits, and no copy is made"
     )
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What a run exports for servers while it trains, `[export]`: run.directory/exports.  See docs/serving.md."""
+
+    deltas: bool = option(
+        False, "export the model whole, then deltas of what has changed since the export before: of checkpoints, and of the trained model; "
+        "with --days of each day's, in place of whole ones",
+    )  # fmt: skip
+    every_checkpoints: int = option(1, "of every so many-th checkpoint an export is written", minimum=1)
+    full_every: int = option(0, "every so many-th export is a whole model, for servers that begin; 1: all are; 0: the first alone", minimum=0)
+    keep: int = option(0, "number of newest whole models that are kept, with the deltas behind them; 0: all", minimum=0)
+    directory: str = option("", "folder of the exports, seen from where the run is started; empty: run.directory/exports")
 
 
 @dataclass(frozen=True)
@@ -515,5 +539,6 @@ class Config:
     table: TableConfig = option(TableConfig, "which keys have rows")
     metrics: MetricsConfig = option(MetricsConfig, "what evaluations find")
     checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
+    export: ExportConfig = option(ExportConfig, "what servers get while it trains")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")
     run: RunConfig = option(RunConfig, "results")

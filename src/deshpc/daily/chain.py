@@ -177,10 +177,11 @@ class _Links:
 
     def _config_of(self, day):
         config, folder = self._config, day_folder(self._run, day.name)
+        exports = replace(config.export, directory=config.export.directory or f"{self._run}/exports")  # one folder for all days
         start = str(day_folder(self._run, self._done[-1])) if self._done else config.train.from_
         return replace(
             config, data=replace(config.data, train=(day.path,)), train=replace(config.train, from_=start),
-            run=replace(config.run, directory=str(folder)),
+            export=exports, run=replace(config.run, directory=str(folder)),
         )  # fmt: skip
 
     def _end(self, name):
@@ -190,7 +191,7 @@ class _Links:
             day = self._day(name)
             own = ":" in self._config.model.name  # a predictor has no formula for it
             with writing(self._run):
-                publish(self._run, Path(day.folder), None if own else export)
+                publish(self._run, Path(day.folder), None if own or self._config.export.deltas else export)
                 forget(self._run, self._done, self._config.checkpoint.keep)
             self._record.write("day", run=lines_of(day.folder)["start"]["run"], **asdict(day))
             if day.before is not None:

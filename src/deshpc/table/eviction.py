@@ -46,6 +46,12 @@ class Eviction:
 
     def evict(self, step):
         """Give up rows and waiting keys behind the update of `step`.  No batch may be looked up.  Collective."""
+        rows, keys, evicted = map(int, self._over_ranks(np.array(self._give_up(step), np.int64)))
+        self.evicted += evicted
+        self.last_look = {"step": step + 1, "rows": rows, "waiting": keys, "evicted": self.evicted}
+
+    def _give_up(self, step):
+        """(rows that are left, waiting keys that are left, rows that went) at this rank.  Collective."""
         config = self._config
         places = [(t, shard) for t, table in enumerate(self._tables) for shard in table.shards]
         found = self._backend.each(lambda t, shard: self._look(shard, step), places)
@@ -60,10 +66,7 @@ class Eviction:
         waiting = [shard.waiting for _, shard in places if shard.waiting]
         if waiting and (config.max_age_steps or config.max_waiting_keys):
             self._forget(waiting, step)
-        counts = sum(len(shard) for _, shard in places), sum(one.keys for one in waiting), evicted
-        rows, keys, evicted = map(int, self._over_ranks(np.array(counts, np.int64)))
-        self.evicted += evicted
-        self.last_look = {"step": step + 1, "rows": rows, "waiting": keys, "evicted": self.evicted}
+        return sum(len(shard) for _, shard in places), sum(one.keys for one in waiting), evicted
 
     def meet_kernels(self):
         """Have every kernel of an eviction compiled: gives up all rows of this rank.  Not collective."""

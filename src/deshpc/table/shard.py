@@ -169,7 +169,7 @@ class Shard:
         while lack := kernel(self._index(), search, *arguments):
             self._grow(lack)
             if self.waiting:
-                self.waiting.make_room()
+                self.waiting.make_room(lack)
                 search = search._replace(waiting=self.waiting.arguments(counts=not admits))
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
@@ -307,6 +307,18 @@ class Shard:
         self._counters[self._table.LIVE] = len(staying)
         self._buckets.fill(0)
         self._table.index_rows(keys, staying, np.zeros(len(staying), np.uint32), self._buckets, self._mask)
+
+    def look(self, oldest, zero_oldest, low_count):
+        """What an eviction finds, of a backend that looks where rows lie: see `HistoryOperations.look` of `backend.cuda`.  No batch may be
+        under way."""
+        return self._backend.history.look(self._index(), self.layout, oldest, zero_oldest, low_count)
+
+    def keep(self, look):
+        """Give up the rows that go by a look; returns how many there are of them.  Waits for the device."""
+        crowded, entries = self._index(), self.waiting and self.waiting.entries
+        self._new_index(self._mask + 1)
+        self._free, gone = self._backend.history.give_up(crowded, look, self._buckets, self._mask)
+        return self._backend.history.settle(self._counters, entries, gone)
 
     def _index(self):
         return self._table.Index(

@@ -26,7 +26,7 @@ class WaitingKeys:
         self._backend, self._table, self._after = backend, backend.table, after
         self._threshold = np.uint64(round(chance * 2**32))
         self._seed = np.uint64(fold_words(seed, _SALT))
-        self._entries = np.zeros(2, np.int64)
+        self._entries = backend.admission.new_entries()
         self._new_buckets(_SMALLEST)
 
     @property
@@ -44,11 +44,11 @@ class WaitingKeys:
         limit = int(_LOAD_LIMIT * _SLOTS * (self._mask + 1))
         return Waiting(counts, self._buckets, self._mask, self._entries, limit, self._seed, self._after, self._threshold)
 
-    def make_room(self):
-        """Make room for more keys, if there is none."""
-        if self._entries[0] >= self.arguments(True).limit:
+    def make_room(self, keys):
+        """Make room for so many more keys, if there is none."""
+        if self._entries[0] + keys > self.arguments(True).limit:
             full, waiting = self._buckets, self.keys
-            self._new_buckets(self._room_for(waiting))
+            self._new_buckets(self._room_for(max(2 * waiting, waiting + keys)))
             self._backend.admission.move_sights(full, self._buckets, self._mask)
             self._entries[:] = waiting, 0
 
@@ -56,6 +56,20 @@ class WaitingKeys:
         """Sights of all, in an order of their own."""
         keys, counts, marks = self._held()
         return Sights(keys, counts.view(np.uint32), marks - np.uint32(1))
+
+    def look(self, oldest):
+        """What an eviction finds, of a backend that looks where keys lie: see `HistoryOperations.look_at_waiting` of `backend.cuda`."""
+        return self._backend.history.look_at_waiting(self._buckets, oldest)
+
+    def keep(self, look):
+        """Forget the keys that go by a look."""
+        self._new_buckets(self._mask + 1)
+        self._backend.history.keep(look, self._buckets, self._mask, self._entries)
+
+    @property
+    def entries(self):
+        """Counts of keys that are there, and of those of them that have got rows."""
+        return self._entries
 
     def set(self, sights):
         """Hold these keys instead."""
@@ -71,7 +85,7 @@ class WaitingKeys:
 
     def _fill(self, keys, counts, marks):
         """Enter keys into fresh buckets, which have room for twice as many."""
-        buckets = self._room_for(len(keys))
+        buckets = self._room_for(2 * len(keys))
         if buckets > self._mask + 1:
             self._new_buckets(buckets)
         else:
@@ -80,9 +94,9 @@ class WaitingKeys:
         self._entries[:] = len(keys), 0
 
     def _room_for(self, keys):
-        """Buckets that have room for twice as many keys, or as many as there are."""
+        """Buckets that have room for so many keys, as many as there are or more."""
         buckets = self._mask + 1
-        while 2 * keys > _LOAD_LIMIT * _SLOTS * buckets:
+        while keys > _LOAD_LIMIT * _SLOTS * buckets:
             buckets *= 2
         return buckets
 

@@ -205,7 +205,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         reports.scored_first(step=first_step, **asdict(before))
     start = start or Cursor(steps=first_step, first_step=first_step)
     resumed_from = start.steps if saved else None
-    checkpoints = RunCheckpoints(session, number, lock, start)
+    checkpoints = RunCheckpoints(session, number, lock, start, begins=resumed_from is None and origin is None)
 
     with checkpoints:
         def of_epoch(epoch, loss):
@@ -233,6 +233,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
                 checkpoints.keep(trained.steps)
             else:
                 checkpoints.require_finite(trained.steps)
+        checkpoints.export_trained()
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
     traffic, keys = training_traffic(session, part.dataset, steps, samples, max(1, samples) if stream else part.samples)
     rows, first_rows, waiting = zip(*group.gather((len(model.table), model.table.first_rows, model.table.waiting_keys)), strict=True)

@@ -69,7 +69,7 @@ class _Loop:
         self._watchdog, self._keep, self._checkpoint, self._start, self._of_epoch = watchdog, keep, checkpoint, start, of_epoch
         config = self._config
         self._stream, self._follows = stream, stream is not None
-        reads, buffers, valid = reads_of(self._model), self._model.backend.host_buffers, 2 + self._model.backend.batches_ahead
+        reads, buffers, valid = reads_of(self._model), self._model.backend.host_buffers, 3 + self._model.backend.batches_ahead
         if self._follows:
             self._reader = stream.reader(start, reads, buffers, valid)
         elif isinstance(part, LargePart):

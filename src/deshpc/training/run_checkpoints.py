@@ -10,6 +10,7 @@ from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import require_best, save_model
 from deshpc.config import resolved
+from deshpc.serve.exports import Exports
 
 
 class RunCheckpoints:
@@ -18,13 +19,21 @@ class RunCheckpoints:
     run : its number
     lock : of its folder, asked before anything gets its name
     start : Cursor where it began, None at the beginning
+    begins : whether its model has nothing to do with one that was exported before
     A context manager: an error ends what is being written in the background.
     """
 
-    def __init__(self, session, run, lock, start=None):
-        checkpoint, self._directory = session.config.checkpoint, session.config.run.directory
+    def __init__(self, session, run, lock, start=None, begins=False):
+        checkpoint, export, self._directory = session.config.checkpoint, session.config.export, session.config.run.directory
         self._session, self._source, self._run, self._held = session, session.input_state(), run, lock.require
-        self._written = Checkpoints(session.model, self._directory, checkpoint.keep, checkpoint.background, lock.require)
+        self._exports, self._every, self._count = None, export.every_checkpoints, 0
+        if export.deltas:
+            folder = export.directory or f"{self._directory}/exports"
+            first = session.group.rank == 0
+            self._exports = session.group.together(
+                (lambda: Exports(folder, export.full_every, export.keep, begins, lock.require)) if first else lambda: None
+            )
+        self._written = Checkpoints(session.model, self._directory, checkpoint.keep, checkpoint.background, lock.require, self._export, checkpoint.full_every)
         self._best_run = start.best_run if start else None
         self.check, self.finish = self._written.check, self._written.finish
 
@@ -50,6 +59,18 @@ class RunCheckpoints:
         best = None if cursor.best_step is None else run_model(self._directory)
         cursor = replace(cursor, best_run=None if best is None else self._best_run)
         self._written.write(self._manifest(cursor.steps, cursor.to_json()), best)
+
+    def export_trained(self):
+        """Export the run's model, which is saved, where exports are asked for.  Collective."""
+        if self._session.config.export.deltas:
+            self._session.model.enter("export", works=True)
+            self._session.group.together((lambda: self._exports.add(run_model(self._directory))) if self._exports else lambda: None)
+
+    def _export(self, folder):
+        """Export a checkpoint that is complete, if it is due.  Not collective: rank 0's work."""
+        self._count += 1
+        if self._exports and self._count % self._every == 0:
+            self._exports.add(folder)
 
     def load_best(self, steps):
         """Fill the model, which has no rows, from the run's folder: the best one, of so many steps.  Collective."""
