@@ -113,7 +113,7 @@ class DataConfig:
         "cache: what deshpc convert has written; synthetic",
         choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
-    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
+    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
@@ -137,6 +137,19 @@ class DataConfig:
     on_bad_row: str = option(
         "error", "a row that cannot be read: error ends the run, skip leaves it out and counts it", choices=("error", "skip")
     )
+    in_memory: str = option(
+        "auto",
+        "on: the training part is read once, into the memory of every node; off: block by block in every epoch, ahead of the steps, in "
+        "bounded memory; auto: off where its files would take more than half of the memory that is free; docs/streams.md",
+        choices=("auto", "on", "off"),
+    )
+    follow: bool = option(
+        False,
+        "text, parquet: data.train is one folder that grows, or -, standard input, of text: its rows are learnt from as they come, once, in "
+        "bounded memory; docs/streams.md",
+    )
+    follow_end: str = option("_END", "follow: a file of this name in the folder says that no file comes any more")
+    follow_silence_s: float = option(0.0, "follow: seconds without a new file in the folder after which the run ends, too; 0: never", minimum=0.0)
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
 
 

@@ -50,6 +50,9 @@ def unused_options(config):
     for name in ("group", "slices"):
         if _given(config.metrics, name) and config.train.loss != "log":
             found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
+    for name in ("follow_end", "follow_silence_s"):
+        if _given(config.data, name) and not config.data.follow:
+            found.append((f"data.{name}", "data.follow = false reads what is there"))
     if _given(config.train, "from_state") and not config.train.from_:
         found.append(("train.from_state", "train.from names no model to start from"))
     for name in ("every_checkpoints", "full_every", "keep", "directory"):

@@ -121,6 +121,8 @@ def _with_first(configured, config, overrides, allow_import, days):
         data = tree.get("data", {})
         if isinstance(data, dict) and data.get("format", "csv") in ("synthetic", "table"):
             raise ConfigError(f"--days: data.format = {data['format']!r} has no files; days are files, or folders of files")
+        if isinstance(data, dict) and data.get("follow"):
+            raise ConfigError("--days: data.follow = true reads one folder as it grows; a day is complete when its run begins: leave one of them out")
         return {**tree, "data": {**data, "train": [days[0].path]}} if isinstance(data, dict) else tree
 
     made = configured(config, overrides, allow_import, change)

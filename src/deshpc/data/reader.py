@@ -49,7 +49,8 @@ class Reader:
             if ahead < self.samples and order.block(ahead) != asked:
                 asked = order.block(ahead)
                 self._dataset.read_ahead(*self._span(*asked))
-            yield self._batch(order, number, first_step + number)
+            begin = number * self._batch_samples
+            yield self.batch(order, begin, min(self._batch_samples, self.samples - begin), first_step + number)
 
     def place(self, epoch, batch):
         """(block, row) of the epoch's order at which a batch begins: see `EpochOrder.place`."""
@@ -58,9 +59,8 @@ class Reader:
     def _order(self, epoch):
         return EpochOrder(self.samples, self._block_rows, self._seed, epoch, self._shuffle, self._run_rows)
 
-    def _batch(self, order, number, step):
-        begin = number * self._batch_samples
-        total = min(self._batch_samples, self.samples - begin)
+    def batch(self, order, begin, total, step):
+        """The Batch of the samples at positions begin .. begin + total of an order, an EpochOrder or what else has its `rows`."""
         first, last = self._share(total)
         low, high = begin + first, begin + last
         whole = self._rows(order.rows(begin, begin + total))

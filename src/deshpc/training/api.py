@@ -31,6 +31,7 @@ from deshpc.training.advice import Adviser
 from deshpc.training.best_constant import begin_at
 from deshpc.training.cursor import Cursor
 from deshpc.training.evaluation import in_words, measured
+from deshpc.training.large_part import is_large, large_part
 from deshpc.training.loop import train_epochs
 from deshpc.training.planned_run import plan_run
 from deshpc.training.record import NoRecord, Record
@@ -40,6 +41,7 @@ from deshpc.training.run_checkpoints import RunCheckpoints
 from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
+from deshpc.training.stream import Stream, cursor_of
 from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
@@ -176,32 +178,34 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     reports.start(config)
     adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
-    train_set, valid_set, test_set = (
-        session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
-    )
+    stream = Stream(session, cursor_of(session, saved)) if config.data.follow else None
+    large = not stream and is_large(session, score_first)
+    train_set = None if stream or large else session.load("train")
+    part = stream.part if stream else large_part(session) if large else training_part(session, train_set)
+    valid_set, test_set = (session.load(one) if session.input.has(one) else None for one in ("valid", "test"))
     if session.skipped:
         record.write("skipped", parts=session.skipped)
-    part = training_part(session, train_set)
-    adviser.of_labels(part.whole)
+    if not stream:
+        adviser.of_labels(part.whole)
     if part.kept is not None and group.rank == 0:
-        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
+        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {part.whole.rows:,} rows\n")
     forecast = plan_run(session, part, record)
     loaded = time.perf_counter()
     first_step = origin.first_step if origin else 0
     steps = first_step + config.train.epochs * -(-part.samples // config.train.global_batch_samples)
-    model = session.build(part.dataset, steps, part.learnt.mean_weight, first_step)
+    model = session.build(part.dataset, steps, (stream or part.learnt).mean_weight, first_step)
     compiled = time.perf_counter()
     record.write(
-        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), kept_rows=part.samples,
+        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else part.whole.rows, kept_rows=0 if stream else part.samples,
         base_rate=part.whole.prediction,
     )  # fmt: skip
-    start = go_on(session, saved, part.samples, record, number) if saved else None
+    start = go_on(session, saved, 0 if stream else part.samples, record, number) if saved else None
     before, has_bias = None, start is not None
     if start is None and origin:
         has_bias = take_model(session, origin, record)
     if not has_bias and config.model.initial_bias == "base_rate":
         begin_at(model, part.whole)
-    if start is None and origin and score_first:
+    if start is None and origin and score_first and not stream:
         before = measured(session, "train", train_set, first_step)
         reports.scored_first(step=first_step, **asdict(before))
     start = start or Cursor(steps=first_step, first_step=first_step)
@@ -214,7 +218,9 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
 
         noted.note_all()  # from here on there is something to go on from
         wishes = Wishes(config.checkpoint, noted, group.rank, time.perf_counter() - begin, lambda: checkpoints.busy)
-        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, wishes, start, of_epoch)
+        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, wishes, start, of_epoch, stream)
+        if stream:
+            stream.close()
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -236,7 +242,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
                 checkpoints.require_finite(trained.steps)
         checkpoints.export_trained()
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
-    traffic, keys = training_traffic(session, part.dataset, steps, samples, part.samples)
+    traffic, keys = training_traffic(session, part.dataset, steps, samples, max(1, samples) if stream else part.samples)
     rows, first_rows, waiting = zip(*group.gather((len(model.table), model.table.first_rows, model.table.waiting_keys)), strict=True)
     result = TrainResult(
         ranks=group.size,

@@ -105,5 +105,5 @@ def _forecast(chosen, part, epochs):
     step_s, run = None if best.seconds is None else best.step_s, best.need.run
     known = (True, None)
     if run.numbered:
-        known = len(part.dataset) <= _LOOKED_AT, epochs * part.samples
+        known = max(len(part.dataset), part.samples) <= _LOOKED_AT, epochs * part.samples
     return Forecast(best.choice._asdict(), chosen.why, best.bytes_per_sample(), step_s, run.moves_rows, *known)

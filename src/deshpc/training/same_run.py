@@ -6,6 +6,7 @@ from deshpc.errors import ConfigError
 _MAY_DIFFER = (
     "train.epochs", "train.split", "train.exchange", "train.routing", "train.key_numbers", "train.levels", "train.machine", "train.overlap", "train.evaluate_every_steps",
     "train.watchdog_s", "train.from", "model.first_layer", "model.expected_rows", "metrics", "checkpoint", "export", "compute", "run", "data.train", "data.valid", "data.test",
+    "data.in_memory", "data.follow_end", "data.follow_silence_s",
 )  # fmt: skip
 _ABSENT = "missing"
 

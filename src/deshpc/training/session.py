@@ -89,7 +89,7 @@ class Session:
             dataset = self._load(part)
             if self.config.train.class_weights:
                 dataset = weighted_by_class(dataset, *self.config.train.class_weights, self.workers())
-        self._count_skipped(part)
+        self.count_skipped(part)
         return dataset
 
     def _load(self, part):
@@ -131,7 +131,7 @@ class Session:
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
 
-    def _count_skipped(self, part):
+    def count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
         bad_rows = self.input.bad_rows.get(part)
         self.tell_once(bad_rows.notes if bad_rows else {})
