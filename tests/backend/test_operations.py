@@ -5,11 +5,13 @@ import inspect
 import pytest
 
 from deshpc.backend.cpu.backend import CpuBackend
+from deshpc.backend.cuda.admission import Admission
 from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.history import HistoryOperations
 from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.linear import LinearOperations
 from deshpc.backend.cuda.lookup import LookupOperations
@@ -26,13 +28,15 @@ ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
-    "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
+    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
-    "admission and eviction": ("admission", "history"),
+    "looks whose numbers come to the host": (
+        "history.histories", "history.count_digits", "history.ties", "history.are_zero", "history.free_rows", "admission.forget",
+    ),  # fmt: skip
     "rows that repeat, which are multiplied like all others": ("repeated",),
-    "short numbers of keys, which travel whole": ("key_numbers",),
+    "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "products, which are cuBLAS's": ("dense.outer",),
 }
 

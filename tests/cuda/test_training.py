@@ -123,6 +123,20 @@ def test_atomic_sums_are_close_in_floating_point_and_exact_in_fixed_point(world,
     assert atomic.digest() == ordered.digest()
 
 
+@pytest.mark.parametrize("exchange", ["allreduce", "rows"])
+def test_numbers_of_a_device_travel_as_halves(world, few, exchange):
+    batches = awkward_batches(61, 3, 1)
+    half, full = (
+        train_on(world, batches, config_of("fm", "sgd", "float32", exchange=exchange, wire=wire), backend=CudaBackend(few))
+        for wire in ("bfloat16", "full")
+    )
+    assert half.losses == pytest.approx(full.losses, rel=0.02)
+    assert abs(half.rows.numbers - full.rows.numbers).max() <= 0.02 * abs(full.rows.numbers).max()
+    assert world.size > 1 or half.digest() == full.digest()
+    sent, whole = ({(one["kind"], one["direction"]): one["sent_bytes"] for one in found.ledger} for found in (half, full))
+    assert whole == {what: bytes * (2 if what[0] in ("partials", "rows", "gradients") else 1) for what, bytes in sent.items()}
+
+
 def test_a_single_key_leaves_other_ranks_nothing(world, few):
     batches = one_key_batches(5, 6)
     expected = train_on(MPI.COMM_SELF, batches, config_of("fm", "adagrad", "float64"))

@@ -122,6 +122,8 @@ def _statistics(compute, statistic):
 
 VARIANTS = {
     "cin.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "admission.cu": [{}],
+    "history.cu": [{"NUMBER": "float"}, {"NUMBER": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
     "norm.cu": [{}],

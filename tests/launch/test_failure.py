@@ -263,15 +263,19 @@ def test_what_hangs_before_training_is_named(config, where, stage):
     assert re.fullmatch(rf"deshpc: no progress for 2 s \(train.watchdog_s\): rank 0 in '{stage}' of step 0 for \d+ s \(\S+\); {waits}", line), line
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_to_one_process_of_the_command_line(config, name):
-    """The process that the launcher knows may be the rank's parent: it passes signals on."""
-    who = "os.getpid()" if OPEN_MPI else "os.getppid()"
-    what = f"os.kill({who}, signal.{name}); time.sleep(9)"
+@pytest.mark.parametrize(("name", "again"), [("SIGTERM", False), ("SIGINT", True)])
+def test_a_signal_to_one_process_of_the_command_line(config, name, again):
+    """The process that the launcher knows may be the rank's parent: it passes signals on.  The first stops all ranks behind a checkpoint."""
+    kill = f"os.kill({'os.getpid()' if OPEN_MPI else 'os.getppid()'}, signal.{name}); time.sleep({1.2 if again else 0.2})"
+    what = f"{kill}; {kill}; time.sleep(9)" if again else kill
     done = broken(COMMAND_LINE.format(what=what, where=A_STEP, ranks=[1]), config, ranks=3)
-    text = {"SIGTERM": "terminated by SIGTERM", "SIGINT": "interrupted"}[name]
-    assert errors(done) == [f"deshpc: rank 1 of 3: {text}"]
-    assert done.returncode == {"SIGTERM": 143, "SIGINT": 130}[name]
+    if again:
+        assert (done.returncode, errors(done)) == (130, ["deshpc: rank 1 of 3: interrupted"])
+        return
+    (line,) = errors(done)
+    assert done.returncode == 75 and line.startswith("deshpc: stopped by SIGTERM after step 8; the checkpoint is in runs/")
+    assert re.search(r"go on: mpiexec -n 3 deshpc train \S+a.toml --set run.directory=runs/\S+ --resume$", line), line
+    assert len(list(config.parent.glob("runs/latest/checkpoints/step-000000000008/manifest.json"))) == 1
 
 
 def test_nobody_outlives_a_parent_that_is_killed(config):

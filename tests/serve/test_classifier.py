@@ -12,7 +12,7 @@ from every_kind import FIELDS, NAMES, make_rows, tree
 import deshpc
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
-from deshpc.serve.table_columns import Table
+from deshpc.estimator.table_columns import Table
 from deshpc.training.predict import predict
 
 sklearn_base = pytest.importorskip("sklearn.base")

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hand_made_model import NOT_LINEAR, ROWS, hand_made
 from launching import TIMEOUT_S
 
+from deshpc import serve
 from deshpc.cli.inspect import inspect
 from deshpc.errors import DataError
 from deshpc.serve.delta import fold, read_delta, read_with_deltas, write_delta
@@ -89,14 +93,14 @@ def test_random_histories(tmp_path, name, monkeypatch):
             history.step()
             deltas.append(history.delta(read_with_deltas(base, *deltas)))
             now, full = history.exported(), history.full()
-            delta = read_delta(deltas[-1])
-            rows = delta.later.rows
+            read = read_delta(deltas[-1])
+            rows = read.later.rows
             wrote = {
                 int(key): np.array([w] * history.scalars + v.tolist(), np.float32).tobytes()
                 for key, w, v in zip(rows.keys, rows.weights.tolist(), rows.embeddings, strict=True)
             }
             assert wrote == {key: row for key, row in now.items() if before.get(key) != row}
-            assert delta.gone.tolist() == sorted(before.keys() - now.keys())
+            assert read.gone.tolist() == sorted(before.keys() - now.keys())
             predictor.apply(deltas[-1])
             fold(base, deltas, folder / "folded")
             assert (folder / "folded").read_bytes() == full.read_bytes()
@@ -112,32 +116,85 @@ def test_random_histories(tmp_path, name, monkeypatch):
         assert other.predict(ROWS).tobytes() == predictor.predict(ROWS).tobytes()
 
 
-def test_threads_score_while_deltas_arrive(tmp_path):
-    history = History(tmp_path)
-    base, rows = history.full(), ROWS[:3]
-    models, deltas = [base], []
-    for _ in range(12):
+@contextmanager
+def at_every_line(task):
+    """Call task() before every line of `serve/` that this thread runs in the block."""
+    home = str(Path(serve.__file__).parent)
+
+    def look(frame, event, argument):
+        if not frame.f_code.co_filename.startswith(home):
+            return None
+        if event == "line":
+            task()
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def versions_of(folder, number):
+    """(path of a whole model, [path of a delta over it, over that ...], [scores of three rows by each model])."""
+    history = History(folder)
+    models, deltas = [history.full()], []
+    for _ in range(number):
         history.step()
         deltas.append(history.delta(read_model(models[-1])))
         models.append(history.full())
-    versions = [Predictor(path).predict(rows).tobytes() for path in models]
+    versions = [Predictor(path).predict(ROWS[:3]).tobytes() for path in models]
     assert len(set(versions)) == len(versions)
+    return models[0], deltas, versions
+
+
+def test_no_line_of_apply_leaves_half_a_model(tmp_path):
+    """Another thread may score between any two lines: here one does between all of them."""
+    base, deltas, versions = versions_of(tmp_path, 2)
+    predictor, seen = Predictor(base), []
+    with at_every_line(lambda: seen.append(versions.index(predictor.predict(ROWS[:3]).tobytes()))):  # ValueError: a score of no version
+        for path in deltas:
+            predictor.apply(path)
+    assert seen == sorted(seen) and set(seen) == {0, 1, 2} and len(seen) > 100
+
+
+def test_no_line_of_predict_sees_two_models(tmp_path):
+    """Whichever line a delta arrives at, the call ends with the model with which it began."""
+    base, (path, *_), (old, new) = versions_of(tmp_path, 1)
+    for at in range(0, 1000, 3):
+        predictor, lines = Predictor(base), count()
+
+        def arrive(predictor=predictor, lines=lines, at=at):
+            if next(lines) == at:
+                predictor.apply(path)
+
+        with at_every_line(arrive):
+            scores = predictor.predict(ROWS[:3]).tobytes()
+        assert scores == (new if at == 0 else old)  # before its first line it has not looked yet
+        if next(lines) <= at:
+            break
+        assert predictor.predict(ROWS[:3]).tobytes() == new
+    assert at > 50
+
+
+def test_threads_score_while_deltas_arrive(tmp_path):
+    base, deltas, versions = versions_of(tmp_path, 4)
     predictor, ended, found, errors = Predictor(base), threading.Event(), [[] for _ in range(3)], []
 
     def score(scores):
         try:
             while not ended.is_set():
-                scores.append(predictor.predict(rows).tobytes())
-            scores.append(predictor.predict(rows).tobytes())
+                scores.append(predictor.predict(ROWS[:3]).tobytes())
+            scores.append(predictor.predict(ROWS[:3]).tobytes())
         except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=score, args=(scores,)) for scores in found]
     for thread in threads:
         thread.start()
-    for delta in deltas:
-        predictor.apply(delta)
-        time.sleep(0.01)
+    for path in deltas:
+        predictor.apply(path)
     ended.set()
     for thread in threads:
         thread.join()
@@ -145,7 +202,6 @@ def test_threads_score_while_deltas_arrive(tmp_path):
     for scores in found:
         seen = [versions.index(one) for one in scores]  # ValueError: a score of no version
         assert seen == sorted(seen) and seen[-1] == len(deltas)
-    assert len({one for scores in found for one in scores}) > 2
 
 
 def test_a_delta_of_another_model_is_refused(tmp_path):

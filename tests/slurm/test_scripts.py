@@ -12,7 +12,7 @@ SCRIPTS = sorted(path.name for path in FOLDER.iterdir())
 
 
 def test_the_scripts_are_there():
-    assert SCRIPTS == ["cpu.sbatch", "gpu-node.sbatch", "gpu-nodes.sbatch", "launch.sh"]
+    assert SCRIPTS == ["cpu.sbatch", "days.sh", "gpu-node.sbatch", "gpu-nodes.sbatch", "launch.sh", "requeue.sbatch", "sweep.sbatch"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

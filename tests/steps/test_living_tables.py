@@ -1,28 +1,29 @@
-"""Tables whose rows come and go, against dictionaries in float64 over random histories, through save and load on other numbers of ranks.
+"""Tables whose rows come and go, against dictionaries in float64 over random histories, through checkpoints of what has changed and load on other numbers
+of ranks.
 
 The sets of rows and of waiting keys are equal, weights and optimizer state agree, for 1 to 4 ranks and 1 or 2 threads each.
 """
 
-from functools import cache
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from living_histories import STEPS, check, histories, plain_first, waiting_of
 from mpi4py import MPI
-from plain_living import PlainLiving
-from saved_models import manifest_of, some_ranks
+from saved_models import assert_same_rows, joined, manifest_of, some_ranks
 from small_training import DIM, INIT_STD, RULES, all_rows, reads, small_config, small_model
-from synthetic_batches import FIELD_NAMES, N_FIELDS, keys_of, owner_of, plain_batch
+from synthetic_batches import FIELD_NAMES, owner_of
 
-from deshpc.checkpoint.load import load_model
-from deshpc.checkpoint.save import save_model
+from deshpc.checkpoint.checkpoints import Checkpoints
+from deshpc.checkpoint.folders import step_folder
+from deshpc.checkpoint.load import load_model, row_blocks, verify
 from deshpc.config import override
 from deshpc.config.load import build
-from deshpc.table.sights import Sights
 from deshpc.training.step import steps
 
 pytestmark = pytest.mark.mpi
 
-STEPS, CUTS, SEED, TOLERANCE = 64, (21, 42), 1, 1e-9
+CUTS, TOLERANCE = (21, 42), 1e-9
 
 CASES = {  # name, rule, [table], [train]
     "sights, age and zeros": (
@@ -45,42 +46,6 @@ CASES = {  # name, rule, [table], [train]
 }  # fmt: skip
 
 
-@cache
-def histories(seed=3):
-    """Batches of keys that drift: most are of a window that moves on, some come in every step, and some come back after long."""
-    rng, batches = np.random.default_rng(seed), []
-    for step in range(STEPS):
-        counts = rng.integers(0, 6, rng.integers(1, 24))
-        n = int(counts.sum())
-        numbers = 2 * (step % 40) + rng.integers(0, 40, n)
-        numbers = np.where(rng.random(n) < 0.3, rng.integers(500, 506, n), numbers)
-        fields = numbers % N_FIELDS
-        samples = len(counts)
-        values = rng.uniform(-1, 1, n).astype(np.float32)
-        batches.append(plain_batch(
-            step, counts, keys_of(fields, numbers), fields, values, rng.standard_normal((samples, 2)), rng.random(samples) < 0.4
-        ))  # fmt: skip
-    return batches
-
-
-def waiting_of(model):
-    """{key: (sights, last step)} of all ranks.  Collective."""
-    sights = Sights.joined(model.group.gather(model.table.waiting()))
-    return dict(zip(sights.keys.tolist(), zip(sights.sights.tolist(), sights.steps.tolist(), strict=True), strict=True))
-
-
-def check(model, plain, dense):
-    rows, keys = all_rows(model), sorted(plain.weights)
-    assert rows.keys.tolist() == keys
-    assert waiting_of(model) == plain.waiting
-    for name in ("fields", "counts", "steps"):
-        assert getattr(rows, name).tolist() == [getattr(plain, name)[key] for key in keys], name
-    if plain.table["half_life_steps"]:
-        assert np.allclose(rows.decayed, [plain.decayed[key] for key in keys], rtol=1e-6, atol=0)
-    wanted = np.array([plain.weights[key] for key in keys])
-    assert np.abs(rows.numbers[:, : wanted.shape[1]] - wanted).max() <= dense * max(1.0, np.abs(wanted).max())
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_rows_come_and_go_as_in_dictionaries(world, tmp_path, case):
     name, rule, table, train = CASES[case]
@@ -95,23 +60,16 @@ def test_rows_come_and_go_as_in_dictionaries(world, tmp_path, case):
                 continue
             with small_model(comm, config, threads=1 + (phase + world.size) % 2) as model:
                 if phase:
-                    load_model(model, folder / str(phase - 1))
+                    load_model(model, step_folder(folder / str(phase - 1), begin))
                     check(model, before, tolerance)
-                found = [one.loss for one in steps(model, [reads(model, batch) for batch in batches[begin:end]])]
+                checkpoints, found, middle = Checkpoints(model, folder / str(phase), 1, phase < 2, full_every=2), [], begin + 7
+                for first, last in ((begin, middle), (middle, end)):  # a whole one, and what has changed since, from which the next begin
+                    found += [one.loss for one in steps(model, [reads(model, batch) for batch in batches[first:last]])]
+                    checkpoints.write(manifest_of(model, config, last))
+                checkpoints.finish()
                 assert np.allclose(found, plain.losses, rtol=tolerance)
                 check(model, plain, tolerance)
-                save_model(model, folder / str(phase), manifest_of(model, config, end))
     assert plain.removed and {*plain.weights} & plain.removed  # rows went, and some of their keys came back
-
-
-def plain_first(config, name, rule, table):
-    """A PlainLiving with the dense weights that a model of this configuration begins with."""
-    dim = DIM if name == "fm" else 0
-    with small_model(MPI.COMM_SELF, config) as model:
-        dense, values = np.zeros((2, 1 + dim)), model.parameters.values
-        dense[:, 1:] = values[-2 * dim :].reshape(2, dim) if dim else 0
-        reduction, row_bytes = model.table.optimizer.reduction, model.table.layout.record_bytes + 54
-    return PlainLiving(table, dim, RULES[rule], reduction, SEED, INIT_STD, dense, row_bytes=row_bytes)
 
 
 DEEP = {  # of [model], of [train]
@@ -122,7 +80,7 @@ DEEP = {  # of [model], of [train]
 
 
 @pytest.mark.parametrize("case", DEEP)
-def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
+def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, tmp_path, case):
     model, train = DEEP[case]
     options = {"admit_after": 2, "half_life_steps": 5, "min_decayed_count": 0.3, "max_age_steps": 12, "max_rows": 45, "evict_every_steps": 4}
     config = build({
@@ -132,7 +90,13 @@ def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
     found = []
     for comm, threads in ((MPI.COMM_SELF, 1), (world, 2)):
         with small_model(comm, config, threads) as deep:
-            losses = [one.loss for one in steps(deep, [reads(deep, batch) for batch in histories()[:40]])]
+            folder, losses = world.bcast(tmp_path) / str(threads), []
+            checkpoints = Checkpoints(deep, folder, 1, True, full_every=2)
+            for begin, end in ((0, 22), (22, 40)):
+                losses += [one.loss for one in steps(deep, [reads(deep, batch) for batch in histories()[begin:end]])]
+                if comm is world:
+                    checkpoints.write(manifest_of(deep, config, end))
+            checkpoints.finish()
             found.append((all_rows(deep), losses, waiting_of(deep)))
     (rows, losses, waiting), (others, other_losses, other_waiting) = found
     divided = rows.fields != 2 if case == "replicated" else np.ones(len(rows), bool)
@@ -141,3 +105,8 @@ def test_every_kind_of_table_keeps_the_rows_that_one_rank_keeps(world, case):
         assert np.array_equal(getattr(rows, name), getattr(others, name)), name
     assert np.allclose(rows.numbers, others.numbers, rtol=0, atol=1e-9) and np.allclose(losses, other_losses)
     assert waiting == other_waiting
+    manifest = verify(step_folder(folder, 40))
+    assert manifest["base"]["steps"] == 22
+    on_disk = joined(row_blocks(step_folder(folder, 40), manifest))
+    assert on_disk.decayed.astype(np.float32).tolist() == others.decayed.astype(np.float32).tolist()
+    assert_same_rows(replace(on_disk, decayed=None), replace(others, decayed=None))

@@ -12,6 +12,7 @@ from synthetic_batches import N_FIELDS, awkward_batches
 from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.errors import ConfigError
+from deshpc.model.combinations import require_valid
 from deshpc.training.step import step
 from deshpc.training.traffic import require_agreement, training_traffic
 
@@ -78,3 +79,9 @@ def test_what_has_more_digits_is_refused(world):
             world, build(tree)
         ):
             pass
+
+
+def test_what_does_not_go_through_host_memory_is_refused():
+    config = small_config(precision="float32", wire="bfloat16", transport="nccl")
+    with pytest.raises(ConfigError, match="train.wire = 'bfloat16': compute.transport = 'nccl' does not go .* choose compute.transport = 'host', or 'full'"):
+        require_valid(config, SimpleNamespace(name="cuda"))

@@ -15,9 +15,8 @@ from deshpc.table.selection import Candidates, shrink
 from deshpc.table.shard import Initialisation, Rows, Shard
 from deshpc.table.waiting import WaitingKeys
 
-pytestmark = pytest.mark.mpi
 
-
+@pytest.mark.mpi
 @pytest.mark.parametrize("most, costs", [(3, (1, 1)), (2**32 - 1, (1, 1)), (40, (3, 7))])
 def test_the_least_worth_go_whoever_has_them(world, most, costs):
     """Ranks and shards have any part of the rows; budgets from nothing to all of them."""

@@ -36,7 +36,7 @@ def config(directory, **sections):
             "optimizer": {"learning_rate": 0.3, **sections.pop("optimizer", {})},
             "train": train,
             "compute": {"threads_per_rank": 1},
-            "checkpoint": {"every_steps": 4, "keep": 100, **sections.pop("checkpoint", {})},
+            "checkpoint": {"every_steps": 4, "keep": 100, "full_every": 4, **sections.pop("checkpoint", {})},
             "run": {"directory": str(directory), "report_interval_s": 1000.0},
         }
     )

@@ -69,7 +69,7 @@ class Waiting(NamedTuple):
     """Keys without rows, whose sights are counted; see `backend.cpu.admission`.
 
     buckets : (8 n) uint64, mask = n - 1
-    entries : (2) int64, keys that are there, and those of them that have got rows;  limit : the most keys
+    entries : of `admission.new_entries`, keys that are there, and those of them that have got rows;  limit : the most keys
     seed : uint64
     after : sights from which on a key may get its row
     threshold : uint64, of 2^32: the chance that it does
@@ -149,6 +149,19 @@ class UniqueKeys(NamedTuple):
     values: Any
 
 
+class MessageValues(NamedTuple):
+    """Values as numbers of tables, one a message; see `backend.cpu.value_tables`.
+
+    distinct : (N) int64, values in each message's table, 0 where they travel as they are
+    tables : (N FEW_VALUES) uint64, the bits of each message's distinct values; where messages are read, nothing
+    numbers : (nnz) uint8, of every occurrence, that which its value has; where messages are read, nothing
+    """
+
+    distinct: Any
+    tables: Any
+    numbers: Any
+
+
 class Messages(NamedTuple):
     """Keys that travel between one rank and all others; the format is fixed in `backend.cpu.routing`.
 
@@ -158,6 +171,7 @@ class Messages(NamedTuple):
     samples : (N) int64, of the home rank of each
     narrow : whether occurrences have no more bits than they need
     keys : (N) int64, addresses of the keys of each, where `key_numbers` writes and reads them; None: they are its first section, whole
+    values : MessageValues; None: all values travel as they are
     """
 
     bytes: Any
@@ -166,6 +180,7 @@ class Messages(NamedTuple):
     samples: Any
     narrow: bool
     keys: Any = None
+    values: Any = None
 
 
 class SentKeys(NamedTuple):

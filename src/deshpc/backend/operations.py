@@ -91,6 +91,9 @@ class TableOperations(Protocol):
 class Admission(Protocol):
     """Keys without rows, whose sights are counted as they are looked up."""
 
+    def new_entries(self):
+        """Counts of keys of empty buckets: those that are there, and those of them that have got rows."""
+
     def move_sights(self, old, buckets, mask):
         """Enter the keys of `old` that have got no row into empty buckets that have room."""
 
@@ -183,6 +186,19 @@ class KeyNumbers(Protocol):
 
     def read(self, message, begins, counts, far, known, admit, received, keys, fields):
         """Read the keys of all messages, and remember them, if `admit`."""
+
+
+class ValueTables(Protocol):
+    """Values as numbers of a table, where a message has few distinct ones."""
+
+    def number_values(self, sparse, unique, wanted, slots, numbered):
+        """Number the distinct values of all messages, as far as they are few."""
+
+    def value_bytes(self, occurrences, width, distinct, found):
+        """Fill found (N) int64: bytes of the values of each message."""
+
+    def keep_shorter(self, occurrences, width, distinct):
+        """Set distinct (N) to 0 where a table makes the message no shorter."""
 
 
 class RowsOperations(Protocol):
@@ -469,6 +485,7 @@ GROUPS = {
     "lookup": LookUp,
     "routing": RoutingOperations,
     "key_numbers": KeyNumbers,
+    "value_tables": ValueTables,
     "rows": RowsOperations,
     "selection": Selection,
     "linear": Linear,

@@ -16,18 +16,23 @@ _LOOK_S = 0.5
 class BackgroundWrite:
     """Begins to write the blocks of this rank, a list of Rows, and on rank 0 all that belongs to the folder.
 
-    group : only its rank and size are used;  arguments as of `save.write_share`, `save.complete` and `folders.remove_older`
+    group : only its rank and size are used;  arguments as of `save.write_share`, `save.complete`, `folders.remove_older` and `Checkpoints`
     """
 
-    def __init__(self, run, folder, group, manifest, blocks, dense, keep, held, waiting=None):
+    def __init__(self, run, folder, group, manifest, blocks, dense, keep, held, then, waiting=None, change=None):
         self.error = None
         self._blocks_out = 0
         self._share_done, self._all_written, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(
-            target=self._run, args=(run, folder, group, manifest, blocks, dense, keep, held, waiting), name="deshpc-checkpoint",
+            target=self._run, args=(run, folder, group, manifest, blocks, dense, keep, held, then, waiting, change), name="deshpc-checkpoint",
             daemon=True,
         )  # fmt: skip
         self._thread.start()
+
+    @property
+    def busy(self):
+        """Whether it still writes; on rank 0, whether the folder has no name yet."""
+        return self._thread.is_alive()
 
     def wait_for_share(self, moved):
         """Wait until this rank's files are written, or cannot be; `moved` is called as blocks go out.  Not collective."""
@@ -51,13 +56,14 @@ class BackgroundWrite:
         self._abandoned.set()
         self._thread.join()
 
-    def _run(self, run, folder, group, manifest, blocks, dense, keep, held, waiting):
+    def _run(self, run, folder, group, manifest, blocks, dense, keep, held, then, waiting, change):
         try:
-            write_share(folder, group, manifest, self._released(blocks), dense, self._count, waiting)
+            write_share(folder, group, manifest, self._released(blocks), dense, self._count, waiting, change)
             self._share_done.set()
             if group.rank == 0:
                 complete(folder, manifest, held, self._all_written.is_set, self._abandoned.is_set)
                 if not self._abandoned.is_set():
+                    then(folder)
                     with writing(folder):
                         remove_older(run, manifest["steps"], keep)
         except Exception as error:  # raised on all ranks at their next meeting

@@ -3,12 +3,13 @@
 from itertools import chain
 from pathlib import Path
 
+from deshpc.checkpoint.changed_rows import RowsOver
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
 from deshpc.checkpoint.dense_file import named, read_dense
 from deshpc.checkpoint.describe import require_fit
 from deshpc.checkpoint.manifest import read_manifest, require_identity
 from deshpc.checkpoint.manifest_form import STATE
-from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
+from deshpc.checkpoint.parts import BASE, DENSE, part_names, require_written_together, rows_name
 from deshpc.checkpoint.rows_file import KIND as ROWS_KIND
 from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.errors import DataError
@@ -89,9 +90,28 @@ def waiting_keys(folder, manifest, fields=None):
 
 
 def _rows_files(folder, manifest, fields):
+    base = base_of(folder, manifest)
     for rank in range(manifest["ranks"]):
-        path = require_identity(folder, manifest, rows_name(rank, manifest["ranks"]))
-        yield RowsFile(path, manifest, rank, fields)
+        name = rows_name(rank, manifest["ranks"])
+        file = RowsFile(require_identity(folder, manifest, name), manifest, rank, fields)
+        if base is not None:
+            whole = Path(folder) / BASE
+            file = RowsOver(RowsFile(require_identity(whole, base, name), base, rank, fields), file)
+        yield file
+
+
+def base_of(folder, manifest):
+    """The manifest of the whole checkpoint over which one of what has changed goes; None of a whole one.  DataError where it is another's."""
+    if "base" not in manifest:
+        return None
+    base = read_manifest(Path(folder) / BASE)
+    found, expected = {name: base[name] for name in manifest["base"]}, manifest["base"]
+    if found != expected or "base" in base or (base["ranks"], base["model"]) != (manifest["ranks"], manifest["model"]):
+        raise DataError(
+            f"{Path(folder) / BASE}: is a model after {found['steps']} steps of run {found['run']!r}; expected the whole checkpoint after "
+            f"{expected['steps']} steps of {expected['run']!r}, over which {folder} goes"
+        )
+    return base
 
 
 def _distinct(blocks, folder):
@@ -147,15 +167,17 @@ def verify(folder, verified=lambda container: None):
     folder = Path(folder)
     manifest = read_manifest(folder)
     fields = fields_of(manifest, folder)
-    for name in part_names(manifest["ranks"]):
-        container = Container(require_identity(folder, manifest, name), DENSE_KIND if name == DENSE else ROWS_KIND)
-        container.verify()
-        verified(container)
+    base = base_of(folder, manifest)
+    for where, one in ((folder, manifest), (folder / BASE, base)) if base else ((folder, manifest),):
+        for name in part_names(one["ranks"]):
+            container = Container(require_identity(where, one, name), DENSE_KIND if name == DENSE else ROWS_KIND)
+            container.verify()
+            verified(container)
     dense_parameters(folder, manifest)
     if (rows := list(map(len, _rows_files(folder, manifest, fields)))) != manifest["rows"]:
         raise DataError(f"{folder}: has {rows} rows; expected {manifest['rows']}")
-    for _ in row_blocks(folder, manifest, fields=fields):
-        pass
+    if (found := sum(map(len, row_blocks(folder, manifest, fields=fields)))) != rows_of(manifest):
+        raise DataError(f"{folder}: has {found:,} rows; expected {rows_of(manifest):,}")
     waiting_keys(folder, manifest, fields)
     best_step = best_step_of(manifest)
     if best_step is not None:

@@ -3,6 +3,7 @@
     manifest.json               this module
     dense                       dense parameters and their optimizer state, `dense_file`
     rank-00002-of-00004.rows    the rows of one of the ranks that wrote the model, `rows_file`
+    base/                       in a checkpoint of what has changed: the whole one over which it goes, as links, `changed_rows`
     best/                       in a checkpoint of a run that stops early: the best model so far, a folder like this
 
 Entries, all there:
@@ -20,6 +21,8 @@ Entries, all there:
                      so a file of another checkpoint, or of another step, is found
     progress         null, or where a run goes on, `training.cursor`
     random           {seed, step}: every random number is a function of counters, so these two are all the state there is
+    base             only of what has changed, and then `format` is 4: {run, steps, crc32} of the manifest in base/; rows are then those of
+                     both together
     crc32            of the text without this entry
 
 `manifest_form` says what each has to be.  The text is rendered in one way only, and a manifest that differs from its own rendering
@@ -39,7 +42,7 @@ from deshpc.storage.regular_file import open_regular, read_small
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 
-FORMAT = 3
+FORMAT, CHANGE_FORMAT = 3, 4
 NAME = "manifest.json"
 _END_BYTES = 32
 _MOST_BYTES = 64 << 20
@@ -60,8 +63,10 @@ def read_manifest(folder):
         raise DataError(f"{path}: damaged: {error}") from None
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise DataError(f"{path}: not the manifest of a model")
-    if manifest["format"] != FORMAT:
-        raise DataError(f"{path}: a model of format {reprlib.repr(manifest['format'])}; this version reads format {FORMAT}")
+    if manifest["format"] != (CHANGE_FORMAT if "base" in manifest else FORMAT):
+        raise DataError(
+            f"{path}: a model of format {reprlib.repr(manifest['format'])}; this version reads format {FORMAT}, and {CHANGE_FORMAT} of what has changed"
+        )
     content = {name: value for name, value in manifest.items() if name != "crc32"}
     if manifest.get("crc32") != zlib.crc32(_render(content).encode()) or data != _render(manifest).encode():
         raise DataError(f"{path}: damaged: its checksum differs from its content")

@@ -7,6 +7,7 @@ _ENTRIES = {
     "deshpc": str, "run": str, "hash": str, "steps": COUNT, "ranks": COUNT, "config": dict, "source": dict, "model": dict, "dense": list,
     "rows": [COUNT], "files": {str: dict}, "progress": (dict, None), "random": {"seed": COUNT, "step": COUNT}, "crc32": COUNT,
 }  # fmt: skip
+_BASE = {"run": str, "steps": COUNT, "crc32": COUNT}
 _FILE = {"bytes": COUNT, "end": str}
 _MODEL = {
     "operator": str, "split": str, "scalars": COUNT, "dim": COUNT, "planes": COUNT, "precision": str, "optimizer": str,
@@ -20,7 +21,7 @@ _DIMS = {"dims": [COUNT]}
 
 _PROGRESS = {
     **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows", "first_step"), COUNT),
-    "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None),
+    "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None), "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float}, None),
 }  # fmt: skip
 _STOPPING = {"best": (float, None), "without_gain": COUNT}
 _MOST_STEPS, _MOST_NUMBERS = 2**32 - 1, 2**40
@@ -35,6 +36,10 @@ def require_form(manifest, names_of):
     _require_some(manifest["model"], _MODEL, "model.")
     _require_some(manifest["model"], _DIMS if "dims" in manifest["model"] else {}, "model.")
     _require_model(manifest["model"])
+    if "base" in manifest:
+        require(manifest["base"], _BASE, "'base'")
+        if manifest["base"]["steps"] > manifest["steps"]:
+            raise ValueError(f"'base.steps' is {manifest['base']['steps']}, but 'steps' {manifest['steps']}")
     ranks, rows = manifest["ranks"], manifest["rows"]
     if not 0 < manifest["steps"] + 1 <= _MOST_STEPS:
         raise ValueError(f"'steps' is {manifest['steps']}")
@@ -50,7 +55,7 @@ def require_form(manifest, names_of):
     _require_dense(manifest["dense"])
     progress = manifest["progress"]
     if progress is not None:
-        require({"first_step": 0, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0
+        require({"first_step": 0, "stream": None, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0, and follow nothing
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
         if progress.get("first_step", 0) > progress["steps"]:
             raise ValueError(f"'progress.first_step' is {progress['first_step']}, but 'progress.steps' {progress['steps']}")

@@ -8,7 +8,7 @@ import reprlib
 
 from deshpc.errors import DataError
 
-DENSE = "dense"
+BASE, DENSE = "base", "dense"
 
 
 def rows_name(rank, ranks):

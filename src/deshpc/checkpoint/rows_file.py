@@ -6,6 +6,9 @@
 Where counts of sights decay, about has decayed: true, and every block decayed/0 (n) float64, counts as of the last steps.  Where keys wait
 for a row, about has waiting: true, and there are waiting/keys (m) uint64 in key order, waiting/sights and waiting/steps (m) uint32.
 
+In a checkpoint of what has changed (`changed_rows`), about has model_rows, how many rows the rank has then, and there is gone (m) uint64, the
+keys in key order that have no row any more.
+
 numbers are [w, v_1 .. v_k | optimizer state of w | of the embedding], which is not the order of a record.  Any range of keys is
 found without reading others.  Where rows are split by key, the ranks lie in key order, too: the files of all ranks, one after
 another, hold all keys in order.  Where they are split by column, every file has some columns of all rows (`table.columns`).
@@ -18,21 +21,22 @@ from deshpc.checkpoint.row_form import RowForm
 from deshpc.errors import DataError
 from deshpc.hashing.key_range import LAST_KEY
 from deshpc.storage.container import Container, ContainerWriter
-from deshpc.storage.json_form import require
+from deshpc.storage.json_form import COUNT, require
 from deshpc.table.shard import Rows
 from deshpc.table.sights import Sights
 
 KIND = "checkpoint rows"
 _DTYPES = {"keys": np.dtype(np.uint64), "fields": np.dtype(np.uint16), "counts": np.dtype(np.uint32), "steps": np.dtype(np.uint32)}
 _PARTS = (*_DTYPES, "numbers")
-_DECAYED, _WAITING = "decayed", "waiting"
+_DECAYED, _WAITING, _GONE = "decayed", "waiting", "gone"
 _OF_WAITING = {"keys": np.dtype(np.uint64), "sights": np.dtype(np.uint32), "steps": np.dtype(np.uint32)}
 
 
-def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None, waiting=None):
+def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None, waiting=None, gone=None, model_rows=None):
     """Write the Rows `blocks`, distinct keys in ascending order, one after another; `wrote` is called after each.
 
     waiting : `Sights` of keys that wait for a row, in key order; None: none do
+    gone, model_rows : of what has changed, as in the file; None: the rows are all
     """
     about = {"run": run, "rank": rank, "ranks": ranks, "steps": steps, "blocks": []}
     with ContainerWriter(path, KIND, about) as writer:
@@ -48,6 +52,9 @@ def write_rows(path, run, rank, ranks, steps, blocks, wrote=lambda: None, waitin
             writer.about[_WAITING] = True
             for part, array in waiting._asdict().items():
                 writer.add(f"{_WAITING}/{part}", array)
+        if gone is not None:
+            writer.about["model_rows"] = model_rows
+            writer.add(_GONE, gone)
         writer.finish()
 
 
@@ -56,10 +63,12 @@ class RowsFile:
 
     manifest, rank : of the model, and the rank whose rows they have to be; None where nothing is read but how many there are
     fields : fields that have keys, None where that is not known
+    path : of the file
+    model_rows : rows that the rank had when it was written, also where the file has only what has changed
     """
 
     def __init__(self, path, manifest=None, rank=None, fields=None):
-        self._container, self._path = Container(path, KIND), path
+        self._container, self.path = Container(path, KIND), path
         about, form = self._container.about, None
         if manifest is not None:
             require_written_together(path, about, manifest, rank)
@@ -70,8 +79,14 @@ class RowsFile:
             self._blocks = list(map(_extent, about["blocks"]))
             self._decays, self._waits = (_is_true(about, name) for name in (_DECAYED, _WAITING))
             self._parts = (*_PARTS, *([_DECAYED] if self._decays else ()))
-            if len(self._container.names) != len(self._parts) * len(self._blocks) + (len(_OF_WAITING) if self._waits else 0):
+            self._is_change = "model_rows" in about
+            self.model_rows = about.get("model_rows", len(self))
+            require(self.model_rows, COUNT, "'model_rows'")
+            others = (len(_OF_WAITING) if self._waits else 0) + self._is_change
+            if len(self._container.names) != len(self._parts) * len(self._blocks) + others:
                 raise ValueError("the list of blocks does not fit the sections")
+            if self._is_change != (manifest is not None and "base" in manifest) and manifest is not None:
+                raise ValueError("it has all rows, where its manifest wants what has changed, or the other way round")
             self._require_waiting()
             for i, (rows, first, last) in enumerate(self._blocks):
                 self._require_sections(i, rows)
@@ -94,6 +109,11 @@ class RowsFile:
         return self._container.about
 
     @property
+    def decays(self):
+        """Whether counts of sights decay."""
+        return self._decays
+
+    @property
     def extents(self):
         """[(rows, first key, last key)] of the blocks."""
         return self._blocks
@@ -112,10 +132,22 @@ class RowsFile:
                     if self._form is not None:
                         self._form.require_sound(held)
                 except ValueError as error:
-                    raise DataError(f"{self._path}, block {i}: damaged: {error}") from None
+                    raise DataError(f"{self.path}, block {i}: damaged: {error}") from None
                 begin = np.searchsorted(held.keys, np.uint64(first))
                 end = np.searchsorted(held.keys, np.uint64(last), side="right")
                 yield Rows(*(np.array(getattr(held, part)[begin:end]) for part in self._parts))
+
+    def keys_of_blocks(self):
+        """Yield the keys of each block, verified."""
+        for i in range(len(self._blocks)):
+            yield self._container.read(f"keys/{i}")
+
+    def gone(self):
+        """(m) uint64, ascending and verified: keys that have no row any more, in a file of what has changed."""
+        gone = self._container.read(_GONE)
+        if gone.dtype != np.uint64 or gone.ndim != 1 or not (gone[1:] > gone[:-1]).all():
+            raise DataError(f"{self.path}: damaged: section {_GONE!r} is no list of ascending keys")
+        return gone
 
     def waiting(self):
         """`Sights` of the keys that wait for a row, verified; None where none do."""
@@ -126,7 +158,7 @@ class RowsFile:
             if self._form is not None:
                 self._form.require_sound_sights(sights)
         except ValueError as error:
-            raise DataError(f"{self._path}, keys that wait for a row: damaged: {error}") from None
+            raise DataError(f"{self.path}, keys that wait for a row: damaged: {error}") from None
         return sights
 
     def _require_waiting(self):

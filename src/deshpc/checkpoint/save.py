@@ -9,7 +9,7 @@ from deshpc.checkpoint.dense_file import dense_of, write_dense
 from deshpc.checkpoint.finite import finite_blocks, require_finite_dense
 from deshpc.checkpoint.folders import appear, begin, link_model, partial
 from deshpc.checkpoint.manifest import identity, read_manifest, write_manifest
-from deshpc.checkpoint.parts import DENSE, part_names, require_written_together, rows_name
+from deshpc.checkpoint.parts import BASE, DENSE, part_names, require_written_together, rows_name
 from deshpc.checkpoint.rows_file import RowsFile, write_rows
 from deshpc.errors import DataError, DeshpcError
 from deshpc.storage.container import Container
@@ -36,8 +36,13 @@ def save_model(model, folder, manifest, held=lambda: None):
         group.together(lambda: complete(folder, manifest, held) if group.rank == 0 else None)
 
 
-def prepare(group, folder, manifest, best=None):
-    """Make the partial folder; best : folder of the best model so far, which it is to contain, as links.  Collective."""
+def prepare(group, folder, manifest, best=None, base=None):
+    """Make the partial folder.  Collective.
+
+    best : folder of the best model so far
+    base : folder of the whole checkpoint over which this one is to go
+    It is to contain both, as links.
+    """
 
     def first():
         with writing(folder):
@@ -46,6 +51,9 @@ def prepare(group, folder, manifest, best=None):
                 require_best(best, manifest["progress"]["best_step"], manifest["progress"]["best_run"])
                 (new / "best").mkdir()
                 link_model(best, new / "best")
+            if base is not None:
+                (new / BASE).mkdir()
+                link_model(base, new / BASE)
 
     group.together(first if group.rank == 0 else lambda: None)
 
@@ -60,17 +68,20 @@ def require_best(folder, steps, run):
         )
 
 
-def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None, waiting=None):
+def write_share(folder, group, manifest, blocks, dense, wrote=lambda: None, waiting=None, change=None):
     """Write this rank's files of a model into the partial folder, if its numbers are finite.  Not collective; calls no MPI.
 
     waiting : `Sights` of this rank's keys that wait for a row
+    change : `Change` where the blocks are what has changed
     """
     run, steps = manifest["run"], manifest["steps"]
     new, blocks = partial(folder, run), finite_blocks(blocks, manifest, group.rank)
     if dense is not None:
         require_finite_dense(manifest, *dense)
         write_dense(new / DENSE, run, steps, *dense)
-    write_rows(new / rows_name(group.rank, group.size), run, group.rank, group.size, steps, blocks, wrote, waiting)
+    name = rows_name(group.rank, group.size)
+    changed = (change.gone(name), len(change.keys)) if change else (None, None)
+    write_rows(new / name, run, group.rank, group.size, steps, blocks, wrote, waiting, *changed)
 
 
 def complete(folder, manifest, held=lambda: None, all_written=lambda: True, abandoned=lambda: False):
@@ -102,7 +113,9 @@ def complete(folder, manifest, held=lambda: None, all_written=lambda: True, aban
     for rank, name in enumerate(names[1:]):
         file = RowsFile(new / name)
         require_written_together(new / name, file.about, manifest, rank)
-        rows.append(len(file))
+        rows.append(file.model_rows)
+    if "base" in manifest:
+        manifest = {**manifest, "base": {**manifest["base"], "crc32": read_manifest(new / BASE)["crc32"]}}
     with writing(folder):
         write_manifest(new, {**manifest, "rows": rows, "files": files})
         if abandoned():

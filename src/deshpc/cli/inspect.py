@@ -132,6 +132,8 @@ def _of_manifest(folder, manifest, containers):
         )  # fmt: skip
         if progress["stopping"]:
             lines.append(("early stopping", ", ".join(f"{name} {value}" for name, value in progress["stopping"].items())))
+    if "base" in manifest:
+        lines.append(("changes since", f"{manifest['base']['steps']:,} steps, whose rows are in {folder / 'base'}"))
     if best_step is not None:
         lines.append(("best model", f"after {best_step:,} steps, in {folder / 'best'}"))
     counts, split = ", ".join(f"{count:,}" for count in manifest["rows"]), model["split"]

@@ -1,13 +1,15 @@
 """Parse the command line and hand over.  Nothing heavy is imported before a command needs it.
 
 Exit codes: 0 success; 1 a failure while running; 2 bad command line or configuration; 3 bad data; 4 a launch that
-does not fit; 130 interrupted; 143 terminated.
+does not fit; 75 a run that was stopped behind a checkpoint and can go on; 130 interrupted; 143 terminated.
 """
 
 import argparse
+import shlex
+import sys
 
 import deshpc
-from deshpc.errors import ConfigError, DeshpcError
+from deshpc.errors import ConfigError, DeshpcError, Stopped
 from deshpc.launch import start
 from deshpc.launch.console import hold_descriptors, put_out, say
 from deshpc.launch.failure import Terminated, signals_raise, this_process
@@ -30,7 +32,8 @@ def main(argv=None):
     hold_descriptors()
     try:
         with signals_raise():
-            options = parser().parse_args(argv)
+            given = sys.argv[1:] if argv is None else argv
+            options = parser().parse_args(given, argparse.Namespace(given=given))
             return options.command(options)
     except (Exception, KeyboardInterrupt, Terminated) as error:  # before MPI runs; then, start.run has the last word
         return start.leave(error)
@@ -110,6 +113,11 @@ def parser():
     report.add_argument("--out", default="report.html", metavar="FILE.html", help="report.html by default")
     report.set_defaults(command=_report)
 
+    runs = commands.add_parser("runs", help="the runs in a folder: state, step, AUC, samples/s, last sign of life")
+    runs.add_argument("directory", nargs="?", default="runs", metavar="FOLDER", help="of runs, or a run's directory; runs by default")
+    runs.add_argument("--json", action="store_true", help="as JSON")
+    runs.set_defaults(command=_runs)
+
     inspect = commands.add_parser("inspect", help="print and verify a checkpoint, a saved or exported model, or a cache")
     inspect.add_argument("path", metavar="PATH", help="a run's directory, a checkpoint, a model or a cache")
     inspect.set_defaults(command=_inspect)
@@ -138,9 +146,27 @@ def parser():
     _add_options(plan)
     plan.set_defaults(command=_plan)
 
+    submit = commands.add_parser("submit", help="write a Slurm job script for a configuration, from the plan's numbers, and submit it")
+    submit.add_argument("config", metavar="CONFIG.toml", help="the configuration")
+    submit.add_argument("--nodes", type=int, default=1, metavar="M", help="1 by default")
+    submit.add_argument("--time", default="24:00", metavar="HOURS:MINUTES", help="of one start of the job, which goes on when it is over; or D-HH:MM:SS; 24:00 by default")
+    submit.add_argument("--ranks-per-node", type=int, metavar="R", help="those of the best plan of 1, 2 and 4 by default")
+    submit.add_argument("--cores", type=int, metavar="C", help="of a node; those that Slurm says the partition has by default")
+    submit.add_argument("--memory", metavar="GIB", type=float, help="of a node; what the plan needs, and half as much, by default")
+    submit.add_argument("--partition", metavar="NAME", help="Slurm's default one where it is left out")
+    submit.add_argument("--account", metavar="NAME", help="if your site wants one")
+    submit.add_argument("--machine", metavar="FILE", help="what deshpc probe has measured, for plans of seconds")
+    submit.add_argument("--profile", metavar="FILE", help="what deshpc profile --json has printed, instead of a look at the training part")
+    submit.add_argument("--mpi", choices=("mpich", "openmpi", "site"), help="how srun starts ranks; by the MPI library that is here by default")
+    submit.add_argument("--out", metavar="FILE.sbatch", help="where the script is kept; runs/NAME.sbatch by default")
+    submit.add_argument("--dry-run", action="store_true", help="print the script, write and submit nothing")
+    _add_options(submit)
+    submit.set_defaults(command=_submit)
+
     probe = commands.add_parser("probe", help="measure this machine, with the ranks that are here, for deshpc plan --machine")
     probe.add_argument("--out", required=True, metavar="FILE.json", help="gets what was measured, with date, ranks and nodes")
     probe.add_argument("--name", metavar="NAME", help="of the machine; its first host's by default")
+    probe.add_argument("--threads", type=int, metavar="N", help="of a rank: compute.threads_per_rank of the runs to plan; as many as they would have by default")
     probe.set_defaults(command=_probe)
 
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
@@ -195,8 +221,8 @@ def _train(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, training_table,
-            train(options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import, options.overwrite,
-                  check_plan=options.check_plan),
+            _that_can_go_on(options, train, options.config, comm, options.overrides, options.check_bytes, options.resume, options.allow_import,
+                            options.overwrite, check_plan=options.check_plan),
         ),
         start.world(),
     )
@@ -209,11 +235,29 @@ def _train_days(options):
     return start.run(
         lambda comm: _show_if_possible(
             comm, days_table,
-            train_days(options.config, options.days, comm, options.overrides, options.check_bytes, options.resume, options.allow_import,
-                       options.overwrite, check_plan=options.check_plan),
+            _that_can_go_on(options, train_days, options.config, options.days, comm, options.overrides, options.check_bytes, options.resume,
+                            options.allow_import, options.overwrite, check_plan=options.check_plan),
         ),
         start.world(),
     )
+
+
+def _that_can_go_on(options, train, *arguments, **named):
+    """train(...); where it is stopped, the error says by which command it goes on."""
+    try:
+        return train(*arguments, **named)
+    except Stopped as stopped:
+        raise stopped.of(command=_command_to_go_on(options.given, stopped.directory, launcher())) from None
+
+
+def _command_to_go_on(given, directory, found):
+    """The command line `given`, as one that goes on with the run in a folder."""
+    words = [word for word in given if word not in ("--overwrite", "--resume")]
+    if not any(word.partition("=")[0] == "run.directory" for word in words):
+        words += ["--set", f"run.directory={directory}"]
+    name = "srun" if found.name.startswith("srun") else "mpiexec"
+    started = [*([name, "-n", str(found.ranks)] if found.ranks > 1 else []), "deshpc", *words, "--resume"]
+    return shlex.join(started)
 
 
 def _evaluate(options):
@@ -267,6 +311,20 @@ def _report(options):
     return 0
 
 
+def _runs(options):
+    from deshpc.cli.runs import runs
+
+    _print(runs(options.directory, options.json))
+    return 0
+
+
+def _submit(options):
+    from deshpc.cli.submit import submit
+
+    _print(submit(options))
+    return 0
+
+
 def _inspect(options):
     from deshpc.cli.inspect import inspect
 
@@ -309,7 +367,7 @@ def _probe(options):
     under_a_parent()
     from deshpc.cli.plan import write_probe
 
-    return start.run(lambda comm: write_probe(comm, options.out, options.name), start.world())
+    return start.run(lambda comm: write_probe(comm, options.out, options.name, options.threads), start.world())
 
 
 def _print(text):

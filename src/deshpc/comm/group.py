@@ -47,7 +47,7 @@ class Group:
             self.levels = OneLevel(self.size, self.rank)
             self._host = HostTransport(own, SharedSlots(own) if one_node and self.size > 1 else None)
             self._narrow = wire and NarrowTransport(HostTransport(own, None), self.rank, self.size, wire)
-        self._door = HostDoor(self._host)
+        self._door = HostDoor(self._host, self._narrow)
 
     @property
     def comm(self):
@@ -60,7 +60,7 @@ class Group:
         Collective, where the transport is "cuda-aware" or "nccl"; a LaunchError on all ranks where it cannot be had.
         """
         self._door.close()
-        self._door = open_door(backend, transport, self._host, self.together)
+        self._door = open_door(backend, transport, self._host, self._narrow, self.together)
 
     def free(self):
         """Give shared memory and the duplicate back.  Collective."""
@@ -175,7 +175,7 @@ class Group:
         for entry, parts in traffic:
             self._count(entry, self.levels.of_messages(np.asarray(parts) // 2))
         numbers, came = send.view(np.float32), receive.view(np.float32)
-        return self._narrow.all_to_all(numbers, send_bytes // 4, came, receive_bytes // 4).then(lambda _: receive)
+        return self._door.of(came, narrow=True).all_to_all(numbers, send_bytes // 4, came, receive_bytes // 4).then(lambda _: receive)
 
     def _narrows(self, traffic, dtype):
         """Whether numbers travel as halves: in training alone."""
@@ -183,7 +183,7 @@ class Group:
 
     def _way(self, array, traffic):
         """The transport of an array."""
-        return self._narrow if self._narrows(traffic, array.dtype) else self._door.of(array)
+        return self._door.of(array, self._narrows(traffic, array.dtype))
 
     def _count(self, traffic, sent, array=None):
         """Note in the ledger what was sent of `traffic`: {level: numbers of `array`}, or bytes.  Inside a node nothing is narrow."""

@@ -8,7 +8,7 @@ class Traffic(NamedTuple):
     """What a collective carries.
 
     operator : the operator's name, or "batch" for what belongs to none
-    kind : "keys", "partials", "pooled", "rows", "gradients", "dense", "statistics", "labels", "metrics" or "control"
+    kind : "keys", "partials", "pooled", "rows", "gradients", "dense", "statistics", "labels", "metrics", "samples" or "control"
     direction : "forward", "backward", "eval", "save" or "setup"
     level : "flat", or where exchanges go node by node "inside" or "between" nodes: see `levels.py`
     """

@@ -13,14 +13,17 @@ class StagedTransport:
     before MPI is to have it; see `turns.py`.
     """
 
-    def __init__(self, device, host):
-        self._device, self._host, self._turns = device, host, Turns(device)
+    def __init__(self, device, host, turns=None):
+        """host : the transport of the pinned memory
+        turns : of another transport of the same ranks, in whose order collectives begin; None: nobody else's
+        """
+        self._device, self._host, self.turns = device, host, turns or Turns(device)
         self._pinned = Rooms(lambda nbytes: device.host_memory((nbytes,), np.uint8), device.passed)
 
     def sum_samples(self, array, counts):
         """See `Transport`."""
         memory, host, point = self._out(array)
-        asked = self._turns.ask(point, lambda: self._host.sum_samples(host, counts), array)
+        asked = self.turns.ask(point, lambda: self._host.sum_samples(host, counts), array)
         return asked.then(lambda whole: self._back(whole, array, memory))
 
     def reduce_samples(self, array, counts):
@@ -33,7 +36,7 @@ class StagedTransport:
             self._device.to_device(share, result)
             return result
 
-        return self._turns.ask(point, lambda: self._host.reduce_samples(host, counts), array).then(finish)
+        return self.turns.ask(point, lambda: self._host.reduce_samples(host, counts), array).then(finish)
 
     def all_gather(self, own, counts, whole):
         """See `Transport`."""
@@ -45,7 +48,7 @@ class StagedTransport:
 
     def begin_all(self):
         """Begin what has been asked for, before another collective.  Collective."""
-        self._turns.begin_all()
+        self.turns.begin_all()
 
     def close(self):
         """Nothing: pinned memory goes with the transport."""
@@ -59,7 +62,7 @@ class StagedTransport:
             self._pinned.give(memory)
             return self._back(filled, receive, taken)
 
-        return self._turns.ask(point, lambda: begin(sent, room), send).then(finish)
+        return self.turns.ask(point, lambda: begin(sent, room), send).then(finish)
 
     def _out(self, array):
         """(pinned memory, what is to be a copy of the array in it, point behind the copy)"""

@@ -24,6 +24,7 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.storage.regular_file import read_small
 
 _MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
+STANDARD_INPUT = "-"
 _LARGEST_WEIGHT = 1e30  # of a class: far from the end of float32
 
 
@@ -116,6 +117,8 @@ def _parse(text):
 
 
 def _absolute(base, name, where):
+    if name == STANDARD_INPUT:
+        return name
     try:
         return str((base / name).resolve())
     except (OSError, ValueError, RuntimeError) as error:  # a null character, a loop of links
@@ -174,7 +177,7 @@ def _seen_from_here(names):
     """Files, or whatever stands there, of a command line: they are seen from where it was given, not from the configuration's folder."""
     if isinstance(names, list):
         return [_seen_from_here(name) for name in names]
-    return os.path.abspath(names) if isinstance(names, str) and names else names
+    return os.path.abspath(names) if isinstance(names, str) and names not in ("", STANDARD_INPUT) else names
 
 
 def _dataclass(kind, tree, source, path):
@@ -273,6 +276,16 @@ def _check(config, source):
     _check_slices(config.metrics, f"{source}: metrics")
     _check_weights(config.train, f"{source}: train")
     _check_table(config, f"{source}: table")
+    _check_follow(config, source)
+    _check_export(config, f"{source}: export")
+
+
+def _check_export(config, where):
+    """Refuse exports of what no predictor scores, or nobody saves."""
+    if config.export.deltas and ":" in config.model.name:
+        raise ConfigError(f"{where}.deltas: a predictor has no formula for model.name = {config.model.name!r}: leave it out")
+    if config.export.deltas and not config.run.save_model:
+        raise ConfigError(f"{where}.deltas exports the trained model, too, which run.save_model = false does not write: leave one of them out")
 
 
 def _check_format(data, where):
@@ -467,6 +480,30 @@ def _check_table(config, where):
             f"{where}.max_waiting_keys = {table.max_waiting_keys}: no key waits where all get rows at their first sight; give "
             f"{where}.admit_after or {where}.admit_probability, or leave it out"
         )
+
+
+def _check_follow(config, source):
+    """Refuse what has to know all rows of a training part that nobody has yet."""
+    data, train, decay = config.data, config.train, config.optimizer
+    if not data.follow:
+        if STANDARD_INPUT in data.train:
+            raise ConfigError(f"{source}: data.train = ['-'], standard input, is read as it comes: set data.follow = true, too")
+        return
+    one = f"{source}: data.follow = true"
+    if data.format in ("cache", "synthetic", "table"):
+        raise ConfigError(f"{one}: data.format = {data.format!r} has no rows that come; choose text or 'parquet'")
+    if len(data.train) != 1:
+        raise ConfigError(f"{one}: data.train names {len(data.train)} files; give one folder that grows, or '-' for standard input")
+    if data.train == (STANDARD_INPUT,) and data.format == "parquet":
+        raise ConfigError(f"{one}: data.train = ['-'] is read from begin to end, and a Parquet file from its end; choose text, or a folder")
+    if "/" in data.follow_end:
+        raise ConfigError(f"{source}: data.follow_end = {_shown(data.follow_end)} is the name of a file in the folder, without a path")
+    if train.epochs != 1:
+        raise ConfigError(f"{one}: train.epochs = {train.epochs}: rows come once; leave it out, or train on the folder without data.follow")
+    if train.negative_sampling < 1:
+        raise ConfigError(f"{one}: train.negative_sampling = {train.negative_sampling} is of all rows' numbers, which a stream does not have: leave it out")
+    if decay.decay in ("linear", "cosine") and not decay.decay_steps:
+        raise ConfigError(f"{one}: optimizer.decay = {decay.decay!r} needs optimizer.decay_steps: nobody knows when the stream ends")
 
 
 def _limited(fields, where):

@@ -113,7 +113,7 @@ class DataConfig:
         "cache: what deshpc convert has written; synthetic",
         choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
-    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders")
+    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
@@ -137,6 +137,19 @@ class DataConfig:
     on_bad_row: str = option(
         "error", "a row that cannot be read: error ends the run, skip leaves it out and counts it", choices=("error", "skip")
     )
+    in_memory: str = option(
+        "auto",
+        "on: the training part is read once, into the memory of every node; off: block by block in every epoch, ahead of the steps, in "
+        "bounded memory; auto: off where its files would take more than half of the memory that is free; docs/streams.md",
+        choices=("auto", "on", "off"),
+    )
+    follow: bool = option(
+        False,
+        "text, parquet: data.train is one folder that grows, or -, standard input, of text: its rows are learnt from as they come, once, in "
+        "bounded memory; docs/streams.md",
+    )
+    follow_end: str = option("_END", "follow: a file of this name in the folder says that no file comes any more")
+    follow_silence_s: float = option(0.0, "follow: seconds without a new file in the folder after which the run ends, too; 0: never", minimum=0.0)
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
 
 
@@ -319,8 +332,14 @@ class TrainConfig:
     )
     machine: str = option(
         "",
-        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: split, routing and, beside one of them, exchange = auto; without it "
-        "the fewest bytes between ranks, or between nodes, are chosen",
+        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: key_numbers, split, routing and, beside one of them, exchange = auto; "
+        "without it the fewest bytes between ranks, or between nodes, are chosen",
+    )
+    key_numbers: str = option(
+        "auto",
+        "on: keys that home and owner both know travel between nodes as short numbers; off: as they are, 8 bytes each, which takes the "
+        "processors less time; auto: what takes less time by train.machine, and on where there is none; the result is the same",
+        choices=("auto", "on", "off"),
     )
     levels: str = option(
         "auto",
@@ -336,7 +355,7 @@ class TrainConfig:
     )
     overlap: str = option(
         "auto",
-        "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "
+        "on: the next batch is read and looked up while partials travel, and its keys travel a step ahead of that; off: after the update; auto: on where ranks "
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
@@ -444,11 +463,43 @@ class MetricsConfig:
 class CheckpointConfig:
     """What a run can go on from, `[checkpoint]`: run.directory/checkpoints.  See docs/checkpoints.md."""
 
-    every_steps: int = option(0, "steps between checkpoints; 0: none", minimum=0)
+    every_steps: int = option(0, "steps between checkpoints; 0: none by steps", minimum=0)
+    every_minutes: float = option(0.0, "minutes between checkpoints, by rank 0's clock, beside every_steps; 0: none by time", minimum=0.0)
     keep: int = option(3, "number of newest checkpoints that are kept", minimum=1)
+    full_every: int = option(
+        1, "every so many-th checkpoint has all rows, those between only rows that have changed since, and keys whose rows are gone; 1: all "
+        "have all", minimum=1,
+    )  # fmt: skip
     background: bool = option(
         True, "write while training goes on, from a copy of the rows in memory; false: training waits, and no copy is made"
     )
+    stop_signal: str = option(
+        "SIGUSR1",
+        "a signal to any rank after which the run writes a checkpoint and ends with exit code 75, as SIGTERM and Ctrl-C do while it trains; "
+        "docs/long-runs.md",
+        choices=("SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU"),
+    )
+    walltime_s: float = option(
+        0.0, "seconds from its start within which the run writes a checkpoint and ends with exit code 75; 0: until the end of its Slurm job, where it "
+        "is in one", minimum=0.0,
+    )  # fmt: skip
+    margin_s: float = option(
+        120.0, "seconds before the end of walltime_s, or of the Slurm job, at which it does so; at most a tenth of the time", minimum=0.0
+    )
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What a run exports for servers while it trains, `[export]`: run.directory/exports.  See docs/serving.md."""
+
+    deltas: bool = option(
+        False, "export the model whole, then deltas of what has changed since the export before: of checkpoints, and of the trained model; "
+        "with --days of each day's, in place of whole ones",
+    )  # fmt: skip
+    every_checkpoints: int = option(1, "of every so many-th checkpoint an export is written", minimum=1)
+    full_every: int = option(0, "every so many-th export is a whole model, for servers that begin; 1: all are; 0: the first alone", minimum=0)
+    keep: int = option(0, "number of newest whole models that are kept, with the deltas behind them; 0: all", minimum=0)
+    directory: str = option("", "folder of the exports, seen from where the run is started; empty: run.directory/exports")
 
 
 @dataclass(frozen=True)
@@ -502,5 +553,6 @@ class Config:
     table: TableConfig = option(TableConfig, "which keys have rows")
     metrics: MetricsConfig = option(MetricsConfig, "what evaluations find")
     checkpoint: CheckpointConfig = option(CheckpointConfig, "what a run can go on from")
+    export: ExportConfig = option(ExportConfig, "what servers get while it trains")
     compute: ComputeConfig = option(ComputeConfig, "backend and threads")
     run: RunConfig = option(RunConfig, "results")

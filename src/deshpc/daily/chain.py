@@ -23,7 +23,7 @@ from deshpc.daily.folder import (
     require_chain,
     require_free,
 )
-from deshpc.errors import ConfigError, DeshpcError
+from deshpc.errors import ConfigError, DeshpcError, Stopped
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
@@ -121,6 +121,8 @@ def _with_first(configured, config, overrides, allow_import, days):
         data = tree.get("data", {})
         if isinstance(data, dict) and data.get("format", "csv") in ("synthetic", "table"):
             raise ConfigError(f"--days: data.format = {data['format']!r} has no files; days are files, or folders of files")
+        if isinstance(data, dict) and data.get("follow"):
+            raise ConfigError("--days: data.follow = true reads one folder as it grows; a day is complete when its run begins: leave one of them out")
         return {**tree, "data": {**data, "train": [days[0].path]}} if isinstance(data, dict) else tree
 
     made = configured(config, overrides, allow_import, change)
@@ -166,7 +168,10 @@ class _Links:
         for number, day in enumerate(left, 1):
             if self._first:
                 say(f"deshpc: day {day.name}, {number} of {len(left)}\n")
-            train(self._config_of(day), self._group.comm, resume=True, score_first=True, **options)
+            try:
+                train(self._config_of(day), self._group.comm, resume=True, score_first=True, **options)
+            except Stopped as stopped:
+                raise stopped.of(self._run) from None
             self._done.append(day.name)
             self._end(day.name)
         chain = self._group.from_first(self._group.together(self._chain if self._first else lambda: None))
@@ -175,10 +180,11 @@ class _Links:
 
     def _config_of(self, day):
         config, folder = self._config, day_folder(self._run, day.name)
+        exports = replace(config.export, directory=config.export.directory or f"{self._run}/exports")  # one folder for all days
         start = str(day_folder(self._run, self._done[-1])) if self._done else config.train.from_
         return replace(
             config, data=replace(config.data, train=(day.path,)), train=replace(config.train, from_=start),
-            run=replace(config.run, directory=str(folder)),
+            export=exports, run=replace(config.run, directory=str(folder)),
         )  # fmt: skip
 
     def _end(self, name):
@@ -188,7 +194,7 @@ class _Links:
             day = self._day(name)
             own = ":" in self._config.model.name  # a predictor has no formula for it
             with writing(self._run):
-                publish(self._run, Path(day.folder), None if own else export)
+                publish(self._run, Path(day.folder), None if own or self._config.export.deltas else export)
                 forget(self._run, self._done, self._config.checkpoint.keep)
             self._record.write("day", run=lines_of(day.folder)["start"]["run"], **asdict(day))
             if day.before is not None:

@@ -90,6 +90,8 @@ def publish(run, folder, export):
         except OSError:  # a file system without links
             shutil.copyfile(folder / EXPORTED, new)
         os.replace(new, Path(run) / EXPORTED)
+    else:
+        (Path(run) / EXPORTED).unlink(missing_ok=True)  # an older day's
     model = run_model(run)
     link_model(run_model(folder), begin(model, manifest["run"]))
     appear(model, manifest["run"])

@@ -111,7 +111,7 @@ class RowInput:
         if part != "train":
             workers.run(lambda worker: self.transforms)  # they have to be known
         dataset, self.bad_rows[part] = self._unfinished(part, workers)
-        workers.run(lambda worker: self._require_rows(part, len(dataset or ())))
+        workers.run(lambda worker: self.require_rows(part, len(dataset or ())))
         if not self.fitted:
             self._transforms = fit(dataset, self.schema, workers)
         finish_shared(dataset, self.schema, self.transforms, workers)
@@ -129,7 +129,7 @@ class RowInput:
 
         The end of "train" fits the transforms unless they are known.  DataError where there is no row.
         """
-        bad_rows = self.bad_rows[part] = BadRows(self._config.on_bad_row)
+        bad_rows = self.begin_reading(part)
         fitting = Fitting(self.schema) if part == "train" and not self.fitted else None
         rows = 0
         for columns in self._columns(part, bad_rows):
@@ -138,11 +138,36 @@ class RowInput:
                 fitting.add(columns, block.dense)
             rows += len(columns)
             yield columns, block
-        self._require_rows(part, rows)
+        self.require_rows(part, rows)
         if fitting:
             self._transforms = fitting.finish()
 
-    def _require_rows(self, part, rows):
+    def begin_reading(self, part):
+        """A new BadRows, as that of a part from now on."""
+        self.bad_rows[part] = BadRows(self._config.on_bad_row)
+        return self.bad_rows[part]
+
+    def quiet_rows(self):
+        """A BadRows of rows that somebody has been told of before."""
+        return BadRows(self._config.on_bad_row)
+
+    def take_fit(self, transforms):
+        """Use these Transforms."""
+        self._transforms = transforms
+
+    def columns(self, paths, bad_rows):
+        """The Columns of some files, as the format's reader takes them, block by block."""
+        return open_format(self._config, labels=self._labels).blocks(paths, bad_rows)
+
+    def fit_to(self, paths):
+        """Fit the transforms to the rows of some files."""
+        fitting = Fitting(self.schema)
+        for columns in self.columns(paths, BadRows(self._config.on_bad_row)):
+            fitting.add(columns, unfinished(columns, self.schema).dense)
+        self._transforms = fitting.finish()
+
+    def require_rows(self, part, rows):
+        """DataError unless a part that has been read has rows."""
         if rows == 0:
             bad_rows = self.bad_rows[part]
             skipped = f"; {bad_rows.count} were skipped, first: {bad_rows.examples[0]}" if bad_rows.count else ""
@@ -154,7 +179,7 @@ class RowInput:
 
     def _columns(self, part, bad_rows):
         """The Columns of a part, block by block."""
-        return open_format(self._config, labels=self._labels).blocks(self.paths(part), bad_rows)
+        return self.columns(self.paths(part), bad_rows)
 
     def fit(self):
         """Read the training part to know the transforms; ConfigError where there is none."""

@@ -18,15 +18,24 @@ class EpochOrder:
     """The order of `rows` rows in `epoch`; shuffle = False: as they lie.
 
     run_rows : rows of a run; 1: every row for itself.  The last run of a block may be shorter.
+    units : (u + 1) increasing row numbers from 0 to `rows`: the blocks between two of them, which begin at the first, are visited
+        one after the other; None: every block by itself
     """
 
-    def __init__(self, rows, block_rows, seed, epoch, shuffle, run_rows=1):
-        self._rows, self._block_rows, self._shuffle, self._run_rows = rows, block_rows, shuffle, run_rows
-        self._seed, self._epoch = seed, epoch
-        blocks = -(-rows // block_rows)
-        self._blocks = self._generator().permutation(blocks) if shuffle else np.arange(blocks)
-        sizes = np.minimum(block_rows, rows - self._blocks * block_rows)
-        self._begins = np.concatenate([[0], np.cumsum(sizes)])
+    def __init__(self, rows, block_rows, seed, epoch, shuffle, run_rows=1, units=None):
+        self._shuffle, self._run_rows, self._seed, self._epoch = shuffle, run_rows, seed, epoch
+        if units is None:
+            self._starts = np.append(np.arange(0, rows, block_rows), rows)
+            unit_of = np.arange(len(self._starts) - 1)
+        else:
+            cuts = [np.arange(begin, end, block_rows) for begin, end in zip(units, units[1:], strict=False)]
+            self._starts = np.append(np.concatenate(cuts), rows).astype(np.int64)
+            unit_of = np.repeat(np.arange(len(cuts)), [len(one) for one in cuts])
+        self._blocks = np.arange(len(unit_of))
+        if shuffle:
+            place_of = np.argsort(self._generator().permutation(len(np.unique(unit_of))))
+            self._blocks = np.argsort(place_of[unit_of], kind="stable")
+        self._begins = np.concatenate([[0], np.cumsum(np.diff(self._starts)[self._blocks])])
         self._held = (None, None)
 
     def rows(self, begin, end):
@@ -49,26 +58,40 @@ class EpochOrder:
 
     def block(self, position):
         """(begin, end) of the rows of the block that this position of the epoch is in."""
-        if not self._shuffle:
-            begin = position // self._block_rows * self._block_rows
-        else:
-            begin = int(self._blocks[self.place(position)[0]]) * self._block_rows
-        return begin, min(begin + self._block_rows, self._rows)
+        return self.span(self.place(position)[0])
+
+    def span(self, place):
+        """(begin, end) of the rows of the block at this place of the epoch."""
+        block = int(self._blocks[place])
+        return int(self._starts[block]), int(self._starts[block + 1])
+
+    def number(self, place):
+        """The number of the block at this place of the epoch."""
+        return int(self._blocks[place])
+
+    @property
+    def places(self):
+        """Blocks of the epoch."""
+        return len(self._blocks)
 
     def _block(self, place):
         held_place, held = self._held
         if held_place != place:
-            block = int(self._blocks[place])
-            first = block * self._block_rows
-            held = np.empty(min(self._block_rows, self._rows - first), np.int64)
-            order = np.empty(-(-len(held) // self._run_rows), np.int64)
-            permute(np.uint64(self._seed), np.uint64((self._epoch << 1) | _ROWS), np.uint64(block), order)
-            rows_of_runs(order, self._run_rows, first, held)
+            first, end = self.span(place)
+            held = first + order_in_block(self._seed, self._epoch, self.number(place), end - first, self._run_rows)
             self._held = (place, held)
         return held
 
     def _generator(self):
         return np.random.Generator(np.random.Philox(key=[self._seed, (self._epoch << 1) | _BLOCKS]))
+
+
+def order_in_block(seed, epoch, number, rows, run_rows):
+    """In which order block `number` of `rows` rows is visited in an epoch: (rows) int64."""
+    held, order = np.empty(rows, np.int64), np.empty(-(-rows // run_rows), np.int64)
+    permute(np.uint64(seed), np.uint64((epoch << 1) | _ROWS), np.uint64(number), order)
+    rows_of_runs(order, run_rows, 0, held)
+    return held
 
 
 @kernel

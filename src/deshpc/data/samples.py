@@ -38,6 +38,15 @@ def unfinished(columns, schema):
     return Dataset(*compressed, dense, labels, weights=columns.weights)
 
 
+def no_samples(schema, weighted=False):
+    """A Dataset of no sample, such as the others of a schema.  weighted : whether they have weights in any case"""
+    values = {0: None, 1: np.zeros(0, np.float32), 2: np.zeros((0, 2), np.float32)}[schema.value_width]
+    return Dataset(
+        np.zeros(1, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint16), values, np.zeros((0, len(schema.dense_fields)), np.float32),
+        np.zeros(0, np.float32), weights=np.zeros(0, np.float32) if weighted or schema.weight is not None else None,
+    )  # fmt: skip
+
+
 def finish(dataset, schema, transforms):
     """Apply transforms to an `unfinished` Dataset, in place."""
     finish_dense(dataset.dense, transforms)

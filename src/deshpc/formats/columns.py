@@ -81,6 +81,7 @@ class Columns:
                    where they lie elsewhere
     weights      : (n) float32, what each sample counts; None where the schema has no weight
     carried      : Carried of the block's rows, where columns are to be kept
+    begin        : byte of a file of plain text from which on its rows can be read, as a Part; else what is of no use
     """
 
     key_fields: tuple[Categorical | Multi | Bucket, ...] | Entries
@@ -90,6 +91,7 @@ class Columns:
     matrix: np.ndarray | None = None
     weights: np.ndarray | None = None
     carried: Carried | None = None
+    begin: int = 0
 
     def __len__(self):
         return len(self.rows)

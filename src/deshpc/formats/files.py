@@ -5,7 +5,11 @@ import os
 from pathlib import Path
 
 from deshpc.errors import DataError
+from deshpc.formats.steady import trying
 from deshpc.storage.regular_file import require_regular
+
+UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload", ".inprogress", ".swp", "~")
+"""Ends of the names of files that somebody is still writing."""
 
 
 def expand(patterns):
@@ -18,6 +22,13 @@ def expand(patterns):
     there is none.
     """
     return [str(path) for pattern in patterns for path in _files(str(pattern))]
+
+
+def complete_files(folder):
+    """[path] of the files of a folder that grows, in the order of their names: those that `expand` gives, but for names that say that a
+    file is still being written.  DataError where the folder cannot be read; it may be empty.
+    """
+    return [str(path) for path in _in_folder(Path(folder)) if not path.name.lower().endswith(UNFINISHED)]
 
 
 def _files(pattern):
@@ -45,7 +56,7 @@ def _matches(pattern):
 
 def _in_folder(folder):
     try:
-        entries = sorted(path for path in folder.iterdir() if path.name[0] not in "._")
+        entries = sorted(path for path in trying(folder, lambda: list(folder.iterdir())) if path.name[0] not in "._")
         own = [[path] if path.is_file() else _in_folder(path) if "=" in path.name and path.is_dir() else [] for path in entries]
         return [path for files in own for path in files]
     except OSError as error:

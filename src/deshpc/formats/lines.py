@@ -1,6 +1,6 @@
 """Text without a header in which a line is a row: files to blocks of rows, and what becomes of lines that are none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class _File:
     def _block(self, end):
         """As many of the lines before data[end] as a block takes."""
         window = self.window
-        block = self.new_block(window.data, window.start, end)
+        begin, block = window.place, self.new_block(window.data, window.start, end)
         rows, numbers, why = 0, [], None
         while why != BLOCK_ENDS:
             before = rows
@@ -100,7 +100,7 @@ class _File:
             self.row += rows - before
             if why != BLOCK_ENDS:
                 self._not_a_row(block, end, why, where)
-        return block.columns(np.concatenate(numbers))
+        return replace(block.columns(np.concatenate(numbers)), begin=begin)
 
     def _not_a_row(self, block, end, why, where):
         """Pass the line at window.start, where a block's `read` has stopped; of blank ones and comments all alike before `end`."""

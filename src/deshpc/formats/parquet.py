@@ -1,6 +1,6 @@
 """Read Parquet files into blocks of keys and numbers, with pyarrow.  docs/data.md describes what a column may hold."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,19 @@ from deshpc.formats.words import missing_words
 
 _BLOCK_ROWS = 16_384
 _BLOCK_BYTES = 64 << 20  # a block has fewer rows where they are long
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """Some row groups of a file.
+
+    groups : range of their numbers, None: all
+    row : rows of the file before them
+    """
+
+    path: str
+    groups: range | None = None
+    row: int = 0
 
 
 class Parquet:
@@ -40,9 +53,10 @@ class Parquet:
 
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""
-        for path in paths:
-            row, file = 0, ArrowRows(self, path, bad_rows)
-            for batch in record_batches(str(path), file.choose, _BLOCK_ROWS, _BLOCK_BYTES):
+        for one in paths:
+            some = one if isinstance(one, RowGroups) else RowGroups(one)
+            row, file = some.row, ArrowRows(self, some.path, bad_rows)
+            for batch in record_batches(str(some.path), file.choose, _BLOCK_ROWS, _BLOCK_BYTES, some.groups):
                 block = file.block(row, batch)
                 row += len(batch)
                 if len(block) or self.keep:

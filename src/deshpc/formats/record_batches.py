@@ -7,6 +7,7 @@ rows share, or a million equal numbers in a list, take a few bytes of the file. 
 
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.parquet_footer import longest_text, row_groups
+from deshpc.formats.steady import open_steady
 
 _READ_BYTES = 1 << 20  # of each column at a time, so that row groups may be large
 _LONG_DICTIONARY = 8192
@@ -14,8 +15,10 @@ _VALUE_BYTES = 16  # of a value when it is decoded, with its levels
 _MOST_VALUES = 1 << 28  # of a column in a row group, where rows have lists of them
 
 
-def record_batches(path, choose, batch_rows, batch_bytes):
+def record_batches(path, choose, batch_rows, batch_bytes, groups=None):
     """Record batches with some columns, in the order of the file's rows.
+
+    groups      : range of the row groups that are read; None: all
 
     choose      : the Arrow schema of the file -> names of the columns, before anything is read
     batch_rows  : rows of a batch, fewer where they are long when decoded: batch_bytes, by the mean size of a row group's rows
@@ -25,7 +28,7 @@ def record_batches(path, choose, batch_rows, batch_bytes):
 
     def opened(**options):
         settings = {"buffer_size": _READ_BYTES, "pre_buffer": False, "page_checksum_verification": True}
-        return reading(path, lambda: pyarrow_parquet.ParquetFile(path, **settings, **options))
+        return reading(path, lambda: pyarrow_parquet.ParquetFile(open_steady(path), **settings, **options))
 
     def batches(file, group, rows, columns):
         reader, read = file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False), 0
@@ -42,17 +45,18 @@ def record_batches(path, choose, batch_rows, batch_bytes):
         if file.num_row_groups != len(sizes):
             raise DataError(f"{path}: cannot be read as a Parquet file: its metadata are damaged")
     rows = [_rows_of(path, names, size, batch_rows, batch_bytes) for size in sizes]
+    groups = range(len(rows)) if groups is None else groups
 
     # Texts that a file holds as a short dictionary stay one: each is hashed once.  A long one would be built by pyarrow,
     # slowly, where the writer has given it up; it is made all the same where a batch of such texts might be too large.
     with opened(metadata=metadata, read_dictionary=list(texts.values())) as dictionaries:
-        first = next((batch for group, most in enumerate(rows) for batch in batches(dictionaries, group, most, names)), None)
+        first = next((batch for group in groups for batch in batches(dictionaries, group, rows[group], names)), None)
         long = [name for name in texts if first is None or len(_dictionary(first.column(name))) > _LONG_DICTIONARY]
         short = [leaf for name, leaf in texts.items() if name not in long]
         with opened(metadata=metadata, read_dictionary=short) as file:
-            for group, (most, size) in enumerate(zip(rows, sizes, strict=True)):  # one by one: pyarrow cannot join lists' dictionaries
-                fits = all(_fits(path, size, texts[name], most, batch_bytes) for name in long)
-                yield from batches(file if fits else dictionaries, group, most, names)
+            for group in groups:  # one by one: pyarrow cannot join lists' dictionaries
+                fits = all(_fits(path, sizes[group], texts[name], rows[group], batch_bytes) for name in long)
+                yield from batches(file if fits else dictionaries, group, rows[group], names)
 
 
 def _rows_of(path, names, size, batch_rows, batch_bytes):

@@ -1,7 +1,9 @@
 """The bytes of a text file, plain, gzip or Zstandard, or of a part of a plain one, seen through a window of bounded size."""
 
 import gzip
+import io
 import math
+import os
 import zlib
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ import numpy as np
 from deshpc.errors import DataError
 from deshpc.formats import zstd
 from deshpc.formats.recognise import START_BYTES, require_text
-from deshpc.storage.regular_file import open_regular
+from deshpc.formats.steady import open_steady
 
 MAX_ROW_BYTES = 64 << 20
 """A longer row is taken for a quote that was never closed."""
@@ -35,11 +37,41 @@ class Part:
     def lines_before(self):
         """The line ends before the part."""
         lines, left = 0, self.begin
-        with open_regular(self.path) as file:
+        with open_steady(self.path) as file:
             while left and (text := file.read(min(left, _COUNTED_BYTES))):
                 lines += text.count(b"\n")
                 left -= len(text)
         return lines
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Standard input, which has no end while somebody may write to it.  path : what messages call it"""
+
+    path: str = "standard input"
+    begin, end = 0, None
+
+    def lines_before(self):
+        """None."""
+        return 0
+
+
+class _Arriving(io.RawIOBase):
+    """What arrives at a file descriptor, as soon as some of it is there."""
+
+    def __init__(self, descriptor):
+        super().__init__()
+        self._descriptor = descriptor
+
+    def readable(self):
+        """Yes."""
+        return True
+
+    def readinto(self, buffer):
+        """Wait for some bytes; their number, 0 at the end."""
+        some = os.read(self._descriptor, len(buffer))
+        buffer[: len(some)] = some
+        return len(some)
 
 
 class LongRow(DataError):
@@ -52,16 +84,17 @@ class Window:
     The user says by `pass_to` what it has used and calls `fill` for more.  Where the file's last line has no line end, it is given one.
     A context manager; DataError where the file cannot be read.
 
-    file        : path, or a Part of a file: then it ends where the part ends
+    file        : path; a Part of a file: then it ends where the part ends; or Standard: then what has arrived is to be used at once
     data        : (any) uint8; a new array, or one with moved contents, after `fill`
     chunk_bytes : bytes of text read at a time; the window grows for a row that is longer
     """
 
     def __init__(self, file, chunk_bytes):
-        part = file if isinstance(file, Part) else Part(file)
+        part = file if isinstance(file, (Part, Standard)) else Part(file)
         self.path, self.begins_file, self.ends_file = part.path, part.begin == 0, part.end is None
         self._part, self._left = part, math.inf if part.end is None else part.end - part.begin
-        self._raw = open_regular(part.path)
+        self._arrives = isinstance(part, Standard)
+        self._raw = io.BufferedReader(_Arriving(0)) if self._arrives else open_steady(part.path)
         self._compression, self._file = _decompressed(part.path, self._raw)
         if part.begin:
             self._raw.seek(part.begin)
@@ -70,6 +103,12 @@ class Window:
         self._chunk_bytes = chunk_bytes
         self.data = np.empty(chunk_bytes + 1, np.uint8)  # one more for a missing line end
         self.start = self.stop = 0
+        self._first = part.begin  # byte of the file at data[0]
+
+    @property
+    def place(self):
+        """The byte of the file, of plain text, at `start`."""
+        return self._first + self.start
 
     def __enter__(self):
         return self
@@ -95,6 +134,7 @@ class Window:
         if room + 1 != len(self.data):
             self.data = np.empty(room + 1, np.uint8)
         self.data[: len(unused)] = unused
+        self._first += self.start
         self.start, self.stop = 0, len(unused)
         self.stop += self._read(memoryview(self.data)[self.stop : -1], line)
         if self.stop == len(unused):
@@ -147,8 +187,10 @@ class Window:
         """Fill the buffer as far as the file goes; the number of bytes."""
         done, buffer = 0, buffer[: min(len(buffer), self._left)]
         try:
-            while done < len(buffer) and (read := self._file.readinto(buffer[done:])):
+            while done < len(buffer) and (read := self._read_some(buffer[done:])):
                 done += read
+                if self._arrives:
+                    break
         except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
             raise DataError(f"{self.path}, line {line} or later: damaged {self._compression} data: {error}") from None
         except OSError as error:
@@ -157,9 +199,15 @@ class Window:
         return done
 
 
+    def _read_some(self, buffer):
+        """Fill a buffer as far as one reading goes; the number of bytes."""
+        one = self._arrives and not self._compression
+        return self._file.readinto1(buffer) if one else self._file.readinto(buffer)
+
+
 def is_plain(path):
     """Whether a file is text as it stands, not compressed."""
-    with open_regular(path) as file:
+    with open_steady(path) as file:
         return not _decompressed(path, file)[0]
 
 

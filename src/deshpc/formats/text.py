@@ -80,6 +80,7 @@ class Text:
         row, line = 0, 2 if window.begins_file and self._columns is None else 1
         more = True
         while more:
+            begin = window.place
             rows, position, line, why, cells, cell, after = tokens.tokenise(
                 window.data, window.start, window.stop, line, separator, self._quoting, slots, starts, stops, lines
             )
@@ -87,8 +88,7 @@ class Text:
             if rows:
                 texts = [self._kept(window.data, kept, i, own, starts[:, :rows], stops[:, :rows]) for i in range(len(self._keep))]
                 block = self._block(window, row, of_path, starts[:, :rows], stops[:, :rows], lines, bad_rows)
-                if texts:
-                    block = replace(block, carried=Carried(row, tuple(texts)))
+                block = replace(block, begin=begin, carried=Carried(row, tuple(texts)) if texts else None)
                 row += rows
                 if len(block) or texts:
                     yield block

@@ -59,7 +59,7 @@ def _description(error):
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, Terminated):
-        return "terminated by SIGTERM"
+        return f"terminated by {error.args[0] if error.args else 'SIGTERM'}"
     return "failed\n" + "".join(traceback.format_exception(error)).rstrip("\n")
 
 

@@ -19,12 +19,12 @@ number has to divide the parts of a batch (`nn.parts.PARTS`).
 
 Exchanges of two levels (train.levels) go with everything but compute.transport = "cuda-aware" and "nccl".
 
-Numbers of half the bytes on their way (train.wire) go with everything in float32 on processors.
+Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
 A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
-Admission and eviction ([table]) go with every line on processors; under column split rows of zeros (table.zero_age_steps) are not
+Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
 looked for, since every rank sees a part of each row.
 
 Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
@@ -82,8 +82,9 @@ def exchange_kind(config, ranks):
 
 
 def is_open(config):
-    """Whether a Config leaves it to a plan how rows are divided, or how keys reach them."""
-    return "auto" in (config.train.split, config.train.routing)
+    """Whether a Config leaves it to a plan how rows are divided, how keys reach them, or, by what a machine takes, whether they have numbers."""
+    train = config.train
+    return "auto" in (train.split, train.routing) or bool(train.machine) and train.key_numbers == "auto"
 
 
 def require_valid(config, backend, ranks=1, field_names=None):
@@ -94,7 +95,7 @@ def require_valid(config, backend, ranks=1, field_names=None):
     """
     model, train = config.model, config.train
     if is_open(config):
-        raise ConfigError("train.split or train.routing = 'auto' is planned where a run begins to train; name one of the others here")
+        raise ConfigError("train.split or train.routing = 'auto', and train.key_numbers = 'auto' with train.machine, are planned where a run begins to train; name one of the others here")
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
         _require_deep(config, definition_class(name), exchange)
@@ -118,7 +119,7 @@ def require_valid(config, backend, ranks=1, field_names=None):
             "train.levels = 'one', or compute.transport = 'host'"
         )
     if train.wire != "full":
-        _require_wire(config, backend)
+        _require_wire(config)
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -126,15 +127,15 @@ def require_valid(config, backend, ranks=1, field_names=None):
         )
 
 
-def _require_wire(config, backend):
-    """What travels as halves is float32 in host memory."""
-    train, why = config.train, None
+def _require_wire(config):
+    """What travels as halves is float32, and is rounded in host memory."""
+    train, transport, why = config.train, config.compute.transport, None
     if train.precision != "float32" or train.accumulate not in ("", "float32"):
-        why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps"
-    elif backend.name != "cpu":
-        why = f"compute.backend = {backend.name!r} cannot do it yet"
+        why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps; choose 'full'"
+    elif transport in ("cuda-aware", "nccl"):
+        why = f"compute.transport = {transport!r} does not go through host memory, where numbers are rounded; choose compute.transport = 'host', or 'full'"
     if why:
-        raise ConfigError(f"train.wire = {train.wire!r}: {why}; choose 'full'")
+        raise ConfigError(f"train.wire = {train.wire!r}: {why}")
 
 
 def _require_of_device(config, backend):
@@ -146,8 +147,6 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
-    elif config.table.lives:
-        why = "[table]: admission and eviction are the CPU's alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:

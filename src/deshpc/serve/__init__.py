@@ -1,1 +1,1 @@
-"""A trained model outside training: exported to one file, scored by NumPy alone, and as a scikit-learn-style classifier."""
+"""A trained model outside training: exported to one file, or as deltas of one, and scored by NumPy alone."""

@@ -36,8 +36,10 @@ def write_delta(path, old, about, blocks, like, dense):
     about, blocks, like, dense : of the later model, as `write_rows` is given
     Rows are compared block by block.  DataError where rows of the two have different types or widths, and where it cannot be written.
     """
-    if (form := _form(like)) != _form(old.rows):
-        raise DataError(f"{path}: rows of the base have {_form(old.rows)}, those of the model {form}: a delta is between models of one form")
+    if not goes_over(like, old):
+        raise DataError(
+            f"{path}: rows of the base have {_form(old.rows)}, those of the model {_form(like)}: a delta is between models of one form"
+        )
     folder = Path(path).parent
     sums = [SectionSum(name, one) for name, one in zip(ModelRows._fields, like, strict=True)]
     try:
@@ -65,6 +67,11 @@ def write_delta(path, old, about, blocks, like, dense):
             return f"{rows:,} rows: {len(changed):,} new or changed and {gone.rows:,} gone since {old.steps} steps"
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def goes_over(like, old):
+    """Whether a model whose rows are like these ModelRows can be a delta of the ExportedModel `old`: rows have one type and width."""
+    return _form(like) == _form(old.rows)
 
 
 def _differs(rows, before):
@@ -144,9 +151,9 @@ def with_delta(model, path):
     return new
 
 
-def read_with_deltas(path, *deltas):
-    """The ExportedModel of a file, with deltas put over it in their order."""
-    model = read_model(path)
+def read_with_deltas(path, *deltas, copy=False):
+    """The ExportedModel of a file, with deltas put over it in their order.  copy : as of `read_model`"""
+    model = read_model(path, copy)
     for delta in deltas:
         model = with_delta(model, delta)
     return model

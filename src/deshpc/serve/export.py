@@ -33,22 +33,41 @@ def export(
     delta_from : an exported model, and deltas of it in their order: `out` gets a delta of what they are together, `serve.delta`
     Rows are read and written block by block, without optimizer state.  DataError where the model is damaged or missing.
     """
-    folder = model_folder(path)
-    manifest = read_manifest(folder)
-    config = build(manifest["config"], source=str(folder), allow_import=allow_import)
-    schema, transforms = _input(config.data, manifest["source"], folder)
-    about = stored_about(out, about_model(config, manifest["steps"]), schema, transforms)
-    scalars, width = manifest["model"]["scalars"], manifest["model"]["scalars"] + manifest["model"]["dim"]
-    dense = dense_parameters(folder, manifest)
-    rows = used_rows(((block.keys, block.numbers[:, :width]) for block in row_blocks(folder, manifest)), out, scalars)
-    model = about, rows, like_rows(np.empty((0, width), manifest["model"]["precision"]), scalars), dense
+    model = SavedModel(path, allow_import)
+    contents = model.contents(out)
     if delta_from:
-        what = write_delta(out, read_with_deltas(*delta_from), *model)
+        what = write_delta(out, read_with_deltas(*delta_from), *contents)
     else:
-        what = f"{write_rows(out, *model):,} rows"
+        what = f"{write_rows(out, *contents):,} rows"
     if onnx is not None:
-        write_onnx(onnx, Top.of(about["model"], dense, schema), config.train.loss)
-    return f"{out}: {config.model.name} model of {manifest['steps']} steps, {what}" + (f"; {onnx}" if onnx else "")
+        write_onnx(onnx, Top.of(contents[0]["model"], contents[3], model.schema), model.config.train.loss)
+    return f"{out}: {model.config.model.name} model of {model.steps} steps, {what}" + (f"; {onnx}" if onnx else "")
+
+
+class SavedModel:
+    """A model or checkpoint on disk, as what an export of it consists of.
+
+    config : its Config
+    schema : of its input
+    run, steps : that made it
+    like : ModelRows without rows, of the type and width of its own
+    """
+
+    def __init__(self, path, allow_import=()):
+        """path, allow_import : as of `export`"""
+        self._folder = model_folder(path)
+        self._manifest = manifest = read_manifest(self._folder)
+        self.config = build(manifest["config"], source=str(self._folder), allow_import=allow_import)
+        self.schema, self._transforms = _input(self.config.data, manifest["source"], self._folder)
+        self.run, self.steps, self._scalars = manifest["run"], manifest["steps"], manifest["model"]["scalars"]
+        self._width = self._scalars + manifest["model"]["dim"]
+        self.like = like_rows(np.empty((0, self._width), manifest["model"]["precision"]), self._scalars)
+
+    def contents(self, out):
+        """Arguments of `write_rows` and `write_delta` for a file `out`; rows are read block by block."""
+        about = stored_about(out, about_model(self.config, self.steps), self.schema, self._transforms)
+        blocks = ((block.keys, block.numbers[:, : self._width]) for block in row_blocks(self._folder, self._manifest))
+        return about, used_rows(blocks, out, self._scalars), self.like, dense_parameters(self._folder, self._manifest)
 
 
 def _input(config, source, folder):

@@ -4,7 +4,7 @@
                k = 0 for lr, the largest of all where fields have dimensions of their own; weights (n, 0) of models whose rows have no linear weight
     dense/NAME each dense parameter, such as dense/bias
     about      model, loss and hash, schema, transforms or null, missing, steps, and how it was trained: `about_model`
-    training/  what a Classifier needs to go on, `serve/saved_learner.py`, which a predictor does not read
+    training/  what a Classifier needs to go on, `estimator/saved_learner.py`, which a predictor does not read
 
 Weights have the type in which they were trained.  There is no optimizer state, and no row whose weights are all 0, which
 predicts as an unseen key does.

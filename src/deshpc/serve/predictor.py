@@ -3,15 +3,18 @@
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deshpc.backend.links import LINKS
-from deshpc.serve.delta import DELTA, with_delta
+from deshpc.errors import DataError
+from deshpc.serve.delta import DELTA, read_with_deltas, with_delta
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.exported import ExportedModel, read_model
+from deshpc.serve.exports_folder import newest_chain
 from deshpc.serve.forward import FORWARDS
 from deshpc.serve.forward.sample_rows import SampleRows
 from deshpc.serve.rows import Rows
@@ -29,13 +32,17 @@ class Predictor:
     """
 
     def __init__(self, path: str | os.PathLike[str], copy: bool = False) -> None:
-        """path : of the exported model, which is verified; DataError where it is damaged, or not what it declares
+        """path : of the exported model, which is verified; DataError where it is damaged, or not what it declares.  Or a folder of
+        exports (`[export] deltas`): the newest model there.
 
         copy : it is read into memory, and the file may be written to; otherwise it is mapped, must not be, and every call looks
         whether it was: DataError.  Another file that is renamed to `path` makes no difference.
         """
         self._copy = copy
-        self._version = _Version.of(read_model(path, copy))
+        chain = newest_chain(path) if Path(path).is_dir() else [path]
+        if not chain:
+            raise DataError(f"{path}: no exported model there; give one, or a folder of exports that has one")
+        self._version = _Version.of(read_with_deltas(*chain, copy=copy))
         self._applying = threading.Lock()
 
     def apply(self, path: str | os.PathLike[str]) -> None:
@@ -52,6 +59,19 @@ class Predictor:
             model = with_delta(present, path) if Container(path).kind == DELTA else read_model(path, self._copy)
             if model is not present:
                 self._version = _Version.of(model)
+
+    def follow(self, folder: str | os.PathLike[str]) -> int:
+        """Apply what is new in a folder of exports, which a run writes by `[export] deltas`; returns how many files that were.
+
+        To be called again and again, for instance every second.  It is the newest model afterwards, whichever it was before: deltas are
+        applied one after another, or first the newest whole model, where they do not go over the present one.
+        DataError as of `apply`; what was applied before stays.
+        """
+        chain = newest_chain(folder)
+        new = next((i for i in reversed(range(len(chain))) if _identity(chain[i]) == self.identity), -1) + 1
+        for path in chain[new:]:
+            self.apply(path)
+        return len(chain) - new
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickled or copied Predictor has the model in memory of its own."""
@@ -95,6 +115,12 @@ class Predictor:
         """{name: float32 array (n, ...)}: the inputs of the ONNX graph that `deshpc export --onnx` writes."""
         pooled = self._version.of_blocks(rows, ignore_extra, lambda pooled: pooled)
         return {name: array.astype(np.float32) for name, array in pooled.items() if 0 not in array.shape[1:]}
+
+
+def _identity(path):
+    """Of the model that a file of an export, whole or a delta, makes, as it says; nothing is verified."""
+    container = Container(path)
+    return container.about.get("result") if container.kind == DELTA else container.identity
 
 
 class _Version(NamedTuple):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deshpc.errors import ConfigError, DeshpcError
-from deshpc.storage.owner import ALIVE, UNKNOWN, Owner
+from deshpc.storage.owner import ALIVE, DEAD, UNKNOWN, Owner
 from deshpc.storage.strict_json import json_text
 
 BEAT_S = 5.0
@@ -154,6 +154,16 @@ class Lock:
         while not self._closing.wait(BEAT_S):
             with suppress(OSError):  # the file is gone: `require` will say so
                 os.utime(self._file)
+
+
+def holder(path):
+    """The Owner of the lock `path`, None where nobody has it: a process of this machine that is gone, or one of another without news."""
+    content = Lock(path, str(path))._read()
+    owner = _owner_of(content) if content else None
+    if owner is None or owner.state() == DEAD:
+        return None
+    silent = time.time() - content[1] / 1e9  # by this machine's clock
+    return owner if owner.state() == ALIVE or silent < 2 * SILENT_S else None
 
 
 def _owner_of(content):

@@ -308,6 +308,18 @@ class Shard:
         self._counters[self._table.FREE] = len(self._free)
         self._counters[self._table.LIVE] -= len(rows)
 
+    def look(self, oldest, zero_oldest, low_count):
+        """What an eviction finds, of a backend that looks where rows lie: see `HistoryOperations.look` of `backend.cuda`.  No batch may be
+        under way."""
+        return self._backend.history.look(self._index(), self.layout, oldest, zero_oldest, low_count)
+
+    def keep(self, look):
+        """Give up the rows that go by a look; returns how many there are of them.  Waits for the device."""
+        crowded, entries = self._index(), self.waiting and self.waiting.entries
+        self._new_index(self._mask + 1)
+        self._free, gone = self._backend.history.give_up(crowded, look, self._buckets, self._mask)
+        return self._backend.history.settle(self._counters, entries, gone)
+
     def _index(self):
         return self._table.Index(
             self._buckets, self._mask, self._counters, self._limits(), self._free, self._chunk_addresses,

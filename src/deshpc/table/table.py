@@ -299,7 +299,7 @@ class Table:
         )  # fmt: skip
         for array in shard.sums:
             if shard.first and array is not None:
-                array[: shard.first] = 0
+                array[: shard.first].fill(0)
 
     def _square_norm(self, shard, inverse_scale):
         addresses, scratch, update = shard.occurrences.addresses[shard.first :], shard.scratch, self._backend.update

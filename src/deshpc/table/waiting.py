@@ -26,7 +26,7 @@ class WaitingKeys:
         self._backend, self._table, self._after = backend, backend.table, after
         self._threshold = np.uint64(round(chance * 2**32))
         self._seed = np.uint64(fold_words(seed, _SALT))
-        self._entries = np.zeros(2, np.int64)
+        self._entries = backend.admission.new_entries()
         self._new_buckets(_SMALLEST)
 
     @property
@@ -57,6 +57,20 @@ class WaitingKeys:
         keys, counts, marks = self.held()
         wait = counts > 0
         return Sights(keys[wait], counts[wait].view(np.uint32), marks[wait] - np.uint32(1))
+
+    def look(self, oldest):
+        """What an eviction finds, of a backend that looks where keys lie: see `HistoryOperations.look_at_waiting` of `backend.cuda`."""
+        return self._backend.history.look_at_waiting(self._buckets, oldest)
+
+    def keep(self, look):
+        """Forget the keys that go by a look."""
+        self._new_buckets(self._mask + 1)
+        self._backend.history.keep(look, self._buckets, self._mask, self._entries)
+
+    @property
+    def entries(self):
+        """Counts of keys that are there, and of those of them that have got rows."""
+        return self._entries
 
     def set(self, sights):
         """Hold these keys instead."""

@@ -22,6 +22,7 @@ from deshpc.formats.table import TableLike, is_table
 from deshpc.launch.agreement import agreed, run_facts
 from deshpc.launch.console import say
 from deshpc.launch.failure import fails_together
+from deshpc.launch.signals import signals_noted
 from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
 from deshpc.metrics.results import Metrics
 from deshpc.storage.strict_json import json_text
@@ -30,6 +31,7 @@ from deshpc.training.advice import Adviser
 from deshpc.training.best_constant import begin_at
 from deshpc.training.cursor import Cursor
 from deshpc.training.evaluation import in_words, measured
+from deshpc.training.large_part import is_large, large_part
 from deshpc.training.loop import train_epochs
 from deshpc.training.planned_run import plan_run
 from deshpc.training.record import NoRecord, Record
@@ -39,11 +41,13 @@ from deshpc.training.run_checkpoints import RunCheckpoints
 from deshpc.training.run_folder import lead_latest_to, with_folder
 from deshpc.training.run_lock import run_lock
 from deshpc.training.session import Session
+from deshpc.training.stream import Stream, cursor_of
 from deshpc.training.tables import Tables
 from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
 from deshpc.training.training_part import training_part
 from deshpc.training.warm_start import look, take_input, take_model, with_fields_of_origin
+from deshpc.training.wishes import Wishes
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -141,12 +145,12 @@ def train(
     if resume and overwrite:
         raise ConfigError("--resume goes on from what is there, --overwrite removes it: choose one").shared_by(comm.size)
     config = with_folder(config, comm, resume)
-    with Session(config, comm, tables=tables.arrow()) as session:
+    with Session(config, comm, tables=tables.arrow()) as session, signals_noted(config.checkpoint.stop_signal) as noted:
         session.tell_once(tables.notes)
         session.group.together(lambda: require(session.input, "train", "training"))
         callbacks = session.group.together(lambda: _callbacks(session, callbacks, resume))
         with run_lock(session.group, config.run.directory) as lock, session.watched() as watchdog:
-            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first)
+            result, forecast = _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first, noted)
         if check_bytes:
             require_agreement(session.group, result.traffic)
         if check_plan and forecast:
@@ -154,8 +158,11 @@ def train(
     return result
 
 
-def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first):
-    """(TrainResult, Forecast or None) of a session that holds the lock of its folder since `begin`, and is watched.  Collective."""
+def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_first, noted):
+    """(TrainResult, Forecast or None) of a session that holds the lock of its folder since `begin`, and is watched.  Collective.
+
+    noted : `Noted`, the signal after which the run ends behind a checkpoint
+    """
     group, config, run = session.group, session.config, session.config.run.directory
     number = group.from_first(secrets.token_hex(8))
     if overwrite:
@@ -171,43 +178,49 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     reports.start(config)
     adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
-    train_set, valid_set, test_set = (
-        session.load(part) if session.input.has(part) else None for part in ("train", "valid", "test")
-    )
+    stream = Stream(session, cursor_of(session, saved)) if config.data.follow else None
+    large = not stream and is_large(session, score_first)
+    train_set = None if stream or large else session.load("train")
+    part = stream.part if stream else large_part(session) if large else training_part(session, train_set)
+    valid_set, test_set = (session.load(one) if session.input.has(one) else None for one in ("valid", "test"))
     if session.skipped:
         record.write("skipped", parts=session.skipped)
-    part = training_part(session, train_set)
-    adviser.of_labels(part.whole)
+    if not stream:
+        adviser.of_labels(part.whole)
     if part.kept is not None and group.rank == 0:
-        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {len(train_set):,} rows\n")
+        say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {part.whole.rows:,} rows\n")
     forecast = plan_run(session, part, record)
     loaded = time.perf_counter()
     first_step = origin.first_step if origin else 0
     steps = first_step + config.train.epochs * -(-part.samples // config.train.global_batch_samples)
-    model = session.build(part.dataset, steps, part.learnt.mean_weight, first_step)
+    model = session.build(part.dataset, steps, (stream or part.learnt).mean_weight, first_step)
     compiled = time.perf_counter()
     record.write(
-        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=len(train_set), kept_rows=part.samples,
+        "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else part.whole.rows, kept_rows=0 if stream else part.samples,
         base_rate=part.whole.prediction,
     )  # fmt: skip
-    start = go_on(session, saved, part.samples, record, number) if saved else None
+    start = go_on(session, saved, 0 if stream else part.samples, record, number) if saved else None
     before, has_bias = None, start is not None
     if start is None and origin:
         has_bias = take_model(session, origin, record)
     if not has_bias and config.model.initial_bias == "base_rate":
         begin_at(model, part.whole)
-    if start is None and origin and score_first:
+    if start is None and origin and score_first and not stream:
         before = measured(session, "train", train_set, first_step)
         reports.scored_first(step=first_step, **asdict(before))
     start = start or Cursor(steps=first_step, first_step=first_step)
     resumed_from = start.steps if saved else None
-    checkpoints = RunCheckpoints(session, number, lock, start)
+    checkpoints = RunCheckpoints(session, number, lock, start, begins=resumed_from is None and origin is None)
 
     with checkpoints:
         def of_epoch(epoch, loss):
             adviser.of_epoch(epoch, loss, part.learnt)
 
-        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, start, of_epoch)
+        noted.note_all()  # from here on there is something to go on from
+        wishes = Wishes(config.checkpoint, noted, group.rank, time.perf_counter() - begin, lambda: checkpoints.busy)
+        trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, wishes, start, of_epoch, stream)
+        if stream:
+            stream.close()
         checkpoints.finish()
         known = trained.valid
         if trained.best_step not in (None, trained.steps):
@@ -227,8 +240,9 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
                 checkpoints.keep(trained.steps)
             else:
                 checkpoints.require_finite(trained.steps)
+        checkpoints.export_trained()
     steps, samples, seconds = trained.new_steps, trained.new_samples, trained.seconds
-    traffic, keys = training_traffic(session, part.dataset, steps, samples, part.samples)
+    traffic, keys = training_traffic(session, part.dataset, steps, samples, max(1, samples) if stream else part.samples)
     rows, first_rows, waiting = zip(*group.gather((len(model.table), model.table.first_rows, model.table.waiting_keys)), strict=True)
     result = TrainResult(
         ranks=group.size,

@@ -22,6 +22,8 @@ class Cursor:
     best_step, best_run : of the best model so far, and the run that wrote it, None without one
     stopping : state of `EarlyStopping`, None without
     first_step : steps of the model that the run started from (`train.from`)
+    stream : of a run that follows its training part: file, row and done of the Place (`data.growing`) at which the block begins, and the
+        mean weight of the first block's samples; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
     """
 
     epoch: int = 0
@@ -36,6 +38,7 @@ class Cursor:
     best_run: str | None = None
     stopping: dict | None = None
     first_step: int = 0
+    stream: dict | None = None
 
     def to_json(self):
         """As plain JSON types."""
@@ -45,12 +48,15 @@ class Cursor:
     def from_manifest(cls, manifest, folder):
         """The Cursor of a checkpoint's manifest; DataError for the manifest of a model that no run goes on from."""
         progress = manifest["progress"]
-        if not isinstance(progress, dict) or {"first_step", *progress} != {one.name for one in fields(cls)}:
+        if not isinstance(progress, dict) or {"first_step", "stream", *progress} != {one.name for one in fields(cls)}:
             raise DataError(f"{folder}: is not a checkpoint: its manifest does not say where the run goes on")
         return cls(**progress)
 
     def require_place(self, batch_samples, folder):
         """DataError unless a run whose batches have so many samples comes to this place by these steps."""
+        if self.stream is not None:
+            self._require_place_of_stream(batch_samples, folder)
+            return
         batches = -(-self.train_rows // batch_samples)
         place = self.batch * batch_samples, self.epoch * batches + self.batch, self.epoch * self.train_rows + self.position
         steps = self.steps - self.first_step
@@ -58,3 +64,9 @@ class Cursor:
             raise DataError(
                 f"{folder}: damaged: batch {self.batch} of epoch {self.epoch} is not after {steps} steps and {self.samples} samples"
             )
+
+    def _require_place_of_stream(self, batch_samples, folder):
+        steps = self.steps - self.first_step
+        whole = self.batch == steps and self.position == self.samples <= steps * batch_samples and self.row <= self.position
+        if not whole or self.epoch or self.train_rows:
+            raise DataError(f"{folder}: damaged: batch {self.batch} of a stream is not after {steps} steps and {self.samples} samples")

@@ -14,6 +14,7 @@ class Progress:
 
     shows : whether this rank is the one that does;  report(samples_per_s, loss, auc, samples, total_samples) is called at
     each interval, for the record.
+    total_samples : None: of a stream, nobody knows
     done : samples of the epoch that were trained before, by the run that this one goes on from
     take_auc : function that gives the AUC since its last call, or None; see `nn.scores`
     """
@@ -83,12 +84,14 @@ class Progress:
         self._last, self._last_done, self._last_loss, self._last_weight = now, self._done, self._loss, self._weight
 
     def _write(self, now, rate, loss, auc):
-        left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done - self._before)
-        text = (
-            f"{self._title}  {100 * self._done / max(1, self._total):3.0f} %  {rate / 1000:,.0f} k samples/s  "
-            f"loss {loss:.4f}  {'' if auc is None else f'AUC {auc:.4f}  '}{left_s:.0f} s left"
-        )
-        if self._bar:
+        done, left = f"{self._done:,} samples", ""
+        if self._total is not None:
+            left_s = (self._total - self._done) * (now - self._begin) / max(1, self._done - self._before)
+            done, left = f"{100 * self._done / max(1, self._total):3.0f} %", f"{left_s:.0f} s left"
+        text = f"{self._title}  {done}  {rate / 1000:,.0f} k samples/s  loss {loss:.4f}  {'' if auc is None else f'AUC {auc:.4f}  '}{left}".rstrip()
+        if self._bar and self._total is None:
+            self._say(f"\r{text} ")
+        elif self._bar:
             width = 24
             filled = width * self._done // max(1, self._total)
             self._say(f"\r[{'#' * filled}{'.' * (width - filled)}] {text} ")

@@ -65,6 +65,14 @@ class Reports:
         self._record.write("valid", **entries)
         self._all_hear("on_evaluation", entries)
 
+    def checkpoint(self, **entries):
+        """A checkpoint was made, or is being written.  Not collective."""
+        self._record.write("checkpoint", **entries)
+
+    def paused(self, **entries):
+        """The run ends behind a checkpoint, to be gone on with.  Not collective."""
+        self._record.write("paused", **entries)
+
     def stopped(self, **entries):
         """Training stops before its last epoch's end.  Not collective."""
         self._record.write("stopped", **entries)

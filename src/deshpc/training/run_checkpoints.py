@@ -1,5 +1,6 @@
 """The checkpoints of a run and its model, as the training loop asks for them."""
 
+import time
 from dataclasses import replace
 
 from deshpc.checkpoint.checkpoints import Checkpoints
@@ -10,6 +11,7 @@ from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import require_best, save_model
 from deshpc.config import resolved
+from deshpc.serve.exports import Exports
 
 
 class RunCheckpoints:
@@ -18,13 +20,21 @@ class RunCheckpoints:
     run : its number
     lock : of its folder, asked before anything gets its name
     start : Cursor where it began, None at the beginning
+    begins : whether its model has nothing to do with one that was exported before
     A context manager: an error ends what is being written in the background.
     """
 
-    def __init__(self, session, run, lock, start=None):
-        checkpoint, self._directory = session.config.checkpoint, session.config.run.directory
+    def __init__(self, session, run, lock, start=None, begins=False):
+        checkpoint, export, self._directory = session.config.checkpoint, session.config.export, session.config.run.directory
         self._session, self._source, self._run, self._held = session, session.input_state(), run, lock.require
-        self._written = Checkpoints(session.model, self._directory, checkpoint.keep, checkpoint.background, lock.require)
+        self._exports, self._every, self._count = None, export.every_checkpoints, 0
+        if export.deltas:
+            folder = export.directory or f"{self._directory}/exports"
+            first = session.group.rank == 0
+            self._exports = session.group.together(
+                (lambda: Exports(folder, export.full_every, export.keep, begins, lock.require)) if first else lambda: None
+            )
+        self._written = Checkpoints(session.model, self._directory, checkpoint.keep, checkpoint.background, lock.require, self._export, checkpoint.full_every)
         self._best_run = start.best_run if start else None
         self.check, self.finish = self._written.check, self._written.finish
 
@@ -45,11 +55,35 @@ class RunCheckpoints:
         """Raise on every rank where a number of the model, which is not saved, is not finite.  Collective."""
         require_finite(self._session.model, self._manifest(steps))
 
+    @property
+    def busy(self):
+        """Whether a checkpoint is still being written, as far as this rank knows: rank 0 knows of all."""
+        return self._written.busy
+
     def write(self, cursor):
-        """Write a checkpoint, with the best model so far, if there is one.  Collective."""
+        """Write a checkpoint, with the best model so far, if there is one.  Collective.
+
+        Returns seconds that training has waited for: {"before_s": the checkpoint before, "stall_s": this one}.
+        """
+        begin = time.perf_counter()
+        self.finish()
+        free = time.perf_counter()
         best = None if cursor.best_step is None else run_model(self._directory)
         cursor = replace(cursor, best_run=None if best is None else self._best_run)
         self._written.write(self._manifest(cursor.steps, cursor.to_json()), best)
+        return {"before_s": free - begin, "stall_s": time.perf_counter() - free}
+
+    def export_trained(self):
+        """Export the run's model, which is saved, where exports are asked for.  Collective."""
+        if self._session.config.export.deltas:
+            self._session.model.enter("export", works=True)
+            self._session.group.together((lambda: self._exports.add(run_model(self._directory))) if self._exports else lambda: None)
+
+    def _export(self, folder):
+        """Export a checkpoint that is complete, if it is due.  Not collective: rank 0's work."""
+        self._count += 1
+        if self._exports and self._count % self._every == 0:
+            self._exports.add(folder)
 
     def load_best(self, steps):
         """Fill the model, which has no rows, from the run's folder: the best one, of so many steps.  Collective."""

@@ -4,8 +4,9 @@ from deshpc.config import Config, flat, resolved
 from deshpc.errors import ConfigError
 
 _MAY_DIFFER = (
-    "train.epochs", "train.split", "train.exchange", "train.routing", "train.levels", "train.machine", "train.overlap", "train.evaluate_every_steps",
-    "train.watchdog_s", "train.from", "model.first_layer", "model.expected_rows", "metrics", "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
+    "train.epochs", "train.split", "train.exchange", "train.routing", "train.key_numbers", "train.levels", "train.machine", "train.overlap", "train.evaluate_every_steps",
+    "train.watchdog_s", "train.from", "model.first_layer", "model.expected_rows", "metrics", "checkpoint", "export", "compute", "run", "data.train", "data.valid", "data.test",
+    "data.in_memory", "data.follow_end", "data.follow_silence_s",
 )  # fmt: skip
 _ABSENT = "missing"
 

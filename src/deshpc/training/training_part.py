@@ -36,7 +36,7 @@ def training_part(session, dataset):
     """The TrainingPart of a session's training samples, by `train.negative_sampling`.  DataError where nothing counts.  Collective."""
     group, train = session.group, session.config.train
     whole = best_constant(train.loss, group, dataset)
-    group.agree(_problem(whole))
+    group.agree(problem(whole))
     if train.negative_sampling == 1:
         return TrainingPart(dataset, None, whole, whole)
     workers = session.workers()
@@ -44,11 +44,11 @@ def training_part(session, dataset):
     if train.sampling_correction == "weights":
         dataset = weighted_by_class(dataset, 1 / train.negative_sampling, 1, workers)
     learnt = best_constant(train.loss, group, dataset, kept)
-    group.agree(_problem(learnt, f"train.negative_sampling = {train.negative_sampling} keeps {len(kept):,} of {whole.rows:,} rows: "))
+    group.agree(problem(learnt, f"train.negative_sampling = {train.negative_sampling} keeps {len(kept):,} of {whole.rows:,} rows: "))
     return TrainingPart(dataset, kept, whole, learnt)
 
 
-def _problem(rate, what=""):
+def problem(rate, what=""):
     """A DataError where nothing can be learnt from rows of this BestConstant, else None."""
     if not np.isfinite(rate.weight):
         return DataError(f"data.train: {what}the weights add up to {rate.weight}; expected finite numbers of at least 0")

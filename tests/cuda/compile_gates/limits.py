@@ -60,6 +60,11 @@ def wide_accesses(file, kernel, constants):
     return (0, 0) if promise is None else promise(constants)
 
 
+def promises(file, constants):
+    """Whether anything is promised of a form of a file, so that its instructions have to be looked at."""
+    return any(of == file and (any(promise(constants)) or loads_in_a_row(of, kernel)) for (of, kernel), promise in _PROMISES.items())
+
+
 def _fitting(budgets, kernel, constants, otherwise):
     for condition, budget in budgets.get(kernel, ()):
         if condition.items() <= constants.items():

@@ -102,6 +102,11 @@ def _counted(waiting, key, step):
     return WAITS
 
 
+def new_entries():
+    """Counts of keys of empty buckets: those that are there, and those of them that have got rows."""
+    return np.zeros(2, np.int64)
+
+
 @kernel
 def move_sights(old, buckets, mask):
     """Enter the keys of `old` that have got no row into empty buckets that have room."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
+from deshpc.backend.cuda.admission import Admission
 from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
@@ -12,6 +13,7 @@ from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.columns import ColumnSums
 from deshpc.backend.cuda.dense import DenseOperations
 from deshpc.backend.cuda.fm import FMOperations
+from deshpc.backend.cuda.history import HistoryOperations
 from deshpc.backend.cuda.interaction import InteractionOperations
 from deshpc.backend.cuda.key_sums import KeySums
 from deshpc.backend.cuda.launch import Kernels
@@ -51,7 +53,7 @@ class CudaBackend:
     name, threads = "cuda", 1
     overlaps = True  # the device works on a batch while the host prepares the next one
     batches_ahead = 1  # that are gathered while the next one is prepared
-    key_numbers = None  # keys travel whole
+    key_numbers = value_tables = None  # keys and values travel whole
     block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
     product_bytes = 1 << 28  # of products of embeddings that are held at a time: few launches, each of which fills the device
     lanes = Lanes
@@ -62,8 +64,8 @@ class CudaBackend:
         kernels = Kernels(device)
         prefix, key_sums, worst = Prefix(kernels), KeySums(kernels), Worst(kernels)
         column_sums = ColumnSums(kernels)
-        self.table = TableOperations(kernels)
-        self.lookup = LookupOperations(kernels, prefix, self.table, atomic_sums)
+        self.table, self.admission, self.history = TableOperations(kernels), Admission(kernels), HistoryOperations(kernels, prefix)
+        self.lookup = LookupOperations(kernels, prefix, self.table, self.admission, atomic_sums)
         self.routing = RoutingOperations(kernels, prefix, self.lookup)
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)

@@ -47,32 +47,35 @@ class LookupOperations:
     BLOCK = 0
     DISTINCT, DONE, PROGRESS = 0, 1, 2
 
-    def __init__(self, kernels, prefix, table, atomic):
+    def __init__(self, kernels, prefix, table, admission, atomic):
         self._kernels, self._prefix, self._table, self._device = kernels, prefix, table, kernels.device
-        self._lookup, self._scratch, self._atomic = kernels("lookup.cu"), Buffers(kernels.device), atomic
+        self._lookup, self._scratch, self._atomic, self._admission = kernels("lookup.cu"), Buffers(kernels.device), atomic, admission
 
     def look_up_listed(self, index, search, keys, fields):
         """Look up keys (n) of fields (n): as on the CPU, but that all of addresses is written, 0 beyond the last.
 
         progress[DISTINCT] becomes the room for distinct keys.  Returns 0, or for how many more rows there must be room first:
-        for as many as there are keys, so that the next batches are not in doubt.  Reads the device, and waits for it, only where
-        the room may not be enough.
+        for as many as there are keys, so that the next batches are not in doubt, and there has to be room for as many waiting ones,
+        where keys wait.  Reads the device, and waits for it, only where the room may not be enough.
         """
-        insert, new, step, progress, local, addresses, *_ = search
+        insert, new, step, progress, local, addresses, _, waiting = search
         n, before = keys.size, int(progress[self.DISTINCT])
         array = self._scratch.array
         slots, misses = array("slots", n, np.uint32), array("misses", 1, np.uint32)
         misses.fill(0)
         self._lookup.find(n, keys, n, index.buckets, index.mask, slots, misses)
         counters, most_new = index.counters, n
-        if insert and n and not counters.have_room(n, index.limits):
+        if insert and n and not (counters.have_room(n, index.limits) and self._admission.have_room(waiting, n)):
             most_new = int(self._device.to_host(misses)[0])
-            if not counters.fit(most_new, index.limits):
+            if not (counters.fit(most_new, index.limits) and self._admission.fit(waiting, most_new)):
                 return n
         base = counters[TICKET]
         if insert:
             counters.note(most_new)
-            self._lookup.claim(n, keys, n, index.buckets, index.mask, slots)
+            if waiting is None:
+                self._lookup.claim(n, keys, n, index.buckets, index.mask, slots)
+            else:
+                self._admission.admit(waiting, step, index, keys, slots, most_new)
         firsts, tiles, counts, total = self.count_distinct(index.buckets, slots, n, base)
         numbers, new_rows = array("numbers", n, np.int32), array("new rows", n, np.int32)
         taken = array("taken", 4, np.int64)
@@ -83,7 +86,7 @@ class LookupOperations:
             tiles, slots, firsts, n, index.buckets, counts, taken, before, index.free, index.chunks, index.record_bytes,
             numbers, addresses, new_rows,
         )  # fmt: skip
-        self._lookup.locate(n, firsts, n, numbers, taken, before, before + n if insert else 0, local, addresses)
+        self._lookup.locate(n, keys, firsts, n, numbers, taken, before, before + n if insert else 0, local, addresses)
         if insert:
             counters.fetch()
             self._write_new(new, index.record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.backend.cuda.counts import Counts
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.cuda.sending import sent
 
@@ -26,62 +27,29 @@ class Index(NamedTuple):
     record_bytes: int
 
 
-class Counters:
-    """Live rows, next unused row, length of the free list: on the device; the next ticket: on the host.
-
-    counters[LIVE] and so on reads the device and waits for it, unless nothing has changed.
-
-    _known : what they were some time ago, and _new: rows that may have been added since
-    _arriving : host memory on its way, the mark that says when it is there, rows that were noted until then; or None
-    """
+class Counters(Counts):
+    """Live rows, next unused row, length of the free list: on the device; the next ticket: on the host."""
 
     def __init__(self, device):
-        self._device, self.array = device, device.zeros((3,), np.int64)
+        super().__init__(device, 3)
         self._ticket = 0
-        self._known, self._new, self._arriving = np.zeros(3, np.int64), 0, None
-        self._memory = device.host_memory((3,), np.int64)
 
     def __getitem__(self, which):
-        if which == TICKET:
-            return self._ticket
-        if self._new:
-            self._known, self._new, self._arriving = self._device.to_host(self.array), 0, None
-        return int(self._known[which])
+        return self._ticket if which == TICKET else super().__getitem__(which)
 
     def __setitem__(self, which, number):
         if which == TICKET:
             self._ticket = int(number)
         else:
-            self[which]  # exact before one of them changes
-            self._known[which], self._arriving = number, None
-            self._device.to_device(self._known, self.array)
+            super().__setitem__(which, number)
 
-    def have_room(self, rows, limits):
-        """Whether so many new rows are sure to fit, as far as the host knows."""
-        if self._arriving and self._device.passed(self._arriving[0]):
-            self._known, self._new = self._memory.copy(), self._new - self._arriving[1]
-            self._arriving = None
-        return self._most(rows, limits)
+    @property
+    def most_rows(self):
+        """Row numbers from 0 on that are surely all that are in use, or free."""
+        return int(self._known[NEXT]) + self._new
 
-    def fit(self, rows, limits):
-        """Whether so many new rows fit.  Reads the device, and waits for it, if that is in doubt."""
-        if not self._most(rows, limits):
-            self[LIVE]
-        return self._most(rows, limits)
-
-    def note(self, rows):
-        """A look-up is being started that adds up to so many rows."""
-        self._new += rows
-
-    def fetch(self):
-        """Have what the counters are after all that has been started come to the host: nothing waits for it."""
-        if self._arriving is None:
-            self._device.start_into_host(self.array, self._memory)
-            self._arriving = self._device.mark(), self._new
-
-    def _most(self, rows, limits):
-        new = self._new + rows
-        return self._known[LIVE] + new <= limits[0] and self._known[NEXT] + max(0, new - self._known[FREE]) <= limits[1]
+    def _fits(self, more, limits):
+        return self._known[LIVE] + more <= limits[0] and self._known[NEXT] + max(0, more - self._known[FREE]) <= limits[1]
 
 
 class TableOperations:

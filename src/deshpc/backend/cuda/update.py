@@ -9,6 +9,7 @@ from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.exact_norm import TERMS, total
 
 _FIELDS = 8  # numbers of a rule, as in rules.cuh
+_NONE = -1, 0.0  # place and sight of decayed counts that nobody keeps
 _MOST_BLOCKS = 256  # that add norms up: each adds its own terms to all
 
 
@@ -28,8 +29,8 @@ class UpdateOperations:
 
     def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
         kernels, n = self._of(rule, form, sums), addresses.size
-        fields = [*rule, *[type(clip)(0)] * (_FIELDS - len(rule))]
-        kernels.rows(n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, step, clip, l2, *fields)
+        fields, (place, sight) = [*rule, *[type(clip)(0)] * (_FIELDS - len(rule))], decay or _NONE
+        kernels.rows(n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, step, clip, l2, *fields, place, sight)
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
         n = addresses.size

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from deshpc.config.load import build, override
 from deshpc.errors import ConfigError, DataError
+from deshpc.estimator.learner import Learner, first_knowledge
+from deshpc.estimator.saved_learner import Fitted, read_fitted, write_fitted
+from deshpc.estimator.table_columns import NO_FILES, Table
+from deshpc.estimator.target import classes_of, labels_of, numbers_of, weights_of
 from deshpc.launch.console import say
 from deshpc.serve.forward.layers import sigmoid
-from deshpc.serve.learner import Learner, first_knowledge
-from deshpc.serve.saved_learner import Fitted, read_fitted, write_fitted
-from deshpc.serve.table_columns import NO_FILES, Table
-from deshpc.serve.target import classes_of, labels_of, numbers_of, weights_of
 from deshpc.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:

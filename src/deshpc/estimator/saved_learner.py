@@ -15,8 +15,8 @@ from deshpc.checkpoint.row_form import RowForm
 from deshpc.config import resolved
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
+from deshpc.estimator.learner import Knowledge, Learner
 from deshpc.serve.exported import KIND, about_model, read_model, write_model
-from deshpc.serve.learner import Knowledge, Learner
 from deshpc.storage.container import Container
 from deshpc.storage.json_form import COUNT, require
 from deshpc.storage.strict_json import json_text

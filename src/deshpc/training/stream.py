@@ -1,0 +1,118 @@
+"""The training part of a run that follows a folder or standard input: rank 0 reads it for all, while they train.
+
+Nothing is known of rows that have not come.  So what other runs find in all rows is found in the first block: the constant at which the bias
+starts, and a plan.  Transforms are those of `train.from`, of the checkpoint, or of the first file.
+"""
+
+from contextlib import suppress
+
+from deshpc.checkpoint.manifest import read_manifest
+from deshpc.config.load import STANDARD_INPUT
+from deshpc.data.ahead import END, Ahead
+from deshpc.data.block_reader import BlockReader
+from deshpc.data.delivery import Delivery
+from deshpc.data.growing import Growing, Place
+from deshpc.data.samples import no_samples
+from deshpc.errors import ConfigError, DataError
+from deshpc.training.best_constant import best_constant
+from deshpc.training.cursor import Cursor
+from deshpc.training.training_part import TrainingPart
+
+AHEAD_BLOCKS = 2
+"""Blocks that are read before they are asked for; one more is under way."""
+
+_WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
+
+
+class Stream:
+    """The stream of a session, from a Cursor on.  Making one is collective, and waits for the first rows.
+
+    part : TrainingPart of the first block;  mean_weight : of its samples, or those of the first block of all
+    DataError where there is no row at all.
+    """
+
+    def __init__(self, session, cursor=None):
+        self._session, self._cursor, self._ahead = session, cursor or Cursor(), None
+        data, train = session.config.data, session.config.train
+        if data.train == (STANDARD_INPUT,) and not session.input.fitted:
+            session.group.agree(ConfigError(
+                "data.train = ['-']: dense and bucket fields are fitted to training rows, and standard input is read once: start from a model that "
+                "has them (train.from), give boundaries of bucket fields, or follow a folder, whose first file is read twice"
+            ))  # fmt: skip
+        self._growing = Growing(data, session.input, train.class_weights, train.shuffle_block_rows, train.shuffle)
+        working = lambda task: session.working("wait for rows", task)  # noqa: E731
+        self._delivery = Delivery(session.group, session.node, train.global_batch_samples, working)
+        self._open()
+        head = next((block.samples for block in self._first if block is not END and len(block)), None)
+        session.group.agree(self._no_rows() if head is None and cursor is None else None)
+        self._take_transforms()
+        head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
+        constant = best_constant(train.loss, session.group, head)
+        self.part = TrainingPart(head, None, constant, constant)
+        self.mean_weight = self._cursor.stream["mean_weight"] if self._cursor.stream else constant.mean_weight
+
+    def reader(self, start, share, buffers, valid):
+        """The BlockReader of the batches from a Cursor on; share, buffers, valid : as of a Reader.  Collective."""
+        if start.stream != self._cursor.stream or start.row != self._cursor.row:
+            self._reopen(start)
+        train = self._session.config.train
+        return BlockReader(
+            self._take, self._delivery.release, train.global_batch_samples, share, buffers, train.seed, train.shuffle,
+            train.shuffle_run_rows, valid, _place_of(start), start.position - start.row, start.row,
+        )  # fmt: skip
+
+    def close(self):
+        """Read no more.  Tells what was skipped.  Collective."""
+        if self._ahead:
+            self._ahead.close()
+        self._session.count_skipped("train")
+
+    def _open(self):
+        """Begin to read at the cursor, and wait for a block with rows."""
+        if self._session.group.rank == 0:
+            self._ahead = Ahead(self._growing.blocks(_place_of(self._cursor)), AHEAD_BLOCKS)
+        self._first, block = [], None
+        while block is None or (block is not END and not len(block)):
+            block = self._delivered()
+            if block is not None:
+                self._first.append(block)
+
+    def _reopen(self, cursor):
+        """Read on from another checkpoint than the newest, which could not be read."""
+        if self._session.config.data.train == (STANDARD_INPUT,):
+            self._session.group.agree(DataError("standard input has been read beyond the checkpoint that could be read: start again with it from its begin"))
+        if self._ahead:
+            self._ahead.close()
+        self._cursor = cursor
+        self._open()
+
+    def _take(self):
+        return self._first.pop(0) if self._first else self._delivered()
+
+    def _delivered(self):
+        return self._delivery.take(0, lambda: self._ahead.take(_WAIT_S))
+
+    def _take_transforms(self):
+        """Those of rank 0 on all ranks."""
+        state, source = self._session.input_state(), self._session.input
+        self._session.group.together(lambda: None if source.fitted else source.restore(state))
+
+    def _no_rows(self):
+        where = "standard input" if self._session.config.data.train == (STANDARD_INPUT,) else self._session.config.data.train[0]
+        return DataError(f"data.train: no rows in {where}, and it has ended")
+
+
+def cursor_of(session, checkpoints):
+    """The Cursor of the newest of a run's checkpoints whose manifest can be read, whose fitted transforms the session's input then has;
+    None without one.  Collective."""
+    for folder in checkpoints:
+        with suppress(DataError):
+            manifest = session.group.together(lambda folder=folder: read_manifest(folder))
+            session.group.together(lambda manifest=manifest: session.input.restore(manifest["source"]))
+            return Cursor.from_manifest(manifest, folder)
+    return None
+
+
+def _place_of(cursor):
+    stream = cursor.stream
+    return Place(stream["file"], stream["row"], stream["done"], cursor.block) if stream else Place()

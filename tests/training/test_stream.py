@@ -1,0 +1,245 @@
+"""Runs that follow a folder that grows, or standard input, against a list of the lines: which samples, in which order, once each."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deshpc
+from deshpc.config.load import build
+from deshpc.data.ahead import END, Ahead
+from deshpc.data.block_reader import BlockReader
+from deshpc.data.growing import Growing
+from deshpc.data.input import open_input
+from deshpc.errors import ConfigError, DataError
+from deshpc.training import loop
+
+ROWS = {"a.csv": 130, "b.csv": 1, "c.csv": 95}
+BATCH, WINDOW = 20, 40
+WRITER = """
+import os, sys, time
+folder, files = sys.argv[1], sys.argv[2:]
+for file in files:
+    name, rows, first = file.split(":")
+    with open(f"{folder}/{name}.part", "w") as out:
+        out.write("click,id\\n")
+        for i in range(int(rows)):
+            out.write(f"{(int(first) + i) % 3 % 2},{int(first) + i}\\n")
+            out.flush()
+    time.sleep(0.3)
+    os.rename(f"{folder}/{name}.part", f"{folder}/{name}")
+open(f"{folder}/_END", "w").close()
+"""
+
+
+def first_of(name):
+    return sum(rows for other, rows in ROWS.items() if other < name)
+
+
+def writer(folder, names=tuple(ROWS)):
+    """A process that writes the files one after the other; row i has the id i and the label i % 3 % 2."""
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(folder), *(f"{name}:{ROWS[name]}:{first_of(name)}" for name in names)])
+
+
+def config(folder, run="", **sections):
+    return build(
+        {
+            "data": {"train": [str(folder)], "follow": True, "label": "click", "fields": [{"name": "id"}], **sections.pop("data", {})},
+            "model": {"name": "lr"},
+            "train": {"global_batch_samples": BATCH, "shuffle_block_rows": WINDOW, "accumulate": "int64", **sections.pop("train", {})},
+            "compute": {"threads_per_rank": 1},
+            "checkpoint": {"every_steps": 3, "keep": 100},
+            "run": {"directory": str(run), "report_interval_s": 1000.0},
+        }
+    )
+
+
+@pytest.fixture
+def directory(world, tmp_path):
+    """One folder for all ranks."""
+    return Path(world.bcast(str(tmp_path)))
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """[(step, labels)] of the batches that were learnt."""
+    found, steps = [], loop.steps
+
+    def recorded(model, batches, *arguments):
+        def noted():
+            for batch in batches:
+                found.append((batch.step, batch.global_samples, [int(key) for key in batch.keys[batch.begins]]))
+                yield batch
+
+        yield from steps(model, noted(), *arguments)
+
+    monkeypatch.setattr(loop, "steps", recorded)
+    return found
+
+
+def ids_by_key():
+    from deshpc.hashing.key import key
+
+    return {key(0, "id", str(i)): i for i in range(sum(ROWS.values()))}
+
+
+def learnt(world, seen):
+    """[[ids of a step's samples, in their order]], of all ranks.  Collective."""
+    names, of_ranks = ids_by_key(), world.allgather(seen)
+    steps = []
+    for parts in zip(*of_ranks, strict=True):
+        assert len({step for step, _, _ in parts}) == 1
+        steps.append((parts[0][0], [names[key] for _, _, keys in parts for key in keys]))
+        assert len(steps[-1][1]) == parts[0][1]
+    return steps
+
+
+def require_windows(order):
+    """Every row once; each window of a file holds the file's own rows, and not in their order."""
+    assert sorted(order) == list(range(sum(ROWS.values())))
+    for name, rows in ROWS.items():
+        for begin in range(0, rows, WINDOW):
+            first, end = first_of(name) + begin, first_of(name) + min(begin + WINDOW, rows)
+            window = order[first:end]
+            assert sorted(window) == list(range(first, end))
+            assert window != sorted(window) or len(window) < WINDOW  # few runs of eight may stay in their order
+
+
+@pytest.mark.mpi
+def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(world, directory, seen):
+    folder, whole, again = directory / "in", directory / "whole", directory / "again"
+    if world.rank == 0:
+        folder.mkdir()
+        (folder / ".hidden.csv").write_text("no row\n", encoding="utf-8")
+    world.Barrier()
+    process = writer(folder) if world.rank == 0 else None
+    result = deshpc.train(config(folder, whole), world)
+    if process:
+        assert process.wait() == 0
+    steps = learnt(world, seen)
+    order = [one for _, ids in steps for one in ids]
+    require_windows(order)
+    assert [len(ids) for _, ids in steps] == [BATCH] * 11 + [6] and result.steps == 12 and result.rows == len(order)
+
+    # As if it had been ended after 6 steps, by when a.csv was used up but for its last window; its files before that are gone.
+    for cut in (6, 9, 12):
+        if world.rank == 0:
+            import shutil
+
+            shutil.rmtree(again, ignore_errors=True)
+            shutil.copytree(whole, again)
+            shutil.rmtree(again / "model")
+            for step in range(cut + 3, 13, 3):
+                shutil.rmtree(again / f"checkpoints/step-{step:012d}")
+            if cut == 9:
+                (folder / "a.csv").unlink()
+        world.Barrier()
+        seen.clear()
+        resumed = deshpc.train(config(folder, again), world, resume=True)
+        assert resumed.resumed_from == cut and resumed.steps == 12
+        assert learnt(world, seen) == steps[cut:]
+        if world.rank == 0:
+            files = sorted(path.name for path in (whole / "model").iterdir() if path.name != "manifest.json")
+            assert [(again / "model" / name).stat().st_size for name in files] == [(whole / "model" / name).stat().st_size for name in files]
+            assert json.loads((again / "model/manifest.json").read_text())["rows"] == json.loads((whole / "model/manifest.json").read_text())["rows"]
+        world.Barrier()
+
+
+@pytest.mark.mpi
+def test_a_bad_row_ends_all_ranks_with_file_and_line(world, directory):
+    folder = directory / "in"
+    if world.rank == 0:
+        folder.mkdir()
+        good = "".join(f"{i % 2},{i}\n" for i in range(60))
+        (folder / "a.csv").write_text(f"click,id\n{good}", encoding="utf-8")
+        (folder / "b.csv").write_text(f"click,id\n{good}maybe,7\n", encoding="utf-8")
+        (folder / "_END").touch()
+    world.Barrier()
+    with pytest.raises(DataError, match=r"b\.csv, line 62, field 'click': 'maybe'"):
+        deshpc.train(config(folder, directory / "run"), world)
+
+
+def test_silence_ends_a_stream_and_late_names_are_told(tmp_path, capsys):
+    (tmp_path / "b.csv").write_text("click,id\n1,1\n0,2\n", encoding="utf-8")
+    made = config(tmp_path, data={"follow_silence_s": 0.5})
+    blocks = Growing(made.data, open_input(made.data), (), 10, True).blocks(BlockReader(None, None, 1, None, lambda: None, 0, False, 1, 1).place()[0])
+    assert len(next(blocks)) == 2 and next(blocks).samples is None
+    (tmp_path / "a.csv").write_text("click,id\n1,3\n", encoding="utf-8")
+    begin = time.monotonic()
+    assert list(blocks) == [] and time.monotonic() - begin >= 0.3
+    deadline = time.monotonic() + 5
+    text = ""
+    while "came after 'b.csv'" not in text and time.monotonic() < deadline:
+        text += capsys.readouterr().err
+        time.sleep(0.01)
+    assert "a.csv: is not read: it came after 'b.csv'" in text
+
+
+def test_standard_input_is_learnt_as_it_comes(tmp_path):
+    made = config("-", tmp_path / "run", train={"shuffle": False})
+    lines = "click,id\n" + "".join(f"{i % 3 % 2},{i}\n" for i in range(70))
+    (tmp_path / "config.json").write_text(json.dumps(deshpc.config.resolved(made)), encoding="utf-8")
+    code = "import json, sys, deshpc; print(deshpc.train(json.load(open(sys.argv[1]))).steps)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "config.json"], input=lines, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["4"]
+
+
+def test_a_thread_reads_so_many_ahead_and_passes_errors_on():
+    made = []
+
+    def things():
+        for i in range(5):
+            made.append(i)
+            yield i
+        raise DataError("the end")
+
+    ahead = Ahead(things(), most=2)
+    deadline = time.monotonic() + 5
+    while len(made) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    assert made == [0, 1, 2]
+    assert [ahead.take() for _ in range(5)] == list(range(5))
+    with pytest.raises(DataError, match="the end"):
+        ahead.take()
+    other = Ahead(iter([1]))
+    assert [other.take(), other.take(), other.take()] == [1, END, END]
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"data": {"train": ["in", "more"]}}, "names 2 files"),
+        ({"data": {"train": ["-"], "format": "parquet"}}, "Parquet"),
+        ({"data": {"follow": False, "train": ["-"]}}, "data.follow = true"),
+        ({"train": {"epochs": 2}}, "rows come once"),
+        ({"train": {"negative_sampling": 0.5}}, "negative_sampling"),
+    ],
+)
+def test_what_needs_all_rows_is_refused(tmp_path, change, match):
+    with pytest.raises(ConfigError, match=match):
+        config(tmp_path, **change)
+
+
+def test_fields_that_are_fitted_need_a_file_that_can_be_read_twice(tmp_path):
+    fields = {"fields": [{"name": "id"}, {"name": "price", "kind": "dense"}]}
+    with pytest.raises(ConfigError, match="standard input is read once"):
+        deshpc.train(config("-", tmp_path / "run", data=fields))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    prices = np.arange(50.0)
+    for name in "ab":
+        (folder / f"{name}.csv").write_text(
+            "click,id,price\n" + "".join(f"{i % 2},{i},{p * (1 if name == 'a' else 9)}\n" for i, p in enumerate(prices)), encoding="utf-8"
+        )
+    (folder / "_END").touch()
+    deshpc.train(config(folder, tmp_path / "run", data=fields))
+    (fitted,) = json.loads((tmp_path / "run/model/manifest.json").read_text())["source"]["dense"]
+    logs = np.log1p(prices).astype(np.float32).astype(np.float64)
+    assert np.allclose([fitted["mean"], fitted["std"]], [logs.mean(), logs.std()], rtol=1e-12)
