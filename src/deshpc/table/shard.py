@@ -1,7 +1,8 @@
 """One shard: the rows that one owner holds, as a dynamic hash table.
 
-Rows are numbered; a row's record (`backend.record`) lies in a chunk of 2^16 records and never moves.  The index
-maps key to row number and doubles when it is six tenths full; removed rows go to a free list and are used again.
+Rows are numbered; a row's record (`backend.record`) lies in a chunk of 2^16 records and never moves.  The index maps key to
+row number.  When it is six tenths full, its entries move to one of twice the size, some with every few thousand new ones, so that
+no look-up waits for all.  Removed rows go to a free list and are used again.
 Nothing that can be read out depends on slots, row numbers or the order in which keys arrived.
 """
 
@@ -24,6 +25,15 @@ _LOAD_LIMIT = 0.6
 _SLOTS_PER_BUCKET = 4
 _MOST_ROWS = 2**31 - 1
 _LAST_TICKET = 2**32 - 1
+_STRIDE = 4096
+"""New rows between moves of others to a larger index."""
+_MOVED = 6144
+"""Buckets whose rows move then: before all have moved, the old index is at most 0.77 full."""
+_BUCKET_BYTES = 64
+_PART = 1 << 21
+"""Bytes of an index that are given back, or made ready, at a time."""
+_PARTS_AHEAD = 4
+"""Parts of an index that are ready before rows move there."""
 
 BLOCK_ROWS = 65_536
 """Rows that are read out at a time, where not all are: some megabytes."""
@@ -114,7 +124,9 @@ class Shard:
             layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start,
             initialisation.first_column,
         )  # fmt: skip
-        self._chunks, self._chunk_addresses = [], backend.array(np.zeros(0, np.int64))
+        self._chunks, self._chunk_addresses, self._ready_rows = [], backend.array(np.zeros(0, np.int64)), 0
+        self._asked_rows = 0
+        self._old, self._move, self._pause, self._parts = None, backend.table.new_move(), _MOST_ROWS, 0
         self._counters = self._table.new_counters()
         self._counters[self._table.TICKET] = 1
         self._free = backend.array(np.zeros(0, np.int32))
@@ -159,7 +171,7 @@ class Shard:
         fresh = buffers.array("fresh", 2 * kernels.BLOCK, np.int64)
         progress = np.zeros(kernels.PROGRESS, np.int64)
         if counters[self._table.TICKET] + most > _LAST_TICKET:
-            self._table.forget_marks(self._buckets)
+            self._table.forget_marks(self._settled())
             counters[self._table.TICKET] = 1
         if step is None or (self.waiting and not admits):
             addresses[:1].fill(self._backend.address(self._zero_record))
@@ -177,7 +189,8 @@ class Shard:
     def reserve(self, rows):
         """Set memory aside for so many rows: until there are more, nothing grows, and no page is new to the system."""
         self._grow(rows - len(self))
-        self._backend.touch(self._buckets)
+        self._backend.touch(self._settled())
+        self._ready_rows = self._asked_rows = len(self._chunks) * CHUNK_ROWS
         for chunk in self._chunks:
             self._backend.touch(chunk)
 
@@ -255,9 +268,9 @@ class Shard:
         self._free = self._backend.array(free)
         self._counters[self._table.FREE] = len(free)
         self._counters[self._table.LIVE] -= int(leaving.sum())
-        self._buckets.fill(0)
+        self._settled().fill(0)
         staying = ~leaving
-        self._table.index_rows(held[staying], rows[staying], marks[staying], self._buckets, self._mask)
+        self._table.index_rows(held[staying], rows[staying], marks[staying], self._settled(), self._mask)
         return int(leaving.sum())
 
     def begin_era(self, step):
@@ -265,7 +278,7 @@ class Shard:
         if self._decays is not None and (era := self._decays.era(step)) > self._era:
             factor = np.float32(2.0 ** max(-ERA * (era - self._era), -1000))
             self._backend.history.shrink_decayed(
-                self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.decayed, factor, LEAST
+                self._settled(), self._chunk_addresses, self.layout.record_bytes, self.layout.decayed, factor, LEAST
             )
             self._era = era
 
@@ -273,13 +286,13 @@ class Shard:
         """The History of all rows.  No batch may be under way."""
         steps, place = np.empty(len(self), np.uint32), None if self._decays is None else self.layout.decayed
         of = History(np.empty(len(self), np.int32), steps, steps if place is None else np.empty(len(self), np.uint32))
-        self._backend.history.histories(self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.tail, place, *of)
+        self._backend.history.histories(self._settled(), self._chunk_addresses, self.layout.record_bytes, self.layout.tail, place, *of)
         return of
 
     def ties(self):
         """(n) uint64, a hash of each key in the order of a History: what decides between rows that are worth the same."""
         hashes = np.empty(len(self), np.uint64)
-        self._backend.history.ties(self._buckets, hashes)
+        self._backend.history.ties(self._settled(), hashes)
         return hashes
 
     def are_zero(self, rows):
@@ -300,22 +313,23 @@ class Shard:
         room[:free] = self._free[:free]
         place = -1 if self._decays is None else self.layout.decayed
         self._backend.history.free_rows(
-            self._buckets, leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], keys, staying
+            self._settled(), leaving, self._chunk_addresses, self.layout.record_bytes, place, room[free:], keys, staying
         )
         self._free = room
         self._counters[self._table.FREE] = len(room)
         self._counters[self._table.LIVE] = len(staying)
-        self._buckets.fill(0)
-        self._table.index_rows(keys, staying, np.zeros(len(staying), np.uint32), self._buckets, self._mask)
+        self._settled().fill(0)
+        self._table.index_rows(keys, staying, np.zeros(len(staying), np.uint32), self._settled(), self._mask)
 
     def _index(self):
         return self._table.Index(
             self._buckets, self._mask, self._counters, self._limits(), self._free, self._chunk_addresses,
-            self.layout.record_bytes,
+            self.layout.record_bytes, self._move,
         )  # fmt: skip
 
     def _limits(self):
-        return np.array([_limit(self._mask + 1), len(self._chunks) * CHUNK_ROWS], np.int64)
+        """Most live rows and most row numbers until `_grow` is called."""
+        return np.array([min(_limit(self._mask + 1), self._pause), self._ready_rows], np.int64)
 
     def _grow(self, rows):
         """Make room for at least so many more rows: more buckets, more chunks."""
@@ -324,14 +338,55 @@ class Shard:
         while _limit(buckets) < live + rows:
             buckets *= 2
         if buckets > self._mask + 1:
-            self._widen_index(buckets)
-        while len(self._chunks) * CHUNK_ROWS < unused + rows - free:
-            self._add_chunk()
+            self._settled()
+            self._old, self._parts = self._buckets, 0
+            self._new_index(buckets)
+        if self._old is not None:
+            self._move_rows(_MOVED if rows <= _STRIDE else self._old.size // 8)
+        if self._ready_rows < unused + rows - free:
+            self._add_rows(unused + rows - free)
 
-    def _widen_index(self, buckets):
-        narrow = self._buckets
-        self._new_index(buckets)
-        self._table.move_rows(narrow, self._buckets, self._mask)  # and their marks: the running batch needs them
+    def _move_rows(self, buckets):
+        """Move the rows of about so many buckets to the larger index: and their marks, which the running batch needs."""
+        left = self._table.move_rows(self._old, self._buckets, self._mask, self._move, buckets)
+        self._pause = len(self) + _STRIDE if left else _MOST_ROWS
+        if left:
+            self._follow_move(int(self._move[self._table.MOVED]) * _BUCKET_BYTES)
+        else:
+            self._old = None
+
+    def _follow_move(self, moved):
+        """Give back the memory that the old index has left behind, `moved` bytes from its beginning, and have that of the new one made ready."""
+        narrow, first = self._old.nbytes, int(self._move[self._table.FIRST]) * _BUCKET_BYTES
+        while self._parts * _PART <= moved < narrow:
+            behind, ahead = (self._parts - 1) * _PART, (self._parts + _PARTS_AHEAD) * _PART
+            if behind >= first:
+                self._backend.release(self._old, behind, behind + _PART)
+            for copy in range(0, self._buckets.nbytes, narrow):
+                begin, end = (ahead if self._parts else _PART), min(ahead + _PART, narrow)
+                self._backend.make_ready(self._buckets, copy + begin, copy + end)
+            self._parts += 1
+
+    def _settled(self):
+        """The buckets of the index, when every row is in it."""
+        if self._old is not None:
+            self._move_rows(self._old.size // 8)
+        return self._buckets
+
+    def _add_rows(self, needed):
+        """Have memory for row numbers below `needed`, and for some beyond, which is made ready for the next call."""
+        size = self.layout.record_bytes
+        lead = min(min(self._backend.ready_bytes, needed * size // 8) // size, (_MOST_ROWS - CHUNK_ROWS - needed) // 2)
+        if lead * size < _PART:  # a small table, or memory that is there when it is given
+            lead = 0
+        while len(self._chunks) * CHUNK_ROWS < needed + 2 * lead:
+            self._add_chunk()
+        self._ready_rows = needed + lead if lead else len(self._chunks) * CHUNK_ROWS
+        begin, end = max(self._asked_rows, self._ready_rows), self._ready_rows + lead
+        for row in range(begin - begin % CHUNK_ROWS, end, CHUNK_ROWS):
+            inside = max(0, begin - row) * size, min(CHUNK_ROWS, end - row) * size
+            self._backend.make_ready(self._chunks[row // CHUNK_ROWS], *inside)
+        self._asked_rows = max(self._asked_rows, end)
 
     def _add_chunk(self):
         if (len(self._chunks) + 1) * CHUNK_ROWS > _MOST_ROWS:

@@ -20,13 +20,18 @@ from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import (  # fmt: skip
     BUCKET_BYTES,
+    FIRST,
     FREE,
     LIVE,
     MARKS_AT,
+    MOVED,
     NEXT,
+    OLD,
+    OLD_MASK,
     RECORDS_AHEAD,
     ROWS_AT,
     TICKET,
+    home,
     record_address,
     write_new_record,
 )
@@ -86,11 +91,15 @@ def probe(index, search, keys, places, fields, begin, end, following):
     Returns the number of keys done: fewer than there are if index, chunks or the buckets of waiting keys have to grow first.
     """
     insert, new, step, progress, local, addresses, fresh, waiting = search
-    base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
+    wide, wide_mask, counters, move = address_of(index.buckets, 0), index.mask, index.counters, index.move
+    old, old_mask, first, moved = move[OLD], move[OLD_MASK], move[FIRST], move[MOVED]
     first_ticket, count, done, unwritten = counters[TICKET], progress[DISTINCT], progress[DONE], 0
     for j in range(begin, end):
-        prefetch(base + (np.int64(at(keys, following + j - begin)) & mask) * BUCKET_BYTES)
+        soon = at(keys, following + j - begin)
+        base, mask = home(soon, wide, wide_mask, old, old_mask, first, moved)
+        prefetch(base + (np.int64(soon) & mask) * BUCKET_BYTES)
         key = at(keys, j)
+        base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
         bucket = np.int64(key) & mask
         line = base + bucket * BUCKET_BYTES
         hit = match4(line, key)
@@ -154,9 +163,12 @@ def probe(index, search, keys, places, fields, begin, end, following):
 @kernel
 def prefetch_buckets(index, keys, begin, end):
     """Prefetch the buckets of the keys begin .. end."""
-    base = address_of(index.buckets, 0)
+    wide, wide_mask, move = address_of(index.buckets, 0), index.mask, index.move
+    old, old_mask, first, moved = move[OLD], move[OLD_MASK], move[FIRST], move[MOVED]
     for j in range(begin, end):
-        prefetch(base + (np.int64(at(keys, j)) & index.mask) * BUCKET_BYTES)
+        key = at(keys, j)
+        base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
+        prefetch(base + (np.int64(key) & mask) * BUCKET_BYTES)
 
 
 @kernel
