@@ -27,8 +27,10 @@ _MOST_ROWS = 2**31 - 1
 _LAST_TICKET = 2**32 - 1
 _STRIDE = 4096
 """New rows between moves of others to a larger index."""
-_MOVED = 6144
-"""Buckets whose rows move then: before all have moved, the old index is at most 0.77 full."""
+_MOVED = 5120
+"""Buckets whose rows move then: before all have moved, the old index is at most 0.8 full."""
+_KEYS_A_BUCKET = 64
+"""Keys that are looked up between moves of a bucket, so that a table that hardly grows has one index again some day."""
 _BUCKET_BYTES = 64
 _PART = 1 << 21
 """Bytes of an index that are given back, or made ready, at a time."""
@@ -184,6 +186,8 @@ class Shard:
                 self.waiting.make_room()
                 search = search._replace(waiting=self.waiting.arguments(counts=not admits))
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
+        if self._old is not None and step is not None:
+            self._move_rows(most // _KEYS_A_BUCKET)
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 
     def reserve(self, rows):
@@ -402,7 +406,7 @@ class Shard:
     def _indexed(self):
         n = len(self)
         keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
-        self._table.indexed_rows(self._buckets, keys, rows, marks)
+        self._table.indexed_rows(self._settled(), keys, rows, marks)
         return keys, rows, marks
 
 

@@ -165,8 +165,10 @@ def move_rows(old, buckets, mask, move, most):
 @kernel(inline=True)
 def home(key, wide, mask, old, old_mask, first, moved):
     """(address, mask) of the index that a key is in: wide and mask, or, while rows move, those of the old one."""
-    stays = old != 0 and ((np.int64(key) - first) & old_mask) >= moved
-    return (old, old_mask) if stays else (wide, mask)
+    if old == 0:
+        return wide, mask
+    stays = -np.int64(((np.int64(key) - first) & old_mask) >= moved)  # no branch: which one it is cannot be predicted
+    return wide + (stays & (old - wide)), mask ^ (stays & (mask ^ old_mask))
 
 
 @kernel(inline=True)
