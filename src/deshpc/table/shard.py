@@ -347,6 +347,7 @@ class Shard:
             self._new_index(buckets)
         if self._old is not None:
             self._move_rows(_MOVED if rows <= _STRIDE else self._old.size // 8)
+            self._pause = max(self._pause, live + rows)
         if self._ready_rows < unused + rows - free:
             self._add_rows(unused + rows - free)
 
