@@ -41,7 +41,8 @@ def _first_weights(keys, fields, seed, dim, n_fields):
     one = Dataset(
         np.array([0, len(keys)]), keys, fields, None, np.zeros((1, N_DENSE), np.float32), np.zeros(1, np.float32)
     )
-    model.look_up(next(Reader(one, 1, lambda total: (0, total), backend.host_buffers).epoch(0)), train=True)
+    batch = next(Reader(one, 1, lambda total: (0, total), backend.host_buffers).epoch(0))
+    model.look_up(model.route(batch, True)().wait(), True)
     rows = model.table.export()
     return rows.numbers[:, 1 : 1 + dim].copy(), model.parameters["fm.factors"].copy()
 

@@ -32,7 +32,7 @@ MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
     "admission and eviction": ("admission", "history"),
     "rows that repeat, which are multiplied like all others": ("repeated",),
-    "short numbers of keys, which travel whole": ("key_numbers",),
+    "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "products, which are cuBLAS's": ("dense.outer",),
 }
 

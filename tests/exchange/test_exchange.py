@@ -88,7 +88,7 @@ def test_pooled_embeddings_come_home_and_their_gradients_go_back(world, first, s
     whole = np.hstack([sum(one[:, :first] for one in of_ranks), *(one[:, first:] for one in of_ranks)])
     y = (1 + rng.random(whole.shape)) * np.sign(whole) * 10 / np.abs(whole).sum()
     own = [*range(first), *range(begins[world.rank], ends[world.rank])]
-    operator = SimpleNamespace(embeddings_at=first, places_of_ranks=lambda: list(zip(begins, ends, strict=True)))
+    operator = SimpleNamespace(embeddings_at=first, places_of_ranks=lambda: [[one] for one in zip(begins, ends, strict=True)])
     top = slice(*slice_of(samples, world.size, world.rank))
     with small_model(world, small_config("lr")) as model:
         probe = Probe(partials=of_ranks[world.rank].copy(), operator=operator)
@@ -108,7 +108,7 @@ def look_up(model, batch, whole):
     kind = routings(RowExchange)[0 if whole else 1]
     partition = KeyPartition(model.group.size, model.backend.threads)
     routing = kind(model.backend, model.group, partition, N_FIELDS, RowExchange)
-    routed = routing.route(share_of(batch, model.group.rank, model.group.size, whole), "forward")
+    routed = routing.route(share_of(batch, model.group.rank, model.group.size, whole), "forward")().wait()
     shards = model.table.look_up(routed, insert=True)
     rows = all_rows(model)
     numbers = np.random.default_rng(batch.step).standard_normal(rows.numbers.shape)

@@ -97,5 +97,5 @@ def test_replicated_fields_are_not_divided(replicated, ranks, shards):
     assert owner.dtype == np.int64 and len(owner) == len(replicated)
     assert (np.diff(owner) >= 0).all() and (owner >= 0).all() and (owner < ranks * shards).all()
     assert owner[divided].tolist() == FieldPartition.of(ranks, shards, len(divided)).owner_of_field.tolist()
-    of_ranks = [list(range(*partition.fields_of(rank))) for rank in range(ranks)]
+    of_ranks = [partition.fields_of(rank).tolist() for rank in range(ranks)]
     assert sum(of_ranks, []) == list(range(len(replicated)))

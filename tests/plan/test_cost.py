@@ -25,7 +25,7 @@ FM = Run(
     state_width=3, row_width=3, dim=2, row_bytes=4, sum_bytes=4, **by("allreduce"), routed=True, clip=False,
     fixed_point=False,
 )  # fmt: skip
-AWAY = {"flat": KeysAway(unique=6, whole=6, occurrences=10, numbers=8)}
+AWAY = {"flat": KeysAway(unique=6, whole=6, numbers=8)}
 NONE = {"flat": KeysAway()}
 
 
@@ -133,7 +133,8 @@ def by_level(run, away):
     ],
 )
 def test_numbers_worked_out_by_hand(change, wanted):
-    assert totals(FM._replace(**change), AWAY) == wanted
+    run = FM._replace(**change)
+    assert totals(run, {"flat": AWAY["flat"]._replace(values=10 * 4 * run.value_width)}) == wanted
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -183,7 +184,8 @@ def _play(run, own, others, i, j, sent, away):
     numbers = -(-len(keys) * max(0, unique - 1).bit_length() // 32) * 4  # bits, in whole uint32
     known = unique // 2 * run.numbered
     of_keys = 8 * (unique - known) + -(-known // 3) * 8  # say that a uint64 holds the numbers of three
-    away.update(unique=unique, whole=unique - known, short=of_keys - 8 * (unique - known), occurrences=len(keys), numbers=numbers)
+    values = (1 if run.tabled else 4 * run.value_width) * len(keys)  # say that a table takes nothing, and a number of it a byte
+    away.update(unique=unique, whole=unique - known, short=of_keys - 8 * (unique - known), numbers=numbers, values=values)
     state, top = run.state_width * run.sum_bytes, run.exchange == "allreduce"
     for direction in ("forward", "backward"):  # terms of j's samples to j, and the sums of one's own
         sent[run.operator, "layers", direction] += (len(others) + len(own)) * run.layer_width * run.sum_bytes
@@ -202,8 +204,8 @@ def _play(run, own, others, i, j, sent, away):
     if run.routed and run.exchange == "rows":
         sent["batch", "keys", "forward"] += of_keys + 4 * run.shards * (run.fields + run.numbered)
     elif run.routed:
-        message = of_keys + numbers + 4 * run.value_width * len(keys) + 2 * len(own)
-        sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1 + run.numbered)
+        message = of_keys + numbers + values + 2 * len(own)
+        sent["batch", "keys", "forward"] += -(-message // 8) * 8 + 4 * (run.fields + 1 + run.numbered + run.tabled)
         sent["batch", "labels", "forward"] += 4 * (1 + run.n_dense) * len(own) if top else 0
     if not top:
         sent["batch", "control", "forward"] += 32
@@ -225,6 +227,7 @@ def test_formulas_equal_the_played_messages(exchange, ranks):
             field_widths=tuple((5 * rank + seed) % 4 for rank in range(ranks)), batch_widths=(3, 2, 3)[: seed % 4],
             layer_width=seed % 3, state_width=1 + dim, row_width=1 + dim, dim=dim, row_bytes=4 + 4 * (seed % 2), sum_bytes=8 if fixed else 4,
             **by(exchange), routed=routed, clip=clip, fixed_point=fixed, own_terms=seed % 5 != 3, numbered=seed % 3 == 2,
+            tabled=width > 0 and seed % 2 == 1,
         )  # fmt: skip
         sent, away = played(run, random_batches(seed, sizes))
         found = totals(run, away)

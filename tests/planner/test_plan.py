@@ -54,7 +54,7 @@ def test_planned_bytes_are_those_of_the_run(world, monkeypatch, tmp_path, name, 
     levels = choice.levels if 1 < nodes < world.size else "one"
     need = options[str(choice._replace(levels=levels))].need
     folder = world.bcast(str(tmp_path))
-    run = replace(configured(wanted, choice._replace(levels=levels)), run=replace(wanted.run, directory=folder))
+    run = replace(configured(wanted, choice._replace(levels=levels), "on"), run=replace(wanted.run, directory=folder))
     found = {tuple(vars(row).values())[:4]: row.sent_bytes for row in deshpc.train(run, world, check_bytes=True).traffic}
     planned = {(one.operator, one.kind, one.direction, one.level): (one.low * STEPS, one.high * STEPS) for one in need.sent}
     assert planned.keys() == found.keys()
@@ -82,6 +82,35 @@ def test_the_choice_follows_the_link():
     best = plan(wanted, workload(wanted), 4, 4, fast)
     assert not best.best.need.run.moves_rows and best.best.seconds["node"] == pytest.approx(1e-4)
     assert "partials travel" in best.why and "moving rows" in best.why
+
+
+def test_keys_have_numbers_where_these_take_less_time_than_they_save():
+    """40 ns a key, of which about 7 bytes are saved.  Where nobody knows a machine, they have."""
+    wanted, chosen = config("fm"), []
+    for link in (Link(0.0, 1e6), Link(0.0, 1e12), None):
+        machine = link and Machine("", "", "", 4, 1, 1, link, {"steps": 1e-4})
+        best = plan(wanted, workload(wanted), 4, 4, machine, {"split": "key", "routing": "routed", "exchange": "rows"}).best
+        assert best.need.run.numbered == (best.key_numbers == "on") == (best.need.memory["key numbers"] > 0)
+        chosen.append((best.key_numbers, best.bytes_per_sample()["keys"]))
+    assert [one for one, _ in chosen] == ["on", "off", "on"]
+    assert chosen[0] == chosen[2] and chosen[0][1] < chosen[1][1]
+    off = replace(wanted, train=replace(wanted.train, key_numbers="off"))
+    assert plan(off, workload(off), 4, 4, None, {"routing": "routed"}).best.key_numbers == "off"
+
+
+def test_bytes_of_values_of_history_by_hand():
+    """Bags by recency: at most 200 values, 8 bits each, beside a table in each message; as many bags on every rank."""
+    wanted = build({
+        "data": {"format": "synthetic", "synthetic": {"profile": "history"}},
+        "model": {"name": "wide_deep", "dim": 4, "hidden": [4]}, "train": {"global_batch_samples": 4096},
+    })  # fmt: skip
+    best = plan(wanted, workload(wanted), 4, 4, None, {"split": "field", "routing": "routed", "exchange": "pooled"}).best
+    known = workload(wanted)
+    plain = replace(known, fields=tuple(replace(field, distinct_values=None) for field in known.fields))
+    whole = plan(wanted, plain, 4, 4, None, {"split": "field", "routing": "routed", "exchange": "pooled"}).best
+    saved = whole.bytes_per_sample()["keys"] - best.bytes_per_sample()["keys"]
+    assert saved == pytest.approx(3 / 4 * (1004 * 3 - 4 * 200 * 4 / 1024) / 4, rel=1e-3)
+    assert best.need.uneven.occurrences == pytest.approx(1) and best.need.uneven.pooled == 1
 
 
 def test_rates_explain_seconds():

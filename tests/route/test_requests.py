@@ -116,7 +116,7 @@ def test_owners_are_asked_for_the_keys_of_every_share(world, monkeypatch, kind, 
         if numbered:
             history.learn(batch, group.size)
         share = share_of(batch, group.rank, group.size)
-        routed = routing.route(batch if routing.reads_whole_batch else share, "forward")
+        routed = routing.route(batch if routing.reads_whole_batch else share, "forward")().wait()
         for one, (routed_one, batch_one, share_one, known_one) in enumerate(([] if before is None else [before]) + [(routed, batch, share, known)]):
             assert (routed_one.step, routed_one.samples) == (batch_one.step, len(batch_one)), one
             assert np.array_equal(routed_one.labels, share_one.labels)
@@ -141,7 +141,7 @@ def test_both_ways_agree(world, shards):
     ways = [kind(backend, group, partition, N_FIELDS, RowExchange) for kind in (BroadcastRequests, RoutedRequests)]
     for batch in awkward_batches(42):
         broadcast, routed = (
-            way.route(share_of(batch, group.rank, group.size, way.reads_whole_batch), "eval") for way in ways
+            way.route(share_of(batch, group.rank, group.size, way.reads_whole_batch), "eval")().wait() for way in ways
         )
         pairs = [(broadcast.requests, routed.requests)]
         pairs += list(zip(broadcast.shards + broadcast.requests.home, routed.shards + routed.requests.home, strict=True))

@@ -1,7 +1,7 @@
 """While a batch's partials travel the next batch is read, routed and looked up: that changes no bit.
 
-`steps` over batches of a reader that reuses two sets of buffers gives the losses, rows and dense parameters of one `step`
-after another; with one set of buffers it does not, so the look-ahead is real.  Tables that grow in the look-ahead (new
+`steps` over batches of a reader that reuses three sets of buffers gives the losses, rows and dense parameters of one `step`
+after another; with one set of buffers it does not, so the look-ahead is real.  Where keys travel, those of one more batch are on their way.  Tables that grow in the look-ahead (new
 index, new chunks of rows) leave the running batch alone.
 """
 
@@ -83,11 +83,22 @@ def test_one_set_of_buffers_would_not_do(world):
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_the_next_batch_is_routed_and_looked_up_while_partials_travel(world, exchange):
     batches, stages = awkward_batches(62, steps=3), []
-    with small_model(world, small_config("fm", overlap="on", exchange=exchange), enter=stages.append) as model:
+    with small_model(world, small_config("fm", overlap="on", exchange=exchange, routing="broadcast"), enter=stages.append) as model:
         overlapped(model, [reads(model, batch) for batch in batches])
-    ahead, work = ["read", "route", "look up"], ["exchange", "learn", "give back", "update"]
+    ahead, work = ["read", "route", "route", "look up"], ["exchange", "learn", "give back", "update"]
     one = ["start", *ahead, *work]
     assert stages == [*ahead, *one, *one, "start", "read", *work]
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_keys_of_one_more_batch_travel(world, exchange):
+    """Messages of the batch behind the next one are written, then keys of the next one waited for, after a whole step."""
+    batches, stages = awkward_batches(62, steps=3), []
+    with small_model(world, small_config("fm", overlap="on", exchange=exchange, routing="routed"), enter=stages.append) as model:
+        overlapped(model, [reads(model, batch) for batch in batches])
+    sent, work = ["read", "route"], ["exchange", "learn", "give back", "update"]
+    one = [*sent, "route", "look up"]
+    assert stages == [*sent, *one, "start", *one, *work, "start", "read", "route", "look up", *work, "start", "read", *work]
 
 
 @pytest.mark.parametrize("overlap, several_nodes, ahead", [

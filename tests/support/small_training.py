@@ -21,6 +21,9 @@ DIM, INIT_STD = 5, 0.3  # embeddings so large that the pairwise terms of an FM m
 
 EXCHANGES, ROUTINGS = ("allreduce", "reduce_scatter", "rows"), ("broadcast", "routed")
 
+FIELD_KEYS = np.array([9.0, 1, 1, 9, 1, 9])
+"""By which fields are dealt to ranks: those of a rank are no neighbours."""
+
 # Options of [optimizer] that make runs comparable: rates at which weights move by about their own size, and starts that
 # do not blow rounding up.  A step of g / (sqrt(s) + epsilon) with s near g^2 is sign(g): where g is a rounding error (FM's
 # gradient of the only feature of a sample is a difference of equal numbers) so is the sign, and equivalence ends
@@ -79,7 +82,7 @@ def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend
     group.take_arrays_of(backend, config.compute.transport)
     yield build_model(
         config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter,
-        mean_weight=mean_weight,
+        mean_weight=mean_weight, field_keys=FIELD_KEYS,
     )  # fmt: skip
     backend.close()
     group.free()
@@ -113,7 +116,7 @@ def train_on(comm, batches, config, threads=1, backend=None, mean_weight=1.0):
 
 def insert(model, batch):
     """Insert the keys of a batch, of which `batch` is what this rank reads.  Collective."""
-    model.look_up(batch, train=True)
+    model.look_up(model.route(batch, True)().wait(), True)
 
 
 def score(model, batch):
@@ -123,7 +126,7 @@ def score(model, batch):
 
 def complete(model, batch, train):
     """(Found, Partials) of a batch, before the top.  Collective."""
-    found = model.look_up(batch, train)
+    found = model.look_up(model.route(batch, train)().wait(), train)
     return found, model.start(found).wait()
 
 

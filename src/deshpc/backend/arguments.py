@@ -151,6 +151,19 @@ class UniqueKeys(NamedTuple):
     values: Any
 
 
+class MessageValues(NamedTuple):
+    """Values as numbers of tables, one a message; see `backend.cpu.value_tables`.
+
+    distinct : (N) int64, values in each message's table, 0 where they travel as they are
+    tables : (N FEW_VALUES) uint64, the bits of each message's distinct values; where messages are read, nothing
+    numbers : (nnz) uint8, of every occurrence, that which its value has; where messages are read, nothing
+    """
+
+    distinct: Any
+    tables: Any
+    numbers: Any
+
+
 class Messages(NamedTuple):
     """Keys that travel between one rank and all others; the format is fixed in `backend.cpu.routing`.
 
@@ -160,6 +173,7 @@ class Messages(NamedTuple):
     samples : (N) int64, of the home rank of each
     narrow : whether occurrences have no more bits than they need
     keys : (N) int64, addresses of the keys of each, where `key_numbers` writes and reads them; None: they are its first section, whole
+    values : MessageValues; None: all values travel as they are
     """
 
     bytes: Any
@@ -168,6 +182,7 @@ class Messages(NamedTuple):
     samples: Any
     narrow: bool
     keys: Any = None
+    values: Any = None
 
 
 class SentKeys(NamedTuple):

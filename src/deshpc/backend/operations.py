@@ -184,6 +184,19 @@ class KeyNumbers(Protocol):
         """Read the keys of all messages, and remember them, if `admit`."""
 
 
+class ValueTables(Protocol):
+    """Values as numbers of a table, where a message has few distinct ones."""
+
+    def number_values(self, sparse, unique, wanted, slots, numbered):
+        """Number the distinct values of all messages, as far as they are few."""
+
+    def value_bytes(self, occurrences, width, distinct, found):
+        """Fill found (N) int64: bytes of the values of each message."""
+
+    def keep_shorter(self, occurrences, width, distinct):
+        """Set distinct (N) to 0 where a table makes the message no shorter."""
+
+
 class RowsOperations(Protocol):
     """Rows that travel: requests of unique keys from home to owner, rows back, gradients of rows out."""
 
@@ -468,6 +481,7 @@ GROUPS = {
     "lookup": LookUp,
     "routing": RoutingOperations,
     "key_numbers": KeyNumbers,
+    "value_tables": ValueTables,
     "rows": RowsOperations,
     "selection": Selection,
     "linear": Linear,

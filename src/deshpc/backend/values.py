@@ -6,6 +6,9 @@
     (nnz, 2) float32  values[j, 0]             values[j, 1]                 2
 """
 
+FEW_VALUES = 256
+"""Distinct values that a message may have where they travel as numbers of a table, at most."""
+
 
 def value_width(values):
     """Numbers that each occurrence has: 0, 1 or 2.  Also inside kernels, where it is a constant."""

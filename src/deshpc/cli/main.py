@@ -141,6 +141,7 @@ def parser():
     probe = commands.add_parser("probe", help="measure this machine, with the ranks that are here, for deshpc plan --machine")
     probe.add_argument("--out", required=True, metavar="FILE.json", help="gets what was measured, with date, ranks and nodes")
     probe.add_argument("--name", metavar="NAME", help="of the machine; its first host's by default")
+    probe.add_argument("--threads", type=int, metavar="N", help="of a rank: compute.threads_per_rank of the runs to plan; as many as they would have by default")
     probe.set_defaults(command=_probe)
 
     info = commands.add_parser("info", help="versions and machine; a configuration, resolved; a run's model")
@@ -309,7 +310,7 @@ def _probe(options):
     under_a_parent()
     from deshpc.cli.plan import write_probe
 
-    return start.run(lambda comm: write_probe(comm, options.out, options.name), start.world())
+    return start.run(lambda comm: write_probe(comm, options.out, options.name, options.threads), start.world())
 
 
 def _print(text):

@@ -74,14 +74,14 @@ def paper(as_json):
     return "\n".join([*lines, *columns(rows)])
 
 
-def write_probe(comm, out, name):
+def write_probe(comm, out, name, threads=None):
     """Measure, and write the Machine from rank 0; returns 0.  Collective; DeshpcError on all ranks where it cannot be written."""
     from deshpc.comm.group import Group
     from deshpc.launch.console import say
     from deshpc.storage.whole_file import write_text
     from deshpc.training.probe import probe
 
-    found, group = probe(comm, name), Group(comm)
+    found, group = probe(comm, name, threads), Group(comm)
 
     def write():
         try:
@@ -112,6 +112,9 @@ def _text(config, workload, found, ranks, nodes, machine):
         f"sample, u = {workload.distinct(batch / ranks) / max(1, batch / ranks):.2f} distinct in a local batch",
         "", "bytes a sample and rank, MiB a rank" + ("" if machine is None else f"; milliseconds a step on {machine.name}, predicted"), "",
     ]  # fmt: skip
+    threads = config.compute.threads_per_rank
+    if machine and threads not in (0, machine.threads_per_rank):
+        head.insert(3, f"the seconds are those of {machine.threads_per_rank} threads a rank, not of {threads}: deshpc probe --threads {threads}")
     kinds = sorted({kind for one in found.options for kind in one.bytes_per_sample()})
     parts = [] if machine is None else ["node", "link"]
     table = [("split first-layer exchange routing levels", *(["ms"] if parts else []), *parts, "bytes", *kinds, "MiB")]
@@ -122,10 +125,11 @@ def _text(config, workload, found, ranks, nodes, machine):
             (str(one.choice), *times, f"{sum(sent.values()):,.1f}", *(f"{sent.get(kind, 0):,.1f}" for kind in kinds), f"{one.memory / 2**20:,.0f}")
         )
     left = len(found.options) - _SHOWN
-    chosen = found.best.choice
+    chosen, key_numbers = found.best.choice, found.best.key_numbers
     return [
         *head, *columns(table), *([f"and {left} more, with --json"] if left > 0 else []), "", f"choice: {found.why}", "",
         "[train]", *(f'{name} = "{getattr(chosen, name)}"' for name in ("split", "exchange", "routing", "levels")),
+        *([f'key_numbers = "{key_numbers}"'] if nodes > 1 and chosen.routing == "routed" else []),
         *(["[model]", f'first_layer = "{chosen.first_layer}"'] if chosen.first_layer != "pooled" else []),
     ]  # fmt: skip
 
@@ -145,7 +149,7 @@ def _curve(config, curve):
 
 def _tree(option):
     return {
-        "choice": option.choice._asdict(), "bytes_per_sample": option.bytes_per_sample(), "between": option.bytes_per_sample("between"),
+        "choice": option.choice._asdict(), "key_numbers": option.key_numbers, "bytes_per_sample": option.bytes_per_sample(), "between": option.bytes_per_sample("between"),
         "memory": option.need.memory, "seconds": option.seconds,
     }  # fmt: skip
 

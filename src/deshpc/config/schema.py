@@ -319,8 +319,14 @@ class TrainConfig:
     )
     machine: str = option(
         "",
-        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: split, routing and, beside one of them, exchange = auto; without it "
-        "the fewest bytes between ranks, or between nodes, are chosen",
+        "what deshpc probe has measured, a file seen from where the run is started, for plans of seconds: key_numbers, split, routing and, beside one of them, exchange = auto; "
+        "without it the fewest bytes between ranks, or between nodes, are chosen",
+    )
+    key_numbers: str = option(
+        "auto",
+        "on: keys that home and owner both know travel between nodes as short numbers; off: as they are, 8 bytes each, which takes the "
+        "processors less time; auto: what takes less time by train.machine, and on where there is none; the result is the same",
+        choices=("auto", "on", "off"),
     )
     levels: str = option(
         "auto",
@@ -336,7 +342,7 @@ class TrainConfig:
     )
     overlap: str = option(
         "auto",
-        "on: the next batch is read, routed and looked up while partials travel; off: after the update; auto: on where ranks "
+        "on: the next batch is read and looked up while partials travel, and its keys travel a step ahead of that; off: after the update; auto: on where ranks "
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )

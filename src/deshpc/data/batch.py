@@ -71,7 +71,7 @@ class Batch:
         backend.start_upload(self._arrays)
 
     def on(self, backend):
-        """This batch where the backend computes; valid until two more have been put there."""
+        """This batch where the backend computes; valid until three more have been put there."""
         arrays = self._arrays
         placed = backend.upload(arrays)
         if placed is arrays:

@@ -15,14 +15,14 @@ class Reader:
 
     share : function B -> (begin, end), the rank's samples of a batch of B; a rank that reads whole batches has (0, B)
     buffers : makes a set of reusable arrays (`backend.buffers`)
-    valid : batches that are valid at a time: two, one of which is asked for while the other is worked on
+    valid : batches that are valid at a time: three, one that is worked on, the next, which is looked up, and one whose keys travel
     kept : (n) integers, increasing, the only rows of the data set that are read, as if there were no others; None: all
     A batch inside one piece of the data set points into its keys; only dense features, labels and weights are copied, and only
     in shuffled order, or where some rows are kept.  Of a batch that has rows of several pieces everything is copied.  Nobody scores
     batches in shuffled order, or of kept rows, against the truth: they come without it.
     """
 
-    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536, run_rows=1, valid=2, kept=None):
+    def __init__(self, dataset, batch_samples, share, buffers, seed=0, shuffle=False, block_rows=65_536, run_rows=1, valid=3, kept=None):
         self._dataset, self._batch_samples, self._share = dataset, batch_samples, share
         self._seed, self._shuffle, self._block_rows, self._run_rows = seed, shuffle, block_rows, run_rows
         self._kept, self._scattered = kept, shuffle or kept is not None

@@ -6,6 +6,7 @@ Memory is that of the distinct keys, 16 bytes each, twice while counts are merge
 import numpy as np
 
 from deshpc.backend.exact_sum import value, whole
+from deshpc.backend.values import FEW_VALUES
 from deshpc.data.cached_input import CacheInput
 from deshpc.data.numbers import NumberStatistics, merged
 from deshpc.data.samples import finish_keys
@@ -14,6 +15,7 @@ from deshpc.hashing.key import key
 BATCH_SIZES = (512, 2048, 8192)
 _BATCHES = 20
 _RANKED_KEYS, _FEWEST_RANKED = 1000, 10
+_VALUES = 4096  # that are looked at together
 
 
 def profile_of(source, part):
@@ -25,7 +27,8 @@ def profile_of(source, part):
     distinct_keys       : of all fields
     distinct_per_sample : {batch size: distinct keys of a batch, divided by its samples}: mean of the first 20 full
                           batches in file order, None where there is none
-    fields : for each key field its name, kind, distinct_keys, keys_per_sample, most_keys; missing_share of the samples,
+    fields : for each key field its name, kind, distinct_keys, keys_per_sample, most_keys; distinct_values, numbers beside its keys, None
+             where there are more than FEW_VALUES; missing_share of the samples,
              which have no key in it, or that of the empty value; top_share of the occurrences that are the most frequent
              key's; zipf_exponent, see `zipf_exponent`
     dense  : for each dense field its name, missing_share, min, max, mean of the raw numbers, None where they are not known
@@ -73,7 +76,8 @@ class SampleStatistics:
         edges = np.searchsorted(dataset.fields[order], np.arange(len(self._fields) + 1))
         for field, begin, end in zip(self._fields, edges, edges[1:], strict=False):
             if end > begin:
-                field.add(dataset.keys[order[begin:end]], samples[order[begin:end]])
+                own = order[begin:end]
+                field.add(dataset.keys[own], samples[own], None if dataset.values is None else dataset.values[own])
         for batches in self._batches.values():
             batches.add(dataset)
 
@@ -98,20 +102,32 @@ class _FieldStatistics:
     def __init__(self, field, name):
         self._empty = np.uint64(key(field, name, ""))
         self._counts, self._present, self._most, self.occurrences = _KeyCounts(), 0, 0, 0
+        self._values = set()  # bits of them; None where they are many
 
-    def add(self, keys, samples):
-        """Take a block's occurrences of the field: keys and samples (n), samples in order."""
+    def add(self, keys, samples, values):
+        """Take a block's occurrences of the field: keys, samples and values (n), samples in order; values None where all are 1."""
         self.occurrences += len(keys)
+        self._add_values(values)
         first = np.flatnonzero(np.diff(samples, prepend=-1))
         self._most = max(self._most, int(np.diff(first, append=len(samples)).max()))
         self._present += _changes(samples[keys != self._empty])
         self._counts.add(keys)
+
+    def _add_values(self, values):
+        for begin in range(0, 0 if values is None else len(values), _VALUES):  # most that are many are so soon
+            if self._values is None:
+                return
+            part = np.ascontiguousarray(values[begin : begin + _VALUES], np.float32)
+            self._values.update(np.unique(part.view(f"u{part[:1].nbytes}")).tolist())
+            if len(self._values) > FEW_VALUES:
+                self._values = None
 
     def to_json(self, field, rows):
         counts = self._counts.counts()
         return {
             "name": field.name, "kind": field.kind, "distinct_keys": len(counts),
             "keys_per_sample": _share(self.occurrences, rows), "most_keys": self._most,
+            "distinct_values": self._values if self._values is None else max(1, len(self._values)),
             "missing_share": _share(rows - self._present, rows),
             "top_share": _share(int(counts.max(initial=0)), self.occurrences), "zipf_exponent": zipf_exponent(counts),
         }  # fmt: skip

@@ -26,7 +26,7 @@ class PooledExchange:
         self._backend, self._group, self._operators, self._scratch = backend, group, operators, backend.buffers()
         operator = operators.operator
         self._embeddings_at, self._places = operator.embeddings_at, operator.places_of_ranks()
-        self._widths = np.array([self._embeddings_at + end - begin for begin, end in self._places], np.int64)
+        self._widths = np.array([self._embeddings_at + sum(end - begin for begin, end in own) for own in self._places], np.int64)
 
     def start(self, found, scale):
         """Start sending the pooled embeddings.  Collective."""
@@ -45,12 +45,11 @@ class PooledExchange:
         """Send the gradients of the pooled embeddings to their owners, which add up those of their rows.  Collective."""
         group, home, samples = self._group, len(gradient), found.routed.samples
         message = self._scratch.array("gradients out", home * int(self._widths.sum()), gradient.dtype)
-        arrays, begin = self._backend.arrays, 0
-        for (first, end), width in zip(self._places, self._widths, strict=True):
-            part = message[begin : begin + home * int(width)].reshape(home, int(width))
+        arrays = self._backend.arrays
+        for part, own in self._parts(message, home):
             arrays.put(gradient[:, : self._embeddings_at], part[:, : self._embeddings_at])
-            arrays.put(gradient[:, first:end], part[:, self._embeddings_at :])
-            begin += home * int(width)
+            for begin, end, place in own:
+                arrays.put(gradient[:, begin:end], part[:, place : place + end - begin])
         own = self._scratch.array("gradients in", (samples, int(self._widths[group.rank])), gradient.dtype)
         sending, receiving = (
             counts * gradient.dtype.itemsize for counts in (home * self._widths, slices(samples, group.size) * self._widths[group.rank])
@@ -64,13 +63,23 @@ class PooledExchange:
 
     def _joined(self, incoming, home):
         """(home, s): what has come from every rank, side by side, with room for the tower's dense features behind."""
-        columns = self._places[-1][1]
+        columns = int((self._widths - self._embeddings_at).sum()) + self._embeddings_at
         whole = self._scratch.array("state", (home, columns + self._operators.room), incoming.dtype)
-        arrays, scalars, begin = self._backend.arrays, whole[:, : self._embeddings_at], 0
+        arrays, scalars = self._backend.arrays, whole[:, : self._embeddings_at]
         arrays.fill(scalars, 0)
-        for (first, end), width in zip(self._places, self._widths, strict=True):
-            part = incoming[begin : begin + home * int(width)].reshape(home, int(width))
+        for part, own in self._parts(incoming, home):
             arrays.put(part[:, : self._embeddings_at], scalars, add=True)
-            arrays.put(part[:, self._embeddings_at :], whole[:, first:end])
-            begin += home * int(width)
+            for begin, end, place in own:
+                arrays.put(part[:, place : place + end - begin], whole[:, begin:end])
         return whole
+
+    def _parts(self, message, home):
+        """Yield each rank's part of a message, (home, its numbers), and [(begin, end, place)]: which columns of a whole state lie where in it."""
+        first = 0
+        for width, stretches in zip(self._widths.tolist(), self._places, strict=True):
+            place, own = self._embeddings_at, []
+            for begin, end in stretches:
+                own.append((begin, end, place))
+                place += end - begin
+            yield message[first : first + home * width].reshape(home, width), own
+            first += home * width

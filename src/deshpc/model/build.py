@@ -25,7 +25,7 @@ from deshpc.top.sum import SumTop
 
 def build_model(
     config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None,
-    mean_weight=1.0, first_step=0,
+    mean_weight=1.0, first_step=0, field_keys=None,
 ):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
@@ -34,6 +34,7 @@ def build_model(
     field_names : (F), by which `model.fields` calls the categorical fields
     enter : see `Model`
     mean_weight : of the samples that are learnt from
+    field_keys : (F) float64, expected keys a sample of each field, the same on all ranks, by which fields are dealt to ranks; None: as many of each
     ranks : as of how many ranks exchange and routing are, if not as of the group: one rank has nothing to exchange, and needs none
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
@@ -42,17 +43,18 @@ def build_model(
     dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)
-    partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated)
+    partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated, field_keys)
     optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, ranks)
     objective = open_objective(config, optimizer, mean_weight)
     if is_deep(config):
         parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
     else:
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks)
-    if replicated is not None:
-        routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
+    valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off")
+    if replicated is not None:
+        routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction = Eviction(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
     return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
 
@@ -66,16 +68,17 @@ def replicated_fields(model, names):
     return np.array([name in chosen for name in names]) if chosen else None
 
 
-def open_partition(split, group, threads, n_fields, tables=None, replicated=None):
+def open_partition(split, group, threads, n_fields, tables=None, replicated=None, field_keys=None):
     """The partition of a split of `train.split`.
 
     tables : TableFields, where there are several
     replicated (F) bool : fields that nobody owns, where there are some
+    field_keys : see `build_model`
     """
     if tables:
         return TablePartition.of(group.size, threads, tables.of_field)
     if split == "field":
-        return FieldPartition.of(group.size, threads, n_fields, replicated)
+        return FieldPartition.of(group.size, threads, n_fields, replicated, field_keys)
     if split == "column":
         return ColumnPartition(group.size, threads, group.rank)
     if split == "key":

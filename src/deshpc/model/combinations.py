@@ -82,8 +82,9 @@ def exchange_kind(config, ranks):
 
 
 def is_open(config):
-    """Whether a Config leaves it to a plan how rows are divided, or how keys reach them."""
-    return "auto" in (config.train.split, config.train.routing)
+    """Whether a Config leaves it to a plan how rows are divided, how keys reach them, or, by what a machine takes, whether they have numbers."""
+    train = config.train
+    return "auto" in (train.split, train.routing) or bool(train.machine) and train.key_numbers == "auto"
 
 
 def require_valid(config, backend, ranks=1, field_names=None):
@@ -94,7 +95,7 @@ def require_valid(config, backend, ranks=1, field_names=None):
     """
     model, train = config.model, config.train
     if is_open(config):
-        raise ConfigError("train.split or train.routing = 'auto' is planned where a run begins to train; name one of the others here")
+        raise ConfigError("train.split or train.routing = 'auto', and train.key_numbers = 'auto' with train.machine, are planned where a run begins to train; name one of the others here")
     name, split, exchange = model.name, train.split, exchange_name(config)
     if is_deep(config):
         _require_deep(config, definition_class(name), exchange)

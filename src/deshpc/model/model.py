@@ -31,21 +31,29 @@ class Model:
         self.overlaps, self.enter, self.eviction = overlaps, enter, eviction
         self.loss, self.scores = loss, Scores(backend, classes=loss == "log")
 
-    def look_up(self, batch, train, poke=lambda: None):
-        """Route a global batch and look its keys up: all that may be done before the rows are read.  Returns Found.
+    @property
+    def routes_ahead(self):
+        """Whether keys of a batch travel while the one before is worked on, and messages of the one behind are written meanwhile."""
+        return self.overlaps and not self.routing.reads_whole_batch
+
+    def route(self, batch, train):
+        """Write the messages that bring a global batch's keys to their owners: function() -> Handle of the RoutedBatch, which sends them.
 
         batch : what this rank's routing reads of it
-        train : insert unseen keys, which are read as zeros otherwise
-        poke : called between pieces of work
-        Reads no row, so it may run while the step before is under way.  Valid until the call after the next one.  Collective.
+        train : see `look_up`
+        The function is collective.
         """
         self.enter("route")
-        routed = self.routing.route(batch.on(self.backend), "forward" if train else "eval")
-        poke()
+        return self.routing.route(batch.on(self.backend), "forward" if train else "eval")
+
+    def look_up(self, routed, train):
+        """Look up the keys of a RoutedBatch: all that may be done before the rows are read.  Returns Found.
+
+        train : insert unseen keys, which are read as zeros otherwise
+        Reads no row, so it may run while the step before is under way.  Valid until the call after the next one.  Not collective.
+        """
         self.enter("look up")
-        found = Found(routed, self.table.look_up(routed, insert=train), train)
-        poke()
-        return found
+        return Found(routed, self.table.look_up(routed, insert=train), train)
 
     def start(self, found):
         """Compute own partials and start their exchange; a Handle of Partials.  Collective."""

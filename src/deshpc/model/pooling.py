@@ -38,18 +38,19 @@ def pooling(of_model, backend, group, types, partition, split, share, travelling
     if of_model.operator == "bi_interaction":
         return BiInteraction(backend, types.form(backend, dim))
     own_dim = share.dim if share else dim
-    columns = own_columns(travelling, own_dim, 0, len(travelling))
+    columns = own_columns(travelling, own_dim, np.arange(len(travelling)))
     if of_model.operator == "sum":
         columns = np.zeros(max(1, len(travelling)), np.int64)  # the sum is there without any field, too
     linear, scalar_column, of_rank = of_model.linear, None, None
     if split == "column":
         linear, scalar_column = linear and group.rank == 0, of_model.linear or of_model.squares
     elif share and split == "field":
-        columns = own_columns(travelling, dim, *share.fields)
+        columns = own_columns(travelling, dim, share.fields)
     elif exchange == "pooled":
         fields = [partition.fields_of(rank) for rank in range(group.size)]
-        columns, before = own_columns(travelling, dim, *fields[group.rank]), np.append(0, np.cumsum(travelling)).tolist()
-        of_rank = [(before[begin] * dim, before[end] * dim) for begin, end in fields]
+        before = np.cumsum(travelling) - travelling
+        columns = own_columns(travelling, dim, fields[group.rank])
+        of_rank = [_stretches(before[own[travelling[own]]], dim) for own in fields]
     return Pool(backend, types.form(backend, own_dim), columns, linear, of_model.squares, scalar_column, of_rank)
 
 
@@ -66,8 +67,14 @@ def pooling_of_tables(of_model, backend, types, tables, open_table):
     return table, PoolSet(backend, pools, next(iter(pools.values())).embeddings_at + sum(tables.field_dims))
 
 
-def own_columns(travelling, dim, begin, end):
-    """(F) int64: where E_f begins if only the fields begin .. end that travel are there, side by side; -1 for the others."""
-    columns, own = np.full(len(travelling), -1, np.int64), begin + np.flatnonzero(travelling[begin:end])
+def own_columns(travelling, dim, fields):
+    """(F) int64: where E_f begins if only these fields are there, as far as they travel, side by side; -1 for the others."""
+    columns, own = np.full(len(travelling), -1, np.int64), fields[travelling[fields]]
     columns[own] = dim * np.arange(len(own))
     return columns
+
+
+def _stretches(places, dim):
+    """[(begin, end)] of the columns of embeddings at these places, ascending, in stretches of neighbours."""
+    stretches = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else []
+    return [(int(one[0]) * dim, (int(one[-1]) + 1) * dim) for one in stretches]

@@ -11,21 +11,21 @@ class Share(NamedTuple):
     """A rank's fields and columns of the F k pooled embeddings.
 
     split : "key" (every owner has a part of everything), "field" or "column"
-    fields : (begin, end)
+    fields : int64, ascending
     columns : (begin, end) of each embedding's k
     has_rest : whether the share has whatever is nobody's: that of rank 0
     inputs : rows of a layer's weights, F k of them and more, that belong to these: a slice, or int64 numbers
     """
 
     split: str
-    fields: tuple[int, int]
+    fields: np.ndarray
     columns: tuple[int, int]
     has_rest: bool
     inputs: object
 
     @property
     def n_fields(self):
-        return self.fields[1] - self.fields[0]
+        return len(self.fields)
 
     @property
     def dim(self):
@@ -34,12 +34,12 @@ class Share(NamedTuple):
     @classmethod
     def of(cls, split, partition, rank, n_fields, dim):
         """The share of `rank`; there are as many columns as ranks at least."""
-        fields, columns = (0, n_fields), (0, dim)
-        inputs = slice(0, n_fields * dim)
+        fields, columns = np.arange(n_fields), (0, dim)
         if split == "field":
             fields = partition.fields_of(rank)
-            inputs = slice(fields[0] * dim, fields[1] * dim)
         elif split == "column":
             columns = slice_of(dim, partition.ranks, rank)
-            inputs = (dim * np.arange(n_fields)[:, None] + np.arange(*columns)).ravel()
+        inputs = (dim * fields[:, None] + np.arange(*columns)).ravel()
+        if (np.diff(inputs) == 1).all():  # read where they lie, not copied
+            inputs = slice(int(inputs[0]), int(inputs[-1]) + 1) if len(inputs) else slice(0, 0)
         return cls(split, fields, columns, rank == 0, inputs)

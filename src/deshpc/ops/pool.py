@@ -21,7 +21,7 @@ class Pool:
         """form : WeightForm of the table
         columns : (F) int64, where each field's E begins among those of this rank's fields; -1 for a field of another rank
         scalar_column : whether there is a column for c, if not as linear and squares say
-        of_rank : (begin, end) of the columns of every rank's fields among those of all, where ranks have different fields
+        of_rank : [(begin, end)] of the columns of every rank's fields among those of all, where ranks have different fields
         """
         self._backend, self._form, dim = backend, form, form.dim
         self.scalars, self.own_terms = int(linear), squares
@@ -35,8 +35,8 @@ class Pool:
         self._of_rank = of_rank
 
     def places_of_ranks(self):
-        """[(begin, end)] of every rank's columns of a whole state."""
-        return [(self.embeddings_at + begin, self.embeddings_at + end) for begin, end in self._of_rank]
+        """[(begin, end)] of every rank's columns of a whole state: those that it has side by side."""
+        return [[(self.embeddings_at + begin, self.embeddings_at + end) for begin, end in own] for own in self._of_rank]
 
     def begin(self, shards, group):
         """Choose the order of fields in the states to come.

@@ -34,6 +34,7 @@ class Run(NamedTuple):
     whole_top, moves_rows : what it says of itself (`Exchange`)
     routed : whether keys are sent to their owners
     numbered : whether some of them travel as numbers that both sides know, as between nodes
+    tabled : whether messages say how many values they have in tables, as between nodes
     clip : whether gradients are clipped
     fixed_point : whether sums are integers
     own_terms : whether an embedding's gradient has a sum of its own keys' squares, where these have values: FM's
@@ -81,6 +82,7 @@ class Run(NamedTuple):
     weighted: bool = False
     wire: int = 0
     numbered: bool = False
+    tabled: bool = False
 
     @property
     def steps(self):
@@ -98,16 +100,15 @@ class KeysAway(NamedTuple):
     unique : distinct keys of each local batch
     whole : those of them that travel as they are
     short : bytes of the numbers that the others have
-    occurrences : alike, every one
-    numbers : bytes of what occurrences are: which key of its message each is
+    numbers, values : bytes of what occurrences are: which key of its message each is; and of the values beside them
     replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
     """
 
     unique: int = 0
     whole: int = 0
     short: int = 0
-    occurrences: int = 0
     numbers: int = 0
+    values: int = 0
     replicated: int = 0
 
 
@@ -174,6 +175,7 @@ def _keys(run, level):
 
     Ahead of them, every message has a header: unique keys of each field, and the number of occurrences; where samples
     stay at home, unique keys of each shard and field.  Where keys have numbers, it also says how many do: of each shard, if samples stay.
+    Where values may have a table, it says how many this has.
     """
     sent, slack = _KEY * level.away.whole + level.away.short, 0
     if not run.routed:
@@ -181,9 +183,8 @@ def _keys(run, level):
     elif run.moves_rows:
         sent += _HEADER * run.shards * (run.fields + run.numbered) * _messages(run, level)
     else:
-        values = _VALUE * run.value_width * level.away.occurrences
-        sent += level.away.numbers + values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
-        sent += _HEADER * (run.fields + 1 + run.numbered) * _messages(run, level)
+        sent += level.away.numbers + level.away.values + _COUNT * _homes_to_others(run, level, (1,) * run.ranks)
+        sent += _HEADER * (run.fields + 1 + run.numbered + run.tabled) * _messages(run, level)
         slack = _MOST_PADDING * _messages(run, level)
     return "batch", "keys", "forward", sent, slack
 

@@ -24,10 +24,10 @@ class Choice(NamedTuple):
         return " ".join(self)
 
 
-def configured(config, choice):
-    """A Config with the options of a Choice."""
+def configured(config, choice, key_numbers):
+    """A Config with the options of a Choice.  key_numbers : of `train.key_numbers`, which is not auto"""
     train = replace(
-        config.train, split=choice.split, exchange=choice.exchange, routing=choice.routing, levels=choice.levels
+        config.train, split=choice.split, exchange=choice.exchange, routing=choice.routing, levels=choice.levels, key_numbers=key_numbers
     )
     return replace(config, train=train, model=replace(config.model, first_layer=choice.first_layer))
 
@@ -46,7 +46,7 @@ def candidates(config, ranks, nodes, field_names, fixed=None):
     }  # fmt: skip
     for options in product(*(possible[name] for name in Choice._fields)):
         choice = Choice(*options)
-        planned = configured(config, choice)
+        planned = configured(config, choice, "on" if config.train.key_numbers == "auto" else config.train.key_numbers)
         if not _means_itself(config, choice):
             continue
         try:

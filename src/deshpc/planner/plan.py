@@ -1,14 +1,14 @@
 """The table of all ways to run a configuration on so many ranks, by predicted bytes, seconds and memory; and which to take."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deshpc.backend.open import open_backend
 from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
-from deshpc.planner.work import share_ahead, work_of
+from deshpc.planner.work import Ahead, share_ahead, work_of
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,13 @@ class Option:
 
     choice : Choice
     need : Need
+    key_numbers : of `train.key_numbers`, "on" or "off"
     seconds : {part: seconds a step}: "node", what ranks do themselves, and "link", between nodes; None without a Machine
     """
 
     choice: Choice
     need: Need
+    key_numbers: str
     seconds: dict | None
 
     @property
@@ -72,10 +74,14 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     options = []
     try:
         for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
-            need, record_bytes = need_of(planned, workload, places, backend)
-            work = work_of(need, workload, record_bytes, nodes, choice.split == "column")
-            ahead = share_ahead(need) if _prepares_ahead(config.train.overlap, nodes) else 0.0
-            options.append(Option(choice, need, machine and work.seconds(machine, ahead, ranks / nodes)))
+            ways = []
+            for key_numbers in _key_numbers(config.train.key_numbers, choice, nodes, machine):
+                way = replace(planned, train=replace(planned.train, key_numbers=key_numbers))
+                need, record_bytes = need_of(way, workload, places, backend)
+                work = work_of(need, workload, record_bytes, nodes, choice.split == "column")
+                ahead = share_ahead(need) if _prepares_ahead(config.train.overlap, nodes) else Ahead()
+                ways.append(Option(choice, need, key_numbers, machine and work.seconds(machine, ahead, ranks / nodes)))
+            options.append(min(ways, key=lambda one: one.step_s) if machine else ways[0])
     finally:
         backend.close()
     if not options:
@@ -84,6 +90,13 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     order = choices(TrainConfig, "split").index  # of equal ways the usual one
     options.sort(key=lambda one: (*_cost(one, ranks, machine), order(one.choice.split), one.choice))
     return Plan(options, _why(options, nodes, machine))
+
+
+def _key_numbers(wanted, choice, nodes, machine):
+    """What train.key_numbers may be: where it is auto, a Machine says which takes less time."""
+    if wanted != "auto":
+        return (wanted,)
+    return ("on", "off") if machine and nodes > 1 and choice.routing == "routed" else ("on",)
 
 
 def _prepares_ahead(overlap, nodes):

@@ -13,6 +13,7 @@ from deshpc.model.build import build_model, replicated_fields
 from deshpc.plan.cost import KeysAway, training_bytes
 from deshpc.planner.key_numbers import whole_and_short
 from deshpc.planner.shape import run_of
+from deshpc.route.key_numbers import bytes_of_rank
 
 INDEX_BYTES = 21
 """Of a row in its table's index: buckets of 64 bytes hold 7 rows and are between 31 and 62 % full, since their number doubles."""
@@ -73,12 +74,14 @@ def need_of(config, workload, nodes, backend=None):
     backend = backend or open_backend("cpu", config.compute.threads_per_rank or 1)
     group, batch = PlannedGroup(nodes, config.train.levels), config.train.global_batch_samples
     model = build_model(
-        config, backend, group, len(workload.fields), workload.n_dense, field_names=workload.field_names, several_nodes=len(nodes.members) > 1
+        config, backend, group, len(workload.fields), workload.n_dense, field_names=workload.field_names, several_nodes=len(nodes.members) > 1,
+        field_keys=np.array([field.keys_per_sample for field in workload.fields]),
     )  # fmt: skip
     run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width, has_weights(config))
-    away = keys_away(run, workload, nodes, replicated_fields(config.model, workload.field_names), config.train)
+    partition, replicated = model.table.partition, replicated_fields(config.model, workload.field_names)
+    away = keys_away(run, workload, nodes, replicated, config.train, _dealt_fields(partition))
     everyone_has_all = config.train.split == "column"
-    owners, uneven = 1 if everyone_has_all else nodes.size, _uneven(model.table.partition, run, workload)
+    owners, uneven = 1 if everyone_has_all else nodes.size, _uneven(partition, run, workload)
     need = Need(
         run, training_bytes(run, away) if nodes.size > 1 else [], _memory(model, run, workload, owners, batch),
         *_multiplications(model, config.train.split), uneven.distinct * workload.distinct(batch) / owners, uneven,
@@ -113,29 +116,38 @@ def has_weights(config):
     return bool(config.data.weight or train.class_weights) or sampled
 
 
-def keys_away(run, workload, nodes, replicated=None, train=None):
-    """{level: KeysAway} of one step, in expectation: every owner has an equal part of the keys.
+def _dealt_fields(partition):
+    """[fields of each rank], None where every rank has keys of all."""
+    return [partition.fields_of(rank) for rank in range(partition.ranks)] if partition.split == "field" else None
+
+
+def keys_away(run, workload, nodes, replicated=None, train=None, dealt=None):
+    """{level: KeysAway} of one step, in expectation: every owner has an equal part of the keys, or those of its fields.
 
     replicated : (F) bool, of fields whose rows are everywhere, or None
     train : TrainConfig, of the run whose mean step it is: at first no key has a number, and later most have.  None: of one epoch
+    dealt : [fields of each rank], where they are split by field
     """
-    n = nodes.size
-    everywhere = () if replicated is None else np.flatnonzero(replicated)
+    n, everywhere = nodes.size, np.zeros(len(workload.fields), bool) if replicated is None else replicated
+    sharded = np.flatnonzero(~everywhere)
 
     def of_all(samples):
-        return sum(workload.distinct_of(field, samples) for field in everywhere)
+        return sum(workload.distinct_of(field, samples) for field in np.flatnonzero(everywhere))
 
     def distinct(samples):
         return workload.distinct(samples) - of_all(samples)
 
     shares = [samples for batch, _ in run.batches for samples in _shares(batch, n)]
-    unique = sum(map(distinct, shares))
-    occurrences = sum(shares) * (workload.keys_per_sample - sum(workload.fields[field].keys_per_sample for field in everywhere))
-    several = len(nodes.members) > 1
-    bits = _bits(unique / max(1, len(shares)) / n) if several else 32
-    near = sum(len(nodes.members[number]) - 1 for number in nodes.numbers) / n / n
-    far = (n - 1) / n - near
-    whole, short = 1.0, 0.0
+    unique, samples = sum(map(distinct, shares)), sum(shares)
+    occurrences = samples * sum(workload.fields[field].keys_per_sample for field in sharded)
+    share, near = samples / max(1, len(shares)), sum(len(nodes.members[number]) - 1 for number in nodes.numbers) / n / n
+    kinds = [_Message.of(workload, sharded, share, n)] if dealt is None else [_Message.of(workload, own[~everywhere[own]], share) for own in dealt]
+    far, messages = (n - 1) / n - near, len(shares) * n / len(kinds)  # of a kind, to all ranks
+    bits = 32
+    if len(nodes.members) > 1:
+        bits = sum(one.occurrences * _bits(one.unique) for one in kinds) * messages / max(1e-9, occurrences)
+    whole, short, values = 1.0, 0.0, 4 * run.value_width * occurrences
+    tabled = sum(one.value_bytes(run.value_width) for one in kinds) * messages if run.tabled else values
     if run.numbered:
         of_run = () if train is None else (train.epochs, train.shuffle)
         whole, short = whole_and_short(cache(distinct), workload.rows, run.samples, n, run.shards if run.moves_rows else 1, *of_run)
@@ -143,11 +155,36 @@ def keys_away(run, workload, nodes, replicated=None, train=None):
     return {
         level: KeysAway(
             unique=round(unique * (here + there)), whole=round(unique * (here + there * whole)), short=round(there * n * n * short),
-            occurrences=round(occurrences * (here + there)), numbers=round(occurrences * (here + there) * bits / 8),
+            numbers=round(occurrences * (here + there) * bits / 8), values=round(values * here + tabled * there),
             replicated=round(sum(map(of_all, shares))),
         )
         for level, (here, there) in parts.items()
     }  # fmt: skip
+
+
+class _Message(NamedTuple):
+    """From a home to an owner, in expectation: its occurrences, distinct keys, and distinct values, None where they are many."""
+
+    occurrences: float
+    unique: float
+    distinct_values: int | None
+
+    @classmethod
+    def of(cls, workload, fields, samples, parts=1):
+        """Of so many samples, and one of so many equal parts of the keys of these fields."""
+        own = [workload.fields[field] for field in fields]
+        few = [field.distinct_values for field in own if field.keys_per_sample]
+        return cls(
+            samples * sum(field.keys_per_sample for field in own) / parts,
+            sum(workload.distinct_of(field, samples) for field in fields) / parts, None if None in few else max(few, default=1),
+        )  # fmt: skip
+
+    def value_bytes(self, width):
+        """Between nodes: a table and numbers of it, where that is shorter; see `backend.cpu.value_tables`."""
+        whole = 4 * width * self.occurrences
+        if self.distinct_values is None:
+            return whole
+        return min(whole, 4 * width * self.distinct_values + self.occurrences * (self.distinct_values - 1).bit_length() / 8)
 
 
 def _bits(keys):
@@ -161,7 +198,7 @@ def _shares(samples, ranks):
 
 
 def _memory(model, run, workload, owners, batch):
-    """Rows of the whole training part, dense parameters with their state, states of a batch and a batch's keys."""
+    """Rows of the whole training part, dense parameters with their state, states of a batch, a batch's keys, and those that have numbers."""
     rows = workload.distinct(workload.rows) / owners
     record = model.table.layout.record_bytes
     samples = batch if run.whole_top else -(-batch // run.ranks)
@@ -172,6 +209,7 @@ def _memory(model, run, workload, owners, batch):
         "dense": 3 * len(parameters.gradient) * run.sum_bytes,
         "states": 3 * (samples if run.moves_rows else batch) * run.state_width * run.sum_bytes,
         "keys": round(read * workload.keys_per_sample * 14),
+        "key numbers": bytes_of_rank(workload.distinct(workload.rows), run.ranks) if run.numbered else 0,
     }
 
 

@@ -18,6 +18,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
     """
     train, group, exchange = config.train, model.group, exchange_name(config)
     layout, sums = model.table.layout, model.table.sums_type
+    compact = config.compute.backend != "cuda" and train.routing == "routed" and len(group.nodes.members) > 1
     widths = [table.layout.weights for table in model.table.of_shards]
     return Run(
         operator=model.operators.name, ranks=group.size, shards=len(model.table.of_shards), batches=batches, fields=n_fields,
@@ -31,7 +32,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=model.backend.threads,
         repeats=model.operators.repeats, weighted=weighted, wire=0 if train.wire == "full" else 2, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
         replicated_row=of_replicated(model, lambda exchange: exchange.row_bytes(value_width > 0)),
-        numbered=config.compute.backend != "cuda" and train.routing == "routed" and len(group.nodes.members) > 1,
+        numbered=compact and train.key_numbers != "off", tabled=compact and value_width > 0,
     )  # fmt: skip
 
 
@@ -42,4 +43,4 @@ def of_replicated(model, number):
 
 def _field_widths(pool):
     """Numbers of a state that each rank has complete: its fields' embeddings, and the first column where there is one."""
-    return tuple(pool.embeddings_at + end - begin for begin, end in pool.places_of_ranks())
+    return tuple(pool.embeddings_at + sum(end - begin for begin, end in own) for own in pool.places_of_ranks())

@@ -7,6 +7,7 @@
     read        samples         B where every rank reads all, else b
     route       found           b m where keys travel, B m + b m where owners find out themselves what each home asks for
                 packed          occurrences that are sent and received as partials' keys: b m + B m / N
+                numbered        keys that are sent, or not, as numbers: d of other nodes; at both sides together
     look up     scanned         B m where every rank reads all: each owner picks its own
                 rows            D, or d of N ranks' requests where keys travel
     start,      read_rows       occurrences that are added up, and that gradients are added up for
@@ -22,12 +23,14 @@
                 dense           parameters that are added up over ranks
     any         steps           1: calls
 
-Where the next batch is prepared while partials travel (`Model.overlaps`), reading, routing and looking up take no time of their own, as
-long as they take less than that.
+Where the next batch is prepared while partials travel (`Model.overlaps`), reading and looking up take no time of their own, as
+long as they take less than that; and keys that travel a step ahead (`Model.routes_ahead`) take none, as long as ranks have other work meanwhile.
 """
 
 import math
 from typing import NamedTuple
+
+from deshpc.planner.likeness import factor
 
 LINE = 64  # bytes
 
@@ -36,6 +39,24 @@ STAGES = {
     ("route", "start", "exchange", "give back"): ("found", "packed", "read_rows", "terms", "gathered", "owned", "moved", "crossed", "messages"),
 }  # fmt: skip
 """Which units the time of some stages together depends on: what is sent in a step is not told apart by stage."""
+
+
+NUMBERED_S = 4e-8
+"""Seconds of a key that may have a number, at home and owner together: of an AMD EPYC.  A probe of one node has none to measure."""
+
+
+class Ahead(NamedTuple):
+    """Shares of the bytes between nodes that travel while ranks do other work.
+
+    forward : during which the next batch is prepared
+    keys : of the next batch
+    """
+
+    forward: float = 0.0
+    keys: float = 0.0
+
+
+_NOTHING = Ahead()
 
 
 class Work(NamedTuple):
@@ -58,6 +79,7 @@ class Work(NamedTuple):
     moved: float
     crossed: float
     messages: float
+    numbered: float = 0.0
 
     def with_sent(self, inside, others, ranks, nodes, uneven):
         """This Work with measured bytes of all ranks.
@@ -68,20 +90,37 @@ class Work(NamedTuple):
         across = nodes > 1
         return self._replace(moved=(inside + (0 if across else others)) / ranks, crossed=uneven * others / nodes if across else 0.0)
 
-    def seconds(self, machine, ahead=0.0, ranks_of_node=1):
+    def seconds(self, machine, ahead=_NOTHING, ranks_of_node=1):
         """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
 
-        machine : Machine, measured with as many threads a rank.  Where it had one node, its link is that of `Machine.between`.
-        ahead : share of the crossing bytes during which the next batch is prepared; 0 where that is not done ahead
+        machine : Machine, measured with as many threads a rank
+        ahead : Ahead
         ranks_of_node : they write and read what crosses, as what is moved inside a node
         """
+        taken, hidden = self.explained(machine, ahead, ranks_of_node)
+        alike = factor(machine.measured, *shares_of(taken, hidden))
+        link = taken["crossed"] + taken["messages"]
+        return {"node": alike * (sum(taken.values()) - link - hidden), "link": alike * link}
+
+    def explained(self, machine, ahead, ranks_of_node):
+        """({unit: seconds of a step by the machine's rates}, seconds of these that are hidden), arguments as of `seconds`.
+
+        Where the machine was measured on one node, its link is that of `Machine.between`.
+        """
         taken = {unit: machine.seconds.get(unit, 0.0) * count for unit, count in self._asdict().items()}
-        link = taken.pop("crossed") + taken.pop("messages")
+        taken["numbered"] = NUMBERED_S * self.numbered
         if machine.nodes == 1 and self.messages:
-            link = self.messages * machine.between.latency_s + self.crossed / machine.between.bytes_per_s
+            taken["messages"], taken["crossed"] = self.messages * machine.between.latency_s, self.crossed / machine.between.bytes_per_s
             taken["moved"] += machine.seconds.get("moved", 0.0) * self.crossed / ranks_of_node
-        hidden = min(sum(taken[unit] for unit in _AHEAD), ahead * link)
-        return {"node": sum(taken.values()) - hidden, "link": link}
+        link = taken["crossed"] + taken["messages"]
+        prepared = min(sum(taken[unit] for unit in _AHEAD), ahead.forward * link)
+        return taken, prepared + min(sum(taken.values()) - link - prepared, ahead.keys * link)
+
+
+def shares_of(taken, hidden):
+    """({unit: share of all seconds}, seconds of the step) of what `Work.explained` returns."""
+    total = sum(taken.values())
+    return {unit: s / total for unit, s in taken.items() if s}, total - hidden
 
 
 _AHEAD = ("samples", "scanned", "rows")  # units of reading and looking up
@@ -132,6 +171,7 @@ def work_of(need, workload, record_bytes, nodes, column=False):
         moved=moved / n,
         crossed=uneven_link(need) * crossed / nodes,
         messages=len({one[:3] for one in crossing}) * math.log2(max(2, nodes)),
+        numbered=local * (n - n / nodes) / n if run.numbered else 0.0,
     )
 
 
@@ -146,7 +186,8 @@ def _over_mean(need, sent):
 
 
 def share_ahead(need):
-    """Share of the bytes between nodes during which the next batch may be prepared: partials, or rows, on their way forward."""
+    """The Ahead of a step where batches are prepared ahead.  `forward`: partials, or rows, on their way to the top"""
     crossing = [one for one in need.sent if one.level != "inside"]
+    whole = max(1, sum(one.low + one.high for one in crossing))
     forward = sum(one.low + one.high for one in crossing if one.kind in ("partials", "rows", "pooled") and one.direction == "forward")
-    return forward / max(1, sum(one.low + one.high for one in crossing))
+    return Ahead(forward / whole, sum(one.low + one.high for one in crossing if one.kind == "keys") / whole)

@@ -21,12 +21,17 @@ _DRAWS = 8  # ways to deal them out
 
 @dataclass(frozen=True)
 class FieldWorkload:
-    """keys : distinct values;  keys_per_sample;  exponent a of their frequencies"""
+    """keys : distinct ones;  keys_per_sample;  exponent a of their frequencies
+
+    distinct_values : numbers that stand beside them, None where they are many or not known.  A message that has several fields is taken
+    to have as many as the field with the most
+    """
 
     name: str
     keys: int
     keys_per_sample: float
     exponent: float
+    distinct_values: int | None = None
 
     @cached_property
     def _bins(self):
@@ -73,7 +78,7 @@ class Workload:
     def from_profile(cls, profile, value_width):
         """Of what `deshpc profile --json` prints."""
         fields = tuple(
-            FieldWorkload(one["name"], max(1, one["distinct_keys"]), one["keys_per_sample"] or 0.0, one["zipf_exponent"] or _EXPONENT)
+            FieldWorkload(one["name"], max(1, one["distinct_keys"]), one["keys_per_sample"] or 0.0, one["zipf_exponent"] or _EXPONENT, one.get("distinct_values"))
             for one in profile["fields"]
         )
         counted = {int(samples): u for samples, u in profile["distinct_per_sample"].items() if u}
@@ -84,7 +89,7 @@ class Workload:
         """Of a `data.profiles.Description`: from its rules alone, nothing is generated."""
         bag, single = description.profile.bag, len(description.profile.one_hot)
         fields = tuple(
-            FieldWorkload(name, keys, 1.0 if i < single else bag.mean, _EXPONENT)
+            FieldWorkload(name, keys, 1.0 if i < single else bag.mean, _EXPONENT, 1 if i < single or bag.recency == 1 else bag.high)
             for i, (name, keys) in enumerate(zip(description.field_names, description.cardinalities, strict=True))
         )
         return cls(description.train_rows, fields, description.profile.n_dense, description.schema.value_width, {})

@@ -15,9 +15,11 @@ class Routing(Protocol):
     """How many keys have travelled."""
 
     def route(self, batch, direction):
-        """RoutedBatch of a global batch.
+        """Write the messages of a global batch; returns function() -> Handle of its RoutedBatch, which sends them.
 
         batch : Batch, what this rank reads of it
         direction : "forward" or "eval", for the ledger
-        Valid until the call after the next one: a batch is routed while the one before is worked on.  Collective where keys travel.
+        One batch travels at a time: its Handle has to be waited for before the next one is sent.  Valid until the call after the next
+        one, or the one after that where there are three batches at a time: one that is worked on, one that travels and one that is
+        written.  The function is collective where keys travel.
         """

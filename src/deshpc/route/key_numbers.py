@@ -88,12 +88,20 @@ def most_of_pair(ranks, dictionaries):
     return max(1, MOST_KEYS // dictionaries // ranks // _WORD) * _WORD
 
 
-def open_key_numbers(backend, group, dictionaries, numbered):
+def bytes_of_rank(keys, ranks):
+    """Bytes that a rank's memory of keys takes, once it has met so many of other ranks' as a home, and as many as an owner."""
+    keys, buckets = min(keys, MOST_KEYS), _FEWEST_BUCKETS
+    while keys > buckets // 8 * _SLOTS * _LOAD_LIMIT:
+        buckets *= 2
+    return 8 * buckets + round(keys * (4 + 8)) + MOST_KEYS // 8
+
+
+def open_key_numbers(backend, group, dictionaries, several):
     """A list of so many KeyNumbers; None where keys travel whole: inside a node, and on a device.
 
-    numbered : whether there are several nodes; None: as the group has them
+    several : whether there are several nodes; None: as the group has them
     """
-    several = len(group.nodes.members) > 1 if numbered is None else numbered
+    several = len(group.nodes.members) > 1 if several is None else several
     if backend.key_numbers is None or not several:
         return None
     return [KeyNumbers(backend.key_numbers, ~group.nodes.is_near, dictionaries) for _ in range(dictionaries)]

@@ -10,22 +10,25 @@ has them, beside the number of keys of each shard and field.  Broadcast: every r
 A rank's T threads share its samples by key: thread s takes the occurrences whose owner is shard s of any rank.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
+from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
-from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, two_sets
+from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, RoutedBatch, turns_of_buffers
 
 
 class _RequestRouting:
     """What both ways have in common: the unique keys of this rank's share, grouped into requests."""
 
-    def __init__(self, backend, group, partition, n_fields, exchange):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
-        self._sets = two_sets(backend, 1 + 2 * partition.shards)
+        self._sets = turns_of_buffers(backend, 1 + 2 * partition.shards, valid)
         self.counts = KeyCounts()
 
     def _unique(self, batch, modulus, residue, buffers, numbers=None, direction=None):
@@ -65,17 +68,18 @@ class RoutedRequests(_RequestRouting):
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
-        super().__init__(backend, group, partition, n_fields, exchange)
-        self._numbers = open_key_numbers(backend, group, partition.shards, numbered)
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True):
+        """valid, several_nodes, key_numbers : see `routing.Routed`"""
+        super().__init__(backend, group, partition, n_fields, exchange, valid)
+        self._numbers = open_key_numbers(backend, group, partition.shards, several_nodes) if key_numbers else None
 
     def route(self, batch, direction):
-        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
+        """Write the requests of the global batch of which `batch` is this rank's share: function() -> Handle of the RoutedBatch.
 
         Sent: 8 bytes a unique key of another rank's, or less where keys have numbers; 4 T F bytes to every other rank, and 4 T more
-        where keys have numbers.  Collective.
+        where keys have numbers.  The function is collective.
         """
-        group, shards, numbers = self._group, self._partition.shards, self._numbers or [None] * self._partition.shards
+        shards, numbers = self._partition.shards, self._numbers or [None] * self._partition.shards
         buffers = next(self._sets)
         found = self._backend.each(self._unique, [(batch, shards, s, buffers[1 + s], numbers[s], direction) for s in range(shards)])
         counts = np.stack([one[0] for one in found], axis=1)  # (N, shards, F)
@@ -83,19 +87,25 @@ class RoutedRequests(_RequestRouting):
         if self._numbers:
             known, sizes = (np.stack([getattr(one[3], name) for one in found], axis=1) for name in ("known", "key_bytes"))
         self._count(batch, asking, direction, 0 if known is None else known, sizes)
-        traffic = Traffic("batch", "keys", direction)
         sizes = 8 * asking if sizes is None else sizes
         message = buffers[0].array("send", int(sizes.sum()), np.uint8)
         begins = _begins(sizes)
         self._backend.each(lambda s: found[s][1](begins[:, s].copy(), message), [(s,) for s in range(shards)])
-        headers, known = self._exchange_headers(counts, known, traffic)
+        homes = [one[2] for one in found]
+        return lambda: self._send(batch, buffers, direction, message, _Asking(homes, counts, asking, known, sizes))
+
+    def _send(self, batch, buffers, direction, message, own):
+        """Send every owner rank its requests; returns a Handle of the RoutedBatch."""
+        group, shards, numbers = self._group, self._partition.shards, self._numbers or [None] * self._partition.shards
+        traffic = Traffic("batch", "keys", direction)
+        headers, known = self._exchange_headers(own.counts, own.known, traffic)
         asked = headers.sum(axis=2, dtype=np.int64)
         came = 8 * asked
         if self._numbers:
             came = np.stack([numbers[s].bytes_of(asked[:, s].copy(), known[:, s].copy()) for s in range(shards)], axis=1)
         incoming = buffers[0].array("receive", int(came.sum()), np.uint8)
-        sent = sizes.sum(axis=1)
-        group.exchange_bytes(message, sent, incoming, came.sum(axis=1), [(traffic, sent)]).wait()
+        sent = own.sizes.sum(axis=1)
+        travelling = group.exchange_bytes(message, sent, incoming, came.sum(axis=1), [(traffic, sent)])
         places = _begins(came)
 
         def owned(s):
@@ -108,10 +118,12 @@ class RoutedRequests(_RequestRouting):
             return OwnedKeys(keys, fields, batch.values is not None)
 
         n = asked.sum(axis=0).tolist()
-        requests = Requests([one[2] for one in found], asked, asking)
-        return RoutedBatch(
-            batch.step, batch.global_samples, batch, batch.labels, batch.dense,
-            self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
+        requests = Requests(own.homes, asked, own.asking)
+        return travelling.then(
+            lambda _: RoutedBatch(
+                batch.step, batch.global_samples, batch, batch.labels, batch.dense,
+                self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
+            )
         )  # fmt: skip
 
     def _exchange_headers(self, counts, known, traffic):
@@ -122,13 +134,30 @@ class RoutedRequests(_RequestRouting):
         return np.ascontiguousarray(came[:, :, :-1]), came[:, :, -1].astype(np.int64)
 
 
+class _Asking(NamedTuple):
+    """What this rank asks for.
+
+    homes : HomeKeys of each thread
+    counts : (N, shards, F) int32, keys of each owner and field
+    asking : (N, shards) int64, keys of each owner
+    known : (N, shards) int64, those that have numbers, or None
+    sizes : (N, shards) int64, bytes of the requests
+    """
+
+    homes: list
+    counts: np.ndarray
+    asking: np.ndarray
+    known: np.ndarray | None
+    sizes: np.ndarray
+
+
 class BroadcastRequests(_RequestRouting):
     """Every rank holds the whole batch: an owner works out itself what each home rank asks for.  Not collective."""
 
     reads_whole_batch = True
 
     def route(self, batch, direction):
-        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""
         group, shards = self._group, self._partition.shards
         buffers = next(self._sets)
         home = batch.share(*slice_of(len(batch), group.size, group.rank))
@@ -147,9 +176,9 @@ class BroadcastRequests(_RequestRouting):
         home_keys = self._backend.each(of_home, [(s,) for s in range(shards)])
         owned = self._backend.each(of_owner, [(s,) for s in range(shards)])
         self._count(home, asking, direction)
-        return RoutedBatch(
-            batch.step, len(batch), home, home.labels, home.dense, owned, Requests(home_keys, asked, asking), weights=home.weights
-        )
+        requests = Requests(home_keys, asked, asking)
+        routed = RoutedBatch(batch.step, len(batch), home, home.labels, home.dense, owned, requests, weights=home.weights)
+        return lambda: done(routed)
 
     def _asked_of(self, batch, s, asked, buffers):
         """The keys that all home ranks ask of this rank's shard s, home rank by home rank; fills asked (N, shards)."""

@@ -96,7 +96,7 @@ class KeyCounts:
     steps;  unique : distinct keys of this rank's shares;  occurrences : every one
     (unique, level), (occurrences, level) : those of another rank's, which is on that level: see `comm.levels`
     (whole, level), (short, level) : of such unique keys, those that travel as they are, and bytes of the numbers of the others
-    (numbers, level) : bytes of what occurrences are in messages to such ranks
+    (numbers, level), (values, level) : bytes of what occurrences are in messages to such ranks, and of their values
     """
 
     def __init__(self):
@@ -119,6 +119,6 @@ def values_like(values, occurrences, buffers):
     return None if values is None else buffers.array("values", value_shape(values, occurrences), np.float32)
 
 
-def two_sets(backend, count):
-    """Endless turns of two lists of `count` sets of buffers: a batch is routed while the one before is worked on."""
-    return cycle([[backend.buffers() for _ in range(count)] for _ in range(2)])
+def turns_of_buffers(backend, count, valid):
+    """Endless turns of lists of `count` sets of buffers.  valid : batches that are routed or worked on at a time, a list for each"""
+    return cycle([[backend.buffers() for _ in range(count)] for _ in range(valid)])

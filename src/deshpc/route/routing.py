@@ -12,9 +12,11 @@ Either way a shard sees its occurrences sample by sample in global order, so sum
 order for any number of ranks.  Where rows travel instead of partials, see `route.requests`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from deshpc.backend.arguments import Messages, Unpacked
+from deshpc.backend.arguments import Messages, MessageValues, Unpacked
 from deshpc.backend.values import value_width
 from deshpc.comm.handle import done
 from deshpc.comm.ledger import Traffic
@@ -23,7 +25,8 @@ from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
-from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, two_sets, values_like
+from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, turns_of_buffers, values_like
+from deshpc.route.value_tables import open_value_tables
 
 
 class Broadcast:
@@ -31,17 +34,18 @@ class Broadcast:
 
     reads_whole_batch = True
 
-    def __init__(self, backend, group, partition, n_fields, exchange):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
         self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of a batch of all B samples.  Valid until the call after the next one."""
+        """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""
         first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
         owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        return RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        return lambda: done(routed)
 
 
 class Routed:
@@ -49,30 +53,41 @@ class Routed:
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, numbered=None):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True):
+        """valid : batches that are valid at a time
+        several_nodes : whether there are such; None: as the group has them
+        key_numbers : whether keys may have numbers
+        """
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top, self._narrow = exchange.whole_top, len(group.nodes.members) > 1
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
-        self._sets = two_sets(backend, 1 + partition.shards)
-        (self._numbers,) = open_key_numbers(backend, group, 1, numbered) or (None,)
+        self._sets = turns_of_buffers(backend, 1 + partition.shards, valid)
+        (self._numbers,) = (open_key_numbers(backend, group, 1, several_nodes) if key_numbers else None) or (None,)
+        self._tables = open_value_tables(backend, group, several_nodes)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
-        """RoutedBatch of the global batch of which `batch` is this rank's share.  Valid until the call after the next.
+        """Write the messages of the global batch of which `batch` is this rank's share: function() -> Handle of the RoutedBatch.
 
-        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  Collective.
+        direction : "forward" or "eval", for the ledger.  Sent: see `backend.cpu.routing`.  The function is collective.
         """
         home, *buffers = next(self._sets)
-        samples = slices(batch.global_samples, self._group.size)
-        labels, dense, weights = self._gather_top(batch, home, direction)
-        messages = self._travel(batch, home, samples, direction)
-        first_shard = self._group.rank * self._partition.shards
-        shards = self._backend.each(
-            self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
-        )
-        return RoutedBatch(
-            batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
-        )  # fmt: skip
+        packed, first_shard = self._pack(batch, home, direction), self._group.rank * self._partition.shards
+
+        def send():
+            labels, dense, weights = self._gather_top(batch, home, direction)
+
+            def unpacked(messages):
+                shards = self._backend.each(
+                    self._unpack, [(messages, batch.values, first_shard + s, buffers[s]) for s in range(self._partition.shards)]
+                )
+                return RoutedBatch(
+                    batch.step, batch.global_samples, batch, labels.wait(), dense.wait(), shards, weights=weights.wait()
+                )  # fmt: skip
+
+            return self._send(packed, batch, home, direction).then(unpacked)
+
+        return send
 
     def _gather_top(self, batch, home, direction):
         """Start the all-gathers of labels, dense features and weights, where the top works on all samples.
@@ -90,16 +105,18 @@ class Routed:
         weighs = batch.weights is not None and direction == "forward"
         return gather("labels", batch.labels), gather("dense", batch.dense), gather("weights", batch.weights) if weighs else done(None)
 
-    def _travel(self, batch, home, samples, direction):
-        """Send each owner rank its message; returns the Messages received."""
+    def _pack(self, batch, home, direction):
+        """_Packed: this rank's message to each owner rank."""
         kernels, group, numbers = self._backend.routing, self._group, self._numbers
-        width, traffic = value_width(batch.values), Traffic("batch", "keys", direction)
+        width = value_width(batch.values)
+        tables = self._tables if width else None
         unique, header = self._deduplicate(batch, home, whole=True)
         mine, count, of_ranks = np.full(group.size, len(batch), np.int64), len(unique.keys), _keys_of(header)
         numbered = numbers and numbers.number(unique, of_ranks, direction, home)
-        sections = self._sections(header, mine, width, numbered and numbered.key_bytes)
+        values = tables and tables.number(batch, unique, _occurrences_of(header), home)
+        sections = self._sections(header, mine, width, numbered and numbered.key_bytes, values and values.distinct)
         self._count(direction, batch.occurrences, of_ranks, header, sections, numbered)
-        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine, self._narrow)
+        sent = Messages(home.zeros("send", int(sections[:, 3].sum()), np.uint8), header, sections, mine, self._narrow, values=values)
         places = home.array("places", count, np.int32)
         if numbers:
             begins, counts = _begins(sections), np.ascontiguousarray(header[:, :-1])
@@ -108,32 +125,52 @@ class Routed:
         too_many = kernels.pack(batch.sparse, unique, places, sent)
         if too_many >= 0:
             header[:, -1] = -1  # tells all ranks
-        headers, known = self._exchange_headers(header, numbered, traffic)
-        if (headers[:, -1] < 0).any():
-            group.agree(None if too_many < 0 else _too_many(batch.samples[too_many], kernels.MOST_IN_SAMPLE))
-        received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known))
-        incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
-        group.exchange_bytes(
-            sent.bytes, sections[:, 3].copy(), incoming, received[:, 3].copy(), [(traffic, sections[:, 3])]
-        ).wait()
-        keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
-        return Messages(incoming, headers, received, samples, self._narrow, keys)
+        return _Packed(sent, numbered and numbered.known, values and values.distinct, too_many)
 
-    def _sections(self, header, samples, width, key_bytes):
-        """(N, 4) of messages; key_bytes : (N), None where keys travel whole"""
+    def _send(self, packed, batch, home, direction):
+        """Send each owner rank its message; returns a Handle of the Messages received."""
+        group, numbers, sent = self._group, self._numbers, packed.messages
+        width, traffic, samples = value_width(batch.values), Traffic("batch", "keys", direction), slices(batch.global_samples, group.size)
+        tables = self._tables if width else None
+        headers, known, distinct = self._exchange_headers(sent.header, packed.known, packed.distinct, traffic)
+        if (headers[:, -1] < 0).any():
+            most = self._backend.routing.MOST_IN_SAMPLE
+            group.agree(None if packed.too_many < 0 else _too_many(batch.samples[packed.too_many], most))
+        received = self._sections(headers, samples, width, numbers and numbers.bytes_of(_keys_of(headers), known), distinct)
+        incoming = home.array("receive", int(received[:, 3].sum()), np.uint8)
+        sizes = sent.sections[:, 3]
+        travelling = group.exchange_bytes(sent.bytes, sizes.copy(), incoming, received[:, 3].copy(), [(traffic, sizes)])
+
+        def read(incoming):
+            keys = numbers and self._read_keys(incoming, _begins(received), headers, known, direction, home)
+            values = tables and MessageValues(distinct, np.empty(0, np.uint64), np.empty(0, np.uint8))
+            return Messages(incoming, headers, received, samples, self._narrow, keys, values)
+
+        return travelling.then(read)
+
+    def _sections(self, header, samples, width, key_bytes, distinct):
+        """(N, 4) of messages.  key_bytes : (N), None where keys travel whole;  distinct : (N) of `MessageValues`, None where values do"""
         sections = np.empty((self._group.size, 4), np.int64)
         self._backend.routing.section_bytes(header, samples, width, self._narrow, sections)
         if key_bytes is not None:
             sections[:, 0] = key_bytes
-            sections[:, 3] = -(-(sections[:, :3].sum(axis=1) + 2 * samples) // 8) * 8
+        if distinct is not None:
+            sections[:, 2] = self._tables.bytes_of(_occurrences_of(header), width, distinct)
+        sections[:, 3] = -(-(sections[:, :3].sum(axis=1) + 2 * samples) // 8) * 8
         return sections
 
-    def _exchange_headers(self, header, numbered, traffic):
-        """(headers that come, (N) int64 of how many keys of each message have numbers, or None).  Collective."""
-        if numbered is None:
-            return self._group.exchange_counts(header, traffic), None
-        came = self._group.exchange_counts(np.column_stack([header, numbered.known.astype(np.int32)]), traffic)
-        return np.ascontiguousarray(came[:, :-1]), came[:, -1].astype(np.int64)
+    def _exchange_headers(self, header, known, distinct, traffic):
+        """(headers that come, `known` of them, `distinct` of them).  Collective.
+
+        known, distinct : (N) int64 of each message, keys that have numbers and values that its table has; None where none ever do
+        """
+        beside = [one for one in (known, distinct) if one is not None]
+        if not beside:
+            return self._group.exchange_counts(header, traffic), None, None
+        came = self._group.exchange_counts(np.column_stack([header, *beside]).astype(np.int32), traffic)
+        more = [one.astype(np.int64) for one in came[:, header.shape[1] :].T]
+        headers = np.ascontiguousarray(came[:, : header.shape[1]])
+        return headers, None if known is None else more.pop(0), None if distinct is None else more.pop(0)
 
     def _read_keys(self, incoming, begins, headers, known, direction, buffers):
         """(N) int64: where the keys of each message are that has come, all of them whole."""
@@ -148,6 +185,7 @@ class Routed:
         whole = of_ranks if numbered is None else of_ranks - numbered.known
         away = {
             "unique": of_ranks, "whole": whole, "short": sections[:, 0] - 8 * whole, "occurrences": header[:, -1], "numbers": sections[:, 1],
+            "values": sections[:, 2],
         }  # fmt: skip
         away = {name: self._group.levels.of_messages(numbers) for name, numbers in away.items()}
         self.counts.add(direction, int(of_ranks.sum()), occurrences, away)
@@ -171,9 +209,27 @@ class Routed:
         )
 
 
+class _Packed(NamedTuple):
+    """Messages that are written, before they are sent.
+
+    known, distinct : (N) int64, of each its keys that have numbers and its distinct values, or None
+    too_many : a sample of the batch with too many keys at one owner, or -1
+    """
+
+    messages: Messages
+    known: np.ndarray | None
+    distinct: np.ndarray | None
+    too_many: int
+
+
 def _keys_of(header):
     """(N) int64: keys of messages, of their headers (N, F + 1)."""
     return header[:, :-1].sum(axis=1, dtype=np.int64)
+
+
+def _occurrences_of(header):
+    """(N) int64: occurrences of messages, of their headers."""
+    return header[:, -1].astype(np.int64)
 
 
 def _begins(sections):
@@ -192,13 +248,15 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange, ranks):
+def open_routing(name, backend, group, partition, n_fields, exchange, ranks, valid=2, key_numbers=True):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole.
 
     ranks : as of how many it is to be
+    key_numbers : whether keys may have numbers
+    valid : batches that are valid at a time
     """
     whole, sends_keys = routings(exchange)
     if ranks == 1 or name == "broadcast":
         return whole(backend, group, partition, n_fields, exchange)
-    numbered = True if ranks > group.size else None  # a rank that stands for several compiles all that these may need
-    return sends_keys(backend, group, partition, n_fields, exchange, numbered)
+    several_nodes = True if ranks > group.size else None  # a rank that stands for several compiles all that these may need
+    return sends_keys(backend, group, partition, n_fields, exchange, valid, several_nodes, key_numbers)

@@ -14,14 +14,15 @@ class FieldSelection:
     """Batches of the occurrences of some fields, of the same samples.
 
     fields : (F) bool, those that are wanted
+    valid : batches that are valid at a time
     """
 
-    def __init__(self, backend, fields):
+    def __init__(self, backend, fields, valid=2):
         self._backend, self._wanted = backend, fields.astype(np.uint8)
-        self._sets = cycle([backend.buffers(), backend.buffers()])
+        self._sets = cycle([backend.buffers() for _ in range(valid)])
 
     def of(self, batch):
-        """The Batch of the wanted occurrences; valid until the call after the next one.  Not collective."""
+        """The Batch of the wanted occurrences.  Not collective."""
         kernels, buffers, wanted = self._backend.selection, next(self._sets), self._wanted
         offsets = buffers.array("offsets", len(batch) + 1, np.int64)
         parts = [slice_of(len(batch), self._backend.threads, thread) for thread in range(self._backend.threads)]
@@ -42,19 +43,20 @@ class FieldSelection:
 class WithReplicatedFields:
     """The routing of the sharded fields; occurrences of replicated fields stay with the samples of the rank's top: a `Routing`."""
 
-    def __init__(self, routing, backend, group, fields, whole_top):
+    def __init__(self, routing, backend, group, fields, whole_top, valid=2):
         """routing : of the sharded fields
         fields : (F) bool, the replicated ones
         whole_top : whether the top works on all samples
+        valid : batches that are valid at a time
         """
         self._routing, self._group, self.reads_whole_batch, self.counts = routing, group, routing.reads_whole_batch, routing.counts
         self._takes_share = routing.reads_whole_batch and not whole_top
-        self._sharded, self._replicated = FieldSelection(backend, ~fields), FieldSelection(backend, fields)
+        self._sharded, self._replicated = FieldSelection(backend, ~fields, valid), FieldSelection(backend, fields, valid)
 
     def route(self, batch, direction):
-        """RoutedBatch of the sharded fields, with the Batch of the others.  Collective as the routing that it has."""
+        """function() -> Handle of the RoutedBatch of the sharded fields, with the Batch of the others.  Collective as that of its routing."""
         own = batch
         if self._takes_share:
             own = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
-        routed = self._routing.route(self._sharded.of(batch), direction)
-        return replace(routed, replicated=self._replicated.of(own))
+        send = self._routing.route(self._sharded.of(batch), direction)
+        return lambda: send().then(lambda routed: replace(routed, replicated=self._replicated.of(own)))

@@ -361,7 +361,7 @@ class Shard:
             self._old = None
 
     def _follow_move(self, moved):
-        """Give back the memory that the old index has left behind, `moved` bytes from its beginning, and have that of the new one made ready."""
+        """Give back what the old index has left behind, of which `moved` bytes have been read, and have memory of the new one made ready."""
         narrow, first = self._old.nbytes, int(self._move[self._table.FIRST]) * _BUCKET_BYTES
         while self._parts * _PART <= moved < narrow:
             behind, ahead = (self._parts - 1) * _PART, (self._parts + _PARTS_AHEAD) * _PART

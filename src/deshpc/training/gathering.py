@@ -4,7 +4,7 @@
 def gathered_ahead(backend, batches):
     """Yield batches, each after the next one has been started on its way to where the backend computes.
 
-    batches : Batches, of which one more must be valid than `backend.batches_ahead` and the one that is worked on
+    batches : Batches, of which two more must be valid than `backend.batches_ahead` and the one that is worked on
     """
     if not backend.batches_ahead:
         yield from batches

@@ -66,7 +66,7 @@ class _Loop:
         self._reader = Reader(
             part.dataset, config.global_batch_samples, reads_of(self._model), self._model.backend.host_buffers,
             config.seed, config.shuffle, config.shuffle_block_rows, config.shuffle_run_rows,
-            2 + self._model.backend.batches_ahead, part.kept,
+            3 + self._model.backend.batches_ahead, part.kept,
         )  # fmt: skip
         self._checkpoint_every = session.config.checkpoint.every_steps if checkpoint else 0
         self._stopping = None

@@ -78,15 +78,17 @@ def plan_run(session, part, record):
         return plan(config, _workload(session, part), group.size, nodes, machine, fixed, session.backend.threads)
 
     chosen = group.together(choose if group.rank == 0 else lambda: None)
-    choice, forecast = group.from_first(chosen and (chosen.best.choice, _forecast(chosen, part, config.train.epochs)))
+    choice, key_numbers, forecast = group.from_first(
+        chosen and (chosen.best.choice, chosen.best.key_numbers, _forecast(chosen, part, config.train.epochs))
+    )
     if group.rank == 0:
-        say(f"deshpc: plan: train.split = {choice.split!r}, exchange = {choice.exchange!r}, routing = {choice.routing!r}: {chosen.why}\n")
+        say(f"deshpc: plan: train.split = {choice.split!r}, exchange = {choice.exchange!r}, routing = {choice.routing!r}, key_numbers = {key_numbers!r}: {chosen.why}\n")
         options = [
-            {"choice": one.choice._asdict(), "bytes_per_sample": one.bytes_per_sample(), "seconds": one.seconds, "memory": one.need.memory}
+            {"choice": one.choice._asdict(), "key_numbers": one.key_numbers, "bytes_per_sample": one.bytes_per_sample(), "seconds": one.seconds, "memory": one.need.memory}
             for one in chosen.options
         ]
         record.write("plan", **asdict(forecast), options=options)
-    session.take(configured(config, choice._replace(levels=levels_name(config))))
+    session.take(configured(config, choice._replace(levels=levels_name(config)), key_numbers))
     return forecast
 
 

@@ -5,6 +5,7 @@ A few small models are trained on generated samples, and each stage's seconds ar
 
 import datetime
 import platform
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -15,9 +16,10 @@ from deshpc.data.reader import Reader
 from deshpc.doctor.probe import measure
 from deshpc.launch.failure import fails_together
 from deshpc.planner.fit import rates
+from deshpc.planner.likeness import Measured
 from deshpc.planner.machine import Link, Machine
 from deshpc.planner.planned import need_of
-from deshpc.planner.work import STAGES, Work, share_ahead, uneven_link, work_of
+from deshpc.planner.work import NUMBERED_S, STAGES, Ahead, Work, share_ahead, shares_of, uneven_link, work_of
 from deshpc.planner.workload import Workload
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
@@ -33,17 +35,18 @@ _CASES = (  # profile, samples of a rank's share, model, options of [train]
     ("criteo", 1024, {"name": "lr"}, {"routing": "broadcast", "exchange": "reduce_scatter"}),
     ("criteo", 256, {"name": "lr"}, {"routing": "broadcast", "exchange": "rows"}),
     ("criteo", 1024, {"name": "lr"}, {"routing": "routed", "exchange": "reduce_scatter"}),
+    ("criteo", 1024, {"name": "lr"}, {"routing": "broadcast", "exchange": "rows"}),
     ("criteo", 512, {"name": "lr"}, {"routing": "routed", "exchange": "rows"}),
     ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "exchange": "allreduce"}),
     ("criteo", 1024, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
     ("criteo", 256, {"name": "fm"}, {"routing": "routed", "exchange": "rows"}),
     ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "exchange": "rows"}),
     ("criteo", 1024, {"name": "fm"}, {"routing": "broadcast", "split": "column"}),
-    ("industrial", 512, {"name": "fm"}, {"routing": "broadcast", "exchange": "reduce_scatter"}),
-    ("industrial", 512, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
+    ("industrial", 1024, {"name": "fm"}, {"routing": "broadcast", "exchange": "reduce_scatter"}),
+    ("industrial", 1024, {"name": "fm"}, {"routing": "routed", "exchange": "reduce_scatter"}),
     ("industrial", 256, {"name": "fm"}, {"routing": "broadcast", "exchange": "rows"}),
     ("industrial", 256, {"name": "fm"}, {"routing": "routed", "exchange": "rows"}),
-    ("industrial", 512, {"name": "fm"}, {"routing": "broadcast", "split": "column"}),
+    ("industrial", 1024, {"name": "fm"}, {"routing": "broadcast", "split": "column"}),
     ("criteo", 512, _DEEP, {"routing": "routed", "exchange": "rows"}),
     ("criteo", 1024, {"name": "wide_deep", "hidden": [64, 32]}, {"routing": "broadcast", "exchange": "rows"}),
     ("criteo", 512, _DEEP, {"routing": "broadcast", "split": "field", "exchange": "pooled"}),
@@ -55,25 +58,33 @@ _CASES = (  # profile, samples of a rank's share, model, options of [train]
 
 
 @fails_together
-def probe(comm, name=None):
+def probe(comm, name=None, threads=None):
     """The Machine of the ranks of `comm`: with all of them side by side.  Collective; under a minute, where kernels are compiled.
 
     name : of the machine; None for that of rank 0's host
+    threads : of a rank, `compute.threads_per_rank` of the runs that are to be planned; None as there
     """
     speeds = measure(comm)
-    _trained(comm, *_CASES[0])  # connections are set up, and processors wake up
-    found = [_trained(comm, *case) for case in _CASES]
+    _trained(comm, threads, *_CASES[0])  # connections are set up, and processors wake up
+    found = [_trained(comm, threads, *case) for case in _CASES]
     nodes, threads = found[0]["nodes"], found[0]["threads"]
     between = speeds.between or speeds.inside
     link = Link(between.allreduce_s, between.ping_bytes_per_s) if between else Link(0.0, 1e12)
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return Machine(
+    machine = Machine(
         name or found[0]["host"], date, "measured by deshpc probe", comm.size, nodes, threads,
         link, _seconds_of_units(found, link.bytes_per_s),
     )  # fmt: skip
+    return replace(machine, measured=[_measured(machine, one) for one in found])
 
 
-def _trained(comm, profile, share, model, train):
+def _measured(machine, one):
+    """The `Measured` of a case."""
+    shares, explained_s = shares_of(*one["work"].explained(machine, one["ahead"], machine.ranks / machine.nodes))
+    return Measured(shares, explained_s, sum(one["stages"].values()) / explained_s)
+
+
+def _trained(comm, threads, profile, share, model, train):
     """{"stages": {stage: seconds a step}, "work", "ahead", "nodes", "host" of rank 0, "threads"} of one case.  Collective.
 
     work : its Work, with the bytes that were sent
@@ -85,7 +96,7 @@ def _trained(comm, profile, share, model, train):
     config = build(
         {
             "data": {"format": "synthetic", "synthetic": {"profile": profile, "train_rows": rows, "test_rows": 0}},
-            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train},
+            "model": {"dim": 16, **model}, "train": {"global_batch_samples": batch, **train}, "compute": {"threads_per_rank": threads or 0},
         }
     )  # fmt: skip
     with Session(config, comm) as session:
@@ -118,7 +129,7 @@ def _trained(comm, profile, share, model, train):
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
             "work": work.with_sent(*session.group.sum(sent), comm.size, nodes, uneven_link(need)),
-            "ahead": share_ahead(need) if built.overlaps else 0.0,
+            "ahead": share_ahead(need) if built.overlaps else Ahead(),
             "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 
@@ -135,11 +146,13 @@ def _seconds_of_units(found, link_bytes_per_s):
     link_bytes_per_s : of one large message between nodes: no byte crosses faster
     What is done for the next batch while partials travel counts as if it were done behind them: `Work.seconds` hides it.
     """
-    names, link_s = list(Work._fields), 1 / link_bytes_per_s
+    names, link_s = [name for name in Work._fields if name != "numbered"], 1 / link_bytes_per_s
     counted, spent, weights, known = [], [], [], []
     for one in found:
         work, step = one["work"], sum(one["stages"].values())
-        hidden = min(sum(one["stages"].get(stage, 0.0) for stage in _AHEAD), one["ahead"] * work.crossed * link_s)
+        link, ahead = work.crossed * link_s, one["ahead"]
+        hidden = min(sum(one["stages"].get(stage, 0.0) for stage in _AHEAD), ahead.forward * link)
+        hidden += min(ahead.keys * link, max(0.0, step - (1 - ahead.keys) * link))
         for stages, units in STAGES.items():
             row = [getattr(work, name) if name in units else 0.0 for name in names]
             row[names.index("steps")] = 1 / len(STAGES)  # calls, of whichever stage
@@ -147,10 +160,10 @@ def _seconds_of_units(found, link_bytes_per_s):
             counted.append(row)
             spent.append(sum(one["stages"].get(stage, 0.0) for stage in stages) + crosses * hidden)
             weights.append(step)
-            known.append(crosses * work.crossed * link_s)
-        counted.append(list(work))
+            known.append(crosses * (work.crossed * link_s + work.numbered * NUMBERED_S))
+        counted.append([getattr(work, name) for name in names])
         spent.append(step + hidden)
         weights.append(step / _WHOLE)
-        known.append(work.crossed * link_s)
+        known.append(work.crossed * link_s + work.numbered * NUMBERED_S)
     seconds = dict(zip(names, rates(counted, spent, weights, known).tolist(), strict=True))
     return {**seconds, "crossed": seconds["crossed"] + link_s}

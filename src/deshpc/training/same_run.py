@@ -4,7 +4,7 @@ from deshpc.config import Config, flat, resolved
 from deshpc.errors import ConfigError
 
 _MAY_DIFFER = (
-    "train.epochs", "train.split", "train.exchange", "train.routing", "train.levels", "train.machine", "train.overlap", "train.evaluate_every_steps",
+    "train.epochs", "train.split", "train.exchange", "train.routing", "train.key_numbers", "train.levels", "train.machine", "train.overlap", "train.evaluate_every_steps",
     "train.watchdog_s", "train.from", "model.first_layer", "model.expected_rows", "metrics", "checkpoint", "compute", "run", "data.train", "data.valid", "data.test",
 )  # fmt: skip
 _ABSENT = "missing"

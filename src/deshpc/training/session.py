@@ -25,6 +25,8 @@ from deshpc.model.combinations import is_open, levels_name, require_valid
 from deshpc.training.stage_times import StageTimes
 from deshpc.training.step import scores, step
 
+_LOOKED_AT = 8192  # samples whose keys are counted by field
+
 
 class Session:
     """Ranks, threads, input and model of one configuration.  Creating one is collective on `comm`.
@@ -146,6 +148,7 @@ class Session:
 
         first_step, total_steps : where the run begins and ends, for a learning rate that falls until its end
         mean_weight : of the samples that are learnt from
+        Where rows are split by field, the first samples say how many keys each has, and fields are dealt to ranks by that.
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
@@ -154,11 +157,14 @@ class Session:
                 lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
             )
         self._tell_cache_problem()
+        field_keys = None
+        if self.config.train.split == "field":
+            field_keys = self.group.from_first(self.group.together(lambda: keys_of_fields(sample, self.input.n_fields)))
         self.model = self.group.together(
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
-                mean_weight=mean_weight, first_step=first_step,
+                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys,
             )
         )  # fmt: skip
         if self.config.model.expected_rows:
@@ -217,6 +223,12 @@ class Session:
 def _field_names(source):
     """Names of the fields of an input that become keys."""
     return [field.name for field in source.schema.key_fields]
+
+
+def keys_of_fields(sample, n_fields):
+    """(F) float64: keys a sample of each field, in the first samples of a Dataset.  All ranks, and a run that goes on, find the same."""
+    few = sample.head(min(len(sample), _LOOKED_AT))
+    return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
 
 
 def warm_up(config, sample, backend, source):

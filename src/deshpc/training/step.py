@@ -1,6 +1,6 @@
 """The step: what every model does with every batch, on every rank.
 
-    route       routing.route          samples' keys -> their owners           (keys travel, or every rank reads all)
+    route       routing.route          samples' keys -> their owners           (keys travel, a step ahead of the rest, or every rank reads all)
     look up     table.look_up          rows of the keys, unseen ones inserted
     start       exchange.start         (B, s) at each owner from its own rows  (rows travel first, where the exchange moves rows)
     exchange    Handle.wait            one exchange, maybe in parts: complete states of all samples, or of each rank's own
@@ -42,7 +42,7 @@ def step(model, batch):
 def steps(model, batches, wants_report=lambda: False):
     """Yield a Step of one update by each global batch.  Collective.
 
-    batches : Batches, of each what this rank's routing reads; one must stay valid until the one after the next is asked for
+    batches : Batches, of each what this rank's routing reads; one must stay valid until the third behind it is asked for
     wants_report : function, asked on each rank in every step
     """
     for found, partials in _completed(model, batches, train=True):
@@ -76,24 +76,53 @@ def _completed(model, batches, train):
     row, and rows are read only after the update that is made before the next batch is asked for.  Before rows are given up it is not:
     a batch that is looked up holds its rows.
     """
-    batches = iter(batches)
-    found = _next(model, batches, train)
+    following = _Following(model, batches, train)
+    found = following.look_up()
     while found is not None:
-        travelling, following = model.start(found), None
+        travelling, after = model.start(found), None
         ahead = model.overlaps and not (train and model.evicts_after(found.routed.step))
         if ahead:
-            following = _next(model, batches, train, travelling.poke)
+            after = following.look_up(travelling.poke)
         model.enter("exchange")
         yield found, travelling.wait()
-        found = following if ahead else _next(model, batches, train)
+        found = after if ahead else following.look_up()
 
 
-def _next(model, batches, train, poke=lambda: None):
-    """The next batch, routed and looked up; None after the last."""
-    model.enter("read")
-    batch = next(batches, None)
-    poke()
-    return None if batch is None else model.look_up(batch, train, poke)
+class _Following:
+    """The batches behind the one that is worked on.
+
+    Where `model.routes_ahead`, the keys of the next one travel until it is looked up, and messages of the one behind it are written meanwhile.
+    """
+
+    def __init__(self, model, batches, train):
+        self._model, self._batches, self._train, self._travelling = model, iter(batches), train, None
+
+    def look_up(self, poke=lambda: None):
+        """The next one, routed and looked up; None after the last.  Collective.
+
+        poke : called between pieces of work
+        """
+        model, travelling = self._model, self._travelling or self._written(poke)()
+        if travelling is None:
+            return None
+        send = self._written(poke) if model.routes_ahead else lambda: None
+        model.enter("route")
+        routed = travelling.wait()
+        self._travelling = send()
+        poke()
+        found = model.look_up(routed, self._train)
+        poke()
+        return found
+
+    def _written(self, poke):
+        """Function() -> Handle of the RoutedBatch of the batch that is read next, which sends its messages; one of None after the last."""
+        model = self._model
+        model.enter("read")
+        batch = next(self._batches, None)
+        poke()
+        send = (lambda: None) if batch is None else model.route(batch, self._train)
+        poke()
+        return send
 
 
 def _weight(model, routed):

@@ -46,7 +46,7 @@ def training_traffic(session, train_set, steps, samples, epoch_samples=None):
     counts = sum(group.gather(model.routing.counts.of("forward")), Counter())
     sent = _sent(group)
     replicated = sum(group.gather(of_replicated(model, lambda exchange: exchange.rows_met)))
-    names = ("unique", "whole", "short", "occurrences", "numbers")
+    names = ("unique", "whole", "short", "numbers", "values")
     away = {level: KeysAway(**{name: counts[name, level] for name in names}, replicated=replicated) for level in group.levels.names}
     batches = _batches(epoch_samples or len(train_set), session.config.train.global_batch_samples, steps, samples)
     run = run_of(model, session.config, batches, session.input.n_fields, train_set.n_dense, train_set.value_width, train_set.has_weights)

@@ -25,6 +25,7 @@ from deshpc.backend.cpu import (
     selection,
     table,
     update,
+    value_tables,
 )
 from deshpc.backend.cpu.buffers import Buffers, aligned
 from deshpc.backend.cpu.fresh_memory import FreshMemory, release
@@ -45,7 +46,8 @@ class CpuBackend:
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
     bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
-    loss, pool, repeated, routing, rows, selection, table, update = loss, pool, repeated, routing, rows, selection, table, update
+    loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
+    update, value_tables = update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes

@@ -7,18 +7,21 @@ and, ahead of it, its header: int32 number of unique keys of each field, then th
 
 An occurrence is an int32.  Where messages are narrow, as between nodes, it has as many bits as the largest number of its message
 has, from the lowest bit of a uint32 on: that takes longer to write than to send inside a node.  There, keys that both sides know
-are short numbers: `key_numbers` has that section's form, and writes and reads it.
+are short numbers: `key_numbers` has that section's form, and writes and reads it.  Few distinct values are numbers of a table: `value_tables`.
 
 Arguments that go together are those of `backend.arguments`.
 """
 
 import numpy as np
 
+from deshpc.backend.arguments import MessageValues
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
+from deshpc.backend.cpu.packed import append, bits_at, bits_of, finish, packed_bytes
 from deshpc.backend.cpu.table import BUCKET_BYTES, SLOTS
-from deshpc.backend.cpu.values import copy_value, receive_value, send_value, value_address, value_width
+from deshpc.backend.cpu.values import copy_value, receive_value, send_bits, send_value, value_address, value_width
 from deshpc.backend.record import CACHE_LINE
+from deshpc.backend.values import FEW_VALUES
 from deshpc.hashing.partition import owner_of
 from deshpc.jit import kernel
 
@@ -126,14 +129,9 @@ def count_occurrences(occurrences, unique_ranks, header):
 
 
 @kernel(inline=True)
-def bits_of(unique, narrow):
-    """Bits of an occurrence, a number from 0 to unique - 1; narrow ones have none, where there is one key."""
-    if not narrow:
-        return 32
-    bits = 0
-    while (np.int64(1) << bits) < unique:
-        bits += 1
-    return bits
+def _occurrence_bits(unique, narrow):
+    """Bits of an occurrence of so many unique keys."""
+    return bits_of(unique) if narrow else 32
 
 
 @kernel
@@ -148,7 +146,7 @@ def section_bytes(header, samples, width, narrow, sections):
     for r in range(len(header)):
         unique = np.int64(header[r, :last].sum())
         sections[r, 0] = 8 * unique
-        sections[r, 1] = (np.int64(header[r, last]) * bits_of(unique, narrow) + 31) // 32 * 4
+        sections[r, 1] = packed_bytes(np.int64(header[r, last]), _occurrence_bits(unique, narrow))
         sections[r, 2] = 4 * width * header[r, last]
         total = sections[r, 0] + sections[r, 1] + sections[r, 2] + 2 * samples[r]
         sections[r, 3] = (total + 7) // 8 * 8
@@ -162,7 +160,15 @@ def pack(sparse, unique, places, messages):
     """
     if messages.keys is None:
         _pack_keys(unique, places, messages.header, begins_of(messages))
-    return _pack_rest(sparse, unique, places, messages._replace(keys=begins_of(messages)))
+    return _pack_rest(sparse, unique, places, _complete(messages, begins_of(messages)))
+
+
+def _complete(messages, keys):
+    """Messages whose keys begin at these addresses; their values travel as they are, where nothing else is said."""
+    values = messages.values
+    if values is None:
+        values = MessageValues(np.zeros(len(keys), np.int64), np.empty(0, np.uint64), np.empty(0, np.uint8))
+    return messages._replace(keys=keys, values=values)
 
 
 def begins_of(messages):
@@ -198,13 +204,13 @@ def _pack_rest(sparse, unique, places, messages):
     ranks, samples, begin = header.shape[0], len(begins), messages.keys
     bits = np.empty(ranks, np.int64)
     for r in range(ranks):
-        bits[r] = bits_of(np.int64(header[r, : header.shape[1] - 1].sum()), messages.narrow)
+        bits[r] = _occurrence_bits(np.int64(header[r, : header.shape[1] - 1].sum()), messages.narrow)
     occurrence_at, value_at, count_at = begin + sections[:, 0], np.empty(ranks, np.int64), np.empty(ranks, np.int64)
     for r in range(ranks):
         value_at[r] = occurrence_at[r] + sections[r, 1]
         count_at[r] = value_at[r] + sections[r, 2]
     write = (begins, ends, values, occurrences, unique_ranks, places, value_at, count_at)
-    sample = _write_bits(write, bits, occurrence_at) if messages.narrow else _write_numbers(write, occurrence_at)
+    sample = _write_bits(write, bits, occurrence_at, messages.values) if messages.narrow else _write_numbers(write, occurrence_at)
     for r in range(ranks):
         for place in range(count_at[r] + 2 * samples, begin[r] + sections[r, 3]):
             store(place, np.uint8(0))
@@ -241,56 +247,45 @@ def _write_numbers(write, occurrence_at):
 
 
 @kernel
-def _write_bits(write, bits, occurrence_at):
-    """As `_write_numbers`, with bits[r] bits an occurrence of rank r."""
+def _write_bits(write, bits, occurrence_at, numbered):
+    """As `_write_numbers`, with bits[r] bits an occurrence of rank r, and values as MessageValues say."""
     begins, ends, values, occurrences, unique_ranks, places, value_at, count_at = write
     ranks, width, occurrence = len(occurrence_at), value_width(values), 0
-    waiting, filled, in_sample = np.zeros(ranks, np.uint64), np.zeros(ranks, np.int64), np.zeros(ranks, np.int64)
+    waiting, filled, in_sample = np.zeros(2 * ranks, np.uint64), np.zeros(2 * ranks, np.int64), np.zeros(ranks, np.int64)
+    next_at, value_bits = np.empty(2 * ranks, np.int64), np.empty(ranks, np.int64)  # streams: of occurrences, then of values
+    for r in range(ranks):
+        next_at[r], next_at[ranks + r] = occurrence_at[r], value_at[r]
+        value_bits[r] = bits_of(numbered.distinct[r])
+        for number in range(numbered.distinct[r]):
+            send_bits(numbered.tables[r * FEW_VALUES + number], values, next_at[ranks + r])
+            next_at[ranks + r] += 4 * width
     for i in range(len(begins)):
         for j in range(at(begins, i), at(ends, i)):
             u = np.int64(at(occurrences, occurrence))
-            occurrence += 1
             r = np.int64(at(unique_ranks, u))
-            used = at(filled, r)
-            word = at(waiting, r) | (np.uint64(at(places, u)) << np.uint64(used))
-            used += at(bits, r)
-            if used >= 32:
-                store(occurrence_at[r], np.uint32(word))
-                occurrence_at[r] += 4
-                word >>= np.uint64(32)
-                used -= 32
-            put(waiting, r, word)
-            put(filled, r, used)
+            append(at(places, u), at(bits, r), r, waiting, filled, next_at)
             in_sample[r] += 1
-            send_value(values, j, value_at[r])
-            value_at[r] += 4 * width
+            if width > 0:
+                if at(numbered.distinct, r) > 0:
+                    append(at(numbered.numbers, occurrence), at(value_bits, r), ranks + r, waiting, filled, next_at)
+                else:
+                    send_value(values, j, value_at[r])
+                    value_at[r] += 4 * width
+            occurrence += 1
         for r in range(ranks):
             if in_sample[r] > MOST_IN_SAMPLE:
                 return i
             store(count_at[r] + 2 * i, np.uint16(in_sample[r]))
             in_sample[r] = 0
-    for r in range(ranks):
-        if filled[r] > 0:
-            store(occurrence_at[r], np.uint32(waiting[r]))
+    finish(waiting, filled, next_at)
     return -1
-
-
-@kernel(inline=True)
-def bits_at(address, bit, bits, mask):
-    """The number (int64) in `bits` bits from bit number `bit` of uint32s on."""
-    place, shift = address + (bit >> 5 << 2), bit & 31
-    word = np.uint64(load(place, np.uint32(0)))
-    if shift + bits > 32:
-        word |= np.uint64(load(place + 4, np.uint32(0))) << np.uint64(32)
-    return np.int64(word >> np.uint64(shift)) & mask
 
 
 def unpack(messages, partition, owner, places, unique_fields, kept):
     """Read the messages from all home ranks, keeping what shard `owner` owns; returns the numbers of keys and occurrences kept.
 
     See `_unpack`."""
-    if messages.keys is None:
-        messages = messages._replace(keys=begins_of(messages))
+    messages = _complete(messages, begins_of(messages) if messages.keys is None else messages.keys)
     return _unpack(messages, partition, owner, places, unique_fields, kept)
 
 
@@ -315,10 +310,13 @@ def _unpack(messages, partition, owner, places, unique_fields, kept):
                 put(places, unique, np.int32(_NOT_YET if ours else _NOT_OURS))
                 put(unique_fields, unique, np.uint16(f))
                 unique += 1
-        occurrence_at, bits, bit = begin + sections[r, 0], bits_of(unique, messages.narrow), 0
+        occurrence_at, bits, bit = begin + sections[r, 0], _occurrence_bits(unique, messages.narrow), 0
         mask = (np.int64(1) << bits) - 1
         value_at = occurrence_at + sections[r, 1]
         count_at = value_at + sections[r, 2]
+        distinct, next_value_at, value_bit = messages.values.distinct[r], value_at, 0
+        numbers_at, value_bits = value_at + 4 * width * distinct, bits_of(distinct)
+        value_mask = (np.int64(1) << value_bits) - 1
         for i in range(samples[r]):
             for _ in range(np.int64(load(count_at + 2 * i, np.uint16(0)))):
                 one = bits_at(occurrence_at, bit, bits, mask) if messages.narrow else np.int64(load(occurrence_at + (bit >> 3), np.int32(0)))
@@ -330,10 +328,15 @@ def _unpack(messages, partition, owner, places, unique_fields, kept):
                     put(kept.fields, keys, at(unique_fields, one))
                     keys += np.int64(place == keys)
                     put(kept.occurrences, count, np.int32(place))
-                    receive_value(value_at, kept.values, count)
+                    if width > 0 and distinct > 0:
+                        number = bits_at(numbers_at, value_bit, value_bits, value_mask)
+                        receive_value(value_at + 4 * width * number, kept.values, count)
+                    else:
+                        receive_value(next_value_at, kept.values, count)
                     count += 1
                 bit += bits
-                value_at += 4 * width
+                value_bit += value_bits
+                next_value_at += 4 * width
             sample += 1
             put(kept.offsets, sample, np.int64(count))
         begin += sections[r, 3]

@@ -128,8 +128,8 @@ def index_rows(keys, rows, marks, buckets, mask):
 
 @kernel
 def move_rows(old, buckets, mask, move, most):
-    """Enter rows of the index `old` into one with more buckets, which was empty, from where the last call has ended: those of `most` buckets
-    and of the few that follow up to one with room.  Returns whether rows are left.
+    """Enter rows of the index `old` into one with more buckets, which was empty, from where the last call has ended: those of `most`
+    buckets and of the few that follow up to one with room.  Returns whether rows are left.
 
     move (4) int64 : see above; what the first call finds there is zeros, and so is what the last one leaves
     Both are powers of two, so the rows of neighbouring buckets go to neighbouring buckets: memory is read and written in order.

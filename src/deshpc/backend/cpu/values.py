@@ -27,6 +27,11 @@ def value_address(values, j):
     raise TypeError("value_address works inside kernels")
 
 
+def value_bits(values, j):
+    """The bits of the value of occurrence j, or of both, as one uint64; 0 where there are none."""
+    raise TypeError("value_bits works inside kernels")
+
+
 def copy_value(values, j, own_values, place):
     """own_values[place] = values[j], of whatever form; nothing where there are none."""
     raise TypeError("copy_value works inside kernels")
@@ -35,6 +40,11 @@ def copy_value(values, j, own_values, place):
 def send_value(values, j, address):
     """Write the value of occurrence j, of whatever form, at an address; nothing where there are none."""
     raise TypeError("send_value works inside kernels")
+
+
+def send_bits(bits, values, address):
+    """Write a value that `value_bits` has read of `values` at an address; nothing where there are none."""
+    raise TypeError("send_bits works inside kernels")
 
 
 def receive_value(address, values, j):
@@ -48,6 +58,20 @@ def _value_address(values, j):
         return lambda values, j: 0
     width = values.ndim
     return lambda values, j: address_of(values, width * j)
+
+
+@overload(value_bits, inline="always")
+def _value_bits(values, j):
+    if isinstance(values, types.NoneType):
+        return lambda values, j: np.uint64(0)
+    if values.ndim == 1:
+        return lambda values, j: np.uint64(load(address_of(values, j), np.uint32(0)))
+
+    def both(values, j):
+        high = np.uint64(load(address_of(values, 2 * j + 1), np.uint32(0))) << np.uint64(32)
+        return high | np.uint64(load(address_of(values, 2 * j), np.uint32(0)))
+
+    return both
 
 
 @overload(copy_value, inline="always")
@@ -74,6 +98,20 @@ def _send_value(values, j, address):
             store(address + 4 * c, at(values, width * j + c))
 
     return send
+
+
+@overload(send_bits, inline="always")
+def _send_bits(bits, values, address):
+    if isinstance(values, types.NoneType):
+        return lambda bits, values, address: None
+    if values.ndim == 1:
+        return lambda bits, values, address: store(address, np.uint32(bits))
+
+    def send_both(bits, values, address):  # 8 bytes may not begin at a multiple of 8
+        store(address, np.uint32(bits))
+        store(address + 4, np.uint32(bits >> np.uint64(32)))
+
+    return send_both
 
 
 @overload(receive_value, inline="always")

@@ -20,13 +20,13 @@ from deshpc.jit import kernel
 
 
 class Upload:
-    """Two sets of buffers, since a batch is sent while the one before is worked on.
+    """Three sets of buffers: a batch is worked on, the next one is looked up, and keys of the one behind travel.
 
     Only the thread that made the device asks it for anything: the other one fills memory that it is given.
     """
 
     def __init__(self, device):
-        self._sets = cycle([_Set(device), _Set(device)])
+        self._sets = cycle([_Set(device) for _ in range(3)])
         self._thread, self._started = ThreadPoolExecutor(1, "deshpc-gather"), deque()
 
     def start(self, arrays):
@@ -41,7 +41,7 @@ class Upload:
         """The arrays (begins, ends, keys, fields, values, dense, labels, weights) of a batch on the device: begins and ends are views of
         one array of offsets, from 0 on; values and weights may be None.
 
-        Valid until the call after the next one.
+        Valid until the third call behind this one.
         """
         if self._started:
             of_started, buffers, gathered = self._started.popleft()
