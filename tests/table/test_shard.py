@@ -180,6 +180,36 @@ def test_keys_that_share_their_low_bits(low):
     assert np.array_equal(rows.fields, fields_of(rows.keys))
 
 
+@pytest.mark.parametrize("low", [0, 0xFFFFFFFFFF])
+def test_an_index_is_searched_while_it_grows(low, monkeypatch):
+    """In small steps, of which a batch sees several; of the keys a third want one bucket, the first or the last: searches run over the end."""
+    monkeypatch.setattr("deshpc.table.shard._STRIDE", 16)
+    monkeypatch.setattr("deshpc.table.shard._MOVED", 24)
+    generator = np.random.default_rng(14)
+    crowd = np.arange(1, 2_004, dtype=np.uint64) * np.uint64(2**53 - 2**40) | np.uint64(low)
+    keys = generator.permutation(np.concatenate([crowd, random_keys(generator, 4_000)]))
+    shard, held = new_shard(), set()
+    for step, batch in enumerate(np.array_split(keys, 90)):
+        twice = generator.permutation(np.repeat(batch, 2))
+        check_places(twice, shard.look_up(twice, fields_of(twice), step))
+        held.update(batch.tolist())
+        asked = keys[generator.integers(0, len(keys), 1_000)]
+        check_found(asked, shard.look_up(asked, fields_of(asked)), held)
+    check_found(keys, shard.look_up(keys, fields_of(keys)), held)
+    assert np.array_equal(shard.export().keys, np.sort(keys))
+
+
+def test_what_a_growing_index_gives_back_has_nothing_in_it():
+    """Old indices of several megabytes, some of which are given back to the system before all rows have moved."""
+    keys = random_keys(np.random.default_rng(15), 240_000)
+    shard = new_shard()
+    for step, batch in enumerate(np.array_split(keys, 20)):
+        shard.look_up(batch, fields_of(batch), step)
+        distinct = shard.look_up(keys, fields_of(keys)).distinct - 1  # without place 0
+        assert distinct == len(shard) == (step + 1) * 12_000
+    assert np.array_equal(shard.export().keys, np.sort(keys))
+
+
 def test_removed_rows_are_used_again():
     generator = np.random.default_rng(4)
     keys = random_keys(generator, 9_001)

@@ -75,8 +75,13 @@ class TableOperations(Protocol):
     def index_rows(self, keys, rows, marks, buckets, mask):
         """Enter (key, row, mark) into an index that holds none of these keys and has room."""
 
-    def move_rows(self, old, buckets, mask):
-        """Enter every row of the index `old` into one with more buckets that is empty."""
+    def new_move(self):
+        """State of the moves of rows from index to index: none is under way."""
+
+    def move_rows(self, old, buckets, mask, move, most):
+        """Enter rows of the index `old` into one with more buckets, which was empty: about `most` buckets' from where the last call has ended,
+        or all.  Returns whether rows are left.
+        """
 
     def indexed_rows(self, buckets, keys, rows, marks):
         """Write every (key, row, mark) of the index, in slot order; returns their number."""

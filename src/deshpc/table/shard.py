@@ -1,7 +1,8 @@
 """One shard: the rows that one owner holds, as a dynamic hash table.
 
-Rows are numbered; a row's record (`backend.record`) lies in a chunk of 2^16 records and never moves.  The index
-maps key to row number and doubles when it is six tenths full; removed rows go to a free list and are used again.
+Rows are numbered; a row's record (`backend.record`) lies in a chunk of 2^16 records and never moves.  The index maps key to
+row number.  When it is six tenths full, its entries move to one of twice the size, some with every few thousand new ones, so that
+no look-up waits for all.  Removed rows go to a free list and are used again.
 Nothing that can be read out depends on slots, row numbers or the order in which keys arrived.
 """
 
@@ -24,6 +25,17 @@ _LOAD_LIMIT = 0.6
 _SLOTS_PER_BUCKET = 4
 _MOST_ROWS = 2**31 - 1
 _LAST_TICKET = 2**32 - 1
+_STRIDE = 4096
+"""New rows between moves of others to a larger index."""
+_MOVED = 5120
+"""Buckets whose rows move then: before all have moved, the old index is at most 0.8 full."""
+_KEYS_A_BUCKET = 64
+"""Keys that are looked up between moves of a bucket, so that a table that hardly grows has one index again some day."""
+_BUCKET_BYTES = 64
+_PART = 1 << 21
+"""Bytes of an index that are given back, or made ready, at a time."""
+_PARTS_AHEAD = 4
+"""Parts of an index that are ready before rows move there."""
 
 BLOCK_ROWS = 65_536
 """Rows that are read out at a time, where not all are: some megabytes."""
@@ -115,7 +127,9 @@ class Shard:
             layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start,
             initialisation.first_column,
         )  # fmt: skip
-        self._chunks, self._chunk_addresses = [], backend.array(np.zeros(0, np.int64))
+        self._chunks, self._chunk_addresses, self._ready_rows = [], backend.array(np.zeros(0, np.int64)), 0
+        self._asked_rows = 0
+        self._old, self._move, self._pause, self._parts = None, backend.table.new_move(), _MOST_ROWS, 0
         self._counters = self._table.new_counters()
         self._counters[self._table.TICKET] = 1
         self._free = backend.array(np.zeros(0, np.int32))
@@ -160,7 +174,7 @@ class Shard:
         fresh = buffers.array("fresh", 3 * kernels.BLOCK, np.int64)
         progress = np.zeros(kernels.PROGRESS, np.int64)
         if counters[self._table.TICKET] + most > _LAST_TICKET:
-            self._table.forget_marks(self._buckets)
+            self._table.forget_marks(self._settled())
             counters[self._table.TICKET] = 1
         waits = self.waiting is not None and step is not None and not admits
         if step is None or waits:
@@ -174,12 +188,15 @@ class Shard:
                 self.waiting.make_room(lack)
                 search = search._replace(waiting=self.waiting.arguments())
         counters[self._table.TICKET] += progress[kernels.DISTINCT]
+        if self._old is not None and step is not None:
+            self._move_rows(most // _KEYS_A_BUCKET)
         return Lookup(local[: progress[kernels.DONE]], addresses[: progress[kernels.DISTINCT]])
 
     def reserve(self, rows):
         """Set memory aside for so many rows: until there are more, nothing grows, and no page is new to the system."""
         self._grow(rows - len(self))
-        self._backend.touch(self._buckets)
+        self._backend.touch(self._settled())
+        self._ready_rows = self._asked_rows = len(self._chunks) * CHUNK_ROWS
         for chunk in self._chunks:
             self._backend.touch(chunk)
 
@@ -257,9 +274,9 @@ class Shard:
         self._free = self._backend.array(free)
         self._counters[self._table.FREE] = len(free)
         self._counters[self._table.LIVE] -= int(leaving.sum())
-        self._buckets.fill(0)
+        self._settled().fill(0)
         staying = ~leaving
-        self._table.index_rows(held[staying], rows[staying], marks[staying], self._buckets, self._mask)
+        self._table.index_rows(held[staying], rows[staying], marks[staying], self._settled(), self._mask)
         return int(leaving.sum())
 
     def begin_era(self, step):
@@ -267,7 +284,7 @@ class Shard:
         if self._decays is not None and (era := self._decays.era(step)) > self._era:
             factor = np.float32(2.0 ** max(-ERA * (era - self._era), -1000))
             self._backend.history.shrink_decayed(
-                self._buckets, self._chunk_addresses, self.layout.record_bytes, self.layout.decayed, factor, LEAST
+                self._settled(), self._chunk_addresses, self.layout.record_bytes, self.layout.decayed, factor, LEAST
             )
             self._era = era
 
@@ -303,7 +320,7 @@ class Shard:
         """Give up the rows of these numbers (n) int64, ascending: they are used again, the smallest first, and the index has no trace of
         them.  No batch may be under way."""
         free, place = int(self._counters[self._table.FREE]), -1 if self._decays is None else self.layout.decayed
-        self._backend.history.free_rows(self._buckets, self._mask, rows, self._chunk_addresses, self.layout.record_bytes, place)
+        self._backend.history.free_rows(self._settled(), self._mask, rows, self._chunk_addresses, self.layout.record_bytes, place)
         self._free = np.concatenate([self._free[:free], rows[::-1]], dtype=np.int32)
         self._counters[self._table.FREE] = len(self._free)
         self._counters[self._table.LIVE] -= len(rows)
@@ -311,6 +328,7 @@ class Shard:
     def look(self, oldest, zero_oldest, low_count):
         """What an eviction finds, of a backend that looks where rows lie: see `HistoryOperations.look` of `backend.cuda`.  No batch may be
         under way."""
+        self._settled()
         return self._backend.history.look(self._index(), self.layout, oldest, zero_oldest, low_count)
 
     def keep(self, look):
@@ -323,11 +341,12 @@ class Shard:
     def _index(self):
         return self._table.Index(
             self._buckets, self._mask, self._counters, self._limits(), self._free, self._chunk_addresses,
-            self.layout.record_bytes,
+            self.layout.record_bytes, self._move,
         )  # fmt: skip
 
     def _limits(self):
-        return np.array([_limit(self._mask + 1), len(self._chunks) * CHUNK_ROWS], np.int64)
+        """Most live rows and most row numbers until `_grow` is called."""
+        return np.array([min(_limit(self._mask + 1), self._pause), self._ready_rows], np.int64)
 
     def _grow(self, rows):
         """Make room for at least so many more rows: more buckets, more chunks."""
@@ -336,14 +355,56 @@ class Shard:
         while _limit(buckets) < live + rows:
             buckets *= 2
         if buckets > self._mask + 1:
-            self._widen_index(buckets)
-        while len(self._chunks) * CHUNK_ROWS < unused + rows - free:
-            self._add_chunk()
+            self._settled()
+            self._old, self._parts = self._buckets, 0
+            self._new_index(buckets)
+        if self._old is not None:
+            self._move_rows(_MOVED if rows <= _STRIDE else self._old.size // 8)
+            self._pause = max(self._pause, live + rows)
+        if self._ready_rows < unused + rows - free:
+            self._add_rows(unused + rows - free)
 
-    def _widen_index(self, buckets):
-        narrow = self._buckets
-        self._new_index(buckets)
-        self._table.move_rows(narrow, self._buckets, self._mask)  # and their marks: the running batch needs them
+    def _move_rows(self, buckets):
+        """Move the rows of about so many buckets to the larger index: and their marks, which the running batch needs."""
+        left = self._table.move_rows(self._old, self._buckets, self._mask, self._move, buckets)
+        self._pause = len(self) + _STRIDE if left else _MOST_ROWS
+        if left:
+            self._follow_move(int(self._move[self._table.MOVED]) * _BUCKET_BYTES)
+        else:
+            self._old = None
+
+    def _follow_move(self, moved):
+        """Give back what the old index has left behind, of which `moved` bytes have been read, and have memory of the new one made ready."""
+        narrow, first = self._old.nbytes, int(self._move[self._table.FIRST]) * _BUCKET_BYTES
+        while self._parts * _PART <= moved < narrow:
+            behind, ahead = (self._parts - 1) * _PART, (self._parts + _PARTS_AHEAD) * _PART
+            if behind >= first:
+                self._backend.release(self._old, behind, behind + _PART)
+            for copy in range(0, self._buckets.nbytes, narrow):
+                begin, end = (ahead if self._parts else _PART), min(ahead + _PART, narrow)
+                self._backend.make_ready(self._buckets, copy + begin, copy + end)
+            self._parts += 1
+
+    def _settled(self):
+        """The buckets of the index, when every row is in it."""
+        if self._old is not None:
+            self._move_rows(self._old.size // 8)
+        return self._buckets
+
+    def _add_rows(self, needed):
+        """Have memory for row numbers below `needed`, and for some beyond, which is made ready for the next call."""
+        size = self.layout.record_bytes
+        lead = min(min(self._backend.ready_bytes, needed * size // 8) // size, (_MOST_ROWS - CHUNK_ROWS - needed) // 2)
+        if lead * size < _PART:  # a small table, or memory that is there when it is given
+            lead = 0
+        while len(self._chunks) * CHUNK_ROWS < needed + 2 * lead:
+            self._add_chunk()
+        self._ready_rows = needed + lead if lead else len(self._chunks) * CHUNK_ROWS
+        begin, end = max(self._asked_rows, self._ready_rows), self._ready_rows + lead
+        for row in range(begin - begin % CHUNK_ROWS, end, CHUNK_ROWS):
+            inside = max(0, begin - row) * size, min(CHUNK_ROWS, end - row) * size
+            self._backend.make_ready(self._chunks[row // CHUNK_ROWS], *inside)
+        self._asked_rows = max(self._asked_rows, end)
 
     def _add_chunk(self):
         if (len(self._chunks) + 1) * CHUNK_ROWS > _MOST_ROWS:
@@ -359,7 +420,7 @@ class Shard:
     def _indexed(self):
         n = len(self)
         keys, rows, marks = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.uint32)
-        self._table.indexed_rows(self._buckets, keys, rows, marks)
+        self._table.indexed_rows(self._settled(), keys, rows, marks)
         return keys, rows, marks
 
 

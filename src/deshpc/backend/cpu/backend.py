@@ -28,6 +28,7 @@ from deshpc.backend.cpu import (
     value_tables,
 )
 from deshpc.backend.cpu.buffers import Buffers, aligned
+from deshpc.backend.cpu.fresh_memory import FreshMemory, release
 from deshpc.backend.cpu.products import open_products
 from deshpc.backend.cpu.simd import Lanes
 from deshpc.backend.cpu.team import Team
@@ -47,7 +48,8 @@ class CpuBackend:
     bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
     update, value_tables = update, value_tables
-    aligned = staticmethod(aligned)
+    aligned, release = staticmethod(aligned), staticmethod(release)
+    ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes
     matrix = Matrix.of
 
@@ -59,6 +61,8 @@ class CpuBackend:
         self._team, self._library_threads = Team(threads), threadpool_limits(1, user_api="blas")
         self.products = open_products(matrix_products)
         self.threads = threads
+        self._fresh = FreshMemory()
+        self.make_ready = self._fresh.make_ready
 
     def buffers(self):
         """A new set of reusable scratch arrays."""
@@ -105,4 +109,5 @@ class CpuBackend:
     def close(self):
         """Let the threads go."""
         self._team.close()
+        self._fresh.close()
         self._library_threads.restore_original_limits()

@@ -20,13 +20,18 @@ from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import (  # fmt: skip
     BUCKET_BYTES,
+    FIRST,
     FREE,
     LIVE,
     MARKS_AT,
+    MOVED,
     NEXT,
+    OLD,
+    OLD_MASK,
     RECORDS_AHEAD,
     ROWS_AT,
     TICKET,
+    home,
     record_address,
     write_new_record,
 )
@@ -87,13 +92,17 @@ def probe(index, search, keys, places, fields, begin, end, following):
     Returns the number of keys done: fewer than there are if index, chunks or the buckets of waiting keys have to grow first.
     """
     insert, new, step, progress, local, addresses, fresh, waiting = search
-    base, mask, counters = address_of(index.buckets, 0), index.mask, index.counters
+    wide, wide_mask, counters, move = address_of(index.buckets, 0), index.mask, index.counters, index.move
+    old, old_mask, first, moved = move[OLD], move[OLD_MASK], move[FIRST], move[MOVED]
     first_ticket, count, done, unwritten, unknown = counters[TICKET], progress[DISTINCT], progress[DONE], 0, 0
     if counts_sights(waiting) and (lacks_room(waiting, end - begin) or no_room(index, end - begin)):
         return 0
     for j in range(begin, end):
-        prefetch(base + (np.int64(at(keys, following + j - begin)) & mask) * BUCKET_BYTES)
+        soon = at(keys, following + j - begin)
+        base, mask = home(soon, wide, wide_mask, old, old_mask, first, moved)
+        prefetch(base + (np.int64(soon) & mask) * BUCKET_BYTES)
         key = at(keys, j)
+        base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
         bucket = np.int64(key) & mask
         line = base + bucket * BUCKET_BYTES
         hit = match4(line, key)
@@ -140,10 +149,11 @@ def count_sights(index, search, keys, begin, unknown, count, unwritten):
     Returns how many distinct keys and new records there are then.
     """
     step, progress, local, addresses, fresh, waiting = search[2:]
-    base, mask, first_ticket = address_of(index.buckets, 0), index.mask, index.counters[TICKET]
+    wide, first_ticket, move = address_of(index.buckets, 0), index.counters[TICKET], index.move
     for i in range(unknown):
         j, place = at(fresh, 2 * BLOCK + i), 0
         key = at(keys, j)
+        base, mask = home(key, wide, index.mask, move[OLD], move[OLD_MASK], move[FIRST], move[MOVED])
         bucket = np.int64(key) & mask
         line = base + bucket * BUCKET_BYTES
         hit, empty = match4(line, key), match4(line, np.uint64(0))
@@ -206,9 +216,12 @@ def number(index, line, hit, first_ticket, count, addresses):
 @kernel
 def prefetch_buckets(index, keys, begin, end):
     """Prefetch the buckets of the keys begin .. end."""
-    base = address_of(index.buckets, 0)
+    wide, wide_mask, move = address_of(index.buckets, 0), index.mask, index.move
+    old, old_mask, first, moved = move[OLD], move[OLD_MASK], move[FIRST], move[MOVED]
     for j in range(begin, end):
-        prefetch(base + (np.int64(at(keys, j)) & index.mask) * BUCKET_BYTES)
+        key = at(keys, j)
+        base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
+        prefetch(base + (np.int64(key) & mask) * BUCKET_BYTES)
 
 
 @kernel

@@ -4,6 +4,10 @@ A bucket is one cache line: four keys (uint64), four row numbers (int32), four m
 means empty.  Probing goes bucket by bucket, and every bucket between that of a key's hash and the one where it lies is full, so a
 bucket with an empty slot ends a search.  The load limit of 0.6 keeps that at 1.1 buckets a hit.
 
+An index grows into one with more buckets, some of its buckets at a time, while it is searched.  It is walked from a bucket FIRST, behind
+one that had room; the MOVED buckets from there on are empty again.  A key whose bucket of the old index is among these is in the new
+one, any other in the old one: each key is searched, and entered, in one of the two.
+
 Counters of a shard, int64: LIVE rows in the index, NEXT never-used row number, FREE length of the free list, TICKET the
 next mark.  Row content is a function of (seed, key, column) alone: never of slot, row number or order of arrival.
 """
@@ -20,6 +24,7 @@ from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
 
 LIVE, NEXT, FREE, TICKET = 0, 1, 2, 3
+OLD, OLD_MASK, FIRST, MOVED = 0, 1, 2, 3  # of a move: address of the old index, 0 where no move is under way
 BUCKET_BYTES = 64
 SLOTS = 4
 ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
@@ -33,6 +38,7 @@ class Index(NamedTuple):
 
     buckets (8 n) uint64, mask = n - 1;  counters (4) int64, see above;  free (..) int32, free row numbers
     limits (2) int64, most live rows and most row numbers;  chunks (..) int64, addresses of chunks of records
+    move (4) int64 : OLD, OLD_MASK, FIRST, MOVED
     """
 
     buckets: np.ndarray
@@ -42,10 +48,16 @@ class Index(NamedTuple):
     free: np.ndarray
     chunks: np.ndarray
     record_bytes: int
+    move: np.ndarray
 
 
 def new_counters():
     """Counters of a shard without rows."""
+    return np.zeros(4, np.int64)
+
+
+def new_move():
+    """State of the moves of rows from index to index: none is under way."""
     return np.zeros(4, np.int64)
 
 
@@ -115,19 +127,48 @@ def index_rows(keys, rows, marks, buckets, mask):
 
 
 @kernel
-def move_rows(old, buckets, mask):
-    """Enter every row of the index `old` into one with more buckets that is empty.
+def move_rows(old, buckets, mask, move, most):
+    """Enter rows of the index `old` into one with more buckets, which was empty, from where the last call has ended: those of `most`
+    buckets and of the few that follow up to one with room.  Returns whether rows are left.
 
+    move (4) int64 : see above; what the first call finds there is zeros, and so is what the last one leaves
     Both are powers of two, so the rows of neighbouring buckets go to neighbouring buckets: memory is read and written in order.
     """
-    base = address_of(buckets, 0)
-    for bucket in range(len(old) // 8):
-        line = address_of(old, bucket * 8)
+    base, size = address_of(buckets, 0), len(old) // 8
+    if move[OLD] == 0:
+        move[OLD], move[OLD_MASK], move[MOVED] = address_of(old, 0), size - 1, 0
+        first = 1
+        while match4(address_of(old, (first - 1) * 8), np.uint64(0)) == 0:
+            first += 1
+        move[FIRST] = first & (size - 1)
+    first, moved, full = move[FIRST], move[MOVED], False
+    end = min(moved + most, size)
+    while moved < end or full:  # what the last buckets had no room for lies behind them, where all has been moved
+        line = address_of(old, ((first + moved) & (size - 1)) * 8)
+        full = True
         for slot in range(SLOTS):
             key = load(line + slot * 8, np.uint64(0))
             if key != 0:
                 row = load(line + (ROWS_AT + slot) * 4, np.int32(0))
                 enter(key, row, load(line + (MARKS_AT + slot) * 4, np.uint32(0)), base, mask)
+                store(line + slot * 8, np.uint64(0))
+            else:
+                full = False
+        moved += 1
+    move[MOVED] = moved
+    if moved < size:
+        return True
+    move[OLD] = 0
+    return False
+
+
+@kernel(inline=True)
+def home(key, wide, mask, old, old_mask, first, moved):
+    """(address, mask) of the index that a key is in: wide and mask, or, while rows move, those of the old one."""
+    if old == 0:
+        return wide, mask
+    stays = -np.int64(((np.int64(key) - first) & old_mask) >= moved)  # no branch: which one it is cannot be predicted
+    return wide + (stays & (old - wide)), mask ^ (stays & (mask ^ old_mask))
 
 
 @kernel(inline=True)

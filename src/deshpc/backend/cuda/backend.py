@@ -55,6 +55,7 @@ class CudaBackend:
     batches_ahead = 1  # that are gathered while the next one is prepared
     key_numbers = value_tables = None  # keys and values travel whole
     block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
+    ready_bytes = 0  # memory of a device is there when it is given
     product_bytes = 1 << 28  # of products of embeddings that are held at a time: few launches, each of which fills the device
     lanes = Lanes
     host_buffers = HostBuffers
@@ -131,6 +132,12 @@ class CudaBackend:
 
     def touch(self, array):
         """Memory of a device is there when it is given."""
+
+    def make_ready(self, array, begin, end):
+        """Memory of a device is there when it is given."""
+
+    def release(self, array, begin, end):
+        """Memory of a device is given back as a whole."""
 
     def each(self, function, arguments):
         """[function(*a) for each a in `arguments`]: one thread starts everything."""

@@ -25,6 +25,7 @@ class Index(NamedTuple):
     free: object
     chunks: object
     record_bytes: int
+    move: object = None
 
 
 class Counters(Counts):
@@ -73,10 +74,14 @@ class TableOperations:
         """Set every mark to 0."""
         self._plain.forget_marks(buckets.size // 8, buckets, buckets.size // 8)
 
-    def move_rows(self, old, buckets, mask):
-        """Enter every row of the index `old` into an empty one with more buckets."""
+    def new_move(self):
+        """Nothing: a device moves all rows at once."""
+
+    def move_rows(self, old, buckets, mask, move, most):
+        """Enter every row of the index `old` into an empty one with more buckets; none is left."""
         count = old.size // 8
         self._plain.move_rows(count, old, count, buckets, mask)
+        return False
 
     def index_rows(self, keys, rows, marks, buckets, mask):
         """Enter rows (host arrays) into an index that holds none of them."""
