@@ -43,9 +43,10 @@ def release(array, begin, end):
 
 
 def _serve(wanted):
+    able = True
     while (piece := wanted.get()) is not None:
-        if not _advise(*piece, _POPULATE_WRITE):
-            return
+        able = able and _advise(*piece, _POPULATE_WRITE)
+        del piece  # nothing is kept longer than its owner keeps it, also where nothing can be done
 
 
 def _advise(array, begin, end, advice):
