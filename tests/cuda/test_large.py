@@ -344,7 +344,7 @@ def test_updates_of_rows(space):
     gradient = G_A - 2.0 * weights[1:]
     assert space.end(norms) == [64 + (gradient**2).sum()]
     fields = [0.5, *[0.0] * 7]
-    space.last(update(space).rows, n * lanes, addresses, n, 1.0, scalar, vector, square, 9, 1.0, 0.0, *fields)
+    space.last(update(space).rows, n * lanes, addresses, n, 1.0, scalar, vector, square, 9, 1.0, 0.0, *fields, -1, 0.0)
     found = space.device.to_host(record)
     assert found[3 : 4 + DIM].view(np.float32).tolist() == [-4.0, *(weights[1:] - 0.5 * gradient).tolist()]
     assert found[20:22].tolist() == [9, 7]
