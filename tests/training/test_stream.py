@@ -164,6 +164,18 @@ def test_a_bad_row_ends_all_ranks_with_file_and_line(world, directory):
         deshpc.train(config(folder, directory / "run"), world)
 
 
+def test_a_step_is_evaluated_once_though_the_stream_ends_behind_it(tmp_path):
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "in" / "a.csv", tmp_path / "valid.csv"):
+        path.write_text("click,id\n" + "".join(f"{i % 2},{i % 3}\n" for i in range(2 * BATCH)), encoding="utf-8")
+    (tmp_path / "in" / "_END").touch()
+    run = tmp_path / "run"
+    train = {"evaluate_every_steps": 1, "stop_metric": "log_loss", "stop_patience": 2, "stop_minimum_gain": 10.0}
+    result = deshpc.train(config(tmp_path / "in", run, data={"valid": [str(tmp_path / "valid.csv")]}, train=train))
+    lines = [json.loads(line) for line in (run / "record.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "valid"] == [1, 2] and result.stopped is None
+
+
 def test_silence_ends_a_stream_and_late_names_are_told(tmp_path, capsys):
     (tmp_path / "b.csv").write_text("click,id\n1,1\n0,2\n", encoding="utf-8")
     made = config(tmp_path, data={"follow_silence_s": 0.5})

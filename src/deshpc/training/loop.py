@@ -94,7 +94,7 @@ class _Loop:
                 self._stopping.restore(start.stopping)
         self._steps, self._samples, self._seconds = start.steps, start.samples, 0.0
         self._reached = start.steps  # as `_steps`, but in the middle of a segment, too
-        self._valid, self._best_step, self._stopped = None, start.best_step, None
+        self._valid, self._best_step, self._stopped, self._evaluated_step = None, start.best_step, None, None
 
     def run(self):
         try:
@@ -141,25 +141,31 @@ class _Loop:
 
     def _follow(self):
         """Train by the batches of a stream as they come, until it ends; returns function() -> Cursor of where it ended."""
-        progress, done = self._progress(0, self._start.position), self._start.batch
-        while not self._reader.ended and not self._stopped:
+        progress, done, over = self._progress(0, self._start.position), self._start.batch, False
+        while not over and not self._stopped:
             made = self._segment(islice(self._reader.arrived(self._steps), self._until_next_event(done)), progress)
             done += made
             self._steps += made
+            over = self._reader.ended
+            if over:
+                progress.finish()
             wish = self._meetings.agreed if made else self._meetings.last()  # while a stream is waited for no batches lead to a meeting
-            self._events(0, done, made or self._reader.ended, self._reader.ended, progress, wish, self._cursor_of_stream)
-        progress.finish()
+            self._events(0, done, made or over, over, progress, wish, self._cursor_of_stream)
+        if not over:
+            progress.finish()
         return self._cursor_of_stream
 
     def _events(self, epoch, done, made, over, progress, wish, cursor):
         """Evaluate, and write a checkpoint, if it is time, and do what ranks have agreed on: `Stopped` where that is an end.  Collective.
 
         done : batches of the epoch so far
-        made : whether there are new ones
+        made : whether there are new ones, or the epoch is over
         over : whether the epoch is
         cursor : function() -> Cursor of here
         """
-        if made and self._valid_set is not None and (over or _due(done, self._config.evaluate_every_steps)):
+        due = over or _due(done, self._config.evaluate_every_steps)
+        new = made and self._evaluated_step != self._steps  # a stream may end long after its last batch
+        if new and due and self._valid_set is not None:
             self._evaluate(epoch, progress)
         if self._stopped:
             return
@@ -248,6 +254,7 @@ class _Loop:
         )  # fmt: skip
 
     def _evaluate(self, epoch, progress):
+        self._evaluated_step = self._steps
         self._valid = measured(self._session, "valid", self._valid_set, self._steps, complete=False)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
         progress.tell(in_words("valid", self._steps, self._valid) + ("  best so far" if verdict == "best" else ""))
