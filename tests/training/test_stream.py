@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -174,6 +175,20 @@ def test_a_step_is_evaluated_once_though_the_stream_ends_behind_it(tmp_path):
     result = deshpc.train(config(tmp_path / "in", run, data={"valid": [str(tmp_path / "valid.csv")]}, train=train))
     lines = [json.loads(line) for line in (run / "record.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines if line["event"] == "valid"] == [1, 2] and result.stopped is None
+
+
+@pytest.mark.parametrize(("data", "rows"), [({}, 2 * BATCH), ({"follow": False, "in_memory": "off"}, 10 * WINDOW)])
+def test_no_thread_reads_on_when_a_run_ends_before_its_rows_do(tmp_path, data, rows):
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "in" / "a.csv", tmp_path / "valid.csv"):
+        path.write_text("click,id\n" + "".join(f"{i % 2},{i % 3}\n" for i in range(rows)), encoding="utf-8")
+    train = {"evaluate_every_steps": 1, "stop_metric": "log_loss", "stop_patience": 1, "stop_minimum_gain": 10.0}
+    made = config(tmp_path / "in", tmp_path / "run", data={**data, "valid": [str(tmp_path / "valid.csv")]}, train=train)
+    assert deshpc.train(made).steps == 2
+    deadline = time.monotonic() + 5
+    while (left := [one for one in threading.enumerate() if one.name == "deshpc-ahead"]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
 
 
 def test_silence_ends_a_stream_and_late_names_are_told(tmp_path, capsys):

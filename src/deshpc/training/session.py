@@ -1,6 +1,6 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +45,7 @@ class Session:
         self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
-        self._tables = tables
+        self._tables, self._at_end = tables, ExitStack()
         self.group, self.node = Group(comm, levels_name(config), config.train.wire), Node(comm)
         try:
             self._begin()
@@ -69,8 +69,13 @@ class Session:
         return self
 
     def __exit__(self, kind, error, trace):
+        self._at_end.close()
         if error is None or (isinstance(error, DeshpcError) and error.agreed == self.group.size):
             self.close()
+
+    def at_end(self, close):
+        """Have close(), which calls no MPI, called when the block ends, by an error, too: threads that read are not left behind."""
+        self._at_end.callback(close)
 
     def enter(self, stage, works=False):
         """This rank begins a stage: see `Watchdog.enter`."""

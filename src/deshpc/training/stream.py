@@ -18,9 +18,6 @@ from deshpc.training.best_constant import best_constant
 from deshpc.training.cursor import Cursor
 from deshpc.training.training_part import TrainingPart
 
-AHEAD_BLOCKS = 2
-"""Blocks that are read before they are asked for; one more is under way."""
-
 _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
 
 
@@ -32,16 +29,16 @@ class Stream:
     """
 
     def __init__(self, session, cursor=None):
-        self._session, self._cursor, self._ahead = session, cursor or Cursor(), None
+        self._session, self._cursor, self._growing, self._ahead = session, cursor or Cursor(), None, None
         data, train = session.config.data, session.config.train
         if data.train == (STANDARD_INPUT,) and not session.input.fitted:
             session.group.agree(ConfigError(
                 "data.train = ['-']: dense and bucket fields are fitted to training rows, and standard input is read once: start from a model that "
                 "has them (train.from), give boundaries of bucket fields, or follow a folder, whose first file is read twice"
             ))  # fmt: skip
-        self._growing = Growing(data, session.input, train.class_weights, train.shuffle_block_rows, train.shuffle)
         working = lambda task: session.working("wait for rows", task)  # noqa: E731
         self._delivery = Delivery(session.group, session.node, train.global_batch_samples, working)
+        session.at_end(self._stop)
         self._open()
         head = next((block.samples for block in self._first if block is not END and len(block)), None)
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
@@ -63,14 +60,21 @@ class Stream:
 
     def close(self):
         """Read no more.  Tells what was skipped.  Collective."""
-        if self._ahead:
-            self._ahead.close()
+        self._stop()
         self._session.count_skipped("train")
+
+    def _stop(self):
+        """End the thread that reads; a reading that is under way ends by itself."""
+        if self._ahead:
+            self._growing.close()
+            self._ahead.close()
 
     def _open(self):
         """Begin to read at the cursor, and wait for a block with rows."""
         if self._session.group.rank == 0:
-            self._ahead = Ahead(self._growing.blocks(_place_of(self._cursor)), AHEAD_BLOCKS)
+            data, train = self._session.config.data, self._session.config.train
+            self._growing = Growing(data, self._session.input, train.class_weights, train.shuffle_block_rows, train.shuffle)
+            self._ahead = Ahead(self._growing.blocks(_place_of(self._cursor)))
         self._first, block = [], None
         while block is None or (block is not END and not len(block)):
             block = self._delivered()
@@ -81,8 +85,9 @@ class Stream:
         """Read on from another checkpoint than the newest, which could not be read."""
         if self._session.config.data.train == (STANDARD_INPUT,):
             self._session.group.agree(DataError("standard input has been read beyond the checkpoint that could be read: start again with it from its begin"))
-        if self._ahead:
-            self._ahead.close()
+        self._stop()
+        for block in self._first:
+            self._delivery.release(block)
         self._cursor = cursor
         self._open()
 
