@@ -73,7 +73,7 @@ class Growing:
 
     def _require_rows(self, one, expected):
         """DataError where a file that had so many good rows has fewer now."""
-        found = sum(map(len, self._source.columns([one], self._source.begin_reading("train")))) if not isinstance(one, Standard) else expected
+        found = sum(map(len, self._source.columns([one], self._source.quiet_rows()))) if not isinstance(one, Standard) else expected
         if found < expected:
             raise DataError(f"{one}: has {found:,} rows; {expected:,} of it were learnt from before the checkpoint: it is another file by now")
 
