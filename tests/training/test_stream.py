@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -130,8 +131,6 @@ def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(
     # As if it had been ended after 6 steps, by when a.csv was used up but for its last window; its files before that are gone.
     for cut in (6, 9, 12):
         if world.rank == 0:
-            import shutil
-
             shutil.rmtree(again, ignore_errors=True)
             shutil.copytree(whole, again)
             shutil.rmtree(again / "model")
@@ -149,6 +148,30 @@ def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(
             assert [(again / "model" / name).stat().st_size for name in files] == [(whole / "model" / name).stat().st_size for name in files]
             assert json.loads((again / "model/manifest.json").read_text())["rows"] == json.loads((whole / "model/manifest.json").read_text())["rows"]
         world.Barrier()
+
+
+def test_fields_are_dealt_alike_when_a_stream_goes_on(tmp_path, monkeypatch):
+    from deshpc.training import session
+
+    dealt, build_model = [], session.build_model
+
+    def built(*arguments, **named):
+        if "field_keys" in named:
+            dealt.append(named["field_keys"].tolist())
+        return build_model(*arguments, **named)
+
+    monkeypatch.setattr(session, "build_model", built)
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i % 2},{i % 3},{'a|b|c' if i < WINDOW else 'a'}\n" for i in range(2 * WINDOW))
+    (tmp_path / "in" / "a.csv").write_text(f"click,id,tags\n{rows}", encoding="utf-8")
+    (tmp_path / "in" / "_END").touch()
+    fields = [{"name": "id"}, {"name": "tags", "kind": "multi"}]
+    made = config(tmp_path / "in", tmp_path / "run", data={"fields": fields}, train={"split": "field"})
+    deshpc.train(made)
+    shutil.rmtree(tmp_path / "run/model")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000000000004", ignore_errors=True)
+    assert deshpc.train(made, resume=True).resumed_from == 3
+    assert dealt == [[1.0, 3.0]] * 2
 
 
 @pytest.mark.mpi

@@ -22,8 +22,8 @@ class Cursor:
     best_step, best_run : of the best model so far, and the run that wrote it, None without one
     stopping : state of `EarlyStopping`, None without
     first_step : steps of the model that the run started from (`train.from`)
-    stream : of a run that follows its training part: file, row and done of the Place (`data.growing`) at which the block begins, and the
-        mean weight of the first block's samples; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
+    stream : of a run that follows its training part: file, row and done of the Place (`data.growing`) at which the block begins, and of the
+        first block of all the mean weight of samples and the keys of each field a sample; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
     """
 
     epoch: int = 0

@@ -214,7 +214,10 @@ class _Loop:
         return Cursor(
             0, self._steps - self._start.first_step, self._samples, place.number, taken, self._steps, self._samples, 0, self._best_step,
             stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
-            stream={"file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight},
+            stream={
+                "file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight,
+                "field_keys": self._stream.field_keys.tolist(),
+            },
         )  # fmt: skip
 
     def _segment(self, batches, progress):

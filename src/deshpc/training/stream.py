@@ -6,6 +6,8 @@ starts, and a plan.  Transforms are those of `train.from`, of the checkpoint, or
 
 from contextlib import suppress
 
+import numpy as np
+
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import STANDARD_INPUT
 from deshpc.data.ahead import END, Ahead
@@ -16,6 +18,7 @@ from deshpc.data.samples import no_samples
 from deshpc.errors import ConfigError, DataError
 from deshpc.training.best_constant import best_constant
 from deshpc.training.cursor import Cursor
+from deshpc.training.session import keys_of_fields
 from deshpc.training.training_part import TrainingPart
 
 _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
@@ -24,7 +27,9 @@ _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
 class Stream:
     """The stream of a session, from a Cursor on.  Making one is collective, and waits for the first rows.
 
-    part : TrainingPart of the first block;  mean_weight : of its samples, or those of the first block of all
+    part : TrainingPart of the first block
+    mean_weight : of its samples, or those of the first block of all
+    field_keys : (F) float64, keys a sample of each field, in the same samples: ranks have the same fields when the run goes on
     DataError where there is no row at all.
     """
 
@@ -46,7 +51,9 @@ class Stream:
         head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
         constant = best_constant(train.loss, session.group, head)
         self.part = TrainingPart(head, None, constant, constant)
-        self.mean_weight = self._cursor.stream["mean_weight"] if self._cursor.stream else constant.mean_weight
+        before = self._cursor.stream
+        self.mean_weight = before["mean_weight"] if before else constant.mean_weight
+        self.field_keys = np.array(before["field_keys"]) if before else keys_of_fields(head, session.input.n_fields)
 
     def reader(self, start, share, buffers, valid):
         """The BlockReader of the batches from a Cursor on; share, buffers, valid : as of a Reader.  Collective."""
