@@ -14,7 +14,7 @@ from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats import steady
 from deshpc.hashing.key import key
-from deshpc.training import large_part, loop
+from deshpc.training import api, large_part, loop
 
 ROWS, BATCH, BLOCK = 530, 50, 64
 FILES = ((0, 100), (100, 101), (101, 390), (390, ROWS))
@@ -132,7 +132,7 @@ def test_a_file_that_changes_while_it_is_read_ends_all_ranks(world, directory, m
         world.Barrier()
         return original(*arguments)
 
-    monkeypatch.setattr(deshpc.training.api, "train_epochs", cut)
+    monkeypatch.setattr(api, "train_epochs", cut)
     with pytest.raises(DataError, match="has changed since it was read first"):
         deshpc.train(config(folder, directory / "run"), world)
 
