@@ -58,8 +58,8 @@ def train_epochs(
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
-    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, whose check()
-    raises what has gone wrong with the last one, and whose finish() waits for it
+    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps and where ranks
+    agree on one, whose check() raises what has gone wrong with the last one, and whose finish() waits for it
     wishes : `Wishes` of this rank: for a checkpoint, or an end
     start : Cursor of the checkpoint that the model is that of, or of a beginning at another step than 0
     stream : Stream whose samples are learnt instead of those of `part`, as they come, once
