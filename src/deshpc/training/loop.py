@@ -8,7 +8,7 @@ from itertools import islice
 
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
-from deshpc.errors import DeshpcError, Stopped
+from deshpc.errors import DataError, DeshpcError, Stopped
 from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
@@ -85,6 +85,8 @@ class _Loop:
                 part.dataset, config.global_batch_samples, reads, buffers, config.seed, config.shuffle, config.shuffle_block_rows,
                 config.shuffle_run_rows, valid, part.kept,
             )  # fmt: skip
+        self._by_files = isinstance(part, LargePart) and not part.divided.even and config.shuffle
+        self._require_same_order()
         self._checkpoint_every, self._checkpoint_step = session.config.checkpoint.every_steps, start.steps
         self._wishes, self._meetings = wishes, Meetings(session.group, wishes)
         self._stopping = None
@@ -110,6 +112,17 @@ class _Loop:
             self._steps, self._samples, self._steps - self._start.steps, self._samples - self._start.samples,
             self._seconds, self._valid, self._best_step, self._stopped,
         )  # fmt: skip
+
+    def _require_same_order(self):
+        """DataError where this run has not the order of the epoch that a checkpoint is in the middle of.  Collective."""
+        start, error = self._start, None
+        if start.batch and start.by_files != self._by_files:
+            before = "off" if start.by_files else "on"
+            error = DataError(
+                f"data.in_memory: the checkpoint of step {start.steps:,} is in the middle of an epoch, whose rows have another order here than where "
+                f"it was made: go on with data.in_memory = {before!r}"
+            )
+        self._session.group.agree(error)
 
     def _epochs(self):
         """Train by the epochs of the configuration; returns function() -> Cursor of their end."""
@@ -206,7 +219,7 @@ class _Loop:
         position = batch * self._config.global_batch_samples
         return Cursor(
             epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, self._reader.samples,
-            self._best_step, stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
+            self._best_step, stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step, by_files=self._by_files,
         )  # fmt: skip
 
     def _cursor_of_stream(self):
