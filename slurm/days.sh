@@ -13,8 +13,10 @@ before=""
 days=()
 for day in "$@"; do
     days+=(--days "$day")
-    [ ! -e "$run/days/$(basename "$day")/model/manifest.json" ] || continue
-    before=$(RUN=$run sbatch --parsable --job-name="day-$(basename "$day")" --kill-on-invalid-dep=yes ${before:+--dependency=afterok:$before} \
+    name=$(basename "$day")       # a file's day is named without .csv and the like
+    # models of older days are removed, records stay
+    grep -qs '^{"event": "result"' "$run/days/$name/record.jsonl" "$run/days/${name%%.*}/record.jsonl" && continue
+    before=$(RUN=$run sbatch --parsable --job-name="day-$name" --kill-on-invalid-dep=yes ${before:+--dependency=afterok:$before} \
         "${options[@]}" "${more[@]}" slurm/requeue.sbatch "$config" "${days[@]}")
     echo "$day: job $before"
 done

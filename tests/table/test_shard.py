@@ -199,6 +199,22 @@ def test_an_index_is_searched_while_it_grows(low, monkeypatch):
     assert np.array_equal(shard.export().keys, np.sort(keys))
 
 
+def test_a_growing_index_never_gets_full_by_small_batches(monkeypatch):
+    """Rows go on to the larger index however few keys a batch has: a search in a full one would not end."""
+    monkeypatch.setattr("deshpc.table.shard._STRIDE", 16)
+    monkeypatch.setattr("deshpc.table.shard._MOVED", 20)
+    keys = np.random.default_rng(16).permutation(np.arange(1, 1_200, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    shard, fullest = new_shard(), 0.0
+    for batch in np.array_split(keys, 400):
+        shard.look_up(batch, fields_of(batch), 0)
+        if shard._old is not None:
+            slots = shard._old.reshape(-1, 8)[:, :4]
+            fullest = max(fullest, np.count_nonzero(slots) / slots.size)
+            assert fullest < 0.85
+    assert fullest > 0.5
+    assert np.array_equal(shard.export().keys, np.sort(keys))
+
+
 def test_what_a_growing_index_gives_back_has_nothing_in_it():
     """Old indices of several megabytes, some of which are given back to the system before all rows have moved."""
     keys = random_keys(np.random.default_rng(15), 240_000)

@@ -1,4 +1,4 @@
-"""Memory that is asked for at once, and that no machine like this one has: refused before anybody tries."""
+"""Memory that is asked for at once, and that no machine like this one has, is refused before anybody tries; and memory that is left."""
 
 import os
 import resource
@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from deshpc.errors import ConfigError
+
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def require_room(nbytes, what):
@@ -22,13 +24,27 @@ def memory():
 
 
 def available_bytes():
-    """Bytes of memory that programs can still have without others losing theirs, of the machine or of this process's cgroup; None where
-    the system does not say."""
+    """Bytes of memory that programs can still have without others losing theirs, of the machine or of this process's cgroups (version 2);
+    None where the system does not say."""
     found = []
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
-    with suppress(OSError, ValueError):
-        folder = Path("/sys/fs/cgroup")
-        found.append(int((folder / "memory.max").read_text(encoding="ascii")) - int((folder / "memory.current").read_text(encoding="ascii")))
+        found.append(1024 * _number_of("MemAvailable:", Path("/proc/meminfo")))
+    for folder in _own_cgroups():
+        with suppress(OSError, ValueError, StopIteration):
+            limit, used = (int((folder / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+            found.append(limit - used + _number_of("inactive_file", folder / "memory.stat"))  # files that the system lets go
     return max(0, min(found)) if found else None
+
+
+def _own_cgroups():
+    """Folders of this process's cgroup, where a job's limit may be, and of those around it."""
+    with suppress(OSError, StopIteration):
+        lines = _OWN_CGROUP.read_text(encoding="utf-8").splitlines()
+        own = _CGROUPS / next(line for line in lines if line.startswith("0::")).removeprefix("0::").strip("/")
+        return [own, *(folder for folder in own.parents if folder.is_relative_to(_CGROUPS))]
+    return []
+
+
+def _number_of(name, path):
+    """The number behind a name in a file of lines."""
+    return int(next(line for line in path.read_text(encoding="ascii").splitlines() if line.startswith(name)).split()[1])

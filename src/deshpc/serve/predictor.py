@@ -24,7 +24,7 @@ _BLOCK_ROWS = 4096  # their embeddings, (rows x keys, k) float64, stay in tens o
 
 
 class Predictor:
-    """A model that `deshpc export` or `Classifier.save` has written.  Threads may share one; `apply` alone changes it.
+    """A model that `deshpc export` or `Classifier.save` has written.  Threads may share one; `apply` and `follow` alone change it.
 
     Rows are a list of dictionaries of raw values by field name; a dictionary of columns; or a table with `.columns`
     (pandas, polars, pyarrow).  docs/serving.md says what a field's value may be.  A value that training has not seen
@@ -43,7 +43,7 @@ class Predictor:
         if not chain:
             raise DataError(f"{path}: no exported model there; give one, or a folder of exports that has one")
         self._version = _Version.of(read_with_deltas(*chain, copy=copy))
-        self._applying = threading.Lock()
+        self._applying = threading.RLock()
 
     def apply(self, path: str | os.PathLike[str]) -> None:
         """Go on with a later model: a delta of the present one, or a whole exported model.
@@ -67,11 +67,12 @@ class Predictor:
         applied one after another, or first the newest whole model, where they do not go over the present one.
         DataError as of `apply`; what was applied before stays.
         """
-        chain = newest_chain(folder)
-        new = next((i for i in reversed(range(len(chain))) if _identity(chain[i]) == self.identity), -1) + 1
-        for path in chain[new:]:
-            self.apply(path)
-        return len(chain) - new
+        with self._applying:  # another thread that follows begins where this one has ended
+            chain = newest_chain(folder)
+            new = next((i for i in reversed(range(len(chain))) if _identity(chain[i]) == self.identity), -1) + 1
+            for path in chain[new:]:
+                self.apply(path)
+            return len(chain) - new
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickled or copied Predictor has the model in memory of its own."""
@@ -80,7 +81,7 @@ class Predictor:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._applying = threading.Lock()
+        self._applying = threading.RLock()
 
     @property
     def model(self) -> Any:

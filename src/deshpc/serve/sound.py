@@ -22,7 +22,7 @@ _BLOCK = 1 << 20  # numbers that are looked at together
 def declared(options, schema, path):
     """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
     fields, label, weight = schema["fields"], schema["label"], schema.get("weight")
-    data = {"train": ["-"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
+    data = {"train": ["none is read"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
     config = build({"data": data, "model": options}, source=str(path))
     return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, schema.get("labels", "classes"))
 

@@ -360,18 +360,18 @@ class Shard:
             self._new_index(buckets)
         if self._old is not None:
             self._move_rows(_MOVED if rows <= _STRIDE else self._old.size // 8)
-            self._pause = max(self._pause, live + rows)
+            if self._old is not None:
+                self._pause = live + max(rows, _STRIDE)
         if self._ready_rows < unused + rows - free:
             self._add_rows(unused + rows - free)
 
     def _move_rows(self, buckets):
         """Move the rows of about so many buckets to the larger index: and their marks, which the running batch needs."""
         left = self._table.move_rows(self._old, self._buckets, self._mask, self._move, buckets)
-        self._pause = len(self) + _STRIDE if left else _MOST_ROWS
         if left:
             self._follow_move(int(self._move[self._table.MOVED]) * _BUCKET_BYTES)
         else:
-            self._old = None
+            self._old, self._pause = None, _MOST_ROWS
 
     def _follow_move(self, moved):
         """Give back what the old index has left behind, of which `moved` bytes have been read, and have memory of the new one made ready."""

@@ -7,7 +7,7 @@ Where the system cannot do so without changing the page (Linux before 5.14), it 
 import ctypes
 import mmap
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 _PIECE = 4 << 20
 """Bytes that are asked for in one call: others who map memory wait for it."""
@@ -16,16 +16,17 @@ _POPULATE_WRITE = 23  # MADV_POPULATE_WRITE, for which Python has no name
 
 
 class FreshMemory:
-    """The thread, which begins when it is first needed."""
+    """The thread, which begins when it is first needed.  The threads of a rank share one."""
 
     def __init__(self):
-        self._wanted = None
+        self._wanted, self._begins = None, Lock()
 
     def make_ready(self, array, begin, end):
         """Have the system give the bytes begin .. end of an array from `aligned`, soon."""
-        if self._wanted is None:
-            self._wanted = SimpleQueue()
-            Thread(target=_serve, args=(self._wanted,), name="deshpc-memory", daemon=True).start()
+        with self._begins:
+            if self._wanted is None:
+                self._wanted = SimpleQueue()
+                Thread(target=_serve, args=(self._wanted,), name="deshpc-memory", daemon=True).start()
         for piece in range(begin, end, _PIECE):
             self._wanted.put((array, piece, min(piece + _PIECE, end)))
 
@@ -43,9 +44,10 @@ def release(array, begin, end):
 
 
 def _serve(wanted):
+    able = True
     while (piece := wanted.get()) is not None:
-        if not _advise(*piece, _POPULATE_WRITE):
-            return
+        able = able and _advise(*piece, _POPULATE_WRITE)
+        del piece  # nothing is kept longer than its owner keeps it, also where nothing can be done
 
 
 def _advise(array, begin, end, advice):

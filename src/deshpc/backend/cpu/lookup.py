@@ -4,9 +4,10 @@
 nearest cache, and their buckets are on the way when they are probed.  `look_up_listed` probes keys that have been picked
 already.  Both end in `probe`, the one place where an index is searched.
 
-Distinct keys are numbered in order of first appearance.  A slot's mark is a ticket: tickets are numbered through all
-batches, the first one of this batch is counters[TICKET], so a mark from there on says that the batch has had the key
-already, and where it stands among the distinct ones.  Nothing is cleared between batches, and nothing is sorted.
+Distinct keys are numbered in order of first appearance; where sights are counted, those of a block that had no row
+before follow its others.  A slot's mark is a ticket: tickets are numbered through all batches, the first one of this batch
+is counters[TICKET], so a mark from there on says that the batch has had the key already, and where it stands among the
+distinct ones.  Nothing is cleared between batches, and nothing is sorted.
 
 Arguments that go together are those of `backend.arguments`: `Search`, `SparseFeatures`, `Picked`.  index : `table.Index`
 """
