@@ -118,6 +118,8 @@ def test_options_that_a_run_does_not_read_are_told(tmp_path):
         ("optimizer", {"name": "sgd", "beta1": 0.8, "epsilon": 1e-3}, ["optimizer.epsilon", "optimizer.beta1"]),
         ("optimizer", {"name": "sgd", "dense_name": "adam", "beta1": 0.8}, []),
         ("train", {"stop_patience": 5}, ["train.stop_patience"]),
+        ("checkpoint", {"full_every": 5}, ["checkpoint.full_every"]),
+        ("checkpoint", {"full_every": 5, "every_minutes": 30.0}, []),
     ],
 )
 def test_which_options_are_read(section, options, unused):

@@ -78,4 +78,7 @@ def test_bytes_that_were_not_planned_are_an_error(tmp_path):
         replace(forecast, samples=result.samples).require_agreement(group, more_keys)
     with pytest.raises(DeshpcError, match=r"--check-plan: partials: 100.00 bytes a sample planned, 103.00 sent"):
         forecast.require_agreement(group, replace(result, bytes_per_sample={"partials": 103.0, "keys": 50.0}))
+    nothing = replace(result, samples=0, samples_per_s=0.0, bytes_per_sample={})  # went on from its end
+    forecast.require_agreement(group, nothing)
+    assert forecast.beside(nothing)["step_s"] == [None, None]
     group.free()

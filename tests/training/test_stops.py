@@ -6,7 +6,7 @@ All ranks end behind a checkpoint of the same step, and go on from it with the s
 import json
 import os
 import signal
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from saved_models import content_of
 
 import deshpc
 from deshpc.checkpoint.folders import step_folders
+from deshpc.comm.handle import done
 from deshpc.config.load import build
 from deshpc.errors import Stopped
 from deshpc.training import loop, meetings
@@ -134,6 +135,40 @@ class _Told:
         import numpy as np
 
         return np.array([[0, 0.0], [0, 0.001], [7 if self.gathers > 3 else 0, 0.0005]])
+
+
+class _Alone:
+    """A group of one rank, to which it tells what it says itself; notes when."""
+
+    def __init__(self, clock):
+        self._clock, self.times = clock, []
+
+    def gather_numbers(self, numbers):
+        self.times.append(self._clock())
+        return done(numbers[None])
+
+
+@pytest.mark.parametrize("batch_s", [0.001, 0.01, 0.1])
+def test_meetings_are_a_quarter_of_a_second_apart(monkeypatch, batch_s):
+    monkeypatch.setattr(meetings, "_EVERY_S", 0.25)
+    now = [1.0]
+    group = _Alone(lambda: now[0])
+    for _ in Meetings(group, lambda: 0, clock=lambda: now[0]).before_each(range(round(20 / batch_s))):
+        now[0] += batch_s
+    apart = [after - before for before, after in pairwise(group.times)]
+    assert max(apart) < 0.25 + batch_s / 2 and sorted(apart)[len(apart) // 2] > 0.19
+
+
+def test_what_was_agreed_on_counts_once(monkeypatch):
+    monkeypatch.setattr(meetings, "_EVERY_S", 0.25)
+    now, wish = [1.0], [0]
+    meeting = Meetings(_Alone(lambda: 0), lambda: wish[0], clock=lambda: now[0])
+    for _ in meeting.before_each(range(3)):
+        now[0] += 0.001
+    wish[0] = 7
+    assert meeting.last() == 7
+    wish[0] = 0
+    assert list(meeting.before_each(range(5))) == list(range(5)) and meeting.agreed == 0
 
 
 def test_meetings_come_by_time_not_by_batches(monkeypatch):

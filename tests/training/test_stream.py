@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -129,8 +131,6 @@ def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(
     # As if it had been ended after 6 steps, by when a.csv was used up but for its last window; its files before that are gone.
     for cut in (6, 9, 12):
         if world.rank == 0:
-            import shutil
-
             shutil.rmtree(again, ignore_errors=True)
             shutil.copytree(whole, again)
             shutil.rmtree(again / "model")
@@ -150,6 +150,30 @@ def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(
         world.Barrier()
 
 
+def test_fields_are_dealt_alike_when_a_stream_goes_on(tmp_path, monkeypatch):
+    from deshpc.training import session
+
+    dealt, build_model = [], session.build_model
+
+    def built(*arguments, **named):
+        if "field_keys" in named:
+            dealt.append(named["field_keys"].tolist())
+        return build_model(*arguments, **named)
+
+    monkeypatch.setattr(session, "build_model", built)
+    (tmp_path / "in").mkdir()
+    rows = "".join(f"{i % 2},{i % 3},{'a|b|c' if i < WINDOW else 'a'}\n" for i in range(2 * WINDOW))
+    (tmp_path / "in" / "a.csv").write_text(f"click,id,tags\n{rows}", encoding="utf-8")
+    (tmp_path / "in" / "_END").touch()
+    fields = [{"name": "id"}, {"name": "tags", "kind": "multi"}]
+    made = config(tmp_path / "in", tmp_path / "run", data={"fields": fields}, train={"split": "field"})
+    deshpc.train(made)
+    shutil.rmtree(tmp_path / "run/model")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000000000004", ignore_errors=True)
+    assert deshpc.train(made, resume=True).resumed_from == 3
+    assert dealt == [[1.0, 3.0]] * 2
+
+
 @pytest.mark.mpi
 def test_a_bad_row_ends_all_ranks_with_file_and_line(world, directory):
     folder = directory / "in"
@@ -162,6 +186,32 @@ def test_a_bad_row_ends_all_ranks_with_file_and_line(world, directory):
     world.Barrier()
     with pytest.raises(DataError, match=r"b\.csv, line 62, field 'click': 'maybe'"):
         deshpc.train(config(folder, directory / "run"), world)
+
+
+def test_a_step_is_evaluated_once_though_the_stream_ends_behind_it(tmp_path):
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "in" / "a.csv", tmp_path / "valid.csv"):
+        path.write_text("click,id\n" + "".join(f"{i % 2},{i % 3}\n" for i in range(2 * BATCH)), encoding="utf-8")
+    (tmp_path / "in" / "_END").touch()
+    run = tmp_path / "run"
+    train = {"evaluate_every_steps": 1, "stop_metric": "log_loss", "stop_patience": 2, "stop_minimum_gain": 10.0}
+    result = deshpc.train(config(tmp_path / "in", run, data={"valid": [str(tmp_path / "valid.csv")]}, train=train))
+    lines = [json.loads(line) for line in (run / "record.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "valid"] == [1, 2] and result.stopped is None
+
+
+@pytest.mark.parametrize(("data", "rows"), [({}, 2 * BATCH), ({"follow": False, "in_memory": "off"}, 10 * WINDOW)])
+def test_no_thread_reads_on_when_a_run_ends_before_its_rows_do(tmp_path, data, rows):
+    (tmp_path / "in").mkdir()
+    for path in (tmp_path / "in" / "a.csv", tmp_path / "valid.csv"):
+        path.write_text("click,id\n" + "".join(f"{i % 2},{i % 3}\n" for i in range(rows)), encoding="utf-8")
+    train = {"evaluate_every_steps": 1, "stop_metric": "log_loss", "stop_patience": 1, "stop_minimum_gain": 10.0}
+    made = config(tmp_path / "in", tmp_path / "run", data={**data, "valid": [str(tmp_path / "valid.csv")]}, train=train)
+    assert deshpc.train(made).steps == 2
+    deadline = time.monotonic() + 5
+    while (left := [one for one in threading.enumerate() if one.name == "deshpc-ahead"]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
 
 
 def test_silence_ends_a_stream_and_late_names_are_told(tmp_path, capsys):

@@ -21,7 +21,8 @@ _DIMS = {"dims": [COUNT]}
 
 _PROGRESS = {
     **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows", "first_step"), COUNT),
-    "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None), "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float}, None),
+    "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None), "by_files": bool,
+    "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float, "field_keys": [float]}, None),
 }  # fmt: skip
 _STOPPING = {"best": (float, None), "without_gain": COUNT}
 _MOST_STEPS, _MOST_NUMBERS = 2**32 - 1, 2**40
@@ -55,7 +56,7 @@ def require_form(manifest, names_of):
     _require_dense(manifest["dense"])
     progress = manifest["progress"]
     if progress is not None:
-        require({"first_step": 0, "stream": None, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0, and follow nothing
+        require({"first_step": 0, "stream": None, "by_files": False, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0, and follow nothing
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
         if progress.get("first_step", 0) > progress["steps"]:
             raise ValueError(f"'progress.first_step' is {progress['first_step']}, but 'progress.steps' {progress['steps']}")

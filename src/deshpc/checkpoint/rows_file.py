@@ -80,7 +80,7 @@ class RowsFile:
             self._decays, self._waits = (_is_true(about, name) for name in (_DECAYED, _WAITING))
             self._parts = (*_PARTS, *([_DECAYED] if self._decays else ()))
             self._is_change = "model_rows" in about
-            self.model_rows = about.get("model_rows", len(self))
+            self.model_rows = about.get("model_rows", sum(rows for rows, _, _ in self._blocks))  # len() takes no number beyond 2^63
             require(self.model_rows, COUNT, "'model_rows'")
             others = (len(_OF_WAITING) if self._waits else 0) + self._is_change
             if len(self._container.names) != len(self._parts) * len(self._blocks) + others:

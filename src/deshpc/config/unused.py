@@ -53,13 +53,15 @@ def unused_options(config):
     for name in ("follow_end", "follow_silence_s"):
         if _given(config.data, name) and not config.data.follow:
             found.append((f"data.{name}", "data.follow = false reads what is there"))
+    if _given(config.data, "in_memory") and config.data.follow:
+        found.append(("data.in_memory", "data.follow = true reads block by block in any case"))
     if _given(config.train, "from_state") and not config.train.from_:
         found.append(("train.from_state", "train.from names no model to start from"))
     for name in ("every_checkpoints", "full_every", "keep", "directory"):
         if _given(config.export, name) and not config.export.deltas:
             found.append((f"export.{name}", "export.deltas = false writes no exports"))
-    if _given(config.checkpoint, "full_every") and not config.checkpoint.every_steps:
-        found.append(("checkpoint.full_every", "checkpoint.every_steps = 0 writes none"))
+    if _given(config.checkpoint, "full_every") and not (config.checkpoint.every_steps or config.checkpoint.every_minutes):
+        found.append(("checkpoint.full_every", "checkpoint.every_steps = 0 and checkpoint.every_minutes = 0 write none"))
     if _given(config.train, "stop_patience") and config.train.stop_metric == "none":
         found.append(("train.stop_patience", "train.stop_metric = 'none' never stops early"))
     if _given(config.train, "sampling_correction") and config.train.negative_sampling == 1:

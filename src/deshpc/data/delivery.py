@@ -89,9 +89,9 @@ class Delivery:
             return self._group.gather_bytes(_packed(samples, header.parts, message), counts, memory, _TRAFFIC).wait(), None
         slot = self._slot(nbytes)
         memory = slot[:nbytes]
-        if samples is not None:
-            _packed(samples, header.parts, self._node.taken(memory))
+        _, error = attempted(lambda: None if samples is None else _packed(samples, header.parts, self._node.taken(memory)))
         self._node.sleep_until_all_are_here()
+        self._group.agree(error)
         if header.parts[0].shape[0] - 1 < self._small_rows:
             self._free.append(slot)
             return memory.copy(), None
@@ -103,7 +103,7 @@ class Delivery:
             if len(slot) >= nbytes:
                 self._free = [one for one in self._free if one is not slot]
                 return slot
-        self._node.require(int(_ROOM * nbytes))
+        self._group.together(lambda: self._node.require(int(_ROOM * nbytes)))
         return self._node.allocate(int(_ROOM * nbytes), np.uint8)
 
 

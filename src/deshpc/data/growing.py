@@ -5,6 +5,7 @@ files alone, not on when they came.
 """
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 
@@ -45,6 +46,11 @@ class Growing:
     def __init__(self, config, source, class_weights, block_rows, whole):
         self._config, self._source, self._class_weights, self._block_rows, self._whole = config, source, class_weights, block_rows, whole
         (self._folder,) = config.train
+        self._closed = threading.Event()
+
+    def close(self):
+        """Look for no more files, so that `blocks` ends: for another thread, which waits in it."""
+        self._closed.set()
 
     def blocks(self, place):
         """Yield the Blocks from a Place on; a Block without samples where a file ends.
@@ -67,7 +73,7 @@ class Growing:
 
     def _require_rows(self, one, expected):
         """DataError where a file that had so many good rows has fewer now."""
-        found = sum(map(len, self._source.columns([one], self._source.begin_reading("train")))) if not isinstance(one, Standard) else expected
+        found = sum(map(len, self._source.columns([one], self._source.quiet_rows()))) if not isinstance(one, Standard) else expected
         if found < expected:
             raise DataError(f"{one}: has {found:,} rows; {expected:,} of it were learnt from before the checkpoint: it is another file by now")
 
@@ -92,10 +98,8 @@ class Growing:
                 yield name
                 last, since = name, time.monotonic()
             silent = self._config.follow_silence_s and time.monotonic() - since >= self._config.follow_silence_s
-            if not new and (over or silent):
+            if not new and (over or silent or self._closed.wait(_LOOK_S)):
                 return
-            if not new:
-                time.sleep(_LOOK_S)
 
 
 def _tell_late(folder, names, last):

@@ -9,9 +9,6 @@ from deshpc.data.block_reader import BlockReader
 from deshpc.data.divided import divided_blocks
 from deshpc.data.order import EpochOrder
 
-AHEAD_BLOCKS = 2
-"""Blocks that a rank has read before they are asked for; one more is under way."""
-
 
 class LargeReader:
     """Reads a Divided part for one rank, in the order in which a Reader would read it from memory where units are blocks.
@@ -46,9 +43,7 @@ class LargeReader:
         place, row = order.place(position)
         turns = self._turns(order, place)
         own = [(at, unit) for at, unit, root in turns if root == self._rank]
-        self._ahead = Ahead(
-            divided_blocks(self._divided, order, self._source, train.class_weights, train.shuffle_block_rows, own), AHEAD_BLOCKS
-        )
+        self._ahead = Ahead(divided_blocks(self._divided, order, self._source, train.class_weights, train.shuffle_block_rows, own))
         roots = iter([root for _, _, root in turns])
         self._reader = BlockReader(
             lambda: self._take(roots), self._delivery.release, train.global_batch_samples, self._share, self._buffers, train.seed,

@@ -18,10 +18,9 @@ _MOST_VALUES = 1 << 28  # of a column in a row group, where rows have lists of t
 def record_batches(path, choose, batch_rows, batch_bytes, groups=None):
     """Record batches with some columns, in the order of the file's rows.
 
-    groups      : range of the row groups that are read; None: all
-
     choose      : the Arrow schema of the file -> names of the columns, before anything is read
     batch_rows  : rows of a batch, fewer where they are long when decoded: batch_bytes, by the mean size of a row group's rows
+    groups      : range of the row groups that are read; None: all
     """
     pyarrow_parquet = _pyarrow_parquet()
     sizes = row_groups(path)

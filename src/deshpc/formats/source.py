@@ -198,7 +198,6 @@ class Window:
         self._left -= done
         return done
 
-
     def _read_some(self, buffer):
         """Fill a buffer as far as one reading goes; the number of bytes."""
         one = self._arrives and not self._compression

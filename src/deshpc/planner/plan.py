@@ -8,7 +8,7 @@ from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
-from deshpc.planner.work import Ahead, share_ahead, work_of
+from deshpc.planner.work import SharesAhead, share_ahead, work_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
                 way = replace(planned, train=replace(planned.train, key_numbers=key_numbers))
                 need, record_bytes = need_of(way, workload, places, backend)
                 work = work_of(need, workload, record_bytes, nodes, choice.split == "column")
-                ahead = share_ahead(need) if _prepares_ahead(config.train.overlap, nodes) else Ahead()
+                ahead = share_ahead(need) if _prepares_ahead(config.train.overlap, nodes) else SharesAhead()
                 ways.append(Option(choice, need, key_numbers, machine and work.seconds(machine, ahead, ranks / nodes)))
             options.append(min(ways, key=lambda one: one.step_s) if machine else ways[0])
     finally:

@@ -45,7 +45,7 @@ NUMBERED_S = 4e-8
 """Seconds of a key that may have a number, at home and owner together: of an AMD EPYC.  A probe of one node has none to measure."""
 
 
-class Ahead(NamedTuple):
+class SharesAhead(NamedTuple):
     """Shares of the bytes between nodes that travel while ranks do other work.
 
     forward : during which the next batch is prepared
@@ -56,7 +56,7 @@ class Ahead(NamedTuple):
     keys: float = 0.0
 
 
-_NOTHING = Ahead()
+_NOTHING = SharesAhead()
 
 
 class Work(NamedTuple):
@@ -94,7 +94,7 @@ class Work(NamedTuple):
         """{"node": what ranks do themselves, messages inside a node included, "link": what nodes wait for each other} of a step.
 
         machine : Machine, measured with as many threads a rank
-        ahead : Ahead
+        ahead : SharesAhead
         ranks_of_node : they write and read what crosses, as what is moved inside a node
         """
         taken, hidden = self.explained(machine, ahead, ranks_of_node)
@@ -186,8 +186,8 @@ def _over_mean(need, sent):
 
 
 def share_ahead(need):
-    """The Ahead of a step where batches are prepared ahead.  `forward`: partials, or rows, on their way to the top"""
+    """The SharesAhead of a step where batches are prepared ahead.  `forward`: partials, or rows, on their way to the top"""
     crossing = [one for one in need.sent if one.level != "inside"]
     whole = max(1, sum(one.low + one.high for one in crossing))
     forward = sum(one.low + one.high for one in crossing if one.kind in ("partials", "rows", "pooled") and one.direction == "forward")
-    return Ahead(forward / whole, sum(one.low + one.high for one in crossing if one.kind == "keys") / whole)
+    return SharesAhead(forward / whole, sum(one.low + one.high for one in crossing if one.kind == "keys") / whole)

@@ -63,6 +63,7 @@ class _RequestRouting:
         away = {name: self._group.levels.of_messages(numbers.sum(axis=1)) for name, numbers in away.items()}
         self.counts.add(direction, int(asking.sum()), home.occurrences, away)
 
+
 class RoutedRequests(_RequestRouting):
     """Every rank holds its share of the batch and sends its unique keys to their owners."""
 

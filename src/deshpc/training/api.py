@@ -193,7 +193,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     loaded = time.perf_counter()
     first_step = origin.first_step if origin else 0
     steps = first_step + config.train.epochs * -(-part.samples // config.train.global_batch_samples)
-    model = session.build(part.dataset, steps, (stream or part.learnt).mean_weight, first_step)
+    model = session.build(part.dataset, steps, (stream or part.learnt).mean_weight, first_step, stream and stream.field_keys)
     compiled = time.perf_counter()
     record.write(
         "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else part.whole.rows, kept_rows=0 if stream else part.samples,

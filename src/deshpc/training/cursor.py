@@ -22,8 +22,9 @@ class Cursor:
     best_step, best_run : of the best model so far, and the run that wrote it, None without one
     stopping : state of `EarlyStopping`, None without
     first_step : steps of the model that the run started from (`train.from`)
-    stream : of a run that follows its training part: file, row and done of the Place (`data.growing`) at which the block begins, and the
-        mean weight of the first block's samples; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
+    by_files : whether the epoch's order is that of files which are read block by block, and cannot be from any row on: it is another from memory
+    stream : of a run that follows its training part: file, row and done of the Place (`data.growing`) at which the block begins, and of the
+        first block of all the mean weight of samples and the keys of each field a sample; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
     """
 
     epoch: int = 0
@@ -39,6 +40,7 @@ class Cursor:
     stopping: dict | None = None
     first_step: int = 0
     stream: dict | None = None
+    by_files: bool = False
 
     def to_json(self):
         """As plain JSON types."""
@@ -48,7 +50,7 @@ class Cursor:
     def from_manifest(cls, manifest, folder):
         """The Cursor of a checkpoint's manifest; DataError for the manifest of a model that no run goes on from."""
         progress = manifest["progress"]
-        if not isinstance(progress, dict) or {"first_step", "stream", *progress} != {one.name for one in fields(cls)}:
+        if not isinstance(progress, dict) or {"first_step", "stream", "by_files", *progress} != {one.name for one in fields(cls)}:
             raise DataError(f"{folder}: is not a checkpoint: its manifest does not say where the run goes on")
         return cls(**progress)
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
-from deshpc.errors import DeshpcError, Stopped
+from deshpc.errors import DataError, DeshpcError, Stopped
 from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
@@ -58,8 +58,8 @@ def train_epochs(
     watchdog : a `Watchdog`, which is told of every step
     keep : function of the number of steps that stores the model: called at every best evaluation if train.stop_metric
     is set.  The model is then whatever training ended with; `Trained.best_step` says which one was kept.
-    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps, whose check()
-    raises what has gone wrong with the last one, and whose finish() waits for it
+    checkpoint : object whose write(cursor) makes a checkpoint, called every checkpoint.every_steps steps and where ranks
+    agree on one, whose check() raises what has gone wrong with the last one, and whose finish() waits for it
     wishes : `Wishes` of this rank: for a checkpoint, or an end
     start : Cursor of the checkpoint that the model is that of, or of a beginning at another step than 0
     stream : Stream whose samples are learnt instead of those of `part`, as they come, once
@@ -85,6 +85,8 @@ class _Loop:
                 part.dataset, config.global_batch_samples, reads, buffers, config.seed, config.shuffle, config.shuffle_block_rows,
                 config.shuffle_run_rows, valid, part.kept,
             )  # fmt: skip
+        self._by_files = isinstance(part, LargePart) and not part.divided.even and config.shuffle
+        self._require_same_order()
         self._checkpoint_every, self._checkpoint_step = session.config.checkpoint.every_steps, start.steps
         self._wishes, self._meetings = wishes, Meetings(session.group, wishes)
         self._stopping = None
@@ -94,7 +96,7 @@ class _Loop:
                 self._stopping.restore(start.stopping)
         self._steps, self._samples, self._seconds = start.steps, start.samples, 0.0
         self._reached = start.steps  # as `_steps`, but in the middle of a segment, too
-        self._valid, self._best_step, self._stopped = None, start.best_step, None
+        self._valid, self._best_step, self._stopped, self._evaluated_step = None, start.best_step, None, None
 
     def run(self):
         try:
@@ -110,6 +112,17 @@ class _Loop:
             self._steps, self._samples, self._steps - self._start.steps, self._samples - self._start.samples,
             self._seconds, self._valid, self._best_step, self._stopped,
         )  # fmt: skip
+
+    def _require_same_order(self):
+        """DataError where this run has not the order of the epoch that a checkpoint is in the middle of.  Collective."""
+        start, error = self._start, None
+        if start.batch and start.by_files != self._by_files:
+            before = "off" if start.by_files else "on"
+            error = DataError(
+                f"data.in_memory: the checkpoint of step {start.steps:,} is in the middle of an epoch, whose rows have another order here than where "
+                f"it was made: go on with data.in_memory = {before!r}"
+            )
+        self._session.group.agree(error)
 
     def _epochs(self):
         """Train by the epochs of the configuration; returns function() -> Cursor of their end."""
@@ -141,25 +154,31 @@ class _Loop:
 
     def _follow(self):
         """Train by the batches of a stream as they come, until it ends; returns function() -> Cursor of where it ended."""
-        progress, done = self._progress(0, self._start.position), self._start.batch
-        while not self._reader.ended and not self._stopped:
+        progress, done, over = self._progress(0, self._start.position), self._start.batch, False
+        while not over and not self._stopped:
             made = self._segment(islice(self._reader.arrived(self._steps), self._until_next_event(done)), progress)
             done += made
             self._steps += made
+            over = self._reader.ended
+            if over:
+                progress.finish()
             wish = self._meetings.agreed if made else self._meetings.last()  # while a stream is waited for no batches lead to a meeting
-            self._events(0, done, made or self._reader.ended, self._reader.ended, progress, wish, self._cursor_of_stream)
-        progress.finish()
+            self._events(0, done, made or over, over, progress, wish, self._cursor_of_stream)
+        if not over:
+            progress.finish()
         return self._cursor_of_stream
 
     def _events(self, epoch, done, made, over, progress, wish, cursor):
         """Evaluate, and write a checkpoint, if it is time, and do what ranks have agreed on: `Stopped` where that is an end.  Collective.
 
         done : batches of the epoch so far
-        made : whether there are new ones
+        made : whether there are new ones, or the epoch is over
         over : whether the epoch is
         cursor : function() -> Cursor of here
         """
-        if made and self._valid_set is not None and (over or _due(done, self._config.evaluate_every_steps)):
+        due = over or _due(done, self._config.evaluate_every_steps)
+        new = made and self._evaluated_step != self._steps  # a stream may end long after its last batch
+        if new and due and self._valid_set is not None:
             self._evaluate(epoch, progress)
         if self._stopped:
             return
@@ -200,7 +219,7 @@ class _Loop:
         position = batch * self._config.global_batch_samples
         return Cursor(
             epoch, batch, position, *self._reader.place(epoch, batch), self._steps, self._samples, self._reader.samples,
-            self._best_step, stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
+            self._best_step, stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step, by_files=self._by_files,
         )  # fmt: skip
 
     def _cursor_of_stream(self):
@@ -208,7 +227,10 @@ class _Loop:
         return Cursor(
             0, self._steps - self._start.first_step, self._samples, place.number, taken, self._steps, self._samples, 0, self._best_step,
             stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
-            stream={"file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight},
+            stream={
+                "file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight,
+                "field_keys": self._stream.field_keys.tolist(),
+            },
         )  # fmt: skip
 
     def _segment(self, batches, progress):
@@ -248,6 +270,7 @@ class _Loop:
         )  # fmt: skip
 
     def _evaluate(self, epoch, progress):
+        self._evaluated_step = self._steps
         self._valid = measured(self._session, "valid", self._valid_set, self._steps, complete=False)
         verdict = self._stopping.observe(self._valid) if self._stopping else None
         progress.tell(in_words("valid", self._steps, self._valid) + ("  best so far" if verdict == "best" else ""))

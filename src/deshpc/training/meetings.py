@@ -17,12 +17,12 @@ class Meetings:
     """Meetings of a group's ranks.  All of them pass the same batches, so all begin and complete a meeting at the same ones.
 
     wish : function that gives what this rank wants, an integer; 0: nothing.  The largest of all ranks counts
-    agreed : the wish of the last meeting
+    agreed : the wish on which ranks have agreed since the last batch, 0 without one
     """
 
     def __init__(self, group, wish, clock=time.perf_counter):
         self._group, self._wish, self._clock = group, wish, clock
-        self._under_way, self._begun, self._left, self._length = None, 0.0, 0, 1
+        self._under_way, self._begun, self._left, self._passed, self._length = None, 0.0, 0, 0, 1
         self.agreed = 0
 
     def before_each(self, batches):
@@ -50,10 +50,9 @@ class Meetings:
 
     def _between(self):
         """What is agreed on between two batches."""
-        self._left -= 1
+        self._left, self._passed, self.agreed = self._left - 1, self._passed + 1, 0
         if self._left > 0:
             return 0
-        self.agreed = 0
         self.close()
         if self.agreed:  # what is wanted is done first, and its time is not that of batches
             self._left, self._length, self._begun = 1, 1, 0.0
@@ -63,6 +62,6 @@ class Meetings:
 
     def _begin(self):
         now = self._clock()
-        seconds, self._begun = (now - self._begun) / self._length if self._begun else _EVERY_S, now
-        self._left = self._length
+        seconds = (now - self._begun) / self._passed if self._begun and self._passed else _EVERY_S
+        self._begun, self._passed, self._left = now, 0, self._length
         self._under_way = self._group.gather_numbers(np.array([self._wish(), seconds]))

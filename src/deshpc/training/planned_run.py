@@ -34,20 +34,25 @@ class Forecast:
     samples: int | None = None
 
     def beside(self, result):
-        """What was planned and measured, side by side: {"bytes_per_sample": {kind: [planned, sent]}, "step_s": [planned, measured]}."""
+        """What was planned and measured, side by side: {"bytes_per_sample": {kind: [planned, sent]}, "step_s": [planned, measured]}.
+
+        Nothing is measured where a run goes on from its end.
+        """
         kinds = sorted({*self.bytes_per_sample, *result.bytes_per_sample})
         before = result.first_step if result.resumed_from is None else result.resumed_from
         steps = max(1, result.steps - before)
         return {
             "bytes_per_sample": {kind: [self.bytes_per_sample.get(kind, 0.0), result.bytes_per_sample.get(kind, 0.0)] for kind in kinds},
-            "step_s": [self.step_s, result.samples / result.samples_per_s / steps],
+            "step_s": [self.step_s, result.samples / result.samples_per_s / steps if result.samples else None],
         }
 
     def require_agreement(self, group, result):
         """DeshpcError on every rank where bytes are not as planned: exactly, or within 5 % where distinct keys decide.  Collective.
 
-        Those of keys are left out where they are not known, or the run has ended before its end.
+        Those of keys are left out where they are not known, or the run has ended before its end, and all where it goes on from there.
         """
+        if not result.samples:
+            return
         wrong, whole_run = [], self.samples is None or self.samples == result.samples
         for kind, (planned, sent) in self.beside(result)["bytes_per_sample"].items():
             if kind == "keys" and not (self.keys_known and whole_run):

@@ -19,7 +19,7 @@ from deshpc.planner.fit import rates
 from deshpc.planner.likeness import Measured
 from deshpc.planner.machine import Link, Machine
 from deshpc.planner.planned import need_of
-from deshpc.planner.work import NUMBERED_S, STAGES, Ahead, Work, share_ahead, shares_of, uneven_link, work_of
+from deshpc.planner.work import NUMBERED_S, STAGES, SharesAhead, Work, share_ahead, shares_of, uneven_link, work_of
 from deshpc.planner.workload import Workload
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.session import Session
@@ -129,7 +129,7 @@ def _trained(comm, threads, profile, share, model, train):
         return {
             "stages": {stage: float(np.mean([one[stage] for one in of_ranks])) for stage in own},
             "work": work.with_sent(*session.group.sum(sent), comm.size, nodes, uneven_link(need)),
-            "ahead": share_ahead(need) if built.overlaps else Ahead(),
+            "ahead": share_ahead(need) if built.overlaps else SharesAhead(),
             "nodes": nodes, "host": session.group.from_first(platform.node()), "threads": session.backend.threads,
         }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +45,7 @@ class Session:
         self.stage_times = StageTimes()
         self.skipped = {}  # {part: {"count", "examples"}} of rows that could not be read
         self._noted = set()  # subjects of notes on what was read
-        self._tables = tables
+        self._tables, self._at_end = tables, ExitStack()
         self.group, self.node = Group(comm, levels_name(config), config.train.wire), Node(comm)
         try:
             self._begin()
@@ -69,8 +69,13 @@ class Session:
         return self
 
     def __exit__(self, kind, error, trace):
+        self._at_end.close()
         if error is None or (isinstance(error, DeshpcError) and error.agreed == self.group.size):
             self.close()
+
+    def at_end(self, close):
+        """Have close(), which calls no MPI, called when the block ends, by an error, too: threads that read are not left behind."""
+        self._at_end.callback(close)
 
     def enter(self, stage, works=False):
         """This rank begins a stage: see `Watchdog.enter`."""
@@ -143,12 +148,13 @@ class Session:
             text = "".join(f"\n  {example}" for example in examples)
             say(f"deshpc: warning: data.{part}: {count} bad rows were skipped, such as:{text}\n")
 
-    def build(self, sample, total_steps=None, mean_weight=1.0, first_step=0):
+    def build(self, sample, total_steps=None, mean_weight=1.0, first_step=0, field_keys=None):
         """Make the model, set its expected rows aside, and compile every kernel on rows of `sample`.  Collective.
 
         first_step, total_steps : where the run begins and ends, for a learning rate that falls until its end
         mean_weight : of the samples that are learnt from
-        Where rows are split by field, the first samples say how many keys each has, and fields are dealt to ranks by that.
+        field_keys : (F) float64, keys a sample of each field, by which fields are dealt to ranks where rows are split by them; None: those of
+        the first samples
 
         Each node's first rank compiles and fills the cache on disk; the others then load from it.
         """
@@ -157,8 +163,7 @@ class Session:
                 lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
             )
         self._tell_cache_problem()
-        field_keys = None
-        if self.config.train.split == "field":
+        if self.config.train.split == "field" and field_keys is None:
             field_keys = self.group.from_first(self.group.together(lambda: keys_of_fields(sample, self.input.n_fields)))
         self.model = self.group.together(
             lambda: build_model(
@@ -226,7 +231,7 @@ def _field_names(source):
 
 
 def keys_of_fields(sample, n_fields):
-    """(F) float64: keys a sample of each field, in the first samples of a Dataset.  All ranks, and a run that goes on, find the same."""
+    """(F) float64: keys a sample of each field, in the first samples of a Dataset."""
     few = sample.head(min(len(sample), _LOOKED_AT))
     return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
 

@@ -6,6 +6,8 @@ starts, and a plan.  Transforms are those of `train.from`, of the checkpoint, or
 
 from contextlib import suppress
 
+import numpy as np
+
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import STANDARD_INPUT
 from deshpc.data.ahead import END, Ahead
@@ -16,10 +18,8 @@ from deshpc.data.samples import no_samples
 from deshpc.errors import ConfigError, DataError
 from deshpc.training.best_constant import best_constant
 from deshpc.training.cursor import Cursor
+from deshpc.training.session import keys_of_fields
 from deshpc.training.training_part import TrainingPart
-
-AHEAD_BLOCKS = 2
-"""Blocks that are read before they are asked for; one more is under way."""
 
 _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
 
@@ -27,21 +27,23 @@ _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
 class Stream:
     """The stream of a session, from a Cursor on.  Making one is collective, and waits for the first rows.
 
-    part : TrainingPart of the first block;  mean_weight : of its samples, or those of the first block of all
+    part : TrainingPart of the first block
+    mean_weight : of its samples, or those of the first block of all
+    field_keys : (F) float64, keys a sample of each field, in the same samples: ranks have the same fields when the run goes on
     DataError where there is no row at all.
     """
 
     def __init__(self, session, cursor=None):
-        self._session, self._cursor, self._ahead = session, cursor or Cursor(), None
+        self._session, self._cursor, self._growing, self._ahead = session, cursor or Cursor(), None, None
         data, train = session.config.data, session.config.train
         if data.train == (STANDARD_INPUT,) and not session.input.fitted:
             session.group.agree(ConfigError(
                 "data.train = ['-']: dense and bucket fields are fitted to training rows, and standard input is read once: start from a model that "
                 "has them (train.from), give boundaries of bucket fields, or follow a folder, whose first file is read twice"
             ))  # fmt: skip
-        self._growing = Growing(data, session.input, train.class_weights, train.shuffle_block_rows, train.shuffle)
         working = lambda task: session.working("wait for rows", task)  # noqa: E731
         self._delivery = Delivery(session.group, session.node, train.global_batch_samples, working)
+        session.at_end(self._stop)
         self._open()
         head = next((block.samples for block in self._first if block is not END and len(block)), None)
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
@@ -49,7 +51,9 @@ class Stream:
         head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
         constant = best_constant(train.loss, session.group, head)
         self.part = TrainingPart(head, None, constant, constant)
-        self.mean_weight = self._cursor.stream["mean_weight"] if self._cursor.stream else constant.mean_weight
+        before = self._cursor.stream
+        self.mean_weight = before["mean_weight"] if before else constant.mean_weight
+        self.field_keys = np.array(before["field_keys"]) if before else keys_of_fields(head, session.input.n_fields)
 
     def reader(self, start, share, buffers, valid):
         """The BlockReader of the batches from a Cursor on; share, buffers, valid : as of a Reader.  Collective."""
@@ -63,14 +67,21 @@ class Stream:
 
     def close(self):
         """Read no more.  Tells what was skipped.  Collective."""
-        if self._ahead:
-            self._ahead.close()
+        self._stop()
         self._session.count_skipped("train")
+
+    def _stop(self):
+        """End the thread that reads; a reading that is under way ends by itself."""
+        if self._ahead:
+            self._growing.close()
+            self._ahead.close()
 
     def _open(self):
         """Begin to read at the cursor, and wait for a block with rows."""
         if self._session.group.rank == 0:
-            self._ahead = Ahead(self._growing.blocks(_place_of(self._cursor)), AHEAD_BLOCKS)
+            data, train = self._session.config.data, self._session.config.train
+            self._growing = Growing(data, self._session.input, train.class_weights, train.shuffle_block_rows, train.shuffle)
+            self._ahead = Ahead(self._growing.blocks(_place_of(self._cursor)))
         self._first, block = [], None
         while block is None or (block is not END and not len(block)):
             block = self._delivered()
@@ -81,8 +92,9 @@ class Stream:
         """Read on from another checkpoint than the newest, which could not be read."""
         if self._session.config.data.train == (STANDARD_INPUT,):
             self._session.group.agree(DataError("standard input has been read beyond the checkpoint that could be read: start again with it from its begin"))
-        if self._ahead:
-            self._ahead.close()
+        self._stop()
+        for block in self._first:
+            self._delivery.release(block)
         self._cursor = cursor
         self._open()
 
