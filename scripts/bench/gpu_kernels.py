@@ -161,7 +161,7 @@ class Cases:
         index, wide = self._filled(buckets, held), self.device.empty((16 * buckets,), np.uint64)
         yield Case(
             "growth of the index", held, "keys", 64 * buckets + 4 * SECTOR * held,
-            lambda: self.backend.table.move_rows(index, wide, 2 * buckets - 1), lambda: wide.fill(0),
+            lambda: self.backend.table.move_rows(index, wide, 2 * buckets - 1, self.backend.table.new_move(), buckets), lambda: wide.fill(0),
             note="whole old index, two sectors of the new one twice a key; without its zeroing",
         )  # fmt: skip
 

@@ -19,6 +19,14 @@ def send(name):
     time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """SIGINT as in a foreground job: shells start others with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def at_once(monkeypatch):
     """Any further signal counts as a second one."""

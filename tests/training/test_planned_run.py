@@ -55,7 +55,7 @@ def test_what_cannot_be_planned_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no valid way to train model.name = 'lr' on 1 ranks with .*split = 'column'"):
         deshpc.train(config(tmp_path / "run", {"name": "lr"}, split="column", routing="auto"))
     deshpc.train(config(tmp_path / "run"), overwrite=True)
-    with pytest.raises(ConfigError, match="'auto' is planned where a run begins to train"):
+    with pytest.raises(ConfigError, match="are planned where a run begins to train"):
         deshpc.evaluate(tmp_path / "run", overrides=["train.split=auto"])
     with pytest.raises(ConfigError, match=r"nowhere\.json"):
         deshpc.train(config(tmp_path / "other", machine="nowhere.json", **OPTIONS))

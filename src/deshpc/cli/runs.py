@@ -106,7 +106,7 @@ def _steps_of(config, ready):
 def _differing(options):
     """[{option: value}] of each run, of options in which runs differ."""
     names = sorted({name for one in options for name in one})
-    differ = [name for name in names if name not in _NOT_SETTINGS and len({json.dumps(one.get(name)) for one in options}) > 1]
+    differ = [name for name in names if name not in _NOT_SETTINGS and len({json_text(one.get(name)) for one in options}) > 1]
     return [{name: one.get(name) for name in differ} for one in options]
 
 
