@@ -23,7 +23,7 @@ os.environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
 os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "100")
 
 UNDER_MPI = launcher().ranks > 1
-EVERYWHERE = ("comm", "launch", "doctor", "route")  # folders of tests
+EVERYWHERE = ("comm", "launch", "doctor")  # folders of tests
 
 
 def pytest_cmdline_main(config):

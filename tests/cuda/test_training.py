@@ -21,7 +21,7 @@ from synthetic_batches import awkward_batches, one_key_batches
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.training.step import step, steps
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns(3)]
 
 STEPS = 12
 TOLERANCE = {"float64": (1e-11, 1e-11), "float32": (2e-5, 1e-6)}  # rows and dense parameters, losses

@@ -33,7 +33,7 @@ from synthetic_batches import awkward_batches, one_key_batches
 from deshpc.backend.record import KEY
 from deshpc.training.step import step
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 EPSILON = 2.0**-23  # of float32
 TOLERANCE = {  # (rows and dense parameters, losses) after twenty steps
