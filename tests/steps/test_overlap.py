@@ -12,8 +12,10 @@ from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
 from deshpc.backend.cpu.buffers import Buffers
 from deshpc.backend.record import CHUNK_ROWS
+from deshpc.comm.handle import Handle
 from deshpc.data.dataset import Dataset
 from deshpc.data.reader import Reader
+from deshpc.errors import DeshpcError
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import scores, step, steps
 
@@ -101,6 +103,28 @@ def test_keys_of_one_more_batch_travel(world, exchange):
     sent, work = ["read", "route"], ["exchange", "learn", "give back", "update"]
     one = [*sent, "route", "look up"]
     assert stages == [*sent, *one, "start", *one, *work, "start", "read", "route", "look up", *work, "start", "read", *work]
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("routing", ROUTINGS)
+def test_nothing_travels_on_where_reading_fails_on_all_ranks(world, monkeypatch, exchange, routing):
+    """Memory that messages arrive in is given back then, and used again."""
+    handles, make = [], Handle.__init__
+
+    def noted(handle, *arguments, **options):
+        make(handle, *arguments, **options)
+        handles.append(handle)
+
+    def failing(model):
+        yield from [reads(model, batch) for batch in awkward_batches(62, steps=3)]
+        raise DeshpcError("no more").shared_by(world.size)
+
+    with small_model(world, small_config("fm", overlap="on", exchange=exchange, routing=routing)) as model:
+        monkeypatch.setattr(Handle, "__init__", noted)
+        with pytest.raises(DeshpcError, match="no more"):
+            overlapped(model, failing(model))
+        assert world.size == 1 or any(handle._request is not None for handle in handles)
+        assert not [handle for handle in handles if handle._request is not None and handle._finish is not None]
 
 
 @pytest.mark.parametrize("overlap, several_nodes, ahead", [

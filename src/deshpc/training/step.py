@@ -16,6 +16,7 @@ import numpy as np
 from deshpc.backend.exact_sum import TERMS, terms_of, total
 from deshpc.comm.handle import Handle
 from deshpc.comm.ledger import Traffic
+from deshpc.errors import DeshpcError
 from deshpc.route.routed import RoutedBatch
 
 
@@ -82,7 +83,12 @@ def _completed(model, batches, train):
         travelling, after = model.start(found), None
         ahead = model.overlaps and not (train and model.evicts_after(found.routed.step))
         if ahead:
-            after = following.look_up(travelling.poke)
+            try:
+                after = following.look_up(travelling.poke)
+            except DeshpcError as error:
+                if error.agreed == model.group.size:  # all ranks end here: nothing may arrive in memory that is given back
+                    travelling.wait()
+                raise
         model.enter("exchange")
         yield found, travelling.wait()
         found = after if ahead else following.look_up()
@@ -105,7 +111,12 @@ class _Following:
         model, travelling = self._model, self._travelling or self._written(poke)()
         if travelling is None:
             return None
-        send = self._written(poke) if model.routes_ahead else lambda: None
+        try:
+            send = self._written(poke) if model.routes_ahead else lambda: None
+        except DeshpcError as error:
+            if error.agreed == model.group.size:
+                travelling.wait()
+            raise
         model.enter("route")
         routed = travelling.wait()
         self._travelling = send()
