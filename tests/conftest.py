@@ -3,15 +3,17 @@
 Under MPI the first failure on any rank is printed with its rank and aborts the job: a rank that has left a test
 would otherwise leave the others waiting in a collective for ever.  Rank 0 alone prints the usual report.
 
-Numbers of ranks share the cases: each runs on one rank, and on 2, 3 or 4 in turn; those of modules marked `in_turns`, which have
-very many, on 1, 2, 3 or 4, or up to the mark's number.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every case on every number.
-DESHPC_SECOND_MPI=1, for another MPI behind a whole run, leaves a quarter of the cases marked `in_turns`: what they compute is known to be right on so many ranks.
+Numbers of ranks share the cases: each runs on one rank, and on 2, 3 or 4 in turn.  Those of tests that have four or more, and of modules
+marked `in_turns`, run on 1, 2, 3 or 4, or up to the mark's number.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every
+case on every number.  DESHPC_SECOND_MPI=1, for another MPI behind a whole run, leaves a quarter of the cases that take turns: what they compute is
+known to be right on so many ranks.
 """
 
 import os
 import sys
 import time
 import zlib
+from collections import Counter
 
 import pytest
 
@@ -24,6 +26,7 @@ os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "100")
 
 UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "launch", "doctor")  # folders of tests
+_MANY = 4  # cases of a test, one at least for each number of ranks
 
 
 def pytest_cmdline_main(config):
@@ -60,19 +63,22 @@ def _of_other_numbers_of_ranks(items, ranks):
     They are counted file by file, each from a number of its own, so that a case's turn does not depend on what else is collected.
     """
     shared, counts = [item for item in items if item.get_closest_marker("mpi") and item.path.parent.name not in EVERYWHERE], {}
-    others = set()
+    cases, others = Counter(map(_test_of, shared)), set()
     for item in shared:
         number = counts[item.path] = counts.get(item.path, zlib.crc32(item.path.name.encode())) + 1
-        known = os.environ.get("DESHPC_SECOND_MPI") and item.get_closest_marker("in_turns") and number // 4 % 4
-        if known or ranks not in _numbers_of_ranks(item, number):
+        mark = item.get_closest_marker("in_turns")
+        if mark is None and cases[_test_of(item)] < _MANY:
+            numbers = 1, 2 + number % 3
+        else:
+            numbers = (1 + number % (mark.args[0] if mark and mark.args else 4),)
+        known = os.environ.get("DESHPC_SECOND_MPI") and len(numbers) == 1 and number // 4 % 4
+        if known or ranks not in numbers:
             others.add(item)
     return others
 
 
-def _numbers_of_ranks(item, number):
-    """On how many ranks a test runs."""
-    mark = item.get_closest_marker("in_turns")
-    return (1, 2 + number % 3) if mark is None else (1 + number % (mark.args[0] if mark.args else 4),)
+def _test_of(item):
+    return item.path, getattr(item, "originalname", item.name)
 
 
 def pytest_runtest_logreport(report):
