@@ -19,7 +19,8 @@ LIMITS = {
     "data.synthetic.profile": ("small",), "data.synthetic.train_rows": (40,), "data.synthetic.valid_rows": (0, 30),
     "data.synthetic.test_rows": (0, 1, 30), "model.dim": (5, 4, 1, 3), "train.global_batch_samples": (17, 40, 64, 1000),
     "train.epochs": (1, 2), "train.watchdog_s": (0.0, 600.0), "run.save_model": (True,), "compute.threads_per_rank": (1, 2),
-    "compute.backend": ("auto", "cpu"), "run.report_interval_s": (1000.0, 1e-3),
+    "compute.backend": ("auto", "cpu"), "run.report_interval_s": (1000.0, 1e-3), "checkpoint.walltime_s": (0.0, 1e6),
+    "data.follow": (False,),
 }  # fmt: skip
 FEW_KERNELS = {  # so that the types for which kernels are compiled are those of other tests
     "model.dim": (5,), "train.precision": ("float64",), "train.accumulate": ("", "", "int64"), "model.fields.dim": (0, 0, 3),

@@ -8,7 +8,7 @@ import numpy as np
 
 import deshpc
 from deshpc.config.load import build
-from deshpc.errors import ConfigError, DeshpcError, Stopped
+from deshpc.errors import ConfigError, DeshpcError
 from deshpc.serve.export import export
 from deshpc.training.predict import predict
 
@@ -23,7 +23,7 @@ def finite(tree):
 
 
 def outcome(world, draw):
-    """"refused", "diverged", "stopped" (its time was up) or "trained": what becomes of a drawn configuration.  Collective."""
+    """"refused", "diverged" or "trained": what becomes of a drawn configuration.  Collective."""
     try:
         config = build(draw.tree)
         if world.rank == 0:
@@ -33,9 +33,6 @@ def outcome(world, draw):
     except ConfigError as error:
         assert str(error)
         return "refused"
-    except Stopped as error:
-        assert config.checkpoint.walltime_s and "the time limit" in str(error), (error, draw.tree)
-        return "stopped"
     except DeshpcError as error:
         assert draw.extreme and "lower optimizer.learning_rate" in str(error), (error, draw.tree)
         return "diverged"
