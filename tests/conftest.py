@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,12 @@ def pytest_collectreport(report):
 def world():
     """COMM_WORLD: one rank in a serial run."""
     return _world()
+
+
+@pytest.fixture
+def directory(world, tmp_path):
+    """One folder for all ranks."""
+    return Path(world.bcast(str(tmp_path)))
 
 
 def _world():

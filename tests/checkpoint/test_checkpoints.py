@@ -31,12 +31,6 @@ pytestmark = pytest.mark.mpi
 OPTIONS = small_config("fm", "adam", 0.02)
 
 
-@pytest.fixture
-def directory(world, tmp_path):
-    """One folder for all ranks."""
-    return Path(world.bcast(str(tmp_path)))
-
-
 def train(model, first, last):
     for batch in awkward_batches(41, last)[first:]:
         step(model, reads(model, batch))

@@ -4,17 +4,16 @@ import csv
 import errno
 import gzip
 import random
-from pathlib import Path
 
 import pytest
+from learnt_samples import learnt, noted_samples
 from saved_models import content_of
 
 import deshpc
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats import steady
-from deshpc.hashing.key import key
-from deshpc.training import api, large_part, loop
+from deshpc.training import api, large_part
 
 ROWS, BATCH, BLOCK = 530, 50, 64
 FILES = ((0, 100), (100, 101), (101, 390), (390, ROWS))
@@ -55,36 +54,13 @@ def config(folder, run, kind="csv", **sections):
     )
 
 
-@pytest.fixture
-def directory(world, tmp_path):
-    """One folder for all ranks."""
-    return Path(world.bcast(str(tmp_path)))
+GOOD = [i for i in range(ROWS) if i % 11 != 5]
 
 
 @pytest.fixture
 def seen(monkeypatch):
-    """[keys of the ids of a step's samples, those of this rank]."""
-    found, steps = [], loop.steps
-
-    def recorded(model, batches, *arguments):
-        def noted():
-            for batch in batches:
-                found.append([int(one) for one in batch.keys[batch.begins]])
-                yield batch
-
-        yield from steps(model, noted(), *arguments)
-
-    monkeypatch.setattr(loop, "steps", recorded)
-    return found
-
-
-def learnt(world, seen):
-    """[[ids of a step's samples, in their order]] of all ranks.  Collective."""
-    names = {key(0, "id", str(i)): i for i in range(ROWS)}
-    return [[names[one] for part in parts for one in part] for parts in zip(*world.allgather(seen), strict=True)]
-
-
-GOOD = [i for i in range(ROWS) if i % 11 != 5]
+    """See `noted_samples`."""
+    return noted_samples(monkeypatch)
 
 
 @pytest.mark.mpi
@@ -96,13 +72,13 @@ def test_every_row_once_an_epoch_and_after_a_crash_the_next_one(world, directory
         write(folder, kind)
     world.Barrier()
     result = deshpc.train(config(folder, whole, kind, data={"in_memory": "auto"}), world)
-    steps = learnt(world, seen)
-    epochs = [sum(steps[first : first + 10], []) for first in (0, 10)]
+    steps = learnt(world, seen, ROWS)
+    epochs = [[one for _, ids in steps[first : first + 10] for one in ids] for first in (0, 10)]
     assert [sorted(one) for one in epochs] == [GOOD, GOOD] and epochs[0] != epochs[1] and result.steps == 20
     if kind == "csv":  # the same bits as from memory
         seen.clear()
         deshpc.train(config(folder, directory / "memory", data={"in_memory": "on"}), world)
-        assert learnt(world, seen) == steps
+        assert learnt(world, seen, ROWS) == steps
         assert content_of(directory / "memory/model") == content_of(whole / "model")
     if world.rank == 0:
         import shutil
@@ -117,13 +93,13 @@ def test_every_row_once_an_epoch_and_after_a_crash_the_next_one(world, directory
             deshpc.train(config(folder, again, kind, data={"in_memory": "on"}), world, resume=True)
     seen.clear()
     resumed = deshpc.train(config(folder, again, kind), world, resume=True)
-    assert resumed.resumed_from == 12 and learnt(world, seen) == steps[12:]
+    assert resumed.resumed_from == 12 and learnt(world, seen, ROWS) == steps[12:]
     assert content_of(again / "model") == content_of(whole / "model")
 
 
 @pytest.mark.mpi
 def test_a_file_that_changes_while_it_is_read_ends_all_ranks(world, directory, monkeypatch):
-    folder, original = directory / "in", loop.train_epochs
+    folder, original = directory / "in", api.train_epochs
     if world.rank == 0:
         write(folder, "csv")
     world.Barrier()

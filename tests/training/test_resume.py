@@ -43,12 +43,6 @@ def config(directory, **sections):
 
 
 @pytest.fixture
-def directory(world, tmp_path):
-    """One folder for all ranks."""
-    return Path(world.bcast(str(tmp_path)))
-
-
-@pytest.fixture
 def losses(monkeypatch):
     """{step: loss} of the steps that are trained."""
     found, steps = {}, loop.steps

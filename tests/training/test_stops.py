@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from itertools import count, pairwise
-from pathlib import Path
 
 import pytest
 from saved_models import content_of
@@ -33,12 +32,6 @@ def config(directory, **checkpoint):
             "run": {"directory": str(directory), "report_interval_s": 1000.0},
         }
     )  # fmt: skip
-
-
-@pytest.fixture
-def directory(world, tmp_path):
-    """One folder for all ranks."""
-    return Path(world.bcast(str(tmp_path)))
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from learnt_samples import learnt, noted_samples
 
 import deshpc
 from deshpc.config.load import build
@@ -19,7 +19,6 @@ from deshpc.data.block_reader import BlockReader
 from deshpc.data.growing import Growing
 from deshpc.data.input import open_input
 from deshpc.errors import ConfigError, DataError
-from deshpc.training import loop
 
 ROWS = {"a.csv": 130, "b.csv": 1, "c.csv": 95}
 BATCH, WINDOW = 20, 40
@@ -62,43 +61,9 @@ def config(folder, run="", **sections):
 
 
 @pytest.fixture
-def directory(world, tmp_path):
-    """One folder for all ranks."""
-    return Path(world.bcast(str(tmp_path)))
-
-
-@pytest.fixture
 def seen(monkeypatch):
-    """[(step, labels)] of the batches that were learnt."""
-    found, steps = [], loop.steps
-
-    def recorded(model, batches, *arguments):
-        def noted():
-            for batch in batches:
-                found.append((batch.step, batch.global_samples, [int(key) for key in batch.keys[batch.begins]]))
-                yield batch
-
-        yield from steps(model, noted(), *arguments)
-
-    monkeypatch.setattr(loop, "steps", recorded)
-    return found
-
-
-def ids_by_key():
-    from deshpc.hashing.key import key
-
-    return {key(0, "id", str(i)): i for i in range(sum(ROWS.values()))}
-
-
-def learnt(world, seen):
-    """[[ids of a step's samples, in their order]], of all ranks.  Collective."""
-    names, of_ranks = ids_by_key(), world.allgather(seen)
-    steps = []
-    for parts in zip(*of_ranks, strict=True):
-        assert len({step for step, _, _ in parts}) == 1
-        steps.append((parts[0][0], [names[key] for _, _, keys in parts for key in keys]))
-        assert len(steps[-1][1]) == parts[0][1]
-    return steps
+    """See `noted_samples`."""
+    return noted_samples(monkeypatch)
 
 
 def require_windows(order):
@@ -123,7 +88,7 @@ def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(
     result = deshpc.train(config(folder, whole), world)
     if process:
         assert process.wait() == 0
-    steps = learnt(world, seen)
+    steps = learnt(world, seen, sum(ROWS.values()))
     order = [one for _, ids in steps for one in ids]
     require_windows(order)
     assert [len(ids) for _, ids in steps] == [BATCH] * 11 + [6] and result.steps == 12 and result.rows == len(order)
@@ -142,7 +107,7 @@ def test_a_folder_that_another_process_fills_is_learnt_once_and_goes_on_exactly(
         seen.clear()
         resumed = deshpc.train(config(folder, again), world, resume=True)
         assert resumed.resumed_from == cut and resumed.steps == 12
-        assert learnt(world, seen) == steps[cut:]
+        assert learnt(world, seen, sum(ROWS.values())) == steps[cut:]
         if world.rank == 0:
             files = sorted(path.name for path in (whole / "model").iterdir() if path.name != "manifest.json")
             assert [(again / "model" / name).stat().st_size for name in files] == [(whole / "model" / name).stat().st_size for name in files]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -47,12 +46,6 @@ def config(directory, **sections):
             "train": {"global_batch_samples": 100, **sections.pop("train", {})}, "run": {"directory": str(directory)},
         }
     )  # fmt: skip
-
-
-@pytest.fixture
-def directory(world, tmp_path):
-    """One folder for all ranks."""
-    return Path(world.bcast(str(tmp_path)))
 
 
 @pytest.mark.mpi
