@@ -37,6 +37,38 @@ class Sums(NamedTuple):
     square: Any
 
 
+class Terms(NamedTuple):
+    """The occurrences of whole samples at all shards of a rank, sample by sample.
+
+    offsets : (n + 1) int64, sample i has the terms offsets[i] .. offsets[i + 1]
+    addresses : (nnz) int64, of the rows' embeddings
+    fields : (nnz) uint16
+    values : of the occurrences, see `backend.values`
+    """
+
+    offsets: Any
+    addresses: Any
+    fields: Any
+    values: Any
+
+
+class Room(NamedTuple):
+    """The sums S_f of one sample, of fields f below G, see `backend.cpu.ffm`: x times what lies at an address.
+
+    counts : (G) int32, occurrences that each field has
+    fields : (G + 1) int64, those that are there;  the last number says how many they are
+    addresses : (G) int64
+    factors : (G), the x, of the compute type
+    sums : (G, G k), where fields of several keys are added up, of the compute type
+    """
+
+    counts: Any
+    fields: Any
+    addresses: Any
+    factors: Any
+    sums: Any
+
+
 class Parts(NamedTuple):
     """Some of the parts of a batch that sums are taken by: see `nn.parts`.
 

@@ -13,6 +13,10 @@ from numba.extending import NativeValue, lower_getattr, models, register_model, 
 from deshpc.backend.cpu.simd import Lanes
 
 
+PIECE = 16
+"""Numbers of an embedding that are worked on at once, where it is too long for one vector: a register, or two."""
+
+
 class WeightForm:
     """How the weights of rows are stored and computed with.
 
@@ -20,26 +24,36 @@ class WeightForm:
     number : 0 of the storage type
     zero : 0 of the compute type
     dim : k, weights of an embedding
+    tail : None where the lanes are those of the whole embedding.  Otherwise it is worked on in pieces, each of the lanes, and these are
+    the lanes of what is left behind them, False where nothing is
     """
 
-    def __init__(self, lanes, number, zero, dim):
-        self.lanes, self.number, self.zero, self.dim = lanes, number, zero, dim
+    def __init__(self, lanes, number, zero, dim, tail=None):
+        self.lanes, self.number, self.zero, self.dim, self.tail = lanes, number, zero, dim, tail
         if lanes is None or isinstance(lanes, Lanes):
-            self._numba_type_ = WeightFormType(lanes and lanes.numba_type, number.dtype.name, zero.dtype.name, dim)
+            last = tail.numba_type if tail else tail
+            self._numba_type_ = WeightFormType(lanes and lanes.numba_type, number.dtype.name, zero.dtype.name, dim, last)
 
     @classmethod
-    def of(cls, backend, dim, precision, compute, sums=None):
-        """Of rows of `dim` embedding weights of the type `precision`; types as of `backend.lanes`."""
-        lanes = backend.lanes(dim, precision, compute, sums) if dim else None
-        return cls(lanes, np.dtype(precision).type(0), np.dtype(compute).type(0), dim)
+    def of(cls, backend, dim, precision, compute, sums=None, pieces=False):
+        """Of rows of `dim` embedding weights of the type `precision`; types as of `backend.lanes`.
+
+        pieces : whether an embedding is too long for one vector
+        """
+        number, zero = np.dtype(precision).type(0), np.dtype(compute).type(0)
+        if not pieces:
+            return cls(backend.lanes(dim, precision, compute, sums) if dim else None, number, zero, dim)
+        lanes, left = backend.lanes(PIECE, precision, compute, sums), dim % PIECE
+        return cls(lanes, number, zero, dim, backend.lanes(left, precision, compute, sums) if left else False)
 
 
 class WeightFormType(types.Type):
-    """Type of a WeightForm argument.  lanes : LanesType or None;  number, zero : names of types"""
+    """Type of a WeightForm argument.  lanes : LanesType or None;  number, zero : names of types;  tail : LanesType, False or None"""
 
-    def __init__(self, lanes, number, zero, dim):
-        self.lanes, self.number, self.zero, self.dim = lanes, number, zero, dim
-        super().__init__(name=f"WeightForm({lanes}, {number}, {zero}, {dim})")
+    def __init__(self, lanes, number, zero, dim, tail=None):
+        self.lanes, self.number, self.zero, self.dim, self.tail = lanes, number, zero, dim, tail
+        pieces = "" if tail is None else f", {tail}"
+        super().__init__(name=f"WeightForm({lanes}, {number}, {zero}, {dim}{pieces})")
 
 
 @register_model(WeightFormType)
@@ -59,6 +73,9 @@ class _WeightFormAttributes(AttributeTemplate):
     def resolve_lanes(self, form):
         return form.lanes or types.none
 
+    def resolve_tail(self, form):
+        return form.tail or types.none
+
     def resolve_number(self, form):
         return getattr(types, form.number)
 
@@ -71,6 +88,11 @@ class _WeightFormAttributes(AttributeTemplate):
 
 @lower_getattr(WeightFormType, "lanes")
 def _lanes(context, builder, form, value):
+    return context.get_dummy_value()
+
+
+@lower_getattr(WeightFormType, "tail")
+def _tail(context, builder, form, value):
     return context.get_dummy_value()
 
 

@@ -172,15 +172,16 @@ class ModelConfig:
 
     name: str = option(
         "fm",
-        "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
+        "lr: linear; fm: factorization machine; ffm: field-aware, fwfm: field-weighted; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
         "package.module:Class: a definition of your own, which --allow-import has to name, too",
-        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
+        choices=("lr", "fm", "ffm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )
+    linear: bool = option(True, "ffm: whether keys and dense features have linear weights, too; libffm's have none")
     hidden: tuple[int, ...] = option((400, 400, 400), "deep models: widths of the network's hidden layers; dlrm: of the top one's")
     bottom_hidden: tuple[int, ...] = option((512, 256), "dlrm: widths of the bottom network's layers before the last, which has dim")
     activation: str = option("relu", "deep models: of hidden layers", choices=("relu", "tanh", "sigmoid"))

@@ -42,8 +42,16 @@ SUMS = ("lr", "fm", "nfm")
 """Models whose partials are sums over all fields: nobody's partial is complete under field split."""
 
 
+def has_whole_samples(config):
+    """Whether ranks compute the pairs of an ffm from rows that they have of whole samples, all columns or some: not from partials of fields."""
+    by_columns = config.train.split == "column"
+    return config.model.name == "ffm" and config.compute.backend != "cuda" and (by_columns or exchange_name(config) == "rows")
+
+
 def is_deep(config):
-    """Whether a model has a tower: all but lr and fm, and fm under column split."""
+    """Whether a model has a tower: all but lr and fm, fm under column split, and ffm where partials of its fields travel."""
+    if config.model.name == "ffm":
+        return not has_whole_samples(config)
     return config.model.name not in ("lr", "fm") or (config.model.name == "fm" and config.train.split == "column")
 
 
@@ -62,6 +70,8 @@ def exchange_name(config):
     model, train = config.model, config.train
     if train.exchange != "auto":
         return train.exchange
+    if model.name == "ffm":
+        return "reduce_scatter" if train.split == "column" else "rows"
     pooled_by_field = is_deep(config) and train.split == "field" and model.name not in SUMS
     if model.name in ("lr", "fm") or (train.accumulate == "int64" and not pooled_by_field):
         return "allreduce"
@@ -103,6 +113,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
             _require_fixed_tower(config, exchange, ranks)
     elif model.first_layer == "pushed_down":
         raise ConfigError(f"model.first_layer = 'pushed_down': model.name = {name!r} has no dense layer")
+    if name == "ffm":
+        _require_ffm(config, exchange)
     if split == "column":
         _require_column(config, name, ranks)
     if backend.name != "cpu":
@@ -124,6 +136,20 @@ def require_valid(config, backend, ranks=1, field_names=None):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
             f"them field by field with model.first_layer = 'pooled', not train.split = {split!r} and model.name = {name!r}"
+        )
+
+
+def _require_ffm(config, exchange):
+    train = config.train
+    if train.accumulate == "int64":
+        raise ConfigError(
+            "train.accumulate = 'int64' does not go with model.name = 'ffm': its pairs are products of sums of rows, which are not added up "
+            "as integers; choose another train.accumulate"
+        )
+    if train.split == "column" and exchange not in ("allreduce", "reduce_scatter"):
+        raise ConfigError(
+            f"train.exchange = {exchange!r}: under train.split = 'column' every rank has the pairs of its columns, which have to be added up; "
+            "choose 'reduce_scatter' or 'allreduce'"
         )
 
 
@@ -240,7 +266,7 @@ def _require_column(config, name, ranks):
 
 def _require_replicated(config, name, exchange):
     train = config.train
-    if name in SUMS:
+    if name in (*SUMS, "ffm"):
         raise ConfigError(
             f"model.fields: replicated fields are pooled beside those that travel; model.name = {name!r} adds up all fields in one sum: "
             "choose a model that takes embeddings field by field"

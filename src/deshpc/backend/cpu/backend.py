@@ -10,6 +10,7 @@ from deshpc.backend.cpu import (
     bi_interaction,
     cin,
     dense,
+    ffm,
     fm,
     history,
     interaction,
@@ -45,7 +46,8 @@ class CpuBackend:
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
-    bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
+    bi_interaction, dense, ffm, fm, history, interaction = bi_interaction, dense, ffm, fm, history, interaction
+    linear, lookup = linear, lookup
     loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
     update, value_tables = update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)

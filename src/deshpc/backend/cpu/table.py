@@ -68,7 +68,7 @@ def record_address(chunks, record_bytes, row):
 
 
 @kernel
-def write_new_record(address, key, field, step, zero, scalars, dim, width, seed, scale, start, first_column):
+def write_new_record(address, key, field, step, zero, scalars, dim, width, seed, scale, start, first_column, own, whole):
     """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state as `start` says.
 
     zero : a 0 of the storage type
@@ -76,6 +76,7 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
     scale : float32, sqrt(3) times the standard deviation
     start : `backend.rules.StateStart`
     first_column : number of v_1 among the columns of the whole embedding, of which a record may hold a part
+    own, whole : where an embedding has several vectors, columns of each that the record holds, and that there are
     """
     store(address + KEY, key)
     size, embedding = size_of(zero), address + EMBEDDING
@@ -83,10 +84,11 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
         store(embedding - size, zero)
     place = embedding
     state = fold(seed, key)
-    for column in range(dim):
-        weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
-        store(place, cast(weight, zero))
-        place += size
+    for begin in range(0, dim // max(1, own)):
+        for column in range(begin * whole, begin * whole + own):
+            weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
+            store(place, cast(weight, zero))
+            place += size
     first, numbers = cast(start.constant, zero), width * start.planes
     if start.slope != 0 or start.jump != 0:
         for column in range(min(width, numbers)):
