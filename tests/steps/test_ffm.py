@@ -24,6 +24,7 @@ TOLERANCE = 1e-10  # float64, of the largest number
 OF_RULES = {**RULES, "sgd": {"name": "sgd", "learning_rate": 0.05}}  # products of products diverge at RULES' rate
 WAYS = [
     ("column", "allreduce", "broadcast"), ("column", "reduce_scatter", "broadcast"), *product(("key", "field"), ("rows",), ("routed", "broadcast")),
+    ("key", "allreduce", "routed"), ("key", "reduce_scatter", "broadcast"), ("field", "pooled", "routed"), ("field", "pooled", "broadcast"),
 ]  # fmt: skip
 KINDS = [(1, 2, True), (0, 2, True), (0, 0, False), (2, 0, True)]  # values beside a key, dense features, linear weights
 CASES = [
@@ -99,6 +100,5 @@ def test_twenty_steps_agree_with_the_definition(world, way, rule, kind, threads)
 
 
 def test_ways_are_all_there_are():
-    """Every split and exchange, but for those that partials of fields need, and those that are refused."""
     assert {way[0] for way in WAYS} == {*choices(TrainConfig, "split")} - {"auto"}
-    assert {way[1] for way in WAYS} == {*EXCHANGES} - {"pooled"}
+    assert {way[1] for way in WAYS} == {*EXCHANGES}

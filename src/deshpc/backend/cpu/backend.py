@@ -11,6 +11,7 @@ from deshpc.backend.cpu import (
     cin,
     dense,
     ffm,
+    field_sums,
     fm,
     history,
     interaction,
@@ -46,7 +47,7 @@ class CpuBackend:
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
-    bi_interaction, dense, ffm, fm, history, interaction = bi_interaction, dense, ffm, fm, history, interaction
+    bi_interaction, dense, ffm, field_sums, fm, history, interaction = bi_interaction, dense, ffm, field_sums, fm, history, interaction
     linear, lookup = linear, lookup
     loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
     update, value_tables = update, value_tables

@@ -115,6 +115,29 @@ def add_up(pair, terms, dense, factors, room, i, ahead):
     return n, own
 
 
+@kernel(inline=True)
+def pairs(pair, room, n):
+    """Sum over pairs of the n fields that are there, of the compute type."""
+    lanes, zero, step = pair.lanes, pair.zero, pair.dim * size_of(pair.zero)
+    total = vsplat(lanes, zero)
+    for a in range(1, n):
+        f = at(room.fields, a)
+        row, column = at(room.addresses, f), f * step
+        even, odd = vsplat(lanes, zero), vsplat(lanes, zero)  # two sums, which do not wait for each other
+        for b in range(0, a - 1, 2):
+            g, h = at(room.fields, b), at(room.fields, b + 1)
+            one = aload(lanes, row + g * step) * vsplat(lanes, at(room.factors, g))
+            other = aload(lanes, row + h * step) * vsplat(lanes, at(room.factors, h))
+            even = vfma(one, aload(lanes, at(room.addresses, g) + column), even)
+            odd = vfma(other, aload(lanes, at(room.addresses, h) + column), odd)
+        if a % 2:
+            g = at(room.fields, a - 1)
+            one = aload(lanes, row + g * step) * vsplat(lanes, at(room.factors, g))
+            even = vfma(one, aload(lanes, at(room.addresses, g) + column), even)
+        total = vfma(even + odd, vsplat(lanes, at(room.factors, f)), total)
+    return vsum(total)
+
+
 @kernel
 def partial(pair, terms, dense, factors, room, state, begin, end):
     """state[i] += the pairs of samples begin .. end.
@@ -125,28 +148,11 @@ def partial(pair, terms, dense, factors, room, state, begin, end):
     room : Room
     state : (n, 1) of the compute type
     """
-    lanes, zero, dim = pair.lanes, pair.zero, pair.dim
-    step = dim * size_of(zero)
+    dim = pair.dim
     lines = (len(room.addresses) * dim * size_of(pair.number) + CACHE_LINE - 1) // CACHE_LINE
     for i in range(begin, end):
         n, own = add_up(pair, terms, dense, factors, room, i, lines)
-        total = vsplat(lanes, zero)
-        for a in range(1, n):
-            f = at(room.fields, a)
-            row, column = at(room.addresses, f), f * step
-            even, odd = vsplat(lanes, zero), vsplat(lanes, zero)
-            for b in range(0, a - 1, 2):
-                g, h = at(room.fields, b), at(room.fields, b + 1)
-                one = aload(lanes, row + g * step) * vsplat(lanes, at(room.factors, g))
-                other = aload(lanes, row + h * step) * vsplat(lanes, at(room.factors, h))
-                even = vfma(one, aload(lanes, at(room.addresses, g) + column), even)
-                odd = vfma(other, aload(lanes, at(room.addresses, h) + column), odd)
-            if a % 2:
-                g = at(room.fields, a - 1)
-                one = aload(lanes, row + g * step) * vsplat(lanes, at(room.factors, g))
-                even = vfma(one, aload(lanes, at(room.addresses, g) + column), even)
-            total = vfma(even + odd, vsplat(lanes, at(room.factors, f)), total)
-        put(state, i, at(state, i) + own + vsum(total))
+        put(state, i, at(state, i) + own + pairs(pair, room, n))
 
 
 @kernel(inline=True)
