@@ -52,14 +52,24 @@ class Terms(NamedTuple):
     values: Any
 
 
+class Vectors(NamedTuple):
+    """Rows of several vectors: `WeightForm` of one, and of FOUR side by side.
+
+    one, four : of numbers of the compute type in registers; those of `one` are stored as rows store them
+    """
+
+    one: Any
+    four: Any
+
+
 class Room(NamedTuple):
     """The sums S_f of one sample, of fields f below G, see `backend.cpu.ffm`: x times what lies at an address.
 
     counts : (G) int32, occurrences that each field has
-    fields : (G + 1) int64, those that are there;  the last number says how many they are
-    addresses : (G) int64
-    factors : (G), the x, of the compute type
-    sums : (G, G k), where fields of several keys are added up, of the compute type
+    fields : (G) int64, those that are there come first
+    addresses : (G) int64;  of a field that is not there, where there are zeros
+    factors : (G, k), x, as often as a vector has numbers, of the compute type
+    sums : (G + 1, G k), where fields of several keys are added up, of the compute type;  the last are zeros
     """
 
     counts: Any

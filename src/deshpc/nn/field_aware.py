@@ -6,7 +6,9 @@ S_{F + d} = x_d times its factors.
     sum over f < g of <S_f g, S_g f>, and 1/2 sum of |S_f f|^2 over the F fields;  what that has too much has come with the first column
 """
 
-from deshpc.backend.arguments import Room
+import numpy as np
+
+from deshpc.backend.arguments import Room, Vectors
 from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.tape import Operator
 
@@ -21,28 +23,29 @@ class FieldAwarePairs(Operator):
         dim : k
         vectors : G"""
         self._kernels, self._matrix = backend.field_sums, backend.matrix
-        self._pair, self._factors, self._vectors = WeightForm.of(backend, dim, compute, compute), factors, vectors
+        one, four = (WeightForm.of(backend, count * dim, compute, compute) for count in (1, backend.field_sums.FOUR))
+        self._vectors, self._fields, self._factors = Vectors(one, four), vectors, factors
 
     def forward(self, tape, sums, dense):
-        result = tape.array((len(sums),), self._pair.zero.dtype)
-        self._kernels.all_pairs(self._pair, *self._given(tape, sums, dense), result)
+        result = tape.array((len(sums),), self._vectors.one.zero.dtype)
+        self._kernels.pairs(self._vectors, *self._given(tape, sums, dense), result)
         return result, (sums, dense)
 
     def backward(self, tape, saved, gradient, into, _):
         given = self._given(tape, *saved)
 
         def of_factors(out):
-            self._kernels.all_pairs_adjoint(self._pair, *given, gradient, self._matrix(into.array), into.fresh, out)
+            self._kernels.pairs_adjoint(self._vectors, *given, gradient, self._matrix(into.array), into.fresh, out)
 
         tape.add(self._factors, of_factors)
         into.mark_written()
 
     def _given(self, tape, sums, dense):
         """What kernels take: Matrices of the sums and the dense features, the factors, and a Room."""
-        kind, vectors = self._pair.zero.dtype, self._vectors
+        kind, fields = self._vectors.one.zero.dtype, self._fields
         array = tape.scratch.array
         room = Room(
-            array("counts", 0, "int32"), array("fields", vectors + 1, "int64"), array("addresses", vectors, "int64"), array("of fields", vectors, kind),
-            array("sums", (0, 0), kind),
+            array("counts", 0, np.int32), array("fields", 0, np.int64), array("addresses", fields, np.int64),
+            array("of fields", (fields, self._vectors.one.dim), kind), array("sums", (0, 0), kind),
         )  # fmt: skip
         return self._matrix(sums), self._matrix(dense), tape.parameters[self._factors], room

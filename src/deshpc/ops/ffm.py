@@ -14,7 +14,7 @@ adjoint  by the rows, which are read again: no sum of a sample is kept.  See `ba
 
 import numpy as np
 
-from deshpc.backend.arguments import Room, Terms
+from deshpc.backend.arguments import Room, Terms, Vectors
 from deshpc.backend.values import value_shape
 from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.parts import parts_of, shares
@@ -36,7 +36,9 @@ class FieldAware:
         reads_whole_batch : whether rows are of samples beyond those of the top
         """
         self._backend, self.table, self._vectors, self._columns = backend, table, vectors, columns
-        self._pair = WeightForm.of(backend, columns.stop - columns.start, *types)
+        own = columns.stop - columns.start
+        self._pair = WeightForm.of(backend, own, *types)
+        self._forms = Vectors(self._pair, WeightForm.of(backend, backend.ffm.FOUR * own, types.compute, types.compute))
         self._linear, self._reads_whole_batch = linear, reads_whole_batch
         self._scratch = backend.buffers()
         self._of_threads = [backend.buffers() for _ in range(backend.threads)]
@@ -67,8 +69,8 @@ class FieldAware:
 
         def of_samples(thread, begin, end):
             for shard in shards:
-                kernels.collect(self._pair, linear, shard.occurrences, self._terms, places, state, begin, end)
-            kernels.partial(self._pair, self._terms, self._dense, self._factors, self._room(thread), state, begin, end)
+                kernels.collect(self._forms, linear, shard.occurrences, self._terms, places, state, begin, end)
+            kernels.partial(self._forms, self._terms, self._dense, self._factors, self._room(thread), state, begin, end)
 
         self._backend.each(of_samples, self._of_samples(samples))
         return state
@@ -93,12 +95,12 @@ class FieldAware:
 
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards`, of which the last partials are, to their sums, and those of the factors to theirs."""
-        given = self._pair, self._terms, self._dense, self._factors
+        given = self._forms, self._terms, self._dense, self._factors
         kernels = self._backend.ffm
 
         def of_shard(thread, shard):
-            pair, *others = given
-            kernels.partial_adjoint(pair, shard.occurrences, *others, self._room(thread), state, shard.sums)
+            forms, *others = given
+            kernels.partial_adjoint(forms, shard.occurrences, *others, self._room(thread), state, shard.sums)
 
         self._backend.each(of_shard, list(enumerate(shards)))
         if self._slots is not None:
@@ -145,6 +147,6 @@ class FieldAware:
         """The Room of a thread, of no sample."""
         buffers, vectors, kind = self._of_threads[thread], self._vectors, self._pair.zero.dtype
         return Room(
-            buffers.zeros("counts", vectors, np.int32), buffers.zeros("fields", vectors + 1, np.int64), buffers.array("addresses", vectors, np.int64),
-            buffers.array("factors", vectors, kind), buffers.array("sums", (vectors, vectors * self._pair.dim), kind),
+            buffers.array("counts", vectors, np.int32), buffers.array("fields", vectors, np.int64), buffers.array("addresses", vectors, np.int64),
+            buffers.array("factors", (vectors, self._pair.dim), kind), buffers.zeros("sums", (vectors + 1, vectors * self._pair.dim), kind),
         )  # fmt: skip

@@ -1,13 +1,13 @@
 """Sums S_f of a field-aware factorization machine that travel, and the pairs of complete ones, CPU.  See `ops.field_sums`, `nn.field_aware`.
 
-Columns of a state (n, width): c at 0, S_f of field f at columns[f] .. columns[f] + G k, its vectors side by side.  Formulas and `pair` are those of
+Columns of a state (n, width): c at 0, S_f of field f at columns[f] .. columns[f] + G k, its vectors side by side.  Formulas are those of
 `backend.cpu.ffm`; what lies in the rows of a tower's input is a `backend.arguments.Matrix`.
 """
 
 import numpy as np
 
 from deshpc.backend.cpu.ahead import prefetch_record
-from deshpc.backend.cpu.ffm import add_others, pairs
+from deshpc.backend.cpu.ffm import FOUR, add_others, pairs_before
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of, store
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import add_product
@@ -22,6 +22,7 @@ AHEAD = 8  # occurrences between asking for a row and reading it
 def partial(pair, vectors, linear, occurrences, columns, state, begin, end, cleared):
     """S_f += sum v x, c += sum (w xl if linear, - |v_f|^2 x^2 / 2) over own occurrences of samples begin .. end.
 
+    pair : WeightForm of one vector
     vectors : G
     columns : (F) int64
     state : (n, width) of the compute type
@@ -76,57 +77,60 @@ def partial_adjoint(pair, vectors, occurrences, columns, state, sums):
 
 
 @kernel(inline=True)
-def take(pair, sums, dense, factors, room, i):
+def take(vectors, sums, dense, factors, room, i):
     """Fill `room` with all fields of sample i."""
-    vectors, n_dense, size = len(room.addresses), len(factors), size_of(pair.zero)
-    for f in range(vectors - n_dense):
-        put(room.fields, f, f)
-        put(room.addresses, f, sums.address + i * sums.row + f * vectors * pair.dim * size)
-        put(room.factors, f, cast(1, pair.zero))
+    lanes, zero, fields, n_dense = vectors.one.lanes, vectors.one.zero, len(room.addresses), len(factors)
+    step = vectors.one.dim * size_of(zero)
+    for f in range(fields - n_dense):
+        put(room.addresses, f, sums.address + i * sums.row + f * fields * step)
+        astore(address_of(room.factors, 0) + f * step, vsplat(lanes, cast(1, zero)))
     for d in range(n_dense):
-        f = vectors - n_dense + d
-        put(room.fields, f, f)
-        put(room.addresses, f, address_of(factors, 0) + d * vectors * pair.dim * size)
-        put(room.factors, f, load(dense.address + i * dense.row + d * dense.column, pair.zero))
+        f = fields - n_dense + d
+        put(room.addresses, f, address_of(factors, 0) + d * fields * step)
+        astore(address_of(room.factors, 0) + f * step, vsplat(lanes, load(dense.address + i * dense.row + d * dense.column, zero)))
 
 
 @kernel
-def all_pairs(pair, sums, dense, factors, room, result):
+def pairs(vectors, sums, dense, factors, room, result):
     """result (n) = the pairs of complete sums, dense features among them, but for what c has.
 
     sums : Matrix (n, F G k);  dense : Matrix (n, n_dense);  factors (n_dense, G k);  room : Room, all of the compute type
     """
-    lanes, step, vectors = pair.lanes, pair.dim * size_of(pair.zero), len(room.addresses)
+    lanes, zero, fields = vectors.one.lanes, vectors.one.zero, len(room.addresses)
+    step = vectors.one.dim * size_of(zero)
     for i in range(len(result)):
-        take(pair, sums, dense, factors, room, i)
-        own = vsplat(lanes, pair.zero)
-        for f in range(vectors - len(factors)):
-            v = aload(lanes, at(room.addresses, f) + f * step)
-            own = vfma(v, v, own)
-        put(result, i, pairs(pair, room, vectors) + cast(0.5, pair.zero) * vsum(own))
+        take(vectors, sums, dense, factors, room, i)
+        own, total = vsplat(lanes, zero), zero
+        for f in range(fields):
+            total += pairs_before(vectors, room, f)
+            if f < fields - len(factors):
+                v = aload(lanes, at(room.addresses, f) + f * step)
+                own = vfma(v, v, own)
+        put(result, i, total + cast(0.5, zero) * vsum(own))
 
 
 @kernel
-def all_pairs_adjoint(pair, sums, dense, factors, room, upstream, gradient, fresh, factor_sums):
+def pairs_adjoint(vectors, sums, dense, factors, room, upstream, gradient, fresh, factor_sums):
     """gradient (+)= that by the sums, a Matrix like them;  factor_sums (n_dense, G k) = that by the factors.
 
     upstream : (n), the gradient by the result
     """
-    lanes, step, vectors = pair.lanes, pair.dim * size_of(pair.zero), len(room.addresses)
-    n_fields, width = vectors - len(factors), vectors * step
-    for i in range(len(factors) * vectors * pair.dim):
-        put(factor_sums, i, pair.zero)
+    lanes, zero, fields = vectors.one.lanes, vectors.one.zero, len(room.addresses)
+    step = vectors.one.dim * size_of(zero)
+    n_fields, width = fields - len(factors), fields * step
+    for i in range(len(factors) * fields * vectors.one.dim):
+        put(factor_sums, i, zero)
     for i in range(len(upstream)):
         z = at(upstream, i)
-        take(pair, sums, dense, factors, room, i)
+        take(vectors, sums, dense, factors, room, i)
         for f in range(n_fields):
             target = gradient.address + i * gradient.row + f * width
             if fresh:
-                for g in range(0, width, size_of(z)):
-                    store(target + g, pair.zero)
-            add_others(pair, room, vectors, f, z, target)
+                for g in range(0, width, size_of(zero)):
+                    store(target + g, zero)
+            add_others(vectors, room, f, z, target)
             own = target + f * step
             astore(own, vfma(aload(lanes, at(room.addresses, f) + f * step), vsplat(lanes, z), aload(lanes, own)))
         for d in range(len(factors)):
             f = n_fields + d
-            add_others(pair, room, vectors, f, z * at(room.factors, f), address_of(factor_sums, 0) + d * width)
+            add_others(vectors, room, f, z * at(room.factors, f * vectors.one.dim), address_of(factor_sums, 0) + d * width)
