@@ -12,7 +12,6 @@ from numba.extending import NativeValue, lower_getattr, models, register_model, 
 
 from deshpc.backend.cpu.simd import Lanes
 
-
 PIECE = 16
 """Numbers of an embedding that are worked on at once, where it is too long for one vector: a register, or two."""
 

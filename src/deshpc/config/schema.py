@@ -172,9 +172,9 @@ class ModelConfig:
 
     name: str = option(
         "fm",
-        "lr: linear; fm: factorization machine; ffm: field-aware, fwfm: field-weighted; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
+        "lr: linear; fm: factorization machine; ffm, fwfm, fmfm: field-aware, field-weighted, field-matrixed; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
         "package.module:Class: a definition of your own, which --allow-import has to name, too",
-        choices=("lr", "fm", "ffm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
+        choices=("lr", "fm", "ffm", "fwfm", "fmfm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)

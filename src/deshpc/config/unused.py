@@ -6,8 +6,9 @@ from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS
 
 _DEEP = "only deep models have layers"
 _MODELS = {  # option of [model]: (models that read it, why others do not)
-    "dim": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
-    "init_std": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
+    "linear": (("ffm",), "only ffm may be without linear weights"),
+    "dim": (("fm", "ffm", "fwfm", "fmfm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
+    "init_std": (("fm", "ffm", "fwfm", "fmfm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
     **dict.fromkeys(
         ("hidden", "activation", "normalisation", "dropout"), (("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), _DEEP)
     ),

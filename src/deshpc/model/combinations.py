@@ -45,7 +45,7 @@ SUMS = ("lr", "fm", "nfm")
 def has_whole_samples(config):
     """Whether ranks compute the pairs of an ffm from rows that they have of whole samples, all columns or some: not from partials of fields."""
     by_columns = config.train.split == "column"
-    return config.model.name == "ffm" and config.compute.backend != "cuda" and (by_columns or exchange_name(config) == "rows")
+    return config.model.name == "ffm" and (by_columns or exchange_name(config) == "rows")
 
 
 def is_deep(config):
@@ -167,7 +167,9 @@ def _require_wire(config):
 def _require_of_device(config, backend):
     """What only the CPU has, and why."""
     train, why = config.train, None
-    if train.split == "column":
+    if config.model.name == "ffm":
+        why = "model.name = 'ffm': its rows of a vector for each field are the CPU's"
+    elif train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
     elif replicates(config):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"

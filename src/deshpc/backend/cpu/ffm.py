@@ -34,7 +34,7 @@ def collect(vectors, linear, occurrences, terms, places, state, begin, end):
     number, zero = vectors.one.number, vectors.one.zero
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     addresses, fields = occurrences.addresses, occurrences.fields
-    first, last = at(offsets, 0), len(local) - 1
+    last = len(local) - 1
     for i in range(begin, end):
         place, scalar = at(places, i), at(state, i)
         for j in range(at(offsets, i), at(offsets, i + 1)):

@@ -7,7 +7,7 @@ from deshpc.errors import ConfigError
 from deshpc.model.definitions.definition import Definition
 
 DEFINITIONS = {
-    "fm": "FM", "ffm": "FFM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
+    "fm": "FM", "ffm": "FFM", "fwfm": "FwFM", "fmfm": "FmFM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
 }  # fmt: skip
 """{model.name: class in the module of that name}."""
 

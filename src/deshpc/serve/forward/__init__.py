@@ -9,11 +9,12 @@ shapes(top)    : (name, shape) of each dense parameter, one after another
 
 from deshpc.serve.forward.cross import DCN, DCNv2
 from deshpc.serve.forward.deep import NFM, DeepFM, WideDeep
+from deshpc.serve.forward.field_pairs import FFM, FmFM, FwFM
 from deshpc.serve.forward.interaction import DLRM, XDeepFM
 from deshpc.serve.forward.linear import FM, LR
 
 FORWARDS = {
-    "lr": LR, "fm": FM, "wide_deep": WideDeep, "deepfm": DeepFM, "nfm": NFM, "dcn": DCN, "dcnv2": DCNv2, "dlrm": DLRM,
-    "xdeepfm": XDeepFM,
+    "lr": LR, "fm": FM, "ffm": FFM, "fwfm": FwFM, "fmfm": FmFM, "wide_deep": WideDeep, "deepfm": DeepFM, "nfm": NFM, "dcn": DCN,
+    "dcnv2": DCNv2, "dlrm": DLRM, "xdeepfm": XDeepFM,
 }  # fmt: skip
 """By `model.name`."""
