@@ -4,10 +4,10 @@
     key      pooled        all but fm under tower; lr, fm                  allreduce, reduce_scatter, rows
     key      pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
     field    pooled        lr, fm, nfm                                     allreduce, reduce_scatter, rows
-                           wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm    pooled, rows
+                           all others                                      pooled, rows
     field    pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
                            dcnv2 of low rank                               the same; broadcast routing
-    column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
+    column   pushed_down   fm, ffm, fwfm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
                            dcnv2 of low rank
 
 Fields with embedding dimensions of their own (model.fields) go with wide_deep, dcn and dcnv2 of the first line, which take all
@@ -21,7 +21,7 @@ Exchanges of two levels (train.levels) go with everything but compute.transport 
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+A device does not run ffm, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
