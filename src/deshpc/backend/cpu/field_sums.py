@@ -7,6 +7,7 @@ Columns of a state (n, width): c at 0, S_f of field f at columns[f] .. columns[f
 import numpy as np
 
 from deshpc.backend.cpu.ahead import prefetch_record
+from deshpc.backend.cpu.ffm import FOUR as FOUR
 from deshpc.backend.cpu.ffm import add_others, pairs_before
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of, store
 from deshpc.backend.cpu.simd import aload, astore, vfma, vload, vsplat, vsum
