@@ -16,11 +16,12 @@ from deshpc.config.schema import (
     NAMED_FORMATS,
     SEPARATED_FORMATS,
     Config,
+    CrossConfig,
     FieldConfig,
     OptimizerConfig,
     options_of,
 )
-from deshpc.errors import ConfigError, DataError
+from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.storage.regular_file import read_small
 
 _MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
@@ -105,6 +106,32 @@ def checked_fields(trees, taken, source):
         _check_field(one, f"{source}: fields[{i}]", taken)
         taken.add(one.name)
     return fields
+
+
+def checked_crosses(trees, fields, source):
+    """The CrossConfigs of a list of dictionaries, each with its name; ConfigError where `[data]` could not have them.
+
+    fields : FieldConfigs of the rows
+    """
+    return named_crosses([_dataclass(CrossConfig, tree, source, ("crosses",)) for tree in trees], fields, source)
+
+
+def named_crosses(crosses, fields, source):
+    """CrossConfigs as `checked_crosses` gives them."""
+    kinds, taken, named = {one.name: one.kind for one in fields}, {one.name for one in fields}, []
+    for i, one in enumerate(crosses):
+        where = f"{source}: crosses[{i}]"
+        if len(one.fields) < 2 or len(set(one.fields)) < len(one.fields):
+            raise ConfigError(f"{where}.fields = {_shown(list(one.fields))}: name two or more different fields")
+        for name in one.fields:
+            if kinds.get(name, "dense") == "dense":
+                what = "a dense field, which has no keys: kind = 'bucket' has" if name in kinds else "no field" + did_you_mean(name, list(kinds))
+                raise ConfigError(f"{where}.fields: {_shown(name)} is {what}")
+        named.append(dataclasses.replace(one, name=one.name or " x ".join(one.fields)))
+        if named[-1].name in taken:
+            raise ConfigError(f"{where}.name = {_shown(named[-1].name)} is used twice")
+        taken.add(named[-1].name)
+    return tuple(_limited([*fields, *named], source)[len(fields) :])
 
 
 def _parse(text):
@@ -260,6 +287,8 @@ def _check(config, source):
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
+    if data.fields:
+        named_crosses(data.crosses, data.fields, f"{source}: data")
     _check_layers(config.model, f"{source}: model")
     _check_model_fields(config.model, f"{source}: model")
     _check_optimizer(config.optimizer, f"{source}: optimizer")
@@ -295,6 +324,8 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.fields is empty; add a [[data.fields]] section with name and kind per column")
     if not named and data.fields:
         raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
+    if data.format == "cache" and data.crosses:
+        raise ConfigError(f"{where}.crosses: {where}.format = 'cache' has the keys that were made of its rows: convert the rows again with {where}.crosses")
     for name in ("positive", "missing"):
         if not named and getattr(data, name):
             raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv', 'parquet' or 'table', not {data.format!r}")
@@ -525,6 +556,10 @@ def _check_field(one: FieldConfig, where, taken):
             raise ConfigError(f"{where}.weight_separator and {where}.separator are both {_shown(one.separator)}")
     elif one.weight_separator or one.linear_pooling:
         raise ConfigError(f"{where}: weight_separator and linear_pooling belong to kind = 'multi', not {one.kind!r}")
+    if one.kind != "dense" and (one.transform != "signed_log" or one.clip or not one.standardise):
+        raise ConfigError(f"{where}: transform, clip and standardise belong to kind = 'dense', not {one.kind!r}")
+    if one.clip and not (len(one.clip) == 2 and one.clip[0] < one.clip[1]):
+        raise ConfigError(f"{where}.clip = {_shown(list(one.clip))}: give the lowest and the highest number, such as [0, 100]")
     if list(one.boundaries) != sorted(set(one.boundaries)):
         raise ConfigError(f"{where}.boundaries must increase strictly")
 

@@ -7,6 +7,7 @@ which the option has not (`options_of`): `from_` is `train.from`.
 """
 
 from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 AUTO_TRANSPORT = "host"
 """What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
@@ -83,6 +84,26 @@ class FieldConfig:
     )
     buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2, maximum=1 << 20)
     boundaries: tuple[float, ...] = option((), "bucket: increasing boundaries to use instead of fitted quantiles")
+    transform: str = option(
+        "signed_log",
+        "dense: what becomes of a number x: signed_log: sign(x) log(1 + |x|); log: log(1 + x), of a negative x as of 0; square_root: "
+        "sign(x) sqrt(|x|); none: x",
+        choices=("signed_log", "log", "square_root", "none"),
+    )
+    clip: tuple[float, ...] = option((), "dense: [low, high]: a number below or above counts as that end, before the transform; empty: any number")
+    standardise: bool = option(True, "dense: the transformed number less its mean, divided by its standard deviation, both of the training rows")
+
+
+@dataclass(frozen=True)
+class CrossConfig:
+    """A field whose keys are all combinations of other fields' keys, `[[data.crosses]]`."""
+
+    kind: ClassVar[str] = "cross"
+
+    fields: tuple[str, ...] = option(
+        (), "two fields that become keys, or more: a sample has a key for each combination of their values, whose value is the product of theirs"
+    )
+    name: str = option("", "name of the cross, by which model.fields knows it; empty: its fields' names with ' x ' between them")
 
 
 @dataclass(frozen=True)
@@ -130,6 +151,7 @@ class DataConfig:
     fields: tuple[FieldConfig, ...] = option(
         (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"
     )
+    crosses: tuple[CrossConfig, ...] = option((), "combinations of fields that become keys of their own, docs/data.md; a cache knows its own")
     criteo_numeric: str = option(
         "dense", "criteo: the 13 integers as dense features or as bucket fields", choices=("dense", "bucket")
     )

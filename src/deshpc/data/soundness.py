@@ -18,7 +18,7 @@ def require_sound(piece, schema, rows, name):
         own, rows = _all(piece, name), range(len(piece))
     else:
         own = _picked(piece, rows, name)
-    for occurrences, array, fault in _faults(own, len(schema.key_fields), schema.labels):
+    for occurrences, array, fault in _faults(own, len(schema.keyed_fields), schema.labels):
         at = int(np.argmax(fault))
         row = int(np.searchsorted(own.offsets, at, side="right")) - 1 if occurrences else at
         raise DataError(f"{name(int(rows[row]))}: {array[1].format(array[0][at])}")

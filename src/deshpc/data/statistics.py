@@ -43,8 +43,8 @@ def profile_of(source, part):
     for columns, block in source.blocks(part):
         if columns is not None:
             numbers.add(columns)
-            if buckets:
-                finish_keys(block.keys, block.fields, schema, source.transforms)
+            if buckets or schema.crosses:
+                finish_keys(block.offsets, block.keys, block.fields, schema, source.transforms)
         samples.add(block)
     raw = numbers.to_json()
     if isinstance(source, CacheInput):
@@ -62,7 +62,7 @@ class SampleStatistics:
     def __init__(self, schema):
         self._schema = schema
         self._rows, self._labels, self._most_keys = 0, 0, 0
-        self._fields = [_FieldStatistics(number, field.name) for number, field in enumerate(schema.key_fields)]
+        self._fields = [_FieldStatistics(number, field.name) for number, field in enumerate(schema.keyed_fields)]
         self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
 
     def add(self, dataset):
@@ -84,7 +84,7 @@ class SampleStatistics:
     def to_json(self):
         """What `profile_of` says, but for what samples do not have."""
         fields = [
-            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.key_fields, strict=True)
+            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.keyed_fields, strict=True)
         ]
         occurrences = sum(one.occurrences for one in self._fields)
         return {

@@ -86,12 +86,10 @@ def _input(config, source, folder):
         transforms.require_of(schema)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from None
-    if config.format != "cache" and schema.key_fields + schema.dense_fields != _fields_of(config):
+    if config.format != "cache" and _fields_of(schema) != _fields_of(Schema.from_config(config)):
         raise DataError(f"{folder}: damaged: the stored fields are not those of its configuration")
     return schema, transforms
 
 
-def _fields_of(config):
-    """The fields of a DataConfig of rows, as its Schema has them."""
-    schema = Schema.from_config(config)
-    return schema.key_fields + schema.dense_fields
+def _fields_of(schema):
+    return schema.key_fields, schema.dense_fields, schema.crosses

@@ -21,7 +21,7 @@ class Top(NamedTuple):
     @classmethod
     def of(cls, options, parameters, schema):
         """The Top of a model for samples of a Schema."""
-        names = [field.name for field in schema.key_fields]
+        names = [field.name for field in schema.keyed_fields]
         dims = field_dims(options["dim"], {one["name"]: one["dim"] for one in options.get("fields", ())}, names)
         return cls(options, parameters, len(names), len(schema.dense_fields), dims)
 

@@ -61,7 +61,7 @@ def measured(session, part, dataset, steps, complete=True, known=None):
             if value is not None and not math.isfinite(value):
                 require_finite(model, describe(model, resolved(config), session.input_state(), steps))
                 session.group.agree(DeshpcError(f"after {steps:,} steps {name} of the {part} part is {value}: {DIVERGED}"))
-    return replace(known, unseen=unseen_keys(model, dataset, session.input.schema.key_fields)) if complete else known
+    return replace(known, unseen=unseen_keys(model, dataset, session.input.schema.keyed_fields)) if complete else known
 
 
 def _measured(session, part, dataset, with_slices):

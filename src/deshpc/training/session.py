@@ -227,7 +227,7 @@ class Session:
 
 def _field_names(source):
     """Names of the fields of an input that become keys."""
-    return [field.name for field in source.schema.key_fields]
+    return [field.name for field in source.schema.keyed_fields]
 
 
 def keys_of_fields(sample, n_fields):

@@ -111,7 +111,7 @@ def _take_input(session, origin):
 
 def _require_same_fields(saved, here, where):
     """ConfigError unless two Schemas have the same columns of features: a key contains its field's number, a layer its features' order."""
-    for kind in ("key_fields", "dense_fields"):
+    for kind in ("key_fields", "dense_fields", "crosses"):
         before, now = getattr(saved, kind), getattr(here, kind)
         names, own = [field.name for field in before], [field.name for field in now]
         if names != own:
