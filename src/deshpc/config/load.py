@@ -277,6 +277,8 @@ def _valid(value, source, name, metadata):
 def _check(config, source):
     """What no single option shows."""
     data = config.data
+    if data.format == "synthetic" and data.crosses:
+        raise ConfigError(f"{source}: data.crosses: generated samples (data.format = 'synthetic') have no crosses in their true model; leave it out")
     if data.format != "synthetic":
         if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")

@@ -28,11 +28,12 @@ class SyntheticInput:
     transforms, fitted = None, True
 
     def __init__(self, config):
-        from deshpc.data.profiles import describe, schema_of
+        from deshpc.data.profiles import describe
 
         self._config, self._description = config.synthetic, describe(config.synthetic)
-        self.schema = schema_of(config)  # but for its dense features, which are not transformed
-        self.n_fields, self.n_dense = len(self.schema.keyed_fields), len(self.schema.dense_fields)
+        self.n_fields = len(self._description.field_names)
+        self.n_dense = len(self._description.dense_names)
+        self.schema = self._description.schema  # but for its dense features, which are not transformed
         self.bad_rows = {}
 
     def has(self, part):
@@ -41,12 +42,14 @@ class SyntheticInput:
 
     def load(self, part, workers=_ALONE):
         """The Dataset of a part, of which each of the Workers generates its share.  Collective."""
+        from deshpc.data.synthetic import generate
+
         nbytes = int(self._rows(part) * (self._description.keys_per_sample * _KEY_BYTES + self.n_dense * 4 + 16))
         workers.run(lambda worker: require_room(nbytes, f"data.synthetic.{part}_rows = {self._rows(part):,}"))
 
         def share(worker):
             begin, end = (self._rows(part) * one // workers.size for one in (worker, worker + 1))
-            blocks[worker] = [self._generated(part, begin, end)]
+            blocks[worker] = [generate(self._config, part, begin, end)]
 
         blocks = {}
         workers.run(share)
@@ -54,13 +57,17 @@ class SyntheticInput:
 
     def compile(self, part):
         """Have the kernels compiled that `load` needs."""
-        self._generated(part, 0, 1)
+        from deshpc.data.synthetic import generate
+
+        generate(self._config, part, 0, 1)
 
     def blocks(self, part):
         """Yield the rows of a part as (None, Dataset): there is nothing to transform."""
+        from deshpc.data.synthetic import generate
+
         self.bad_rows[part] = BadRows("error")
         for start in range(0, self._rows(part), _SYNTHETIC_BLOCK_ROWS):
-            yield None, self._generated(part, start, min(start + _SYNTHETIC_BLOCK_ROWS, self._rows(part)))
+            yield None, generate(self._config, part, start, min(start + _SYNTHETIC_BLOCK_ROWS, self._rows(part)))
 
     def state(self):
         """What has to be stored to read the same samples again: nothing, the configuration says it all."""
@@ -68,12 +75,6 @@ class SyntheticInput:
 
     def restore(self, state):
         """Take a stored `state`."""
-
-    def _generated(self, part, begin, end):
-        from deshpc.data.crosses import crossed
-        from deshpc.data.synthetic import generate
-
-        return crossed(generate(self._config, part, begin, end), self.schema)
 
     def _rows(self, part):
         return getattr(self._config, f"{part}_rows")
