@@ -21,6 +21,7 @@ from deshpc.config.schema import (
     OptimizerConfig,
     options_of,
 )
+from deshpc.config.tasks import losses_of, tasks_of, require_tasks
 from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.storage.regular_file import read_small
 
@@ -234,6 +235,8 @@ def _value(kind, value, source, path, metadata):
         raise ConfigError(f"{source}: {name} does not fit into 64 bits")
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, source, path)
+    if typing.get_origin(kind) is types.UnionType:
+        kind = str if isinstance(value, str) else typing.get_args(kind)[1]
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if isinstance(value, str) and item is str:
@@ -260,7 +263,8 @@ def _shown(value):
 
 def _valid(value, source, name, metadata):
     choices = metadata.get("choices")
-    if choices and value not in choices and not (metadata.get("importable") and ":" in value):
+    open_to = metadata.get("importable") and ":" in value or metadata.get("of_tasks") and value.rpartition(".")[2] in choices
+    if choices and value not in choices and not open_to:
         near = difflib.get_close_matches(str(value)[:_SHOWN], choices, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{source}: {name} = {_shown(value)} is not one of {', '.join(map(repr, choices))}{hint}")
@@ -283,9 +287,10 @@ def _check(config, source):
         if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    if data.weight and data.weight == data.label:
-        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.label)}: a column is one of them")
-    taken = {data.label, data.weight}
+    if data.weight in data.labels and data.weight:
+        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.weight)}: a column is one of them")
+    require_tasks(config, source)
+    taken = {*data.labels, data.weight}
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
@@ -425,11 +430,11 @@ def _check_optimizer(one: OptimizerConfig, where):
 def _check_loss(config, source):
     """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
     loss, metric = config.train.loss, config.train.stop_metric
-    if metric != "none" and metric not in METRICS_OF_LOSS[loss]:
+    if not tasks_of(config) and metric != "none" and metric not in METRICS_OF_LOSS[loss]:
         raise ConfigError(
             f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
         )
-    if loss == "log":
+    if "log" in (loss, *losses_of(config)):
         return
     if config.data.positive:
         raise ConfigError(
@@ -460,7 +465,7 @@ def _check_stopping(config, where):
     if not valid:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
     needs = {"grouped_auc": ("metrics.group", config.metrics.group), "calibration_error": ("metrics.calibration_bins", config.metrics.calibration_bins)}
-    option, value = needs.get(train.stop_metric, ("", True))
+    option, value = needs.get(train.stop_metric.rpartition(".")[2], ("", True))
     if not value:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs {option}, which is {value!r}")
     if not config.run.save_model:

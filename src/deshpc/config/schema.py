@@ -30,19 +30,24 @@ METRICS_OF_LOSS = {
 """By which metrics a run may stop early, by `train.loss`."""
 
 
+TASK_MODELS = ("shared_bottom", "mmoe", "ple", "esmm")
+"""Models of several labels."""
+
+
 def option(
-    default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
+    default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None, of_tasks=False
 ):
     """A dataclass field with a default, its documentation and what values are valid.
 
     minimum, maximum : the smallest and largest valid value
     above, below : the value must be greater, or less, than this.
     importable : package.module:Name is valid beside the choices
+    of_tasks : NAME.choice is valid beside the choices, NAME being that of a task
     arithmetic : where kernels take the value as a number, its type's name in `precision.number_types`
     """
     metadata = {
         "text": text, "choices": choices, "minimum": minimum, "maximum": maximum, "above": above, "below": below, "importable": importable,
-        "arithmetic": arithmetic,
+        "arithmetic": arithmetic, "of_tasks": of_tasks,
     }  # fmt: skip
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
@@ -137,7 +142,11 @@ class DataConfig:
     train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
-    label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
+    label: str | tuple[str, ...] = option(
+        "label",
+        "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log; "
+        "several columns in a list: one for each task of a model of several tasks, docs/tasks.md",
+    )
     positive: str = option("", "csv, tsv, parquet, table: the label of a positive, such as clicked; all others have to be one other value")
     weight: str = option(
         "", "csv, tsv, parquet, table: column of what each sample counts in training and in metrics, a number of at least 0; empty: 1"
@@ -174,6 +183,11 @@ class DataConfig:
     follow_silence_s: float = option(0.0, "follow: seconds without a new file in the folder after which the run ends, too; 0: never", minimum=0.0)
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
 
+    @property
+    def labels(self):
+        """Columns of all labels."""
+        return (self.label,) if isinstance(self.label, str) else self.label
+
 
 @dataclass(frozen=True)
 class ModelFieldConfig:
@@ -189,21 +203,39 @@ class ModelFieldConfig:
 
 
 @dataclass(frozen=True)
+class ModelTaskConfig:
+    """What one of several tasks has of its own, `[[model.tasks]]`."""
+
+    name: str = option("", "one of the columns in data.label")
+    loss: str = option("", "what is made small, as in train.loss: log, squared or poisson; empty: train.loss", choices=("", "log", "squared", "poisson"))
+    weight: float = option(1.0, "what its loss counts in the sum over all tasks", above=0.0)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The model, `[model]`."""
 
     name: str = option(
         "fm",
         "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
+        "shared_bottom, mmoe, ple, esmm: deep models of several labels, docs/tasks.md; "
         "package.module:Class: a definition of your own, which --allow-import has to name, too",
-        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
+        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", *TASK_MODELS),
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )
-    hidden: tuple[int, ...] = option((400, 400, 400), "deep models: widths of the network's hidden layers; dlrm: of the top one's")
+    tasks: tuple[ModelTaskConfig, ...] = option((), "tasks, columns in data.label, whose loss is not train.loss, or counts another weight than 1")
+    hidden: tuple[int, ...] = option(
+        (400, 400, 400),
+        "deep models: widths of the network's hidden layers; dlrm: of the top one's; mmoe, ple: of each expert's; esmm: of each task's",
+    )
+    task_hidden: tuple[int, ...] = option((64,), "shared_bottom, mmoe, ple: widths of the layers that each task has of its own")
+    experts: int = option(4, "mmoe: number of experts; ple: of the experts that tasks share, on each level", minimum=1, maximum=1000)
+    task_experts: int = option(2, "ple: number of experts that each task has of its own, on each level", minimum=1, maximum=1000)
+    expert_levels: int = option(2, "ple: levels of experts, each of which sees what the one below makes", minimum=1, maximum=100)
     bottom_hidden: tuple[int, ...] = option((512, 256), "dlrm: widths of the bottom network's layers before the last, which has dim")
     activation: str = option("relu", "deep models: of hidden layers", choices=("relu", "tanh", "sigmoid"))
     normalisation: str = option(
@@ -395,11 +427,13 @@ class TrainConfig:
         "none",
         "auc, pr_auc, grouped_auc (of metrics.group): larger is better; log_loss, normalized_entropy, calibration_error: smaller; calibration: "
         "nearer to 1; with train.loss = 'squared': mean_squared_error, mean_absolute_error; with 'poisson': mean_deviance: smaller: stop "
-        "early by this metric of the validation part, and keep the best model; none: train to the end",
+        "early by this metric of the validation part, and keep the best model; none: train to the end; of several tasks auc and log_loss are "
+        "means by the tasks' weights, and NAME.auc, NAME.log_loss ... of one task",
         choices=(
             "none", "auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error", "mean_squared_error",
             "mean_absolute_error", "mean_deviance",
         ),
+        of_tasks=True,
     )
     stop_patience: int = option(3, "evaluations in a row without a gain after which training stops", minimum=1)
     stop_minimum_gain: float = option(0.0, "what an evaluation has to gain on the best before it by more than", minimum=0.0)

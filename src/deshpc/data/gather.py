@@ -28,6 +28,16 @@ class SampleArrays(NamedTuple):
     weights: np.ndarray
 
 
+@kernel(inline=True)
+def _put_labels(labels, row, result, place):
+    """The label of a row, or its labels, to a place of the result."""
+    if labels.ndim == 1:
+        put(result, place, at(labels, row))
+    else:
+        for t in range(labels.shape[1]):
+            put(result, place * labels.shape[1] + t, at(labels, row * labels.shape[1] + t))
+
+
 @kernel
 def gather_rows(rows, offsets, dense, labels, weights, begins, ends, out_dense, out_labels, out_weights):
     """Fill the outputs, begins onwards, with the given rows (n) int64.  weights, out_weights : None where all are 1"""
@@ -45,7 +55,7 @@ def gather_rows(rows, offsets, dense, labels, weights, begins, ends, out_dense, 
         put(ends, i, at(offsets, row + 1))
         for f in range(n_dense):
             put(out_dense, i * n_dense + f, at(dense, row * n_dense + f))
-        put(out_labels, i, at(labels, row))
+        _put_labels(labels, row, out_labels, i)
         if weights is not None:
             put(out_weights, i, at(weights, row))
 
@@ -81,7 +91,7 @@ def copy_rows(places, rows, piece, batch):
             put(batch.values, width * to + j, at(values, width * first + j))
         for f in range(n_dense):
             put(batch.dense, place * n_dense + f, at(dense, row * n_dense + f))
-        put(batch.labels, place, at(labels, row))
+        _put_labels(labels, row, batch.labels, place)
         if len(batch.truth):
             put(batch.truth, place, at(truth, row))
         if len(batch.weights):

@@ -37,7 +37,7 @@ def unfinished(columns, schema):
         compressed = compressed_rows(len(columns), fields, schema.key_fields, schema.value_width)
     if schema.crosses:
         compressed = crosses.with_room(*compressed, schema)
-    labels = np.zeros(len(columns), np.float32) if columns.labels is None else columns.labels
+    labels = np.zeros(schema.labels_like(len(columns)), np.float32) if columns.labels is None else columns.labels
     return Dataset(*compressed, dense, labels, weights=columns.weights)
 
 
@@ -46,7 +46,7 @@ def no_samples(schema, weighted=False):
     values = {0: None, 1: np.zeros(0, np.float32), 2: np.zeros((0, 2), np.float32)}[schema.value_width]
     return Dataset(
         np.zeros(1, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint16), values, np.zeros((0, len(schema.dense_fields)), np.float32),
-        np.zeros(0, np.float32), weights=np.zeros(0, np.float32) if weighted or schema.weight is not None else None,
+        np.zeros(schema.labels_like(0), np.float32), weights=np.zeros(0, np.float32) if weighted or schema.weight is not None else None,
     )  # fmt: skip
 
 

@@ -19,20 +19,20 @@ class Schema:
     key_fields   : fields that become keys (categorical, multi, bucket); a field's index here is its field number
     crosses      : combinations of these, each with its name; their field numbers follow
     dense_fields : fields that become dense features (dense); a field's index here is its column in `Dataset.dense`
-    label        : name of the label's column; None where rows without label are read, to be scored
+    label        : name of the label's column, or a tuple of those of several tasks; None where rows without label are read, to be scored
     weight       : name of the column of the samples' weights; None where all are 1, or nobody asks for them
-    labels       : what labels are, see `formats.label_kinds`
+    labels       : what labels are, see `formats.label_kinds`; a tuple for those of several tasks
     """
 
     key_fields: tuple[FieldConfig, ...]
     dense_fields: tuple[FieldConfig, ...]
-    label: str | None
+    label: str | tuple[str, ...] | None
     weight: str | None = None
-    labels: str = "classes"
+    labels: str | tuple[str, ...] = "classes"
     crosses: tuple[CrossConfig, ...] = ()
 
     @classmethod
-    def from_config(cls, config: DataConfig, label: bool = True, weight: bool = True, labels: str = "classes") -> "Schema":
+    def from_config(cls, config: DataConfig, label: bool = True, weight: bool = True, labels="classes") -> "Schema":
         """The schema of `[data]`: each role keeps the order of the fields.
 
         label : whether rows have one
@@ -61,14 +61,30 @@ class Schema:
         """All that has keys, in the order of its field number: key fields, then crosses."""
         return self.key_fields + self.crosses
 
+    @property
+    def label_columns(self):
+        """[(name, what it is)] of the columns of labels, in their order."""
+        if self.label is None:
+            return []
+        return [(self.label, self.labels)] if isinstance(self.label, str) else [*zip(self.label, self.labels, strict=True)]
+
+    @property
+    def tasks(self):
+        """Labels of a row that lie side by side: 0 where there is one, or none."""
+        return 0 if self.label is None or isinstance(self.label, str) else len(self.label)
+
+    def labels_like(self, rows):
+        """Shape of the labels of so many rows: (rows), or (rows, tasks)."""
+        return (rows, self.tasks) if self.tasks else (rows,)
+
     def to_json(self) -> dict:
         """As plain dictionaries, lists and strings: key fields before dense ones."""
         fields = [_plain(field) for field in self.key_fields + self.dense_fields]
-        tree = {"fields": fields, "label": self.label}
+        tree = {"fields": fields, "label": self.label if isinstance(self.label, str) or self.label is None else list(self.label)}
         if self.weight is not None:
             tree["weight"] = self.weight
         if self.labels != "classes":
-            tree["labels"] = self.labels
+            tree["labels"] = self.labels if isinstance(self.labels, str) else list(self.labels)
         if self.crosses:
             tree["crosses"] = [_plain(cross) for cross in self.crosses]
         return tree
@@ -77,15 +93,22 @@ class Schema:
     def from_json(cls, tree: dict) -> "Schema":
         """The inverse of `to_json`.  DataError where a configuration could not have these fields."""
         try:
-            form = {"fields": [dict], "label": (str, None)}
+            several = isinstance(tree, dict) and isinstance(tree.get("label"), list)
+            form = {"fields": [dict], "label": [str] if several else (str, None)}
             if isinstance(tree, dict):
                 form |= {name: str for name in ("weight", "labels") if name in tree}
+                form |= {"labels": [str]} if several else {}
                 form |= {"crosses": [dict]} if "crosses" in tree else {}
             require(tree, form, "schema")
             label, weight, labels = tree["label"], tree.get("weight"), tree.get("labels", "classes")
-            if labels not in LABELS.values():
-                raise ValueError(f"schema.labels is {labels[:20]!r}; expected {', '.join(LABELS.values())}")
-            fields = checked_fields(tree["fields"], {label, weight}, "schema")
+            if several:
+                label, labels = tuple(label), tuple(labels)
+                if not label or len(labels) != len(label) or len(set(label)) < len(label):
+                    raise ValueError("schema.label and schema.labels are not those of several tasks")
+            for one in labels if several else (labels,):
+                if one not in LABELS.values():
+                    raise ValueError(f"schema.labels is {one[:20]!r}; expected {', '.join(LABELS.values())}")
+            fields = checked_fields(tree["fields"], {*(label if several else (label,)), weight}, "schema")
             return cls.of_fields(fields, label, weight, labels, checked_crosses(tree.get("crosses", []), fields, "schema"))
         except (ValueError, ConfigError) as error:
             raise DataError(f"damaged: {error}") from None

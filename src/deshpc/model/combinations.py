@@ -21,7 +21,9 @@ Exchanges of two levels (train.levels) go with everything but compute.transport 
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
+
+A device does not run several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -33,6 +35,7 @@ nor with dimensions of their own.
 """
 
 from deshpc.config.field_dims import field_dims, has_field_dims
+from deshpc.config.tasks import tasks_of
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
@@ -147,6 +150,8 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
+    elif tasks_of(config):
+        why = "data.label has several columns: gates, and losses of which some labels are not known, are computed by the CPU alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:

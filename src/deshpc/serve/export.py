@@ -9,6 +9,7 @@ from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
+from deshpc.config.tasks import losses_of
 from deshpc.data.profiles import describe
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
@@ -40,7 +41,7 @@ def export(
     else:
         what = f"{write_rows(out, *contents):,} rows"
     if onnx is not None:
-        write_onnx(onnx, Top.of(contents[0]["model"], contents[3], model.schema), model.config.train.loss)
+        write_onnx(onnx, Top.of(contents[0]["model"], contents[3], model.schema), losses_of(model.config))
     return f"{out}: {model.config.model.name} model of {model.steps} steps, {what}" + (f"; {onnx}" if onnx else "")
 
 

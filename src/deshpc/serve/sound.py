@@ -26,7 +26,10 @@ def declared(options, schema, path):
     data["crosses"] = schema.get("crosses", [])
     config = build({"data": data, "model": options}, source=str(path))
     crosses = Schema.from_config(config.data).crosses
-    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, schema.get("labels", "classes"), crosses)
+    labels = schema.get("labels", "classes")
+    if isinstance(label, list):
+        label, labels = tuple(label), tuple(labels)
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, labels, crosses)
 
 
 def require_sound(model, path):

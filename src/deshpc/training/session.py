@@ -10,11 +10,12 @@ from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
+from deshpc.config.tasks import losses_of
 from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.formats.label_kinds import LABELS
+from deshpc.formats.label_kinds import kinds_of
 from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
@@ -58,7 +59,7 @@ class Session:
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
-        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss], self._tables))
+        self.input = self.group.together(lambda: open_input(self.config.data, kinds_of(losses_of(self.config)), self._tables))
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):

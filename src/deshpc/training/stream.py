@@ -16,7 +16,7 @@ from deshpc.data.delivery import Delivery
 from deshpc.data.growing import Growing, Place
 from deshpc.data.samples import no_samples
 from deshpc.errors import ConfigError, DataError
-from deshpc.training.best_constant import best_constant
+from deshpc.training.best_constant import constant_of
 from deshpc.training.cursor import Cursor
 from deshpc.training.session import keys_of_fields
 from deshpc.training.training_part import TrainingPart
@@ -49,7 +49,7 @@ class Stream:
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
         self._take_transforms()
         head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
-        constant = best_constant(train.loss, session.group, head)
+        constant = constant_of(session.config, session.group, head)
         self.part = TrainingPart(head, None, constant, constant)
         before = self._cursor.stream
         self.mean_weight = before["mean_weight"] if before else constant.mean_weight
