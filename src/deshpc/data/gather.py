@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numba.extending import overload
 
 from deshpc.backend.cpu.memory import address_of, at, prefetch_read, put
 from deshpc.backend.record import CACHE_LINE
@@ -28,14 +29,22 @@ class SampleArrays(NamedTuple):
     weights: np.ndarray
 
 
-@kernel(inline=True)
 def _put_labels(labels, row, result, place):
-    """The label of a row, or its labels, to a place of the result."""
+    """The label of a row, or its labels (T), to a place of the result."""
+    raise TypeError("_put_labels works inside kernels")
+
+
+@overload(_put_labels, inline="always")
+def _put_labels_of(labels, row, result, place):
     if labels.ndim == 1:
-        put(result, place, at(labels, row))
-    else:
-        for t in range(labels.shape[1]):
-            put(result, place * labels.shape[1] + t, at(labels, row * labels.shape[1] + t))
+        return lambda labels, row, result, place: put(result, place, at(labels, row))
+
+    def put_all(labels, row, result, place):
+        tasks = labels.shape[1]
+        for t in range(tasks):
+            put(result, place * tasks + t, at(labels, row * tasks + t))
+
+    return put_all
 
 
 @kernel
