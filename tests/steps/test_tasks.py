@@ -1,4 +1,4 @@
-"""Models of several tasks: twenty steps against their definitions, whose gradients are found by complex steps; N ranks against one; bytes.
+"""Models of several tasks: twenty steps against their definitions, whose gradients are found by complex steps; N ranks against one.
 
 Labels of one task are missing in every fourth sample, and the tasks' losses have weights.
 """
@@ -7,48 +7,16 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from plain_tasks import PlainTasks
-from small_training import all_rows, all_samples, reads, score, small_model
-from synthetic_batches import FIELD_NAMES, keys_of, plain_batch
+from small_training import DIM, all_rows, all_samples, reads, score, small_model
+from synthetic_batches import FIELD_NAMES
+from task_training import MODELS, RATE, USED_FIELDS, WEIGHTS, task_batches, task_config
 
-from deshpc.config.load import build
 from deshpc.training.step import step
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
-MODELS = {
-    "shared_bottom": {"hidden": [3], "task_hidden": [2]},
-    "mmoe": {"hidden": [3], "task_hidden": [2], "experts": 2},
-    "ple": {"hidden": [2], "task_hidden": [2], "experts": 1, "task_experts": 1, "expert_levels": 2},
-    "esmm": {"hidden": [3]},
-}
-WEIGHTS = {"click": 1.0, "buy": 0.5}
-RATE, DIM = 0.1, 2
-# Both sides round each of some 1e5 operations to 1.1e-16, in different orders, over 20 steps: measured 3e-14 at most
+# Both sides round each of some 1e5 operations to 1.1e-16, in different orders, over 20 steps
 TOLERANCE = 1e-11
-
-
-def task_config(name, rate=RATE, model=(), **train):
-    """A Config of two labels."""
-    tasks = [{"name": task, "weight": weight} for task, weight in WEIGHTS.items()]
-    return build({
-        "data": {"train": ["x"], "label": list(WEIGHTS), "fields": [{"name": one} for one in FIELD_NAMES]},
-        "model": {"name": name, "dim": DIM, "init_std": 0.3, "activation": "tanh", "tasks": tasks, **MODELS[name], **dict(model)},
-        "optimizer": {"name": "adagrad", "learning_rate": rate}, "train": {"precision": "float64", **train},
-    })  # fmt: skip
-
-
-def task_batches(steps=20, samples=9, values=2):
-    """Batches of few keys, with labels (n, 2)."""
-    rng = np.random.default_rng(4)
-    batches = []
-    for number in range(steps):
-        counts = rng.integers(0, 4, samples)
-        fields = rng.integers(0, 3, counts.sum())
-        keys = keys_of(fields, rng.integers(0, values, len(fields)))
-        click = rng.random(samples) < 0.5
-        labels = np.stack([click, np.where(rng.random(samples) < 0.25, np.nan, click & (rng.random(samples) < 0.5))], axis=1)
-        batches.append(plain_batch(number, counts, keys, fields, None, rng.standard_normal((samples, 1)), labels))
-    return batches
 
 
 def close(found, expected):
@@ -60,7 +28,7 @@ def test_twenty_steps_agree_with_the_definitions(name):
     config, batches = task_config(name), task_batches()
     with small_model(MPI.COMM_SELF, config, n_dense=1) as model:
         first = {one: model.parameters.host(one) for one, _ in model.parameters.names()}
-        plain = PlainTasks(vars(config.model), [*WEIGHTS.values()], len(FIELD_NAMES), first, {})
+        plain = PlainTasks(vars(config.model), [*WEIGHTS.values()], len(FIELD_NAMES), USED_FIELDS, first, {})
         for batch in batches:
             known = set(plain.rows)
             new = {int(key) for key in batch.keys} - known

@@ -15,10 +15,12 @@ STEP = 1e-40
 
 
 class PlainTasks:
-    """options : of [model];  weights : of the tasks;  n_fields, dim;  values : {name: array}, dense parameters;  rows : {key: v (dim)}"""
+    """options : of [model];  weights : of the tasks;  values : {name: array}, dense parameters;  rows : {key: v (dim)}
+    n_fields, used_fields : the first of them have keys: weights of the others' inputs have no gradient
+    """
 
-    def __init__(self, options, weights, n_fields, values, rows):
-        self.options, self.weights, self.n_fields = options, weights, n_fields
+    def __init__(self, options, weights, n_fields, used_fields, values, rows):
+        self.options, self.weights, self.n_fields, self.used_fields = options, weights, n_fields, used_fields
         self.values = {name: np.array(one, complex) for name, one in values.items()}
         self.rows = {key: np.array(one, complex) for key, one in rows.items()}
         self.sums = {}  # adagrad's, by the identity of an array
@@ -50,7 +52,7 @@ class PlainTasks:
         gradients, before = [], self.loss(batch).real
         for array in arrays:
             flat, gradient = array.reshape(-1), np.zeros(array.size)
-            for i in range(array.size):
+            for i in self._learnt(array):
                 flat[i] += STEP * 1j
                 gradient[i] = self.loss(batch).imag / STEP
                 flat[i] = flat[i].real
@@ -59,6 +61,14 @@ class PlainTasks:
             sums = self.sums[id(array)] = self.sums.get(id(array), 1.0) + gradient**2
             array -= rate * gradient / (np.sqrt(sums) + 1e-8)
         return before
+
+    def _learnt(self, array):
+        """Numbers of the elements that have a gradient."""
+        k, width = self.options["dim"], self.n_fields * self.options["dim"]
+        if array.ndim < 2 or len(array) <= width:
+            return range(array.size)
+        unused = range(self.used_fields * k * array.shape[1], width * array.shape[1])
+        return [i for i in range(array.size) if i not in unused]
 
     def _layers(self, name, x):
         layer = 0

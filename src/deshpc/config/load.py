@@ -21,7 +21,7 @@ from deshpc.config.schema import (
     OptimizerConfig,
     options_of,
 )
-from deshpc.config.tasks import losses_of, tasks_of, require_tasks
+from deshpc.config.tasks import losses_of, require_tasks, tasks_of
 from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.storage.regular_file import read_small
 
