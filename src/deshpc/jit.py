@@ -24,7 +24,7 @@ import tempfile
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numba
@@ -77,12 +77,12 @@ def _digest(modules):
     return digest.hexdigest()[:16]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _text_digest(module):
     return hashlib.sha256(_text(module)).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imported(module):
     """Modules of the package that a module imports, at its top or later."""
     named = []
@@ -155,7 +155,7 @@ def keep(compiled, cache_class):
     compiled._cache = _kept_class(cache_class)(compiled.py_func)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kept_class(base):
     """Numba's cache of a function, `base`, with folders, keys and files as this module has them."""
 

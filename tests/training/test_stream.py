@@ -230,7 +230,7 @@ def test_a_thread_reads_so_many_ahead_and_passes_errors_on():
 @pytest.mark.parametrize(
     "change, match",
     [
-        ({"data": {"train": ["in", "more"]}}, "names 2 files"),
+        ({"data": {"train": ["-", "more"]}}, "standard input, '-', comes alone"),
         ({"data": {"train": ["-"], "format": "parquet"}}, "Parquet"),
         ({"data": {"follow": False, "train": ["-"]}}, "data.follow = true"),
         ({"train": {"epochs": 2}}, "rows come once"),

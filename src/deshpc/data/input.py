@@ -166,6 +166,21 @@ class RowInput:
             fitting.add(columns, unfinished(columns, self.schema).dense)
         self._transforms = fitting.finish()
 
+    def fitted_to_first(self, columns, rows):
+        """The same Columns, block by block, after the transforms have been fitted to the first `rows` rows of them, which are held meanwhile."""
+        fitting, held, left = Fitting(self.schema), [], rows
+        for some in columns:
+            fitting.add(some, unfinished(some, self.schema).dense, min(left, len(some)))
+            held.append(some)
+            left -= min(left, len(some))
+            if not left:
+                break
+        self._transforms = fitting.finish()
+        held.reverse()
+        while held:
+            yield held.pop()
+        yield from columns
+
     def require_rows(self, part, rows):
         """DataError unless a part that has been read has rows."""
         if rows == 0:

@@ -3,7 +3,7 @@
 import os
 
 from deshpc.formats.source import Part, is_plain
-from deshpc.storage.regular_file import open_regular
+from deshpc.formats.steady import open_steady
 
 _READ_BYTES = 1 << 16
 
@@ -30,7 +30,7 @@ def parts_of(paths, worker, workers, divisible):
 
 def _part(path, low, high, size):
     """[Part] of the lines that begin at low .. high, blank ones that follow them included, if there are any."""
-    with open_regular(path) as file:
+    with open_steady(path) as file:
         begin, end = (_line_start(file, offset, size) for offset in (low, high))
     return [Part(path, begin, None if end == size else end)] if begin < end else []
 

@@ -1,6 +1,7 @@
 """A file whose reading goes on after an error that passes: a server of files that starts again, a disk that answers the second time.
 
-Such a file is opened again and read on from the byte where it was.  Anything else, and an error that stays, is the caller's.
+Such a file is opened again and read on from the byte where it was.  Anything else, and an error that stays, is the caller's.  All readers of rows
+open their files here.
 """
 
 import errno
@@ -12,7 +13,7 @@ from deshpc.launch.console import say
 from deshpc.storage.regular_file import open_regular
 
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
-"""Errors after which a file is tried again."""
+"""Errors after which a file is tried again.  One that is not there is tried again, too, if it was there before."""
 
 TRIES, FIRST_WAIT_S = 5, 0.2
 """How often a file is tried again, and seconds before the first time; before each further one twice as long."""

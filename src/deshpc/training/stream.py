@@ -1,7 +1,7 @@
-"""The training part of a run that follows a folder or standard input: rank 0 reads it for all, while they train.
+"""The training part of a run that learns rows as they come, from a folder, standard input or files: rank 0 reads it for all, while they train.
 
 Nothing is known of rows that have not come.  So what other runs find in all rows is found in the first block: the constant at which the bias
-starts, and a plan.  Transforms are those of `train.from`, of the checkpoint, or of the first file.
+starts, and a plan.  Transforms are those of `train.from`, of the checkpoint, of the first file or, by `data.fit_rows`, of its first rows.
 """
 
 from contextlib import suppress
@@ -19,7 +19,7 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.training.best_constant import best_constant
 from deshpc.training.cursor import Cursor
 from deshpc.training.session import keys_of_fields
-from deshpc.training.training_part import TrainingPart
+from deshpc.training.training_part import TrainingPart, problem
 
 _WAIT_S = 1.0  # for a block, until the ranks look at what else there is to do
 
@@ -36,10 +36,10 @@ class Stream:
     def __init__(self, session, cursor=None):
         self._session, self._cursor, self._growing, self._ahead = session, cursor or Cursor(), None, None
         data, train = session.config.data, session.config.train
-        if data.train == (STANDARD_INPUT,) and not session.input.fitted:
+        if data.train == (STANDARD_INPUT,) and not session.input.fitted and not data.fit_rows:
             session.group.agree(ConfigError(
-                "data.train = ['-']: dense and bucket fields are fitted to training rows, and standard input is read once: start from a model that "
-                "has them (train.from), give boundaries of bucket fields, or follow a folder, whose first file is read twice"
+                "data.train = ['-']: dense and bucket fields are fitted to training rows, and standard input is read once: say to how many of the "
+                "first rows (data.fit_rows), start from a model that has them fitted (train.from), or give boundaries of bucket fields"
             ))  # fmt: skip
         working = lambda task: session.working("wait for rows", task)  # noqa: E731
         self._delivery = Delivery(session.group, session.node, train.global_batch_samples, working)
@@ -50,6 +50,7 @@ class Stream:
         self._take_transforms()
         head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
         constant = best_constant(train.loss, session.group, head)
+        session.group.agree(problem(constant, f"the first {constant.rows:,} rows: ") if cursor is None else None)
         self.part = TrainingPart(head, None, constant, constant)
         before = self._cursor.stream
         self.mean_weight = before["mean_weight"] if before else constant.mean_weight
@@ -86,7 +87,7 @@ class Stream:
         while block is None or (block is not END and not len(block)):
             block = self._delivered()
             if block is not None:
-                self._first.append(block)
+                self._first.append(block if block is END or not len(block) else self._delivery.keep(block))
 
     def _reopen(self, cursor):
         """Read on from another checkpoint than the newest, which could not be read."""
@@ -110,7 +111,7 @@ class Stream:
         self._session.group.together(lambda: None if source.fitted else source.restore(state))
 
     def _no_rows(self):
-        where = "standard input" if self._session.config.data.train == (STANDARD_INPUT,) else self._session.config.data.train[0]
+        where = "standard input" if self._session.config.data.train == (STANDARD_INPUT,) else ", ".join(self._session.config.data.train)
         return DataError(f"data.train: no rows in {where}, and it has ended")
 
 
