@@ -25,6 +25,7 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import numba
@@ -178,6 +179,7 @@ def _kept_class(base):
             return *super()._index_key(signature, codegen), module_digest(*sorted(_modules_of(signature)))
 
         def load_overload(self, *arguments):
+            _meet_arrays()
             try:
                 return super().load_overload(*arguments)
             except Exception:  # of a damaged file, unpickling raises anything
@@ -192,6 +194,19 @@ def _kept_class(base):
                 _problems.append(f"{cache_directory()}: {error.strerror}")
 
     return Kept
+
+
+@cache
+def _meet_arrays():
+    """Load what Numba knows of arrays, which it does with the first kernel, but not SciPy, of which it would only ask for BLAS: for a sixth of a
+    second, where kernels have no use for it."""
+    blas = "scipy.linalg.cython_blas"
+    if blas not in sys.modules:
+        sys.modules[blas] = None
+        try:
+            import_module("numba.np.arraymath")
+        finally:
+            del sys.modules[blas]
 
 
 class _Locator:
