@@ -82,15 +82,10 @@ def blocks_of(columns, sampler, block_rows, skip=0, whole=True, rooms=None):
             room.put(samples.slice(begin, end))
             begin = end
             if room.rows == block_rows:
-                yield row, room.samples(), room
+                yield row, *room.all()
                 row, room = row + block_rows, None
     if room:
-        if 2 * room.rows < block_rows:  # many small files are not to hold many rooms
-            samples = copied(room.samples())
-            room.give_back()
-            yield row, samples, None
-        else:
-            yield row, room.samples(), room
+        yield row, *room.all()
 
 
 class Rooms:
@@ -107,13 +102,18 @@ class Rooms:
 
 
 class Room:
-    """Memory for a block of samples.  rows : that have been put into it;  give_back : function of a Room that nobody uses any more"""
+    """Memory for a block of samples.
 
-    def __init__(self, rows, give_back):
-        self._most, self._give_back, self.rows, self._keys, self._arrays = rows, give_back, 0, 0, {}
+    rows : that have been put into it
+    expected : rows that it is made for; there is room for others
+    give_back : function of a Room that nobody uses any more
+    """
+
+    def __init__(self, expected, give_back):
+        self._expected, self._give_back, self.rows, self._keys, self._arrays = expected, give_back, 0, 0, {}
 
     def put(self, samples):
-        """Append a Dataset, of which there is room for so many rows."""
+        """Append a Dataset."""
         end, last = self.rows + len(samples), self._keys + len(samples.keys)
         for name in ARRAYS:
             array = getattr(samples, name)
@@ -125,8 +125,18 @@ class Room:
                 self._room(name, array, end, len(samples))[self.rows : end] = array
         self.rows, self._keys = end, last
 
-    def samples(self):
-        """All of them, as a Dataset, valid until the Room is given back."""
+    def all(self):
+        """(Dataset of all samples, the Room that they lie in until it is given back); of a few samples a copy, and None: a batch may be made of
+        any number of small blocks."""
+        samples = self._samples()
+        if 2 * self.rows >= self._expected:
+            return samples, self
+        arrays = {name: getattr(samples, name) for name in ARRAYS}
+        few = Dataset(**{name: None if array is None else array.copy() for name, array in arrays.items()})
+        self.give_back()
+        return few, None
+
+    def _samples(self):
         ends = {"offsets": self.rows + 1, **dict.fromkeys(OF_OCCURRENCES, self._keys)}
         return Dataset(**{name: self._arrays[name][: ends.get(name, self.rows)] if name in self._arrays else None for name in ARRAYS})
 
@@ -139,18 +149,13 @@ class Room:
         """The array called `name`, of this length at least; where it has to grow, for a whole block, such as some rows of which `like` is."""
         array = self._arrays.get(name)
         if array is None or len(array) < length:
-            whole = int(_MORE * len(like) * self._most / rows)
+            whole = int(_MORE * len(like) * self._expected / rows)
             before = 0 if array is None else len(array)
-            grown = np.empty((max(length, min(whole, max(_AT_ONCE, 2 * before))), *like.shape[1:]), like.dtype)
+            wanted = min(whole, max(_AT_ONCE, 2 * before)) if length <= whole else length + length // 4
+            grown = np.empty((max(length, wanted), *like.shape[1:]), like.dtype)
             if array is not None:
                 grown[:before] = array
             elif name == "offsets":
                 grown[0] = 0
             array = self._arrays[name] = grown
         return array
-
-
-def copied(samples):
-    """A Dataset with arrays of its own."""
-    arrays = {name: getattr(samples, name) for name in ARRAYS}
-    return Dataset(**{name: None if array is None else array.copy() for name, array in arrays.items()})

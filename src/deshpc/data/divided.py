@@ -17,6 +17,9 @@ from deshpc.errors import DataError
 from deshpc.formats.parquet import RowGroups
 from deshpc.formats.parquet_footer import row_groups
 from deshpc.formats.source import Part, is_plain
+from deshpc.formats.steady import read_ahead
+
+_MOST_AHEAD = 32 << 20  # bytes of a block that the system reads ahead
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def divided_blocks(divided, order, source, class_weights, block_rows, places):
     """
     sampler, rooms = Sampler(source.schema, source.transforms, class_weights), Rooms()
     open_unit = blocks = following = None
-    for place, number in places:
+    for index, (place, number) in enumerate(places):
         begin, end = order.span(place)
         unit = divided.units[number]
         if open_unit != number or following != begin:
@@ -147,4 +150,7 @@ def divided_blocks(divided, order, source, class_weights, block_rows, places):
             path = divided.files[unit.file]
             raise DataError(f"{path}: has changed since it was read first: {found:,} of {end - begin:,} rows are there from row {begin:,} of all files on")
         open_unit, following = number, end
+        if divided.even and index + 1 < len(places):
+            coming = divided.units[places[index + 1][1]].item
+            read_ahead(coming.path, coming.begin, coming.begin + _MOST_AHEAD)
         yield Block(samples.head(found), order.number(place), divided.files[unit.file], begin, room)

@@ -47,7 +47,7 @@ class Growing:
     def __init__(self, config, source, class_weights, block_rows, whole):
         self._config, self._source, self._class_weights, self._block_rows, self._whole = config, source, class_weights, block_rows, whole
         self._rooms, self._closed = Rooms(), threading.Event()
-        self._folder = config.train[0] if len(config.train) == 1 and (config.train == (STANDARD_INPUT,) or os.path.isdir(config.train[0])) else ""
+        self._folder = "" if is_given(config) else config.train[0]
 
     def close(self):
         """Look for no more files, so that `blocks` ends: for another thread, which waits in it."""
@@ -122,6 +122,11 @@ class Growing:
         if place.file and place.file not in paths:
             raise DataError(f"{place.file}: is not among the files of data.train any more, and the run goes on in it: name it as before")
         yield from paths[paths.index(place.file) + place.done if place.file else 0 :]
+
+
+def is_given(config):
+    """Whether a DataConfig names the files of a stream, instead of a folder that may grow, or standard input."""
+    return len(config.train) != 1 or (config.train != (STANDARD_INPUT,) and not os.path.isdir(config.train[0]))
 
 
 def _tell_late(folder, names, last):

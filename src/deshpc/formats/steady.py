@@ -6,7 +6,9 @@ open their files here.
 
 import errno
 import io
+import os
 import time
+from contextlib import suppress
 
 from deshpc.errors import DataError
 from deshpc.launch.console import say
@@ -64,6 +66,13 @@ class SteadyFile(io.RawIOBase):
 def open_steady(path):
     """A SteadyFile behind a buffer, as `open_regular` gives a file."""
     return io.BufferedReader(SteadyFile(path))
+
+
+def read_ahead(path, begin, end):
+    """Have the system read the bytes begin .. end of a file, while we go on."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError, DataError), open_regular(path) as file:
+            os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_WILLNEED)
 
 
 def trying(path, read, again=lambda: None):

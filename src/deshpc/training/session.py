@@ -141,6 +141,10 @@ class Session:
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
 
+    def reads_on_threads(self, task, arguments):
+        """[task(*one)] of some arguments, one a thread: for the watchdog, this rank reads."""
+        return self.working("read", lambda: self.backend.each(task, arguments))
+
     def count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
         bad_rows = self.input.bad_rows.get(part)
