@@ -113,7 +113,7 @@ class DataConfig:
         "cache: what deshpc convert has written; synthetic",
         choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
-    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -")
+    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -, too")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
@@ -145,11 +145,15 @@ class DataConfig:
     )
     follow: bool = option(
         False,
-        "text, parquet: data.train is one folder that grows, or -, standard input, of text: its rows are learnt from as they come, once, in "
-        "bounded memory; docs/streams.md",
+        "text, parquet: rows are learnt from as they come, once, in bounded memory: of files, of one folder, which may grow, or of -, standard input, "
+        "of text; docs/streams.md",
     )
     follow_end: str = option("_END", "follow: a file of this name in the folder says that no file comes any more")
     follow_silence_s: float = option(0.0, "follow: seconds without a new file in the folder after which the run ends, too; 0: never", minimum=0.0)
+    fit_rows: int = option(
+        0, "follow: first rows of the first file to which dense and bucket fields are fitted; they wait in memory; 0: the whole file, which is read twice",
+        minimum=0,
+    )
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import chain, cycle
 
 import numpy as np
 
@@ -177,12 +177,13 @@ class Table:
         """All rows of this rank, in key order (`Rows`)."""
         return Rows.concatenate([shard.export() for shard in self._shards])
 
-    def blocks(self, block_rows=BLOCK_ROWS):
-        """Yield the rows of this rank in key order, at most so many at a time: see `Shard.blocks`.
+    def blocks(self, block_rows=BLOCK_ROWS, ordered=True):
+        """Yield the rows of this rank in key order, unless none is asked for, at most so many at a time: see `Shard.blocks`.
 
         A shard's keys come before those of the next one, since shards are in the order of their keys, but for FieldPartition.
         """
-        yield from self._in_key_order([shard.blocks(block_rows) for shard in self._shards])
+        of_shards = [shard.blocks(block_rows, ordered) for shard in self._shards]
+        yield from self._in_key_order(of_shards) if ordered else chain.from_iterable(of_shards)
 
     def copied_blocks(self):
         """[Rows]: a copy of all rows of this rank, as `blocks`; each thread copies its shard."""
