@@ -16,6 +16,7 @@ Kernels release the GIL (threads of one rank run them side by side) and divide a
 
 import hashlib
 import os
+import re
 import tempfile
 import uuid
 from contextlib import contextmanager, suppress
@@ -26,12 +27,13 @@ import numba
 from numba.core import event
 
 _PACKAGE = Path(__file__).parent
+_USES = re.compile(rb"from deshpc\.jit import [^\n]*\bkernel\b")
 
 
 def kernel_sources():
     """Every module of the layers (top-level folders) that define kernels, in a fixed order."""
     paths = sorted(_PACKAGE.rglob("*.py"))
-    layers = {_layer(path) for path in paths if b"deshpc.jit import" in path.read_bytes()}
+    layers = {_layer(path) for path in paths if _USES.search(path.read_bytes())}
     return [path for path in paths if _layer(path) in layers]
 
 

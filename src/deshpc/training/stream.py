@@ -33,7 +33,8 @@ class Stream:
     DataError where there is no row at all.
     """
 
-    def __init__(self, session, cursor=None):
+    def __init__(self, session, cursor=None, between=lambda: None):
+        """between : collective function that is called while the first rows are waited for, and may raise an error on all ranks"""
         self._session, self._cursor, self._growing, self._ahead = session, cursor or Cursor(), None, None
         data, train = session.config.data, session.config.train
         if data.train == (STANDARD_INPUT,) and not session.input.fitted:
@@ -44,7 +45,7 @@ class Stream:
         working = lambda task: session.working("wait for rows", task)  # noqa: E731
         self._delivery = Delivery(session.group, session.node, train.global_batch_samples, working)
         session.at_end(self._stop)
-        self._open()
+        self._open(between)
         head = next((block.samples for block in self._first if block is not END and len(block)), None)
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
         self._take_transforms()
@@ -76,7 +77,7 @@ class Stream:
             self._growing.close()
             self._ahead.close()
 
-    def _open(self):
+    def _open(self, between=lambda: None):
         """Begin to read at the cursor, and wait for a block with rows."""
         if self._session.group.rank == 0:
             data, train = self._session.config.data, self._session.config.train
@@ -85,7 +86,9 @@ class Stream:
         self._first, block = [], None
         while block is None or (block is not END and not len(block)):
             block = self._delivered()
-            if block is not None:
+            if block is None:
+                between()
+            else:
                 self._first.append(block)
 
     def _reopen(self, cursor):
