@@ -3,13 +3,15 @@
 
     python scripts/check_slurm.py [--only TEXT ...]        as root; a quarter of an hour on two cores
 
-Brings up scripts/slurm_cluster.py with two nodes of two cores, and for MPICH and Open MPI (.venv, .venv-openmpi), by srun and by mpiexec:
+Brings up scripts/slurm_cluster.py with two nodes, and for MPICH and Open MPI (.venv, .venv-openmpi), by srun and by mpiexec:
 
     requeue    slurm/requeue.sbatch: signalled as before its limit, requeued, done
     submit     the script that `deshpc submit` writes: the same
     sweep      slurm/sweep.sbatch: two settings, side by side in table.txt; one of them is signalled on its way
     days       slurm/days.sh: two days, a job each; the first is signalled
     lost       slurm/requeue.sbatch on one or two nodes, one of which is killed while the run trains: it goes on with the other
+    daemon     slurm/requeue.sbatch, of which a node's daemon is killed (slurmstepd, hydra_pmi_proxy, prted): no rank is left, and the run goes on
+               in the next job
     limit      slurm/requeue.sbatch, to whose stream nothing comes until the job's limit of a minute is over (by srun alone)
 
 Signalled runs have to end with the evaluations and the bits of an undisturbed run on as many ranks; the one that has lost a node, in fixed
@@ -21,33 +23,36 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts" / "attacks"))
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from processes import alive, read_bytes  # noqa: E402
 from run_folders import Wrong, check_sound, count_of, evaluations, lines_of  # noqa: E402
 from slurm_cluster import SlurmCluster, missing  # noqa: E402
 
 CONFIG = """
 [data]
 format = "synthetic"
-synthetic = { train_rows = 40_000, valid_rows = 1_000 }
+synthetic = { train_rows = 16_000, valid_rows = 1_000 }
 [model]
 dim = 4
 [train]
 global_batch_samples = 50
-evaluate_every_steps = 400
+evaluate_every_steps = 160
 epochs = 5
 [compute]
 threads_per_rank = 1
 [checkpoint]
-every_steps = 400
+every_steps = 160
 """
 STREAM = """
 [data]
@@ -72,6 +77,7 @@ FIXED = "train.accumulate=int64"
 PYTHONS = {"mpich": ROOT / ".venv/bin/python", "openmpi": ROOT / ".venv-openmpi/bin/python"}
 ENDS_WITHIN_S = 400
 NODE_TIMEOUT_S = 20
+CORES = 8  # of a node, pretended: as many jobs are under way at once
 TASKS = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1"]
 
 
@@ -79,7 +85,7 @@ class Check:
     """One MPI and launcher on a cluster.  folder : of its own"""
 
     def __init__(self, cluster, folder, mpi, launcher):
-        self._cluster, self._folder, self._mpi, self._launcher, self._python = cluster, folder, mpi, launcher, PYTHONS[mpi]
+        self._cluster, self._folder, self.mpi, self.launcher, self._python = cluster, folder, mpi, launcher, PYTHONS[mpi]
         folder.mkdir(parents=True)
         (folder / "run.toml").write_text(CONFIG, encoding="utf-8")
         self._own = {
@@ -99,7 +105,7 @@ class Check:
         """The same, by what `deshpc submit` has written."""
         words = [
             "submit", self._folder / "run.toml", "--nodes", "2", "--ranks-per-node", "1", "--cores", "1", "--memory", "0.5", "--time", "0:30",
-            "--mpi", self._mpi, "--launcher", self._launcher, "--out", self._folder / "submitted.sbatch",
+            "--mpi", self.mpi, "--launcher", self.launcher, "--out", self._folder / "submitted.sbatch",
         ]  # fmt: skip
         said = self._run(self._python, "-m", "deshpc", *words)
         job = re.search(r"job (\d+)", said)[1]
@@ -115,10 +121,10 @@ class Check:
         """Two settings, side by side."""
         (self._folder / "settings.txt").write_text("--set model.dim=4\n--set optimizer.learning_rate=0.01\n", encoding="utf-8")
         job = self._submitted(
-            ["--array=1-2", "--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", f"--job-name=sweep-{self._mpi}-{self._launcher}"],
+            ["--array=1-2", "--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", f"--job-name=sweep-{self.mpi}-{self.launcher}"],
             "slurm/sweep.sbatch", self._folder / "run.toml", self._folder / "settings.txt",
         )  # fmt: skip
-        sweep = ROOT / "runs" / f"sweep-{self._mpi}-{self._launcher}-{job}"
+        sweep = ROOT / "runs" / f"sweep-{self.mpi}-{self.launcher}-{job}"
         self._signal_in(f"{job}_1", sweep / "1")
         starts = [self._end_of(f"{job}_{task}") for task in (1, 2)]
         table = (sweep / "table.txt").read_text(encoding="utf-8")
@@ -134,7 +140,7 @@ class Check:
         data.mkdir()
         (self._folder / "day.toml").write_text(DAY, encoding="utf-8")
         for day in (1, 2):
-            write_rows(data / f"day-{day}.csv", 60_000, day)
+            write_rows(data / f"day-{day}.csv", 25_000, day)
         days = [data / "day-1.csv", data / "day-2.csv"]
         chain = self._folder / "days"
         said = self._run("bash", "slurm/days.sh", self._folder / "day.toml", chain, *days, SBATCH_MORE=" ".join([*TASKS, f"--output={self._folder}/days-%j.out"]))
@@ -170,6 +176,28 @@ class Check:
         seconds = time.monotonic() - begin
         self._compare(run, self._whole(FIXED))
         return f"{starts} starts, on {' then '.join(map(str, ranks))} ranks, done {seconds:.0f} s after the loss; same curve and bits, in fixed point"
+
+    def daemon(self):
+        """A node's daemon, the parent of its ranks, is killed."""
+        run, mark = self._folder / "daemon", f"{self.mpi}-{self.launcher}-{os.getpid()}"
+        job = self._submitted(TASKS, "slurm/requeue.sbatch", self._folder / "run.toml", RUN=str(run), DESHPC_CHECK=mark)
+        self._wait_for_steps(run, job)
+        name = rf"slurmstepd: \[{job}\.\d" if self.launcher == "srun" else "hydra_pmi_proxy|/prted"
+        victims = [pid for pid in processes() if re.match(name, command(pid)) or (self.launcher != "srun" and re.search(name, command(pid)) and marked(pid, mark))]
+        if not victims:
+            raise Wrong(f"no daemon is there: {[command(pid)[:80] for pid in processes() if marked(pid, mark)]}")
+        begin = time.monotonic()
+        os.kill(victims[-1], signal.SIGKILL)
+        while left := [pid for pid in processes() if marked(pid, mark) and " train " in command(pid) and alive(pid)]:
+            if time.monotonic() - begin > ENDS_WITHIN_S:
+                raise Wrong(f"{len(left)} ranks are left, such as {command(left[0])[:200]}")
+            time.sleep(0.05)
+        seconds = time.monotonic() - begin
+        self._until_over(job)
+        again = self._submitted(TASKS, "slurm/requeue.sbatch", self._folder / "run.toml", RUN=str(run))
+        self._end_of(again)
+        self._compare(run, self._whole())
+        return f"no rank left {seconds:.1f} s after; the next job went on; same curve and bits"
 
     def limit(self):
         """The job's own limit comes while a stream is waited for."""
@@ -234,15 +262,20 @@ class Check:
 
     def _end_of(self, job):
         """Number of the starts of a job that has come to its end."""
+        shown = self._until_over(job)
+        if "JobState=COMPLETED" not in shown:
+            raise Wrong(f"{shown}\n{self._output(shown)}")
+        return 1 + int(re.search(r"\bRestarts=(\d+)", shown)[1])
+
+    def _until_over(self, job):
+        """What Slurm says of a job when it is over."""
         until = time.monotonic() + ENDS_WITHIN_S
         while not re.search(r"JobState=(COMPLETED|FAILED|CANCELLED|TIMEOUT)", shown := self._job(job)):
             if time.monotonic() > until:
                 self._run("scancel", job)
                 raise Wrong(f"the job has not ended: {shown}\n{self._output(shown)}")
             time.sleep(0.1)
-        if "JobState=COMPLETED" not in shown:
-            raise Wrong(f"{shown}\n{self._output(shown)}")
-        return 1 + int(re.search(r"\bRestarts=(\d+)", shown)[1])
+        return shown
 
     @staticmethod
     def _output(shown):
@@ -264,6 +297,21 @@ class Check:
             raise Wrong("another loss curve")
         if content(run) != content(whole):
             raise Wrong("another model")
+
+
+def processes():
+    """Numbers of all processes."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def command(pid):
+    """The command line of a process."""
+    return read_bytes(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace")
+
+
+def marked(pid, mark):
+    """Whether a process has come from the job that was submitted with a mark."""
+    return f"DESHPC_CHECK={mark}".encode() in read_bytes(f"/proc/{pid}/environ").split(b"\0")
 
 
 def content(run):
@@ -309,24 +357,30 @@ def main():
     options = parser.parse_args()
     if missing():
         sys.exit(f"check_slurm: {missing()}")
-    folder, wrong = Path(options.folder or tempfile.mkdtemp(prefix="check-slurm-")).resolve(), 0
-    with SlurmCluster(nodes=2, cores=2, node_timeout_s=NODE_TIMEOUT_S) as cluster:
-        for mpi in PYTHONS:
-            for launcher in ("srun", "mpiexec"):
-                check = None
-                for name in ("requeue", "submit", "sweep", "days", "lost", *["limit"] * (launcher == "srun")):
-                    line = f"{mpi} {launcher} {name}"
-                    if not any(text in line for text in options.only):
-                        continue
-                    check, begin = check or Check(cluster, folder / f"{mpi}-{launcher}", mpi, launcher), time.monotonic()
-                    try:
-                        said = getattr(check, name)()
-                    except (Wrong, subprocess.TimeoutExpired) as error:
-                        said, wrong = f"WRONG: {error}", wrong + 1
-                    print(f"| {mpi} | {launcher} | {name} | {said} | {time.monotonic() - begin:.0f} s |", flush=True)
+    folder, wrong = Path(options.folder or tempfile.mkdtemp(prefix="check-slurm-")).resolve(), []
+
+    def run(check, names):
+        for name in names:
+            line = f"{check.mpi} {check.launcher} {name}"
+            if not any(text in line for text in options.only):
+                continue
+            begin = time.monotonic()
+            try:
+                said = getattr(check, name)()
+            except (Wrong, subprocess.TimeoutExpired) as error:
+                wrong.append(line)
+                said = f"WRONG: {error}"
+            print(f"| {check.mpi} | {check.launcher} | {name} | {said} | {time.monotonic() - begin:.0f} s |", flush=True)
+
+    with SlurmCluster(nodes=2, cores=CORES, node_timeout_s=NODE_TIMEOUT_S) as cluster:
+        checks = [Check(cluster, folder / f"{mpi}-{launcher}", mpi, launcher) for mpi in PYTHONS for launcher in ("srun", "mpiexec")]
+        with ThreadPoolExecutor(len(checks)) as pool:
+            list(pool.map(lambda check: run(check, ("requeue", "submit", "sweep", "days", "daemon", *["limit"] * (check.launcher == "srun"))), checks))
+        for check in checks:  # one node is lost at a time, and no other job has to suffer it
+            run(check, ("lost",))
     if not options.folder:
         shutil.rmtree(folder)
-    print(f"{wrong} wrong" if wrong else "all sound")
+    print(f"{len(wrong)} wrong: {', '.join(wrong)}" if wrong else "all sound")
     return 1 if wrong else 0
 
 

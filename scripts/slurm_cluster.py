@@ -126,7 +126,7 @@ class SlurmCluster:
     def _configure(self):
         ports, gpus = _free_ports(self.nodes + 1), f" Gres=gpu:{self.gpus}" if self.gpus else ""
         nodes = [
-            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=1000" + gpus
+            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=4000" + gpus
             for name, port in zip(self._names(), ports[1:], strict=True)
         ]
         text = _SLURM_CONF.format(
