@@ -125,7 +125,7 @@ def test_an_update_touches_its_own_row_alone(dim, precision, rule):
     form = WeightForm(Lanes(dim, precision, precision) if dim else None, kind(0), kind(0), dim)
     sums = Sums(scalar.copy(), vector.copy() if dim else None, np.zeros(1, precision) if dim else None)
     update.rows(
-        values, form, layout.linear_state, layout.tail, 4, addresses[1:2].copy(), sums, 1.0, np.uint32(9), kind(1), kind(0), None
+        values, form, layout.linear_state, layout.tail, 4, addresses[1:2].copy(), sums, 1.0, np.uint32(9), kind(1), kind(0), None, None
     )
     after = ctypes.string_at(int(addresses[0]), 3 * size)
     assert after[:size] == before[:size] and after[2 * size :] == before[2 * size :]
