@@ -2,11 +2,11 @@
 
 To the bits of a float32 16 random bits are added, and the lower half is cut off: a number goes up with the chance of the part that is cut
 off, so what is stored is right in the mean, and updates too small to be seen in 8 bits add up all the same.  A number that is a bfloat16
-stays what it is, and so does one that is not finite.
+stays what it is.  So does infinity, and so does what arithmetic makes of no number.
 
 The random bits are a function of seed, step, key and column of the whole embedding: the same on any number of ranks and threads, and
 under any split.  `hashing.splitmix` makes 32 bits of seed, step and key; those and the column are mixed by the hash of 32 bits that is
-called lowbias32 (docs/references.md), all columns at once.
+called lowbias32 (docs/references.md), all columns at once; the upper half of the result counts.
 """
 
 import numpy as np
@@ -20,8 +20,7 @@ from deshpc.backend.record import KEY
 from deshpc.hashing.splitmix import fold
 
 _I32 = ir.IntType(32)
-_GOLDEN, _FACTORS, _SHIFTS = 0x9E3779B9, (0x7FEB352D, 0x846CA68B), (16, 15, 16)
-_EXPONENT = 0x7F800000
+_GOLDEN, _STEPS = 0x9E3779B9, ((16, 0x7FEB352D), (15, 0x846CA68B))  # (shift, factor)
 
 
 def write_embedding(form, record, place, value, rounding):
@@ -59,16 +58,12 @@ def _store_by_chance(typing_context, lanes, address, vector, state, first_column
             splat(builder, builder.trunc(first, _I32), integers), ir.Constant(integers, list(range(lanes.count)))
         )
         mixed = builder.add(builder.mul(columns, constant(_GOLDEN)), splat(builder, builder.trunc(state, _I32), integers))
-        for i, shift in enumerate(_SHIFTS):
-            mixed = builder.xor(mixed, builder.lshr(mixed, constant(shift)))
-            if i < len(_FACTORS):
-                mixed = builder.mul(mixed, constant(_FACTORS[i]))
-        chance = builder.lshr(mixed, constant(16))
+        for shift, factor in _STEPS:
+            mixed = builder.mul(builder.xor(mixed, builder.lshr(mixed, constant(shift))), constant(factor))
+        chance = builder.lshr(mixed, constant(16))  # a last step would change the lower half alone
         if vector.dtype == "float64":
             value = builder.fptrunc(value, ir.VectorType(ir.FloatType(), lanes.count))
-        bits = builder.bitcast(value, integers)
-        finite = builder.icmp_unsigned("!=", builder.and_(bits, constant(_EXPONENT)), constant(_EXPONENT))
-        rounded = builder.add(bits, builder.select(finite, chance, constant(0)))
+        rounded = builder.add(builder.bitcast(value, integers), chance)
         halves = builder.trunc(builder.lshr(rounded, constant(16)), ir.VectorType(ir.IntType(16), lanes.count))
         builder.store(halves, pointer(builder, address, halves.type), align=4)
         return context.get_dummy_value()
