@@ -5,17 +5,24 @@ Where sums are float64, those of different ranks differ in the last of 53 bits, 
 has no fixed point, is compared to the bit, too.
 """
 
+import shutil
 from functools import cache
 
 import numpy as np
 import pytest
 from mpi4py import MPI
-from small_training import DIM, RULES, small_config, train_on
+from saved_models import manifest_of
+from small_training import DIM, RULES, small_config, small_model, train_on
 from synthetic_batches import awkward_batches
 
+from deshpc.checkpoint.common import Common
+from deshpc.checkpoint.load import load_model
+from deshpc.checkpoint.manifest import read_manifest
+from deshpc.checkpoint.save import save_model
 from deshpc.config import override
 from deshpc.errors import ConfigError
 from deshpc.model.combinations import require_valid
+from deshpc.training.step import step
 
 STEPS = 20
 
@@ -61,6 +68,27 @@ def test_columns_are_rounded_as_those_of_whole_embeddings(world):
     trained = train_on(world, batches, config("fm", "adagrad, clipped", "float64", split="column", routing="broadcast"))
     assert np.array_equal(embeddings(trained), embeddings(expected))
     assert np.abs(trained.rows.numbers - expected.rows.numbers).max() < 1e-6
+
+
+def test_models_start_from_float32_and_back(tmp_path):
+    """`train.from`: embeddings become the nearest bfloat16, all else stays; and these are float32 again, as they are."""
+    loaded = []
+    for precision in ("float32", "bfloat16", "float32"):
+        options = config("fm", "adagrad, clipped", "int64", precision)
+        with small_model(MPI.COMM_SELF, options) as model:
+            if loaded:
+                manifest = read_manifest(tmp_path / "model")
+                load_model(model, tmp_path / "model", manifest, Common.of(model, manifest, True, tmp_path / "model"))
+            else:
+                for batch in awkward_batches(83, 3):
+                    step(model, batch)
+            loaded.append(model.table.export().numbers)
+            shutil.rmtree(tmp_path / "model", ignore_errors=True)
+            save_model(model, tmp_path / "model", manifest_of(model, options, 3))
+    wide, halves, again = loaded
+    apart, bits = np.abs(wide - halves), halves[:, 1 : 1 + DIM].copy().view(np.uint32)
+    assert not apart[:, 0].any() and not apart[:, 1 + DIM :].any() and np.array_equal(halves, again)
+    assert not (bits & 0xFFFF).any() and 0 < apart.max() and (apart <= 2.0**-8 * np.abs(wide)).all()
 
 
 def test_nearly_as_float32():
