@@ -88,7 +88,7 @@ def test_models_start_from_float32_and_back(tmp_path):
     wide, halves, again = loaded
     apart, bits = np.abs(wide - halves), halves[:, 1 : 1 + DIM].copy().view(np.uint32)
     assert not apart[:, 0].any() and not apart[:, 1 + DIM :].any() and np.array_equal(halves, again)
-    assert not (bits & 0xFFFF).any() and 0 < apart.max() and (apart <= 2.0**-8 * np.abs(wide)).all()
+    assert not (bits & 0xFFFF).any() and apart.max() > 0 and (apart <= 2.0**-8 * np.abs(wide)).all()
 
 
 def test_nearly_as_float32():
