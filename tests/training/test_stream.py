@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from deshpc.data.ahead import END, Ahead
 from deshpc.data.block_reader import BlockReader
 from deshpc.data.growing import Growing
 from deshpc.data.input import open_input
-from deshpc.errors import ConfigError, DataError
+from deshpc.errors import ConfigError, DataError, Stopped
 
 ROWS = {"a.csv": 130, "b.csv": 1, "c.csv": 95}
 BATCH, WINDOW = 20, 40
@@ -138,6 +139,27 @@ def test_fields_are_dealt_alike_when_a_stream_goes_on(tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "run/checkpoints/step-000000000004", ignore_errors=True)
     assert deshpc.train(made, resume=True).resumed_from == 3
     assert dealt == [[1.0, 3.0]] * 2
+
+
+def test_a_stop_is_heard_while_the_first_rows_are_waited_for_and_what_was_planned_stays(tmp_path, monkeypatch):
+    """No checkpoint is there, and none is spoken of; the run that goes on begins, and a third one is split as it was."""
+    from deshpc.training import planned_run
+
+    (tmp_path / "in").mkdir()
+    made, fixed, plan = config(tmp_path / "in", tmp_path / "run", train={"split": "auto"}), [], planned_run.plan
+    monkeypatch.setattr(planned_run, "plan", lambda *arguments: fixed.append(arguments[5]) or plan(*arguments))
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    with pytest.raises(Stopped, match="stopped by SIGUSR1 before the first step of the run in .*; go on by resume=True") as stopped:
+        deshpc.train(made)
+    assert stopped.value.exit_code == 75 and stopped.value.steps == 0 and not (tmp_path / "run/checkpoints").exists()
+    (tmp_path / "in" / "a.csv").write_text("click,id\n" + "".join(f"{i % 2},{i}\n" for i in range(4 * BATCH)), encoding="utf-8")
+    (tmp_path / "in" / "_END").touch()
+    assert deshpc.train(made, resume=True).steps == 4
+    shutil.rmtree(tmp_path / "run/model")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000000000004", ignore_errors=True)
+    assert deshpc.train(made, resume=True).resumed_from == 3
+    chosen = json.loads((tmp_path / "run/model/manifest.json").read_text(encoding="utf-8"))["config"]["train"]["split"]
+    assert "split" not in fixed[0] and fixed[1]["split"] == chosen != "auto"
 
 
 @pytest.mark.mpi

@@ -11,13 +11,21 @@ def training_table(result):
         *_living(result),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
         ("samples/s", f"{result.samples_per_s:,.0f}"),
+        *_checkpoints(result),
         ("keys a sample", f"m = {result.keys_per_sample:.2f}{_unique(result.unique_keys_per_sample)}"),
     ]
     for name, metrics in (("valid", result.valid), ("test", result.test)):
         if metrics is not None:
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
     sliced = [table for name in ("valid", "test") if (metrics := getattr(result, name)) for table in _tables(f"{name} ", metrics, "slices")]
-    return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced])
+    failed = [f"exports: {result.failed_exports:,} models could not be exported; the warnings above say why"] if result.failed_exports else []
+    return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced, *failed])
+
+
+def _checkpoints(result):
+    """A line about checkpoints, where some were written."""
+    waited = f"{result.checkpoints:,}; training has waited {result.checkpoint_stall_s:.3f} s for them, {result.longest_stall_s:.3f} s at most"
+    return [("checkpoints", waited)] if result.checkpoints else []
 
 
 def _living(result):

@@ -363,10 +363,15 @@ class TrainConfig:
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
-    precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))
+    precision: str = option(
+        "float32",
+        "type of weights and optimizer state; bfloat16: embeddings alone have 2 bytes a number, rounded at random so that their mean is right, "
+        "and all else is float32: fewer cache lines a row, and the same bits on any number of ranks where sums are; docs/performance.md",
+        choices=("float32", "float64", "bfloat16"),
+    )
     accumulate: str = option(
         "",
-        "type of partial sums and gradient sums; empty: as precision; int64: fixed point, the same bits on any number "
+        "type of partial sums and gradient sums; empty: as precision, or float32; int64: fixed point, the same bits on any number "
         "of ranks (deep models: that divides 16, or by allreduce), at twice the bytes; docs/method.md",
         choices=("", "float32", "float64", "int64"),
     )

@@ -25,7 +25,7 @@ from deshpc.top.sum import SumTop
 
 
 def build_model(
-    config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere, ranks=None,
+    config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere,
     mean_weight=1.0, first_step=0, field_keys=None,
 ):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
@@ -36,16 +36,15 @@ def build_model(
     enter : see `Model`
     mean_weight : of the samples that are learnt from
     field_keys : (F) float64, expected keys a sample of each field, the same on all ranks, by which fields are dealt to ranks; None: as many of each
-    ranks : as of how many ranks exchange and routing are, if not as of the group: one rank has nothing to exchange, and needs none
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
-    train, ranks = config.train, ranks or group.size
+    train = config.train
     require_valid(config, backend, group.size, field_names or None)
     dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated, field_keys)
-    optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, ranks)
+    optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, group.size)
     objective = open_objective(config, optimizer, mean_weight)
     if is_deep(config):
         parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
@@ -53,7 +52,7 @@ def build_model(
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
     valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off")
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, valid, train.key_numbers != "off")
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction_kind = Eviction if backend.device is None else DeviceEviction

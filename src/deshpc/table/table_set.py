@@ -91,6 +91,10 @@ class TableSet:
         """[Rows]: a copy of all rows of this rank, as `blocks`."""
         return list(merged([map(table.widened, table.copied_blocks()) for table in self._tables]))
 
+    def widened(self, rows):
+        """As of a Table: the rows are whole."""
+        return rows
+
     def load(self, rows, given=None):
         """As `Table.load`, from whole rows (any keys, `Rows`).  Not collective."""
         return sum(table.load(rows, given) for table in self._tables)

@@ -1,7 +1,6 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from deshpc.comm.workers import Workers
 from deshpc.config import resolved
 from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
-from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.formats.label_kinds import LABELS
 from deshpc.jit import cache_directory, cache_problem, compilations, nothing_kept
@@ -23,7 +21,7 @@ from deshpc.metrics.fields import wanted_fields
 from deshpc.model.build import build_model
 from deshpc.model.combinations import is_open, levels_name, require_valid
 from deshpc.training.stage_times import StageTimes
-from deshpc.training.step import scores, step
+from deshpc.training.warm_up import warm_up
 
 _LOOKED_AT = 8192  # samples whose keys are counted by field
 
@@ -169,7 +167,7 @@ class Session:
         """
         with self._telling_of_compilation(f"the kernels of {self.config.model.name}"):
             self.node.first_then_others(
-                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
+                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input, self.group.nodes)), self.group
             )
         self._tell_cache_problem()
         if self.config.train.split == "field" and field_keys is None:
@@ -243,35 +241,3 @@ def keys_of_fields(sample, n_fields):
     """(F) float64: keys a sample of each field, in the first samples of a Dataset."""
     few = sample.head(min(len(sample), _LOOKED_AT))
     return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
-
-
-def warm_up(config, sample, backend, source):
-    """Run tiny steps and evaluations on this rank alone, by whole batches and by the run's routing, and read rows out and in, so
-    that every kernel is compiled."""
-    from mpi4py import MPI
-
-    rows = min(len(sample), 64)
-    if rows == 0:
-        return
-    group = Group(MPI.COMM_SELF)
-    try:
-        _warm_up(config, sample.head(rows), backend, source, group)
-    finally:
-        group.free()
-
-
-def _warm_up(config, few, backend, source, group):
-    group.take_arrays_of(backend)
-    rows, names = len(few), _field_names(source)
-    for routing in ("broadcast", "routed")[: 1 + (config.train.routing == "routed")]:
-        routed = replace(config, train=replace(config.train, routing=routing))
-        model = build_model(routed, backend, group, source.n_fields, source.n_dense, 1, field_names=names, ranks=2)
-        for shuffle in (True, False):
-            reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
-            for batch in reader.epoch(0):
-                step(model, batch)
-                for _ in scores(model, [batch]):
-                    pass
-    model.table.load(model.table.export())
-    if model.eviction is not None:
-        model.eviction.meet_kernels()

@@ -39,7 +39,8 @@ class Stream:
     DataError where there is no row at all.
     """
 
-    def __init__(self, session, cursor=None):
+    def __init__(self, session, cursor=None, between=lambda: None):
+        """between : collective function that is called while the first rows are waited for, and may raise an error on all ranks"""
         self._session, self._cursor, self._growing, self._ahead = session, cursor or Cursor(), None, None
         self.piece_bytes = 0
         data, train = session.config.data, session.config.train
@@ -51,7 +52,7 @@ class Stream:
         working = lambda task: session.working("wait for rows", task)  # noqa: E731
         self._delivery = Delivery(session.group, session.node, train.global_batch_samples, working)
         session.at_end(self._stop)
-        self._open()
+        self._open(between)
         head = next((block.samples for block in self._first if block is not END and len(block)), None)
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
         self._take_transforms()
@@ -88,7 +89,7 @@ class Stream:
         if self._ahead:
             self._ahead.close()
 
-    def _open(self):
+    def _open(self, between=lambda: None):
         """Begin to read at the cursor, and wait for a block with rows."""
         self._pieces = self._pieces_to_read()
         if self._pieces is not None:
@@ -101,7 +102,9 @@ class Stream:
         self._first, block = [], None
         while block is None or (block is not END and not len(block)):
             block = self._delivered()
-            if block is not None:
+            if block is None:
+                between()
+            else:
                 self._first.append(block if block is END or not len(block) else self._delivery.keep(block))
 
     def _reopen(self, cursor):
