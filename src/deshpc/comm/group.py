@@ -125,15 +125,16 @@ class Group:
         complete(self._door.comm.Ialltoall(counts, received))
         return received
 
-    def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic):
+    def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic, *, whole=False):
         """All-to-all-v of bytes: `send` holds the ranks' messages one after another; returns a Handle of `receive`.
 
         send, receive : (..) uint8
         send_bytes, receive_bytes : (N) int64, both sides known.
         traffic : list of (Traffic, (N) int64 bytes per destination), what the messages consist of.
+        whole : they travel as they are, though numbers of their kind are halved.
         Forward i -> j; the adjoint sends j -> i.  Collective.
         """
-        if any(self._narrows(entry, np.float32) for entry, _ in traffic):
+        if not whole and any(self._narrows(entry, np.float32) for entry, _ in traffic):
             return self._exchange_numbers(send, send_bytes, receive, receive_bytes, traffic)
         for entry, parts in traffic:
             self._count(entry, self.levels.of_messages(np.asarray(parts)))

@@ -492,8 +492,8 @@ def _check_follow(config, source):
     one = f"{source}: data.follow = true"
     if data.format in ("cache", "synthetic", "table"):
         raise ConfigError(f"{one}: data.format = {data.format!r} has no rows that come; choose text or 'parquet'")
-    if len(data.train) != 1:
-        raise ConfigError(f"{one}: data.train names {len(data.train)} files; give one folder that grows, or '-' for standard input")
+    if STANDARD_INPUT in data.train[1:] or data.train[:1] == (STANDARD_INPUT,) != data.train:
+        raise ConfigError(f"{one}: data.train names {len(data.train)} files; standard input, '-', comes alone")
     if data.train == (STANDARD_INPUT,) and data.format == "parquet":
         raise ConfigError(f"{one}: data.train = ['-'] is read from begin to end, and a Parquet file from its end; choose text, or a folder")
     if "/" in data.follow_end:

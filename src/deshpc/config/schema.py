@@ -113,7 +113,7 @@ class DataConfig:
         "cache: what deshpc convert has written; synthetic",
         choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
-    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -")
+    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -, too")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
     label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
@@ -145,11 +145,15 @@ class DataConfig:
     )
     follow: bool = option(
         False,
-        "text, parquet: data.train is one folder that grows, or -, standard input, of text: its rows are learnt from as they come, once, in "
-        "bounded memory; docs/streams.md",
+        "text, parquet: rows are learnt from as they come, once, in bounded memory: of files, of one folder, which may grow, or of -, standard input, "
+        "of text; docs/streams.md",
     )
     follow_end: str = option("_END", "follow: a file of this name in the folder says that no file comes any more")
     follow_silence_s: float = option(0.0, "follow: seconds without a new file in the folder after which the run ends, too; 0: never", minimum=0.0)
+    fit_rows: int = option(
+        0, "follow: first rows of the first file to which dense and bucket fields are fitted; they wait in memory; 0: the whole file, which is read twice",
+        minimum=0,
+    )
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
 
 
@@ -359,10 +363,15 @@ class TrainConfig:
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
-    precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))
+    precision: str = option(
+        "float32",
+        "type of weights and optimizer state; bfloat16: embeddings alone have 2 bytes a number, rounded at random so that their mean is right, "
+        "and all else is float32: fewer cache lines a row, and the same bits on any number of ranks where sums are; docs/performance.md",
+        choices=("float32", "float64", "bfloat16"),
+    )
     accumulate: str = option(
         "",
-        "type of partial sums and gradient sums; empty: as precision; int64: fixed point, the same bits on any number "
+        "type of partial sums and gradient sums; empty: as precision, or float32; int64: fixed point, the same bits on any number "
         "of ranks (deep models: that divides 16, or by allreduce), at twice the bytes; docs/method.md",
         choices=("", "float32", "float64", "int64"),
     )

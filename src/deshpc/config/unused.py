@@ -50,7 +50,7 @@ def unused_options(config):
     for name in ("group", "slices"):
         if _given(config.metrics, name) and config.train.loss != "log":
             found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
-    for name in ("follow_end", "follow_silence_s"):
+    for name in ("follow_end", "follow_silence_s", "fit_rows"):
         if _given(config.data, name) and not config.data.follow:
             found.append((f"data.{name}", "data.follow = false reads what is there"))
     if _given(config.data, "in_memory") and config.data.follow:

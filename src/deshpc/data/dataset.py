@@ -101,6 +101,8 @@ class Dataset:
 
 
 ARRAYS = tuple(field.name for field in fields(Dataset))
+OF_OCCURRENCES = ("keys", "fields", "values")
+"""Arrays that have an element for each occurrence of a key; the others have one for each sample."""
 
 
 def concatenate(parts):

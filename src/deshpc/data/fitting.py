@@ -33,15 +33,16 @@ class Fitting:
         """Whether the schema has anything to fit: a dense field, or a bucket field without boundaries."""
         return bool(self._schema.dense_fields or self._samples)
 
-    def add(self, columns, logs):
-        """Take a block: its Columns and (n, n_dense) float32 signed logarithms of its dense fields."""
+    def add(self, columns, logs, rows=None):
+        """Take a block: its Columns and (n, n_dense) float32 signed logarithms of its dense fields.  rows : only so many of them; None: all"""
+        rows = len(columns) if rows is None else rows
         if self._schema.dense_fields:
-            self._add_logs(logs)
+            self._add_logs(logs[:rows])
         if self._samples:
-            marks = _marks(self._rows, len(columns))
+            marks = _marks(self._rows, rows)
             for i, sample in self._samples.items():
-                sample.add(columns.key_fields[i].numbers, marks)
-        self._rows += len(columns)
+                sample.add(columns.key_fields[i].numbers[:rows], marks)
+        self._rows += rows
 
     def finish(self):
         """The fitted Transforms; a bucket field with `boundaries` in its configuration keeps those."""

@@ -188,7 +188,7 @@ class Learner:
         layout = table.whole_layout
         blocks = ((block.keys, block.numbers[:, : layout.weights]) for block in table.blocks())
         dense = {name: parameters.host(name) for name, _ in parameters.names()}
-        return blocks, np.empty((0, layout.weights), layout.precision), dense, layout.scalars
+        return blocks, np.empty((0, layout.weights), layout.number.dtype), dense, layout.scalars
 
     def close(self):
         """Give back threads and communicators; what it knows is lost."""

@@ -34,7 +34,7 @@ class RowGroups:
 class Parquet:
     """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
-    divisible, kind = False, "a Parquet file"
+    divisible, rows_are_lines, kind = False, False, "a Parquet file"
 
     def __init__(self, config, schema, keep=()):
         self.schema, self.keep, self.missing = schema, keep, missing_words(config.missing)

@@ -32,6 +32,7 @@ class Text:
         self.schema, self._keep = schema, keep
         self._separator, self._quoting = _DIALECTS[config.format]
         self._separator = config.delimiter or self._separator
+        self.rows_are_lines = not self._quoting
         self._columns = None if config.header else list(config.columns)
         self._chunk_bytes = chunk_bytes
         fields = schema.key_fields + schema.dense_fields

@@ -21,7 +21,9 @@ Exchanges of two levels (train.levels) go with everything but compute.transport 
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+Embeddings of half the bytes in memory (train.precision = "bfloat16") go with every line but lr's, which has none.
+
+A device does not run such embeddings, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -33,6 +35,7 @@ nor with dimensions of their own.
 """
 
 from deshpc.config.field_dims import field_dims, has_field_dims
+from deshpc.config.precision import row_type
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
@@ -120,6 +123,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
         )
     if train.wire != "full":
         _require_wire(config)
+    if train.precision == "bfloat16" and name == "lr":
+        raise ConfigError("train.precision = 'bfloat16' is of embeddings, and model.name = 'lr' has none; choose 'float32'")
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -130,7 +135,7 @@ def require_valid(config, backend, ranks=1, field_names=None):
 def _require_wire(config):
     """What travels as halves is float32, and is rounded in host memory."""
     train, transport, why = config.train, config.compute.transport, None
-    if train.precision != "float32" or train.accumulate not in ("", "float32"):
+    if row_type(train.precision) != "float32" or train.accumulate not in ("", "float32"):
         why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps; choose 'full'"
     elif transport in ("cuda-aware", "nccl"):
         why = f"compute.transport = {transport!r} does not go through host memory, where numbers are rounded; choose compute.transport = 'host', or 'full'"
@@ -143,6 +148,8 @@ def _require_of_device(config, backend):
     train, why = config.train, None
     if train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
+    elif train.precision == "bfloat16":
+        why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
     elif replicates(config):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif has_field_dims(config.model):

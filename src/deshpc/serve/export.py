@@ -9,6 +9,7 @@ from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
+from deshpc.config.precision import row_type
 from deshpc.data.profiles import describe
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
@@ -61,7 +62,7 @@ class SavedModel:
         self.schema, self._transforms = _input(self.config.data, manifest["source"], self._folder)
         self.run, self.steps, self._scalars = manifest["run"], manifest["steps"], manifest["model"]["scalars"]
         self._width = self._scalars + manifest["model"]["dim"]
-        self.like = like_rows(np.empty((0, self._width), manifest["model"]["precision"]), self._scalars)
+        self.like = like_rows(np.empty((0, self._width), row_type(manifest["model"]["precision"])), self._scalars)
 
     def contents(self, out):
         """Arguments of `write_rows` and `write_delta` for a file `out`; rows are read block by block."""

@@ -83,7 +83,7 @@ class TableSet:
         """All whole rows of this rank, in key order (`Rows`)."""
         return Rows.concatenate([table.widened(table.export()) for table in self._tables])
 
-    def blocks(self, block_rows=BLOCK_ROWS):
+    def blocks(self, block_rows=BLOCK_ROWS, ordered=True):
         """Yield the whole rows of this rank in key order; a block of each table is held at a time: see `Shard.blocks`."""
         return merged([map(table.widened, table.blocks(block_rows)) for table in self._tables])
 

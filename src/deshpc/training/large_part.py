@@ -64,7 +64,8 @@ class LargePart(TrainingPart):
         """The LargeReader of a session's batches; share, buffers, valid : as of a Reader."""
         train, group = session.config.train, session.group
         delivery = Delivery(group, session.node, train.global_batch_samples, lambda task: session.working("read", task))
-        reader = LargeReader(self.divided, session.input, delivery, group.rank, group.size, share, buffers, train, valid)
+        readers = group.rank, group.size, session.backend.threads, session.reads_on_threads
+        reader = LargeReader(self.divided, session.input, delivery, *readers, share, buffers, train, valid)
         session.at_end(reader.close)
         return reader
 

@@ -227,7 +227,7 @@ class _Loop:
             stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
             stream={
                 "file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight,
-                "field_keys": self._stream.field_keys.tolist(),
+                "field_keys": self._stream.field_keys.tolist(), "piece_bytes": self._stream.piece_bytes,
             },
         )  # fmt: skip
 

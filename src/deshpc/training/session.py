@@ -13,7 +13,7 @@ from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.formats.label_kinds import LABELS
-from deshpc.jit import at_first_compilation, cache_directory, cache_problem
+from deshpc.jit import cache_directory, cache_problem, compilations, nothing_kept
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
@@ -61,7 +61,7 @@ class Session:
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):
             self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
-        self._nothing_compiled = self.node.from_first(not cache_directory().exists())
+        self._nothing_compiled = self.node.from_first(nothing_kept("deshpc.formats", "deshpc.data"))
 
     def __enter__(self):
         return self
@@ -111,10 +111,15 @@ class Session:
         """The threads of this node's ranks as Workers."""
         return Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
 
+    @contextmanager
     def _telling_of_compilation(self, what):
-        """Context in which rank 0 says of what it compiles kernels, if it has to."""
-        text = f"compiling {what}: once on this machine, about a minute\n"
-        return at_first_compilation((lambda: say(text)) if self.group.rank == 0 else lambda: None)
+        """Context in which rank 0 says of what it compiles functions, if it has to, and in the end how many, and how long it took."""
+        speaks = self.group.rank == 0
+        text = f"deshpc: compiling {what}, once on this machine with this version: about a minute\n"
+        with compilations((lambda: say(text)) if speaks else lambda: None) as compiled:
+            yield
+        if compiled.count and speaks:
+            say(f"deshpc: compiled {compiled.count} functions in {compiled.seconds:.0f} s; they are kept in {cache_directory()}\n")
 
     def working(self, stage, task):
         """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
@@ -133,6 +138,10 @@ class Session:
 
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
+
+    def reads_on_threads(self, task, arguments):
+        """[task(*one)] of some arguments, one a thread: for the watchdog, this rank reads."""
+        return self.working("read", lambda: self.backend.each(task, arguments))
 
     def count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
