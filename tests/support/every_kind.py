@@ -97,7 +97,7 @@ def plain_probability(row, rows, dense, transforms, fields=None):
             number = sum(edge <= float(cell) for edge in boundaries[name]) if cell else ""
             values = [(str(number), 1.0, 1.0)]
         elif kind == "multi":
-            values = _plain_values(field, cell)
+            values = plain_values(field, cell)
         else:
             values = [(cell, 1.0, 1.0)]
         for text, xl, x in values:
@@ -109,7 +109,7 @@ def plain_probability(row, rows, dense, transforms, fields=None):
     return 1 / (1 + math.exp(-logit))
 
 
-def _plain_values(field, cell):
+def plain_values(field, cell):
     """[(text, x of the linear weight, x of the embedding)] of a multi field's cell."""
     parts = [part for part in cell.split(field.get("separator", "|")) if part]
     pairs = [(part, 1.0) for part in parts]

@@ -91,7 +91,7 @@ class RowInput:
 
     def __init__(self, config, labels="classes"):
         self._config, self._labels, self.schema = config, labels, Schema.from_config(config, labels=labels)
-        self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
+        self.n_fields, self.n_dense = len(self.schema.keyed_fields), len(self.schema.dense_fields)
         fitting = Fitting(self.schema)
         self._transforms = None if fitting.needs_rows else fitting.finish()
         self.bad_rows = {}

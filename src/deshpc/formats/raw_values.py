@@ -15,7 +15,7 @@ def raw_values(config, paths, field, keys):
     config : DataConfig of a format whose columns have names;  paths : of the files, as its reader takes them
     field : FieldConfig;  keys : [int]
     """
-    reader = open_format(replace(config, fields=(field,)), label=False, weight=False, keep=(field.name,))
+    reader = open_format(replace(config, fields=(field,), crosses=()), label=False, weight=False, keep=(field.name,))
     left, found = {with_field(key, 0): key for key in keys}, {}  # the only field has number 0
     for columns in reader.blocks(paths, BadRows("skip")):
         here, places = np.unique(columns.key_fields[0].keys, return_index=True)

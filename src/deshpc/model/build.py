@@ -3,6 +3,7 @@
 import numpy as np
 
 from deshpc.config.field_dims import field_dims, has_field_dims
+from deshpc.config.tasks import tasks_of
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.launch.place import nowhere
 from deshpc.model.build_deep import deep_model
@@ -57,7 +58,7 @@ def build_model(
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction_kind = Eviction if backend.device is None else DeviceEviction
     eviction = eviction_kind(config.table, backend, group, parts.operators.table.parts) if config.table.evicts else None
-    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction)
+    return Model(config.model.name, n_fields, backend, group, routing, parts, overlaps, enter, train.loss, eviction, tasks_of(config))
 
 
 def replicated_fields(model, names):

@@ -33,7 +33,8 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
     of_model, values = definition_class(model.name), FirstValues(train.seed)
     share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
     setting = Setting(
-        backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share, tables and tables.field_dims
+        backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share, tables and tables.field_dims,
+        max(1, len(objective.tasks)),
     )
     definition = of_model(setting)
 

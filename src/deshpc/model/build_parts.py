@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from deshpc.backend.weight_form import WeightForm
 from deshpc.config.precision import row_type
+from deshpc.config.tasks import tasks_of
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
@@ -72,4 +73,4 @@ def open_objective(config, optimizer, mean_weight):
     """
     train = config.train
     shift = -math.log(train.negative_sampling) if train.sampling_correction == "bias" else 0.0
-    return Objective(train.loss, optimizer.reduction, shift, mean_weight)
+    return Objective(train.loss, optimizer.reduction, shift, mean_weight, tasks_of(config))

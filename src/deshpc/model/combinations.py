@@ -23,7 +23,9 @@ Numbers of half the bytes on their way (train.wire) go with everything in float3
 
 Embeddings of half the bytes in memory (train.precision = "bfloat16") go with every line but lr's, which has none.
 
-A device does not run such embeddings, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
+
+A device does not run such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -36,6 +38,7 @@ nor with dimensions of their own.
 
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.config.precision import row_type
+from deshpc.config.tasks import tasks_of
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
@@ -154,6 +157,8 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
+    elif tasks_of(config):
+        why = "data.label has several columns: gates, and losses of which some labels are not known, are computed by the CPU alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:

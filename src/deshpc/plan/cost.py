@@ -35,6 +35,7 @@ class Run(NamedTuple):
     whole_top, moves_rows : what it says of itself (`Exchange`)
     routed : whether keys are sent to their owners
     numbered : whether some of them travel as numbers that both sides know, as between nodes
+    labels : of a sample
     tabled : whether messages say how many values they have in tables, as between nodes
     clip : whether gradients are clipped
     fixed_point : whether sums are integers
@@ -84,6 +85,7 @@ class Run(NamedTuple):
     wire: int = 0
     numbered: bool = False
     tabled: bool = False
+    labels: int = 1
     packed_rows: tuple = ()
 
     @property
@@ -199,7 +201,7 @@ def _keys(run, level):
 def _labels(run, level):
     """Labels, dense features and, where there are some, weights of samples whose top every rank repeats."""
     needed = run.routed and run.whole_top
-    return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense + run.weighted) * _samples_to_others(run, level), 0
+    return "batch", "labels", "forward", needed * _VALUE * (run.labels + run.n_dense + run.weighted) * _samples_to_others(run, level), 0
 
 
 def _all_reduce(run, level):

@@ -31,7 +31,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=model.backend.threads,
         repeats=model.operators.repeats, weighted=weighted, wire=0 if train.wire == "full" else 2, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
         replicated_row=of_replicated(model, lambda exchange: exchange.row_bytes(value_width > 0)),
-        numbered=compact and train.key_numbers != "off", tabled=compact and value_width > 0,
+        labels=max(1, len(model.tasks)), numbered=compact and train.key_numbers != "off", tabled=compact and value_width > 0,
     )  # fmt: skip
 
 

@@ -23,8 +23,13 @@ def declared(options, schema, path):
     """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
     fields, label, weight = schema["fields"], schema["label"], schema.get("weight")
     data = {"train": ["none is read"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
+    data["crosses"] = schema.get("crosses", [])
     config = build({"data": data, "model": options}, source=str(path))
-    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, schema.get("labels", "classes"))
+    crosses = Schema.from_config(config.data).crosses
+    labels = schema.get("labels", "classes")
+    if isinstance(label, list):
+        label, labels = tuple(label), tuple(labels)
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, labels, crosses)
 
 
 def require_sound(model, path):
@@ -70,8 +75,8 @@ def _require_keys(keys, schema):
         some = keys[begin : begin + _BLOCK + 1]
         if not (some[1:] > some[:-1]).all():
             raise DataError("section 'keys': the keys are not increasing")
-        if (fields_of(some) >= len(schema.key_fields)).any():
-            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.key_fields)} of the schema")
+        if (fields_of(some) >= len(schema.keyed_fields)).any():
+            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.keyed_fields)} of the schema")
 
 
 def _require_dense(dense, shapes):

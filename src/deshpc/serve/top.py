@@ -10,6 +10,7 @@ class Top(NamedTuple):
     parameters : {name: array}, the dense parameters, as training declares them
     n_fields F, n_dense : of a sample
     field_dims : (F) numbers of every field's embeddings
+    tasks : T, labels of a sample where there are several, else 0
     """
 
     options: dict
@@ -17,13 +18,14 @@ class Top(NamedTuple):
     n_fields: int
     n_dense: int
     field_dims: tuple = ()
+    tasks: int = 0
 
     @classmethod
     def of(cls, options, parameters, schema):
         """The Top of a model for samples of a Schema."""
-        names = [field.name for field in schema.key_fields]
+        names = [field.name for field in schema.keyed_fields]
         dims = field_dims(options["dim"], {one["name"]: one["dim"] for one in options.get("fields", ())}, names)
-        return cls(options, parameters, len(names), len(schema.dense_fields), dims)
+        return cls(options, parameters, len(names), len(schema.dense_fields), dims, schema.tasks)
 
     @property
     def name(self):

@@ -16,6 +16,7 @@ from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config import Config, configured, override, resolved
 from deshpc.config.load import build
+from deshpc.config.tasks import tasks_of
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
 from deshpc.formats.table import TableLike, is_table
@@ -25,6 +26,7 @@ from deshpc.launch.failure import fails_together
 from deshpc.launch.signals import signals_noted
 from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
 from deshpc.metrics.results import Metrics
+from deshpc.metrics.tasks import TaskMetrics
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
@@ -97,12 +99,12 @@ class TrainResult:
     keys_per_sample: float
     unique_keys_per_sample: float | None
     ledger: list[Any] = field(repr=False)
-    valid: Metrics | SquaredMetrics | PoissonMetrics | None
-    test: Metrics | SquaredMetrics | PoissonMetrics | None
+    valid: Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics | None
+    test: Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics | None
     first_step: int = 0
     waiting_keys: int = 0
     evicted: int = 0
-    before: Metrics | SquaredMetrics | PoissonMetrics | None = None
+    before: Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics | None = None
     checkpoints: int = 0
     checkpoint_stall_s: float = 0.0
     longest_stall_s: float = 0.0
@@ -316,7 +318,7 @@ def evaluate(
     part: str = "test",
     allow_import: Sequence[str] = (),
     data: TableLike | Sequence[str] | None = None,
-) -> Metrics | SquaredMetrics | PoissonMetrics:
+) -> Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics:
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
     overrides : `section.key=value` texts, such as train.global_batch_samples=1000
@@ -374,6 +376,8 @@ def saved_run(directory, overrides, allow_import=(), data=None, tables=None):
         asked = configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), fields))
     else:
         asked = override(moved, *overrides, allow_import=allow_import)
+    if tasks_of(asked) != tasks_of(config):
+        raise ConfigError(f"data.label or model.tasks: the model in {folder} was trained for other tasks: leave them as they were")
     if asked.train.loss != config.train.loss:
         raise ConfigError(
             f"train.loss = {asked.train.loss!r}: the model in {folder} was trained by {config.train.loss!r}, which says what it predicts; "

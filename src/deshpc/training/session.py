@@ -9,10 +9,11 @@ from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
+from deshpc.config.tasks import losses_of
 from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.formats.label_kinds import LABELS
+from deshpc.formats.label_kinds import kinds_of
 from deshpc.jit import cache_directory, cache_problem, compilations, nothing_kept
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
@@ -56,7 +57,7 @@ class Session:
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
-        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss], self._tables))
+        self.input = self.group.together(lambda: open_input(self.config.data, kinds_of(losses_of(self.config)), self._tables))
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):
@@ -234,7 +235,7 @@ class Session:
 
 def _field_names(source):
     """Names of the fields of an input that become keys."""
-    return [field.name for field in source.schema.key_fields]
+    return [field.name for field in source.schema.keyed_fields]
 
 
 def keys_of_fields(sample, n_fields):

@@ -10,6 +10,7 @@ import numpy as np
 
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import STANDARD_INPUT
+from deshpc.config.tasks import losses_of
 from deshpc.data.ahead import END, Ahead
 from deshpc.data.block_reader import BlockReader
 from deshpc.data.delivery import Delivery
@@ -19,9 +20,9 @@ from deshpc.data.pieces import blocks_of_pieces, piece_bytes, pieces_of
 from deshpc.data.samples import no_samples
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.bad_rows import BadRows, merged
-from deshpc.formats.label_kinds import LABELS
+from deshpc.formats.label_kinds import kinds_of
 from deshpc.formats.open import open_format
-from deshpc.training.best_constant import best_constant
+from deshpc.training.best_constant import constant_of
 from deshpc.training.cursor import Cursor
 from deshpc.training.session import keys_of_fields
 from deshpc.training.training_part import TrainingPart, problem
@@ -57,7 +58,7 @@ class Stream:
         session.group.agree(self._no_rows() if head is None and cursor is None else None)
         self._take_transforms()
         head = no_samples(session.input.schema, bool(train.class_weights)) if head is None else head
-        constant = best_constant(train.loss, session.group, head)
+        constant = constant_of(session.config, session.group, head)
         session.group.agree(problem(constant, f"the first {constant.rows:,} rows: ") if cursor is None else None)
         self.part = TrainingPart(head, None, constant, constant)
         before = self._cursor.stream
@@ -134,7 +135,7 @@ class Stream:
         data, train = session.config.data, session.config.train
 
         def look():
-            reader = open_format(data, labels=LABELS[train.loss])
+            reader = open_format(data, labels=kinds_of(losses_of(self._session.config)))
             size = before["piece_bytes"] if before else 0
             if before is None and is_given(data) and reader.rows_are_lines:
                 size = piece_bytes(session.input.paths("train"), train.shuffle_block_rows)
