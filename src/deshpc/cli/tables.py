@@ -1,7 +1,5 @@
 """Results as text."""
 
-from deshpc.metrics.tasks import TaskMetrics
-
 
 def training_table(result):
     """A TrainResult as lines of `name  value`."""
@@ -115,7 +113,7 @@ def _metrics(metrics):
 
 def _of_tasks(metrics):
     """[(name, metrics)] of each task, where there are several."""
-    return [*metrics.tasks.items()] if isinstance(metrics, TaskMetrics) else []
+    return [*getattr(metrics, "tasks", {}).items()]  # of `metrics.tasks`, which needs NumPy
 
 
 def _most_unseen(unseen):
