@@ -62,7 +62,7 @@ def test_the_runs_of_a_folder(tmp_path):
     assert found["b"]["why"] == "SIGUSR1" and found["a"]["settings"] == {"optimizer.learning_rate": 0.05}
     assert 7190 < found["a"]["seen_s"] < 7300 and found["d"]["seen_s"] < 60
     assert lines[0].split()[-1] == "optimizer.learning_rate"
-    assert lines[1].split() == ["a", "done", "3", "of", "3", "0.70000", "test", "0.40000", "5,000", "3", "2", "h", "ago", "0.05"]
+    assert lines[1].split() == ["a", "done", "3", "of", "43", "0.70000", "test", "0.40000", "5,000", "3", "2", "h", "ago", "0.05"]
     assert json.loads(runs(tmp_path / "b", True))[0]["settings"] == {}  # a run alone
 
 

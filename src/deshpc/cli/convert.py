@@ -10,7 +10,6 @@ from deshpc.cli.toml import to_toml
 from deshpc.config import DataConfig, load, resolved
 from deshpc.config.tasks import losses_of
 from deshpc.errors import ConfigError, DataError, LaunchError
-from deshpc.formats.label_kinds import kinds_of
 from deshpc.launch.console import say
 from deshpc.launch.launcher import launcher
 from deshpc.storage.lock import Lock
@@ -55,6 +54,7 @@ def _write(config, folder, target):
     from deshpc.checkpoint.folders import model_folder
     from deshpc.checkpoint.manifest import read_manifest
     from deshpc.data.conversion import convert_parts
+    from deshpc.formats.label_kinds import kinds_of
 
     lines, parts, notes = [], {}, {}
     begin = time.perf_counter()

@@ -8,6 +8,7 @@
 LABELS = {"log": "classes", "poisson": "counts", "squared": "numbers"}
 """By `train.loss`."""
 
+
 def kinds_of(losses):
     """What labels are by the loss that learns them, or a tuple of that by the losses of several tasks."""
     return LABELS[losses] if isinstance(losses, str) else tuple(LABELS[loss] for loss in losses)

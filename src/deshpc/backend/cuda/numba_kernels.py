@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from numba import cuda, types
 from numba.cuda import libdevice
-from numba.cuda.dispatcher import CUDACache
 from numba.cuda.extending import overload
 
 from deshpc.backend.cuda import elementwise
@@ -114,6 +113,8 @@ PYTHON = {
 
 def compiled(name):
     """The kernel of the body `name`, compiled at its first launch for each set of types and cached on disk."""
+    from numba.cuda.dispatcher import CUDACache  # which Numba's simulator of a device has not
+
     kernel = cuda.jit(fastmath=False)(PYTHON[name])
     if not cache_problem():
         keep(kernel, CUDACache)
