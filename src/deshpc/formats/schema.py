@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.config.load import checked_fields
+from deshpc.config.schema import LISTS
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.label_kinds import LABELS
 from deshpc.storage.json_form import require
@@ -15,7 +16,7 @@ CRITEO_INTEGERS, CRITEO_CATEGORICALS = 13, 26
 class Schema:
     """The columns of a sample, by role.
 
-    key_fields   : fields that become keys (categorical, multi, bucket); a field's index here is its field number
+    key_fields   : fields that become keys (categorical, multi, sequence, bucket); a field's index here is its field number
     dense_fields : fields that become dense features (dense); a field's index here is its column in `Dataset.dense`
     label        : name of the label's column; None where rows without label are read, to be scored
     weight       : name of the column of the samples' weights; None where all are 1, or nobody asks for them
@@ -74,10 +75,22 @@ class Schema:
     @property
     def value_width(self):
         """Numbers that an occurrence has beside its key, see `Dataset.values`: 0, 1 or 2."""
-        many = [field for field in self.key_fields if field.kind == "multi"]
+        many = [field for field in self.key_fields if field.kind in LISTS]
         if any(field.linear_pooling not in ("", field.pooling) for field in many):
             return 2
-        return int(any(field.pooling == "mean" or field.weight_separator for field in many))
+        return int(any(field.pooling == "mean" or field.weight_separator or field.recency < 1 for field in many))
+
+    @property
+    def numbers_of_keys(self):
+        """(F) field number whose keys each key field's are: its own, or that of the field that it shares them with."""
+        number_of = {field.name: number for number, field in enumerate(self.key_fields)}
+        return tuple(number_of[field.share or field.name] for field in self.key_fields)
+
+    @property
+    def columns(self):
+        """[(FieldConfig, name and number of the field whose keys its column's are)] of key fields, then dense ones, which have none."""
+        of_keys = [(field, self.key_fields[number].name, number) for field, number in zip(self.key_fields, self.numbers_of_keys, strict=True)]
+        return [*of_keys, *((field, field.name, None) for field in self.dense_fields)]
 
 
 def _fields(config):

@@ -15,6 +15,7 @@ from deshpc.data.input import open_input
 from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.formats.label_kinds import LABELS
+from deshpc.hashing.key_fields import fields_of
 from deshpc.jit import at_first_compilation, cache_directory, cache_problem
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
@@ -62,7 +63,7 @@ class Session:
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):
-            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
+            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names, self.input.schema.key_fields))
         self._nothing_compiled = self.node.from_first(not cache_directory().exists())
 
     def __enter__(self):
@@ -169,7 +170,7 @@ class Session:
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
-                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys,
+                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys, key_fields=self.input.schema.key_fields,
             )
         )  # fmt: skip
         if self.config.model.expected_rows:
@@ -178,7 +179,7 @@ class Session:
 
     def take(self, config):
         """Go on by a Config in which what was left to a plan has been chosen, before the model is built.  Collective."""
-        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input)))
+        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input), self.input.schema.key_fields))
         self.config = config
 
     def _tell_cache_problem(self):
@@ -233,7 +234,7 @@ def _field_names(source):
 def keys_of_fields(sample, n_fields):
     """(F) float64: keys a sample of each field, in the first samples of a Dataset."""
     few = sample.head(min(len(sample), _LOOKED_AT))
-    return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
+    return np.bincount(fields_of(few.keys), minlength=n_fields) / max(1, len(few))
 
 
 def warm_up(config, sample, backend, source):
@@ -256,7 +257,7 @@ def _warm_up(config, few, backend, source, group):
     rows, names = len(few), _field_names(source)
     for routing in ("broadcast", "routed")[: 1 + (config.train.routing == "routed")]:
         routed = replace(config, train=replace(config.train, routing=routing))
-        model = build_model(routed, backend, group, source.n_fields, source.n_dense, 1, field_names=names, ranks=2)
+        model = build_model(routed, backend, group, source.n_fields, source.n_dense, 1, field_names=names, ranks=2, key_fields=source.schema.key_fields)
         for shuffle in (True, False):
             reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
             for batch in reader.epoch(0):
