@@ -15,11 +15,11 @@ from deshpc.config.schema import (
     LISTS,
     METRICS_OF_LOSS,
     NAMED_FORMATS,
+    OF_VALUES,
     SEPARATED_FORMATS,
     Config,
     FieldConfig,
     ModelFieldConfig,
-    OF_VALUES,
     OptimizerConfig,
     options_of,
 )

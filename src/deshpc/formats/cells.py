@@ -12,8 +12,8 @@ from deshpc.formats import labels
 from deshpc.formats.byte import byte
 from deshpc.formats.columns import Bucket, Categorical, Multi
 from deshpc.formats.label_kinds import EXPECTED
-from deshpc.formats.sequence import newest
 from deshpc.formats.number import MALFORMED, number
+from deshpc.formats.sequence import newest
 from deshpc.formats.word import word
 from deshpc.hashing.key import field_seed
 from deshpc.hashing.xxh64 import hash_key, hash_key_of_word

@@ -261,8 +261,6 @@ def _require_attended(config, name, exchange, ranks):
             f"train.exchange = {exchange!r} adds up what rows give, and model.name = {name!r} needs the values of a sequence one by one: "
             "their rows have to come to the samples; choose 'rows'"
         )
-    if has_field_dims(config.model):
-        raise ConfigError("model.fields: a sequence is compared with its target number by number: fields have one dimension, model.dim, where one has a target")
 
 
 def _require_shared(config, backend, exchange, ranks, key_fields):

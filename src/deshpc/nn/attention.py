@@ -24,8 +24,9 @@ class Attention:
         for i, width in enumerate(model.attention_hidden):
             self._layers.append(Dense(backend, values, f"{name}.{i}", inputs, width, model.activation))
             inputs = width
-        self._layers.append(Dense(backend, values, f"{name}.out", inputs, 1))
-        self._sum = _WeightedSum(backend, column, model.attention_weights == "softmax")
+        softmax = model.attention_weights == "softmax"
+        self._layers.append(Dense(backend, values, f"{name}.out", inputs, 1, bias=not softmax))  # a softmax does not see it
+        self._sum = _WeightedSum(backend, column, softmax)
 
     def __call__(self, tape, x0, lengths):
         """The Node of the sums."""

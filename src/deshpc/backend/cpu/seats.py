@@ -15,15 +15,15 @@ def of_occurrences(sparse, partition, modulus, residue, first, counts, seats):
     first, counts : (F) int64, a field's first seat, and how many it has: the values of a field in a sample take them one after another
     """
     begins, ends, keys, fields, _ = sparse
-    count = 0
+    count, values = 0, np.zeros(len(first), np.int64)
     for i in range(len(begins)):
-        before, place = -1, 0
         for j in range(at(begins, i), at(ends, i)):
             key, field = at(keys, j), np.int64(at(fields, j))
-            place = min(place + 1, at(counts, field) - 1) if field == before else 0
-            before = field
-            put(seats, count, np.uint16(at(first, field) + place))
+            put(seats, count, np.uint16(at(first, field) + min(at(values, field), at(counts, field) - 1)))
+            put(values, field, at(values, field) + 1)
             count += np.int64(owner_of(partition, key, key_field(key)) % modulus == residue)
+        for j in range(at(begins, i), at(ends, i)):
+            put(values, np.int64(at(fields, j)), np.int64(0))
     return count
 
 

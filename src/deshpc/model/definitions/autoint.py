@@ -23,8 +23,7 @@ class AutoInt(Definition):
             width = outputs
         self._side_by_side = SideBySide(fields)
         self._out = Dense(backend, values, "attention.out", fields * width, 1, bias=False)
-        self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed, setting.n_dense, out=True)
-        self.first_layers = self._deep.first_layers
+        self._deep = MLP(backend, values, "deep", setting.inputs, model.hidden, model, setting.seed, out=True)
         self._logit = Logit(backend, values)
 
     def logit(self, tape, inputs):
