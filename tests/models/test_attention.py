@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from deep_training import ATTENTION, deep_config, dense_parameters, joined, plain_rows, randomise
-from mpi4py import MPI
 from models.test_gradients import TOLERANCE as OF_SLOPES
 from models.test_gradients import Losses
+from mpi4py import MPI
 from plain_deep import PlainDeep
-from small_training import EXCHANGES, ROUTINGS, all_rows, all_samples, insert, learn, reads, score, small_model
+from small_training import EXCHANGES, ROUTINGS, all_rows, all_samples, insert, reads, score, small_model
 from synthetic_batches import FIELD_NAMES, N_FIELDS, awkward_batches, plain_batch
 
 from deshpc.config.schema import FieldConfig

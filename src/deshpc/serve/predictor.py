@@ -158,5 +158,8 @@ class _Version(NamedTuple):
         samples = self.encoder.encode(min(_BLOCK_ROWS, rows - begin), cells, begin)
         weights, embeddings, seen = self.model.find(samples.keys)
         offsets = np.concatenate([[0], np.cumsum(seen)])[samples.offsets]
-        rows = SampleRows(offsets, samples.fields[seen], weights, embeddings, samples.x[seen], samples.xl[seen])
+        n, n_fields = len(offsets) - 1, self.model.top.n_fields
+        places = np.repeat(np.arange(n) * n_fields, np.diff(samples.offsets)) + samples.fields
+        values = np.bincount(places, minlength=n * n_fields).reshape(n, n_fields)
+        rows = SampleRows(offsets, samples.fields[seen], weights, embeddings, samples.x[seen], samples.xl[seen], values)
         return {**self.forward.pool(rows), "dense": samples.dense}

@@ -7,6 +7,7 @@ linear, embeds : whether rows have a linear weight, an embedding;  own_dims : wh
 shapes(top)    : (name, shape) of each dense parameter, one after another
 """
 
+from deshpc.serve.forward.attention import DIN, AutoInt
 from deshpc.serve.forward.cross import DCN, DCNv2
 from deshpc.serve.forward.deep import NFM, DeepFM, WideDeep
 from deshpc.serve.forward.interaction import DLRM, XDeepFM
@@ -14,6 +15,6 @@ from deshpc.serve.forward.linear import FM, LR
 
 FORWARDS = {
     "lr": LR, "fm": FM, "wide_deep": WideDeep, "deepfm": DeepFM, "nfm": NFM, "dcn": DCN, "dcnv2": DCNv2, "dlrm": DLRM,
-    "xdeepfm": XDeepFM,
+    "xdeepfm": XDeepFM, "din": DIN, "autoint": AutoInt,
 }  # fmt: skip
 """By `model.name`."""

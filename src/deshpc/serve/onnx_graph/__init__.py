@@ -5,6 +5,7 @@ outputs  logit (n), and the prediction (n): probability of log-loss, else predic
 """
 
 from deshpc.errors import ConfigError, DataError
+from deshpc.serve.onnx_graph.attention import autoint, din
 from deshpc.serve.onnx_graph.cross import dcn, dcnv2
 from deshpc.serve.onnx_graph.deep import deepfm, nfm, wide_deep
 from deshpc.serve.onnx_graph.graph import Graph
@@ -14,7 +15,7 @@ from deshpc.storage.whole_file import write_bytes
 
 GRAPHS = {
     "lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "nfm": nfm, "dcn": dcn, "dcnv2": dcnv2, "dlrm": dlrm,
-    "xdeepfm": xdeepfm,
+    "xdeepfm": xdeepfm, "din": din, "autoint": autoint,
 }  # fmt: skip
 """By `model.name`: function of a Graph and a Top that returns the parts of the logit beside the bias, each (n)."""
 
