@@ -5,16 +5,17 @@ from dataclasses import fields
 from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS
 
 _DEEP = "only deep models have layers"
+_DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint")
 _MODELS = {  # option of [model]: (models that read it, why others do not)
-    "dim": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
-    "init_std": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
-    **dict.fromkeys(
-        ("hidden", "activation", "normalisation", "dropout"), (("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), _DEEP)
-    ),
+    "dim": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    "init_std": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    **dict.fromkeys(("hidden", "activation", "normalisation", "dropout"), (_DEEP_MODELS, _DEEP)),
     "bottom_hidden": (("dlrm",), "only dlrm has a bottom network"),
     "cross_layers": (("dcn", "dcnv2"), "only dcn and dcnv2 have cross layers"),
     "cross_rank": (("dcnv2",), "only dcnv2 has matrices in its cross layers"),
     "cin_layers": (("xdeepfm",), "only xdeepfm has an interaction network"),
+    **dict.fromkeys(("attention_hidden", "attention_weights"), (("din",), "only din weighs the values of a sequence")),
+    **dict.fromkeys(("attention_layers", "attention_heads"), (("autoint",), "only autoint has attention between fields")),
 }
 _RULES = {  # option of [optimizer]: rules that read it
     "initial_accumulator": ("adagrad", "rowwise_adagrad", "ftrl"),

@@ -73,7 +73,7 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     places, backend = node_map(ranks, nodes), open_backend("cpu", threads)
     options = []
     try:
-        for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
+        for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed, workload.key_fields):
             ways = []
             for key_numbers in _key_numbers(config.train.key_numbers, choice, nodes, machine):
                 way = replace(planned, train=replace(planned.train, key_numbers=key_numbers))
