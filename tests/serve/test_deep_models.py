@@ -283,11 +283,29 @@ for path in sys.argv[1:]:
     ]
 
 
-def test_a_definition_of_the_users_own_is_not_exported(tmp_path):
-    config = build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model"}}, allow_import=("mine:Model",))
-    with pytest.raises(ConfigError, match="'mine:Model' cannot be exported"):
-        write_model(tmp_path / "m.model", about_model(config, 1), None, None, [], np.empty((0, 1)), {})
-    assert list(tmp_path.iterdir()) == []
+def test_a_definition_of_the_users_own_needs_its_formula(tmp_path):
+    """The file names the definition, and nothing is imported: whoever opens it passes the formula."""
+    config = build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model", "dim": 2}}, allow_import=("mine:Model",))
+    schema, keys = Schema.from_config(config.data), np.array([key(0, "a", "x")], np.uint64)
+    rows = [(keys, np.array([[0.5, 0.25]], np.float32))]
+    write_model(tmp_path / "m.model", about_model(config, 1), schema, Transforms((), ()), rows, np.empty((0, 2), np.float32), {"bias": np.float32(1)}, 0)
+
+    class Mine(Deep):
+        @classmethod
+        def shapes(cls, top):
+            yield "bias", ()
+
+        def logit(self, E, dense):
+            return self._parameters["bias"] + E.sum(axis=1)
+
+    assert deshpc.Predictor(tmp_path / "m.model", forward=Mine).predict_one({"a": "x"}) == 1 / (1 + math.exp(-1.75))
+    with pytest.raises(DataError, match="'mine:Model' is a definition of somebody's own: pass forward = its formula"):
+        deshpc.Predictor(tmp_path / "m.model")
+    with pytest.raises(ConfigError, match="deshpc has no graph"):
+        write_onnx(tmp_path / "m.onnx", deshpc.Predictor(tmp_path / "m.model", forward=Mine).model.top)
+    hand_made(tmp_path / "built-in.model", "fm")
+    with pytest.raises(DataError, match="'fm' has its formula here; leave out forward = Mine"):
+        deshpc.Predictor(tmp_path / "built-in.model", forward=Mine)
 
 
 OWN_DIMS = {"site": 2, "hour": 7, "tags": 1}

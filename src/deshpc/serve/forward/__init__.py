@@ -7,6 +7,7 @@ linear, embeds : whether rows have a linear weight, an embedding;  own_dims : wh
 shapes(top)    : (name, shape) of each dense parameter, one after another
 """
 
+from deshpc.errors import DataError
 from deshpc.serve.forward.attention import DIN, AutoInt
 from deshpc.serve.forward.cross import DCN, DCNv2
 from deshpc.serve.forward.deep import NFM, DeepFM, WideDeep
@@ -18,3 +19,20 @@ FORWARDS = {
     "xdeepfm": XDeepFM, "din": DIN, "autoint": AutoInt,
 }  # fmt: skip
 """By `model.name`."""
+
+
+def forward_of(name, given, path):
+    """The class of a model's formula.
+
+    given : that of a definition of one's own, which a file names and never brings along; None for a model of FORWARDS
+    DataError where a formula is missing, or is not of the model
+    """
+    if name in FORWARDS:
+        if given is not None:
+            raise DataError(f"{path}: model.name = {name!r} has its formula here; leave out forward = {given.__name__}")
+        return FORWARDS[name]
+    if ":" not in name:
+        raise DataError(f"{path}: a model {name!r}; this version scores {', '.join(FORWARDS)}")
+    if given is None:
+        raise DataError(f"{path}: model.name = {name!r} is a definition of somebody's own: pass forward = its formula, a class as docs/own-model.md has it")
+    return given

@@ -21,7 +21,9 @@ GRAPHS = {
 
 
 def write_onnx(path, top, loss="log"):
-    """Write the graph of a `Top` that a loss was made small by, checked; the file is whole or absent.  ConfigError where onnx is not installed."""
+    """Write the graph of a `Top` that a loss was made small by, checked; the file is whole or absent.  ConfigError where onnx is not installed, or the model has no graph."""
+    if top.name not in GRAPHS:
+        raise ConfigError(f"--onnx: model.name = {top.name!r} is a definition of your own, of which deshpc has no graph; leave --onnx out")
     try:
         import onnx
     except ImportError:
