@@ -24,8 +24,12 @@ MULTI = [
     for kind, options in (("plain", {}), ("weighted", {"weight_separator": ":"}), ("spaced", {"separator": " ", "weight_separator": "="}))
     for pooling, linear in itertools.product(POOLINGS, ["", *POOLINGS])
 ]
+SEQUENCES = [
+    {"name": "last", "kind": "sequence", "share": "text", "length": 2, "recency": 0.7},
+    {"name": "first", "kind": "sequence", "separator": " ", "share": "plain-sum-", "length": 3, "recency": 0.3, "newest": "first", "pooling": "mean"},
+]
 FIELDS = [
-    {"name": "text"}, {"name": "größe"}, {"name": "number"}, *MULTI,
+    {"name": "text"}, {"name": "größe"}, {"name": "number"}, *MULTI, *SEQUENCES,
     {"name": "x", "kind": "dense"}, {"name": "y", "kind": "dense"}, {"name": "constant", "kind": "dense"},
     {"name": "fitted", "kind": "bucket", "buckets": 7}, {"name": "given", "kind": "bucket", "boundaries": BOUNDARIES},
 ]  # fmt: skip
