@@ -111,7 +111,7 @@ LISTS = {
         "serve/onnx_graph": GRAPHS,
         "docs/models.md": column("models.md", "| name |"),
         "docs/serving.md": column("serving.md", "| model | inputs "),
-        "deep_training.py": [*(model["name"] for model in deep_training.MODELS.values()), "lr", "fm"],
+        "deep_training.py": [*(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), "lr", "fm"],
     },
     "optimizer.name": {
         "backend/rules.py": [option(one.__name__) for one in classes(rules) - {rules.StateStart}],
