@@ -59,7 +59,7 @@ def test_the_newest_values_have_keys_of_the_field_that_is_shared(tmp_path, kind)
     profile = SampleStatistics(Schema.of_fields(FIELDS, None))
     profile.add(dataset)
     tree = profile.to_json()
-    assert [one["distinct_keys"] for one in tree["fields"]] == [1, 5, 3] and tree["distinct_keys"] == 5 + 3  # b is one row
+    assert [one["distinct_keys"] for one in tree["fields"]] == [1, 5, 4] and tree["distinct_keys"] == 5 + 4  # b is one row
     workload = Workload.from_profile({**tree, "dense": []}, 1, FIELDS)
     assert [one.keys_per_sample for one in workload.fields] == [1 + 7 / 5, 0.0, 1.0] and workload.keys_per_sample == 17 / 5
 

@@ -27,7 +27,7 @@ from deshpc.training.predict import predict
 
 NAMES = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm")
 SMALL = {"hidden": [5, 4], "bottom_hidden": [6], "cross_layers": 2, "cin_layers": [4, 3]}
-DIN = {"attention_hidden": [3, 2], "attention_weights": "plain", "fields": [{"name": "visits", "target": "hour"}]}
+DIN = {"attention_hidden": [3, 2], "attention_weights": "plain", "fields_of_model": [{"name": "visits", "target": "hour"}]}
 KINDS = [
     {"activation": "relu", "normalisation": "none"},
     {"activation": "tanh", "normalisation": "layer"},
@@ -353,7 +353,7 @@ def test_a_definition_of_the_users_own_needs_its_formula(tmp_path):
         deshpc.Predictor(tmp_path / "built-in.model", forward=Mine)
 
 
-OWN_DIMS = {"site": 2, "hour": 7, "tags": 1}
+OWN_DIMS = {"site": 2, "hour": 7, "visits": 7, "tags": 1}
 
 
 @pytest.mark.parametrize(("name", "options"), [("wide_deep", {}), ("dcn", {}), ("dcnv2", {}), ("dcnv2", {"cross_rank": 2})], ids=shown)

@@ -150,7 +150,7 @@ def test_parquet(tmp_path):
         cells = [row[name] for row in rows]
         if kind == "multi" and SEPARATORS[name][1]:
             columns[name] = pa.array([[{"value": value, "weight": weight} for value, weight in cell] for cell in cells], pa.list_(pair))
-        elif kind == "multi":
+        elif kind in ("multi", "sequence"):
             columns[name] = pa.array([[value for value, _ in cell] for cell in cells], pa.list_(pa.string()))
         else:
             columns[name] = pa.array(cells, {"number": pa.int64(), "y": decimals}.get(name, types[kind]))

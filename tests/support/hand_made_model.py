@@ -16,10 +16,10 @@ NOT_LINEAR = "dcn", "dcnv2", "dlrm", "din", "autoint"
 """Models whose rows have no linear weight."""
 
 
-def hand_made(path, name="fm", dim=3, fields=FIELDS, **options):
+def hand_made(path, name="fm", dim=3, fields=FIELDS, fields_of_model=(), **options):
     """Write a model of half of the values of ROWS; its rows {key: (w, v)} and dense parameters.
 
-    options : further ones of `[model]`, for deep models
+    fields_of_model, options : `[[model.fields]]`, and further options of `[model]`, for deep models
     """
     generator = np.random.default_rng(5)
     texts = {(name, text) for row in ROWS for name in ("site", "hour") for text in [row[name]]}
@@ -31,7 +31,7 @@ def hand_made(path, name="fm", dim=3, fields=FIELDS, **options):
     weights = generator.normal(0, 0.5, (len(keys), 1 + dim)).astype(np.float32)
     weights[3:4] = 0
     config = build(
-        {"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"name": name, "dim": max(1, dim), **options}}
+        {"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"name": name, "dim": max(1, dim), "fields": list(fields_of_model), **options}}
     )
     schema = Schema.from_config(config.data)
     buckets = [field.name for field in schema.key_fields if field.kind == "bucket"]
