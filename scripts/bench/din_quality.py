@@ -17,14 +17,16 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kuairand"
 HISTORIES = ("history_shown", "history_long_view")
 TARGETS = {"fields": [{"name": name, "target": "video_id"} for name in HISTORIES]}
+POOLED, APART = {"kind": "sequence"}, {"kind": "sequence", "pooling": "sum", "linear_pooling": ""}
 VARIANTS = {  # (options of the histories, [model], [optimizer])
     "deepfm": ({}, {}, {}),  # as today: each history a bag of its own, its mean
     "wide_deep": ({}, {"name": "wide_deep"}, {}),  # the tower alone
-    "wide_deep_shared": ({"kind": "sequence", "share": "video_id"}, {"name": "wide_deep"}, {}),
-    "din": ({"kind": "sequence", "pooling": "sum", "linear_pooling": ""}, {"name": "din", **TARGETS}, {}),
-    "din_softmax": ({"kind": "sequence", "pooling": "sum", "linear_pooling": ""}, {"name": "din", "attention_weights": "softmax", **TARGETS}, {}),
-    "din_shared": (
-        {"kind": "sequence", "pooling": "sum", "linear_pooling": "", "share": "video_id"}, {"name": "din", **TARGETS}, {},
+    "wide_deep_shared": ({**POOLED, "share": "video_id"}, {"name": "wide_deep"}, {}),
+    "din": ({**APART, "share": "video_id"}, {"name": "din", "init_std": 0.01, **TARGETS}, {}),
+    "din_apart": (APART, {"name": "din", **TARGETS}, {}),  # histories have rows of their own
+    "din_softmax": ({**APART, "share": "video_id"}, {"name": "din", "attention_weights": "softmax", **TARGETS}, {}),
+    "din_adagrad": (
+        {**APART, "share": "video_id"}, {"name": "din", **TARGETS}, {"name": "adagrad", "learning_rate": 0.01, "l2": 1.0},
     ),
 }  # fmt: skip
 
