@@ -12,6 +12,7 @@ import every_kind
 import plain_model
 import pytest
 import small_training
+import task_training
 
 import deshpc
 from deshpc.backend import rules
@@ -111,7 +112,9 @@ LISTS = {
         "serve/onnx_graph": GRAPHS,
         "docs/models.md": column("models.md", "| name |"),
         "docs/serving.md": column("serving.md", "| model | inputs "),
-        "deep_training.py": [*(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), "lr", "fm"],
+        "deep_training.py, task_training.py": [
+            *(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), *task_training.MODELS, "lr", "fm"
+        ],
     },
     "optimizer.name": {
         "backend/rules.py": [option(one.__name__) for one in classes(rules) - {rules.StateStart}],

@@ -100,7 +100,7 @@ def plain_probability(row, rows, dense, transforms, fields=None):
             number = sum(edge <= float(cell) for edge in boundaries[name]) if cell else ""
             values = [(str(number), 1.0, 1.0)]
         elif kind == "multi":
-            values = _plain_values(field, cell)
+            values = plain_values(field, cell)
         elif kind == "sequence":
             values = plain_sequence(field, cell)
         else:
@@ -120,7 +120,7 @@ def plain_sequence(field, cell):
     return [(text, field["recency"] ** age, field["recency"] ** age) for age, text in enumerate(newest_first)][::-1]
 
 
-def _plain_values(field, cell):
+def plain_values(field, cell):
     """[(text, x of the linear weight, x of the embedding)] of a multi field's cell."""
     parts = [part for part in cell.split(field.get("separator", "|")) if part]
     pairs = [(part, 1.0) for part in parts]

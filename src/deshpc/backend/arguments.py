@@ -97,6 +97,17 @@ class Decay(NamedTuple):
     sight: Any
 
 
+class Rounding(NamedTuple):
+    """How an update rounds embeddings in bfloat16; see `backend.cpu.rounding`.
+
+    state : uint64, of seed and step
+    first_column : number of v_1 among the columns of the whole embedding
+    """
+
+    state: Any
+    first_column: int
+
+
 class Search(NamedTuple):
     """A look-up under way at one shard; see `backend.cpu.lookup`.
 

@@ -32,10 +32,11 @@ class Loss(Protocol):
 class Update(Protocol):
     """One update of every distinct key's row and of dense parameters.  The rules' formulas are those of `rules.py`."""
 
-    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay, rounding):
         """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
         decay : of counts of sights, None where none are kept
+        rounding : of embeddings in bfloat16, None of others
         """
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):

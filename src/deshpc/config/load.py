@@ -18,11 +18,13 @@ from deshpc.config.schema import (
     OF_VALUES,
     SEPARATED_FORMATS,
     Config,
+    CrossConfig,
     FieldConfig,
     ModelFieldConfig,
     OptimizerConfig,
     options_of,
 )
+from deshpc.config.tasks import losses_of, require_tasks, tasks_of
 from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.storage.regular_file import read_small
 
@@ -109,6 +111,32 @@ def checked_fields(trees, taken, source):
         taken.add(one.name)
     check_shares(fields, f"{source}: fields")
     return fields
+
+
+def checked_crosses(trees, fields, source):
+    """The CrossConfigs of a list of dictionaries, each with its name; ConfigError where `[data]` could not have them.
+
+    fields : FieldConfigs of the rows
+    """
+    return named_crosses([_dataclass(CrossConfig, tree, source, ("crosses",)) for tree in trees], fields, source)
+
+
+def named_crosses(crosses, fields, source):
+    """CrossConfigs as `checked_crosses` gives them."""
+    kinds, taken, named = {one.name: one.kind for one in fields}, {one.name for one in fields}, []
+    for i, one in enumerate(crosses):
+        where = f"{source}: crosses[{i}]"
+        if len(one.fields) < 2 or len(set(one.fields)) < len(one.fields):
+            raise ConfigError(f"{where}.fields = {_shown(list(one.fields))}: name two or more different fields")
+        for name in one.fields:
+            if kinds.get(name, "dense") == "dense":
+                what = "a dense field, which has no keys: kind = 'bucket' has" if name in kinds else "no field" + did_you_mean(name, list(kinds))
+                raise ConfigError(f"{where}.fields: {_shown(name)} is {what}")
+        named.append(dataclasses.replace(one, name=one.name or " x ".join(one.fields)))
+        if named[-1].name in taken:
+            raise ConfigError(f"{where}.name = {_shown(named[-1].name)} is used twice")
+        taken.add(named[-1].name)
+    return tuple(_limited([*fields, *named], source)[len(fields) :])
 
 
 def _parse(text):
@@ -213,6 +241,8 @@ def _value(kind, value, source, path, metadata):
         raise ConfigError(f"{source}: {name} does not fit into 64 bits")
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, source, path)
+    if typing.get_origin(kind) is types.UnionType:
+        kind = str if isinstance(value, str) else typing.get_args(kind)[1]
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if isinstance(value, str) and item is str:
@@ -239,7 +269,8 @@ def _shown(value):
 
 def _valid(value, source, name, metadata):
     choices = metadata.get("choices")
-    if choices and value not in choices and not (metadata.get("importable") and ":" in value):
+    open_to = metadata.get("importable") and ":" in value or metadata.get("of_tasks") and value.rpartition(".")[2] in choices
+    if choices and value not in choices and not open_to:
         near = difflib.get_close_matches(str(value)[:_SHOWN], choices, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{source}: {name} = {_shown(value)} is not one of {', '.join(map(repr, choices))}{hint}")
@@ -256,17 +287,22 @@ def _valid(value, source, name, metadata):
 def _check(config, source):
     """What no single option shows."""
     data = config.data
+    if data.format == "synthetic" and data.crosses:
+        raise ConfigError(f"{source}: data.crosses: generated samples (data.format = 'synthetic') have no crosses in their true model; leave it out")
     if data.format != "synthetic":
         if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    if data.weight and data.weight == data.label:
-        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.label)}: a column is one of them")
-    taken = {data.label, data.weight}
+    if data.weight in data.labels and data.weight:
+        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.weight)}: a column is one of them")
+    require_tasks(config, source)
+    taken = {*data.labels, data.weight}
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
     check_shares(data.fields, f"{source}: data.fields")
+    if data.fields:
+        named_crosses(data.crosses, data.fields, f"{source}: data")
     _check_layers(config.model, f"{source}: model")
     _check_model_fields(config.model, f"{source}: model")
     _check_optimizer(config.optimizer, f"{source}: optimizer")
@@ -302,6 +338,8 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.fields is empty; add a [[data.fields]] section with name and kind per column")
     if not named and data.fields:
         raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
+    if data.format == "cache" and data.crosses:
+        raise ConfigError(f"{where}.crosses: {where}.format = 'cache' has the keys that were made of its rows: convert the rows again with {where}.crosses")
     for name in ("positive", "missing"):
         if not named and getattr(data, name):
             raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv', 'parquet' or 'table', not {data.format!r}")
@@ -405,11 +443,11 @@ def _check_optimizer(one: OptimizerConfig, where):
 def _check_loss(config, source):
     """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
     loss, metric = config.train.loss, config.train.stop_metric
-    if metric != "none" and metric not in METRICS_OF_LOSS[loss]:
+    if not tasks_of(config) and metric != "none" and metric not in METRICS_OF_LOSS[loss]:
         raise ConfigError(
             f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
         )
-    if loss == "log":
+    if "log" in (loss, *losses_of(config)):
         return
     if config.data.positive:
         raise ConfigError(
@@ -440,7 +478,7 @@ def _check_stopping(config, where):
     if not valid:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
     needs = {"grouped_auc": ("metrics.group", config.metrics.group), "calibration_error": ("metrics.calibration_bins", config.metrics.calibration_bins)}
-    option, value = needs.get(train.stop_metric, ("", True))
+    option, value = needs.get(train.stop_metric.rpartition(".")[2], ("", True))
     if not value:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs {option}, which is {value!r}")
     if not config.run.save_model:
@@ -505,8 +543,8 @@ def _check_follow(config, source):
     one = f"{source}: data.follow = true"
     if data.format in ("cache", "synthetic", "table"):
         raise ConfigError(f"{one}: data.format = {data.format!r} has no rows that come; choose text or 'parquet'")
-    if len(data.train) != 1:
-        raise ConfigError(f"{one}: data.train names {len(data.train)} files; give one folder that grows, or '-' for standard input")
+    if STANDARD_INPUT in data.train[1:] or data.train[:1] == (STANDARD_INPUT,) != data.train:
+        raise ConfigError(f"{one}: data.train names {len(data.train)} files; standard input, '-', comes alone")
     if data.train == (STANDARD_INPUT,) and data.format == "parquet":
         raise ConfigError(f"{one}: data.train = ['-'] is read from begin to end, and a Parquet file from its end; choose text, or a folder")
     if "/" in data.follow_end:
@@ -543,6 +581,10 @@ def _check_field(one: FieldConfig, where, taken):
     for name in ("length", "newest", "recency"):
         if one.kind != "sequence" and getattr(one, name) != getattr(FieldConfig, name):
             raise ConfigError(f"{where}.{name} belongs to kind = 'sequence', not {one.kind!r}")
+    if one.kind != "dense" and (one.transform != "signed_log" or one.clip or not one.standardise):
+        raise ConfigError(f"{where}: transform, clip and standardise belong to kind = 'dense', not {one.kind!r}")
+    if one.clip and not (len(one.clip) == 2 and one.clip[0] < one.clip[1]):
+        raise ConfigError(f"{where}.clip = {_shown(list(one.clip))}: give the lowest and the highest number, such as [0, 100]")
     if list(one.boundaries) != sorted(set(one.boundaries)):
         raise ConfigError(f"{where}.boundaries must increase strictly")
 

@@ -38,9 +38,13 @@ def _faults(own, of_keys, kind):
     fits = is_key_of(keys, of_keys[np.minimum(fields, n_fields - 1)] if shared else fields)
     if not fits.all():
         yield True, (keys, "damaged: {} is not a key of its field"), ~fits
-    fault = (labels != 0) & (labels != 1) if kind == "classes" else ~((labels >= LEAST[kind]) & (labels <= MOST))
-    if fault.any():
-        yield False, (labels, f"damaged: the label is {{}}; expected {EXPECTED[kind]}"), fault
+    several = not isinstance(kind, str)  # of which one may not be known
+    for column, own_kind in zip(labels.T, kind, strict=True) if several else ((labels, kind),):
+        fault = (column != 0) & (column != 1) if own_kind == "classes" else ~((column >= LEAST[own_kind]) & (column <= MOST))
+        if several:
+            fault &= ~np.isnan(column)
+        if fault.any():
+            yield False, (column, f"damaged: the label is {{}}; expected {EXPECTED[own_kind]}"), fault
     for numbers, occurrences, what in ((own.values, True, "value"), (own.dense, False, "dense feature")):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)

@@ -22,7 +22,7 @@ def profile_of(source, part):
     """Statistics of a part of an Input, as plain JSON types.
 
     rows, skipped
-    positive_share, or mean_label where labels are numbers
+    positive_share, or mean_label where labels are numbers; of several labels a list, labels, with these, name and missing_share of each
     keys_per_sample, most_keys : mean and largest number of key occurrences of a sample
     distinct_keys       : of all fields
     distinct_per_sample : {batch size: distinct keys of a batch, divided by its samples}: mean of the first 20 full
@@ -43,8 +43,8 @@ def profile_of(source, part):
     for columns, block in source.blocks(part):
         if columns is not None:
             numbers.add(columns)
-            if buckets:
-                finish_keys(block.keys, block.fields, schema, source.transforms)
+            if buckets or schema.crosses:
+                finish_keys(block.offsets, block.keys, block.fields, schema, source.transforms)
         samples.add(block)
     raw = numbers.to_json()
     if isinstance(source, CacheInput):
@@ -61,15 +61,17 @@ class SampleStatistics:
 
     def __init__(self, schema):
         self._schema = schema
-        self._rows, self._labels, self._most_keys = 0, 0, 0
-        self._fields = [_FieldStatistics(number, name) for _, name, number in schema.columns[: len(schema.key_fields)]]
+        self._rows, self._most_keys = 0, 0
+        self._labels = [_LabelStatistics(kind) for _, kind in schema.label_columns]
+        self._fields = [_FieldStatistics(number, schema.keyed_fields[number].name) for number in schema.numbers_of_keys]
         self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
 
     def add(self, dataset):
         """Take a Dataset; its dense features do not matter."""
         counts = np.diff(dataset.offsets)
         self._rows += len(dataset)
-        self._labels += whole(dataset.labels.astype(np.float64))
+        for label, column in zip(self._labels, dataset.labels.T if self._schema.tasks else [dataset.labels], strict=False):
+            label.add(column.astype(np.float64))
         self._most_keys = max(self._most_keys, int(counts.max(initial=0)))
         samples = np.repeat(np.arange(len(dataset)), counts)
         order = np.argsort(dataset.fields, kind="stable")  # a field's occurrences side by side, samples in order
@@ -84,7 +86,7 @@ class SampleStatistics:
     def to_json(self):
         """What `profile_of` says, but for what samples do not have."""
         fields = [
-            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.key_fields, strict=True)
+            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.keyed_fields, strict=True)
         ]
         occurrences = sum(one.occurrences for one in self._fields)
         together = [[] for _ in self._fields]  # by the field whose keys they have
@@ -92,13 +94,32 @@ class SampleStatistics:
             together[number].append(one.keys())
         return {
             "rows": self._rows,
-            "positive_share" if self._schema.labels == "classes" else "mean_label": _share(value(self._labels), self._rows),
+            **self._of_labels(),
             "keys_per_sample": _share(occurrences, self._rows),
             "most_keys": self._most_keys,
             "distinct_keys": sum(len(keys[0] if len(keys) == 1 else np.unique(np.concatenate(keys))) for keys in together if keys),
             "distinct_per_sample": {str(size): batches.mean() for size, batches in self._batches.items()},
             "fields": fields,
         }
+
+
+    def _of_labels(self):
+        if not self._schema.tasks:
+            return {name: number for label in self._labels for name, number in label.to_json().items() if name != "missing_share"}
+        return {"labels": [{"name": name, **label.to_json()} for (name, _), label in zip(self._schema.label_columns, self._labels, strict=True)]}
+
+
+class _LabelStatistics:
+    def __init__(self, kind):
+        self._name = "positive_share" if kind == "classes" else "mean_label"
+        self._rows, self._known, self._sum = 0, 0, 0
+
+    def add(self, labels):
+        known = labels[~np.isnan(labels)]
+        self._rows, self._known, self._sum = self._rows + len(labels), self._known + len(known), self._sum + whole(known)
+
+    def to_json(self):
+        return {self._name: _share(value(self._sum), self._known), "missing_share": _share(self._rows - self._known, self._rows)}
 
 
 class _FieldStatistics:

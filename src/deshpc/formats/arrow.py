@@ -84,10 +84,10 @@ class LabelArrays(NumberArrays):
 
     wants = f"{_NUMBERS}, or strings"
 
-    def __init__(self, positive="", missing=None, kind="classes"):
+    def __init__(self, positive="", missing=None, kind="classes", optional=False):
         super().__init__(missing)
-        self._positive, self._words, self._kind = positive, missing, kind
-        self._cells, self._bools = LabelParser(positive, kind), LabelParser(positive.lower(), kind)
+        self._positive, self._words, self._kind, self._optional = positive, missing, kind, optional
+        self._cells, self._bools = LabelParser(positive, kind, optional), LabelParser(positive.lower(), kind, optional)
         self.expected = self._cells.expected
 
     def takes(self, kind):
@@ -98,7 +98,8 @@ class LabelArrays(NumberArrays):
 
         if not _is_string(array.type) and not self._positive:
             numbers = super().parse(array)[0]
-            return labels.of_numbers(numbers) if self._kind == "classes" else labels.of_any_numbers(numbers, self._kind)
+            found = labels.of_numbers(numbers) if self._kind == "classes" else labels.of_any_numbers(numbers, self._kind)
+            return labels.where_there(*found, np.isnan(numbers)) if self._optional else found
         if types.is_floating(array.type):
             array, _ = _whole(array)
         cells = self._bools if types.is_boolean(array.type) else self._cells

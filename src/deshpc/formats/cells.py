@@ -59,16 +59,23 @@ class BucketParser(NumberParser):
 
 
 class LabelParser(NumberParser):
-    """Labels: of cells that are understood, see `formats.labels`, or, where one is named, of those that are `positive` and others."""
+    """Labels: of cells that are understood, see `formats.labels`, or, where one is named, of those that are `positive` and others.
 
-    def __init__(self, positive="", kind="classes"):
-        self._positive, self._kind = positive.encode(), kind
+    optional : whether an empty cell is a label that is not known, NaN; else the row is bad
+    """
+
+    def __init__(self, positive="", kind="classes", optional=False):
+        self._positive, self._kind, self._optional = positive.encode(), kind, optional
         if kind == "classes":
             self.expected = f"{positive!r}, the positive, nor another label" if positive else labels.UNDERSTOOD
         else:
             self.expected = EXPECTED[kind]
 
     def parse(self, data, starts, stops):
+        found = self._parsed(data, starts, stops)
+        return labels.where_there(*found, stops <= starts) if self._optional else found
+
+    def _parsed(self, data, starts, stops):
         if self._positive:
             return labels.of_cells(self._positive, data, starts, stops)
         numbers, _ = super().parse(data, starts, stops)

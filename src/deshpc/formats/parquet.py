@@ -34,7 +34,7 @@ class RowGroups:
 class Parquet:
     """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
-    divisible, kind = False, "a Parquet file"
+    divisible, rows_are_lines, kind = False, False, "a Parquet file"
 
     def __init__(self, config, schema, keep=()):
         self.schema, self.keep, self.missing = schema, keep, missing_words(config.missing)
@@ -46,10 +46,11 @@ class Parquet:
             self.names.insert(0, schema.weight)
             self.parsers.insert(0, SampleWeightArrays(self.missing))
             self.text_parsers.insert(0, SampleWeightParser())
-        if schema.label is not None:
-            self.names.insert(0, schema.label)
-            self.parsers.insert(0, LabelArrays(config.positive, self.missing, schema.labels))
-            self.text_parsers.insert(0, LabelParser(config.positive, schema.labels))
+        for name, kind in reversed(schema.label_columns):
+            positive, optional = config.positive if kind == "classes" else "", schema.tasks > 0
+            self.names.insert(0, name)
+            self.parsers.insert(0, LabelArrays(positive, self.missing, kind, optional))
+            self.text_parsers.insert(0, LabelParser(positive, kind, optional))
 
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""

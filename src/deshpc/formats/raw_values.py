@@ -16,7 +16,7 @@ def raw_values(config, paths, field, keys):
     field : FieldConfig;  keys : [int]
     """
     fields = field, *(one for one in config.fields if one.name == field.share)  # whose keys they may be
-    reader = open_format(replace(config, fields=fields), label=False, weight=False, keep=(field.name,))
+    reader = open_format(replace(config, fields=fields, crosses=()), label=False, weight=False, keep=(field.name,))
     number = reader.schema.numbers_of_keys[0]
     left, found = {with_field(key, number): key for key in keys}, {}
     for columns in reader.blocks(paths, BadRows("skip")):

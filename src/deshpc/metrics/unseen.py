@@ -17,7 +17,7 @@ from deshpc.metrics.sorted_scores import exchange_records
 
 _BLOCK_ROWS = 16_384  # of a rank
 _BLOCK_KEYS = 65_536
-_COUNTED = OF_VALUES  # any number has a bucket, and nearly every bucket has a row
+_COUNTED = (*OF_VALUES, "cross")  # any number has a bucket, and nearly every bucket has a row
 _KEYS = Traffic("unseen keys", "metrics", "eval")
 
 
@@ -25,7 +25,7 @@ def unseen_keys(model, dataset, fields, block_rows=_BLOCK_ROWS):
     """[UnseenKeys] of those key fields whose keys are hashes of values, with those of fields that share them.  Collective; no batch may be under way.
 
     model : Model;  dataset : Dataset, the same on all ranks
-    fields : FieldConfigs of all key fields, in their order
+    fields : FieldConfigs and CrossConfigs of all fields that have keys, in their order
     block_rows : rows of a rank that are worked on at a time
     Sent: each distinct key of a rank's share of a block once, 8 bytes, and a bit for each.
     """

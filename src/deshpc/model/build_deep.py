@@ -36,7 +36,7 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
     share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
     setting = Setting(
         backend, values, model, train.seed, types.compute, n_seats, n_dense, model.dim, share, tables and tables.field_dims,
-        tuple(Sequence(int(seats.first[one.field]), one.length, int(seats.first[one.target])) for one in sequences),
+        max(1, len(objective.tasks)), tuple(Sequence(int(seats.first[one.field]), one.length, int(seats.first[one.target])) for one in sequences),
     )
     definition = of_model(setting)
 

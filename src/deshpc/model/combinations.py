@@ -24,7 +24,11 @@ Exchanges of two levels (train.levels) go with everything but compute.transport 
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+Embeddings of half the bytes in memory (train.precision = "bfloat16") go with every line but lr's, which has none.
+
+Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
+
+A device does not run such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -44,6 +48,8 @@ not have the shared rows.  They are not replicated yet, and a device does not ru
 
 from deshpc.config.attended import attended, targets_of
 from deshpc.config.field_dims import field_dims, has_field_dims
+from deshpc.config.precision import row_type
+from deshpc.config.tasks import tasks_of
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
@@ -149,6 +155,8 @@ def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
         )
     if train.wire != "full":
         _require_wire(config)
+    if train.precision == "bfloat16" and name == "lr":
+        raise ConfigError("train.precision = 'bfloat16' is of embeddings, and model.name = 'lr' has none; choose 'float32'")
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -159,7 +167,7 @@ def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
 def _require_wire(config):
     """What travels as halves is float32, and is rounded in host memory."""
     train, transport, why = config.train, config.compute.transport, None
-    if train.precision != "float32" or train.accumulate not in ("", "float32"):
+    if row_type(train.precision) != "float32" or train.accumulate not in ("", "float32"):
         why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps; choose 'full'"
     elif transport in ("cuda-aware", "nccl"):
         why = f"compute.transport = {transport!r} does not go through host memory, where numbers are rounded; choose compute.transport = 'host', or 'full'"
@@ -172,6 +180,8 @@ def _require_of_device(config, backend):
     train, why = config.train, None
     if train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
+    elif train.precision == "bfloat16":
+        why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
     elif replicates(config):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif attends(config):
@@ -180,6 +190,8 @@ def _require_of_device(config, backend):
         why = "model.name = 'autoint': attention between fields has no kernel for a device"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
+    elif tasks_of(config):
+        why = "data.label has several columns: gates, and losses of which some labels are not known, are computed by the CPU alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:

@@ -84,10 +84,10 @@ class RoutedRequests(_RequestRouting):
 
     reads_whole_batch = False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True, seats=None):
-        """valid, several_nodes, key_numbers : see `routing.Routed`"""
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True, seats=None):
+        """valid, key_numbers : see `routing.Routed`"""
         super().__init__(backend, group, partition, n_fields, exchange, valid, seats)
-        self._numbers = open_key_numbers(backend, group, partition.shards, several_nodes) if key_numbers else None
+        self._numbers = open_key_numbers(backend, group, partition.shards) if key_numbers else None
 
     def route(self, batch, direction):
         """Write the requests of the global batch of which `batch` is this rank's share: function() -> Handle of the RoutedBatch.

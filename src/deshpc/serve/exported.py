@@ -20,6 +20,7 @@ import numpy as np
 
 from deshpc.backend.links import LINKS
 from deshpc.config import resolved
+from deshpc.config.tasks import losses_of
 from deshpc.data.transform import Transforms
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
@@ -47,7 +48,7 @@ class ExportedModel:
     rows : ModelRows of the file
     dense : {name: array}, the dense parameters
     missing : cells that count as missing, see `data.missing`
-    loss : `train.loss`, by which a prediction follows from the model's sum
+    loss : `train.loss`, by which a prediction follows from the model's sum; of several tasks a tuple of theirs
     file : the Container into which the arrays map, None where they are memory of their own
     about : the JSON object of its file
     identity : of the whole model, `Container.identity` of a file that has it
@@ -62,7 +63,7 @@ class ExportedModel:
     rows: ModelRows
     dense: dict
     missing: tuple[str, ...]
-    loss: str
+    loss: str | tuple[str, ...]
     file: Container | None
     about: dict
     identity: str
@@ -119,7 +120,7 @@ def about_model(config, steps):
     """What `write_model` is told of the model of a Config: no paths, nothing of the machine."""
     tree = resolved(config)
     return {
-        "model": tree["model"], "loss": config.train.loss, "missing": tree["data"]["missing"], "steps": steps,
+        "model": tree["model"], "loss": losses_of(config), "missing": tree["data"]["missing"], "steps": steps,
         "training": {part: tree[part] for part in ("optimizer", "train")},
     }  # fmt: skip
 
@@ -235,8 +236,10 @@ def model_in(container, mapped, about=None, identity=None, forward=None):
         missing = tuple(about.get("missing", ()))  # which earlier versions have not written
         require(list(missing), [str], "missing")
         loss = about.get("loss", "log")  # a file that does not say is older than other losses
-        if loss not in LINKS:
-            raise DataError(f"{path}: a model of the loss {str(loss)[:20]!r}; this version knows {', '.join(LINKS)}")
+        loss = tuple(loss) if isinstance(loss, list) else loss
+        losses = loss if isinstance(loss, tuple) else (loss,)
+        if not set(losses) <= LINKS.keys() or schema.tasks != (len(losses) if isinstance(loss, tuple) else 0):
+            raise DataError(f"{path}: a model of the loss {str(loss)[:40]!r}; this version knows {', '.join(LINKS)}, one for each label")
         transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
     except ConfigError as error:
         raise DataError(str(error)) from None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deshpc.backend.links import LINKS
+from deshpc.backend.links import predictions
 from deshpc.errors import DataError
 from deshpc.serve.delta import DELTA, read_with_deltas, with_delta
 from deshpc.serve.encoder import Encoder
@@ -98,19 +98,28 @@ class Predictor:
         """Names of the fields of a row."""
         return [field.name for field in self._version.encoder.fields]
 
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, by column of `predict`; empty where the model has one label."""
+        schema = self._version.model.schema
+        return [name for name, _ in schema.label_columns] if schema.tasks else []
+
     def __len__(self) -> int:
         """Number of the model's rows."""
         return len(self._version.model)
 
     def predict(self, rows: Any, ignore_extra: bool = False) -> NDArray[np.float64]:
-        """Predictions, (n) float64: probabilities of a click where the model was trained by log-loss.  ignore_extra : names that the model does not know are no error."""
-        version = self._version
-        link = LINKS[version.model.loss]
-        return version.of_blocks(rows, ignore_extra, lambda pooled: {"p": link(version.forward.logit(**pooled))})["p"]
+        """Predictions, (n) float64: probabilities of a click where the model was trained by log-loss; (n, T) of T tasks.
 
-    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float:
-        """Prediction for one row, a dictionary."""
-        return float(self.predict([row], ignore_extra)[0])
+        ignore_extra : names that the model does not know are no error
+        """
+        version = self._version
+        return version.of_blocks(rows, ignore_extra, lambda pooled: {"p": predictions(version.model.loss, version.forward.logit(**pooled))})["p"]
+
+    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float | NDArray[np.float64]:
+        """Prediction for one row, a dictionary: a float, or (T) of T tasks."""
+        found = self.predict([row], ignore_extra)[0]
+        return found if self.tasks else float(found)
 
     def pooled(self, rows: Any, ignore_extra: bool = False) -> dict[str, NDArray[np.float32]]:
         """{name: float32 array (n, ...)}: the inputs of the ONNX graph that `deshpc export --onnx` writes."""
@@ -145,7 +154,7 @@ class _Version(NamedTuple):
 
     def of_blocks(self, rows, ignore_extra, work):
         """The arrays that work(pooled) gives for blocks of rows, put together."""
-        rows = Rows(rows, self.encoder.fields, (self.model.schema.label, self.model.schema.weight), ignore_extra)
+        rows = Rows(rows, self.encoder.fields, (*dict(self.model.schema.label_columns), self.model.schema.weight), ignore_extra)
         results = []
         for begin in range(0, max(1, len(rows)), _BLOCK_ROWS):
             self.model.require_unchanged()  # a file that was cut would end the process

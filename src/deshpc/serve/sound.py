@@ -24,8 +24,13 @@ def declared(options, schema, path):
     data = {"train": ["none is read"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
     own = options.get("name", "") if isinstance(options, dict) else ""  # nothing is imported: the caller passes its formula
     allowed = (own,) if isinstance(own, str) and ":" in own else ()
+    data["crosses"] = schema.get("crosses", [])
     config = build({"data": data, "model": options}, source=str(path), allow_import=allowed)
-    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, schema.get("labels", "classes"))
+    crosses = Schema.from_config(config.data).crosses
+    labels = schema.get("labels", "classes")
+    if isinstance(label, list):
+        label, labels = tuple(label), tuple(labels)
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, labels, crosses)
 
 
 def require_sound(model, path):
@@ -69,8 +74,8 @@ def _require_keys(keys, schema):
         some = keys[begin : begin + _BLOCK + 1]
         if not (some[1:] > some[:-1]).all():
             raise DataError("section 'keys': the keys are not increasing")
-        if (fields_of(some) >= len(schema.key_fields)).any():
-            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.key_fields)} of the schema")
+        if (fields_of(some) >= len(schema.keyed_fields)).any():
+            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.keyed_fields)} of the schema")
 
 
 def _require_dense(dense, shapes):

@@ -16,6 +16,7 @@ from deshpc.nn.lockstep import lockstep
 from deshpc.nn.loss import BlockLosses
 from deshpc.nn.parts import PARTS
 from deshpc.nn.tape import Gradient
+from deshpc.nn.task_losses import TaskLosses
 from deshpc.top.contract import Learnt
 
 
@@ -46,10 +47,11 @@ class Tower:
         self._width, self._embeddings_at, self._n_dense, self._by_block = width, embeddings_at, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
+        self._outputs = (len(objective.tasks),) if objective.tasks else ()  # of a sample, beside one
         self._division = (1, 0) if whole_top else (group.size, group.rank)
 
     def score(self, found, partials):
-        """Logits (n) of the compute type: see `Top`."""
+        """Logits (n), or (n, T), of the compute type: see `Top`."""
         state = self._accumulation.numbers(partials.state)
         self._accumulation.check(found, partials.rows)
         walk = partial(self._scored, self._joined(state, found.routed), found.routed)
@@ -61,7 +63,9 @@ class Tower:
         n = len(routed.labels)
         x = self._joined(self._accumulation.numbers(partials.state), routed)
         gradient = self._scratch.array("gradient", (n, self._width), self._zero.dtype)
-        losses = BlockLosses(self._backend, self._objective, self._zero, len(self._blocks(routed)), routed.samples)
+        losses = (TaskLosses if self._outputs else BlockLosses)(
+            self._backend, self._objective, self._zero, len(self._blocks(routed)), routed.samples
+        )
         logit = self._run(found, partial(self._learnt, x, gradient, losses, routed), "forward", True)
         for layer in self._first_layers:
             layer.finish(self._parameters, self._sums)
@@ -71,12 +75,12 @@ class Tower:
         return Learnt(losses.terms, logit, gradient, scale, dense_scale)
 
     def _run(self, found, walk, direction, train):
-        """Logits (n) of all samples.  walk : function(number of the block, tape, begin, end, logit) that gives its generator"""
+        """Logits (n), or (n, T), of all samples.  walk : function(number of the block, tape, begin, end, logit) that gives its generator"""
         routed = found.routed
         n, before = len(routed.labels), 0
         if not self._whole_top:
             before = slice_of(routed.samples, self._group.size, self._group.rank)[0]
-        logit, blocks = self._scratch.array("logit", n, self._zero.dtype), self._blocks(routed)
+        logit, blocks = self._scratch.array("logit", (n, *self._outputs), self._zero.dtype), self._blocks(routed)
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, routed.step, before, train, self._by_block
         )
@@ -105,7 +109,7 @@ class Tower:
         """Forward and back: a generator, see `nn.lockstep`."""
         node = yield from self._logit(tape, x[begin:end], gradient, routed, begin, end)
         self._backend.arrays.put(node.array, logit[begin:end])
-        slope = tape.array((end - begin,), self._zero.dtype)
+        slope = tape.array((end - begin, *self._outputs), self._zero.dtype)
         weights = None if routed.weights is None else routed.weights[begin:end]
         losses.slopes(block, node.array, routed.labels[begin:end], weights, slope)
         self._direction = "backward"  # all blocks get here between the same two yields

@@ -51,7 +51,7 @@ def partial(form, linear, squares, occurrences, columns, state, scale, begin, en
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     addresses, fields, seats = occurrences.addresses, occurrences.fields, occurrences.seats
     width, last = state.shape[1], len(local) - 1
-    lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    lines = (EMBEDDING + dim * size_of(form.element) + CACHE_LINE - 1) // CACHE_LINE
     halves = vsplat(lanes, cast(0.5, zero))
     nothing = cast(0, at(state, 0))
     size = size_of(nothing)

@@ -10,7 +10,7 @@ class Definition:
     field_dims : fields may have embeddings of different dimensions, since `logit` takes `inputs.x0` as a whole
 
     __init__(setting) makes the layers, which declare their parameters.  logit(tape, inputs), a generator, applies them to the
-    `Inputs` of a block of samples and returns the Node of the logits (n); layers that may span the batch are applied by
+    `Inputs` of a block of samples and returns the Node of the logits (n), or (n, T) of several tasks; layers that may span the batch are applied by
     `yield from`.
 
     sequences : fields may have a `target`: `logit` then gets the values of a sequence one by one (`Setting.sequences`), and `Inputs.lengths`
