@@ -163,7 +163,7 @@ class Shard:
         if batch.values is not None:
             values = buffers.array("values", value_shape(batch.values, most + 1), np.float32)
         offsets, block = buffers.array("offsets", len(batch) + 1, np.int64), 2 * self._kernels.BLOCK
-        picked = Picked(offsets, values, buffers.array("picked", block, np.uint64), buffers.array("places", block, np.int64))
+        picked = Picked(offsets, values, buffers.array("picked", block, np.uint64))
         found = self._probe(self._kernels.look_up_own, (batch.sparse, partition, owner, picked), buffers, most, step)
         return found, offsets, None if values is None else values[: len(found.local)]
 

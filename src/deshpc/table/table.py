@@ -267,20 +267,22 @@ class Table:
         owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None
         if isinstance(owned, WholeBatch):
             found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
-            local, weighted = found.local, values is not None
+            local, weighted, seated = found.local, values is not None, owned.seats
         else:
             found = shard.look_up(owned.keys, owned.fields, step)
-            offsets, local, values, weighted = owned.offsets, found.local, owned.values, owned.weighted
+            offsets, local, values, weighted, seated = owned.offsets, found.local, owned.values, owned.weighted, None
             if owned.occurrences is not None:
                 self._backend.routing.through(owned.occurrences, found.local)
                 local = owned.occurrences
-        scratch, grouping, fields = next(self._scratch[s]), None, None
+        scratch, grouping, fields, seats = next(self._scratch[s]), None, None, None
+        if seated is not None:
+            seats = seated.of(owned.batch, owned.partition, owned.partition.owners, owned.owner, scratch)
         if self.by_field and offsets is not None:
             fields = scratch.array("fields", found.distinct, np.uint16)
             self._backend.lookup.row_fields(found.addresses, self.layout.tail, fields)
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
-        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping)
+        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping, seats)
         first = 1 if insert and shard.waiting else 0
         return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch, first)
 
