@@ -39,6 +39,7 @@ MISSING_ON_DEVICE = {
     "field-aware factorization machines": ("ffm", "field_sums"),
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "products, which are cuBLAS's": ("dense.outer",),
+    "rows that fields share, and attention": ("seats", "attention", "self_attention"),
 }
 
 

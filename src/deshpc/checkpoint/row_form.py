@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.checkpoint.manifest_form import STATE
+from deshpc.config.precision import row_type
 from deshpc.hashing.key_fields import fields_of, is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.table.columns import places_of
@@ -15,7 +16,7 @@ class RowForm:
     """steps : that the model has made
     first, last : key that the rank may have
     fields : fields that have keys, None where that is not known
-    numbers, precision : of a row
+    numbers, precision : of a row that is read out
     roots : (..) int64, the numbers of which roots are taken
     """
 
@@ -38,7 +39,7 @@ class RowForm:
             places = places_of(model, ranks, rank)
         roots = np.isin(places, _roots(model["optimizer"], scalars, dim, state))
         first, last = key_range(ranks, rank) if split == "key" else (0, LAST_KEY)
-        return cls(manifest["steps"], first, last, fields, len(places), model["precision"], np.flatnonzero(roots))
+        return cls(manifest["steps"], first, last, fields, len(places), row_type(model["precision"]), np.flatnonzero(roots))
 
     def require_sound(self, rows):
         """ValueError unless Rows are in key order, and are rows that training could have made."""

@@ -7,6 +7,7 @@ from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import (
     admission,
     arrays,
+    attention,
     bi_interaction,
     cin,
     dense,
@@ -24,7 +25,9 @@ from deshpc.backend.cpu import (
     repeated,
     routing,
     rows,
+    seats,
     selection,
+    self_attention,
     table,
     update,
     value_tables,
@@ -49,7 +52,8 @@ class CpuBackend:
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
     bi_interaction, dense, ffm, field_sums, fm, history, interaction = bi_interaction, dense, ffm, field_sums, fm, history, interaction
     linear, lookup = linear, lookup
-    loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
+    loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
+    attention, self_attention = attention, self_attention
     update, value_tables = update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
