@@ -1,4 +1,4 @@
-"""Train an ffm on libffm files and measure each pass; started by ffm.py under mpiexec.  Rank 0 prints one JSON line.
+"""Train an ffm on libffm files, those of peers/ffm_data.py, and measure each pass.  Rank 0 prints one JSON line.
 
     mpiexec -n 2 python scripts/bench/ffm_worker.py '{"folder": "FOLDER", "passes": 2, "fields": 39, "overrides": ["train.split=column"]}'
 """
