@@ -123,13 +123,26 @@ class Picked(NamedTuple):
 
     offsets : (n + 1) int64, the owner's occurrences of each sample
     values : theirs, and room for one more
-    keys, places : (2 BLOCK) uint64 and int64, scratch that stays between calls
+    keys : (2 BLOCK) uint64, scratch that stays between calls
     """
 
     offsets: Any
     values: Any
     keys: Any
-    places: Any
+
+
+class KeyLists(NamedTuple):
+    """An owner's lists of keys, one of each part of the global batch, in their order; see `backend.cpu.lists`.
+
+    keys, ends : (parts) int64, addresses of the lists, and of the ends of their samples
+    samples : (parts) int64, of each part
+    room : occurrences that a list has room for: behind them are its values
+    """
+
+    keys: Any
+    ends: Any
+    samples: Any
+    room: int
 
 
 class UniqueKeys(NamedTuple):

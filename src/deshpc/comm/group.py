@@ -7,6 +7,7 @@ collective on the group's communicator, a duplicate of the caller's, so nothing 
 import numpy as np
 
 from deshpc.comm.agree import agree
+from deshpc.comm.boards import Boards
 from deshpc.comm.door import HostDoor, open_door
 from deshpc.comm.handle import complete, done, started
 from deshpc.comm.host_transport import HostTransport
@@ -47,7 +48,7 @@ class Group:
             self.levels = OneLevel(self.size, self.rank)
             self._host = HostTransport(own, SharedSlots(own) if one_node and self.size > 1 else None)
             self._narrow = wire and NarrowTransport(HostTransport(own, None), self.rank, self.size, wire)
-        self._door = HostDoor(self._host, self._narrow)
+        self._door, self._boards = HostDoor(self._host, self._narrow), []
 
     @property
     def comm(self):
@@ -64,6 +65,8 @@ class Group:
 
     def free(self):
         """Give shared memory and the duplicate back.  Collective."""
+        for boards in self._boards:
+            boards.close()
         self._door.close()
         self._host.close()
         if self._narrow:
@@ -137,6 +140,15 @@ class Group:
         """
         self._count(traffic, self.levels.of_gather(np.asarray(counts)))
         return self._door.of(whole).all_gather(own, counts, whole)
+
+    def boards(self, turns):
+        """`Boards` of all ranks, which are on one node, until the group ends."""
+        self._boards.append(Boards(self._door.comm, turns))
+        return self._boards[-1]
+
+    def count_messages(self, traffic, nbytes):
+        """Note in the ledger what this rank has written for others to read: nbytes (N) int64, for each of them.  Not collective."""
+        self._count(traffic, self.levels.of_messages(nbytes))
 
     def sum(self, numbers, traffic=_CONTROL):
         """Sums over ranks, in rank order, of a few float64 or int64 numbers, as an array.  Collective."""

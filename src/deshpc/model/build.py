@@ -53,7 +53,10 @@ def build_model(
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
     valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off")
+    stands_for = several_nodes if ranks > group.size else None
+    routing = open_routing(
+        train.routing, backend, group, partition, n_fields, parts.exchange, ranks, valid, train.key_numbers != "off", stands_for
+    )
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction_kind = Eviction if backend.device is None else DeviceEviction

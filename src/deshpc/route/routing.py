@@ -3,6 +3,7 @@
     broadcast   every rank reads the whole global batch; each shard looks up what it owns.  No key travels.
     routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
                 labels, weights and dense features are all-gathered where every rank computes the top for all samples
+                inside a node nothing is sent: see `route.near`
 
             home rank 0          home rank 1                shard 0 (keys a)        shard 1 (keys b)
             s0: a1 b1            s2: b1                 ->  s0: a1  s1: a1          s0: b1  s1: b2
@@ -24,6 +25,7 @@ from deshpc.comm.shares import slice_of, slices
 from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
+from deshpc.route.near import RoutedNear
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, turns_of_buffers, values_like
 from deshpc.route.value_tables import open_value_tables
@@ -248,15 +250,18 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange, ranks, valid=2, key_numbers=True):
+def open_routing(name, backend, group, partition, n_fields, exchange, ranks, valid=2, key_numbers=True, several_nodes=None):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole.
 
     ranks : as of how many it is to be
     key_numbers : whether keys may have numbers
     valid : batches that are valid at a time
+    several_nodes : whether there are such, for a rank that stands for several; None: as the group has them
     """
     whole, sends_keys = routings(exchange)
     if ranks == 1 or name == "broadcast":
         return whole(backend, group, partition, n_fields, exchange)
-    several_nodes = True if ranks > group.size else None  # a rank that stands for several compiles all that these may need
+    several_nodes = len(group.nodes.members) > 1 if several_nodes is None else several_nodes
+    if backend.lists is not None and not several_nodes and not exchange.moves_rows:
+        return RoutedNear(backend, group, partition, exchange, valid)
     return sends_keys(backend, group, partition, n_fields, exchange, valid, several_nodes, key_numbers)

@@ -163,8 +163,20 @@ class Shard:
         if batch.values is not None:
             values = buffers.array("values", value_shape(batch.values, most + 1), np.float32)
         offsets, block = buffers.array("offsets", len(batch) + 1, np.int64), 2 * self._kernels.BLOCK
-        picked = Picked(offsets, values, buffers.array("picked", block, np.uint64), buffers.array("places", block, np.int64))
+        picked = Picked(offsets, values, buffers.array("picked", block, np.uint64))
         found = self._probe(self._kernels.look_up_own, (batch.sparse, partition, owner, picked), buffers, most, step)
+        return found, offsets, None if values is None else values[: len(found.local)]
+
+    def look_up_lists(self, lists, samples, like, step=None):
+        """Look up the keys of `KeyLists`, occurrences of so many samples, as `look_up_own`.
+
+        like : None, or values of other occurrences, in the form that these have
+        """
+        buffers, most, values = next(self._sets), len(lists.samples) * lists.room, None
+        if like is not None:
+            values = buffers.array("values", value_shape(like, most), np.float32)
+        offsets = buffers.array("offsets", samples + 1, np.int64)
+        found = self._probe(self._backend.lists.look_up_lists, (lists, offsets, values), buffers, most, step)
         return found, offsets, None if values is None else values[: len(found.local)]
 
     def _probe(self, kernel, arguments, buffers, most, step, admits=False):

@@ -14,7 +14,7 @@ from deshpc.backend.weight_form import WeightForm
 from deshpc.hashing.key_fields import fields_of
 from deshpc.hashing.partition import owners
 from deshpc.hashing.spread import spread
-from deshpc.route.routed import WholeBatch
+from deshpc.route.routed import ListedKeys, WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.decay import DecayedCounts
 from deshpc.table.merging import merged
@@ -258,8 +258,11 @@ class Table:
 
     def _look_up(self, s, routed, insert):
         owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None
-        if isinstance(owned, WholeBatch):
-            found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
+        if isinstance(owned, (WholeBatch, ListedKeys)):
+            if isinstance(owned, WholeBatch):
+                found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
+            else:
+                found, offsets, values = shard.look_up_lists(owned.lists, owned.samples, owned.like, step)
             local, weighted = found.local, values is not None
         else:
             found = shard.look_up(owned.keys, owned.fields, step)

@@ -160,7 +160,8 @@ class Session:
         """
         with self._telling_of_compilation(f"the kernels of {self.config.model.name}"):
             self.node.first_then_others(
-                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input)), self.group
+                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input, len(self.group.nodes.members) > 1)),
+                self.group,
             )
         self._tell_cache_problem()
         if self.config.train.split == "field" and field_keys is None:
@@ -236,9 +237,12 @@ def keys_of_fields(sample, n_fields):
     return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
 
 
-def warm_up(config, sample, backend, source):
+def warm_up(config, sample, backend, source, several_nodes=False):
     """Run tiny steps and evaluations on this rank alone, by whole batches and by the run's routing, and read rows out and in, so
-    that every kernel is compiled."""
+    that every kernel is compiled.
+
+    several_nodes : whether the run's ranks are on several
+    """
     from mpi4py import MPI
 
     rows = min(len(sample), 64)
@@ -246,17 +250,19 @@ def warm_up(config, sample, backend, source):
         return
     group = Group(MPI.COMM_SELF)
     try:
-        _warm_up(config, sample.head(rows), backend, source, group)
+        _warm_up(config, sample.head(rows), backend, source, group, several_nodes)
     finally:
         group.free()
 
 
-def _warm_up(config, few, backend, source, group):
+def _warm_up(config, few, backend, source, group, several_nodes):
     group.take_arrays_of(backend)
     rows, names = len(few), _field_names(source)
     for routing in ("broadcast", "routed")[: 1 + (config.train.routing == "routed")]:
         routed = replace(config, train=replace(config.train, routing=routing))
-        model = build_model(routed, backend, group, source.n_fields, source.n_dense, 1, field_names=names, ranks=2)
+        model = build_model(
+            routed, backend, group, source.n_fields, source.n_dense, 1, several_nodes=several_nodes, field_names=names, ranks=2
+        )
         for shuffle in (True, False):
             reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
             for batch in reader.epoch(0):

@@ -15,6 +15,7 @@ from deshpc.backend.cpu import (
     interaction,
     key_numbers,
     linear,
+    lists,
     lookup,
     loss,
     normalisation,
@@ -47,7 +48,7 @@ class CpuBackend:
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
     bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
     loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
-    update, value_tables = update, value_tables
+    lists, update, value_tables = lists, update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes
