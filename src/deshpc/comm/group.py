@@ -4,6 +4,8 @@ Collectives are blind to the number type: they move and add whatever array they 
 collective on the group's communicator, a duplicate of the caller's, so nothing here can match foreign messages.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from deshpc.comm.agree import agree
@@ -49,6 +51,7 @@ class Group:
             self._host = HostTransport(own, SharedSlots(own) if one_node and self.size > 1 else None)
             self._narrow = wire and NarrowTransport(HostTransport(own, None), self.rank, self.size, wire)
         self._door, self._boards = HostDoor(self._host, self._narrow), []
+        self._shared_out = lru_cache(64)(self._share_out)
 
     @property
     def comm(self):
@@ -82,8 +85,8 @@ class Group:
         """
         if self.size == 1:
             return done(array)
-        counts = number_counts(array, self.size)
-        for sent in (self.levels.of_reduce(counts), self.levels.of_gather(counts)):
+        counts, *parts = self._shared_out(array.shape)
+        for sent in parts:
             self._count(traffic, sent, array)
         return self._way(array, traffic).sum_samples(array, counts)
 
@@ -99,8 +102,8 @@ class Group:
         """
         if self.size == 1:
             return done(array)
-        counts = number_counts(array, self.size)
-        self._count(traffic, self.levels.of_reduce(counts), array)
+        counts, reduced, _ = self._shared_out(array.shape)
+        self._count(traffic, reduced, array)
         return self._way(array, traffic).reduce_samples(array, counts)
 
     def gather_samples(self, own, array, traffic):
@@ -108,8 +111,8 @@ class Group:
 
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
-        counts = number_counts(array, self.size)
-        self._count(traffic, self.levels.of_gather(counts), own)
+        counts, _, gathered = self._shared_out(array.shape)
+        self._count(traffic, gathered, own)
         return self._way(array, traffic).all_gather(own, counts, array)
 
     def exchange_counts(self, counts, traffic):
@@ -146,9 +149,10 @@ class Group:
         self._boards.append(Boards(self._door.comm, turns))
         return self._boards[-1]
 
-    def count_messages(self, traffic, nbytes):
-        """Note in the ledger what this rank has written for others to read: nbytes (N) int64, for each of them.  Not collective."""
-        self._count(traffic, self.levels.of_messages(nbytes))
+    def count_flat(self, traffic, sent_bytes):
+        """Note in the ledger what this rank has written for all others to read, who are on its node.  Not collective."""
+        if sent_bytes:
+            self.ledger.add(traffic, sent_bytes)
 
     def sum(self, numbers, traffic=_CONTROL):
         """Sums over ranks, in rank order, of a few float64 or int64 numbers, as an array.  Collective."""
@@ -203,6 +207,11 @@ class Group:
         for level, numbers in sent.items():
             narrow = array is not None and level != "inside" and self._narrows(traffic, array.dtype)
             self.ledger.add(traffic._replace(level=level), numbers * (2 if narrow else size))
+
+    def _share_out(self, shape):
+        """(numbers (N) int64 of each rank's share of an array, {level: numbers sent} by a reduce-scatter of it, and by an all-gather)."""
+        counts = number_counts(shape, self.size)
+        return counts, self.levels.of_reduce(counts), self.levels.of_gather(counts)
 
     def _to_each(self, nbytes):
         """(N) int64: as many bytes to each rank."""

@@ -28,9 +28,9 @@ _HEADER = 8  # bytes of a slot: how much room its lists need, where they have to
 class RoutedNear:
     """Every rank of a node holds its share of the global batch; keys lie in lists of their owners, which all may read."""
 
-    reads_whole_batch = False
+    reads_whole_batch, travels_ahead = False, True
 
-    def __init__(self, backend, group, partition, exchange, valid=2):
+    def __init__(self, backend, group, partition, exchange, valid=3):
         """valid : batches that are valid at a time"""
         self._backend, self._group, self._partition, self._whole_top = backend, group, partition, exchange.whole_top
         self._room, self._placed, self._turns = _LEAST_ROOM, {}, 2 * valid - 1
@@ -97,14 +97,14 @@ class RoutedNear:
 
     def _count(self, batch, direction, places):
         """Note what this rank has written for others."""
-        group, width = self._group, value_width(batch.values)
-        of_ranks = sum(places.counts).reshape(group.size, -1).sum(axis=1)
-        beside = 4 * len(batch) * self._partition.shards + _HEADER
-        group.count_messages(Traffic("batch", "keys", direction), (8 + 4 * width) * of_ranks + beside)
-        for own in places.own_top:
-            group.count_messages(Traffic("batch", "labels", direction), np.full(group.size, own.nbytes))
-        away = {"whole": of_ranks, "values": 4 * width * of_ranks}
-        self.counts.add(direction, 0, batch.occurrences, {name: group.levels.of_messages(numbers) for name, numbers in away.items()})
+        group, shards, width = self._group, self._partition.shards, value_width(batch.values)
+        first, others = group.rank * shards, group.size - 1
+        counts = [count.tolist() for count in places.counts]
+        occurrences = sum(map(sum, counts))
+        away = occurrences - sum(sum(count[first : first + shards]) for count in counts)
+        group.count_flat(Traffic("batch", "keys", direction), (8 + 4 * width) * away + others * (4 * len(batch) * shards + _HEADER))
+        group.count_flat(Traffic("batch", "labels", direction), others * sum(own.nbytes for own in places.own_top))
+        self.counts.add(direction, 0, occurrences, {"whole": {"flat": away}, "values": {"flat": 4 * width * away}})
 
 
 class _Places(NamedTuple):

@@ -120,9 +120,12 @@ class KeyCounts:
     def add(self, direction, unique, occurrences, away):
         """Count one batch.  away : {name: {level: number}}"""
         counts = self._counts.setdefault(direction, Counter())
-        counts.update(steps=1, unique=unique, occurrences=occurrences)
+        counts["steps"] += 1
+        counts["unique"] += unique
+        counts["occurrences"] += occurrences
         for name, numbers in away.items():
-            counts.update({(name, level): number for level, number in numbers.items()})
+            for level, number in numbers.items():
+                counts[name, level] += number
 
     def of(self, direction):
         """Counter of the numbers, by their names."""

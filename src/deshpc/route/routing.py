@@ -34,7 +34,7 @@ from deshpc.route.value_tables import open_value_tables
 class Broadcast:
     """Every rank holds the whole global batch.  Not collective."""
 
-    reads_whole_batch = True
+    reads_whole_batch, travels_ahead = True, False
 
     def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
         self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
@@ -53,7 +53,7 @@ class Broadcast:
 class Routed:
     """Every rank holds its share of the global batch; keys travel to their owners."""
 
-    reads_whole_batch = False
+    reads_whole_batch, travels_ahead = False, False
 
     def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True):
         """valid : batches that are valid at a time
