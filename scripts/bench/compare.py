@@ -121,9 +121,9 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def rates(result):
-    """Samples/s of the first pass of each run."""
-    return [report.rate(one, 0) for one in result["runs"]] if "runs" in result else []
+def rates(result, whole=False):
+    """Samples/s of the first pass of each run, or of the whole process."""
+    return [one["samples"] / one["process_s"] if whole else report.rate(one, 0) for one in result.get("runs", ())]
 
 
 def compared(race, results):
@@ -136,8 +136,9 @@ def compared(race, results):
             "at_least": comparison.at_least,
             "then": comparison.then,
         }
-        best = max(comparison.ours, key=lambda name: statistics.median(rates(results[name]) or [0.0]))
-        ours, theirs = rates(results[best]), rates(results[comparison.peer])
+        all_rates = {name: rates(results[name], comparison.whole) for name in (*comparison.ours, comparison.peer)}
+        best = max(comparison.ours, key=lambda name: statistics.median(all_rates[name] or [0.0]))
+        ours, theirs = all_rates[best], all_rates[comparison.peer]
         if ours and theirs:
             ratio = statistics.median(ours) / statistics.median(theirs)
             row |= {

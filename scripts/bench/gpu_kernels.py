@@ -308,7 +308,7 @@ class Cases:
             f"update, {name}, k = {dim}", n, "rows", n * (2 * used + 8 + 8 * (dim + 1)),
             lambda: self.backend.update.rows(
                 rule, self._form(dim), layout.linear_state, layout.tail, 1, addresses, Sums(scalar, vector, scalar), 1.0,
-                np.uint32(1), one, ZERO, None,
+                np.uint32(1), one, ZERO, None, None,
             ),
             note=f"{used} bytes of a record read and written, sums read and cleared", kept=[records],
         )  # fmt: skip
@@ -336,7 +336,7 @@ class Cases:
                 backend.fm.partial_adjoint(form, occurrences, state, 0, sums, 1.0)
                 backend.update.rows(
                     numbers, form, layout.linear_state, layout.tail, 1, addresses, sums._replace(square=sums.scalar), 1.0,
-                    np.uint32(1), one, ZERO, None,
+                    np.uint32(1), one, ZERO, None, None,
                 )  # fmt: skip
 
             row = _sectors(layout.weights_end)
@@ -446,7 +446,7 @@ class Cases:
                 grouped = occurrences._replace(grouping=backend.lookup.group(offsets, local, addresses, buffers))
                 backend.pool.partial_adjoint(form, grouped, columns, state, sums, 1.0)
                 backend.update.rows(
-                    numbers, form, layout.linear_state, layout.tail, 1, addresses, sums, 1.0, np.uint32(1), one, ZERO, None
+                    numbers, form, layout.linear_state, layout.tail, 1, addresses, sums, 1.0, np.uint32(1), one, ZERO, None, None
                 )
 
             row, used = _sectors(layout.weights_end), _sectors(layout.used_bytes)

@@ -20,16 +20,18 @@ WIRES = ("full", "bfloat16", "float16")
 MODELS = {"movielens": ("implicit_fm", "implicit_deepfm"), "kuairand": ("fm", "deepfm")}
 
 
-def scores(example, model, data, wire, seed, ranks):
+def prepared_parts(example, data):
+    """Options that say where the prepared files of an example are."""
+    kind = "implicit_" if example == "movielens" else ""
+    return [f"data.{part}={next(data.glob(f'*{kind}{part}.csv.gz'))}" for part in ("train", "valid", "test")]
+
+
+def scores(config, options, seed, ranks):
     """{"auc", "log_loss"} of the test part, and the bytes of a sample that an average rank sent as partials or rows."""
     with tempfile.TemporaryDirectory() as run:
-        names = {part: next(data.glob(f"*{'implicit_' if example == 'movielens' else ''}{part}.csv.gz")) for part in ("train", "valid", "test")}
-        options = [
-            *(f"data.{part}={path}" for part, path in names.items()), f"train.wire={wire}", f"train.seed={seed}", f"run.directory={run}",
-            "compute.threads_per_rank=1",
-        ]  # fmt: skip
+        options = [*options, f"train.seed={seed}", f"run.directory={run}", "compute.threads_per_rank=1"]
         flags = [part for option in options for part in ("--set", option)]
-        command = [BIN / "mpiexec", "-n", str(ranks), sys.executable, "-m", "deshpc", "train", EXAMPLES / example / f"{model}.toml", "--overwrite", *flags]
+        command = [BIN / "mpiexec", "-n", str(ranks), sys.executable, "-m", "deshpc", "train", config, "--overwrite", *flags]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"exit code {done.returncode}\n{done.stderr[-2000:]}")
@@ -39,13 +41,14 @@ def scores(example, model, data, wire, seed, ranks):
 
 
 def row(name, found):
-    """A line of the table.  found : {wire: [scores of each seed]}"""
-    whole, cells = found[WIRES[0]], []
+    """A line of the table.  found : {kind of numbers: [scores of each seed]}, whole ones first"""
+    whole, *narrow = found.values()
+    cells = []
     for metric, digits in (("auc", 4), ("log_loss", 4)):
         values = [one[metric] for one in whole]
         cells.append(f"{statistics.mean(values):.{digits}f} ({statistics.stdev(values) if len(values) > 1 else 0:.4f})")
-        for wire in WIRES[1:]:
-            gaps = [one[metric] - other[metric] for one, other in zip(found[wire], whole, strict=True)]
+        for other in narrow:
+            gaps = [one[metric] - wide[metric] for one, wide in zip(other, whole, strict=True)]
             cells.append(f"{statistics.mean(gaps):+.5f} ({max(gaps, key=abs):+.5f})")
     return f"| {name} | " + " | ".join(cells) + " |"
 
@@ -65,9 +68,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([sys.executable, EXAMPLES / example / "prepare.py", source, folder], check=True, stdout=subprocess.DEVNULL)
             for model in models:
-                name = f"{example}, {model}"
+                name, config, parts = f"{example}, {model}", EXAMPLES / example / f"{model}.toml", prepared_parts(example, Path(folder))
                 results[name] = {
-                    wire: [scores(example, model, Path(folder), wire, seed, options.ranks) for seed in options.seeds] for wire in WIRES
+                    wire: [scores(config, [*parts, f"train.wire={wire}"], seed, options.ranks) for seed in options.seeds] for wire in WIRES
                 }  # fmt: skip
                 print(row(name, results[name]), flush=True)
                 if options.out:

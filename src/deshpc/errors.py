@@ -46,18 +46,20 @@ class Stopped(DeshpcError):
     steps : that the run has made, over all calls
     directory : of the run, whose newest checkpoint has them
     command : that goes on, where it is known
+    begun : whether there is a checkpoint; without one no step was made, and nothing is lost by beginning again
     """
 
     exit_code = 75
 
-    def __init__(self, why, steps, directory, command=None):
-        self.why, self.steps, self.directory, self.command = why, steps, directory, command
+    def __init__(self, why, steps, directory, command=None, begun=True):
+        self.why, self.steps, self.directory, self.command, self.begun = why, steps, directory, command, begun
         how = f": {command}" if command else " by resume=True"
-        super().__init__(f"stopped by {why} after step {steps:,}; the checkpoint is in {directory}; go on{how}")
+        where = f"after step {steps:,}; the checkpoint is in {directory}" if begun else f"before the first step of the run in {directory}"
+        super().__init__(f"stopped by {why} {where}; go on{how}")
 
     def of(self, directory=None, command=None):
         """The same, of another folder, or with the command that goes on."""
-        return type(self)(self.why, self.steps, directory or self.directory, command or self.command).shared_by(self.agreed)
+        return type(self)(self.why, self.steps, directory or self.directory, command or self.command, self.begun).shared_by(self.agreed)
 
 
 class OutOfMemory(MemoryError):

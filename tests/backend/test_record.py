@@ -40,13 +40,18 @@ LETTER = {"float32": "f", "float64": "d"}
         (RecordLayout(1, 5, "float64", 1, 5), 8, 56, 96, 104, 128),
         (RecordLayout(0, 12, "float32", 0, 12), 16, 64, 112, 112, 128),
         (RecordLayout(0, 3, "float64", 0, 6), 16, 40, 88, 88, 128),
+        (RecordLayout(1, 16, "bfloat16", 1, 16), 12, 48, 112, 116, 128),
+        (RecordLayout(1, 5, "bfloat16", 1, 5), 12, 28, 48, 52, 64),  # state begins at a multiple of 4
+        (RecordLayout(0, 32, "bfloat16", 0, 64), 16, 80, 336, 336, 352),
     ],
 )
 def test_offsets_of_documented_records(layout, first, state, linear_state, tail, size):
     assert (layout.first_weight, layout.weights_end, layout.linear_state, layout.tail) == (first, state, linear_state, tail)
     assert layout.record_bytes == size
-    expected = [first] * layout.scalars + list(range(16, state, 8 if layout.precision == "float64" else 4))
-    assert layout.places[: layout.weights].tolist() == expected
+    size = {"float64": 8, "float32": 4, "bfloat16": 2}[layout.precision]
+    sign = -1 if size == 2 else 1
+    expected = [first] * layout.scalars + [sign * place for place in range(16, 16 + size * layout.dim, size)]
+    assert layout.places[: layout.weights].tolist() == expected and (layout.places[layout.weights :] > 0).all()
 
 
 def test_embedding_and_its_state_are_aligned_to_16_bytes():
@@ -125,7 +130,7 @@ def test_an_update_touches_its_own_row_alone(dim, precision, rule):
     form = WeightForm(Lanes(dim, precision, precision) if dim else None, kind(0), kind(0), dim)
     sums = Sums(scalar.copy(), vector.copy() if dim else None, np.zeros(1, precision) if dim else None)
     update.rows(
-        values, form, layout.linear_state, layout.tail, 4, addresses[1:2].copy(), sums, 1.0, np.uint32(9), kind(1), kind(0), None
+        values, form, layout.linear_state, layout.tail, 4, addresses[1:2].copy(), sums, 1.0, np.uint32(9), kind(1), kind(0), None, None
     )
     after = ctypes.string_at(int(addresses[0]), 3 * size)
     assert after[:size] == before[:size] and after[2 * size :] == before[2 * size :]

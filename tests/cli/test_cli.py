@@ -270,7 +270,7 @@ def test_python_gives_what_the_command_line_gives(csv_folder, tmp_path, world):
     done = deshpc("train", "synthetic.toml", "--set", f"run.directory={tmp_path / 'a'}", cwd=csv_folder)
     assert done.returncode == 0, done.stderr
     config = load(csv_folder / "synthetic.toml", [f"run.directory={tmp_path / 'b'}"])
-    clocks = {"samples_per_s", "setup_s", "compile_s"}
+    clocks = {"samples_per_s", "setup_s", "compile_s", "checkpoint_stall_s", "longest_stall_s"}
     result = {name: value for name, value in asdict(package.train(config, world)).items() if name not in clocks}
     written = [events(tmp_path / run / "record.jsonl")[-1] for run in "ab"]
     for event in written:

@@ -22,7 +22,7 @@ def write(folder, *lines, rate=0.05):
     config["optimizer"]["learning_rate"] = rate
     config["run"]["directory"] = str(folder)
     start = {"event": "start", "time_s": 0.0, "config": config, "ranks": 3}
-    ready = {"event": "ready", "time_s": 0.1, "train_rows": 20_000, "kept_rows": 16_385}
+    ready = {"event": "ready", "time_s": 0.1, "train_rows": 20_000, "kept_rows": 16_385, "first_step": 40}
     text = "".join(json_text(line) + "\n" for line in (start, ready, *lines))
     (folder / "record.jsonl").write_text(text + '{"event": "progress", "st', encoding="utf-8")
 
@@ -54,7 +54,7 @@ def test_the_runs_of_a_folder(tmp_path):
         lines = runs(tmp_path, False).splitlines()
     assert list(found) == ["a", "b", "d", "c/1"]
     assert {name: one["state"] for name, one in found.items()} == {"a": "done", "b": "stopped", "d": "running", "c/1": "broken off"}
-    assert [found[name]["step"] for name in found] == [3, 2, 1, 1] and {one["steps"] for one in found.values()} == {3}
+    assert [found[name]["step"] for name in found] == [3, 2, 1, 1] and {one["steps"] for one in found.values()} == {43}
     assert [(one["auc"], one["auc_of"], one["log_loss"]) for one in found.values()] == [
         (0.7, "test", 0.4), (0.65, "valid", 0.41), (0.61, "train", None), (None, None, None)
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def test_the_runs_of_a_folder(tmp_path):
     assert found["b"]["why"] == "SIGUSR1" and found["a"]["settings"] == {"optimizer.learning_rate": 0.05}
     assert 7190 < found["a"]["seen_s"] < 7300 and found["d"]["seen_s"] < 60
     assert lines[0].split()[-1] == "optimizer.learning_rate"
-    assert lines[1].split() == ["a", "done", "3", "of", "3", "0.70000", "test", "0.40000", "5,000", "3", "2", "h", "ago", "0.05"]
+    assert lines[1].split() == ["a", "done", "3", "of", "43", "0.70000", "test", "0.40000", "5,000", "3", "2", "h", "ago", "0.05"]
     assert json.loads(runs(tmp_path / "b", True))[0]["settings"] == {}  # a run alone
 
 

@@ -42,15 +42,16 @@ def entries(script):
 
 
 def test_a_script_has_the_plans_numbers_and_is_submitted(slurm):
-    said = submitted("--nodes", "3", "--time", "24:00", "--mpi", "openmpi", "--partition", "long", "--set", "train.seed=2")
+    said = submitted("--nodes", "2-3", "--launcher", "mpiexec", "--time", "24:00", "--mpi", "openmpi", "--partition", "long", "--set", "train.seed=2")
     script = (slurm / "submitted").read_text(encoding="utf-8")
     assert "job 4711" in said and (slurm / "runs" / "click-v1.sbatch").read_text(encoding="utf-8") == script
     assert (slurm / "sinfo.asked").read_text(encoding="utf-8").split()[-1] == "--partition=long"
     found = entries(script)
-    assert (found["nodes"], found["time"], found["partition"]) == ("3", "24:00:00", "long")
+    assert (found["nodes"], found["time"], found["partition"]) == ("2-3", "24:00:00", "long")
     assert int(found["ntasks-per-node"]) * int(found["cpus-per-task"]) == 12  # the smallest node
     assert 2 <= int(found["mem"].removesuffix("G")) <= 4  # two ranks' Python, and rows of 20,000 samples
-    assert "srun --mpi=pmix deshpc train 'click v1.toml' --set train.seed=2 --set checkpoint.every_minutes=30" in script
+    start = f'mpiexec -n "$SLURM_NTASKS" --map-by slot:PE={found["cpus-per-task"]}'
+    assert f"{start} deshpc train 'click v1.toml' --set train.seed=2 --set checkpoint.every_minutes=30" in script
     assert subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True).stderr == ""
 
 
@@ -65,7 +66,7 @@ def test_a_dry_run_does_nothing(slurm):
     ("words", "text"),
     [
         (["--time", "24"], "--time 24: expected HOURS:MINUTES"),
-        (["--nodes", "0"], "--nodes 0"),
+        (["--nodes", "0"], "--nodes 0"), (["--nodes", "4-2"], "--nodes 4-2"),
         (["--ranks-per-node", "13"], "--ranks-per-node 13: a node has 12 cores"),
         (["--set", "data.synthetic.train_rows=1_000_000_000"], "GiB by the plan and has 32"),
     ],

@@ -22,7 +22,7 @@ def check(board, size, number):
 
 
 def test_what_is_published_is_read_until_its_turn_comes_again(world):
-    boards, shown = Boards(world, TURNS), []
+    boards, shown = Boards(world, TURNS, world.size == 1), []
     for number in range(12):
         own = written(world.rank, number)
         board = boards.next(len(own), world.size)

@@ -14,7 +14,7 @@ from deshpc.cli.info import describe
 from deshpc.cli.toml import to_toml
 from deshpc.config import Config, FieldConfig, load, override, resolved
 from deshpc.config.load import build
-from deshpc.config.schema import ModelFieldConfig, SliceConfig
+from deshpc.config.schema import CrossConfig, ModelFieldConfig, ModelTaskConfig, SliceConfig
 from deshpc.errors import ConfigError
 
 SYNTHETIC = {"data": {"format": "synthetic"}}
@@ -30,12 +30,14 @@ def leaves(kind=Config, path=()):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
             yield from leaves(hint, (*path, field.name))
-        elif hint not in (tuple[FieldConfig, ...], tuple[ModelFieldConfig, ...], tuple[SliceConfig, ...]):
+        elif not any(map(dataclasses.is_dataclass, typing.get_args(hint))):
             yield (*path, field.name.rstrip("_")), hint, field
 
 
-LEAVES, FIELD_LEAVES, MODEL_FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig)), list(leaves(ModelFieldConfig))
-SLICE_LEAVES = list(leaves(SliceConfig))
+LEAVES, FIELD_LEAVES = list(leaves()), list(leaves(FieldConfig))
+OTHER_LISTS = {
+    "data.crosses": CrossConfig, "model.fields": ModelFieldConfig, "model.tasks": ModelTaskConfig, "metrics.slices": SliceConfig,
+}  # fmt: skip
 
 
 def tree_with(path, value):
@@ -70,10 +72,9 @@ def test_every_option_is_documented_and_listed():
         assert f"\n{'.'.join(path)} = " in "\n" + text and f"    {field.metadata['text']}" in text
     for path, _, field in FIELD_LEAVES:
         assert len(field.metadata["text"]) > 5 and f"data.fields[].{path[0]} = " in text
-    for path, _, field in MODEL_FIELD_LEAVES:
-        assert len(field.metadata["text"]) > 5 and f"\nmodel.fields[].{path[0]} = " in text
-    for path, _, field in SLICE_LEAVES:
-        assert len(field.metadata["text"]) > 5 and f"\nmetrics.slices[].{path[0]} = " in text
+    for name, kind in OTHER_LISTS.items():
+        for path, _, field in leaves(kind):
+            assert len(field.metadata["text"]) > 5 and f"\n{name}[].{path[0]} = " in text
     assert "train.global_batch_samples = 8192\n" in text and 'model.name = "fm"\n' in text
 
 
@@ -113,6 +114,7 @@ def test_every_option_refuses_values_of_another_type():
         str: (1, 1.0, True, ["a"], {}, None), tuple[str, ...]: (1, True, {}, [1], [["a"]], None),
         tuple[float, ...]: (1.0, "1.0", True, {}, ["1"], [[1.0]], None),
         tuple[int, ...]: (1, "1", True, {}, ["1"], [1.0], [True], [[1]], None),
+        str | tuple[str, ...]: (1, 1.0, True, {}, [1], [["a"]], None),
     }  # fmt: skip
     for path, hint, _ in LEAVES:
         for value in wrong[hint]:
@@ -120,9 +122,11 @@ def test_every_option_refuses_values_of_another_type():
     for path, hint, _ in FIELD_LEAVES:
         for value in wrong[hint]:
             refused({"data": {**CSV, "fields": [{"name": "a", path[0]: value}]}}, f"data.fields[0].{path[0]}")
-    for path, hint, _ in SLICE_LEAVES:
-        for value in wrong[hint]:
-            refused({**SYNTHETIC, "metrics": {"slices": [{"field": "a", path[0]: value}]}}, f"metrics.slices[0].{path[0]}")
+    for name, kind in OTHER_LISTS.items():
+        section, last = name.split(".")
+        for path, hint, _ in leaves(kind):
+            for value in wrong[hint]:
+                refused({**SYNTHETIC, section: {**SYNTHETIC.get(section, {}), last: [{path[0]: value}]}}, f"{name}[0].{path[0]}")
     for section in ("data", "model", "optimizer", "train", "metrics", "compute", "run"):
         for value in (1, "x", [], [{}]):
             refused({**SYNTHETIC, section: value}, f"{section} is a section")

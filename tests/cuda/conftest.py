@@ -2,8 +2,9 @@
 
     DESHPC_TEST_DEVICE=cuda   run them on the first CUDA device, through CuPy: once, since it has its own schedules
 
-`device` is one of ten schedules, of which a case takes two, in turn; `few` one of three, for tests that take long: their cases take
-one, in turn.  With DESHPC_EVERY_CASE=1 all are taken.  Both are checked: bounds, races, reads of memory that nobody has written.  Under mpiexec `few` is one schedule, since ranks share cores; more than three ranks show
+`device` is one of ten schedules, `few` one of three, for tests that take long.  A case takes one of them, in turn.  With
+DESHPC_EVERY_CASE=1 all are taken.  Both are checked: bounds, races, reads of memory that nobody has written.  Under mpiexec `few` is
+one schedule, since ranks share cores; more than three ranks show
 nothing new, so none of this runs there.
 """
 
@@ -36,11 +37,11 @@ def pytest_collection_modifyitems(config, items):
         return
     cases, others = {}, set()
     for item in items:
-        for fixture, of, kept in (("few", 3, 1), ("device", 10, 2)):
+        for fixture, of in (("few", 3), ("device", 10)):
             if fixture in getattr(item, "fixturenames", ()) and fixture in item.callspec.indices and not REAL:
                 schedule = item.callspec.indices[fixture]
                 case = item.nodeid.replace(f"[{_name(item.callspec.params[fixture])}", "[")
-                if (schedule - kept * cases.setdefault(case, len(cases))) % of >= kept:
+                if (schedule - cases.setdefault(case, len(cases))) % of:
                     others.add(item)
     config.hook.pytest_deselected(items=list(others))
     items[:] = [item for item in items if item not in others]

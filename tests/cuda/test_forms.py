@@ -5,6 +5,7 @@ models on a device that does nothing, since what they ask for depends on options
 are compiled here.
 """
 
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -18,14 +19,14 @@ from compile_gates.tools import reason_to_skip
 from deep_training import ACTIVATIONS, MODELS, NORMALISATIONS, deep_config
 from executor.device import ExecutorDevice
 from idle_device import IdleDevice
-from mpi4py import MPI
-from small_training import EXCHANGES, ROUTINGS, RULES, score, small_config
+from small_training import EXCHANGES, ROUTINGS, RULES, reads, score, small_config
 from synthetic_batches import N_FIELDS, awkward_batches, plain_batch
 from variants import VARIANTS
 
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.backend.cuda.source import text_of
 from deshpc.comm.group import Group
+from deshpc.comm.node_map import NodeMap
 from deshpc.model.build import build_model
 from deshpc.training.step import step
 
@@ -37,6 +38,7 @@ RUNS = [  # every number type, every rule, every kind of values, each once or mo
     ("float64", "", "adam", 0), ("float64", "int64", "ftrl", 1),
 ]  # fmt: skip
 CAPABILITY = 90
+TWO_NODES = NodeMap(0, [0, 1])  # of one rank each
 
 
 @pytest.fixture
@@ -62,18 +64,24 @@ class IdleRecorder(_Recorder, IdleDevice):
     """Runs nothing: whatever is read back is 0."""
 
 
+def even(batch):
+    """As many samples of a batch as two ranks can divide."""
+    samples = len(batch) - len(batch) % 2
+    return replace(batch.share(0, samples), global_samples=samples)
+
+
 def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
     """{(file, constants)} of training and evaluation with every exchange and routing."""
-    device, group = Recorder(mode="fast"), Group(MPI.COMM_SELF)
+    device, group = Recorder(mode="fast"), Group.mirrored(TWO_NODES)
     backend = CudaBackend(device, atomic)
     group.take_arrays_of(backend)
     for exchange, routing in product(EXCHANGES, ROUTINGS):
         rule_of, types = RULES[rule], {"precision": precision, "accumulate": accumulate}
         config = small_config(name, rule=rule_of, exchange=exchange, routing=routing, **types)
-        model = build_model(config, backend, group, N_FIELDS, 2, ranks=2)
-        for batch in awkward_batches(1, 2, weighted):
-            step(model, batch)
-            score(model, batch)
+        model = build_model(config, backend, group, N_FIELDS, 2)
+        for batch in map(even, awkward_batches(1, 2, weighted)):
+            step(model, reads(model, batch))
+            score(model, reads(model, batch))
         model.table.load(model.table.export())
     group.free()
     return device.forms
@@ -81,13 +89,13 @@ def forms_of(name, rule, weighted, precision, accumulate, atomic=False):
 
 def forms_of_deep_model(config, batches, n_fields):
     """{(file, constants)} of training and evaluation."""
-    device, group = IdleRecorder(), Group(MPI.COMM_SELF)
+    device, group = IdleRecorder(), Group.mirrored(TWO_NODES)
     backend = CudaBackend(device)
     group.take_arrays_of(backend)
-    model = build_model(config, backend, group, n_fields, batches[0].dense.shape[1], ranks=2)
-    for batch in batches:
-        step(model, batch)
-        score(model, batch)
+    model = build_model(config, backend, group, n_fields, batches[0].dense.shape[1])
+    for batch in map(even, batches):
+        step(model, reads(model, batch))
+        score(model, reads(model, batch))
     backend.close()
     group.free()
     return device.forms

@@ -131,7 +131,7 @@ class Case:
         layout = self.layout
         backend.update.rows(
             self.rule, self.kind.form(self.dim), layout.linear_state, layout.tail, 1, addresses, Sums(*sums), self.inverse_scale,
-            STEP, self.clip, self.l2, None,
+            STEP, self.clip, self.l2, None, None,
         )  # fmt: skip
 
     def check_formula(self, after):

@@ -120,7 +120,5 @@ def test_the_factorization_machine_with_histories_reaches_its_reference(data):
 
 
 @needs_data
-@pytest.mark.parametrize(("model", "least"), [("deepfm", 0.7286), ("dcn", 0.7275), ("dlrm", 0.7283)])
-def test_a_deep_model_reaches_its_reference(data, model, least):
-    """DLRM, in which nothing passes its networks by, has none of its own: that of LR with Adam, 0.7313."""
-    assert train(data, model, 1)["test"]["auc"] >= least
+def test_a_deep_model_reaches_its_reference(data):
+    assert train(data, "deepfm", 1)["test"]["auc"] >= 0.7286

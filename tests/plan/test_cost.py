@@ -95,6 +95,12 @@ def by_level(run, away):
             },
         ),
         (
+            {**by("rows"), "routed": False, "widest_row": 5, "packed_rows": (8, 12), "wire": 2},  # 6 rows of 8 to 12 bytes, 3 to 5 gradients of 2
+            {
+                ("batch", "control", "forward"): (64, 64), ("fm", "rows", "forward"): (48, 72), ("fm", "gradients", "backward"): (36, 60),
+            },
+        ),
+        (
             {
                 **by("rows"), "routed": False, "value_width": 2, "fixed_point": True, "sum_bytes": 8, "dense_parameters": 7,
                 "repeats": True, "batch_widths": (4,),

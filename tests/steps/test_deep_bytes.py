@@ -62,10 +62,10 @@ def recorded(group):
     calls = []
 
     def record(name, method):
-        def call(*arguments):
+        def call(*arguments, **others):
             traffic = arguments[-1][0][0] if name == "exchange_bytes" else arguments[-1]
             calls.append((name, traffic, np.shape(arguments[0])))
-            return method(*arguments)
+            return method(*arguments, **others)
 
         return call
 

@@ -85,7 +85,7 @@ def test_counts_decay_as_in_float64(half_life):
         shard.begin_era(step)
         backend.update.rows(
             Sgd(np.float32(0)), WeightForm.of(backend, 0, "float32", "float32", None), layout.linear_state, layout.tail, 1, addresses[seen],
-            Sums(np.zeros(4, np.float32), None, None), 1.0, np.uint32(step), np.float32(1), np.float32(0), Decay(layout.decayed, decays.sight(step)),
+            Sums(np.zeros(4, np.float32), None, None), 1.0, np.uint32(step), np.float32(1), np.float32(0), Decay(layout.decayed, decays.sight(step)), None,
         )  # fmt: skip
         wanted = np.where(seen, wanted * 2.0 ** ((lasts - step) / half_life) + 1, wanted)
         counts, lasts = counts + seen, np.where(seen, step, lasts)

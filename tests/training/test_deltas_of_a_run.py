@@ -16,6 +16,7 @@ import deshpc
 from deshpc.checkpoint.folders import step_folder, step_folders
 from deshpc.checkpoint.load import dense_parameters, row_blocks, verify, waiting_keys
 from deshpc.checkpoint.manifest import read_manifest
+from deshpc.cli.tables import training_table
 from deshpc.errors import DataError
 from deshpc.serve.exports import Exports, newest_chain
 from deshpc.storage.container import ContainerWriter
@@ -199,3 +200,23 @@ def test_days_as_deltas(data, tmp_path):
     assert (tmp_path / "folded").read_bytes() == (tmp_path / "export").read_bytes()
     assert not list((tmp_path / "run").rglob("exported.model"))
     assert json.loads((tmp_path / "run" / "record.jsonl").read_text().splitlines()[1])["event"] == "day"
+
+
+def test_an_export_that_fails_is_told_and_the_run_goes_on(data, whole, tmp_path, monkeypatch, capfd):
+    """As a disk that is full for a while: the next export is what it would have been, and the run says at its end how many are missing."""
+    add, calls = Exports.add, []
+
+    def failing(self, folder):
+        calls.append(folder)
+        if len(calls) in (2, 3):
+            raise DataError("no space left")
+        return add(self, folder)
+
+    monkeypatch.setattr(Exports, "add", failing)
+    result = deshpc.train(config(tmp_path, data, {"every_checkpoints": 1}, background=False), MPI.COMM_SELF)
+    assert result.failed_exports == 2 and result.steps == STEPS and "exports: 2 models" in training_table(result)
+    assert result.checkpoints == STEPS and 0 < result.longest_stall_s <= result.checkpoint_stall_s
+    assert capfd.readouterr().err.count("is not exported: no space left; training goes on") == 2
+    base, *after = newest_chain(tmp_path / "exports")
+    deshpc.fold(base, after, tmp_path / "folded")
+    assert (tmp_path / "folded").read_bytes() == whole[1][STEPS]

@@ -4,6 +4,7 @@ import csv
 import errno
 import gzip
 import random
+from pathlib import Path
 
 import pytest
 from learnt_samples import learnt, noted_samples
@@ -11,8 +12,10 @@ from saved_models import content_of
 
 import deshpc
 from deshpc.config.load import build
+from deshpc.data.input import open_input
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats import steady
+from deshpc.formats.bad_rows import BadRows
 from deshpc.training import api, large_part
 
 ROWS, BATCH, BLOCK = 530, 50, 64
@@ -120,6 +123,41 @@ def test_what_has_to_know_all_rows_is_refused(tmp_path):
     write(tmp_path / "in", "csv")
     with pytest.raises(ConfigError, match="train.negative_sampling chooses among all rows"):
         deshpc.train(config(tmp_path / "in", tmp_path / "run", train={"negative_sampling": 0.5}))
+
+
+@pytest.mark.parametrize("kind", ["csv", "gz", "parquet"])
+def test_every_reader_of_rows_tries_again(tmp_path, monkeypatch, kind):
+    """Every file fails at its first two readings, wherever it is opened, and is gone for a moment between them."""
+    write(tmp_path / "in", kind)
+    monkeypatch.setattr(steady, "FIRST_WAIT_S", 0.001)
+    opened, failed, gone = steady.open_regular, {}, set()
+
+    class Failing:
+        def __init__(self, path):
+            if path in gone:
+                gone.discard(path)
+                opened(tmp_path / "not there")
+            self._file, self._path = opened(path), path
+
+        def readinto1(self, buffer):
+            failed[self._path] = failed.get(self._path, 0) + 1
+            if failed[self._path] <= 2:
+                gone.add(self._path)
+                raise OSError(errno.EIO, "Input/output error")
+            return self._file.readinto1(buffer)
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+    monkeypatch.setattr(steady, "open_regular", Failing)
+    source = open_input(config(tmp_path / "in", tmp_path / "run", kind).data)
+    assert sum(map(len, source.columns(source.paths("train"), BadRows("skip")))) == len(GOOD)
+    assert len(failed) == len(FILES) and min(failed.values()) > 2
+
+
+def test_readers_open_their_files_in_one_place():
+    for path in (Path(deshpc.__file__).parent / "formats").glob("*.py"):
+        assert "open_regular(" not in path.read_text(encoding="utf-8") or path.name == "steady.py", path
 
 
 def test_reading_goes_on_after_an_error_that_passes(tmp_path, monkeypatch, capsys):

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from deshpc.data.ahead import END, Ahead
 from deshpc.data.block_reader import BlockReader
 from deshpc.data.growing import Growing
 from deshpc.data.input import open_input
-from deshpc.errors import ConfigError, DataError
+from deshpc.errors import ConfigError, DataError, Stopped
 
 ROWS = {"a.csv": 130, "b.csv": 1, "c.csv": 95}
 BATCH, WINDOW = 20, 40
@@ -139,6 +141,27 @@ def test_fields_are_dealt_alike_when_a_stream_goes_on(tmp_path, monkeypatch):
     assert dealt == [[1.0, 3.0]] * 2
 
 
+def test_a_stop_is_heard_while_the_first_rows_are_waited_for_and_what_was_planned_stays(tmp_path, monkeypatch):
+    """No checkpoint is there, and none is spoken of; the run that goes on begins, and a third one is split as it was."""
+    from deshpc.training import planned_run
+
+    (tmp_path / "in").mkdir()
+    made, fixed, plan = config(tmp_path / "in", tmp_path / "run", train={"split": "auto"}), [], planned_run.plan
+    monkeypatch.setattr(planned_run, "plan", lambda *arguments: fixed.append(arguments[5]) or plan(*arguments))
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    with pytest.raises(Stopped, match="stopped by SIGUSR1 before the first step of the run in .*; go on by resume=True") as stopped:
+        deshpc.train(made)
+    assert stopped.value.exit_code == 75 and stopped.value.steps == 0 and not (tmp_path / "run/checkpoints").exists()
+    (tmp_path / "in" / "a.csv").write_text("click,id\n" + "".join(f"{i % 2},{i}\n" for i in range(4 * BATCH)), encoding="utf-8")
+    (tmp_path / "in" / "_END").touch()
+    assert deshpc.train(made, resume=True).steps == 4
+    shutil.rmtree(tmp_path / "run/model")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-000000000004", ignore_errors=True)
+    assert deshpc.train(made, resume=True).resumed_from == 3
+    chosen = json.loads((tmp_path / "run/model/manifest.json").read_text(encoding="utf-8"))["config"]["train"]["split"]
+    assert "split" not in fixed[0] and fixed[1]["split"] == chosen != "auto"
+
+
 @pytest.mark.mpi
 def test_a_bad_row_ends_all_ranks_with_file_and_line(world, directory):
     folder = directory / "in"
@@ -177,6 +200,47 @@ def test_no_thread_reads_on_when_a_run_ends_before_its_rows_do(tmp_path, data, r
     while (left := [one for one in threading.enumerate() if one.name == "deshpc-ahead"]) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not left
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("kind", ["tsv", "csv"])
+def test_given_files_are_learnt_once_and_go_on_exactly(world, directory, seen, kind):
+    """Lines of TSV are read in pieces by all ranks, CSV, whose cells may have several lines, by one."""
+    folder, whole, again = directory / "in", directory / "whole", directory / "again"
+    separator = "\t" if kind == "tsv" else ","
+    if world.rank == 0:
+        folder.mkdir()
+        for name, rows in ROWS.items():
+            lines = [f"{i % 3 % 2}{separator}{i}{separator}{i % 7}\n" for i in range(first_of(name), first_of(name) + rows)]
+            lines.insert(0, f"click{separator}id{separator}x\n")
+            lines.insert(len(lines) // 2, f"maybe{separator}7{separator}7\n")
+            (folder / name.replace("csv", kind)).write_text("".join(lines), encoding="utf-8")
+    world.Barrier()
+    fields = [{"name": "id"}, {"name": "x", "kind": "dense"}]
+    data = {"train": [str(folder / f"*.{kind}")], "format": kind, "fields": fields, "fit_rows": 50, "on_bad_row": "skip"}
+    result = deshpc.train(config(folder, whole, data=data), world)
+    steps = learnt(world, seen, sum(ROWS.values()))
+    order = [one for _, ids in steps for one in ids]
+    assert sorted(order) == list(range(226)) and result.samples == 226
+    for begin, end in ((0, 130), (130, 131), (131, 226)):  # a file after the other, shuffled inside
+        assert sorted(order[begin:end]) == list(range(begin, end))
+    assert order[:130] != sorted(order[:130])
+    manifest = json.loads((whole / "model/manifest.json").read_text())
+    logs = np.log1p(np.arange(50) % 7).astype(np.float32).astype(np.float64)  # of the first rows, whatever is read in pieces
+    assert np.allclose([manifest["source"]["dense"][0]["mean"]], [logs.mean()], rtol=1e-12)
+    skipped = [json.loads(line)["parts"] for line in (whole / "record.jsonl").read_text().splitlines() if '"skipped"' in line]
+    assert all(one["train"]["count"] == 3 for one in skipped)
+    for cut in (6, 9):
+        if world.rank == 0:
+            shutil.rmtree(again, ignore_errors=True)
+            shutil.copytree(whole, again)
+            shutil.rmtree(again / "model")
+            for step in range(cut + 3, 13, 3):
+                shutil.rmtree(again / f"checkpoints/step-{step:012d}")
+        world.Barrier()
+        seen.clear()
+        assert deshpc.train(config(folder, again, data=data), world, resume=True).resumed_from == cut
+        assert learnt(world, seen, sum(ROWS.values())) == steps[cut:]
 
 
 def test_silence_ends_a_stream_and_late_names_are_told(tmp_path, capsys):
@@ -230,7 +294,7 @@ def test_a_thread_reads_so_many_ahead_and_passes_errors_on():
 @pytest.mark.parametrize(
     "change, match",
     [
-        ({"data": {"train": ["in", "more"]}}, "names 2 files"),
+        ({"data": {"train": ["-", "more"]}}, "standard input, '-', comes alone"),
         ({"data": {"train": ["-"], "format": "parquet"}}, "Parquet"),
         ({"data": {"follow": False, "train": ["-"]}}, "data.follow = true"),
         ({"train": {"epochs": 2}}, "rows come once"),
@@ -242,10 +306,49 @@ def test_what_needs_all_rows_is_refused(tmp_path, change, match):
         config(tmp_path, **change)
 
 
-def test_fields_that_are_fitted_need_a_file_that_can_be_read_twice(tmp_path):
+@pytest.mark.parametrize("compress", ["gzip", "zstandard"])
+def test_compressed_standard_input_is_there_as_soon_as_it_comes(compress):
+    """The writer has sent one row of more bytes than a reader would wait for if it waited for as much as it has room for, and sends no more."""
+    code = (
+        "from deshpc.config.load import build; from deshpc.formats.open import open_format; from deshpc.formats.bad_rows import BadRows\n"
+        "from deshpc.formats.source import Standard\n"
+        "data = build({'data': {'train': ['-'], 'follow': True, 'label': 'click', 'fields': [{'name': 'id'}]}}).data\n"
+        "print(len(next(open_format(data).blocks([Standard()], BadRows('error')))), flush=True)"
+    )
+    text = b"click,id\n1,7\n0,8\n"
+    if compress == "gzip":
+        packer = zlib.compressobj(wbits=31)
+        sent = packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH)
+    else:
+        zstandard = pytest.importorskip("zstandard")
+        packer = zstandard.ZstdCompressor().compressobj()
+        sent = packer.compress(text) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(sent)
+        process.stdin.flush()
+        assert process.stdout.readline() == b"2\n"  # would wait for ever
+        process.kill()
+
+
+def test_a_first_block_without_weight_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("click,id,w\n1,1,0\n0,2,0\n", encoding="utf-8")
+    with pytest.raises(DataError, match="the first 2 rows: no row has a weight above 0"):
+        deshpc.train(config(tmp_path / "a.csv", tmp_path / "run", data={"weight": "w"}))
+
+
+def test_fields_that_are_fitted_need_a_file_that_can_be_read_twice_or_rows_that_wait(tmp_path):
     fields = {"fields": [{"name": "id"}, {"name": "price", "kind": "dense"}]}
     with pytest.raises(ConfigError, match="standard input is read once"):
         deshpc.train(config("-", tmp_path / "run", data=fields))
+    made = config("-", tmp_path / "piped", data={**fields, "fit_rows": 30})
+    (tmp_path / "config.json").write_text(json.dumps(deshpc.config.resolved(made)), encoding="utf-8")
+    code = "import json, sys, deshpc; print(deshpc.train(json.load(open(sys.argv[1]))).samples)"
+    lines = "click,id,price\n" + "".join(f"{i % 3 % 2},{i},{i}\n" for i in range(70))
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "config.json"], input=lines, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    (fitted,) = json.loads((tmp_path / "piped/model/manifest.json").read_text())["source"]["dense"]
+    logs = np.log1p(np.arange(30.0)).astype(np.float32).astype(np.float64)
+    assert done.stdout.split() == ["70"] and np.allclose([fitted["mean"], fitted["std"]], [logs.mean(), logs.std()], rtol=1e-12)
     folder = tmp_path / "in"
     folder.mkdir()
     prices = np.arange(50.0)

@@ -1,37 +1,33 @@
-"""What compiles kernels before a run runs on one rank, whatever the exchange: it takes the place of that which one rank needs."""
+"""A run calls no kernel in its steps that it has not called before them: each would be compiled there, or read from disk.
+
+Numba's own dispatchers say what they meet for the first time.  scripts/attacks/late_kernels.py asks runs of every combination.
+"""
 
 from itertools import product
 
-import numpy as np
 import pytest
+from late_kernels import late_kernels
 
-from deshpc.backend.open import open_backend
-from deshpc.config.load import build
-from deshpc.data.input import open_input
-from deshpc.training.session import warm_up
+import deshpc
+
+pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 WAYS = [
-    *product(("key",), ("allreduce", "reduce_scatter", "rows")),
-    *product(("field",), ("pooled", "rows")),
-]
+    *product(("key",), ("allreduce", "reduce_scatter", "rows"), ("broadcast", "routed")),
+    *product(("field",), ("pooled", "rows"), ("broadcast",)), ("column", "allreduce", "broadcast"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("replicated", [(), ("c0", "c7")])
-@pytest.mark.parametrize(("split", "exchange"), WAYS)
-def test_every_exchange_of_deep_models_is_warmed_up(split, exchange, replicated):
-    config = build(
-        {
-            "data": {"format": "synthetic", "synthetic": {"train_rows": 64}},
-            "model": {
-                "name": "deepfm", "dim": 4, "hidden": [3],
-                "fields": [{"name": name, "replicated": True} for name in replicated],
-            },
-            "train": {"split": split, "exchange": exchange, "routing": "broadcast"},
-        }
-    )  # fmt: skip
-    backend, source = open_backend("cpu", 2), open_input(config.data)
-    sample = source.load("train")
-    labels = np.array(sample.labels)
-    warm_up(config, sample, backend, source)
-    assert np.array_equal(sample.labels, labels)
-    backend.close()
+@pytest.mark.parametrize(("split", "exchange", "routing"), WAYS)
+def test_steps_meet_no_kernel_for_the_first_time(world, directory, split, exchange, routing, replicated):
+    config = {
+        "data": {"format": "synthetic", "synthetic": {"train_rows": 500, "valid_rows": 50}},
+        "model": {"name": "deepfm", "dim": 4, "hidden": [3], "fields": [{"name": name, "replicated": True} for name in replicated if split != "column"]},
+        "train": {"split": split, "exchange": exchange, "routing": routing, "global_batch_samples": 240},  # a batch of 20 is left
+        "compute": {"threads_per_rank": 1},
+        "run": {"directory": str(directory), "save_model": False},
+    }  # fmt: skip
+    with late_kernels() as late:
+        deshpc.train(config, world)
+    assert late == []

@@ -11,6 +11,7 @@ class Occurrences(NamedTuple):
     values : of the occurrences, see `backend.values`
     addresses : (distinct) int64, of the rows' records
     fields : (distinct) uint16, of the rows;  None where no operator asks
+    seats : (nnz) uint16, which embedding of its sample's state each occurrence is added to; None: that of its row's field
     in_order : rows are numbered as they first appear in `local`
     grouping : occurrences by row, of `lookup.group`, where the backend adds them up so
     """
@@ -22,6 +23,7 @@ class Occurrences(NamedTuple):
     fields: Any = None
     in_order: bool = False
     grouping: Any = None
+    seats: Any = None
 
 
 class Sums(NamedTuple):
@@ -93,6 +95,17 @@ class Decay(NamedTuple):
 
     place: int
     sight: Any
+
+
+class Rounding(NamedTuple):
+    """How an update rounds embeddings in bfloat16; see `backend.cpu.rounding`.
+
+    state : uint64, of seed and step
+    first_column : number of v_1 among the columns of the whole embedding
+    """
+
+    state: Any
+    first_column: int
 
 
 class Search(NamedTuple):

@@ -25,3 +25,10 @@ def _exponential(z):
 
 LINKS = {"log": sigmoid, "squared": _identity, "poisson": _exponential}
 """By `train.loss`: function of sums (n) float64 that gives predictions (n) float64."""
+
+
+def predictions(losses, sums):
+    """What sums predict, float64: (n) by a loss, or (n, T) by the losses of T tasks."""
+    if isinstance(losses, str):
+        return LINKS[losses](sums)
+    return np.stack([LINKS[loss](sums[:, t]) for t, loss in enumerate(losses)], axis=1)

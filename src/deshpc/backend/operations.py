@@ -32,10 +32,11 @@ class Loss(Protocol):
 class Update(Protocol):
     """One update of every distinct key's row and of dense parameters.  The rules' formulas are those of `rules.py`."""
 
-    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay, rounding):
         """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
         decay : of counts of sights, None where none are kept
+        rounding : of embeddings in bfloat16, None of others
         """
 
     def square_norms(self, form, addresses, sums, inverse_scale, norms):
@@ -438,6 +439,51 @@ class CIN(Protocol):
         """Adjoint of `sum_coordinates`: each sample's rows of of_maps (n k, H) = gradient (n, H), or += with `add`."""
 
 
+class Seats(Protocol):
+    """Which embedding of its sample's state an occurrence is added to, where its key's field does not say it."""
+
+    def of_occurrences(self, sparse, partition, modulus, residue, first, counts, seats):
+        """Fill seats of the occurrences whose owner is `residue` modulo `modulus`, in their order; returns how many there are."""
+
+    def count_values(self, sparse, wanted, most, counts):
+        """counts (n, S) = how many values of each wanted field a sample has, at most so many."""
+
+
+class Attention(Protocol):
+    """Values of sequences, of which each sample has any number: M = lengths.sum() in all, side by side."""
+
+    def take(self, seats, lengths, values):
+        """values (M, k) = those of seats (n, L k) that are there."""
+
+    def give_back(self, gradient, lengths, seats):
+        """seats += gradient (M, k): the adjoint of `take`."""
+
+    def pair(self, values, targets, lengths, pairs):
+        """pairs (M, 4 k) = e, t, e - t, e * t of each value e and its sample's target t; targets (n, k)."""
+
+    def pair_adjoint(self, gradient, pairs, lengths, of_values, of_targets):
+        """of_values (M, k), of_targets (n, k) += those of `pair`."""
+
+    def softmax(self, numbers, lengths, weights):
+        """weights (M, 1) = exp(number) over the sum of a sample's."""
+
+    def weighted_sum(self, weights, values, lengths, result):
+        """result (n, k) = sum of a sample's weight times value."""
+
+    def weighted_sum_adjoint(self, gradient, weights, values, lengths, through_softmax, of_numbers, of_values):
+        """of_values (M, k), of_numbers (M, 1) += those of `weighted_sum`, and of `softmax` if weights are its."""
+
+
+class SelfAttention(Protocol):
+    """Attention between the fields of a sample, head by head."""
+
+    def attend(self, queries, keys, values, heads, shares, result):
+        """shares (n, heads, F, F) = softmax over the last of <q_i, k_j>;  result (n F, d) = sum_j share v_j, head by head."""
+
+    def attend_adjoint(self, gradient, queries, keys, values, heads, shares, of_queries, of_keys, of_values):
+        """The gradients (n F, d) of `attend` by its inputs."""
+
+
 class Normalisation(Protocol):
     """Layer and batch normalisation; a batch's sums are one array, [n, h sums, h other sums] in float64."""
 
@@ -513,5 +559,8 @@ GROUPS = {
     "interaction": Interaction,
     "cin": CIN,
     "normalisation": Normalisation,
+    "seats": Seats,
+    "attention": Attention,
+    "self_attention": SelfAttention,
     "arrays": Arrays,
 }

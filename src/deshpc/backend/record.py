@@ -10,14 +10,19 @@ where there are none.
 Weights and state are numbers of the table's precision; an embedding's state lies plane by plane, each of k numbers (of
 one for row-wise rules).  Rows that are read out have another order: w, v_1 .. v_k, state of w, state of the embedding.
 
+With precision "bfloat16" an embedding's numbers are the upper halves of float32, and fill whole multiples of 4 bytes; w and all
+state are float32, and so is all that is read out.
+
 The embedding begins at 16, so that it and each plane of its state can be read 16 bytes at a time where k is a multiple
 of 4 (2 in float64).  w and v lie side by side, so a row travels in one piece.  A forward pass reads key..v: at most 64
-bytes up to k = 12 in float32, 128 up to k = 28.  Rows lie in chunks of 2^16 records; growth adds chunks and moves no row.
+bytes up to k = 12 in float32, 128 up to k = 28; in bfloat16 up to k = 24 and 56.  Rows lie in chunks of 2^16 records; growth adds chunks and moves no row.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from deshpc.config.precision import row_type
 
 KEY, KEY_END, EMBEDDING = 0, 8, 16
 STEP, COUNT, FIELD, TAIL_BYTES = 0, 4, 8, 12  # from the tail on, which follows the state
@@ -43,8 +48,18 @@ class RecordLayout:
 
     @property
     def number(self):
-        """A zero of the storage type: kernels take the type from it."""
-        return np.dtype(self.precision).type(0)
+        """A zero of the type of linear weight and state, and of all that is read out: kernels take the type from it."""
+        return np.dtype(row_type(self.precision)).type(0)
+
+    @property
+    def halves(self):
+        """Whether embeddings are bfloat16."""
+        return self.precision == "bfloat16"
+
+    @property
+    def element(self):
+        """A zero of the type of an embedding's numbers; uint16 for bfloat16."""
+        return element_of(self.precision)
 
     @property
     def weights(self):
@@ -69,7 +84,12 @@ class RecordLayout:
     @property
     def weights_end(self):
         """Where the weights end, and the embedding's state begins."""
-        return EMBEDDING + self.dim * self._size
+        return EMBEDDING + embedding_bytes(self.dim, self.element.itemsize)
+
+    @property
+    def weights_bytes(self):
+        """Bytes of the weights, which lie side by side: of a row that travels."""
+        return self.weights_end - self.first_weight
 
     @property
     def linear_state(self):
@@ -83,10 +103,16 @@ class RecordLayout:
 
     @property
     def places(self):
-        """(numbers) int64: where the numbers of a row that is read out lie: w, v, state of w, state of v."""
-        begins = self.first_weight, self.linear_state, self.weights_end
-        counts = self.weights, self.scalar_state, self.vector_state
-        return np.concatenate([b + self._size * np.arange(n, dtype=np.int64) for b, n in zip(begins, counts, strict=True)])
+        """(numbers) int64: where the numbers of a row that is read out lie: w, v, state of w, state of v.
+
+        The place p of a bfloat16 is given as -p.
+        """
+        w, of_w, of_v = (
+            begin + self._size * np.arange(count, dtype=np.int64)
+            for begin, count in ((self.first_weight, self.scalars), (self.linear_state, self.scalar_state), (self.weights_end, self.vector_state))
+        )
+        v = EMBEDDING + self.element.itemsize * np.arange(self.dim, dtype=np.int64)
+        return np.concatenate([w, -v if self.halves else v, of_w, of_v])
 
     @property
     def decayed(self):
@@ -110,7 +136,17 @@ class RecordLayout:
 
     @property
     def _size(self):
-        return np.dtype(self.precision).itemsize
+        return self.number.itemsize
+
+
+def element_of(precision):
+    """A zero of the type of an embedding's numbers in memory, by `train.precision`; uint16 for bfloat16."""
+    return np.uint16(0) if precision == "bfloat16" else np.dtype(row_type(precision)).type(0)
+
+
+def embedding_bytes(dim, size):
+    """Bytes of an embedding of numbers of so many bytes: what follows it begins at a multiple of 4."""
+    return (dim * size + 3) & -4
 
 
 def cache_lines(size):

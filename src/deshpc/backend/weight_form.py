@@ -1,7 +1,6 @@
 """The form of a row's weights, as kernels take it: one argument that costs nothing.
 
-Inside a kernel `form.lanes`, `.number`, `.zero` and `.dim` are constants of the argument's type, so that Numba compiles one machine
-code for each form.  The type is found once, when a form is made: a call need not look at it.  The attributes are lowered by hand:
+Inside a kernel its attributes are constants of the argument's type, so that Numba compiles one machine code for each form.  The type is found once, when a form is made: a call need not look at it.  The attributes are lowered by hand:
 Numba would compile a function for each use of one.
 """
 
@@ -10,16 +9,22 @@ from numba.core import types
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, lower_getattr, models, register_model, unbox
 
-from deshpc.backend.cpu.simd import Lanes
+from deshpc.backend.cpu.simd import Lanes, LanesType
+from deshpc.backend.record import element_of
+from deshpc.config.precision import row_type
 
 
 class WeightForm:
     """How the weights of rows are stored and computed with.
 
     lanes : of `backend.lanes`, None where rows have no embedding
-    number : 0 of the storage type
+    number : 0 of the storage type of linear weights and state
     zero : 0 of the compute type
     dim : k, weights of an embedding
+
+    Kernels find two more:
+    state_lanes : lanes of an embedding's state, which is stored as `number` is
+    element : 0 of the type of an embedding's numbers, of `record.element_of`
     """
 
     def __init__(self, lanes, number, zero, dim):
@@ -29,9 +34,9 @@ class WeightForm:
 
     @classmethod
     def of(cls, backend, dim, precision, compute, sums=None):
-        """Of rows of `dim` embedding weights of the type `precision`; types as of `backend.lanes`."""
+        """Of rows of `dim` embedding weights of a `train.precision`; types as of `backend.lanes`."""
         lanes = backend.lanes(dim, precision, compute, sums) if dim else None
-        return cls(lanes, np.dtype(precision).type(0), np.dtype(compute).type(0), dim)
+        return cls(lanes, np.dtype(row_type(precision)).type(0), np.dtype(compute).type(0), dim)
 
 
 class WeightFormType(types.Type):
@@ -39,6 +44,8 @@ class WeightFormType(types.Type):
 
     def __init__(self, lanes, number, zero, dim):
         self.lanes, self.number, self.zero, self.dim = lanes, number, zero, dim
+        self.state_lanes = lanes and LanesType(lanes.count, number, lanes.compute, lanes.sums)
+        self.element = element_of(lanes.storage if lanes else number)
         super().__init__(name=f"WeightForm({lanes}, {number}, {zero}, {dim})")
 
 
@@ -59,6 +66,12 @@ class _WeightFormAttributes(AttributeTemplate):
     def resolve_lanes(self, form):
         return form.lanes or types.none
 
+    def resolve_state_lanes(self, form):
+        return form.state_lanes or types.none
+
+    def resolve_element(self, form):
+        return getattr(types, form.element.dtype.name)
+
     def resolve_number(self, form):
         return getattr(types, form.number)
 
@@ -70,8 +83,14 @@ class _WeightFormAttributes(AttributeTemplate):
 
 
 @lower_getattr(WeightFormType, "lanes")
+@lower_getattr(WeightFormType, "state_lanes")
 def _lanes(context, builder, form, value):
     return context.get_dummy_value()
+
+
+@lower_getattr(WeightFormType, "element")
+def _element(context, builder, form, value):
+    return context.get_constant(getattr(types, form.element.dtype.name), 0)
 
 
 @lower_getattr(WeightFormType, "number")

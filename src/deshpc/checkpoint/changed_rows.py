@@ -4,9 +4,11 @@ A file has the rows that an update has touched since, and the keys whose rows ar
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from deshpc.checkpoint.appearing import wait_for
 from deshpc.checkpoint.rows_file import RowsFile
 from deshpc.errors import DataError
 from deshpc.hashing.key_range import LAST_KEY
@@ -41,7 +43,7 @@ class Change:
 
     def gone(self, name):
         """(m) uint64, ascending: keys of the whole checkpoint's rows file `name` that have no row any more."""
-        parts = [keys[~_among(keys, self.keys)] for keys in RowsFile(self.folder / name).keys_of_blocks()]
+        parts = [keys[~_among(keys, self.keys)] for keys in RowsFile(wait_for(Path(self.folder) / name)).keys_of_blocks()]
         return np.concatenate([np.empty(0, np.uint64), *parts])
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deshpc.checkpoint.dense_file import named, size_of
+from deshpc.config.precision import row_type
 from deshpc.errors import ConfigError
 
 _LINEAR_OF_DENSE = ("linear.weights", "fm.weights", "wide.weights")  # one thing: what lr, fm and deep models call it
@@ -44,7 +45,7 @@ class Common:
     def of(cls, model, manifest, keep, folder):
         """Of a Model, and the manifest of a saved model in a folder.
 
-        ConfigError, naming option and both values, where embeddings have other dimensions, numbers are of another type, or optimizer
+        ConfigError, naming option and both values, where embeddings have other dimensions, numbers that are read out are of another type, or optimizer
         state that is to be kept is another rule's, and where rows have nothing in common.
         """
         saved, table = manifest["model"], model.table
@@ -57,7 +58,8 @@ class Common:
                 f"train.from: the model in {folder} is of model.name = {saved['operator']!r}, whose rows have {', '.join(before)} alone; "
                 f"those of {model.name!r} have {', '.join(now)}: there is nothing to start from"
             )
-        _require(folder, "train.precision", saved["precision"], layout.precision)
+        if row_type(saved["precision"]) != row_type(layout.precision):
+            _require(folder, "train.precision", saved["precision"], layout.precision)
         if "embeddings" in both:
             _require_dims(folder, saved, table.whole_rows, model.n_fields)
         if keep:

@@ -45,7 +45,7 @@ def require_finite(model, manifest):
     def look():
         if dense is not None:
             require_finite_dense(manifest, *dense)
-        for _ in finite_blocks(model.table.blocks(), manifest, model.group.rank):
+        for _ in finite_blocks(model.table.blocks(ordered=False), manifest, model.group.rank):
             model.enter("save")
 
     model.group.together(look)

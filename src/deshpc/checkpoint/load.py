@@ -193,7 +193,7 @@ def fields_of(manifest, folder):
     """Number of the fields that have keys, None where a manifest does not say.  DataError where it cannot say so."""
     try:
         stored = manifest["source"].get("schema")
-        return None if stored is None else len(Schema.from_json(stored).key_fields)
+        return None if stored is None else len(Schema.from_json(stored).keyed_fields)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from None
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from deshpc.checkpoint.manifest_form import STATE
 from deshpc.comm.shares import slice_of
+from deshpc.config.precision import row_type
 from deshpc.hashing.key_fields import fields_of, is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.table.columns import own_places
@@ -16,7 +17,7 @@ class RowForm:
     """steps : that the model has made
     first, last : key that the rank may have
     fields : fields that have keys, None where that is not known
-    numbers, precision : of a row
+    numbers, precision : of a row that is read out
     roots : (..) int64, the numbers of which roots are taken
     """
 
@@ -39,7 +40,7 @@ class RowForm:
             places = own_places(scalars, dim, model["planes"], *slice_of(dim, ranks, rank))
         roots = np.isin(places, _roots(model["optimizer"], scalars, dim, state))
         first, last = key_range(ranks, rank) if split == "key" else (0, LAST_KEY)
-        return cls(manifest["steps"], first, last, fields, len(places), model["precision"], np.flatnonzero(roots))
+        return cls(manifest["steps"], first, last, fields, len(places), row_type(model["precision"]), np.flatnonzero(roots))
 
     def require_sound(self, rows):
         """ValueError unless Rows are in key order, and are rows that training could have made."""

@@ -4,6 +4,7 @@ import shutil
 import time
 from contextlib import contextmanager
 
+from deshpc.checkpoint.appearing import APPEAR_S
 from deshpc.checkpoint.dense_file import KIND as DENSE_KIND
 from deshpc.checkpoint.dense_file import dense_of, write_dense
 from deshpc.checkpoint.finite import finite_blocks, require_finite_dense
@@ -14,7 +15,6 @@ from deshpc.checkpoint.rows_file import RowsFile, write_rows
 from deshpc.errors import DataError, DeshpcError
 from deshpc.storage.container import Container
 
-_APPEAR_S = 60.0  # after a rank has written a file, another must see it within this time; a network's file system may lag
 _LOOK_S = 0.02
 
 
@@ -100,7 +100,7 @@ def complete(folder, manifest, held=lambda: None, all_written=lambda: True, aban
         if abandoned():
             return
         if until is None and all_written():
-            until = time.monotonic() + _APPEAR_S
+            until = time.monotonic() + APPEAR_S
         if until is not None and time.monotonic() > until:
             raise DataError(
                 f"{new}: rank 0 does not see {', '.join(missing)}, which another rank has written: "

@@ -8,8 +8,8 @@ from pathlib import Path
 from deshpc.cli.tables import aligned
 from deshpc.cli.toml import to_toml
 from deshpc.config import DataConfig, load, resolved
+from deshpc.config.tasks import losses_of
 from deshpc.errors import ConfigError, DataError, LaunchError
-from deshpc.formats.label_kinds import LABELS
 from deshpc.launch.console import say
 from deshpc.launch.launcher import launcher
 from deshpc.storage.lock import Lock
@@ -54,11 +54,12 @@ def _write(config, folder, target):
     from deshpc.checkpoint.folders import model_folder
     from deshpc.checkpoint.manifest import read_manifest
     from deshpc.data.conversion import convert_parts
+    from deshpc.formats.label_kinds import kinds_of
 
     lines, parts, notes = [], {}, {}
     begin = time.perf_counter()
     state = read_manifest(model_folder(config.train.from_))["source"] if config.train.from_ else None  # features mean the same
-    for part, converted in convert_parts(config.data, folder, LABELS[config.train.loss], state):
+    for part, converted in convert_parts(config.data, folder, kinds_of(losses_of(config)), state):
         seconds, begin = time.perf_counter() - begin, time.perf_counter()
         skipped = f", {converted.skipped:,} rows skipped" if converted.skipped else ""
         rate = f"{converted.rows / seconds:,.0f} rows/s, {converted.nbytes / seconds / 1e6:,.0f} MB/s written"

@@ -79,7 +79,8 @@ def _file(path):
     if isinstance(model, dict):
         lines.append(("model", ", ".join(f"{name} = {value}" for name, value in model.items())))
     if isinstance(schema, dict):
-        lines.append(("fields", _names(schema.get("fields", []))))
+        lines += [("fields", _names(schema.get("fields", []))), ("crosses", _crosses(schema))]
+    lines = [line for line in lines if line[1]]
     return aligned([*lines, *_sections(container), ("verified", _verified([container]))])
 
 
@@ -146,7 +147,8 @@ def _of_manifest(folder, manifest, containers):
         ("dense parameters", ", ".join(f"{name} {tuple(shape)}" for name, shape in manifest["dense"])),
         ("keys hashed by", manifest["hash"]),
         ("data", config["data"]["format"]),
-        ("fields", _names(_fields(manifest))),
+        ("fields", _names(_columns(manifest)["fields"])),
+        ("crosses", _crosses(_columns(manifest))),
         ("random state", f"seed {manifest['random']['seed']}, step {manifest['random']['step']:,}"),
     ]
     lines += [(Path(one.path).name, f"{one.nbytes:,} bytes: {'; '.join(text for _, text in _sections(one))}") for one in containers]
@@ -184,9 +186,15 @@ def _verified(containers):
     return f"{sections:,} sections of {len(containers)} files, {sum(one.nbytes for one in containers):,} bytes"
 
 
-def _fields(manifest):
-    """Fields as the data had them, or as the configuration names them."""
-    return manifest["source"].get("schema", manifest["config"]["data"])["fields"]
+def _columns(manifest):
+    """What names fields as the data had them, or as the configuration does."""
+    return manifest["source"].get("schema", manifest["config"]["data"])
+
+
+def _crosses(columns):
+    """Crosses, with the fields of those that have names of their own."""
+    crosses = ((one["name"], " x ".join(one["fields"])) for one in columns.get("crosses", []))
+    return ", ".join(fields if name in ("", fields) else f"{name} ({fields})" for name, fields in crosses)
 
 
 def _names(fields):

@@ -148,7 +148,7 @@ def parser():
 
     submit = commands.add_parser("submit", help="write a Slurm job script for a configuration, from the plan's numbers, and submit it")
     submit.add_argument("config", metavar="CONFIG.toml", help="the configuration")
-    submit.add_argument("--nodes", type=int, default=1, metavar="M", help="1 by default")
+    submit.add_argument("--nodes", default="1", metavar="M", help="or a range such as 2-4: a job that loses a node goes on with fewer; 1 by default")
     submit.add_argument("--time", default="24:00", metavar="HOURS:MINUTES", help="of one start of the job, which goes on when it is over; or D-HH:MM:SS; 24:00 by default")
     submit.add_argument("--ranks-per-node", type=int, metavar="R", help="those of the best plan of 1, 2 and 4 by default")
     submit.add_argument("--cores", type=int, metavar="C", help="of a node; those that Slurm says the partition has by default")
@@ -158,6 +158,7 @@ def parser():
     submit.add_argument("--machine", metavar="FILE", help="what deshpc probe has measured, for plans of seconds")
     submit.add_argument("--profile", metavar="FILE", help="what deshpc profile --json has printed, instead of a look at the training part")
     submit.add_argument("--mpi", choices=("mpich", "openmpi", "site"), help="how srun starts ranks; by the MPI library that is here by default")
+    submit.add_argument("--launcher", choices=("srun", "mpiexec"), default="srun", help="what starts the ranks; mpiexec asks Slurm for the nodes")
     submit.add_argument("--out", metavar="FILE.sbatch", help="where the script is kept; runs/NAME.sbatch by default")
     submit.add_argument("--dry-run", action="store_true", help="print the script, write and submit nothing")
     _add_options(submit)

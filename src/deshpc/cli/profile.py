@@ -2,7 +2,8 @@
 
 from deshpc.cli.tables import aligned, columns
 from deshpc.config import DataConfig, load
-from deshpc.formats.label_kinds import LABELS
+from deshpc.config.tasks import losses_of
+from deshpc.formats.label_kinds import kinds_of
 from deshpc.storage.strict_json import json_text
 
 
@@ -13,7 +14,7 @@ def profile(target, part, overrides, as_json, allow_import=()):
 
     if str(target).endswith(".toml"):
         config = load(target, overrides, allow_import)
-        config, labels = config.data, LABELS[config.train.loss]
+        config, labels = config.data, kinds_of(losses_of(config))
     else:
         config, labels = DataConfig(format="cache", **{part: (str(target),)}), None
     source = open_input(config, labels)
@@ -23,9 +24,10 @@ def profile(target, part, overrides, as_json, allow_import=()):
 
 
 def _text(found):
-    labels = f"mean label {_number(found['mean_label'])}" if "mean_label" in found else f"{_percent(found['positive_share'])} positive"
+    labels = "" if "labels" in found else f"{_label(found)}, "
     head = [
-        ("rows", f"{found['rows']:,}, {labels}, {found['skipped']:,} skipped"),
+        ("rows", f"{found['rows']:,}, {labels}{found['skipped']:,} skipped"),
+        *((f"  {one['name']}", f"{_label(one)}, {_percent(one['missing_share'])} missing") for one in found.get("labels", ())),
         ("keys a sample", f"m = {found['keys_per_sample']:.2f}, at most {found['most_keys']:,}"),
         ("distinct keys", f"{found['distinct_keys']:,}"),
     ]
@@ -44,6 +46,10 @@ def _text(found):
     return "\n".join(
         [aligned(head), *(line for table in (fields, dense) if len(table) > 1 for line in ("", *columns(table)))]
     )
+
+
+def _label(found):
+    return f"mean label {_number(found['mean_label'])}" if "mean_label" in found else f"{_percent(found['positive_share'])} positive"
 
 
 def _percent(share):

@@ -100,7 +100,9 @@ def _steps_of(config, ready):
     if not ready:
         return None
     rows, batch = ready.get("kept_rows", ready["train_rows"]), config["train"]["global_batch_samples"]
-    return config["train"]["epochs"] * -(-rows // batch)
+    if not rows:  # a stream
+        return None
+    return ready.get("first_step", 0) + config["train"]["epochs"] * -(-rows // batch)
 
 
 def _differing(options):

@@ -47,7 +47,16 @@ while :; do  # a signal ends the wait, not what is waited for
     wait "$pid" || code=$?
     kill -0 "$pid" 2>/dev/null || break
 done
-if [ "$code" = 75 ] || {{ [ "$code" != 0 ] && [ -n "$signalled" ]; }}; then  # 75: behind a checkpoint
+# A node that is lost ends the ranks before Slurm gives it up, so it is asked here.  2, 3, 4: what would be as wrong the next time.
+all_nodes_are_there() {{
+    timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task=1 true >/dev/null 2>&1
+}}
+case $code in
+75) again=yes ;;  # behind a checkpoint
+0 | 2 | 3 | 4) again="" ;;
+*) again=$signalled; all_nodes_are_there || again=yes ;;
+esac
+if [ -n "$again" ]; then
     [ "${{SLURM_RESTART_COUNT:-0}}" -lt 100 ] || exit 1
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60
@@ -61,8 +70,6 @@ def submit(options):
 
     With options.dry_run the script itself, and nothing is done.  ConfigError for what cannot be, LaunchError where Slurm refuses.
     """
-    if options.nodes < 1:
-        raise ConfigError(f"--nodes {options.nodes}: there has to be a node at least")
     name = re.sub(r"[^\w.-]", "-", Path(options.config).stem)
     script = script_of(options, name)
     if options.dry_run:
@@ -86,7 +93,8 @@ def script_of(options, name):
     """The job script, as text.  ConfigError where cores are not known, or the nodes have less memory than the plan needs."""
     config = load(options.config, options.overrides, options.allow_import)
     cores, node_gib = _node(options)
-    ranks, threads, best, why = _planned(config, options, cores)
+    least, most = _nodes(options.nodes)
+    ranks, threads, best, why = _planned(config, options, cores, least, most)
     needed = ranks * (_BASE_GIB + _SPARE * best.memory * (2 if config.checkpoint.background else 1) / 2**30)
     needed += _data_gib(config)
     if node_gib is not None and needed > node_gib and options.memory is None:
@@ -100,15 +108,31 @@ def script_of(options, name):
     if not any(text.startswith("checkpoint.every_") for text in options.overrides) and not (config.checkpoint.every_steps or config.checkpoint.every_minutes):
         given += ["--set", "checkpoint.every_minutes=30"]  # what a lost node costs
     return _SCRIPT.format(
-        command=shlex.join(["deshpc", *options.given]), why=why, name=name, nodes=options.nodes, ranks=ranks, threads=threads,
+        command=shlex.join(["deshpc", *options.given]), why=why, name=name, nodes=most if least == most else f"{least}-{most}", ranks=ranks, threads=threads,
         memory=math.ceil(needed if options.memory is None else options.memory), time=_time(options.time), more=partition,
-        path=shlex.quote(str(Path(sys.executable).parent)), start=" ".join(["srun", *([_OPTIONS[mpi]] if _OPTIONS[mpi] else [])]),
+        path=shlex.quote(str(Path(sys.executable).parent)), start=_start(options.launcher, mpi, threads),
         arguments=shlex.join(given), run=f"runs/{name}-$SLURM_JOB_ID",
     )  # fmt: skip
 
 
-def _planned(config, options, cores):
-    """(ranks of a node, threads of a rank, Option, why) of the best plan."""
+def _start(launcher, mpi, threads):
+    """What starts the ranks of a job, as words of a shell."""
+    if launcher == "srun":
+        return " ".join(["srun", *([_OPTIONS[mpi]] if _OPTIONS[mpi] else [])])
+    return 'mpiexec -n "$SLURM_NTASKS"' + (f" --map-by slot:PE={threads}" if mpi == "openmpi" else "")
+
+
+def _nodes(text):
+    """(least, most) of `--nodes`; ConfigError for what is neither a number nor a range."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= least <= most:
+        raise ConfigError(f"--nodes {text}: expected a number of nodes, such as 4, or a range, such as 2-4: with these a job that loses one goes on")
+    return least, most
+
+
+def _planned(config, options, cores, least, most):
+    """(ranks of a node, threads of a rank, Option, why) of the best plan for the most nodes; its memory is that of the least."""
     from deshpc.cli.plan import workload_of
     from deshpc.planner.machine import Machine
     from deshpc.planner.plan import plan
@@ -120,12 +144,13 @@ def _planned(config, options, cores):
     tried = [options.ranks_per_node] if options.ranks_per_node else [one for one in _RANKS if cores % one == 0]
     if not 1 <= tried[0] <= cores:
         raise ConfigError(f"--ranks-per-node {tried[0]}: a node has {cores} cores, and a rank one at least")
-    found = {r: plan(config, workload, r * options.nodes, options.nodes, machine, fixed, cores // r) for r in tried}
+    found = {r: plan(config, workload, r * most, most, machine, fixed, cores // r) for r in tried}
     if machine:
         ranks = min(found, key=lambda r: found[r].best.step_s)
     else:  # bytes say little about ranks of one node: two share a node's sockets
         ranks = tried[0] if len(tried) == 1 else min(2, tried[-1])
-    return ranks, cores // ranks, found[ranks].best, f"{ranks} ranks a node of {cores // ranks} threads; {found[ranks].why}"
+    fewest = found[ranks] if least == most else plan(config, workload, ranks * least, least, machine, fixed, cores // ranks)
+    return ranks, cores // ranks, fewest.best, f"{ranks} ranks a node of {cores // ranks} threads; {found[ranks].why}"
 
 
 def _node(options):

@@ -11,13 +11,23 @@ def training_table(result):
         *_living(result),
         ("set-up, compilation", f"{result.setup_s:.1f} s, {result.compile_s:.1f} s"),
         ("samples/s", f"{result.samples_per_s:,.0f}"),
+        *_checkpoints(result),
         ("keys a sample", f"m = {result.keys_per_sample:.2f}{_unique(result.unique_keys_per_sample)}"),
     ]
     for name, metrics in (("valid", result.valid), ("test", result.test)):
         if metrics is not None:
             lines += [(f"{name} {title}", text) for title, text in _metrics(metrics)]
-    sliced = [table for name in ("valid", "test") if (metrics := getattr(result, name)) for table in _tables(f"{name} ", metrics, "slices")]
-    return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced])
+    parts = [(name, metrics) for name in ("valid", "test") if (metrics := getattr(result, name))]
+    parts += [(f"{name} {task}", one) for name, metrics in parts for task, one in _of_tasks(metrics)]
+    sliced = [table for name, metrics in parts for table in _tables(f"{name} ", metrics, "slices")]
+    failed = [f"exports: {result.failed_exports:,} models could not be exported; the warnings above say why"] if result.failed_exports else []
+    return "\n\n".join(["\n".join([aligned(lines), *_traffic(result)]), *sliced, *failed])
+
+
+def _checkpoints(result):
+    """A line about checkpoints, where some were written."""
+    waited = f"{result.checkpoints:,}; training has waited {result.checkpoint_stall_s:.3f} s for them, {result.longest_stall_s:.3f} s at most"
+    return [("checkpoints", waited)] if result.checkpoints else []
 
 
 def _living(result):
@@ -82,7 +92,8 @@ _WHERE_ASKED = ("best_auc", "grouped_auc", "calibration_error")
 
 def metrics_table(metrics):
     """Metrics as lines of `name  value`, and tables of what is more than a number."""
-    return "\n\n".join([aligned(_metrics(metrics)), *_tables("", metrics, *metrics.TABLES)])
+    of_tasks = [table for name, one in _of_tasks(metrics) for table in _tables(f"{name} ", one, *one.TABLES)]
+    return "\n\n".join([aligned(_metrics(metrics)), *_tables("", metrics, *metrics.TABLES), *of_tasks])
 
 
 def _metrics(metrics):
@@ -96,7 +107,13 @@ def _metrics(metrics):
         groups = f" ({metrics.groups:,} groups; {metrics.groups_left_out:,} of one class)" if name == "grouped_auc" and metrics.groups is not None else ""
         if numbers[name] is not None or groups or name not in _WHERE_ASKED:
             lines.append((title, (why if numbers[name] is None else f"{numbers[name]:.{digits}f}") + groups))
+    lines += [(f"{name} {title}", text) for name, one in _of_tasks(metrics) for title, text in _metrics(one)]
     return lines + ([("unseen keys", _most_unseen(metrics.unseen))] if metrics.unseen else [])
+
+
+def _of_tasks(metrics):
+    """[(name, metrics)] of each task, where there are several."""
+    return [*getattr(metrics, "tasks", {}).items()]  # of `metrics.tasks`, which needs NumPy
 
 
 def _most_unseen(unseen):

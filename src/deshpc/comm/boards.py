@@ -25,7 +25,7 @@ _PAGE = 4096
 
 
 class Board(NamedTuple):
-    """of_ranks : [uint8, each rank's slot];  shared : uint8, what ranks share out;  turn : its number;  window : MPI's, None for one rank"""
+    """of_ranks : [uint8, each rank's slot];  shared : uint8, what ranks share out;  turn : its number;  window : MPI's, None for a rank that is alone"""
 
     of_ranks: list
     shared: np.ndarray
@@ -36,8 +36,9 @@ class Board(NamedTuple):
 class Boards:
     """The boards of the ranks of `comm`, which are all on one node, in so many turns."""
 
-    def __init__(self, comm, turns):
-        self._comm, self._boards = comm, [None] * turns
+    def __init__(self, comm, turns, alone=False):
+        """alone : whether this rank is the only one that is there; then the others' slots are its own, as in `comm.mirror`"""
+        self._comm, self._alone, self._boards = comm, alone, [None] * turns
         self._turns = cycle(range(turns))
 
     def next(self, slot_bytes, shared_bytes):
@@ -82,8 +83,8 @@ class Boards:
 
     def _open(self, turn, slot, shared):
         size, rank = self._comm.size, self._comm.rank
-        if size == 1:
-            return Board([aligned(slot, np.uint8)], aligned(shared, np.uint8), turn, None)
+        if self._alone:
+            return Board([aligned(slot, np.uint8)] * size, aligned(shared, np.uint8), turn, None)
         own = slot + (shared if rank == 0 else 0)
         window = shared_memory.window(self._comm, size * slot + shared, own)
         window.Lock_all()

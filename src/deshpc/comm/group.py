@@ -15,6 +15,7 @@ from deshpc.comm.handle import complete, done, started
 from deshpc.comm.host_transport import HostTransport
 from deshpc.comm.ledger import Ledger, Traffic
 from deshpc.comm.levels import OneLevel, TwoLevels
+from deshpc.comm.mirror import MirrorComm, MirrorTransport
 from deshpc.comm.narrow_transport import NarrowTransport
 from deshpc.comm.node_map import NodeMap
 from deshpc.comm.shares import number_counts
@@ -39,18 +40,26 @@ class Group:
 
     def __init__(self, comm, levels="one", wire="full"):
         """levels, wire : of `train.levels` and `train.wire`; see `levels.py` and `wire.py`"""
-        own, self.nodes = comm.Dup(), NodeMap.of(comm)
-        self.rank, self.size = comm.rank, comm.size
-        self.ledger = Ledger()
-        one_node, wire = len(self.nodes.members) == 1, open_wire(wire) if self.size > 1 else None
-        if not one_node and (levels == "two" or (levels == "auto" and len(self.nodes.members) < self.size)):
-            self.levels, self._host = TwoLevels(self.nodes), TwoLevelTransport(own, self.nodes)
-            self._narrow = wire and TwoLevelTransport(own, self.nodes, wire)
+        own, nodes = comm.Dup(), NodeMap.of(comm)
+        one_node, wire = len(nodes.members) == 1, open_wire(wire) if comm.size > 1 else None
+        if not one_node and (levels == "two" or (levels == "auto" and len(nodes.members) < comm.size)):
+            self._take(nodes, TwoLevels(nodes), TwoLevelTransport(own, nodes), wire and TwoLevelTransport(own, nodes, wire), False)
         else:
-            self.levels = OneLevel(self.size, self.rank)
-            self._host = HostTransport(own, SharedSlots(own) if one_node and self.size > 1 else None)
-            self._narrow = wire and NarrowTransport(HostTransport(own, None), self.rank, self.size, wire)
-        self._door, self._boards = HostDoor(self._host, self._narrow), []
+            narrow = wire and NarrowTransport(HostTransport(own, None), comm.rank, comm.size, wire)
+            self._take(nodes, OneLevel(comm.size, comm.rank), HostTransport(own, SharedSlots(own) if one_node and comm.size > 1 else None), narrow, comm.size == 1)
+
+    @classmethod
+    def mirrored(cls, nodes, wire="full"):
+        """A Group of the ranks of a NodeMap, of which only this one is there: see `comm.mirror`.  Not collective."""
+        group, inner, wire = cls.__new__(cls), MirrorTransport(MirrorComm(nodes.rank, nodes.size)), open_wire(wire) if nodes.size > 1 else None
+        group._take(nodes, OneLevel(nodes.size, nodes.rank), inner, wire and NarrowTransport(inner, nodes.rank, nodes.size, wire), True)
+        return group
+
+    def _take(self, nodes, levels, host, narrow, alone):
+        self.nodes, self.rank, self.size = nodes, nodes.rank, nodes.size
+        self.levels, self.ledger = levels, Ledger()
+        self._host, self._narrow = host, narrow
+        self._door, self._boards, self._alone = HostDoor(host, narrow), [], alone
         self._shared_out = lru_cache(64)(self._share_out)
 
     @property
@@ -122,15 +131,16 @@ class Group:
         complete(self._door.comm.Ialltoall(counts, received))
         return received
 
-    def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic):
+    def exchange_bytes(self, send, send_bytes, receive, receive_bytes, traffic, *, whole=False):
         """All-to-all-v of bytes: `send` holds the ranks' messages one after another; returns a Handle of `receive`.
 
         send, receive : (..) uint8
         send_bytes, receive_bytes : (N) int64, both sides known.
         traffic : list of (Traffic, (N) int64 bytes per destination), what the messages consist of.
+        whole : they travel as they are, though numbers of their kind are halved.
         Forward i -> j; the adjoint sends j -> i.  Collective.
         """
-        if any(self._narrows(entry, np.float32) for entry, _ in traffic):
+        if not whole and any(self._narrows(entry, np.float32) for entry, _ in traffic):
             return self._exchange_numbers(send, send_bytes, receive, receive_bytes, traffic)
         for entry, parts in traffic:
             self._count(entry, self.levels.of_messages(np.asarray(parts)))
@@ -145,8 +155,8 @@ class Group:
         return self._door.of(whole).all_gather(own, counts, whole)
 
     def boards(self, turns):
-        """`Boards` of all ranks, which are on one node, until the group ends."""
-        self._boards.append(Boards(self._door.comm, turns))
+        """`Boards` of all ranks, which are on one node, until the group ends: where the others are not there, of this one alone."""
+        self._boards.append(Boards(self._door.comm, turns, self._alone))
         return self._boards[-1]
 
     def count_flat(self, traffic, sent_bytes):

@@ -12,15 +12,20 @@ from pathlib import Path
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
 from deshpc.config.schema import (
+    LISTS,
     METRICS_OF_LOSS,
     NAMED_FORMATS,
+    OF_VALUES,
     SEPARATED_FORMATS,
     Config,
+    CrossConfig,
     FieldConfig,
+    ModelFieldConfig,
     OptimizerConfig,
     options_of,
 )
-from deshpc.errors import ConfigError, DataError
+from deshpc.config.tasks import losses_of, require_tasks, tasks_of
+from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.storage.regular_file import read_small
 
 _MOST_BYTES, _MOST_LAYERS, _SHOWN = 16 << 20, 1000, 200
@@ -104,7 +109,34 @@ def checked_fields(trees, taken, source):
     for i, one in enumerate(_limited(fields, source)):
         _check_field(one, f"{source}: fields[{i}]", taken)
         taken.add(one.name)
+    check_shares(fields, f"{source}: fields")
     return fields
+
+
+def checked_crosses(trees, fields, source):
+    """The CrossConfigs of a list of dictionaries, each with its name; ConfigError where `[data]` could not have them.
+
+    fields : FieldConfigs of the rows
+    """
+    return named_crosses([_dataclass(CrossConfig, tree, source, ("crosses",)) for tree in trees], fields, source)
+
+
+def named_crosses(crosses, fields, source):
+    """CrossConfigs as `checked_crosses` gives them."""
+    kinds, taken, named = {one.name: one.kind for one in fields}, {one.name for one in fields}, []
+    for i, one in enumerate(crosses):
+        where = f"{source}: crosses[{i}]"
+        if len(one.fields) < 2 or len(set(one.fields)) < len(one.fields):
+            raise ConfigError(f"{where}.fields = {_shown(list(one.fields))}: name two or more different fields")
+        for name in one.fields:
+            if kinds.get(name, "dense") == "dense":
+                what = "a dense field, which has no keys: kind = 'bucket' has" if name in kinds else "no field" + did_you_mean(name, list(kinds))
+                raise ConfigError(f"{where}.fields: {_shown(name)} is {what}")
+        named.append(dataclasses.replace(one, name=one.name or " x ".join(one.fields)))
+        if named[-1].name in taken:
+            raise ConfigError(f"{where}.name = {_shown(named[-1].name)} is used twice")
+        taken.add(named[-1].name)
+    return tuple(_limited([*fields, *named], source)[len(fields) :])
 
 
 def _parse(text):
@@ -188,6 +220,8 @@ def _dataclass(kind, tree, source, path):
     for name in tree:
         if name not in options:
             name = name[:_SHOWN]
+            if kind is ModelFieldConfig and name == "share":
+                raise ConfigError(f"{source}: {'.'.join((*path, name))} is an option of data.fields: keys are made where rows are read")
             near = difflib.get_close_matches(name, options, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
@@ -207,6 +241,8 @@ def _value(kind, value, source, path, metadata):
         raise ConfigError(f"{source}: {name} does not fit into 64 bits")
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, source, path)
+    if typing.get_origin(kind) is types.UnionType:
+        kind = str if isinstance(value, str) else typing.get_args(kind)[1]
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         if isinstance(value, str) and item is str:
@@ -233,7 +269,8 @@ def _shown(value):
 
 def _valid(value, source, name, metadata):
     choices = metadata.get("choices")
-    if choices and value not in choices and not (metadata.get("importable") and ":" in value):
+    open_to = metadata.get("importable") and ":" in value or metadata.get("of_tasks") and value.rpartition(".")[2] in choices
+    if choices and value not in choices and not open_to:
         near = difflib.get_close_matches(str(value)[:_SHOWN], choices, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{source}: {name} = {_shown(value)} is not one of {', '.join(map(repr, choices))}{hint}")
@@ -250,16 +287,22 @@ def _valid(value, source, name, metadata):
 def _check(config, source):
     """What no single option shows."""
     data = config.data
+    if data.format == "synthetic" and data.crosses:
+        raise ConfigError(f"{source}: data.crosses: generated samples (data.format = 'synthetic') have no crosses in their true model; leave it out")
     if data.format != "synthetic":
         if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
         _check_format(data, f"{source}: data")
-    if data.weight and data.weight == data.label:
-        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.label)}: a column is one of them")
-    taken = {data.label, data.weight}
+    if data.weight in data.labels and data.weight:
+        raise ConfigError(f"{source}: data.weight and data.label are both {_shown(data.weight)}: a column is one of them")
+    require_tasks(config, source)
+    taken = {*data.labels, data.weight}
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
+    check_shares(data.fields, f"{source}: data.fields")
+    if data.fields:
+        named_crosses(data.crosses, data.fields, f"{source}: data")
     _check_layers(config.model, f"{source}: model")
     _check_model_fields(config.model, f"{source}: model")
     _check_optimizer(config.optimizer, f"{source}: optimizer")
@@ -295,6 +338,8 @@ def _check_format(data, where):
         raise ConfigError(f"{where}.fields is empty; add a [[data.fields]] section with name and kind per column")
     if not named and data.fields:
         raise ConfigError(f"{where}.fields does not go with {where}.format = {data.format!r}, which knows its fields; leave it out")
+    if data.format == "cache" and data.crosses:
+        raise ConfigError(f"{where}.crosses: {where}.format = 'cache' has the keys that were made of its rows: convert the rows again with {where}.crosses")
     for name in ("positive", "missing"):
         if not named and getattr(data, name):
             raise ConfigError(f"{where}.{name} belongs to {where}.format = 'csv', 'tsv', 'parquet' or 'table', not {data.format!r}")
@@ -334,13 +379,13 @@ def _check_cells(data, where):
         raise ConfigError(f"{where}.columns has {_shown(twice)} twice; a column that is not used needs a name of its own, too")
     if data.format == "tsv":  # has no quotes, inside which a delimiter would be text
         for i, one in enumerate(data.fields):
-            if one.kind == "multi" and (data.delimiter or "\t") in (one.separator, one.weight_separator):
+            if one.kind in LISTS and (data.delimiter or "\t") in (one.separator, one.weight_separator):
                 raise ConfigError(f"{where}.fields[{i}]: its values are separated by the character that separates cells")
 
 
 def _check_layers(model, where):
     """Refuse layers without units, and an interaction network without layers."""
-    for name in ("hidden", "bottom_hidden", "cin_layers"):
+    for name in ("hidden", "bottom_hidden", "cin_layers", "attention_hidden", "attention_layers"):
         if len(getattr(model, name)) > _MOST_LAYERS:
             raise ConfigError(f"{where}.{name} has {len(getattr(model, name))} layers; at most {_MOST_LAYERS} are possible")
         for i, width in enumerate(getattr(model, name)):
@@ -348,6 +393,12 @@ def _check_layers(model, where):
                 raise ConfigError(f"{where}.{name}[{i}] = {width} is too small: a layer has at least 1 unit")
     if model.name == "xdeepfm" and not model.cin_layers:
         raise ConfigError(f"{where}.cin_layers is empty: xdeepfm needs a layer; without one it is wide_deep")
+    if model.name == "autoint":
+        if not model.attention_layers:
+            raise ConfigError(f"{where}.attention_layers is empty: autoint needs a layer; without one it is wide_deep")
+        for i, width in enumerate(model.attention_layers):
+            if width % model.attention_heads:
+                raise ConfigError(f"{where}.attention_layers[{i}] = {width} cannot be divided among {where}.attention_heads = {model.attention_heads}")
 
 
 def _check_model_fields(model, where):
@@ -392,11 +443,11 @@ def _check_optimizer(one: OptimizerConfig, where):
 def _check_loss(config, source):
     """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
     loss, metric = config.train.loss, config.train.stop_metric
-    if metric != "none" and metric not in METRICS_OF_LOSS[loss]:
+    if not tasks_of(config) and metric != "none" and metric not in METRICS_OF_LOSS[loss]:
         raise ConfigError(
             f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
         )
-    if loss == "log":
+    if "log" in (loss, *losses_of(config)):
         return
     if config.data.positive:
         raise ConfigError(
@@ -427,7 +478,7 @@ def _check_stopping(config, where):
     if not valid:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs a validation part: {source}")
     needs = {"grouped_auc": ("metrics.group", config.metrics.group), "calibration_error": ("metrics.calibration_bins", config.metrics.calibration_bins)}
-    option, value = needs.get(train.stop_metric, ("", True))
+    option, value = needs.get(train.stop_metric.rpartition(".")[2], ("", True))
     if not value:
         raise ConfigError(f"{where}.stop_metric = {train.stop_metric!r} needs {option}, which is {value!r}")
     if not config.run.save_model:
@@ -492,8 +543,8 @@ def _check_follow(config, source):
     one = f"{source}: data.follow = true"
     if data.format in ("cache", "synthetic", "table"):
         raise ConfigError(f"{one}: data.format = {data.format!r} has no rows that come; choose text or 'parquet'")
-    if len(data.train) != 1:
-        raise ConfigError(f"{one}: data.train names {len(data.train)} files; give one folder that grows, or '-' for standard input")
+    if STANDARD_INPUT in data.train[1:] or data.train[:1] == (STANDARD_INPUT,) != data.train:
+        raise ConfigError(f"{one}: data.train names {len(data.train)} files; standard input, '-', comes alone")
     if data.train == (STANDARD_INPUT,) and data.format == "parquet":
         raise ConfigError(f"{one}: data.train = ['-'] is read from begin to end, and a Parquet file from its end; choose text, or a folder")
     if "/" in data.follow_end:
@@ -517,16 +568,46 @@ def _check_field(one: FieldConfig, where, taken):
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
         raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label and the weight count too)")
-    if one.kind == "multi":
+    if one.kind in LISTS:
         _check_separator(one.separator, f"{where}.separator")
-        if one.weight_separator:
-            _check_separator(one.weight_separator, f"{where}.weight_separator")
+    elif one.linear_pooling:
+        raise ConfigError(f"{where}: linear_pooling belongs to kind = 'multi' and 'sequence', not {one.kind!r}")
+    if one.weight_separator:
+        if one.kind != "multi":
+            raise ConfigError(f"{where}: weight_separator belongs to kind = 'multi', not {one.kind!r}")
+        _check_separator(one.weight_separator, f"{where}.weight_separator")
         if one.weight_separator == one.separator:
             raise ConfigError(f"{where}.weight_separator and {where}.separator are both {_shown(one.separator)}")
-    elif one.weight_separator or one.linear_pooling:
-        raise ConfigError(f"{where}: weight_separator and linear_pooling belong to kind = 'multi', not {one.kind!r}")
+    for name in ("length", "newest", "recency"):
+        if one.kind != "sequence" and getattr(one, name) != getattr(FieldConfig, name):
+            raise ConfigError(f"{where}.{name} belongs to kind = 'sequence', not {one.kind!r}")
+    if one.kind != "dense" and (one.transform != "signed_log" or one.clip or not one.standardise):
+        raise ConfigError(f"{where}: transform, clip and standardise belong to kind = 'dense', not {one.kind!r}")
+    if one.clip and not (len(one.clip) == 2 and one.clip[0] < one.clip[1]):
+        raise ConfigError(f"{where}.clip = {_shown(list(one.clip))}: give the lowest and the highest number, such as [0, 100]")
     if list(one.boundaries) != sorted(set(one.boundaries)):
         raise ConfigError(f"{where}.boundaries must increase strictly")
+
+
+def check_shares(fields, where):
+    """Refuse fields whose keys are those of a field that is not there, has none of its own, or is this one.
+
+    fields : FieldConfigs
+    """
+    known = {one.name: one for one in fields}
+    for i, one in enumerate(fields):
+        if not one.share:
+            continue
+        this, other = f"{where}[{i}].share = {_shown(one.share)}", known.get(one.share)
+        if other is None:
+            raise ConfigError(f"{this} is no field of data.fields{did_you_mean(one.share, known)}")
+        if other is one:
+            raise ConfigError(f"{this} is the field itself; leave it out")
+        if other.share:
+            raise ConfigError(f"{this}: the keys of that field are those of {_shown(other.share)}; give share = {_shown(other.share)} here, too")
+        for field in (one, other):
+            if field.kind not in OF_VALUES:
+                raise ConfigError(f"{this}: {_shown(field.name)} is of kind = {field.kind!r}, which has no keys of values; only {', '.join(OF_VALUES)} have")
 
 
 def _check_separator(character, where):

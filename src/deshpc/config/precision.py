@@ -11,6 +11,7 @@ import sys
 from deshpc.errors import ConfigError
 
 _LIMITS = {  # smallest normal number, largest one, and both as text
+    "bfloat16": (2.0**-126, (2.0 - 2.0**-7) * 2.0**127, "1.18e-38", "3.38e+38"),
     "float32": (2.0**-126, (2.0 - 2.0**-23) * 2.0**127, "1.18e-38", "3.40e+38"),
     "float64": (sys.float_info.min, sys.float_info.max, "2.23e-308", "1.79e+308"),
 }
@@ -38,12 +39,18 @@ def require_representable(config, source):
 def number_types(train):
     """{what `schema.option` calls arithmetic: number type} by a TrainConfig.
 
-    weights : of rows and optimizer state
+    weights : of linear weights and optimizer state
     compute : of arithmetic
     start : in which first weights are drawn
     """
-    compute = {"": train.precision, "int64": "float64"}.get(train.accumulate, train.accumulate)
-    return {"weights": train.precision, "compute": compute, "start": "float32"}
+    rows = row_type(train.precision)
+    compute = {"": rows, "int64": "float64"}.get(train.accumulate, train.accumulate)
+    return {"weights": rows, "compute": compute, "start": "bfloat16" if train.precision == "bfloat16" else "float32"}
+
+
+def row_type(precision):
+    """The type, by NumPy's name, of rows that are read out, and of all their numbers in memory but embeddings, by `train.precision`."""
+    return "float32" if precision == "bfloat16" else precision
 
 
 def largest_weight(std):

@@ -7,6 +7,7 @@ which the option has not (`options_of`): `from_` is `train.from`.
 """
 
 from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 AUTO_TRANSPORT = "host"
 """What `compute.transport = "auto"` means: right with every MPI library, and with any number of ranks a device."""
@@ -16,6 +17,12 @@ SEPARATED_FORMATS = ("csv", "tsv")
 
 NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet", "table")
 """Formats whose columns have names, of which data.fields chooses."""
+
+LISTS = ("multi", "sequence")
+"""Kinds of fields of which a sample has any number of keys."""
+
+OF_VALUES = ("categorical", *LISTS)
+"""Kinds of fields whose keys are hashes of values, which fields can share."""
 
 WIDEST_EMBEDDING = 1024
 """Kernels hold an embedding as one vector.  Compiling them takes seconds up to 64, most of a minute at 1024, and minutes above."""
@@ -29,19 +36,24 @@ METRICS_OF_LOSS = {
 """By which metrics a run may stop early, by `train.loss`."""
 
 
+TASK_MODELS = ("shared_bottom", "mmoe", "ple", "esmm")
+"""Models of several labels."""
+
+
 def option(
-    default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None
+    default, text, choices=(), minimum=None, maximum=None, above=None, below=None, importable=False, arithmetic=None, of_tasks=False
 ):
     """A dataclass field with a default, its documentation and what values are valid.
 
     minimum, maximum : the smallest and largest valid value
     above, below : the value must be greater, or less, than this.
     importable : package.module:Name is valid beside the choices
+    of_tasks : NAME.choice is valid beside the choices, NAME being that of a task
     arithmetic : where kernels take the value as a number, its type's name in `precision.number_types`
     """
     metadata = {
         "text": text, "choices": choices, "minimum": minimum, "maximum": maximum, "above": above, "below": below, "importable": importable,
-        "arithmetic": arithmetic,
+        "arithmetic": arithmetic, "of_tasks": of_tasks,
     }  # fmt: skip
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
@@ -65,24 +77,54 @@ class FieldConfig:
     name: str = option("", "name in the header; also part of every key's hash")
     kind: str = option(
         "categorical",
-        "categorical: one key; multi: several keys in one cell; dense: a number, sign(x) log(1 + |x|), "
-        "standardised on the training rows; bucket: a number that becomes a categorical bucket",
-        choices=("categorical", "multi", "dense", "bucket"),
+        "categorical: one key; multi: several keys in one cell; sequence: several keys in their order; dense: a number, "
+        "sign(x) log(1 + |x|), standardised on the training rows; bucket: a number that becomes a categorical bucket",
+        choices=("categorical", "multi", "sequence", "dense", "bucket"),
     )
-    separator: str = option("|", "multi: the character between values of one cell; Parquet has lists instead")
+    separator: str = option("|", "multi, sequence: the character between values of one cell; Parquet has lists instead")
     weight_separator: str = option(
         "", "multi: the character between a value and its weight, as in a:0.5|b:2; empty: values have no weights"
     )
     pooling: str = option(
         "sum",
-        "multi: sum takes every value with its weight (1 where it has none), mean divides that by the values in the cell",
+        "multi, sequence: sum takes every value with its weight (1 where it has none), mean divides that by the values that are taken",
         choices=("sum", "mean"),
     )
     linear_pooling: str = option(
-        "", "multi: pooling of the linear weights, where it is not that of the embeddings", choices=("", "sum", "mean")
+        "", "multi, sequence: pooling of the linear weights, where it is not that of the embeddings", choices=("", "sum", "mean")
+    )
+    share: str = option(
+        "", "categorical, multi, sequence: the name of another such field: its keys are this one's, too, so equal values have one row, "
+        "one embedding and one linear weight"
+    )  # fmt: skip
+    length: int = option(50, "sequence: the most values of a sample that are taken, its newest ones", minimum=1, maximum=1 << 14)
+    newest: str = option("last", "sequence: which end of a cell has the newest value", choices=("last", "first"))
+    recency: float = option(
+        1.0, "sequence: the weight of a value over that of the next newer one; the newest has weight 1", above=0.0, maximum=1.0
     )
     buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2, maximum=1 << 20)
     boundaries: tuple[float, ...] = option((), "bucket: increasing boundaries to use instead of fitted quantiles")
+    transform: str = option(
+        "signed_log",
+        "dense: what becomes of a number x: signed_log: sign(x) log(1 + |x|); log: log(1 + x), of a negative x as of 0; square_root: "
+        "sign(x) sqrt(|x|); none: x",
+        choices=("signed_log", "log", "square_root", "none"),
+    )
+    clip: tuple[float, ...] = option((), "dense: [low, high]: a number below or above counts as that end, before the transform; empty: any number")
+    standardise: bool = option(True, "dense: the transformed number less its mean, divided by its standard deviation, both of the training rows")
+
+
+@dataclass(frozen=True)
+class CrossConfig:
+    """A field whose keys are all combinations of other fields' keys, `[[data.crosses]]`."""
+
+    kind: ClassVar[str] = "cross"
+    share: ClassVar[str] = ""
+
+    fields: tuple[str, ...] = option(
+        (), "two fields that become keys, or more: a sample has a key for each combination of their values, whose value is the product of theirs"
+    )
+    name: str = option("", "name of the cross, by which model.fields knows it; empty: its fields' names with ' x ' between them")
 
 
 @dataclass(frozen=True)
@@ -113,10 +155,14 @@ class DataConfig:
         "cache: what deshpc convert has written; synthetic",
         choices=("csv", "tsv", "criteo", "libsvm", "libffm", "parquet", "table", "cache", "synthetic"),
     )
-    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -")
+    train: tuple[str, ...] = option((), "training files: paths, patterns such as day_*.gz, or folders; with follow a folder that grows, or -, too")
     valid: tuple[str, ...] = option((), "validation files, evaluated after every epoch")
     test: tuple[str, ...] = option((), "test files, evaluated once at the end")
-    label: str = option("label", "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log")
+    label: str | tuple[str, ...] = option(
+        "label",
+        "column of the label: 0 or 1, -1 or 1, true or false, yes or no, or what data.positive says; numbers with another train.loss than log; "
+        "several columns in a list: one for each task of a model of several tasks, docs/tasks.md",
+    )
     positive: str = option("", "csv, tsv, parquet, table: the label of a positive, such as clicked; all others have to be one other value")
     weight: str = option(
         "", "csv, tsv, parquet, table: column of what each sample counts in training and in metrics, a number of at least 0; empty: 1"
@@ -130,6 +176,7 @@ class DataConfig:
     fields: tuple[FieldConfig, ...] = option(
         (), "the input columns, in order; criteo, libsvm, libffm and cache know theirs"
     )
+    crosses: tuple[CrossConfig, ...] = option((), "combinations of fields that become keys of their own, docs/data.md; a cache knows its own")
     criteo_numeric: str = option(
         "dense", "criteo: the 13 integers as dense features or as bucket fields", choices=("dense", "bucket")
     )
@@ -145,12 +192,21 @@ class DataConfig:
     )
     follow: bool = option(
         False,
-        "text, parquet: data.train is one folder that grows, or -, standard input, of text: its rows are learnt from as they come, once, in "
-        "bounded memory; docs/streams.md",
+        "text, parquet: rows are learnt from as they come, once, in bounded memory: of files, of one folder, which may grow, or of -, standard input, "
+        "of text; docs/streams.md",
     )
     follow_end: str = option("_END", "follow: a file of this name in the folder says that no file comes any more")
     follow_silence_s: float = option(0.0, "follow: seconds without a new file in the folder after which the run ends, too; 0: never", minimum=0.0)
+    fit_rows: int = option(
+        0, "follow: first rows of the first file to which dense and bucket fields are fitted; they wait in memory; 0: the whole file, which is read twice",
+        minimum=0,
+    )
     synthetic: SyntheticConfig = option(SyntheticConfig, "the generator, where format = synthetic")
+
+    @property
+    def labels(self):
+        """Columns of all labels."""
+        return (self.label,) if isinstance(self.label, str) else self.label
 
 
 @dataclass(frozen=True)
@@ -159,6 +215,9 @@ class ModelFieldConfig:
 
     name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
     dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=WIDEST_EMBEDDING)
+    target: str = option(
+        "", "din: this field is a sequence, whose values are weighed by their likeness to the value of that field, and added up"
+    )
     replicated: bool = option(
         False,
         "deep models: every rank has all rows of this field: none of its keys or embeddings travels, only its rows' gradients do, "
@@ -167,21 +226,39 @@ class ModelFieldConfig:
 
 
 @dataclass(frozen=True)
+class ModelTaskConfig:
+    """What one of several tasks has of its own, `[[model.tasks]]`."""
+
+    name: str = option("", "one of the columns in data.label")
+    loss: str = option("", "what is made small, as in train.loss: log, squared or poisson; empty: train.loss", choices=("", "log", "squared", "poisson"))
+    weight: float = option(1.0, "what its loss counts in the sum over all tasks", above=0.0)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The model, `[model]`."""
 
     name: str = option(
         "fm",
-        "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
+        "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm, din, autoint: deep models, docs/models.md; "
+        "shared_bottom, mmoe, ple, esmm: deep models of several labels, docs/tasks.md; "
         "package.module:Class: a definition of your own, which --allow-import has to name, too",
-        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"),
+        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS),
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )
-    hidden: tuple[int, ...] = option((400, 400, 400), "deep models: widths of the network's hidden layers; dlrm: of the top one's")
+    tasks: tuple[ModelTaskConfig, ...] = option((), "tasks, columns in data.label, whose loss is not train.loss, or counts another weight than 1")
+    hidden: tuple[int, ...] = option(
+        (400, 400, 400),
+        "deep models: widths of the network's hidden layers; dlrm: of the top one's; mmoe, ple: of each expert's; esmm: of each task's",
+    )
+    task_hidden: tuple[int, ...] = option((64,), "shared_bottom, mmoe, ple: widths of the layers that each task has of its own")
+    experts: int = option(4, "mmoe: number of experts; ple: of the experts that tasks share, on each level", minimum=1, maximum=1000)
+    task_experts: int = option(2, "ple: number of experts that each task has of its own, on each level", minimum=1, maximum=1000)
+    expert_levels: int = option(2, "ple: levels of experts, each of which sees what the one below makes", minimum=1, maximum=100)
     bottom_hidden: tuple[int, ...] = option((512, 256), "dlrm: widths of the bottom network's layers before the last, which has dim")
     activation: str = option("relu", "deep models: of hidden layers", choices=("relu", "tanh", "sigmoid"))
     normalisation: str = option(
@@ -203,6 +280,15 @@ class ModelConfig:
     cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1, maximum=1000)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
+    attention_hidden: tuple[int, ...] = option((36,), "din: widths of the layers that weigh a value of a sequence")
+    attention_weights: str = option(
+        "plain",
+        "din: plain: a value's weight is what the network says, as in the paper; softmax: those of a sample's values are made positive, "
+        "and add up to 1",
+        choices=("plain", "softmax"),
+    )
+    attention_layers: tuple[int, ...] = option((32, 32, 32), "autoint: numbers of a field after each layer of attention, over all heads")
+    attention_heads: int = option(2, "autoint: heads of each layer; they divide its numbers", minimum=1)
     initial_bias: str = option(
         "base_rate",
         "where the bias of a new model starts: base_rate: the log-odds of the training part's positives (squared: the mean of its labels; "
@@ -359,10 +445,15 @@ class TrainConfig:
         "are on several nodes, and with a device; the result is the same",
         choices=("auto", "on", "off"),
     )
-    precision: str = option("float32", "type of weights and optimizer state", choices=("float32", "float64"))
+    precision: str = option(
+        "float32",
+        "type of weights and optimizer state; bfloat16: embeddings alone have 2 bytes a number, rounded at random so that their mean is right, "
+        "and all else is float32: fewer cache lines a row, and the same bits on any number of ranks where sums are; docs/performance.md",
+        choices=("float32", "float64", "bfloat16"),
+    )
     accumulate: str = option(
         "",
-        "type of partial sums and gradient sums; empty: as precision; int64: fixed point, the same bits on any number "
+        "type of partial sums and gradient sums; empty: as precision, or float32; int64: fixed point, the same bits on any number "
         "of ranks (deep models: that divides 16, or by allreduce), at twice the bytes; docs/method.md",
         choices=("", "float32", "float64", "int64"),
     )
@@ -373,11 +464,13 @@ class TrainConfig:
         "none",
         "auc, pr_auc, grouped_auc (of metrics.group): larger is better; log_loss, normalized_entropy, calibration_error: smaller; calibration: "
         "nearer to 1; with train.loss = 'squared': mean_squared_error, mean_absolute_error; with 'poisson': mean_deviance: smaller: stop "
-        "early by this metric of the validation part, and keep the best model; none: train to the end",
+        "early by this metric of the validation part, and keep the best model; none: train to the end; of several tasks auc and log_loss are "
+        "means by the tasks' weights, and NAME.auc, NAME.log_loss ... of one task",
         choices=(
             "none", "auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error", "mean_squared_error",
             "mean_absolute_error", "mean_deviance",
         ),
+        of_tasks=True,
     )
     stop_patience: int = option(3, "evaluations in a row without a gain after which training stops", minimum=1)
     stop_minimum_gain: float = option(0.0, "what an evaluation has to gain on the best before it by more than", minimum=0.0)

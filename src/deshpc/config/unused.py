@@ -2,19 +2,23 @@
 
 from dataclasses import fields
 
-from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS
+from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, TASK_MODELS
 
 _DEEP = "only deep models have layers"
+_DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS)
 _MODELS = {  # option of [model]: (models that read it, why others do not)
-    "dim": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
-    "init_std": (("fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), "a linear model has no embeddings"),
-    **dict.fromkeys(
-        ("hidden", "activation", "normalisation", "dropout"), (("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm"), _DEEP)
-    ),
+    "dim": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    "init_std": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    **dict.fromkeys(("hidden", "activation", "normalisation", "dropout"), (_DEEP_MODELS, _DEEP)),
     "bottom_hidden": (("dlrm",), "only dlrm has a bottom network"),
     "cross_layers": (("dcn", "dcnv2"), "only dcn and dcnv2 have cross layers"),
     "cross_rank": (("dcnv2",), "only dcnv2 has matrices in its cross layers"),
     "cin_layers": (("xdeepfm",), "only xdeepfm has an interaction network"),
+    **dict.fromkeys(("attention_hidden", "attention_weights"), (("din",), "only din weighs the values of a sequence")),
+    **dict.fromkeys(("attention_layers", "attention_heads"), (("autoint",), "only autoint has attention between fields")),
+    "task_hidden": (("shared_bottom", "mmoe", "ple"), "only shared_bottom, mmoe and ple have a part below the tasks' own layers"),
+    "experts": (("mmoe", "ple"), "only mmoe and ple have experts"),
+    **dict.fromkeys(("task_experts", "expert_levels"), (("ple",), "only ple has levels of experts")),
 }
 _RULES = {  # option of [optimizer]: rules that read it
     "initial_accumulator": ("adagrad", "rowwise_adagrad", "ftrl"),
@@ -50,7 +54,7 @@ def unused_options(config):
     for name in ("group", "slices"):
         if _given(config.metrics, name) and config.train.loss != "log":
             found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
-    for name in ("follow_end", "follow_silence_s"):
+    for name in ("follow_end", "follow_silence_s", "fit_rows"):
         if _given(config.data, name) and not config.data.follow:
             found.append((f"data.{name}", "data.follow = false reads what is there"))
     if _given(config.data, "in_memory") and config.data.follow:

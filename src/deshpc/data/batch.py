@@ -20,7 +20,7 @@ class Batch:
     fields : uint16
     values : see `backend.values`
     dense          : (n, n_dense) float32
-    labels : (n) float32
+    labels : (n) float32, or (n, T), see `Dataset`
     truth : (n) float32 or None
     weights : (n) float32, what each sample counts; None where all count 1
     host           : the same samples in host memory, where this batch's arrays are a device's; then its occurrences lie side

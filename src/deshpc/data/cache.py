@@ -77,7 +77,7 @@ class CacheWriter:
                 dense = self._file.read(f"dense/{piece}")
                 finish_dense(dense, transforms)
                 self._file.replace(f"dense/{piece}", dense)
-            if transforms.buckets:
+            if transforms.buckets or self._schema.crosses:
                 keys = self._file.read(f"keys/{piece}")
-                finish_keys(keys, self._file.read(f"fields/{piece}"), self._schema, transforms)
+                finish_keys(self._file.read(f"offsets/{piece}"), keys, self._file.read(f"fields/{piece}"), self._schema, transforms)
                 self._file.replace(f"keys/{piece}", keys)

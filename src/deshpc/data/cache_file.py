@@ -110,7 +110,7 @@ class Cache:
         rows, nnz = self.counts[number], (self._file.shape(f"keys/{number}") or (0,))[0]
         shapes = {
             "offsets": (rows + 1,), "keys": (nnz,), "fields": (nnz,), "values": (nnz, 2)[: self.value_width],
-            "dense": (rows, len(self.schema.dense_fields)), "labels": (rows,), "truth": (rows,), "weights": (rows,),
+            "dense": (rows, len(self.schema.dense_fields)), "labels": self.schema.labels_like(rows), "truth": (rows,), "weights": (rows,),
         }  # fmt: skip
         for name in self._arrays:
             found = self._file.dtype(f"{name}/{number}"), self._file.shape(f"{name}/{number}")

@@ -1,5 +1,7 @@
 """The samples of caches: each rank maps the files itself, and the operating system holds them once a node."""
 
+from dataclasses import replace
+
 from deshpc.backend.cpu.checksum import crc32
 from deshpc.data.cache_file import Cache
 from deshpc.data.dataset import ChainedDataset
@@ -7,6 +9,7 @@ from deshpc.errors import DataError
 from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
 from deshpc.formats.label_kinds import LABELS
+from deshpc.formats.schema import Schema
 
 _WORDS = {"classes": "0 and 1", "counts": "numbers of 0 or more", "numbers": "any numbers"}
 _FITTING = {"counts": ("numbers",)}
@@ -27,13 +30,28 @@ class CacheInput:
         self._config, self._caches, self.bad_rows = config, {}, {}
         first = self.caches(next(part for part in ("train", "valid", "test") if self.has(part)))[0]
         self.schema, self.transforms = first.schema, first.transforms
-        if labels not in (None, self.schema.labels, *_FITTING.get(self.schema.labels, ())):
+        self._require_labels(first.path, labels)
+        self.n_fields, self.n_dense = len(self.schema.keyed_fields), len(self.schema.dense_fields)
+
+    def _require_labels(self, path, labels):
+        """DataError unless the caches have labels of these kinds, None for any, in as many columns as data.label names, if that is several."""
+        named = self._config.label
+        if labels is None:
+            return
+        if self.schema.tasks != (0 if isinstance(named, str) else len(named)) or self.schema.tasks and self.schema.label != named:
+            own = self.schema.label if isinstance(self.schema.label, str) else list(self.schema.label or ())
+            raise DataError(f"{path}: has the label {own!r}; set data.label to that, or convert the rows again")
+        several = self.schema.tasks > 0
+        for wanted, own in zip(labels, self.schema.labels, strict=True) if several else ((labels, self.schema.labels),):
+            self._require_kind(path, wanted, own)
+
+    def _require_kind(self, path, labels, own):
+        if labels not in (own, *_FITTING.get(own, ())):
             loss = next(name for name, kind in LABELS.items() if kind == labels)
             raise DataError(
-                f"{first.path}: its labels are {_WORDS[self.schema.labels]}; train.loss = {loss!r} learns {_WORDS[labels]}: convert the "
+                f"{path}: its labels are {_WORDS[own]}; train.loss = {loss!r} learns {_WORDS[labels]}: convert the "
                 f"rows again by a configuration with train.loss = {loss!r}"
             )
-        self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
 
     def has(self, part):
         """Whether the configuration names files of this part."""
@@ -80,10 +98,8 @@ class CacheInput:
     def restore(self, state):
         """DataError unless a stored `state` is that of the caches."""
         own = self.state()
-        schema, same_schema = state.get("schema", own["schema"]), False
-        if isinstance(schema, dict):  # what labels are is the loss's matter
-            same_schema = {**schema, "labels": ""} == {**own["schema"], "labels": ""}
-        if not same_schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
+        schema = Schema.from_json(state["schema"]) if "schema" in state else self.schema
+        if replace(schema, labels=self.schema.labels) != self.schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
             raise DataError(
                 f"{next(iter(self._caches.values()))[0].path}: was made with other fields or other fitted transforms than "
                 "the model; convert the rows together with the training rows of the model, or by deshpc convert --set train.from=RUN"

@@ -18,7 +18,7 @@ class Dataset:
     values  : None when every occurrence has weight 1; (nnz) float32; or (nnz, 2) float32: for the embedding in column 0,
               for the linear weight in column 1
     dense   : (n, n_dense) float32   transformed numeric features, in schema order
-    labels  : (n) float32       0 or 1
+    labels  : (n) float32       0 or 1, or numbers; (n, T) of T tasks, NaN where one is not known
     truth   : (n) float32, or None   the true probability, where the generator knows it
     weights : (n) float32, or None where all are 1   what each sample counts, finite and at least 0
     """
@@ -101,6 +101,8 @@ class Dataset:
 
 
 ARRAYS = tuple(field.name for field in fields(Dataset))
+OF_OCCURRENCES = ("keys", "fields", "values")
+"""Arrays that have an element for each occurrence of a key; the others have one for each sample."""
 
 
 def concatenate(parts):

@@ -68,6 +68,8 @@ class Delivery:
         if not header.parts:
             return header.thing
         memory, slot = self._received(thing.samples if here else None, header, root)
+        if here:
+            thing.give_back()
         arrays = {part.name: part.of(memory) for part in header.parts}
         block = replace(header.thing, samples=Dataset(**{name: arrays.get(name) for name in ARRAYS}))
         if slot is not None:
@@ -76,9 +78,15 @@ class Delivery:
 
     def release(self, block):
         """This rank reads a block no more that it has taken."""
+        block.give_back()
         slot = self._taken.pop(id(block), None)
         if slot is not None:
             self._free.append(slot)
+
+    def keep(self, block):
+        """The same block, which stays as it is, whoever releases it."""
+        self._taken.pop(id(block), None)
+        return replace(block, room=None)
 
     def _received(self, samples, header, root):
         """(bytes of samples, which this rank has itself or not; the slot that they lie in, or None).  Collective."""
@@ -116,7 +124,7 @@ def _header(thing):
         if array is not None:
             parts.append(_Part(name, array.shape, array.dtype.str, begin, begin + array.nbytes))
             begin += -(-array.nbytes // _ALIGNED) * _ALIGNED
-    return _Header(replace(thing, samples=None), tuple(parts))
+    return _Header(replace(thing, samples=None, room=None), tuple(parts))
 
 
 def _packed(samples, parts, memory):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.comm.workers import OneWorker
-from deshpc.data.block import Block, Sampler, blocks_of
+from deshpc.data.block import Block, Rooms, Sampler, blocks_of
 from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.fitting import Fitting
 from deshpc.data.samples import unfinished
@@ -17,6 +17,9 @@ from deshpc.errors import DataError
 from deshpc.formats.parquet import RowGroups
 from deshpc.formats.parquet_footer import row_groups
 from deshpc.formats.source import Part, is_plain
+from deshpc.formats.steady import read_ahead
+
+_MOST_AHEAD = 32 << 20  # bytes of a block that the system reads ahead
 
 
 @dataclass(frozen=True)
@@ -132,18 +135,22 @@ def divided_blocks(divided, order, source, class_weights, block_rows, places):
     places : [(place, number of its unit)], increasing
     DataError where a file is not as it was when it was divided.
     """
-    sampler, open_unit, blocks, following = Sampler(source.schema, source.transforms, class_weights), None, None, None
-    for place, number in places:
+    sampler, rooms = Sampler(source.schema, source.transforms, class_weights), Rooms()
+    open_unit = blocks = following = None
+    for index, (place, number) in enumerate(places):
         begin, end = order.span(place)
         unit = divided.units[number]
         if open_unit != number or following != begin:
             files = [unit.item, *(divided.files[unit.file + 1 :] if unit.goes_on else ())]
             columns = source.columns(files, source.quiet_rows())
-            blocks = blocks_of(columns, sampler, block_rows, unit.skip + begin - unit.row)
-        _, samples = next(blocks, (0, None))
+            blocks = blocks_of(columns, sampler, block_rows, unit.skip + begin - unit.row, rooms=rooms)
+        _, samples, room = next(blocks, (0, None, None))
         found = 0 if samples is None else min(len(samples), end - begin)
         if found < end - begin:
             path = divided.files[unit.file]
             raise DataError(f"{path}: has changed since it was read first: {found:,} of {end - begin:,} rows are there from row {begin:,} of all files on")
         open_unit, following = number, end
-        yield Block(samples.head(found), order.number(place), divided.files[unit.file], begin)
+        if divided.even and index + 1 < len(places):
+            coming = divided.units[places[index + 1][1]].item
+            read_ahead(coming.path, coming.begin, coming.begin + _MOST_AHEAD)
+        yield Block(samples.head(found), order.number(place), divided.files[unit.file], begin, room)

@@ -6,6 +6,7 @@ of a sample that a hash of the row's number chooses.  So text and caches, and an
 
 import numpy as np
 
+from deshpc.config.schema import LISTS
 from deshpc.data.moments import Moments, column_moments
 from deshpc.data.transform import Buckets, Standardisation, Transforms
 from deshpc.hashing.splitmix import GOLDEN, mix64
@@ -33,15 +34,16 @@ class Fitting:
         """Whether the schema has anything to fit: a dense field, or a bucket field without boundaries."""
         return bool(self._schema.dense_fields or self._samples)
 
-    def add(self, columns, logs):
-        """Take a block: its Columns and (n, n_dense) float32 signed logarithms of its dense fields."""
+    def add(self, columns, logs, rows=None):
+        """Take a block: its Columns and (n, n_dense) float32 transformed numbers of its dense fields.  rows : only so many of them; None: all"""
+        rows = len(columns) if rows is None else rows
         if self._schema.dense_fields:
-            self._add_logs(logs)
+            self._add_logs(logs[:rows])
         if self._samples:
-            marks = _marks(self._rows, len(columns))
+            marks = _marks(self._rows, rows)
             for i, sample in self._samples.items():
-                sample.add(columns.key_fields[i].numbers, marks)
-        self._rows += len(columns)
+                sample.add(columns.key_fields[i].numbers[:rows], marks)
+        self._rows += rows
 
     def finish(self):
         """The fitted Transforms; a bucket field with `boundaries` in its configuration keeps those."""
@@ -85,7 +87,8 @@ def _unknown_buckets(schema):
 def _numbers(dataset, schema, i):
     """The numbers of bucket field `i`, which is once in every row: (rows) float64."""
     fields = len(schema.key_fields)
-    regular = len(dataset.keys) == len(dataset) * fields and not any(one.kind == "multi" for one in schema.key_fields)
+    several = schema.crosses or any(one.kind in LISTS for one in schema.key_fields)
+    regular = len(dataset.keys) == len(dataset) * fields and not several
     own = dataset.keys[i::fields] if regular else dataset.keys[dataset.fields == i]
     return own.view(np.float64)
 
@@ -105,7 +108,7 @@ def _transforms(schema, moments, boundaries):
         for one, numbers in zip(dense, block.tolist(), strict=True):
             one.merge(*numbers)
     return Transforms(
-        dense=tuple(_standardisation(field.name, one) for field, one in zip(schema.dense_fields, dense, strict=True)),
+        dense=tuple(_standardisation(field, one) for field, one in zip(schema.dense_fields, dense, strict=True)),
         buckets=tuple(
             Buckets(field.name, boundaries.get(i, field.boundaries))
             for i, field in enumerate(schema.key_fields)
@@ -153,9 +156,10 @@ class _Sample:
         self._numbers, self._marks, self._held = [numbers], [marks], len(numbers)
 
 
-def _standardisation(name, moments):
-    """A column that does not vary gets std 1, one without numbers mean 0 and std 1."""
-    if moments.count == 0:
+def _standardisation(field, moments):
+    """A column that does not vary gets std 1, one without numbers, or that is not to be standardised, mean 0 and std 1."""
+    name = field.name
+    if moments.count == 0 or not field.standardise:
         return Standardisation(name, 0.0, 1.0)
     std = (moments.squares / moments.count) ** 0.5
     if moments.low == moments.high or std < _SMALLEST_STD:

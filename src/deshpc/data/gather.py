@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numba.extending import overload
 
 from deshpc.backend.cpu.memory import address_of, at, prefetch_read, put
 from deshpc.backend.record import CACHE_LINE
@@ -28,6 +29,24 @@ class SampleArrays(NamedTuple):
     weights: np.ndarray
 
 
+def _put_labels(labels, row, result, place):
+    """The label of a row, or its labels (T), to a place of the result."""
+    raise TypeError("_put_labels works inside kernels")
+
+
+@overload(_put_labels, inline="always")
+def _put_labels_of(labels, row, result, place):
+    if labels.ndim == 1:
+        return lambda labels, row, result, place: put(result, place, at(labels, row))
+
+    def put_all(labels, row, result, place):
+        tasks = labels.shape[1]
+        for t in range(tasks):
+            put(result, place * tasks + t, at(labels, row * tasks + t))
+
+    return put_all
+
+
 @kernel
 def gather_rows(rows, offsets, dense, labels, weights, begins, ends, out_dense, out_labels, out_weights):
     """Fill the outputs, begins onwards, with the given rows (n) int64.  weights, out_weights : None where all are 1"""
@@ -45,7 +64,7 @@ def gather_rows(rows, offsets, dense, labels, weights, begins, ends, out_dense, 
         put(ends, i, at(offsets, row + 1))
         for f in range(n_dense):
             put(out_dense, i * n_dense + f, at(dense, row * n_dense + f))
-        put(out_labels, i, at(labels, row))
+        _put_labels(labels, row, out_labels, i)
         if weights is not None:
             put(out_weights, i, at(weights, row))
 
@@ -81,7 +100,7 @@ def copy_rows(places, rows, piece, batch):
             put(batch.values, width * to + j, at(values, width * first + j))
         for f in range(n_dense):
             put(batch.dense, place * n_dense + f, at(dense, row * n_dense + f))
-        put(batch.labels, place, at(labels, row))
+        _put_labels(labels, row, batch.labels, place)
         if len(batch.truth):
             put(batch.truth, place, at(truth, row))
         if len(batch.weights):

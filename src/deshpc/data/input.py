@@ -1,5 +1,6 @@
 """The samples that a configuration names, as data sets: generated, read from files of rows, or mapped from caches."""
 
+import sys
 from contextlib import suppress
 from dataclasses import replace
 
@@ -90,7 +91,7 @@ class RowInput:
 
     def __init__(self, config, labels="classes"):
         self._config, self._labels, self.schema = config, labels, Schema.from_config(config, labels=labels)
-        self.n_fields, self.n_dense = len(self.schema.key_fields), len(self.schema.dense_fields)
+        self.n_fields, self.n_dense = len(self.schema.keyed_fields), len(self.schema.dense_fields)
         fitting = Fitting(self.schema)
         self._transforms = None if fitting.needs_rows else fitting.finish()
         self.bad_rows = {}
@@ -147,6 +148,10 @@ class RowInput:
         self.bad_rows[part] = BadRows(self._config.on_bad_row)
         return self.bad_rows[part]
 
+    def take_bad_rows(self, part, bad_rows):
+        """These BadRows were found while a part was read."""
+        self.bad_rows[part] = bad_rows
+
     def quiet_rows(self):
         """A BadRows of rows that somebody has been told of before."""
         return BadRows(self._config.on_bad_row)
@@ -159,12 +164,28 @@ class RowInput:
         """The Columns of some files, as the format's reader takes them, block by block."""
         return open_format(self._config, labels=self._labels).blocks(paths, bad_rows)
 
-    def fit_to(self, paths):
-        """Fit the transforms to the rows of some files."""
-        fitting = Fitting(self.schema)
-        for columns in self.columns(paths, BadRows(self._config.on_bad_row)):
-            fitting.add(columns, unfinished(columns, self.schema).dense)
+    def fit_to(self, paths, rows=0):
+        """Fit the transforms to the rows of some files, or to so many of their first ones."""
+        columns = self.columns(paths, BadRows(self._config.on_bad_row))
+        for _ in self.fitted_to_first(columns, rows or sys.maxsize, holds=False):
+            break
+
+    def fitted_to_first(self, columns, rows, holds=True):
+        """The same Columns, block by block, after the transforms have been fitted to the first `rows` rows of them, which are held meanwhile,
+        unless `holds` is false."""
+        fitting, held, left = Fitting(self.schema), [], rows
+        for some in columns:
+            fitting.add(some, unfinished(some, self.schema).dense, min(left, len(some)))
+            if holds:
+                held.append(some)
+            left -= min(left, len(some))
+            if not left:
+                break
         self._transforms = fitting.finish()
+        held.reverse()
+        while held:
+            yield held.pop()
+        yield from columns
 
     def require_rows(self, part, rows):
         """DataError unless a part that has been read has rows."""

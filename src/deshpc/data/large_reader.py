@@ -1,12 +1,13 @@
-"""A Divided training part as global batches: ranks read blocks in turns, each in a thread ahead of the steps, for all."""
+"""A Divided training part as global batches: ranks read blocks in turns, for all."""
 
 from itertools import islice
 
 import numpy as np
 
-from deshpc.data.ahead import END, Ahead
+from deshpc.data.ahead import END
 from deshpc.data.block_reader import BlockReader
 from deshpc.data.divided import divided_blocks
+from deshpc.data.in_turns import InRounds, InTurns
 from deshpc.data.order import EpochOrder
 
 
@@ -15,13 +16,14 @@ class LargeReader:
 
     divided, source, class_weights : see `divided_blocks`
     delivery : Delivery among the ranks
-    rank, ranks : of them
+    rank, ranks : of them;  threads : of each, which read;  each : see `InRounds`
     share, buffers, valid : as of a Reader
     train : TrainConfig
     """
 
-    def __init__(self, divided, source, delivery, rank, ranks, share, buffers, train, valid):
-        self._divided, self._source, self._delivery, self._rank, self._ranks = divided, source, delivery, rank, ranks
+    def __init__(self, divided, source, delivery, rank, ranks, threads, each, share, buffers, train, valid):
+        self._divided, self._source, self._delivery = divided, source, delivery
+        self._rank, self._ranks, self._threads, self._each = rank, ranks, threads, each
         self._share, self._buffers, self._train, self._valid = share, buffers, train, valid
         self._reader = self._ahead = None
 
@@ -42,11 +44,16 @@ class LargeReader:
         position = first_batch * train.global_batch_samples
         place, row = order.place(position)
         turns = self._turns(order, place)
-        own = [(at, unit) for at, unit, root in turns if root == self._rank]
-        self._ahead = Ahead(divided_blocks(self._divided, order, self._source, train.class_weights, train.shuffle_block_rows, own))
-        roots = iter([root for _, _, root in turns])
+
+        def blocks(reader):
+            own = [(at, unit) for at, unit, one in turns if one == reader]
+            return divided_blocks(self._divided, order, self._source, train.class_weights, train.shuffle_block_rows, own)
+
+        readers = self._delivery, self._rank, self._ranks, self._threads, blocks
+        self._ahead = InRounds(*readers, self._each) if self._divided.even else InTurns(*readers)
+        order_of_readers = iter([reader for _, _, reader in turns])
         self._reader = BlockReader(
-            lambda: self._take(roots), self._delivery.release, train.global_batch_samples, self._share, self._buffers, train.seed,
+            lambda: self._take(order_of_readers), self._delivery.release, train.global_batch_samples, self._share, self._buffers, train.seed,
             train.shuffle, train.shuffle_run_rows, self._valid, None, position - row, row, epoch,
         )  # fmt: skip
         yield from islice(self._reader.arrived(first_step + first_batch), self.batches - first_batch)
@@ -62,17 +69,17 @@ class LargeReader:
             self._reader.close()
         self._reader = None
 
-    def _take(self, roots):
-        root = next(roots, None)
-        return END if root is None else self._delivery.take(root, lambda: self._ahead.take())
+    def _take(self, readers):
+        reader = next(readers, None)
+        return END if reader is None else self._ahead.take(reader)
 
     def _turns(self, order, place):
-        """[(place, number of its unit, rank that reads it)] of the places from this one on: ranks take units in turns."""
+        """[(place, number of its unit, reader)] of the places from this one on: readers take units in turns."""
         rows = np.array([unit.row for unit in self._divided.units], np.int64)
         begins = np.array([order.span(at)[0] for at in range(place, order.places)], np.int64)
         units = np.searchsorted(rows, begins, side="right") - 1
         turn = np.cumsum(np.diff(units, prepend=units[:1]) != 0)
-        return list(zip(range(place, order.places), units.tolist(), (turn % self._ranks).tolist(), strict=True))
+        return list(zip(range(place, order.places), units.tolist(), (turn % (self._ranks * self._threads)).tolist(), strict=True))
 
     def _order(self, epoch):
         train = self._train

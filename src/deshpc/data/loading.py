@@ -5,6 +5,7 @@ The samples, what is fitted to them and the reports of bad rows are those of one
 
 from functools import partial
 
+from deshpc.data.crosses import room_for
 from deshpc.data.samples import finish, unfinished
 from deshpc.data.shared_dataset import Places, assembled
 from deshpc.formats import files
@@ -28,7 +29,7 @@ def load_unfinished(reader, patterns, policy, workers):
 
     def room(worker):
         plain = reader.divisible and all(isinstance(one, Part) or is_plain(one) for one in parts[worker])
-        return reader.room(parts[worker]) if plain else None
+        return room_for(reader.room(parts[worker]), reader.schema) if plain else None
 
     def blocks_of(worker, bad_rows):
         return reader.blocks(parts[worker], bad_rows)

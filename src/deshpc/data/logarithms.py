@@ -1,4 +1,4 @@
-"""Signed logarithms of the numbers of a block: those of `transform.signed_log`, to the bit.
+"""Transformed numbers of a block: those of `transform.transformed`, to the bit.
 
 Most numbers of click logs are small counts, whose logarithms are in a table that `signed_log` itself has made.
 """
@@ -7,10 +7,18 @@ from functools import cache
 
 import numpy as np
 
-from deshpc.data.transform import signed_log
+from deshpc.data.transform import signed_log, transformed
 from deshpc.jit import kernel
 
 _WHOLE_NUMBERS = 1 << 14  # in the table, which takes 64 KiB of a core's cache
+
+
+def transformed_into(field, numbers, result):
+    """Put (n) float64 `numbers` of a dense field, NaN where missing, into `result`, (n) float32, as its transform has them."""
+    if field.transform == "signed_log" and not field.clip:
+        signed_logs(numbers, result)
+    else:
+        result[...] = transformed(field, numbers)
 
 
 def signed_logs(numbers, logs):

@@ -131,7 +131,7 @@ class Reader:
         array = self._buffers.array
         return (
             array("begins", n, np.int64), array("ends", n, np.int64), array("dense", (n, data.n_dense), np.float32),
-            array("labels", n, np.float32), None if data.weights is None else array("weights", n, np.float32),
+            array("labels", (n, *data.labels.shape[1:]), np.float32), None if data.weights is None else array("weights", n, np.float32),
         )  # fmt: skip
 
 

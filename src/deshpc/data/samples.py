@@ -1,15 +1,16 @@
 """Columns to samples, in two steps, since transforms are known only after all training rows have been seen.
 
-`unfinished` gives a Dataset whose dense features are signed logarithms, NaN where missing, and in which the bits of its
+`unfinished` gives a Dataset whose dense features are transformed numbers, NaN where missing, and in which the bits of its
 number stand for a bucket field's key; `finish` applies the transforms in place.  Text in memory and caches are both
-made so, which is why they agree to the bit.
+made so, which is why they agree to the bit.  Crossed keys have their room from the first step on, and are made in the second.
 """
 
 import numpy as np
 
+from deshpc.data import crosses
 from deshpc.data.compressed_rows import compressed_rows, every_field
 from deshpc.data.dataset import Dataset
-from deshpc.data.logarithms import signed_logs
+from deshpc.data.logarithms import transformed_into
 from deshpc.formats.columns import Bucket, Categorical, Entries
 from deshpc.jit import kernel
 
@@ -25,7 +26,7 @@ def unfinished(columns, schema):
     """Some Columns as a Dataset that lacks the transforms.  Its offsets and fields are not to be written."""
     dense = np.empty((len(columns), len(schema.dense_fields)), np.float32)
     for j, numbers in enumerate(columns.dense_fields):
-        signed_logs(numbers, dense[:, j])
+        transformed_into(schema.dense_fields[j], numbers, dense[:, j])
     fields, matrix = columns.key_fields, columns.matrix
     if matrix is not None:
         offsets, numbers = every_field(*matrix.shape)
@@ -34,7 +35,9 @@ def unfinished(columns, schema):
         if not isinstance(fields, Entries):
             fields = [_keys(column) for column in fields]
         compressed = compressed_rows(len(columns), fields, schema.key_fields, schema.value_width)
-    labels = np.zeros(len(columns), np.float32) if columns.labels is None else columns.labels
+    if schema.crosses:
+        compressed = crosses.with_room(*compressed, schema)
+    labels = np.zeros(schema.labels_like(len(columns)), np.float32) if columns.labels is None else columns.labels
     return Dataset(*compressed, dense, labels, weights=columns.weights)
 
 
@@ -43,28 +46,33 @@ def no_samples(schema, weighted=False):
     values = {0: None, 1: np.zeros(0, np.float32), 2: np.zeros((0, 2), np.float32)}[schema.value_width]
     return Dataset(
         np.zeros(1, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint16), values, np.zeros((0, len(schema.dense_fields)), np.float32),
-        np.zeros(0, np.float32), weights=np.zeros(0, np.float32) if weighted or schema.weight is not None else None,
+        np.zeros(schema.labels_like(0), np.float32), weights=np.zeros(0, np.float32) if weighted or schema.weight is not None else None,
     )  # fmt: skip
 
 
 def finish(dataset, schema, transforms):
     """Apply transforms to an `unfinished` Dataset, in place."""
     finish_dense(dataset.dense, transforms)
-    finish_keys(dataset.keys, dataset.fields, schema, transforms)
+    finish_keys(dataset.offsets, dataset.keys, dataset.fields, schema, transforms)
 
 
 def finish_dense(dense, transforms):
-    """(n, n_dense) float32 signed logarithms to dense features, in place: bit for bit `Standardisation.standardise`."""
+    """(n, n_dense) float32 transformed numbers to dense features, in place: bit for bit `Standardisation.standardise`."""
     means, stds = (np.array([getattr(one, name) for one in transforms.dense], np.float64) for name in ("mean", "std"))
     _finish_dense(dense, means, stds)
 
 
-def finish_keys(keys, fields, schema, transforms):
-    """Numbers of bucket fields to keys, in place among the keys of other fields: keys (nnz) uint64, fields (nnz) uint16."""
-    if not transforms.buckets:
-        return
+def finish_keys(offsets, keys, fields, schema, transforms):
+    """Numbers of bucket fields to keys, then crossed keys, in place: offsets (n + 1), keys (nnz) uint64, fields (nnz) uint16."""
+    if transforms.buckets:
+        _finish_buckets(keys, fields, schema, transforms)
+    if schema.crosses:
+        crosses.fill(offsets, keys, fields, schema)
+
+
+def _finish_buckets(keys, fields, schema, transforms):
     numbers = [i for i, field in enumerate(schema.key_fields) if field.kind == "bucket"]
-    place = np.full(len(schema.key_fields), -1, np.int64)
+    place = np.full(len(schema.keyed_fields), -1, np.int64)
     place[numbers] = range(len(transforms.buckets))
     most = max(len(one.boundaries) for one in transforms.buckets)
     boundaries = np.full((len(transforms.buckets), most), np.inf)

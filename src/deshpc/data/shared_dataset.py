@@ -6,10 +6,9 @@ until all are there (`assembled`).
 
 import numpy as np
 
-from deshpc.data.dataset import ARRAYS, Dataset
+from deshpc.data.dataset import ARRAYS, OF_OCCURRENCES, Dataset
 from deshpc.errors import DataError
 
-_OF_OCCURRENCES = ("keys", "fields", "values")
 _MOVED_ROWS = 1 << 14
 
 
@@ -88,7 +87,7 @@ class Places:
                 last = first + int(offsets[-1])
                 for name, array in self._arrays.items():
                     of_rows = offsets if name == "offsets" else array[begin:stop]
-                    _put(self._workers, array, name, array[first:last] if name in _OF_OCCURRENCES else of_rows, row, occurrence)
+                    _put(self._workers, array, name, array[first:last] if name in OF_OCCURRENCES else of_rows, row, occurrence)
                 row, occurrence = row + stop - begin, occurrence + last - first
                 begin, first = stop, last
 
@@ -106,7 +105,7 @@ def _starts(sizes):
 
 
 def _length(name, rows, occurrences):
-    return int(occurrences if name in _OF_OCCURRENCES else rows + (name == "offsets"))
+    return int(occurrences if name in OF_OCCURRENCES else rows + (name == "offsets"))
 
 
 def _shared(workers, name, form, size):
@@ -130,7 +129,7 @@ def _put(workers, array, name, block, row, occurrence):
         end = row + len(block) - 1
         np.add(block[1:], occurrence, out=workers.taken(array[row + 1 : end + 1]))
         return end, occurrence + int(block[-1])
-    if name in _OF_OCCURRENCES:
+    if name in OF_OCCURRENCES:
         workers.taken(array[occurrence : occurrence + len(block)])[...] = block
         return row, occurrence + len(block)
     workers.taken(array[row : row + len(block)])[...] = block

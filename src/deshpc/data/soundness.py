@@ -18,26 +18,33 @@ def require_sound(piece, schema, rows, name):
         own, rows = _all(piece, name), range(len(piece))
     else:
         own = _picked(piece, rows, name)
-    for occurrences, array, fault in _faults(own, len(schema.key_fields), schema.labels):
+    for occurrences, array, fault in _faults(own, np.array(schema.numbers_of_keys, np.uint16), schema.labels):
         at = int(np.argmax(fault))
         row = int(np.searchsorted(own.offsets, at, side="right")) - 1 if occurrences else at
         raise DataError(f"{name(int(rows[row]))}: {array[1].format(array[0][at])}")
 
 
-def _faults(own, n_fields, kind):
+def _faults(own, of_keys, kind):
     """Yield (whether it has one number an occurrence, (array, words), fault) of each array with faults.
+
+    of_keys (F) uint16 : number of the field whose keys each field's are
 
     Whole arrays are looked at by what is quickest, a minimum or a maximum; which number it is, is asked only then.
     """
-    keys, fields, labels = own.keys, own.fields, own.labels
+    keys, fields, labels, n_fields = own.keys, own.fields, own.labels, len(of_keys)
     if len(fields) and fields.max() >= n_fields:
         yield True, (fields, f"damaged: field number {{}}; there are {n_fields}"), fields >= n_fields
-    fits = is_key_of(keys, fields)
+    shared = (of_keys != np.arange(n_fields)).any()
+    fits = is_key_of(keys, of_keys[np.minimum(fields, n_fields - 1)] if shared else fields)
     if not fits.all():
         yield True, (keys, "damaged: {} is not a key of its field"), ~fits
-    fault = (labels != 0) & (labels != 1) if kind == "classes" else ~((labels >= LEAST[kind]) & (labels <= MOST))
-    if fault.any():
-        yield False, (labels, f"damaged: the label is {{}}; expected {EXPECTED[kind]}"), fault
+    several = not isinstance(kind, str)  # of which one may not be known
+    for column, own_kind in zip(labels.T, kind, strict=True) if several else ((labels, kind),):
+        fault = (column != 0) & (column != 1) if own_kind == "classes" else ~((column >= LEAST[own_kind]) & (column <= MOST))
+        if several:
+            fault &= ~np.isnan(column)
+        if fault.any():
+            yield False, (column, f"damaged: the label is {{}}; expected {EXPECTED[own_kind]}"), fault
     for numbers, occurrences, what in ((own.values, True, "value"), (own.dense, False, "dense feature")):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = ~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)

@@ -22,7 +22,7 @@ def profile_of(source, part):
     """Statistics of a part of an Input, as plain JSON types.
 
     rows, skipped
-    positive_share, or mean_label where labels are numbers
+    positive_share, or mean_label where labels are numbers; of several labels a list, labels, with these, name and missing_share of each
     keys_per_sample, most_keys : mean and largest number of key occurrences of a sample
     distinct_keys       : of all fields
     distinct_per_sample : {batch size: distinct keys of a batch, divided by its samples}: mean of the first 20 full
@@ -36,15 +36,15 @@ def profile_of(source, part):
     Text of bucket fields is read twice if they have yet to be fitted.
     """
     schema = source.schema
-    buckets = any(field.kind == "bucket" for field in schema.key_fields)
-    if buckets and not source.fitted:
+    later = bool(schema.crosses) or any(field.kind == "bucket" for field in schema.key_fields)  # keys that transforms make
+    if later and not source.fitted:
         source.fit()
     samples, numbers = SampleStatistics(schema), NumberStatistics(schema)
     for columns, block in source.blocks(part):
         if columns is not None:
             numbers.add(columns)
-            if buckets:
-                finish_keys(block.keys, block.fields, schema, source.transforms)
+            if later:
+                finish_keys(block.offsets, block.keys, block.fields, schema, source.transforms)
         samples.add(block)
     raw = numbers.to_json()
     if isinstance(source, CacheInput):
@@ -61,15 +61,17 @@ class SampleStatistics:
 
     def __init__(self, schema):
         self._schema = schema
-        self._rows, self._labels, self._most_keys = 0, 0, 0
-        self._fields = [_FieldStatistics(number, field.name) for number, field in enumerate(schema.key_fields)]
+        self._rows, self._most_keys = 0, 0
+        self._labels = [_LabelStatistics(kind) for _, kind in schema.label_columns]
+        self._fields = [_FieldStatistics(number, schema.keyed_fields[number].name) for number in schema.numbers_of_keys]
         self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
 
     def add(self, dataset):
         """Take a Dataset; its dense features do not matter."""
         counts = np.diff(dataset.offsets)
         self._rows += len(dataset)
-        self._labels += whole(dataset.labels.astype(np.float64))
+        for label, column in zip(self._labels, dataset.labels.T if self._schema.tasks else [dataset.labels], strict=False):
+            label.add(column.astype(np.float64))
         self._most_keys = max(self._most_keys, int(counts.max(initial=0)))
         samples = np.repeat(np.arange(len(dataset)), counts)
         order = np.argsort(dataset.fields, kind="stable")  # a field's occurrences side by side, samples in order
@@ -84,22 +86,45 @@ class SampleStatistics:
     def to_json(self):
         """What `profile_of` says, but for what samples do not have."""
         fields = [
-            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.key_fields, strict=True)
+            one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.keyed_fields, strict=True)
         ]
         occurrences = sum(one.occurrences for one in self._fields)
+        together = [[] for _ in self._fields]  # by the field whose keys they have
+        for number, one in zip(self._schema.numbers_of_keys, self._fields, strict=True):
+            together[number].append(one.keys())
         return {
             "rows": self._rows,
-            "positive_share" if self._schema.labels == "classes" else "mean_label": _share(value(self._labels), self._rows),
+            **self._of_labels(),
             "keys_per_sample": _share(occurrences, self._rows),
             "most_keys": self._most_keys,
-            "distinct_keys": sum(one["distinct_keys"] for one in fields),
+            "distinct_keys": sum(len(keys[0] if len(keys) == 1 else np.unique(np.concatenate(keys))) for keys in together if keys),
             "distinct_per_sample": {str(size): batches.mean() for size, batches in self._batches.items()},
             "fields": fields,
         }
 
 
+    def _of_labels(self):
+        if not self._schema.tasks:
+            return {name: number for label in self._labels for name, number in label.to_json().items() if name != "missing_share"}
+        return {"labels": [{"name": name, **label.to_json()} for (name, _), label in zip(self._schema.label_columns, self._labels, strict=True)]}
+
+
+class _LabelStatistics:
+    def __init__(self, kind):
+        self._name = "positive_share" if kind == "classes" else "mean_label"
+        self._rows, self._known, self._sum = 0, 0, 0
+
+    def add(self, labels):
+        known = labels[~np.isnan(labels)]
+        self._rows, self._known, self._sum = self._rows + len(labels), self._known + len(known), self._sum + whole(known)
+
+    def to_json(self):
+        return {self._name: _share(value(self._sum), self._known), "missing_share": _share(self._rows - self._known, self._rows)}
+
+
 class _FieldStatistics:
     def __init__(self, field, name):
+        """field, name : of the field whose keys they are"""
         self._empty = np.uint64(key(field, name, ""))
         self._counts, self._present, self._most, self.occurrences = _KeyCounts(), 0, 0, 0
         self._values = set()  # bits of them; None where they are many
@@ -112,6 +137,10 @@ class _FieldStatistics:
         self._most = max(self._most, int(np.diff(first, append=len(samples)).max()))
         self._present += _changes(samples[keys != self._empty])
         self._counts.add(keys)
+
+    def keys(self):
+        """(distinct) uint64"""
+        return self._counts.keys()
 
     def _add_values(self, values):
         for begin in range(0, 0 if values is None else len(values), _VALUES):  # most that are many are so soon
@@ -144,11 +173,18 @@ class _KeyCounts:
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
             self._merge()
 
+    def keys(self):
+        """(distinct keys) uint64, ascending"""
+        return self._joined()[0]
+
     def counts(self):
         """(distinct keys) int64"""
+        return self._joined()[1]
+
+    def _joined(self):
         while len(self._runs) > 1:
             self._merge()
-        return self._runs[0][1] if self._runs else np.zeros(0, np.int64)
+        return self._runs[0] if self._runs else (np.zeros(0, np.uint64), np.zeros(0, np.int64))
 
     def _merge(self):
         keys, counts = (np.concatenate(pair) for pair in zip(self._runs.pop(), self._runs.pop(), strict=True))

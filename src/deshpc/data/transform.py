@@ -1,7 +1,7 @@
 """Fitted transforms of numeric columns, applied with NumPy alone: a saved model needs no compiler.
 
-A dense feature becomes (z - mean) / std with z = sign(x) log(1 + |x|), or 0, the mean of the training rows, where it is
-missing.  z is rounded to float32, so that whoever has kept it as such gets the same bits.
+A dense feature becomes (z - mean) / std, or 0, the mean of the training rows, where it is missing.  z is the transformed number,
+sign(x) log(1 + |x|) unless the field says otherwise.  It is rounded to float32, so that whoever has kept it as such gets the same bits.
 A bucket field becomes the key of its bucket's number, or of the empty value where it is missing.
 """
 
@@ -20,19 +20,15 @@ _FORM = {
 
 @dataclass(frozen=True)
 class Standardisation:
-    """Mean and standard deviation of a dense field's signed logarithm over the training rows that have it."""
+    """Mean and standard deviation of a dense field's transformed number over the training rows that have it."""
 
     name: str
     mean: float
     std: float
 
-    def apply(self, numbers):
-        """(n) float64 numbers to (n) float32 dense features."""
-        return self.standardise(signed_log(numbers))
-
-    def standardise(self, logs):
-        """(n) float32 signed logarithms to (n) float32 dense features."""
-        x = (logs.astype(np.float64) - self.mean) / self.std
+    def standardise(self, z):
+        """(n) float32 transformed numbers to (n) float32 dense features."""
+        x = (z.astype(np.float64) - self.mean) / self.std
         x[np.isnan(x)] = 0.0
         return x.astype(np.float32)
 
@@ -99,6 +95,32 @@ class Transforms:
                 raise DataError(f"damaged: field {one.name!r} has {len(one.boundaries)} boundaries of {field.buckets} buckets")
 
 
+def transformed(field, numbers):
+    """(n) float64 numbers of a dense field to (n) float32, NaN where they are: clipped, then as `transform` says.
+
+    What is beyond float32 is its largest number.
+    """
+    if field.clip:
+        numbers = np.clip(numbers, *field.clip)
+    return _TRANSFORMS[field.transform](numbers)
+
+
 def signed_log(x):
     """sign(x) log(1 + |x|) as float32, NaN where x is."""
     return np.copysign(np.log1p(np.abs(x)), x).astype(np.float32)
+
+
+def _log(x):
+    return np.log1p(np.maximum(x, 0.0)).astype(np.float32)
+
+
+def _square_root(x):
+    return np.copysign(np.sqrt(np.abs(x)), x).astype(np.float32)
+
+
+def _as_it_is(x):
+    most = float(np.finfo(np.float32).max)
+    return np.clip(x, -most, most).astype(np.float32)
+
+
+_TRANSFORMS = {"signed_log": signed_log, "log": _log, "square_root": _square_root, "none": _as_it_is}

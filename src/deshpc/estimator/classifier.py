@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deshpc.config.load import build, override
+from deshpc.config.schema import TASK_MODELS
+from deshpc.config.tasks import tasks_of
 from deshpc.errors import ConfigError, DataError
 from deshpc.estimator.learner import Learner, first_knowledge
 from deshpc.estimator.saved_learner import Fitted, read_fitted, write_fitted
@@ -34,6 +36,11 @@ class BadParameter(ConfigError, ValueError):
 
 class NotFitted(DataError, ValueError, AttributeError):
     """A Classifier is asked before it has been fitted."""
+
+_ONE_LABEL = (
+    "Classifier learns one label; several are learnt by deshpc.train with data.label = ['click', 'conversion'], and predicted by deshpc.Predictor, "
+    "as (n, T)"
+)
 
 
 class Classifier:
@@ -278,6 +285,8 @@ class Classifier:
 
     def _config(self, fields):
         """The Config of the parameters."""
+        if self.model in TASK_MODELS:
+            raise ConfigError(f"model = {self.model!r}: {_ONE_LABEL}")
         data = {**NO_FILES, "fields": fields}
         tree = {
             "data": data,
@@ -301,6 +310,8 @@ class Classifier:
                 f"train.from = {config.train.from_!r} is read by deshpc.train alone: a Classifier goes on by warm_start=True, or by partial_fit, "
                 "also one that was loaded"
             )
+        if tasks_of(config):
+            raise ConfigError(_ONE_LABEL)
         if config.train.loss != "log":
             raise ConfigError(
                 f"Classifier tells two classes apart, and train.loss = {config.train.loss!r} learns numbers: "

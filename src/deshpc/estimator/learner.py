@@ -13,7 +13,7 @@ from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.dataset import Dataset, concatenate
 from deshpc.data.fitting import Fitting
 from deshpc.data.reader import Reader
-from deshpc.data.transform import Transforms, signed_log
+from deshpc.data.transform import Transforms, transformed
 from deshpc.errors import DataError, DeshpcError, LaunchError
 from deshpc.formats.columns import Bucket, Columns
 from deshpc.formats.schema import Schema
@@ -58,7 +58,7 @@ class Knowledge:
     @property
     def schema(self):
         """The Schema of the columns."""
-        return Schema.of_fields(self.config.data.fields, None)
+        return _schema_of(self.config)
 
 
 def first_knowledge(config, columns, epochs):
@@ -68,7 +68,7 @@ def first_knowledge(config, columns, epochs):
     columns : {name: list of n cells} that fit transforms
     epochs : over as many rows that are planned
     """
-    schema = Schema.of_fields(config.data.fields, None)
+    schema = _schema_of(config)
     rows = Rows(columns, (*schema.key_fields, *schema.dense_fields))
     planned = epochs * -(-len(rows) // config.train.global_batch_samples)
     return Knowledge(config, _fitted(schema, rows, MissingCells(config.data.missing)), planned)
@@ -188,7 +188,7 @@ class Learner:
         layout = table.whole_layout
         blocks = ((block.keys, block.numbers[:, : layout.weights]) for block in table.blocks())
         dense = {name: parameters.host(name) for name, _ in parameters.names()}
-        return blocks, np.empty((0, layout.weights), layout.precision), dense, layout.scalars
+        return blocks, np.empty((0, layout.weights), layout.number.dtype), dense, layout.scalars
 
     def close(self):
         """Give back threads and communicators; what it knows is lost."""
@@ -229,6 +229,11 @@ class Learner:
             self._model.parameters.load(knowledge.parameters)
 
 
+def _schema_of(config):
+    """The Schema of the columns of a Config, without a label."""
+    return Schema.from_config(config.data, label=False, weight=False)
+
+
 def _fitted(schema, rows, missing):
     """Transforms fitted to Rows, as those of a training part are.  missing : MissingCells"""
     fitting, fields = Fitting(schema), (*schema.key_fields, *schema.dense_fields)
@@ -241,8 +246,9 @@ def _fitted(schema, rows, missing):
         }
         buckets = tuple(Bucket(numbers[f.name]) if f.kind == "bucket" else None for f in schema.key_fields)
         dense = tuple(numbers[field.name] for field in schema.dense_fields)
-        logs = np.array([signed_log(one) for one in dense], np.float32).reshape(len(dense), end - begin).T
-        fitting.add(Columns(buckets, dense, None, np.arange(begin, end)), logs)
+        numbers = [transformed(field, one) for field, one in zip(schema.dense_fields, dense, strict=True)]
+        numbers = np.array(numbers, np.float32).reshape(len(dense), end - begin).T
+        fitting.add(Columns(buckets, dense, None, np.arange(begin, end)), numbers)
     return fitting.finish()
 
 

@@ -90,7 +90,7 @@ def read_fitted(path):
         model.transforms.require_of(knowledge.schema)
         learner = Learner(knowledge)
         manifest = learner.described()
-        rows, dense = _numbers(container, manifest, len(knowledge.schema.key_fields))
+        rows, dense = _numbers(container, manifest, len(knowledge.schema.keyed_fields))
         learner.return_to(replace(knowledge, rows=rows, parameters=dense))  # ValueError where dense parameters are others
         require_sound_state(dense, manifest["dense"], manifest["model"]["dense_optimizer"], path)
     except (ConfigError, TypeError, ValueError, AttributeError) as error:

@@ -20,7 +20,7 @@ def labels_of(y, rows):
         warnings.warn("A column-vector y was passed when a 1d array was expected", _conversion_warning(), stacklevel=4)
         y = y[:, 0]
     if y.ndim != 1:
-        raise DataError(f"y has {y.ndim} dimensions; expected 1: a label a row")
+        raise DataError(f"y has {y.ndim} dimensions; expected 1: a label a row; models of several labels are trained by deshpc.train, docs/tasks.md")
     if len(y) != rows:
         raise DataError(f"X has {rows} rows and y has {len(y)} labels; expected as many")
     if y.dtype.kind == "f":

@@ -34,7 +34,7 @@ class RowExchange:
     def __init__(self, backend, group, operators):
         self._backend, self._group, self._operators = backend, group, operators
         self._tables, self._sums_type = operators.table.of_shards, operators.table.sums_type
-        self._row_bytes = np.array([one.layout.weights * np.dtype(one.layout.precision).itemsize for one in self._tables])
+        self._row_bytes = np.array([one.layout.weights_bytes for one in self._tables])
         self._parts = _PARTS if len(group.nodes.members) > 1 and backend.device is None else 1
         self._scratch = backend.buffers()
         self._of_shards = [backend.buffers() for _ in self._tables]
@@ -47,12 +47,12 @@ class RowExchange:
         def write(shard, targets, part):
             layout, occurrences = shard.table.layout, shard.occurrences
             self._backend.rows.send_rows(
-                layout.number, layout.first_weight, layout.weights, cache_lines(layout.weights_end),
+                layout.number, layout.first_weight, layout.weights_bytes // layout.number.itemsize, cache_lines(layout.weights_end),
                 occurrences.local[part], occurrences.addresses, targets[part],
             )  # fmt: skip
 
         traffic = Traffic(self._operators.name, "rows", found.direction)
-        travelling = self._send("rows", found.rows, self._row_bytes, out, into, write, traffic)
+        travelling = self._send("rows", found.rows, self._row_bytes, out, into, write, traffic, self._tables[0].layout.halves)
 
         def compute(received):
             shards = self._backend.each(
@@ -90,10 +90,11 @@ class RowExchange:
         self._backend.each(add, list(enumerate(found.rows)))
         return found.rows
 
-    def _send(self, name, shards, sizes, out, into, write, traffic):
+    def _send(self, name, shards, sizes, out, into, write, traffic, whole=False):
         """Write the message `out`, a PartedMessage, and start to send it part by part; Handle of what comes, as `into` says.
 
         write : function(ShardRows, addresses of its elements' places, slice of the elements that it is to write)
+        whole : as of `Group.exchange_bytes`
         """
         message, incoming = (
             self._scratch.array(f"{name} {way}", parted.nbytes, np.uint8) for way, parted in (("out", out), ("in", into))
@@ -109,7 +110,9 @@ class RowExchange:
             self._backend.each(write_part, list(enumerate(shards)))
             sending, receiving = out.rank_bytes[p], into.rank_bytes[p]
             travelling.append(
-                self._group.exchange_bytes(message[out.of_part(p)], sending, incoming[into.of_part(p)], receiving, [(traffic, sending)])
+                self._group.exchange_bytes(
+                    message[out.of_part(p)], sending, incoming[into.of_part(p)], receiving, [(traffic, sending)], whole=whole
+                )
             )
         return all_of(travelling, incoming)
 
@@ -123,7 +126,7 @@ class RowExchange:
         if table.by_field:
             fields = buffers.array("fields", keys.unique, np.uint16)
             self._backend.rows.requested_fields(keys.counts, fields)
-        occurrences = Occurrences(keys.offsets, keys.occurrences, keys.values, addresses, fields, grouping=grouping)
+        occurrences = Occurrences(keys.offsets, keys.occurrences, keys.values, addresses, fields, grouping=grouping, seats=keys.seats)
         return ShardRows(table, occurrences, sums, buffers)
 
     def _addresses(self, name, s, memory, message, sizes):

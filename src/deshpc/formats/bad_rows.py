@@ -17,7 +17,7 @@ class BadRows:
     def __init__(self, policy, count=0, examples=()):
         self.skips = policy == "skip"
         self.count, self.examples, self.notes = count, list(examples), {}
-        self._negative = None  # (label that is not positive, where)
+        self._negatives = {}  # column: (label that is not positive, where)
 
     def found(self, complaint):
         """A row cannot be read: DataError with `complaint`, which names file, line, field and what was expected, or a count."""
@@ -35,24 +35,22 @@ class BadRows:
         self.count += count - asked
 
 
-    def negative_label(self, name, where, complain):
-        """Some label is not positive, and says `name`: DataError where another one says something else, whatever the policy.
+    def negative_label(self, name, where, complain, column):
+        """Some label is not positive, and says `name`: DataError where another one of its column says something else, whatever the policy.
 
         complain : what is wrong -> the DataError's message
         """
-        if self._negative is None:
-            self._negative = name, where
-        elif name != self._negative[0]:
-            raise DataError(complain(_second(self._negative[0])))
+        first, _ = self._negatives.setdefault(column, (name, where))
+        if name != first:
+            raise DataError(complain(_second(first)))
 
     def take(self, other):
         """Be told of all that `other`, of the part after this one, was told."""
         self.count += other.count
         self.examples = (self.examples + other.examples)[:_MESSAGES_KEPT]
         self.notes = {**other.notes, **self.notes}
-        if other._negative is not None:
-            name, where = other._negative
-            self.negative_label(name, where, lambda problem: f"{where}: {name!r} {problem}")
+        for column, (name, where) in other._negatives.items():
+            self.negative_label(name, where, lambda problem, name=name, where=where: f"{where}: {name!r} {problem}", column)
 
 
 def _second(first):

@@ -17,7 +17,7 @@ def block_of(schema, path, rows, parse, complain, bad_rows):
 
     path     : of the rows' file
     rows     : (n) int64, the rows' numbers in their file
-    parse    : (n, or None for all) integers, rows of the block -> for the label and the weight (where the schema has them), each
+    parse    : (n, or None for all) integers, rows of the block -> for the labels and the weight (where the schema has them), each
                key field and each dense field its column and (n) bool, true where a cell is bad, or None
     complain : row of the block, column of `parse`, what is wrong with the cell (None: it is not what was expected) -> what
                `bad_rows` is told of it; a row's first bad cell is
@@ -33,12 +33,12 @@ def block_of(schema, path, rows, parse, complain, bad_rows):
         good = np.delete(good, sorted(first_bad))
         rows, parsed = rows[good], parse(good)
     columns = [column for column, _ in parsed]
-    labels = None
-    if schema.label is not None:
-        labels = columns.pop(0)
-        for name, row in sorted(labels.negatives.items(), key=lambda pair: pair[1]):
-            bad_rows.negative_label(name, f"{path}, field {schema.label!r}", partial(complain, good[row], 0))
-        labels = labels.values
+    labels = [columns.pop(0) for _ in schema.label_columns]
+    for column, ((label, _), one) in enumerate(zip(schema.label_columns, labels, strict=True)):
+        for name, row in sorted(one.negatives.items(), key=lambda pair: pair[1]):
+            bad_rows.negative_label(name, f"{path}, field {label!r}", partial(complain, good[row], column), label)
+    values = [one.values for one in labels]
+    labels = np.stack(values, axis=1) if schema.tasks else values[0] if values else None
     weights = columns.pop(0) if schema.weight is not None else None
     key_fields = len(schema.key_fields)
     return Columns(tuple(columns[:key_fields]), tuple(columns[key_fields:]), labels, rows, weights=weights)

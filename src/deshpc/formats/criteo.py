@@ -30,7 +30,7 @@ _0, _1, _3, _8 = (np.uint64(x) for x in (0, 1, 3, 8))
 class Criteo:
     """Reads Criteo's text: `formats.open` says how readers are used."""
 
-    divisible = True
+    divisible = rows_are_lines = True
 
     def __init__(self, config, schema, chunk_bytes=lines.CHUNK_BYTES):
         self.schema, self._chunk_bytes = schema, chunk_bytes

@@ -8,6 +8,12 @@
 LABELS = {"log": "classes", "poisson": "counts", "squared": "numbers"}
 """By `train.loss`."""
 
+
+def kinds_of(losses):
+    """What labels are by the loss that learns them, or a tuple of that by the losses of several tasks."""
+    return LABELS[losses] if isinstance(losses, str) else tuple(LABELS[loss] for loss in losses)
+
+
 EXPECTED = {
     "classes": "0 or 1",
     "counts": "a number of 0 or more that float32 has, as a label of train.loss = 'poisson' is",

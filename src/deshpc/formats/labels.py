@@ -73,6 +73,12 @@ def of_cells(positive, data, starts, stops):
         negatives[texts[-1].decode(errors="backslashreplace")] = row
 
 
+def where_there(found, bad, missing):
+    """(Labels, bad) of cells, of which those that are missing (n) bool are NaN and not bad."""
+    found.values[missing] = np.nan
+    return found, bad & ~missing
+
+
 def _first(negatives, name, rows):
     """`negatives`, with the first of some rows (n) bool under a name, if there is one."""
     row = int(np.argmax(rows)) if len(rows) else 0

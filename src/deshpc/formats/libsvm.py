@@ -34,7 +34,7 @@ _BAD_LABEL, _BAD_ENTRY, _BAD_FIELD = range(lines.OTHER, lines.OTHER + 3)
 class Libsvm:
     """Reads libsvm's text: `formats.open` says how readers are used."""
 
-    divisible = True
+    divisible = rows_are_lines = True
     entry = "index:value"
     has_fields = False
 

@@ -6,6 +6,7 @@ schema                    : the Schema of its blocks
 blocks(paths, bad_rows)   : Columns of at most some ten thousand rows each, all rows of one file after the other; what it
                             holds in memory is bounded by a block, not by a file; a yielded block is never written again.
                             A path may be Standard (`formats.source`) where the format is text, RowGroups of Parquet
+rows_are_lines            : whether every line of a plain file is a row, whatever is in it
 divisible                 : whether lines can be rows.  Then a file may be a Part (`formats.parts`), and there are
 divides(part)             : whether the Part's line ends end rows; where all do, the rows of the Parts are those of the files
 room(paths)               : (rows, keys) of plain files, or Parts of them, if no row is bad: never fewer than `blocks` gives;

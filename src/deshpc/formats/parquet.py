@@ -34,22 +34,23 @@ class RowGroups:
 class Parquet:
     """The reader, as `formats.open` has it, for Parquet files; columns are found by name."""
 
-    divisible, kind = False, "a Parquet file"
+    divisible, rows_are_lines, kind = False, False, "a Parquet file"
 
     def __init__(self, config, schema, keep=()):
         self.schema, self.keep, self.missing = schema, keep, missing_words(config.missing)
         fields = schema.key_fields + schema.dense_fields
         self.names = [field.name for field in fields]
-        self.parsers = [array_parser_of(field, number, self.missing) for number, field in enumerate(fields)]  # key fields are the first
-        self.text_parsers = [parser_of(field, number) for number, field in enumerate(fields)]
+        self.parsers = [array_parser_of(*column, self.missing) for column in schema.columns]
+        self.text_parsers = [parser_of(*column) for column in schema.columns]
         if schema.weight is not None:
             self.names.insert(0, schema.weight)
             self.parsers.insert(0, SampleWeightArrays(self.missing))
             self.text_parsers.insert(0, SampleWeightParser())
-        if schema.label is not None:
-            self.names.insert(0, schema.label)
-            self.parsers.insert(0, LabelArrays(config.positive, self.missing, schema.labels))
-            self.text_parsers.insert(0, LabelParser(config.positive, schema.labels))
+        for name, kind in reversed(schema.label_columns):
+            positive, optional = config.positive if kind == "classes" else "", schema.tasks > 0
+            self.names.insert(0, name)
+            self.parsers.insert(0, LabelArrays(positive, self.missing, kind, optional))
+            self.text_parsers.insert(0, LabelParser(positive, kind, optional))
 
     def blocks(self, paths, bad_rows):
         """Columns, block by block, of one file after the other.  DataError names file, row (from 0) and field."""

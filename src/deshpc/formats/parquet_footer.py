@@ -11,8 +11,8 @@ import numpy as np
 
 from deshpc.errors import DataError
 from deshpc.formats.recognise import why_not_parquet
+from deshpc.formats.steady import open_steady
 from deshpc.jit import kernel
-from deshpc.storage.regular_file import open_regular
 
 _MAGIC, _TAIL_BYTES, _MOST_BYTES = b"PAR1", 8, 256 << 20
 _MOST_DEPTH = 16
@@ -35,8 +35,8 @@ def row_groups(path):
 
     DataError where the file has no such metadata.  They may lie: pyarrow reads no more values of a leaf than they say.
     """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+    with open_steady(path) as file:
+        size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
         tail = file.read(_TAIL_BYTES)
         length = int.from_bytes(tail[:4], "little")
@@ -66,7 +66,7 @@ def longest_text(path, chunk):
     """Bytes of the longest text in the dictionary of a column of texts; 0 where it begins with none, None where it cannot be read."""
     import pyarrow
 
-    with open_regular(path) as file:
+    with open_steady(path) as file:
         file.seek(chunk.begin)
         head = file.read(_HEADER_BYTES)
         try:

@@ -3,7 +3,7 @@
 import os
 
 from deshpc.formats.source import Part, is_plain
-from deshpc.storage.regular_file import open_regular
+from deshpc.formats.steady import open_steady
 
 _READ_BYTES = 1 << 16
 
@@ -21,16 +21,16 @@ def parts_of(paths, worker, workers, divisible):
     for path, size in zip(paths, sizes, strict=True):
         end = begin + size
         if divisible and size and low < end and begin < high and not (low <= begin and end <= high) and is_plain(path):
-            found += _part(path, max(0, low - begin), min(size, high - begin), size)
+            found += lines_between(path, max(0, low - begin), min(size, high - begin), size)
         elif low <= begin < high or (begin == high and worker == workers - 1):
             found.append(path)
         begin = end
     return found
 
 
-def _part(path, low, high, size):
-    """[Part] of the lines that begin at low .. high, blank ones that follow them included, if there are any."""
-    with open_regular(path) as file:
+def lines_between(path, low, high, size):
+    """[Part] of the lines that begin at the bytes low .. high of a file of plain text, blank ones that follow them included, if there are any."""
+    with open_steady(path) as file:
         begin, end = (_line_start(file, offset, size) for offset in (low, high))
     return [Part(path, begin, None if end == size else end)] if begin < end else []
 

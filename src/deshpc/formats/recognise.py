@@ -3,8 +3,8 @@
 import shlex
 
 from deshpc.errors import DataError
+from deshpc.formats.steady import open_steady
 from deshpc.storage.container import MAGIC as CONTAINER
-from deshpc.storage.regular_file import open_regular
 
 START_BYTES = 16
 
@@ -23,7 +23,7 @@ _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # BZh alone might be a text
 
 def is_parquet(path):
     """Whether a file begins as Parquet does."""
-    with open_regular(path) as file:
+    with open_steady(path) as file:
         return file.read(START_BYTES).startswith(_PARQUET + _THRIFT)
 
 
@@ -50,7 +50,7 @@ def require_text(path, start):
 
 def why_not_parquet(path):
     """Why a file that does not end as Parquet is none, as the end of a message."""
-    with open_regular(path) as file:
+    with open_steady(path) as file:
         start = file.read(4096)
     if not start:
         return "it is empty"

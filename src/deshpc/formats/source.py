@@ -74,6 +74,17 @@ class _Arriving(io.RawIOBase):
         return len(some)
 
 
+class _Promptly:
+    """What has arrived of a compressed file: whoever reads gets what is there, not as much as was asked for.  file : a buffered one"""
+
+    def __init__(self, file):
+        self._file = file
+
+    def read(self, size):
+        """At most so many bytes, none at the end; waits for one."""
+        return self._file.read1(size)
+
+
 class LongRow(DataError):
     """The row that begins at the window's start does not end within MAX_ROW_BYTES."""
 
@@ -200,8 +211,7 @@ class Window:
 
     def _read_some(self, buffer):
         """Fill a buffer as far as one reading goes; the number of bytes."""
-        one = self._arrives and not self._compression
-        return self._file.readinto1(buffer) if one else self._file.readinto(buffer)
+        return self._file.readinto1(buffer) if self._arrives else self._file.readinto(buffer)
 
 
 def is_plain(path):
@@ -215,7 +225,7 @@ def _decompressed(path, file):
     start = file.peek(START_BYTES)[:START_BYTES]
     require_text(path, start)
     if str(path).endswith(".gz") or start.startswith(_GZIP_MAGIC):
-        return "gzip", gzip.GzipFile(fileobj=file)
+        return "gzip", gzip.GzipFile(fileobj=_Promptly(file) if isinstance(file.raw, _Arriving) else file, mode="rb")
     if str(path).endswith(".zst") or start.startswith(zstd.MAGIC):
-        return "Zstandard", zstd.ZstdFile(file, path)
+        return "Zstandard", zstd.ZstdFile(_Promptly(file) if isinstance(file.raw, _Arriving) else file, path)
     return "", file

@@ -1,18 +1,21 @@
 """A file whose reading goes on after an error that passes: a server of files that starts again, a disk that answers the second time.
 
-Such a file is opened again and read on from the byte where it was.  Anything else, and an error that stays, is the caller's.
+Such a file is opened again and read on from the byte where it was.  Anything else, and an error that stays, is the caller's.  All readers of rows
+open their files here.
 """
 
 import errno
 import io
+import os
 import time
+from contextlib import suppress
 
 from deshpc.errors import DataError
 from deshpc.launch.console import say
 from deshpc.storage.regular_file import open_regular
 
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
-"""Errors after which a file is tried again."""
+"""Errors after which a file is tried again.  One that is not there is tried again, too, if it was there before."""
 
 TRIES, FIRST_WAIT_S = 5, 0.2
 """How often a file is tried again, and seconds before the first time; before each further one twice as long."""
@@ -63,6 +66,13 @@ class SteadyFile(io.RawIOBase):
 def open_steady(path):
     """A SteadyFile behind a buffer, as `open_regular` gives a file."""
     return io.BufferedReader(SteadyFile(path))
+
+
+def read_ahead(path, begin, end):
+    """Have the system read the bytes begin .. end of a file, while we go on."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError, DataError), open_regular(path) as file:
+            os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_WILLNEED)
 
 
 def trying(path, read, again=lambda: None):

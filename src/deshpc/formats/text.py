@@ -32,17 +32,18 @@ class Text:
         self.schema, self._keep = schema, keep
         self._separator, self._quoting = _DIALECTS[config.format]
         self._separator = config.delimiter or self._separator
+        self.rows_are_lines = not self._quoting
         self._columns = None if config.header else list(config.columns)
         self._chunk_bytes = chunk_bytes
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
-        self._parsers = [parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
+        self._parsers = [parser_of(*column) for column in schema.columns]
         if schema.weight is not None:
             self._names.insert(0, schema.weight)
             self._parsers.insert(0, SampleWeightParser())
-        if schema.label is not None:
-            self._names.insert(0, schema.label)
-            self._parsers.insert(0, LabelParser(config.positive, schema.labels))
+        for name, kind in reversed(schema.label_columns):
+            self._names.insert(0, name)
+            self._parsers.insert(0, LabelParser(config.positive if kind == "classes" else "", kind, schema.tasks > 0))
         self._missing = missing_words(config.missing)
 
     def divides(self, part):
@@ -159,7 +160,7 @@ class Text:
             cell = of_path.text(column)
             if cell is None:
                 cell = data[starts[place[column], at] : stops[place[column], at]].tobytes()
-            hint = missing_hint(cell) if self._names[column] not in (self.schema.label, self.schema.weight) else ""
+            hint = missing_hint(cell) if self._names[column] not in (*dict(self.schema.label_columns), self.schema.weight) else ""
             where = f"{window.path}, line {window.line(lines[at])}, field {self._names[column]!r}"
             return f"{where}: {shown(cell)} {problem or f'is not {self._parsers[column].expected}{hint}'}"
 

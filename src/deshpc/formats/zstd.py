@@ -39,6 +39,10 @@ class ZstdFile:
         self._text = self._text[size:]
         return size
 
+    def readinto1(self, buffer):
+        """The same: no more is read than it takes for some bytes."""
+        return self.readinto(buffer)
+
     def _decompress(self):
         if self._frame is None:
             self._frame = self._zstandard.ZstdDecompressor().decompressobj()

@@ -9,7 +9,7 @@ import deshpc
 from deshpc.comm.group import Group
 from deshpc.config import flat, resolved
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.jit import cache_directory
+from deshpc.jit import source_digest
 
 
 def agreed(comm, read, facts):
@@ -34,7 +34,7 @@ def run_facts(command, config):
         "command": command,
         "deshpc": deshpc.__version__,
         **{name: metadata.version(name) for name in ("numba", "numpy")},
-        "code": cache_directory().name,
+        "code": source_digest(),
         "run folder": os.path.abspath(config.run.directory),  # the working directory counts, where it matters
         **resolved(config),
     }

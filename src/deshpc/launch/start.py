@@ -52,7 +52,7 @@ def start():
             return Start(found, library, None, _mismatch(found, library))
         if library.name == "Open MPI":  # its one-sided UCX part complains on every rank; windows stay inside nodes here
             os.environ.setdefault("OMPI_MCA_osc", "^ucx")
-        if under_mpich():
+        if under_mpich() or found.name.startswith("srun"):  # their daemons may be killed, and leave their ranks behind
             end_with_parent(os.getppid())
         if problem := library.lacks_room(found):
             return Start(found, library, None, problem, everywhere=False)

@@ -4,6 +4,8 @@ import math
 from typing import NamedTuple
 
 from deshpc.backend.weight_form import WeightForm
+from deshpc.config.precision import row_type
+from deshpc.config.tasks import tasks_of
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
@@ -46,7 +48,7 @@ class Types(NamedTuple):
     @classmethod
     def of(cls, train):
         """The types of a TrainConfig."""
-        sums = train.accumulate or train.precision
+        sums = train.accumulate or row_type(train.precision)
         return cls(train.precision, "float64" if sums == "int64" else sums, sums)
 
     def form(self, backend, dim):
@@ -71,4 +73,4 @@ def open_objective(config, optimizer, mean_weight):
     """
     train = config.train
     shift = -math.log(train.negative_sampling) if train.sampling_correction == "bias" else 0.0
-    return Objective(train.loss, optimizer.reduction, shift, mean_weight)
+    return Objective(train.loss, optimizer.reduction, shift, mean_weight, tasks_of(config))

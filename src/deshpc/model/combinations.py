@@ -3,8 +3,11 @@
     split    first layer   models                                          exchanges
     key      pooled        all but fm under tower; lr, fm                  allreduce, reduce_scatter, rows
     key      pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
+    key      pooled        din                                             rows
     field    pooled        lr, fm, nfm                                     allreduce, reduce_scatter, rows
-                           wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm    pooled, rows
+                           wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm,   pooled, rows
+                           autoint
+                           din                                             rows
     field    pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
                            dcnv2 of low rank                               the same; broadcast routing
     column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
@@ -21,7 +24,11 @@ Exchanges of two levels (train.levels) go with everything but compute.transport 
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-A device does not run column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+Embeddings of half the bytes in memory (train.precision = "bfloat16") go with every line but lr's, which has none.
+
+Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
+
+A device does not run such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -30,9 +37,19 @@ looked for, since every rank sees a part of each row.
 Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
 Under allreduce they need broadcast routing, since every rank pools them for all samples; they do not go with fixed point,
 nor with dimensions of their own.
+
+Sequences with a target (model.fields) go with din alone, whose rows move.
+
+Fields that share rows (data.fields.share) go with every line of lr, fm and nfm, which add up all fields alike.  The other models need to
+be told which field an occurrence stands in, which its key does not say: by exchange rows, where occurrences stay at home, or by broadcast
+routing, where every rank has them.  Complete embeddings of fields (pooled), and layers that field split pushes down, are a rank's that does
+not have the shared rows.  They are not replicated yet, and a device does not run them.
 """
 
+from deshpc.config.attended import attended, targets_of
 from deshpc.config.field_dims import field_dims, has_field_dims
+from deshpc.config.precision import row_type
+from deshpc.config.tasks import tasks_of
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
@@ -57,11 +74,23 @@ def replicates(config):
     return any(field.replicated for field in config.model.fields)
 
 
+def attends(config):
+    """Whether values of a sequence are weighed one by one."""
+    return any(field.target for field in config.model.fields)
+
+
+def takes_by_field(config):
+    """Whether a model wants every field's embeddings for themselves."""
+    return is_deep(config) and definition_class(config.model.name).operator == "pool"
+
+
 def exchange_name(config):
     """What `train.exchange` means, where it is auto."""
     model, train = config.model, config.train
     if train.exchange != "auto":
         return train.exchange
+    if attends(config):
+        return "rows"
     pooled_by_field = is_deep(config) and train.split == "field" and model.name not in SUMS
     if model.name in ("lr", "fm") or (train.accumulate == "int64" and not pooled_by_field):
         return "allreduce"
@@ -87,11 +116,12 @@ def is_open(config):
     return "auto" in (train.split, train.routing) or bool(train.machine) and train.key_numbers == "auto"
 
 
-def require_valid(config, backend, ranks=1, field_names=None):
+def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
     """ConfigError, with the reason, where options do not go together (see the module).
 
     ranks : on which the model is to be
     field_names : (F) of the fields that become keys, where they are known
+    key_fields : their FieldConfigs, where these are known
     """
     model, train = config.model, config.train
     if is_open(config):
@@ -113,6 +143,11 @@ def require_valid(config, backend, ranks=1, field_names=None):
         _require_field_dims(config)
     if replicates(config):
         _require_replicated(config, name, exchange)
+    _require_attended(config, name, exchange, ranks)
+    if key_fields:
+        attended(targets_of(model), key_fields)
+        if any(one.share for one in key_fields):
+            _require_shared(config, backend, exchange, ranks, key_fields)
     if levels_name(config) == "two" and config.compute.transport in ("cuda-aware", "nccl"):
         raise ConfigError(
             f"train.levels = 'two' goes through host memory, compute.transport = {config.compute.transport!r} does not; choose "
@@ -120,6 +155,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
         )
     if train.wire != "full":
         _require_wire(config)
+    if train.precision == "bfloat16" and name == "lr":
+        raise ConfigError("train.precision = 'bfloat16' is of embeddings, and model.name = 'lr' has none; choose 'float32'")
     if exchange == "pooled" and (split != "field" or is_pushed_down(config) or name in SUMS):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
@@ -130,7 +167,7 @@ def require_valid(config, backend, ranks=1, field_names=None):
 def _require_wire(config):
     """What travels as halves is float32, and is rounded in host memory."""
     train, transport, why = config.train, config.compute.transport, None
-    if train.precision != "float32" or train.accumulate not in ("", "float32"):
+    if row_type(train.precision) != "float32" or train.accumulate not in ("", "float32"):
         why = f"train.precision = {train.precision!r} with train.accumulate = {train.accumulate!r} asks for more digits than it keeps; choose 'full'"
     elif transport in ("cuda-aware", "nccl"):
         why = f"compute.transport = {transport!r} does not go through host memory, where numbers are rounded; choose compute.transport = 'host', or 'full'"
@@ -143,10 +180,18 @@ def _require_of_device(config, backend):
     train, why = config.train, None
     if train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
+    elif train.precision == "bfloat16":
+        why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
     elif replicates(config):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
+    elif attends(config):
+        why = "model.fields: the values of a sequence are weighed by the CPU alone"
+    elif config.model.name == "autoint":
+        why = "model.name = 'autoint': attention between fields has no kernel for a device"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
+    elif tasks_of(config):
+        why = "data.label has several columns: gates, and losses of which some labels are not known, are computed by the CPU alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:
@@ -211,6 +256,44 @@ def _require_field_dims(config):
         raise ConfigError(f"{why}: train.split = {train.split!r} does not know their tables; choose 'key'")
     if model.first_layer == "pushed_down":
         raise ConfigError(f"{why}: owners cannot compute a part of a model with several tables; choose model.first_layer = 'pooled'")
+
+
+def _require_attended(config, name, exchange, ranks):
+    if not attends(config):
+        if name == "din":
+            raise ConfigError(
+                "model.name = 'din' weighs the values of a sequence by their likeness to another field's: name both, as [[model.fields]] "
+                "name = 'history', target = 'item'"
+            )
+        return
+    if not (is_deep(config) and definition_class(name).sequences):
+        raise ConfigError(f"model.fields: model.name = {name!r} has no use for a target; choose 'din', or leave it out: a sequence is then added up")
+    if exchange != "rows" and ranks > 1:
+        raise ConfigError(
+            f"train.exchange = {exchange!r} adds up what rows give, and model.name = {name!r} needs the values of a sequence one by one: "
+            "their rows have to come to the samples; choose 'rows'"
+        )
+
+
+def _require_shared(config, backend, exchange, ranks, key_fields):
+    model, train, dims = config.model, config.train, {one.name: one.dim or config.model.dim for one in config.model.fields}
+    for one in key_fields:
+        dim, other = (dims.get(name, model.dim) for name in (one.name, one.share or one.name))
+        if dim != other:
+            raise ConfigError(f"data.fields: {one.name!r} shares the rows of {one.share!r}, so model.fields cannot give them {dim} and {other} numbers")
+    if backend.name != "cpu":
+        raise ConfigError(f"data.fields: rows that fields share are found by the CPU alone; compute.backend = {backend.name!r} cannot do it yet, choose 'cpu'")
+    if replicates(config):
+        raise ConfigError("data.fields: fields that share rows do not go with replicated fields (model.fields) yet")
+    if not takes_by_field(config) or ranks == 1:
+        return
+    why = None
+    if exchange == "pooled" or (train.split == "field" and is_pushed_down(config)):
+        why = f"train.split = 'field' with train.exchange = {exchange!r}: the rank that computes for a field does not have rows that are another's"
+    elif exchange != "rows" and train.routing != "broadcast":
+        why = f"train.exchange = {exchange!r} with train.routing = 'routed': what travels does not say in which of the fields a key stands"
+    if why:
+        raise ConfigError(f"data.fields: fields that share rows do not go with {why}; choose train.exchange = 'rows', or train.routing = 'broadcast' under another split")
 
 
 def _require_column(config, name, ranks):

@@ -3,7 +3,7 @@
 from deshpc.backend.exact_norm import total
 from deshpc.comm.ledger import Traffic
 from deshpc.launch.place import nowhere
-from deshpc.nn.scores import Scores
+from deshpc.nn.scores import Scores, TaskScores
 from deshpc.table.found import Found
 
 
@@ -13,7 +13,7 @@ class Model:
     `training.step` walks a batch through them.
     """
 
-    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere, loss="log", eviction=None):
+    def __init__(self, name, n_fields, backend, group, routing, parts, overlaps=False, enter=nowhere, loss="log", eviction=None, tasks=()):
         """name : `model.name`
         n_fields : fields that have keys
         routing : `Routing`, how keys reach their owners
@@ -22,14 +22,16 @@ class Model:
             device's host.  On processors inside a node nothing is left to hide, and what is prepared pushes the running batch out of
             the caches.
         enter : function that is told the name of each stage of a step as it begins
-        loss : `train.loss`, which says what a logit predicts
+        loss : `train.loss`, which says what a logit predicts; of several tasks it is a tuple of theirs afterwards
+        tasks : `config.tasks.Task`s, where there are several labels
         eviction : `Eviction`, None where no row is given up
         """
         self.name, self.n_fields, self.backend, self.group = name, n_fields, backend, group
         self.routing, self.table, self.exchange, self.operators = routing, parts.operators.table, parts.exchange, parts.operators
         self.top, self.dense_sums, self.parameters, self.accumulation = parts.top, parts.dense_sums, parts.parameters, parts.accumulation
         self.overlaps, self.enter, self.eviction = overlaps, enter, eviction
-        self.loss, self.scores = loss, Scores(backend, classes=loss == "log")
+        self.tasks, self.loss = tasks, tuple(task.loss for task in tasks) or loss
+        self.scores = TaskScores(backend, self.loss) if tasks else Scores(backend, classes=loss == "log")
 
     @property
     def routes_ahead(self):

@@ -16,6 +16,7 @@ class Objective(NamedTuple):
     loss : "log", "squared" or "poisson", whose formulas `backend.losses` has
     reduction : "mean" or "sum", of a batch's losses
     shift : added to the logit while the model learns, never where it predicts
+    tasks : `config.tasks.Task`s, each with a loss and a weight of its own, where there are several labels
     mean_weight : of the training part's samples, by which the gradient of a "mean" is divided: then steps do not depend on the
         weights' scale
     """
@@ -24,6 +25,7 @@ class Objective(NamedTuple):
     reduction: str = "mean"
     shift: float = 0.0
     mean_weight: float = 1.0
+    tasks: tuple = ()
 
     def kernel(self, zero):
         """What kernels take: of `backend.losses`, its numbers of the type of zero."""

@@ -41,6 +41,25 @@ class Scores:
         return binned_auc(*counts)
 
 
+class TaskScores:
+    """As `Scores`, of logits (n, T) and labels (n, T) of several tasks, NaN where one is not known.  Arrays are the host's."""
+
+    def __init__(self, backend, losses):
+        """losses : of each task"""
+        self._of_tasks = [Scores(backend, classes=loss == "log") for loss in losses]
+
+    def add(self, logit, labels):
+        """Count samples."""
+        for t, scores in enumerate(self._of_tasks):
+            known = ~np.isnan(labels[:, t])
+            scores.add(logit[known, t], labels[known, t])
+
+    def take_auc(self, group=None):
+        """Mean of the tasks' AUCs of the samples since the last call, None where no task has one.  Collective, if a group is given."""
+        found = [one for one in [scores.take_auc(group) for scores in self._of_tasks] if one is not None]
+        return sum(found) / len(found) if found else None
+
+
 def binned_auc(negatives, positives):
     """Chance that a positive lies in a higher bin than a negative, the same bin one half; None without one of either."""
     pairs = int(negatives.sum()) * int(positives.sum())

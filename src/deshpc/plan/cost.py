@@ -31,10 +31,12 @@ class Run(NamedTuple):
     state_width s;  row_width w : weights of a row, of which dim are its embedding's; where there are several tables, of the narrowest
     one's, and widest_row of the widest one's
     row_bytes, sum_bytes : of a number of a row, and of a sum: partials, and gradients of states, rows and parameters
+    packed_rows : bytes of the weights of a row of the narrowest and of the widest table, where embeddings have fewer than row_bytes a number
     exchange : of `train.exchange`
     whole_top, moves_rows : what it says of itself (`Exchange`)
     routed : whether keys are sent to their owners
     numbered : whether some of them travel as numbers that both sides know, as between nodes
+    labels : of a sample
     tabled : whether messages say how many values they have in tables, as between nodes
     listed : whether keys lie in lists of all occurrences, as inside a node
     clip : whether gradients are clipped
@@ -86,6 +88,8 @@ class Run(NamedTuple):
     numbered: bool = False
     tabled: bool = False
     listed: bool = False
+    labels: int = 1
+    packed_rows: tuple = ()
 
     @property
     def steps(self):
@@ -95,6 +99,11 @@ class Run(NamedTuple):
     def samples(self):
         """S: trained, over all steps."""
         return sum(samples * count for samples, count in self.batches)
+
+    @property
+    def row_sizes(self):
+        """(bytes of the weights of a row of the narrowest table, of the widest) in memory."""
+        return self.packed_rows or (self.row_width * self.row_bytes, max(self.row_width, self.widest_row) * self.row_bytes)
 
 
 class KeysAway(NamedTuple):
@@ -198,7 +207,7 @@ def _keys(run, level):
 def _labels(run, level):
     """Labels, dense features and, where there are some, weights of samples whose top every rank repeats."""
     needed = run.routed and run.whole_top
-    return "batch", "labels", "forward", needed * _VALUE * (1 + run.n_dense + run.weighted) * _samples_to_others(run, level), 0
+    return "batch", "labels", "forward", needed * _VALUE * (run.labels + run.n_dense + run.weighted) * _samples_to_others(run, level), 0
 
 
 def _all_reduce(run, level):
@@ -218,13 +227,15 @@ def _rows(run, level):
     """Every unique key's row to its home rank, and the row's gradient back.
 
     In fixed point the gradient of an embedding with own terms, whose keys have values, is two sums, which the owner puts together.  Of
-    several tables, the keys decide whose rows travel.
+    several tables, the keys decide whose rows travel.  Packed rows travel as they are.
     """
-    of_rows, of_sums = run.wire or run.row_bytes, run.wire or run.sum_bytes
-    spread = max(0, run.widest_row - run.row_width) * level.away.unique
+    of_sums, spread = run.wire or run.sum_bytes, max(0, run.widest_row - run.row_width) * level.away.unique
+    narrowest, widest = run.row_sizes
+    if run.wire and not run.packed_rows:
+        narrowest, widest = (size // run.row_bytes * run.wire for size in run.row_sizes)
     width = run.row_width + (run.fixed_point and run.own_terms and run.value_width > 0 and run.dim > 0)
     return [
-        (run.operator, "rows", "forward", run.row_width * of_rows * level.away.unique, spread * of_rows),
+        (run.operator, "rows", "forward", narrowest * level.away.unique, (widest - narrowest) * level.away.unique),
         (run.operator, "gradients", "backward", width * of_sums * level.away.unique, spread * of_sums),
     ]
 

@@ -80,7 +80,7 @@ def _of(config, workload, profile, ranks, share):
         best = min(substitutes, key=lambda one: _sent(one, ranks, with_keys))
         run = moving[0].need.run
         u = workload.distinct(share) / share
-        server = 2 * u * run.row_width * run.row_bytes + 2 * _KEY * u * with_keys
+        server = u * (run.row_sizes[0] + run.row_width * run.row_bytes) + 2 * _KEY * u * with_keys
         yield Saving(
             config.model.name, profile, ranks, with_keys, str(best.choice), _sent(best, ranks, with_keys),
             min(_sent(one, ranks, with_keys) for one in moving), server,

@@ -1,7 +1,5 @@
 """A built model as the `plan.cost.Run` that its bytes depend on: of a run that was made, or of one that is planned."""
 
-import numpy as np
-
 from deshpc.exchange.with_replicated import WithReplicated
 from deshpc.model.combinations import exchange_name
 from deshpc.plan.cost import Run
@@ -21,11 +19,12 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
     sent, several_nodes = config.compute.backend != "cuda" and train.routing == "routed", len(group.nodes.members) > 1
     compact = sent and several_nodes
     widths = [table.layout.weights for table in model.table.of_shards]
+    sizes = [table.layout.weights_bytes for table in model.table.of_shards]
     return Run(
         operator=model.operators.name, ranks=group.size, shards=len(model.table.of_shards), batches=batches, fields=n_fields,
         n_dense=n_dense, value_width=value_width, dense_parameters=model.dense_sums.sent,
         state_width=model.operators.width, row_width=min(widths), widest_row=max(widths), dim=layout.dim,
-        row_bytes=np.dtype(layout.precision).itemsize, sum_bytes=sums.itemsize, exchange=exchange,
+        row_bytes=layout.number.itemsize, packed_rows=(min(sizes), max(sizes)) if layout.halves else (), sum_bytes=sums.itemsize, exchange=exchange,
         whole_top=model.exchange.whole_top, moves_rows=model.exchange.moves_rows, routed=train.routing == "routed",
         clip=config.optimizer.clip_norm > 0, fixed_point=sums.kind == "i", own_terms=model.table.own_terms,
         field_widths=_field_widths(model.operators.operator) if exchange == "pooled" and group.size > 1 else (),
@@ -34,7 +33,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
         repeats=model.operators.repeats, weighted=weighted, wire=0 if train.wire == "full" else 2, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
         replicated_row=of_replicated(model, lambda exchange: exchange.row_bytes(value_width > 0)),
         listed=sent and not several_nodes and not model.exchange.moves_rows,
-        numbered=compact and train.key_numbers != "off", tabled=compact and value_width > 0,
+        labels=max(1, len(model.tasks)), numbered=compact and train.key_numbers != "off", tabled=compact and value_width > 0,
     )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def work_of(need, workload, record_bytes, nodes, column=False):
     busiest = need.uneven.occurrences if not run.moves_rows else 1.0
     occurrences = share * m if run.moves_rows else batch * m / owners * busiest
     samples = batch if run.whole_top else share
-    weights = -(-(run.row_width * run.row_bytes) // LINE)
+    weights = -(-run.row_sizes[0] // LINE)
     reads_all = not run.routed
     crossing = [one for one in need.sent if nodes > 1 and one.level != "inside"]
     crossed = sum((one.low + one.high) / 2 for one in crossing)

@@ -96,12 +96,8 @@ def bytes_of_rank(keys, ranks):
     return 8 * buckets + round(keys * (4 + 8)) + MOST_KEYS // 8
 
 
-def open_key_numbers(backend, group, dictionaries, several):
-    """A list of so many KeyNumbers; None where keys travel whole: inside a node, and on a device.
-
-    several : whether there are several nodes; None: as the group has them
-    """
-    several = len(group.nodes.members) > 1 if several is None else several
-    if backend.key_numbers is None or not several:
+def open_key_numbers(backend, group, dictionaries):
+    """A list of so many KeyNumbers; None where keys travel whole: inside a node, and on a device."""
+    if backend.key_numbers is None or len(group.nodes.members) == 1:
         return None
     return [KeyNumbers(backend.key_numbers, ~group.nodes.is_near, dictionaries) for _ in range(dictionaries)]

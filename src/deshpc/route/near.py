@@ -10,6 +10,7 @@ board.  All lists have room for as many occurrences; where a batch needs more, a
 """
 
 from functools import cached_property, partial
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -83,8 +84,8 @@ class RoutedNear:
     def _places(self, batch, direction, board_of):
         """The _Places of a board, see `_write`.  Collective where that has to grow."""
         weighs = batch.weights is not None and direction == "forward"
-        columns = [1, batch.dense.shape[1], *([1] if weighs else [])] if self._whole_top else []
-        form = (batch.global_samples, tuple(columns), value_width(batch.values), self._room)
+        shared = (batch.labels, batch.dense, *([batch.weights] if weighs else [])) if self._whole_top else ()
+        form = (batch.global_samples, tuple(array.shape[1:] for array in shared), value_width(batch.values), self._room)
         if form not in self._placed:
             self._placed[form] = _Form(*form, self._group.size, self._backend.threads, self._partition.owners), {}
         shape, of_boards = self._placed[form]
@@ -114,7 +115,7 @@ class _Places(NamedTuple):
     headers : [(1) int64 of each rank]
     lists : [(owners) int64 of each thread of this rank], addresses of its lists;  ends : [address of their ends];  counts : [(owners) int64]
     owned : [KeyLists of each shard of this rank]
-    top : labels (B), dense (B, n_dense) and weights (B) or None, of all samples, where every rank's top works on all
+    top : labels (B, ..), dense (B, n_dense) and weights (B) or None, of all samples, where every rank's top works on all
     own_top : [this rank's share of each of these]
     """
 
@@ -131,17 +132,17 @@ class _Places(NamedTuple):
 class _Form:
     """How a board is divided: a function of what all ranks know."""
 
-    def __init__(self, samples, columns, width, room, ranks, threads, owners):
-        """samples : B;  columns : numbers of a sample in each array that every rank's top needs
+    def __init__(self, samples, shapes, width, room, ranks, threads, owners):
+        """samples : B;  shapes : of a sample's numbers in each array that every rank's top needs
         width : values of an occurrence;  room : of each list, in occurrences
         """
-        self._samples, self._columns, self._room, self._threads, self._owners = samples, columns, room, threads, owners
+        self._shapes, self._room, self._threads, self._owners = [(samples, *shape) for shape in shapes], room, threads, owners
         self._shares = [slice_of(samples, ranks, rank) for rank in range(ranks)]
         self._of_parts = np.concatenate([slices(end - begin, threads) for begin, end in self._shares])
         self._list_bytes, self._ends_bytes = _lines((8 + 4 * width) * room), _lines(4 * owners * int(self._of_parts.max()))
         self._part_bytes = self._ends_bytes + owners * self._list_bytes
         self.slot_bytes = CACHE_LINE + threads * self._part_bytes
-        self.shared_bytes = sum(_lines(4 * samples * width) for width in columns)
+        self.shared_bytes = sum(_lines(4 * prod(shape)) for shape in self._shapes)
 
     def places(self, board, rank, shards):
         """The _Places of a board, for a rank with so many shards."""
@@ -154,10 +155,9 @@ class _Form:
             for owner in range(rank * shards, (rank + 1) * shards)
         ]
         top, begin = [], 0
-        for width in self._columns:
-            whole = board.shared[begin : begin + 4 * self._samples * width].view(np.float32)
-            top.append(whole if len(top) != 1 else whole.reshape(self._samples, width))
-            begin += _lines(whole.nbytes)
+        for shape in self._shapes:
+            top.append(board.shared[begin : begin + 4 * prod(shape)].view(np.float32).reshape(shape))
+            begin += _lines(top[-1].nbytes)
         share = slice(*self._shares[rank])
         return _Places(
             board, [slot[:_HEADER].view(np.int64) for slot in board.of_ranks], list(lists[rank]), [int(one) for one in starts[rank]],

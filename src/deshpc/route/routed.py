@@ -9,6 +9,7 @@ import numpy as np
 from deshpc.backend.arguments import KeyLists
 from deshpc.backend.values import value_shape
 from deshpc.data.batch import Batch
+from deshpc.route.seats import Seats
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,15 @@ class OwnedKeys:
 
 @dataclass(frozen=True)
 class WholeBatch:
-    """What one shard owns of a batch that this rank holds: it is picked out of all samples while it is looked up."""
+    """What one shard owns of a batch that this rank holds: it is picked out of all samples while it is looked up.
+
+    seats : Seats, None where every occurrence has that of its key's field
+    """
 
     batch: Batch
     partition: tuple
     owner: int
+    seats: Seats | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class HomeKeys:
     values : of these
     unique : length of that list, which is grouped by owner rank, inside a rank as the request lists them
     counts : (N, F) int32, keys of each owner rank and field, in which order the list has them
+    seats : (nnz) uint16, see `backend.arguments.Occurrences`
     """
 
     offsets: np.ndarray
@@ -68,6 +74,7 @@ class HomeKeys:
     values: np.ndarray | None
     unique: int
     counts: np.ndarray
+    seats: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ class RoutedBatch:
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
     weights : (n) float32 of the same samples as labels, where they are learnt from; None where all are 1
+    lengths : (n, S) int32 of the same samples, see `Seats.lengths`;  None where no sequence's values stay apart
     """
 
     step: int
@@ -103,6 +111,7 @@ class RoutedBatch:
     requests: Requests | None = None
     replicated: Batch | None = None
     weights: np.ndarray | None = None
+    lengths: np.ndarray | None = None
 
 
 class KeyCounts:

@@ -36,8 +36,9 @@ class Broadcast:
 
     reads_whole_batch, travels_ahead = True, False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
-        self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, seats=None):
+        self._group, self._partition, self._whole_top, self._seats = group, partition, exchange.whole_top, seats
+        self._sets = turns_of_buffers(backend, 1, valid)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
@@ -45,8 +46,9 @@ class Broadcast:
         first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
-        owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        owned = [WholeBatch(batch, self._partition, first_shard + s, self._seats) for s in shards]
+        lengths = self._seats and self._seats.lengths(top, next(self._sets)[0])
+        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights, lengths=lengths)
         return lambda: done(routed)
 
 
@@ -55,17 +57,16 @@ class Routed:
 
     reads_whole_batch, travels_ahead = False, False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, several_nodes=None, key_numbers=True):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True):
         """valid : batches that are valid at a time
-        several_nodes : whether there are such; None: as the group has them
         key_numbers : whether keys may have numbers
         """
         self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
         self._whole_top, self._narrow = exchange.whole_top, len(group.nodes.members) > 1
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = turns_of_buffers(backend, 1 + partition.shards, valid)
-        (self._numbers,) = (open_key_numbers(backend, group, 1, several_nodes) if key_numbers else None) or (None,)
-        self._tables = open_value_tables(backend, group, several_nodes)
+        (self._numbers,) = (open_key_numbers(backend, group, 1) if key_numbers else None) or (None,)
+        self._tables = open_value_tables(backend, group)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
@@ -250,18 +251,18 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange, ranks, valid=2, key_numbers=True, several_nodes=None):
+def open_routing(name, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True, seats=None):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole.
 
-    ranks : as of how many it is to be
     key_numbers : whether keys may have numbers
     valid : batches that are valid at a time
-    several_nodes : whether there are such, for a rank that stands for several; None: as the group has them
+    seats : Seats, None where every occurrence has that of its key's field; where partials travel, keys do not say it, so batches are read whole
     """
     whole, sends_keys = routings(exchange)
-    if ranks == 1 or name == "broadcast":
-        return whole(backend, group, partition, n_fields, exchange)
-    several_nodes = len(group.nodes.members) > 1 if several_nodes is None else several_nodes
-    if backend.lists is not None and not several_nodes and not exchange.moves_rows:
+    if group.size == 1 or name == "broadcast":
+        return whole(backend, group, partition, n_fields, exchange, valid, seats)
+    if seats is not None:
+        return RoutedRequests(backend, group, partition, n_fields, exchange, valid, key_numbers, seats)
+    if backend.lists is not None and len(group.nodes.members) == 1 and not exchange.moves_rows:
         return RoutedNear(backend, group, partition, exchange, valid)
-    return sends_keys(backend, group, partition, n_fields, exchange, valid, several_nodes, key_numbers)
+    return sends_keys(backend, group, partition, n_fields, exchange, valid, key_numbers)

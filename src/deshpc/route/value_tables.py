@@ -35,10 +35,7 @@ class ValueTables:
         return found
 
 
-def open_value_tables(backend, group, several):
-    """ValueTables; None where values travel as they are: inside a node, and on a device.
-
-    several : whether there are several nodes; None: as the group has them
-    """
-    several = len(group.nodes.members) > 1 if several is None else several
+def open_value_tables(backend, group):
+    """ValueTables; None where values travel as they are: inside a node, and on a device."""
+    several = len(group.nodes.members) > 1
     return ValueTables(backend.value_tables, ~group.nodes.is_near) if backend.value_tables is not None and several else None

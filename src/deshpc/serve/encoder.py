@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.data.transform import Standardisation
+from deshpc.config.schema import LISTS
+from deshpc.data.transform import Standardisation, transformed
 from deshpc.errors import DataError
+from deshpc.formats.sequence import newest
 from deshpc.hashing.key import field_seed
 from deshpc.serve.cells import BadCell, MissingCells, number_of, text_of, values_of
+from deshpc.serve.crossed import Occurrences, crossed
 from deshpc.serve.keys import keys_of
 
 
@@ -32,7 +35,7 @@ class Samples:
     dense: np.ndarray
 
 
-class _Occurrences(NamedTuple):
+class _Values(NamedTuple):
     """A field's values: texts, and of each its sample (int64) and the weights x and xl (float64)."""
 
     texts: list
@@ -55,7 +58,10 @@ class Encoder:
         self._missing = MissingCells(missing)
         self.fields = (*schema.key_fields, *schema.dense_fields)
         self._key_fields, self._dense_fields = schema.key_fields, schema.dense_fields
-        self._seeds = np.array([field_seed(field.name) for field in schema.key_fields], np.uint64)
+        self._numbers = np.array(schema.numbers_of_keys, np.int64)  # of the field whose keys a field's are
+        self._seeds = np.array([field_seed(schema.keyed_fields[number].name) for number in self._numbers], np.uint64)
+        self._crosses, names = schema.crosses, [field.name for field in schema.key_fields]
+        self._members = [[names.index(name) for name in one.fields] for one in schema.crosses]
         self._boundaries = {one.name: one.boundaries for one in (transforms.buckets if transforms else ())}
         self._standardisation = None
         if transforms and transforms.dense:  # of all dense fields at once: numbers (n, n_dense)
@@ -72,21 +78,37 @@ class Encoder:
         cells = [self._missing.emptied(some, field.kind in ("dense", "bucket")) for field, some in zip(self.fields, cells, strict=True)]
         parts = [
             self._values(field, column, first_row)
-            if field.kind == "multi"
-            else _Occurrences(self._texts(field, column, first_row), everyone, ones, ones)
+            if field.kind in LISTS
+            else _Values(self._texts(field, column, first_row), everyone, ones, ones)
             for field, column in zip(self._key_fields, cells, strict=False)
         ]
+        of_cells = len(parts)
+        fields = np.repeat(np.arange(of_cells, dtype=np.uint16), [len(part.texts) for part in parts])
+        keys = keys_of([text for part in parts for text in part.texts], self._numbers[fields], self._seeds[fields])
+        if self._crosses:
+            parts += self._crossed(rows, parts, keys)
+            fields = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part.samples) for part in parts])
+            keys = np.concatenate([keys, *(part.keys for part in parts[of_cells:])])
         sample = _concatenated([part.samples for part in parts], np.int64)
         order = np.argsort(sample, kind="stable")
         offsets = np.zeros(rows + 1, np.int64)
         np.cumsum(np.bincount(sample, minlength=rows), out=offsets[1:])
-        fields = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part.texts) for part in parts])
-        keys = keys_of([text for part in parts for text in part.texts], fields, self._seeds[fields])
         x, xl = (_concatenated([getattr(part, name) for part in parts], np.float64)[order] for name in ("x", "xl"))
-        return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[len(parts) :], first_row))
+        return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[of_cells:], first_row))
+
+    def _crossed(self, rows, parts, keys):
+        """[Occurrences] of the crosses.  parts : _Values of the fields, whose keys are those, one field after another"""
+        ends, found = np.cumsum([len(part.texts) for part in parts]), []
+        for part, own in zip(parts, np.split(keys, ends[:-1]), strict=True):
+            here = np.array([text != b"" for text in part.texts], bool)
+            found.append(Occurrences(own[here], part.samples[here], part.x[here], part.xl[here]))
+        return [
+            crossed(rows, [found[number] for number in members], one.name, len(parts) + c)
+            for c, (one, members) in enumerate(zip(self._crosses, self._members, strict=True))
+        ]
 
     def _texts(self, field, column, first_row):
-        """A text a row, of a field that is not multi."""
+        """A text a row, of a field that has one value."""
         if field.kind == "categorical":
             return converted(text_of, field, column, first_row)
         if field.kind == "bucket":
@@ -96,13 +118,18 @@ class Encoder:
         raise ValueError(f"no text for a field of kind = {field.kind!r}")
 
     def _values(self, field, column, first_row):
-        """The _Occurrences of a multi field."""
+        """The _Values of a multi field, or of a sequence."""
         pairs = converted(lambda cell: values_of(cell, field.separator, field.weight_separator), field, column, first_row)
         counts = np.array([len(texts) for texts, _ in pairs], np.int64)
-        weights = _rounded(np.array([weight for _, weights in pairs for weight in weights], np.float64))
+        texts, weights = ([one for pair in pairs for one in pair[part]] for part in (0, 1))
+        weights = _rounded(np.array(weights, np.float64))
+        if field.kind == "sequence":
+            places, offsets, recent = newest(np.concatenate([[0], np.cumsum(counts)]), field)
+            texts, counts = [texts[place] for place in places.tolist()], np.diff(offsets)
+            weights = np.ones(len(texts)) if recent is None else recent.astype(np.float64)
         pooled = {"sum": weights, "mean": _rounded(weights / np.repeat(counts, counts))}
-        return _Occurrences(
-            [text for texts, _ in pairs for text in texts],
+        return _Values(
+            texts,
             np.repeat(np.arange(len(counts)), counts),
             pooled[field.pooling],
             pooled[field.linear_pooling or field.pooling],
@@ -112,13 +139,15 @@ class Encoder:
         numbers = np.empty((rows, len(self._dense_fields)))
         for j, (field, column) in enumerate(zip(self._dense_fields, cells, strict=True)):
             numbers[:, j] = converted(number_of, field, column, first_row)
+            if self._standardisation is not None:
+                numbers[:, j] = transformed(field, numbers[:, j])
         if self._standardisation is None:
             with np.errstate(over="ignore"):
                 numbers = _rounded(np.nan_to_num(numbers, nan=0.0))
             for row, j in np.argwhere(np.isinf(numbers)).tolist():
                 raise DataError(f"row {first_row + row}, field {self._dense_fields[j].name!r}: {_shown(cells[j][row])} is too large for float32")
             return numbers
-        return self._standardisation.apply(numbers).astype(np.float64)
+        return self._standardisation.standardise(numbers).astype(np.float64)
 
 
 def _concatenated(arrays, dtype):

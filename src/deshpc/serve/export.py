@@ -9,6 +9,8 @@ from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
+from deshpc.config.precision import row_type
+from deshpc.config.tasks import losses_of
 from deshpc.data.profiles import describe
 from deshpc.data.transform import Transforms
 from deshpc.errors import DataError
@@ -40,7 +42,7 @@ def export(
     else:
         what = f"{write_rows(out, *contents):,} rows"
     if onnx is not None:
-        write_onnx(onnx, Top.of(contents[0]["model"], contents[3], model.schema), model.config.train.loss)
+        write_onnx(onnx, Top.of(contents[0]["model"], contents[3], model.schema), losses_of(model.config))
     return f"{out}: {model.config.model.name} model of {model.steps} steps, {what}" + (f"; {onnx}" if onnx else "")
 
 
@@ -61,7 +63,7 @@ class SavedModel:
         self.schema, self._transforms = _input(self.config.data, manifest["source"], self._folder)
         self.run, self.steps, self._scalars = manifest["run"], manifest["steps"], manifest["model"]["scalars"]
         self._width = self._scalars + manifest["model"]["dim"]
-        self.like = like_rows(np.empty((0, self._width), manifest["model"]["precision"]), self._scalars)
+        self.like = like_rows(np.empty((0, self._width), row_type(manifest["model"]["precision"])), self._scalars)
 
     def contents(self, out):
         """Arguments of `write_rows` and `write_delta` for a file `out`; rows are read block by block."""
@@ -86,12 +88,10 @@ def _input(config, source, folder):
         transforms.require_of(schema)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from None
-    if config.format != "cache" and schema.key_fields + schema.dense_fields != _fields_of(config):
+    if config.format != "cache" and _fields_of(schema) != _fields_of(Schema.from_config(config)):
         raise DataError(f"{folder}: damaged: the stored fields are not those of its configuration")
     return schema, transforms
 
 
-def _fields_of(config):
-    """The fields of a DataConfig of rows, as its Schema has them."""
-    schema = Schema.from_config(config)
-    return schema.key_fields + schema.dense_fields
+def _fields_of(schema):
+    return schema.key_fields, schema.dense_fields, schema.crosses

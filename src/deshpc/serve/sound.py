@@ -11,7 +11,6 @@ from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key_fields import fields_of
-from deshpc.serve.forward import FORWARDS
 
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _LARGEST = float(np.finfo(np.float32).max)
@@ -23,20 +22,25 @@ def declared(options, schema, path):
     """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
     fields, label, weight = schema["fields"], schema["label"], schema.get("weight")
     data = {"train": ["none is read"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
-    config = build({"data": data, "model": options}, source=str(path))
-    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, schema.get("labels", "classes"))
+    own = options.get("name", "") if isinstance(options, dict) else ""  # nothing is imported: the caller passes its formula
+    allowed = (own,) if isinstance(own, str) and ":" in own else ()
+    data["crosses"] = schema.get("crosses", [])
+    config = build({"data": data, "model": options}, source=str(path), allow_import=allowed)
+    crosses = Schema.from_config(config.data).crosses
+    labels = schema.get("labels", "classes")
+    if isinstance(label, list):
+        label, labels = tuple(label), tuple(labels)
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, labels, crosses)
 
 
 def require_sound(model, path):
     """DataError, naming file and part, unless transforms, rows and dense parameters are those of the model's options and schema."""
     try:
-        if model.name not in FORWARDS:
-            raise DataError(f"a model {model.name!r}; this version scores {', '.join(FORWARDS)}")
         top = model.top
         _require_transforms(model.transforms, model.schema)
-        _require_rows(model, top, FORWARDS[model.name])
+        _require_rows(model, top, model.forward)
         _require_keys(model.rows.keys, model.schema)
-        _require_dense(model.dense, FORWARDS[model.name].shapes(top))
+        _require_dense(model.dense, model.forward.shapes(top))
     except (DataError, ConfigError) as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -70,8 +74,8 @@ def _require_keys(keys, schema):
         some = keys[begin : begin + _BLOCK + 1]
         if not (some[1:] > some[:-1]).all():
             raise DataError("section 'keys': the keys are not increasing")
-        if (fields_of(some) >= len(schema.key_fields)).any():
-            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.key_fields)} of the schema")
+        if (fields_of(some) >= len(schema.keyed_fields)).any():
+            raise DataError(f"section 'keys': it has a key of a field beyond the {len(schema.keyed_fields)} of the schema")
 
 
 def _require_dense(dense, shapes):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from deshpc.config.attended import attended
 from deshpc.config.field_dims import field_dims
 
 
@@ -10,6 +11,8 @@ class Top(NamedTuple):
     parameters : {name: array}, the dense parameters, as training declares them
     n_fields F, n_dense : of a sample
     field_dims : (F) numbers of every field's embeddings
+    tasks : T, labels of a sample where there are several, else 0
+    attended : `config.attended.Attended` of the sequences whose values stay apart
     """
 
     options: dict
@@ -17,13 +20,16 @@ class Top(NamedTuple):
     n_fields: int
     n_dense: int
     field_dims: tuple = ()
+    tasks: int = 0
+    attended: tuple = ()
 
     @classmethod
     def of(cls, options, parameters, schema):
         """The Top of a model for samples of a Schema."""
-        names = [field.name for field in schema.key_fields]
+        names = [field.name for field in schema.keyed_fields]
         dims = field_dims(options["dim"], {one["name"]: one["dim"] for one in options.get("fields", ())}, names)
-        return cls(options, parameters, len(names), len(schema.dense_fields), dims)
+        sequences = attended({one["name"]: one["target"] for one in options.get("fields", ()) if "target" in one}, schema.keyed_fields)
+        return cls(options, parameters, len(names), len(schema.dense_fields), dims, schema.tasks, sequences)
 
     @property
     def name(self):

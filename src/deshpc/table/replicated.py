@@ -113,7 +113,7 @@ class PartlyReplicated(Table):
         """All rows that this rank shows, in key order (`Rows`)."""
         return Rows.concatenate([super().export(), self.replicated.export()]) if self._shows else super().export()
 
-    def blocks(self, block_rows=BLOCK_ROWS):
+    def blocks(self, block_rows=BLOCK_ROWS, ordered=True):
         """As of a Table, of all rows that this rank shows."""
         return self._with_replicated(super().blocks(block_rows), self.replicated.blocks(block_rows))
 

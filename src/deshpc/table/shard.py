@@ -55,7 +55,7 @@ class Initialisation:
 @dataclass(frozen=True)
 class Rows:
     """Rows read out in key order.  keys (n) uint64, fields (n) uint16, counts and last steps (n) uint32, numbers
-    (n, weights + state) of the table's precision, decayed counts as of the last steps (n) float64, None where none are kept."""
+    (n, weights + state) of the type of `RecordLayout.number`, decayed counts as of the last steps (n) float64, None where none are kept."""
 
     keys: np.ndarray
     fields: np.ndarray
@@ -124,7 +124,7 @@ class Shard:
         start = initialisation.state_start
         width = layout.vector_state // max(1, start.planes)
         self._new = (
-            layout.number, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start,
+            layout.number, layout.element, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start,
             initialisation.first_column,
         )  # fmt: skip
         self._chunks, self._chunk_addresses, self._ready_rows = [], backend.array(np.zeros(0, np.int64)), 0
@@ -216,12 +216,13 @@ class Shard:
         """All rows, in key order."""
         return self._read(*self._in_key_order())
 
-    def blocks(self, block_rows=BLOCK_ROWS):
-        """Yield all rows in key order, so many at a time (copies).  The rows must not change until the last is out.
+    def blocks(self, block_rows=BLOCK_ROWS, ordered=True):
+        """Yield all rows, so many at a time (copies).  The rows must not change until the last is out.
 
+        ordered : by key; else in any order, which is faster
         Memory beside a block: key and row number of every row.
         """
-        keys, rows = self._in_key_order()
+        keys, rows = self._in_key_order() if ordered else self._indexed()[:2]
         for begin in range(0, len(keys), block_rows):
             yield self._read(keys[begin : begin + block_rows], rows[begin : begin + block_rows])
 
@@ -235,7 +236,7 @@ class Shard:
         """The Rows of these keys, which are at these row numbers."""
         n, layout = len(keys), self.layout
         fields, counts, steps = np.empty(n, np.uint16), np.empty(n, np.uint32), np.empty(n, np.uint32)
-        numbers = np.empty((n, layout.numbers), layout.precision)
+        numbers = np.empty((n, layout.numbers), layout.number.dtype)
         self._table.read_records(
             rows, self._chunk_addresses, layout.record_bytes, layout.tail, layout.places, layout.number,
             fields, counts, steps, numbers,
@@ -268,7 +269,7 @@ class Shard:
             raise DeshpcError(f"rows of {rows.numbers.shape[1]} numbers do not fit a table of {len(places)}")
         keys, fields = map(self._backend.array, (rows.keys, rows.fields))
         addresses = self.look_up(keys, fields, 0, admits=True).addresses
-        numbers = np.ascontiguousarray(rows.numbers, self.layout.precision)
+        numbers = np.ascontiguousarray(rows.numbers, self.layout.number.dtype)
         self._table.write_records(
             addresses, self.layout.tail, places, rows.keys, rows.fields, rows.counts, rows.steps, numbers
         )

@@ -2,17 +2,18 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import chain, cycle
 
 import numpy as np
 
-from deshpc.backend.arguments import Decay, Occurrences, Sums
+from deshpc.backend.arguments import Decay, Occurrences, Rounding, Sums
 from deshpc.backend.exact_norm import TERMS
 from deshpc.backend.record import CHUNK_ROWS, RecordLayout, cache_lines
 from deshpc.backend.room import require_room
 from deshpc.backend.weight_form import WeightForm
 from deshpc.hashing.key_fields import fields_of
 from deshpc.hashing.partition import owners
+from deshpc.hashing.splitmix import fold_words
 from deshpc.hashing.spread import spread
 from deshpc.route.routed import ListedKeys, WholeBatch
 from deshpc.table.columns import own_places, widened
@@ -21,6 +22,8 @@ from deshpc.table.merging import merged
 from deshpc.table.shard import BLOCK_ROWS, Initialisation, Rows, Shard
 from deshpc.table.sights import Sights
 from deshpc.table.waiting import WaitingKeys
+
+_ROUNDING = 0x726F756E  # of the chances of rounding, which are to have nothing in common with first weights
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Table:
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
         own_terms=True, by_field=False, columns=None, shards=None, living=None,
     ):  # fmt: skip
-        """precision : type of weights and state
+        """precision : type of weights and state, of `train.precision`
         compute : of arithmetic
         sums : of sums, if not as compute
 
@@ -140,7 +143,10 @@ class Table:
         for shard in self._shards:
             shard.begin_era(step)
         decay = Decay(self.layout.decayed, self._decays.sight(step)) if self._decays else None
-        arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale, decay)
+        rounding = None
+        if self.layout.halves:
+            rounding = Rounding(np.uint64(fold_words(self._seed, _ROUNDING, step)), self._start.first_column)
+        arguments = (rule, np.uint32(step), number(clip), l2, inverse_scale, decay, rounding)
         self._backend.each(self._update, [(shard, *arguments) for shard in rows])
 
     def square_norm(self, rows, inverse_scale):
@@ -177,12 +183,13 @@ class Table:
         """All rows of this rank, in key order (`Rows`)."""
         return Rows.concatenate([shard.export() for shard in self._shards])
 
-    def blocks(self, block_rows=BLOCK_ROWS):
-        """Yield the rows of this rank in key order, at most so many at a time: see `Shard.blocks`.
+    def blocks(self, block_rows=BLOCK_ROWS, ordered=True):
+        """Yield the rows of this rank in key order, unless none is asked for, at most so many at a time: see `Shard.blocks`.
 
         A shard's keys come before those of the next one, since shards are in the order of their keys, but for FieldPartition.
         """
-        yield from self._in_key_order([shard.blocks(block_rows) for shard in self._shards])
+        of_shards = [shard.blocks(block_rows, ordered) for shard in self._shards]
+        yield from self._in_key_order(of_shards) if ordered else chain.from_iterable(of_shards)
 
     def copied_blocks(self):
         """[Rows]: a copy of all rows of this rank, as `blocks`; each thread copies its shard."""
@@ -258,25 +265,27 @@ class Table:
 
     def _look_up(self, s, routed, insert):
         owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None
-        if isinstance(owned, (WholeBatch, ListedKeys)):
-            if isinstance(owned, WholeBatch):
-                found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
-            else:
-                found, offsets, values = shard.look_up_lists(owned.lists, owned.samples, owned.like, step)
-            local, weighted = found.local, values is not None
+        if isinstance(owned, WholeBatch):
+            found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
+            local, weighted, seated = found.local, values is not None, owned.seats
+        elif isinstance(owned, ListedKeys):
+            found, offsets, values = shard.look_up_lists(owned.lists, owned.samples, owned.like, step)
+            local, weighted, seated = found.local, values is not None, None
         else:
             found = shard.look_up(owned.keys, owned.fields, step)
-            offsets, local, values, weighted = owned.offsets, found.local, owned.values, owned.weighted
+            offsets, local, values, weighted, seated = owned.offsets, found.local, owned.values, owned.weighted, None
             if owned.occurrences is not None:
                 self._backend.routing.through(owned.occurrences, found.local)
                 local = owned.occurrences
-        scratch, grouping, fields = next(self._scratch[s]), None, None
+        scratch, grouping, fields, seats = next(self._scratch[s]), None, None, None
+        if seated is not None:
+            seats = seated.of(owned.batch, owned.partition, owned.partition.owners, owned.owner, scratch)
         if self.by_field and offsets is not None:
             fields = scratch.array("fields", found.distinct, np.uint16)
             self._backend.lookup.row_fields(found.addresses, self.layout.tail, fields)
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
-        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping)
+        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping, seats)
         first = 1 if insert and shard.waiting else 0
         return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch, first)
 
@@ -294,11 +303,11 @@ class Table:
             buffers.zeros("square", rows, kind) if squares else None,
         )
 
-    def _update(self, shard, rule, step, clip, l2, inverse_scale, decay):
+    def _update(self, shard, rule, step, clip, l2, inverse_scale, decay, rounding):
         layout = self.layout
         self._backend.update.rows(
             rule, self.form, layout.linear_state, layout.tail, cache_lines(layout.used_bytes), shard.occurrences.addresses[shard.first :],
-            self._sums_of(shard), inverse_scale, step, clip, l2, decay,
+            self._sums_of(shard), inverse_scale, step, clip, l2, decay, rounding,
         )  # fmt: skip
         for array in shard.sums:
             if shard.first and array is not None:

@@ -83,13 +83,17 @@ class TableSet:
         """All whole rows of this rank, in key order (`Rows`)."""
         return Rows.concatenate([table.widened(table.export()) for table in self._tables])
 
-    def blocks(self, block_rows=BLOCK_ROWS):
+    def blocks(self, block_rows=BLOCK_ROWS, ordered=True):
         """Yield the whole rows of this rank in key order; a block of each table is held at a time: see `Shard.blocks`."""
         return merged([map(table.widened, table.blocks(block_rows)) for table in self._tables])
 
     def copied_blocks(self):
         """[Rows]: a copy of all rows of this rank, as `blocks`."""
         return list(merged([map(table.widened, table.copied_blocks()) for table in self._tables]))
+
+    def widened(self, rows):
+        """As of a Table: the rows are whole."""
+        return rows
 
     def load(self, rows, given=None):
         """As `Table.load`, from whole rows (any keys, `Rows`).  Not collective."""

@@ -10,7 +10,7 @@ class Learnt(NamedTuple):
     """What a top has learnt from the samples that it works on.
 
     loss : function() -> terms (3) of the sum of their losses, see `backend.exact_sum`; a device is waited for
-    logit : (n), which the update has had no part in
+    logit : (n), or (n, T) of T tasks, which the update has had no part in
     gradient : (n, s) of the batch's loss by the states, times `scale`
     scale : of the sums of rows' gradients, 1 in floating point
     dense_scale : of those of dense parameters
@@ -27,7 +27,7 @@ class Top(Protocol):
     """What follows the exchange: `SumTop` of linear models and factorization machines, `Tower` of deep models."""
 
     def score(self, found, partials):
-        """Logits (n) of the samples that this rank's top works on: all of the batch, or its share.
+        """Logits (n), or (n, T) of T tasks, of the samples that this rank's top works on: all of the batch, or its share.
 
         found : Found, the batch
         partials : Partials, the complete states; they are overwritten

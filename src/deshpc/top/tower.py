@@ -16,6 +16,7 @@ from deshpc.nn.lockstep import lockstep
 from deshpc.nn.loss import BlockLosses
 from deshpc.nn.parts import PARTS
 from deshpc.nn.tape import Gradient
+from deshpc.nn.task_losses import TaskLosses
 from deshpc.top.contract import Learnt
 
 
@@ -46,13 +47,14 @@ class Tower:
         self._width, self._embeddings_at, self._n_dense, self._by_block = width, embeddings_at, n_dense, by_block
         self._scratch, self._of_threads = backend.buffers(), [backend.buffers() for _ in range(backend.threads)]
         self._first_layers = () if definition.share else definition.first_layers
+        self._outputs = (len(objective.tasks),) if objective.tasks else ()  # of a sample, beside one
         self._division = (1, 0) if whole_top else (group.size, group.rank)
 
     def score(self, found, partials):
-        """Logits (n) of the compute type: see `Top`."""
+        """Logits (n), or (n, T), of the compute type: see `Top`."""
         state = self._accumulation.numbers(partials.state)
         self._accumulation.check(found, partials.rows)
-        walk = partial(self._scored, self._joined(state, found.routed))
+        walk = partial(self._scored, self._joined(state, found.routed), found.routed)
         return self._run(found, walk, "eval", False)
 
     def learn(self, found, partials):
@@ -61,7 +63,9 @@ class Tower:
         n = len(routed.labels)
         x = self._joined(self._accumulation.numbers(partials.state), routed)
         gradient = self._scratch.array("gradient", (n, self._width), self._zero.dtype)
-        losses = BlockLosses(self._backend, self._objective, self._zero, len(self._blocks(routed)), routed.samples)
+        losses = (TaskLosses if self._outputs else BlockLosses)(
+            self._backend, self._objective, self._zero, len(self._blocks(routed)), routed.samples
+        )
         logit = self._run(found, partial(self._learnt, x, gradient, losses, routed), "forward", True)
         for layer in self._first_layers:
             layer.finish(self._parameters, self._sums)
@@ -71,12 +75,12 @@ class Tower:
         return Learnt(losses.terms, logit, gradient, scale, dense_scale)
 
     def _run(self, found, walk, direction, train):
-        """Logits (n) of all samples.  walk : function(number of the block, tape, begin, end, logit) that gives its generator"""
+        """Logits (n), or (n, T), of all samples.  walk : function(number of the block, tape, begin, end, logit) that gives its generator"""
         routed = found.routed
         n, before = len(routed.labels), 0
         if not self._whole_top:
             before = slice_of(routed.samples, self._group.size, self._group.rank)[0]
-        logit, blocks = self._scratch.array("logit", n, self._zero.dtype), self._blocks(routed)
+        logit, blocks = self._scratch.array("logit", (n, *self._outputs), self._zero.dtype), self._blocks(routed)
         tapes = new_tapes(
             self._backend, self._of_threads, self._parameters, self._sums, blocks, routed.step, before, train, self._by_block
         )
@@ -95,29 +99,29 @@ class Tower:
             edges = block_edges(len(routed.labels), self._backend)
         return list(zip(edges, edges[1:], strict=False))
 
-    def _scored(self, x, block, tape, begin, end, logit):
+    def _scored(self, x, routed, block, tape, begin, end, logit):
         """A generator, see `nn.lockstep`."""
-        node = yield from self._logit(tape, x[begin:end], None, begin, end)
+        node = yield from self._logit(tape, x[begin:end], None, routed, begin, end)
         self._backend.arrays.put(node.array, logit[begin:end])
         tape.close()
 
     def _learnt(self, x, gradient, losses, routed, block, tape, begin, end, logit):
         """Forward and back: a generator, see `nn.lockstep`."""
-        node = yield from self._logit(tape, x[begin:end], gradient, begin, end)
+        node = yield from self._logit(tape, x[begin:end], gradient, routed, begin, end)
         self._backend.arrays.put(node.array, logit[begin:end])
-        slope = tape.array((end - begin,), self._zero.dtype)
+        slope = tape.array((end - begin, *self._outputs), self._zero.dtype)
         weights = None if routed.weights is None else routed.weights[begin:end]
         losses.slopes(block, node.array, routed.labels[begin:end], weights, slope)
         self._direction = "backward"  # all blocks get here between the same two yields
         yield from tape.backward(node, slope)
         tape.close()
 
-    def _logit(self, tape, x, gradient, begin, end):
+    def _logit(self, tape, x, gradient, routed, begin, end):
         if self._definition.share is None:
-            return self._definition.logit(tape, self._inputs(tape, x, gradient, begin, end))
+            return self._definition.logit(tape, self._inputs(tape, x, gradient, routed.lengths, begin, end))
         return self._definition.finish(tape, *self._parts(tape, x, gradient, begin, end))
 
-    def _inputs(self, tape, x, gradient, begin, end):
+    def _inputs(self, tape, x, gradient, lengths, begin, end):
         embeddings_at, state_end = self._embeddings_at, self._width
         of_scalar = of_pooled = None
         if gradient is not None:
@@ -127,6 +131,7 @@ class Tower:
         return Inputs(
             tape.input(x[:, :1], of_scalar) if embeddings_at else None, tape.input(x[:, embeddings_at:state_end], of_pooled),
             tape.input(x[:, state_end:dense_end]), tape.input(x[:, embeddings_at:dense_end], of_pooled),
+            None if lengths is None else tape.input(lengths[begin:end]),
         )  # fmt: skip
 
     def _parts(self, tape, x, gradient, begin, end):

@@ -16,6 +16,7 @@ from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config import Config, configured, override, resolved
 from deshpc.config.load import build
+from deshpc.config.tasks import tasks_of
 from deshpc.data.input import require
 from deshpc.errors import ConfigError
 from deshpc.formats.table import TableLike, is_table
@@ -25,6 +26,7 @@ from deshpc.launch.failure import fails_together
 from deshpc.launch.signals import signals_noted
 from deshpc.metrics.regression import PoissonMetrics, SquaredMetrics
 from deshpc.metrics.results import Metrics
+from deshpc.metrics.tasks import TaskMetrics
 from deshpc.storage.strict_json import json_text
 from deshpc.storage.whole_file import write_text
 from deshpc.training.advice import Adviser
@@ -33,7 +35,7 @@ from deshpc.training.cursor import Cursor
 from deshpc.training.evaluation import in_words, measured
 from deshpc.training.large_part import is_large, large_part
 from deshpc.training.loop import train_epochs
-from deshpc.training.planned_run import plan_run
+from deshpc.training.planned_run import made_before, plan_run
 from deshpc.training.record import NoRecord, Record
 from deshpc.training.reports import Reports, require_callbacks
 from deshpc.training.resume import found_checkpoints, go_on
@@ -47,7 +49,7 @@ from deshpc.training.tensorboard import TensorBoard
 from deshpc.training.traffic import TrafficRow, bytes_per_sample, require_agreement, training_traffic
 from deshpc.training.training_part import training_part
 from deshpc.training.warm_start import look, take_input, take_model, with_fields_of_origin
-from deshpc.training.wishes import Wishes
+from deshpc.training.wishes import Wishes, end_by
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -67,6 +69,9 @@ class TrainResult:
     waiting_keys : keys that are counted and have no row yet, of all ranks; see docs/living-tables.md
     evicted : rows of all ranks that this call has given up
     before : metrics of the training part before it was learnt from, with `score_first`
+    checkpoints : that this call has written
+    checkpoint_stall_s, longest_stall_s : seconds for which training has waited for all of them, and for one
+    failed_exports : models that could not be exported, of which it was warned
     samples_per_s : trained samples by the slowest rank's time in the loop, evaluation excluded
     bytes_per_sample : {kind: bytes sent by an average rank's training steps, per sample of the global batch}
     traffic : [TrafficRow]: bytes sent by training steps, all ranks together, beside the formula of `deshpc.plan.cost`
@@ -94,12 +99,16 @@ class TrainResult:
     keys_per_sample: float
     unique_keys_per_sample: float | None
     ledger: list[Any] = field(repr=False)
-    valid: Metrics | SquaredMetrics | PoissonMetrics | None
-    test: Metrics | SquaredMetrics | PoissonMetrics | None
+    valid: Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics | None
+    test: Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics | None
     first_step: int = 0
     waiting_keys: int = 0
     evicted: int = 0
-    before: Metrics | SquaredMetrics | PoissonMetrics | None = None
+    before: Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics | None = None
+    checkpoints: int = 0
+    checkpoint_stall_s: float = 0.0
+    longest_stall_s: float = 0.0
+    failed_exports: int = 0
 
 
 @fails_together
@@ -178,7 +187,14 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     reports.start(config)
     adviser = Adviser(group, record, config.train.loss)
     adviser.of_options(config)
-    stream = Stream(session, cursor_of(session, saved)) if config.data.follow else None
+    checkpoints, cursor = None, cursor_of(session, saved) if config.data.follow else None
+    wishes = Wishes(config.checkpoint, noted, group.rank, time.perf_counter() - begin, lambda: checkpoints is not None and checkpoints.busy)
+
+    def between():
+        wish = int(group.gather_numbers([wishes()]).wait().max())
+        end_by(wish, session, reports, cursor.steps if cursor else 0, cursor is not None)
+
+    stream = Stream(session, cursor, between) if config.data.follow else None
     large = not stream and is_large(session, score_first)
     train_set = None if stream or large else session.load("train")
     part = stream.part if stream else large_part(session) if large else training_part(session, train_set)
@@ -189,7 +205,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         adviser.of_labels(part.whole)
     if part.kept is not None and group.rank == 0:
         say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {part.whole.rows:,} rows\n")
-    forecast = plan_run(session, part, record)
+    forecast = plan_run(session, part, record, made_before(group, saved))
     loaded = time.perf_counter()
     first_step = origin.first_step if origin else 0
     steps = first_step + config.train.epochs * -(-part.samples // config.train.global_batch_samples)
@@ -197,7 +213,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     compiled = time.perf_counter()
     record.write(
         "ready", setup_s=loaded - begin, compile_s=compiled - loaded, train_rows=0 if stream else part.whole.rows, kept_rows=0 if stream else part.samples,
-        base_rate=part.whole.prediction,
+        base_rate=part.whole.prediction, first_step=first_step,
     )  # fmt: skip
     start = go_on(session, saved, 0 if stream else part.samples, record, number) if saved else None
     before, has_bias = None, start is not None
@@ -210,14 +226,13 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         reports.scored_first(step=first_step, **asdict(before))
     start = start or Cursor(steps=first_step, first_step=first_step)
     resumed_from = start.steps if saved else None
-    checkpoints = RunCheckpoints(session, number, lock, start, begins=resumed_from is None and origin is None)
+    checkpoints = RunCheckpoints(session, number, lock, start, begins=resumed_from is None and origin is None, resumed=resumed_from is not None)
 
     with checkpoints:
         def of_epoch(epoch, loss):
             adviser.of_epoch(epoch, loss, part.learnt)
 
         noted.note_all()  # from here on there is something to go on from
-        wishes = Wishes(config.checkpoint, noted, group.rank, time.perf_counter() - begin, lambda: checkpoints.busy)
         trained = train_epochs(session, part, valid_set, reports, watchdog, checkpoints.keep, checkpoints, wishes, start, of_epoch, stream)
         if stream:
             stream.close()
@@ -268,6 +283,10 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
         waiting_keys=sum(waiting),
         evicted=model.eviction.evicted if model.eviction else 0,
         before=before,
+        checkpoints=len(checkpoints.stalls_s),
+        checkpoint_stall_s=group.from_first(sum(checkpoints.stalls_s)),
+        longest_stall_s=group.from_first(max(checkpoints.stalls_s, default=0.0)),
+        failed_exports=checkpoints.failed_exports(),
     )
     record.write("result", **asdict(result))
     if forecast:
@@ -299,7 +318,7 @@ def evaluate(
     part: str = "test",
     allow_import: Sequence[str] = (),
     data: TableLike | Sequence[str] | None = None,
-) -> Metrics | SquaredMetrics | PoissonMetrics:
+) -> Metrics | SquaredMetrics | PoissonMetrics | TaskMetrics:
     """Metrics of the model saved in `directory`, a run's or a checkpoint, on a part of its data, on any number of ranks.
 
     overrides : `section.key=value` texts, such as train.global_batch_samples=1000
@@ -357,6 +376,8 @@ def saved_run(directory, overrides, allow_import=(), data=None, tables=None):
         asked = configured(moved, overrides, allow_import, lambda tree: tables.put_into(_without_files(tree), fields))
     else:
         asked = override(moved, *overrides, allow_import=allow_import)
+    if tasks_of(asked) != tasks_of(config):
+        raise ConfigError(f"data.label or model.tasks: the model in {folder} was trained for other tasks: leave them as they were")
     if asked.train.loss != config.train.loss:
         raise ConfigError(
             f"train.loss = {asked.train.loss!r}: the model in {folder} was trained by {config.train.loss!r}, which says what it predicts; "

@@ -7,6 +7,7 @@ import numpy as np
 
 from deshpc.backend.exact_sum import value, whole
 from deshpc.comm.shares import slice_of
+from deshpc.config.tasks import tasks_of
 from deshpc.metrics.regression import deviances
 from deshpc.training.base_rate import base_rate, targets
 
@@ -14,16 +15,16 @@ from deshpc.training.base_rate import base_rate, targets
 class BestConstant(NamedTuple):
     """rows : of the training part, over all ranks
     weight : what these count, added up
-    prediction : mean label, by weight (None: no row has a weight)
+    prediction : mean label, by weight (None: no row has a weight); of several tasks a tuple of theirs, as is the bias
     bias : sum of the model whose prediction that is; 0 where none is
-    loss : the mean loss, by weight, of that prediction for every row (None: it is the label of all, or there is none)
+    loss : the mean loss, by weight, of that prediction for every row (None: it is the label of all, or there is none, or there are several tasks)
     only : the label of all rows, None where there are several, or no row
     """
 
     rows: int
     weight: float
-    prediction: float | None
-    bias: float
+    prediction: float | tuple | None
+    bias: float | tuple
     loss: float | None
     only: float | None
 
@@ -49,6 +50,40 @@ def best_constant(loss, group, dataset, kept=None):
         return BestConstant(rows, weight, mean, _bias(loss, mean), None, least if rows else None)
     _, _, losses, _, _ = _sums(group, dataset, kept, lambda labels: _losses(loss, mean, labels))
     return BestConstant(rows, weight, mean, _bias(loss, mean), losses / weight, None)
+
+
+def constant_of(config, group, dataset, kept=None):
+    """The `best_constant` of a data set for the losses of a Config.  Collective.
+
+    Of several tasks each has its own, of the rows whose label it knows.
+    """
+    tasks = tasks_of(config)
+    if not tasks:
+        return best_constant(config.train.loss, group, dataset, kept)
+    of_tasks = [best_constant(task.loss, group, _OfTask(dataset, t)) for t, task in enumerate(tasks)]
+    rows, weight, *_ = _sums(group, _OfTask(dataset, None), None, lambda labels: labels)
+    biases = [one.bias for one in of_tasks]
+    if config.model.name == "esmm":  # whose second tower says how often the second thing happens where the first has
+        first, both = (one.prediction or 0.0 for one in of_tasks)
+        biases[1] = math.log(both / (first - both)) if 0 < both < first else 0.0
+    return BestConstant(rows, weight, tuple(one.prediction for one in of_tasks), tuple(biases), None, None)
+
+
+class _OfTask:
+    """The rows of a data set whose label of task t is known, as `targets` asks for them; all rows, with the label 0, where t is None."""
+
+    def __init__(self, dataset, t):
+        self._dataset, self._t, self.has_weights = dataset, t, dataset.has_weights
+
+    def __len__(self):
+        return len(self._dataset)
+
+    def targets(self, begin, end):
+        """As of a Dataset."""
+        for first, labels, weights in self._dataset.targets(begin, end):
+            own = np.zeros(len(labels), np.float32) if self._t is None else labels[:, self._t]
+            known = ~np.isnan(own)
+            yield first, own[known], None if weights is None else weights[known]
 
 
 def begin_at(model, constant):

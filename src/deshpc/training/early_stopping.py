@@ -19,6 +19,7 @@ class EarlyStopping:
     metric : "auc", "pr_auc" or "grouped_auc" (larger is better), "log_loss", "normalized_entropy" or "calibration_error" (smaller), or
     "mean_squared_error", "mean_absolute_error" or "mean_deviance" (smaller), or "calibration" (the nearer to 1 the better; what is judged is the distance |log calibration|)
     patience : evaluations in a row without a gain after which to stop, at least 1
+    Of several tasks a metric of one is NAME.metric.
     minimum_gain : an evaluation gains if it is better than the best before it by more than this
 
     The first defined value is a gain.  A value that is undefined (None: one class only, or no rows) or not finite is
@@ -27,7 +28,8 @@ class EarlyStopping:
 
     def __init__(self, metric, patience, minimum_gain=0.0):
         self.metric, self._patience, self._minimum_gain = metric, patience, minimum_gain
-        self._sign = _SIGN[metric]
+        self._task, _, self._kind = metric.rpartition(".")
+        self._sign = _SIGN[self._kind]
         self.best = None
         self._without_gain = 0
 
@@ -36,8 +38,8 @@ class EarlyStopping:
 
         After "stop", the model to use is the one of the last "best".
         """
-        value = getattr(metrics, self.metric)
-        if self.metric == "calibration" and value is not None:
+        value = metrics.numbers()[self.metric] if self._task else getattr(metrics, self.metric)
+        if self._kind == "calibration" and value is not None:
             value = abs(math.log(value)) if value > 0 else math.inf
         if value is not None and math.isfinite(value) and self._gains(value):
             self.best, self._without_gain = value, 0
@@ -49,7 +51,8 @@ class EarlyStopping:
     def why(self):
         """Why to stop, in words."""
         times = "evaluation" if self._patience == 1 else f"{self._patience} evaluations in a row"
-        return f"valid {_NAME[self.metric]} has not gained for {times}"
+        of_task = f" of {self._task}" if self._task else ""
+        return f"valid {_NAME[self._kind]}{of_task} has not gained for {times}"
 
     def state(self):
         """What a checkpoint has to keep, as plain JSON types."""

@@ -5,17 +5,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from deshpc.backend.room import available_bytes
+from deshpc.config.tasks import losses_of
 from deshpc.data.block import Sampler
 from deshpc.data.delivery import Delivery
 from deshpc.data.divided import Divided, divide
 from deshpc.data.input import RowInput
 from deshpc.data.large_reader import LargeReader
 from deshpc.errors import ConfigError, DataError
-from deshpc.formats.label_kinds import LABELS
+from deshpc.formats.label_kinds import kinds_of
 from deshpc.formats.open import open_format
 from deshpc.formats.source import is_plain
 from deshpc.launch.console import say
-from deshpc.training.best_constant import best_constant
+from deshpc.training.best_constant import constant_of
 from deshpc.training.training_part import TrainingPart, problem
 
 _TIMES_TEXT, _TIMES_PACKED = 2, 8  # of a file's bytes: about those of its samples in memory
@@ -64,7 +65,8 @@ class LargePart(TrainingPart):
         """The LargeReader of a session's batches; share, buffers, valid : as of a Reader."""
         train, group = session.config.train, session.group
         delivery = Delivery(group, session.node, train.global_batch_samples, lambda task: session.working("read", task))
-        reader = LargeReader(self.divided, session.input, delivery, group.rank, group.size, share, buffers, train, valid)
+        readers = group.rank, group.size, session.backend.threads, session.reads_on_threads
+        reader = LargeReader(self.divided, session.input, delivery, *readers, share, buffers, train, valid)
         session.at_end(reader.close)
         return reader
 
@@ -72,12 +74,12 @@ class LargePart(TrainingPart):
 def large_part(session):
     """The LargePart of a session, which rank 0 reads once.  Collective; errors are raised on all ranks."""
     group, config, source = session.group, session.config, session.input
-    train, labels = config.train, LABELS[config.train.loss]
+    train, labels = config.train, kinds_of(losses_of(config))
     delivery = Delivery(group, session.node, 0, lambda task: session.working("read", task))
 
     def read():
         divided, targets = divide(source, open_format(config.data, labels=labels), train.class_weights, train.shuffle_block_rows)
-        return divided, best_constant(train.loss, _Alone(), targets)
+        return divided, constant_of(config, _Alone(), targets)
 
     def head():
         sampler = Sampler(source.schema, source.transforms, train.class_weights)

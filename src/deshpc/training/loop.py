@@ -8,7 +8,7 @@ from itertools import islice
 
 from deshpc.checkpoint.finite import DIVERGED
 from deshpc.data.reader import Reader
-from deshpc.errors import DataError, DeshpcError, Stopped
+from deshpc.errors import DataError, DeshpcError
 from deshpc.metrics.results import Metrics
 from deshpc.training.cursor import Cursor
 from deshpc.training.early_stopping import EarlyStopping
@@ -19,7 +19,7 @@ from deshpc.training.meetings import Meetings
 from deshpc.training.progress import Progress
 from deshpc.training.scored_samples import reads_of
 from deshpc.training.step import steps
-from deshpc.training.wishes import why_to_end
+from deshpc.training.wishes import end_by, why_to_end
 
 _SEGMENT = 1000
 """Most batches of a stream without a look at what else there is to do."""
@@ -191,13 +191,11 @@ class _Loop:
 
     def _grant(self, wish, cursor):
         """Do what ranks have agreed on, here; Stopped where that is an end.  Collective."""
-        why = why_to_end(wish)
         if wish:
             self._write(cursor())
-        if why:
+        if why_to_end(wish):
             self._checkpoint.finish()
-            self._reports.paused(step=self._steps, why=why)
-            raise Stopped(why, self._steps, self._session.config.run.directory).shared_by(self._session.group.size)
+            end_by(wish, self._session, self._reports, self._steps, self._steps != self._start.steps or self._checkpoint.resumed)
 
     def _write(self, cursor):
         """Write a checkpoint, unless there is one of this step, and tell how long training has waited.  Collective."""
@@ -229,7 +227,7 @@ class _Loop:
             stopping=self._stopping.state() if self._stopping else None, first_step=self._start.first_step,
             stream={
                 "file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight,
-                "field_keys": self._stream.field_keys.tolist(),
+                "field_keys": self._stream.field_keys.tolist(), "piece_bytes": self._stream.piece_bytes,
             },
         )  # fmt: skip
 

@@ -1,9 +1,11 @@
 """A run that plans how to split its model before it is built, and says afterwards how near the plan was."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
+from deshpc.checkpoint.manifest import read_manifest
 from deshpc.data.statistics import SampleStatistics
-from deshpc.errors import DeshpcError
+from deshpc.errors import DataError, DeshpcError
 from deshpc.launch.console import say
 from deshpc.model.combinations import is_open, levels_name
 from deshpc.planner.candidates import configured
@@ -11,6 +13,7 @@ from deshpc.planner.machine import Machine
 from deshpc.planner.plan import plan
 from deshpc.planner.workload import Workload
 
+_OPTIONS = ("split", "exchange", "routing")
 _LOOKED_AT = 65_536  # rows
 _EXPECTED = ("keys", "rows")  # kinds whose bytes distinct keys decide, beside gradients of rows
 _MOST_OFF = 0.05  # of their bytes
@@ -64,17 +67,35 @@ class Forecast:
             group.agree(DeshpcError(f"--check-plan: {'; '.join(wrong)}: the plan or the ledger is wrong"))
 
 
-def plan_run(session, part, record):
+def made_before(group, checkpoints):
+    """{option: value} of how the newest of a run's checkpoints that can be read was split, where it was made by as many ranks; else {}.
+
+    A run that goes on keeps it, and so its bits: another part of a stream, or another file of a machine, might have another plan.
+    checkpoints : their folders, newest first.  Collective.
+    """
+
+    def look():
+        for folder in checkpoints:
+            with suppress(DataError):
+                manifest = read_manifest(folder)
+                return {name: manifest["config"]["train"][name] for name in _OPTIONS} if manifest["ranks"] == group.size else {}
+        return {}
+
+    return group.from_first(group.together(look if group.rank == 0 else lambda: None))
+
+
+def plan_run(session, part, record, before=()):
     """Choose what a session's configuration leaves open, from its first training rows; the Forecast, None where nothing is open.
 
     part : TrainingPart
+    before : {option: value} of those that are chosen already
     Prints the plan and writes it into the record.  Collective.
     """
     config, group = session.config, session.group
     if not is_open(config):
         return None
-    options = {"split": config.train.split, "exchange": config.train.exchange, "routing": config.train.routing}
-    fixed = {name: value for name, value in options.items() if value != "auto"}
+    options = {name: getattr(config.train, name) for name in _OPTIONS}
+    fixed = {**dict(before), **{name: value for name, value in options.items() if value != "auto"}}
     fixed |= {"first_layer": config.model.first_layer, "levels": "two" if "between" in group.levels.names else "one"}
 
     def choose():
@@ -102,7 +123,7 @@ def _workload(session, part):
     statistics = SampleStatistics(schema)
     statistics.add(part.dataset.head(_LOOKED_AT))
     found = {**statistics.to_json(), "dense": [None] * part.dataset.n_dense}
-    return replace(Workload.from_profile(found, part.dataset.value_width), rows=part.samples)
+    return replace(Workload.from_profile(found, part.dataset.value_width, schema.keyed_fields), rows=part.samples)
 
 
 def _forecast(chosen, part, epochs):

@@ -4,9 +4,10 @@ from itertools import chain
 
 import numpy as np
 
-from deshpc.backend.links import LINKS
+from deshpc.backend.links import predictions
 from deshpc.checkpoint.load import load_model
 from deshpc.comm.ledger import Traffic
+from deshpc.config.tasks import tasks_of
 from deshpc.data.input import require
 from deshpc.data.reader import Reader
 from deshpc.errors import DataError, DeshpcError
@@ -57,7 +58,8 @@ def _predict(session, folder, manifest, out, part, label, keep):
     opening = _until_samples(group, blocks, part)
     session.build(opening[-1].dataset)
     load_model(session.model, folder, manifest)
-    writer = group.together(lambda: open_scores(out, rows.several_files, keep, _carried(opening)) if group.rank == 0 else NoScores())
+    tasks = [task.name for task in tasks_of(session.config)]
+    writer = group.together(lambda: open_scores(out, rows.several_files, keep, _carried(opening), tasks) if group.rank == 0 else NoScores())
     written = 0
     with writer:
         for block in chain(opening, blocks):
@@ -73,8 +75,8 @@ def _predict(session, folder, manifest, out, part, label, keep):
 def _saved_run(directory, out, overrides, data, allow_import, keep):
     """What `saved_run` gives, with the files of `data` as test part."""
     require_suffix(out)
-    require_columns(keep)
     saved = saved_run(directory, overrides, allow_import, data)
+    require_columns(keep, [task.name for task in tasks_of(saved[2])])
     require_names(saved[2].data.format, keep)
     return saved
 
@@ -98,21 +100,21 @@ def _write_block(session, block, writer):
     """Score a block and write it; returns its number of scores.  Collective."""
     group, begin = session.group, 0
     group.together(lambda: writer.carry(block.carried))
-    for predictions in _predictions(session, block.dataset) if block.dataset is not None else ():
-        rows = block.rows[begin : begin + len(predictions)]
-        for at in np.flatnonzero(~np.isfinite(predictions))[:1]:  # every rank has the same scores
-            what = "not a number" if np.isnan(predictions[at]) else "infinite"
+    for found in _predictions(session, block.dataset) if block.dataset is not None else ():
+        rows = block.rows[begin : begin + len(found)]
+        for at in np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))[:1]:  # every rank has the same scores
+            what = "not a number" if np.isnan(found[at]).any() else "infinite"
             text = f"{block.file}: the score of row {rows[at]} is {what}: a weight of the model, or a value, is not finite or too large"
             group.agree(DeshpcError(text))
-        group.together(lambda rows=rows, scores=predictions: writer.write(block.file, rows, scores))
-        begin += len(predictions)
+        group.together(lambda rows=rows, scores=found: writer.write(block.file, rows, scores))
+        begin += len(found)
     if block.end is not None:
         group.together(lambda: writer.end_file(block.file, block.end))
     return begin
 
 
 def _predictions(session, dataset):
-    """Yield (B) float64 of one batch after another, on every rank.  Collective.
+    """Yield (B) float64, or (B, T) of T tasks, of one batch after another, on every rank.  Collective.
 
     Sent, where each rank has the logits of its own samples: an all-gather of them.
     """
@@ -121,5 +123,5 @@ def _predictions(session, dataset):
     for routed, logit in scores(model, reader.epoch(0)):
         logit = model.backend.host(logit)
         if not model.exchange.whole_top:
-            logit = group.gather_samples(logit, np.empty(routed.samples, logit.dtype), _LOGITS).wait()
-        yield LINKS[model.loss](logit.astype(np.float64))
+            logit = group.gather_samples(logit, np.empty((routed.samples, *logit.shape[1:]), logit.dtype), _LOGITS).wait()
+        yield predictions(model.loss, logit.astype(np.float64))

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.comm.node import Node
+from deshpc.config.tasks import losses_of
 from deshpc.data.dataset import ARRAYS, Dataset, concatenate
 from deshpc.data.samples import samples_of
 from deshpc.errors import DeshpcError
 from deshpc.formats import files
 from deshpc.formats.bad_rows import BadRows
-from deshpc.formats.label_kinds import LABELS
+from deshpc.formats.label_kinds import kinds_of
 from deshpc.formats.open import open_format
 from deshpc.formats.schema import Schema
 
@@ -58,7 +59,7 @@ class StreamedRows:
     """
 
     def __init__(self, session, part, label, keep=()):
-        data, labels = session.config.data, LABELS[session.config.train.loss]
+        data, labels = session.config.data, kinds_of(losses_of(session.config))
         self._session = session
         self._paths = session.group.together(lambda: files.expand(getattr(data, part)))
         self.skipped, self.several_files = BadRows(data.on_bad_row), len(self._paths) > 1

@@ -11,6 +11,8 @@ from deshpc.checkpoint.load import load_model
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.checkpoint.save import require_best, save_model
 from deshpc.config import resolved
+from deshpc.errors import DataError
+from deshpc.launch.console import say
 from deshpc.serve.exports import Exports
 
 
@@ -21,10 +23,12 @@ class RunCheckpoints:
     lock : of its folder, asked before anything gets its name
     start : Cursor where it began, None at the beginning
     begins : whether its model has nothing to do with one that was exported before
+    resumed : whether it goes on from a checkpoint
     A context manager: an error ends what is being written in the background.
     """
 
-    def __init__(self, session, run, lock, start=None, begins=False):
+    def __init__(self, session, run, lock, start=None, begins=False, resumed=False):
+        self.resumed, self.stalls_s, self._failed_exports = resumed, [], 0
         checkpoint, export, self._directory = session.config.checkpoint, session.config.export, session.config.run.directory
         self._session, self._source, self._run, self._held = session, session.input_state(), run, lock.require
         self._exports, self._every, self._count = None, export.every_checkpoints, 0
@@ -71,19 +75,33 @@ class RunCheckpoints:
         best = None if cursor.best_step is None else run_model(self._directory)
         cursor = replace(cursor, best_run=None if best is None else self._best_run)
         self._written.write(self._manifest(cursor.steps, cursor.to_json()), best)
-        return {"before_s": free - begin, "stall_s": time.perf_counter() - free}
+        waited = {"before_s": free - begin, "stall_s": time.perf_counter() - free}
+        self.stalls_s.append(sum(waited.values()))
+        return waited
 
     def export_trained(self):
         """Export the run's model, which is saved, where exports are asked for.  Collective."""
         if self._session.config.export.deltas:
             self._session.model.enter("export", works=True)
-            self._session.group.together((lambda: self._exports.add(run_model(self._directory))) if self._exports else lambda: None)
+            self._session.group.together((lambda: self._add(run_model(self._directory))) if self._exports else lambda: None)
+
+    def failed_exports(self):
+        """How many models could not be exported; nothing may be under way.  Collective."""
+        return self._session.group.from_first(self._failed_exports)
 
     def _export(self, folder):
         """Export a checkpoint that is complete, if it is due.  Not collective: rank 0's work."""
         self._count += 1
         if self._exports and self._count % self._every == 0:
+            self._add(folder)
+
+    def _add(self, folder):
+        """Export a model; where that fails the run goes on, and the next one is tried: servers keep the one that they have."""
+        try:
             self._exports.add(folder)
+        except (DataError, OSError) as error:
+            self._failed_exports += 1
+            say(f"deshpc: warning: the model in {folder} is not exported: {error}; training goes on\n")
 
     def load_best(self, steps):
         """Fill the model, which has no rows, from the run's folder: the best one, of so many steps.  Collective."""

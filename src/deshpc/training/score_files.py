@@ -19,35 +19,36 @@ def require_suffix(path):
         raise ConfigError(f"--out {path}: the name must end in one of {', '.join(_KINDS)}")
 
 
-def require_columns(keep):
+def require_columns(keep, tasks=()):
     """ConfigError where a column that is carried along has a name that a file of scores has already."""
     for name in keep:
-        if name in _OWN:
+        if name in (*_OWN, *_columns_of(tasks)):
             raise ConfigError(f"--keep {name}: a file of scores has a column {name!r} of its own; give the input's column another name")
 
 
-def open_scores(path, several_files, keep=(), carried=()):
+def open_scores(path, several_files, keep=(), carried=(), tasks=()):
     """A writer for `path`, by its suffix: .csv, .csv.gz or .parquet.
 
     several_files : whether rows are named by file and number; otherwise by number
     keep : names of the columns that are carried along
     carried : [Carried], the first ones, whose types columns of Parquet get
+    tasks : names of the tasks, where there are several
     """
-    return _kind(path)(path, several_files, keep, carried)
+    return _kind(path)(path, several_files, keep, carried, tasks)
 
 
 class _Scores:
     """Takes scores in the order of rows; a row that was left out gets none.
 
-    Columns file (where there are several), row: number in its file, from 0, those that are carried along, and score: the prediction,
-    empty where the row could not be read.  A context manager: without `finish` nothing is left.
+    Columns file (where there are several), row: number in its file, from 0, those that are carried along, and score: the prediction, or
+    score_NAME of each of several tasks, empty where the row could not be read.  A context manager: without `finish` nothing is left.
     """
 
-    def __init__(self, path, several_files, keep, carried):
+    def __init__(self, path, several_files, keep, carried, tasks):
         self._path, self._partial = Path(path), partial_name(path)
         self._keep, self._cells = keep, CarriedCells(len(keep))
         self._types = [_type_of(column) for column in carried[0].columns] if carried else [None] * len(keep)
-        self._several_files, self._next = several_files, 0
+        self._several_files, self._next, self._scores = several_files, 0, _columns_of(tasks)
         try:
             self._attempt(self._open)
         except BaseException:
@@ -69,15 +70,15 @@ class _Scores:
             self._cells.add(one)
 
     def write(self, file, rows, scores):
-        """Scores (n) float64 of the rows (n), ascending, of a file; those before that were left out get their lines."""
+        """Scores (n), or (n, T), float64 of the rows (n), ascending, of a file; those before that were left out get their lines."""
         if len(rows):
-            everything = np.full(int(rows[-1]) + 1 - self._next, np.nan)
-            everything[rows - self._next] = scores
+            everything = np.full((int(rows[-1]) + 1 - self._next, len(self._scores)), np.nan)
+            everything[rows - self._next] = scores.reshape(len(rows), -1)
             self._put(file, everything)
 
     def end_file(self, file, rows):
         """The file has so many rows: the next ones are of another file."""
-        self._put(file, np.full(rows - self._next, np.nan))
+        self._put(file, np.full((rows - self._next, len(self._scores)), np.nan))
         self._next = 0
         self._cells.end_file()
 
@@ -111,12 +112,12 @@ class CsvScores(_Scores):
         opened = gzip.open if self._path.suffix == ".gz" else open
         self._file = opened(self._partial, "xt", encoding="utf-8", errors="surrogateescape", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow([*["file"] * self._several_files, "row", *self._keep, "score"])
+        self._writer.writerow([*["file"] * self._several_files, "row", *self._keep, *self._scores])
 
     def _lines(self, file, rows, cells, scores):
-        texts = ["" if score != score else repr(score) for score in scores.tolist()]
+        texts = [["" if score != score else repr(score) for score in column] for column in scores.T.tolist()]
         columns = [[file] * len(rows)] if self._several_files else []
-        self._writer.writerows(zip(*columns, rows.tolist(), *map(_texts, cells), texts, strict=True))
+        self._writer.writerows(zip(*columns, rows.tolist(), *map(_texts, cells), *texts, strict=True))
 
     def _close(self):
         self._file.close()
@@ -136,7 +137,7 @@ class ParquetScores(_Scores):
         columns = [("file", pa.string())] if self._several_files else []
         self._types = [kind or pa.string() for kind in self._types]
         self._schema = pa.schema(
-            [*columns, ("row", pa.int64()), *zip(self._keep, self._types, strict=True), ("score", pa.float64())]
+            [*columns, ("row", pa.int64()), *zip(self._keep, self._types, strict=True), *((name, pa.float64()) for name in self._scores)]
         )  # fmt: skip
         self._writer = parquet.ParquetWriter(self._partial, self._schema)
 
@@ -144,7 +145,7 @@ class ParquetScores(_Scores):
         if len(rows):
             columns = [self._arrow.array([file] * len(rows))] if self._several_files else []
             kept = [self._column(*column) for column in zip(self._keep, self._types, cells, strict=True)]
-            columns += [self._arrow.array(rows), *kept, self._arrow.array(scores, from_pandas=True)]
+            columns += [self._arrow.array(rows), *kept, *(self._arrow.array(column, from_pandas=True) for column in scores.T)]
             self._writer.write_table(self._arrow.table(columns, schema=self._schema))
 
     def _column(self, name, kind, pieces):
@@ -183,6 +184,11 @@ class NoScores:
 
 def _kind(path):
     return next((kind for suffix, kind in _KINDS.items() if str(path).endswith(suffix)), None)
+
+
+def _columns_of(tasks):
+    """Names of the columns of predictions."""
+    return [f"score_{name}" for name in tasks] or ["score"]
 
 
 def _type_of(column):

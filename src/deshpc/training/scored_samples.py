@@ -27,7 +27,12 @@ def scored_samples(model, dataset, batch_samples, fields=None):
         if not model.exchange.whole_top:
             begin, end = 0, end - begin
         own.append(model.backend.host(logit[begin:end]))
-    return share.scored(np.concatenate(own) if own else np.zeros(0))
+    return share.scored(np.concatenate(own) if own else np.zeros(_like(model)))
+
+
+def _like(model):
+    """Shape of the labels and logits of no samples."""
+    return (0, len(model.tasks)) if model.tasks else (0,)
 
 
 class _Share:
@@ -37,6 +42,7 @@ class _Share:
         self._group, self._whole, self._fields = model.group, model.routing.reads_whole_batch, fields
         self._wanted = ["labels", *["weights"] * dataset.has_weights, *["truth"] * dataset.has_truth]
         self._parts = {name: [np.zeros(0, np.float32)] for name in self._wanted}
+        self._parts["labels"] = [np.zeros(_like(model), np.float32)]
         self._keys = {name: [np.zeros(0, np.uint64)] for name in fields}
 
     def noted(self, batches):

@@ -1,7 +1,6 @@
 """What a run stands on: the ranks and their nodes, the backend, data held once a node, a model, compiled kernels."""
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -10,12 +9,13 @@ from deshpc.comm.group import Group
 from deshpc.comm.node import Node
 from deshpc.comm.workers import Workers
 from deshpc.config import resolved
+from deshpc.config.tasks import losses_of
 from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
-from deshpc.data.reader import Reader
 from deshpc.errors import DeshpcError, LaunchError
-from deshpc.formats.label_kinds import LABELS
-from deshpc.jit import at_first_compilation, cache_directory, cache_problem
+from deshpc.formats.label_kinds import kinds_of
+from deshpc.hashing.key_fields import fields_of
+from deshpc.jit import cache_directory, cache_problem, compilations, nothing_kept
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
 from deshpc.launch.watchdog import Watchdog
@@ -23,7 +23,7 @@ from deshpc.metrics.fields import wanted_fields
 from deshpc.model.build import build_model
 from deshpc.model.combinations import is_open, levels_name, require_valid
 from deshpc.training.stage_times import StageTimes
-from deshpc.training.step import scores, step
+from deshpc.training.warm_up import warm_up
 
 _LOOKED_AT = 8192  # samples whose keys are counted by field
 
@@ -58,12 +58,12 @@ class Session:
         threads = self._threads()
         self.backend = self.group.together(lambda: self._open_backend(threads))
         self.group.take_arrays_of(self.backend, self.config.compute.transport)
-        self.input = self.group.together(lambda: open_input(self.config.data, LABELS[self.config.train.loss], self._tables))
+        self.input = self.group.together(lambda: open_input(self.config.data, kinds_of(losses_of(self.config)), self._tables))
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):
-            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
-        self._nothing_compiled = self.node.from_first(not cache_directory().exists())
+            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names, self.input.schema.keyed_fields))
+        self._nothing_compiled = self.node.from_first(nothing_kept("deshpc.formats", "deshpc.data"))
 
     def __enter__(self):
         return self
@@ -113,10 +113,15 @@ class Session:
         """The threads of this node's ranks as Workers."""
         return Workers(self.node, self.group, self._load_on_threads, self.backend.threads)
 
+    @contextmanager
     def _telling_of_compilation(self, what):
-        """Context in which rank 0 says of what it compiles kernels, if it has to."""
-        text = f"compiling {what}: once on this machine, about a minute\n"
-        return at_first_compilation((lambda: say(text)) if self.group.rank == 0 else lambda: None)
+        """Context in which rank 0 says of what it compiles functions, if it has to, and in the end how many, and how long it took."""
+        speaks = self.group.rank == 0
+        text = f"deshpc: compiling {what}, once on this machine with this version: about a minute\n"
+        with compilations((lambda: say(text)) if speaks else lambda: None) as compiled:
+            yield
+        if compiled.count and speaks:
+            say(f"deshpc: compiled {compiled.count} functions in {compiled.seconds:.0f} s; they are kept in {cache_directory()}\n")
 
     def working(self, stage, task):
         """Return task(), which calls no MPI: for the watchdog, this rank moves as long as it uses a processor."""
@@ -135,6 +140,10 @@ class Session:
 
     def _load_on_threads(self, task, arguments):
         return self.working("load", lambda: self.backend.each(task, arguments))
+
+    def reads_on_threads(self, task, arguments):
+        """[task(*one)] of some arguments, one a thread: for the watchdog, this rank reads."""
+        return self.working("read", lambda: self.backend.each(task, arguments))
 
     def count_skipped(self, part):
         """Put what rank 0 has skipped of a part into self.skipped on all ranks, and warn.  Collective."""
@@ -160,8 +169,7 @@ class Session:
         """
         with self._telling_of_compilation(f"the kernels of {self.config.model.name}"):
             self.node.first_then_others(
-                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input, len(self.group.nodes.members) > 1)),
-                self.group,
+                lambda: self.working("compile", lambda: warm_up(self.config, sample, self.backend, self.input, self.group.nodes)), self.group
             )
         self._tell_cache_problem()
         if self.config.train.split == "field" and field_keys is None:
@@ -170,7 +178,7 @@ class Session:
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
-                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys,
+                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys, key_fields=self.input.schema.keyed_fields,
             )
         )  # fmt: skip
         if self.config.model.expected_rows:
@@ -179,7 +187,7 @@ class Session:
 
     def take(self, config):
         """Go on by a Config in which what was left to a plan has been chosen, before the model is built.  Collective."""
-        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input)))
+        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input), self.input.schema.keyed_fields))
         self.config = config
 
     def _tell_cache_problem(self):
@@ -228,47 +236,10 @@ class Session:
 
 def _field_names(source):
     """Names of the fields of an input that become keys."""
-    return [field.name for field in source.schema.key_fields]
+    return [field.name for field in source.schema.keyed_fields]
 
 
 def keys_of_fields(sample, n_fields):
     """(F) float64: keys a sample of each field, in the first samples of a Dataset."""
     few = sample.head(min(len(sample), _LOOKED_AT))
-    return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
-
-
-def warm_up(config, sample, backend, source, several_nodes=False):
-    """Run tiny steps and evaluations on this rank alone, by whole batches and by the run's routing, and read rows out and in, so
-    that every kernel is compiled.
-
-    several_nodes : whether the run's ranks are on several
-    """
-    from mpi4py import MPI
-
-    rows = min(len(sample), 64)
-    if rows == 0:
-        return
-    group = Group(MPI.COMM_SELF)
-    try:
-        _warm_up(config, sample.head(rows), backend, source, group, several_nodes)
-    finally:
-        group.free()
-
-
-def _warm_up(config, few, backend, source, group, several_nodes):
-    group.take_arrays_of(backend)
-    rows, names = len(few), _field_names(source)
-    for routing in ("broadcast", "routed")[: 1 + (config.train.routing == "routed")]:
-        routed = replace(config, train=replace(config.train, routing=routing))
-        model = build_model(
-            routed, backend, group, source.n_fields, source.n_dense, 1, several_nodes=several_nodes, field_names=names, ranks=2
-        )
-        for shuffle in (True, False):
-            reader = Reader(few, rows, lambda total: (0, total), backend.host_buffers, shuffle=shuffle)
-            for batch in reader.epoch(0):
-                step(model, batch)
-                for _ in scores(model, [batch]):
-                    pass
-    model.table.load(model.table.export())
-    if model.eviction is not None:
-        model.eviction.meet_kernels()
+    return np.bincount(fields_of(few.keys), minlength=n_fields) / max(1, len(few))

@@ -6,7 +6,7 @@ from deshpc.formats.sample import ROWS, sample_of_table
 from deshpc.formats.table import arrow_table, described, digest
 
 _PARTS = ("train", "valid", "test")
-_OF_ALL_FORMATS = ("label", "positive", "missing", "weight", "fields", "on_bad_row")  # options of [data] that are not of one kind of files
+_OF_ALL_FORMATS = ("label", "positive", "missing", "weight", "fields", "crosses", "on_bad_row")  # options of [data] that are not of one kind of files
 _SHOWN = 12
 
 
@@ -62,7 +62,9 @@ class Tables:
 
     def _take(self, data):
         fields = [one.get("name") for one in data["fields"] if isinstance(one, dict)]
-        columns = [one for one in (data.get("label", "label"), data.get("weight"), *fields) if isinstance(one, str)]
+        label = data.get("label", "label")
+        labels = label if isinstance(label, list) else [label]
+        columns = [one for one in (*labels, data.get("weight"), *fields) if isinstance(one, str)]
         self._arrow = {part: arrow_table(given, part, columns) for part, given in self._given.items()}
 
     def _inferred(self, data):
@@ -72,6 +74,8 @@ class Tables:
         self._rows = table.num_rows
         sample = sample_of_table(table, part)
         wanted = data.get("label", "label")
+        if isinstance(wanted, list):
+            raise ConfigError("data.fields is not given, and data.label has several columns, of which no fields are inferred: give data.fields")
         label = label_of(sample, part, None if wanted == "label" else wanted)
         missing = data.get("missing") or missing_of(sample, label.name)
         fields = [one for one in fields_of(sample, label, missing, sample) if one.name != data.get("weight")]

@@ -8,7 +8,7 @@ from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.dataset import ChainedDataset, Dataset
 from deshpc.data.kept_rows import kept_rows
 from deshpc.errors import DataError
-from deshpc.training.best_constant import BestConstant, best_constant
+from deshpc.training.best_constant import BestConstant, constant_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrainingPart:
 def training_part(session, dataset):
     """The TrainingPart of a session's training samples, by `train.negative_sampling`.  DataError where nothing counts.  Collective."""
     group, train = session.group, session.config.train
-    whole = best_constant(train.loss, group, dataset)
+    whole = constant_of(session.config, group, dataset)
     group.agree(problem(whole))
     if train.negative_sampling == 1:
         return TrainingPart(dataset, None, whole, whole)
@@ -43,7 +43,7 @@ def training_part(session, dataset):
     kept = kept_rows(dataset, train.negative_sampling, train.seed, workers)
     if train.sampling_correction == "weights":
         dataset = weighted_by_class(dataset, 1 / train.negative_sampling, 1, workers)
-    learnt = best_constant(train.loss, group, dataset, kept)
+    learnt = constant_of(session.config, group, dataset, kept)
     group.agree(problem(learnt, f"train.negative_sampling = {train.negative_sampling} keeps {len(kept):,} of {whole.rows:,} rows: "))
     return TrainingPart(dataset, kept, whole, learnt)
 

@@ -16,6 +16,7 @@ from deshpc.checkpoint.folders import model_folder
 from deshpc.checkpoint.load import load_model, rows_of
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
+from deshpc.config.tasks import losses_of, tasks_of
 from deshpc.data.profiles import describe
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
@@ -95,9 +96,9 @@ def _take_input(session, origin):
     tree = manifest["config"]
     own = (tree["model"]["name"],) if ":" in tree["model"]["name"] else ()
     config = build(tree, source=str(where), allow_import=own)
-    if config.train.loss != session.config.train.loss:
+    if losses_of(config) != losses_of(session.config) or [one.name for one in tasks_of(config)] != [one.name for one in tasks_of(session.config)]:
         raise ConfigError(
-            f"train.from: train.loss = {session.config.train.loss!r}, but the model in {where} was trained by {config.train.loss!r}: its "
+            f"train.from: train.loss = {_losses(session.config)}, but the model in {where} was trained by {_losses(config)}: its "
             "weights mean something else; set it as it was"
         )
     stored = manifest["source"].get("schema")
@@ -109,9 +110,14 @@ def _take_input(session, origin):
         raise DataError(f"train.from: the model in {where}: {error}") from None
 
 
+def _losses(config):
+    tasks = tasks_of(config)
+    return ", ".join(f"{task.loss!r} of {task.name}" for task in tasks) if tasks else repr(config.train.loss)
+
+
 def _require_same_fields(saved, here, where):
     """ConfigError unless two Schemas have the same columns of features: a key contains its field's number, a layer its features' order."""
-    for kind in ("key_fields", "dense_fields"):
+    for kind in ("key_fields", "dense_fields", "crosses"):
         before, now = getattr(saved, kind), getattr(here, kind)
         names, own = [field.name for field in before], [field.name for field in now]
         if names != own:

@@ -3,6 +3,7 @@
 import signal
 import time
 
+from deshpc.errors import Stopped
 from deshpc.launch.walltime import seconds_left
 
 CHECKPOINT, _TIME, _SIGNALS = 1, 2, 16
@@ -45,3 +46,14 @@ def why_to_end(wish):
     if wish == _TIME:
         return "the time limit"
     return signal.Signals(wish - _SIGNALS).name if wish > _SIGNALS else None
+
+
+def end_by(wish, session, reports, steps, begun):
+    """Raise the Stopped of a wish for an end on every rank, behind a line in the record; nothing where it is none.  Collective.
+
+    steps : that the run has made
+    begun : whether there is a checkpoint of them
+    """
+    if why := why_to_end(wish):
+        reports.paused(step=steps, why=why)
+        raise Stopped(why, steps, session.config.run.directory, begun=begun).shared_by(session.group.size)

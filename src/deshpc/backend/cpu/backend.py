@@ -7,6 +7,7 @@ from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import (
     admission,
     arrays,
+    attention,
     bi_interaction,
     cin,
     dense,
@@ -23,7 +24,9 @@ from deshpc.backend.cpu import (
     repeated,
     routing,
     rows,
+    seats,
     selection,
+    self_attention,
     table,
     update,
     value_tables,
@@ -47,7 +50,8 @@ class CpuBackend:
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
     bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
-    loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
+    loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
+    attention, self_attention = attention, self_attention
     lists, update, value_tables = lists, update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time

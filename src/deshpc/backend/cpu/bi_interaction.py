@@ -20,7 +20,7 @@ def partial(form, occurrences, state, scale, begin, end):
     lanes, number, zero, dim = form.lanes, form.number, form.zero, form.dim
     offsets, local, values, addresses = occurrences.offsets, occurrences.local, occurrences.values, occurrences.addresses
     width, last = state.shape[1], len(local) - 1
-    lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    lines = (EMBEDDING + dim * size_of(form.element) + CACHE_LINE - 1) // CACHE_LINE
     size = size_of(at(state, 0))
     for i in range(begin, end):
         scalar, place = at(state, i * width), address_of(state, 0) + (i * width + 1) * size

@@ -32,7 +32,7 @@ def partial(form, occurrences, state, column, scale):
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
     addresses, in_order = occurrences.addresses, occurrences.in_order
     width, last = state.shape[1], len(local) - 1
-    lines = (EMBEDDING + dim * size_of(number) + CACHE_LINE - 1) // CACHE_LINE
+    lines = (EMBEDDING + dim * size_of(form.element) + CACHE_LINE - 1) // CACHE_LINE
     half = cast(0.5, zero)
     halves = vsplat(lanes, half)
     nothing = cast(0, at(state, 0))

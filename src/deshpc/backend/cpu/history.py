@@ -8,6 +8,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
+from deshpc.backend.cpu.halves import load_number
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, prefetch_read, put, store
 from deshpc.backend.cpu.table import BUCKET_BYTES, RECORDS_AHEAD, ROWS_AT, SLOTS, record_address, take_out
 from deshpc.backend.record import CHUNK_ROWS, KEY, STEP
@@ -106,7 +107,7 @@ def are_zero(rows, chunks, record_bytes, places, number, zeros):
         record = record_address(chunks, record_bytes, np.int64(at(rows, i)))
         zero = True
         for j in range(len(places)):
-            zero = zero and load(record + at(places, j), number) == 0
+            zero = zero and load_number(record, at(places, j), number) == 0
         zeros[i] = zero
 
 

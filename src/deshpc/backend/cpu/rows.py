@@ -79,7 +79,7 @@ def home_addresses(layout, places, buffers):
 
 @kernel
 def send_rows(number, offset, width, lines, local, addresses, targets):
-    """Copy the `width` weights, from byte `offset` of the record on, of every requested key to its place (int64 addresses)."""
+    """Copy the weights, as wide as `width` of `number`, from byte `offset` of the record on, of every requested key to its place (int64 addresses)."""
     size = size_of(number)
     last = len(local) - 1
     for j in range(len(local)):

@@ -3,7 +3,7 @@
 `Lanes(k, storage, compute, sums)` is passed to a kernel as an argument; its *type* carries k and the number types,
 so that Numba compiles one machine code for each and the on-disk cache tells them apart.
 
-    storage   a table's precision: `vload` widens it to the compute type, `vstore` narrows back
+    storage   a table's precision: `vload` widens it to the compute type, `vstore` narrows back; bfloat16 is written by `rounding.py`
     compute   the type of arithmetic, by `+ - * /`, `vfma`, `vsqrt`, `vmin`, `vmax`; `aload` / `astore` for buffers of this type
     sums      the accumulation type: the compute type, or int64 for fixed point; see `sums.py`
 
@@ -26,8 +26,10 @@ from numba.extending import (
     unbox,
 )
 
+from deshpc.config.precision import row_type
+
 _I32, _I64, _F64 = ir.IntType(32), ir.IntType(64), ir.DoubleType()
-_LLVM = {"float32": ir.FloatType(), "float64": _F64, "int64": _I64}
+_LLVM = {"bfloat16": ir.IntType(16), "float32": ir.FloatType(), "float64": _F64, "int64": _I64}
 _NUMBA = {"float32": types.float32, "float64": types.float64, "int64": types.int64}
 
 
@@ -35,7 +37,7 @@ class Lanes:
     """k lanes, stored as `storage`, computed as `compute` ("float32" or "float64"), added up as `sums` (or "int64")."""
 
     def __init__(self, count, storage, compute, sums=None):
-        if np.dtype(compute).itemsize < np.dtype(storage).itemsize:
+        if np.dtype(compute).itemsize < np.dtype(row_type(storage)).itemsize:
             raise ValueError(f"cannot accumulate {storage} in {compute}")
         if sums not in (None, compute, "int64"):
             raise ValueError(f"sums of {compute} are {compute} or int64, not {sums}")
@@ -106,14 +108,25 @@ def vload(typing_context, lanes, address):
     def generate(context, builder, signature, arguments):
         stored = ir.VectorType(_LLVM[lanes.storage], lanes.count)
         value = builder.load(pointer(builder, arguments[1], stored), align=4)
-        return value if lanes.storage == lanes.compute else builder.fpext(value, result.llvm)
+        if lanes.storage == "bfloat16":
+            value = widened(builder, value)
+        return value if value.type == result.llvm else builder.fpext(value, result.llvm)
 
     return result(lanes, types.int64), generate
+
+
+def widened(builder, halves):
+    """The float32 of which a vector of i16 are the upper halves."""
+    integers = ir.VectorType(_I32, halves.type.count)
+    upper = builder.shl(builder.zext(halves, integers), ir.Constant(integers, [16] * halves.type.count))
+    return builder.bitcast(upper, ir.VectorType(_LLVM["float32"], halves.type.count))
 
 
 @intrinsic
 def vstore(typing_context, lanes, address, vector):
     """Write k numbers at `address` as the storage type."""
+    if lanes.storage == "bfloat16":
+        raise TypeError("embeddings in bfloat16 are written by rounding.write_embedding")
 
     def generate(context, builder, signature, arguments):
         stored = ir.VectorType(_LLVM[lanes.storage], lanes.count)

@@ -18,6 +18,7 @@ import numpy as np
 
 from deshpc.backend.cpu.ahead import prefetch_record
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
+from deshpc.backend.cpu.halves import embedding_bytes, load_element, load_number, store_element, store_number
 from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
 from deshpc.backend.record import CACHE_LINE, CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP, TAIL_BYTES
 from deshpc.hashing.splitmix import fold, uniform24
@@ -68,10 +69,11 @@ def record_address(chunks, record_bytes, row):
 
 
 @kernel
-def write_new_record(address, key, field, step, zero, scalars, dim, width, seed, scale, start, first_column):
+def write_new_record(address, key, field, step, zero, element, scalars, dim, width, seed, scale, start, first_column):
     """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state as `start` says.
 
-    zero : a 0 of the storage type
+    zero : a 0 of the storage type of linear weight and state
+    element : a 0 of that of the embedding: `record.element_of`
     width : numbers of each of the embedding's state planes
     scale : float32, sqrt(3) times the standard deviation
     start : `backend.rules.StateStart`
@@ -85,12 +87,13 @@ def write_new_record(address, key, field, step, zero, scalars, dim, width, seed,
     state = fold(seed, key)
     for column in range(dim):
         weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
-        store(place, cast(weight, zero))
-        place += size
+        store_element(place, element, weight)
+        place += size_of(element)
+    place = embedding + embedding_bytes(dim, size_of(element))
     first, numbers = cast(start.constant, zero), width * start.planes
     if start.slope != 0 or start.jump != 0:
         for column in range(min(width, numbers)):
-            stored = np.float64(load(embedding + column * size, zero))
+            stored = np.float64(load_element(embedding + column * size_of(element), element, zero))
             store(place + column * size, cast(start.constant + start.slope * stored + start.jump * np.sign(stored), zero))
     else:
         for column in range(min(width, numbers)):
@@ -245,7 +248,7 @@ def read_records(rows, chunks, record_bytes, tail, places, number, fields, count
         counts[j] = load(address + tail + COUNT, np.uint32(0))
         steps[j] = load(address + tail + STEP, np.uint32(0))
         for i in range(numbers.shape[1]):
-            numbers[j, i] = load(address + at(places, i), number)
+            numbers[j, i] = load_number(address, at(places, i), number)
 
 
 @kernel
@@ -260,4 +263,4 @@ def write_records(addresses, tail, places, keys, fields, counts, steps, numbers)
         store(address + tail + COUNT, counts[j])
         store(address + tail + STEP, steps[j])
         for i in range(numbers.shape[1]):
-            store(address + at(places, i), numbers[j, i])
+            store_number(address, at(places, i), numbers[j, i])

@@ -11,8 +11,10 @@ from numba.extending import overload
 
 from deshpc.backend.cpu.exact_norm import add_term
 from deshpc.backend.cpu.generic import multiply_add, read, spread, write
+from deshpc.backend.cpu.halves import embedding_bytes
 from deshpc.backend.cpu.history import note_sight
 from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, size_of, store
+from deshpc.backend.cpu.rounding import write_embedding
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
 from deshpc.backend.cpu.sums import accumulate, clear_at, sload, szero, value_at, vector_value
@@ -41,10 +43,10 @@ def note_update(tail, step):
 
 
 @kernel(inline=True)
-def renew(rule, lanes, form, place, weight, gradient, state, plane, clip, l2):
-    """Apply the rule to the weight (read from `place`) with gradient  clip gradient + l2 weight."""
+def renewed(rule, lanes, form, weight, gradient, state, plane, clip, l2):
+    """The weight after the rule with gradient  clip gradient + l2 weight; its state is updated."""
     whole = multiply_add(spread(lanes, l2), weight, spread(lanes, clip) * gradient)
-    write(lanes, form.number, place, new_weight(rule, lanes, form.number, form.zero, weight, whole, state, plane))
+    return new_weight(rule, lanes, form.number, form.zero, weight, whole, state, plane)
 
 
 def update_weight(rule, form, record, linear_state, scalar, c, inverse_scale, clip, l2):
@@ -52,7 +54,7 @@ def update_weight(rule, form, record, linear_state, scalar, c, inverse_scale, cl
     raise TypeError("update_weight works inside kernels")
 
 
-def update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
+def update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
     """Update the embedding of row c, where there are embeddings, and set its sums to 0.  shrink : square[c]"""
     raise TypeError("update_embedding works inside kernels")
 
@@ -72,7 +74,8 @@ def _update_weight(rule, form, record, linear_state, scalar, c, inverse_scale, c
         place = record + EMBEDDING - size
         gradient = value_at(scalar, c, form.zero, inverse_scale)
         weight = read(None, form.number, form.zero, place)
-        renew(rule, None, form, place, weight, gradient, record + linear_state, size, clip, l2)
+        weight = renewed(rule, None, form, weight, gradient, record + linear_state, size, clip, l2)
+        write(None, form.number, place, weight)
 
     return update
 
@@ -85,15 +88,17 @@ def embedding_gradient(form, vector, c, shrink, inverse_scale, v):
 
 
 @overload(update_embedding)
-def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
+def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
     if isinstance(vector, types.NoneType):
-        return lambda rule, form, record, vector, c, shrink, inverse_scale, clip, l2: None
+        return lambda rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding: None
 
-    def update(rule, form, record, vector, c, shrink, inverse_scale, clip, l2):
+    def update(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
         place, plane = record + EMBEDDING, form.dim * size_of(form.number)
+        state = place + embedding_bytes(form.dim, size_of(form.element))
         v = read(form.lanes, form.number, form.zero, place)
         slope = embedding_gradient(form, vector, c, shrink, inverse_scale, v)
-        renew(rule, form.lanes, form, place, v, slope, place + plane, plane, clip, l2)
+        v = renewed(rule, form.state_lanes, form, v, slope, state, plane, clip, l2)
+        write_embedding(form, record, place, v, rounding)
         astore(address_of(vector, 0) + c * form.dim * size_of(at(vector, 0)), szero(form.lanes))
 
     return update
@@ -113,7 +118,7 @@ def _embedding_square(form, record, vector, c, shrink, inverse_scale):
 
 
 @kernel
-def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
+def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay, rounding):
     """Apply `rule` to the row of every distinct key, with gradient  clip sum + l2 weight; the sums become zero again.
 
     rule : a class of `backend.rules`
@@ -122,6 +127,7 @@ def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, 
     step : uint32
     clip, l2 : of the compute type
     decay : `arguments.Decay` of the rows' counts, None where none are kept
+    rounding : `arguments.Rounding` of embeddings in bfloat16, None of others
     """
     for c in range(len(addresses)):
         record = prefetched(addresses, c, lines)
@@ -131,13 +137,13 @@ def rows(rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, 
         update_weight(rule, form, record, linear_state, sums.scalar, c, inverse_scale, clip, l2)
         clear_at(sums.scalar, c)
         clear_at(sums.square, c)
-        update_embedding(rule, form, record, sums.vector, c, shrink, inverse_scale, clip, l2)
+        update_embedding(rule, form, record, sums.vector, c, shrink, inverse_scale, clip, l2, rounding)
 
 
 @kernel
 def square_norms(form, addresses, sums, inverse_scale, norms):
     """Fill norms (n) float64: squared norm of each row's gradient, before clipping and l2.  The sums stay."""
-    lines = 0 if sums.square is None else (EMBEDDING + form.dim * size_of(form.number) + CACHE_LINE - 1) // CACHE_LINE
+    lines = 0 if sums.square is None else (EMBEDDING + form.dim * size_of(form.element) + CACHE_LINE - 1) // CACHE_LINE
     for c in range(len(addresses)):
         record = prefetched(addresses, c, lines)
         shrink = value_at(sums.square, c, form.zero, inverse_scale)

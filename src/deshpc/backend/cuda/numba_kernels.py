@@ -11,7 +11,7 @@ from numba.cuda import libdevice
 from numba.cuda.extending import overload
 
 from deshpc.backend.cuda import elementwise
-from deshpc.jit import cache_directory, cache_problem, forgive_disk, name_files_apart
+from deshpc.jit import cache_problem, keep
 
 THREADS = 256
 
@@ -113,17 +113,11 @@ PYTHON = {
 
 def compiled(name):
     """The kernel of the body `name`, compiled at its first launch for each set of types and cached on disk."""
-    if cache_problem():
-        return cuda.jit(fastmath=False)(PYTHON[name])
-    # Numba notices an edit of this file alone, not of the bodies: so the folder is that of `deshpc.jit`.
-    before = cuda.config.CACHE_DIR
-    cuda.config.CACHE_DIR = str(cache_directory())  # read when the decorator runs
-    try:
-        kernel = cuda.jit(cache=True, fastmath=False)(PYTHON[name])
-    finally:
-        cuda.config.CACHE_DIR = before
-    name_files_apart(kernel)
-    forgive_disk(kernel)
+    from numba.cuda.dispatcher import CUDACache  # which Numba's simulator of a device has not
+
+    kernel = cuda.jit(fastmath=False)(PYTHON[name])
+    if not cache_problem():
+        keep(kernel, CUDACache)
     return kernel
 
 

@@ -27,7 +27,7 @@ class UpdateOperations:
         self._dense = self._device.elementwise(elementwise.update_dense)
         self._uploaded, self._scratch = {}, Buffers(kernels.device)
 
-    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay):
+    def rows(self, rule, form, linear_state, tail, lines, addresses, sums, inverse_scale, step, clip, l2, decay, rounding):
         kernels, n = self._of(rule, form, sums), addresses.size
         fields, (place, sight) = [*rule, *[type(clip)(0)] * (_FIELDS - len(rule))], decay or _NONE
         kernels.rows(n * lanes_of(form.dim, form.number), addresses, n, inverse_scale, *sums, step, clip, l2, *fields, place, sight)

@@ -8,8 +8,25 @@ from deshpc.model.definitions.definition import Definition
 
 DEFINITIONS = {
     "fm": "FM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
+    "din": "DIN", "autoint": "AutoInt",
+    "shared_bottom": "SharedBottom", "mmoe": "MMoE", "ple": "PLE", "esmm": "ESMM",
 }  # fmt: skip
 """{model.name: class in the module of that name}."""
+
+
+class Sequence(NamedTuple):
+    """A sequence whose values stay apart in x_0, as embeddings begin .. begin + most of a sample, the last of which may be missing.
+
+    target : number of the embedding that they are compared with
+    """
+
+    begin: int
+    most: int
+    target: int
+
+    @property
+    def end(self):
+        return self.begin + self.most
 
 
 class Setting(NamedTuple):
@@ -20,6 +37,8 @@ class Setting(NamedTuple):
     model, seed, compute : ModelConfig; of the run; type of arithmetic
     n_fields F, n_dense, dim k : of the data and the embeddings
     field_dims : (F) dimension of every field's embeddings, where fields have their own
+    tasks : T, labels of a sample, 1 where `logit` gives (n)
+    sequences : Sequences; each of their values counts as a field in F
     """
 
     backend: object
@@ -32,6 +51,8 @@ class Setting(NamedTuple):
     dim: int
     share: object = None
     field_dims: tuple | None = None
+    tasks: int = 1
+    sequences: tuple = ()
 
     @property
     def inputs(self):

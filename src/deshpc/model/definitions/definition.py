@@ -10,8 +10,10 @@ class Definition:
     field_dims : fields may have embeddings of different dimensions, since `logit` takes `inputs.x0` as a whole
 
     __init__(setting) makes the layers, which declare their parameters.  logit(tape, inputs), a generator, applies them to the
-    `Inputs` of a block of samples and returns the Node of the logits (n); layers that may span the batch are applied by
+    `Inputs` of a block of samples and returns the Node of the logits (n), or (n, T) of several tasks; layers that may span the batch are applied by
     `yield from`.
+
+    sequences : fields may have a `target`: `logit` then gets the values of a sequence one by one (`Setting.sequences`), and `Inputs.lengths`
 
     first_layers : `FirstDense` layers, if nothing in `logit` depends on the order of fields in the inputs but these
 
@@ -24,7 +26,7 @@ class Definition:
     local_rows : (name, rows) of one of them whose first rows each belong to one owner under "field" and "column", or None
     """
 
-    operator, linear, squares, field_dims = "pool", False, False, False
+    operator, linear, squares, field_dims, sequences = "pool", False, False, False, False
     share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
     layer_width = 0  # numbers of a sample that owners add up between layers of `partial`

@@ -46,11 +46,15 @@ class Graph:
 
     def reshape(self, x, *extents):
         """(n, *extents) of as many numbers a sample."""
-        return self.node("Reshape", x, self._integers(0, *extents))  # 0: the extent that there is
+        return self.node("Reshape", x, self.integers(0, *extents))  # 0: the extent that there is
+
+    def columns(self, x, begin, end):
+        """(n, end - begin): columns begin .. end of x (n, ...)."""
+        return self.node("Slice", x, self._integers(begin), self._integers(end), self._integers(1))
 
     def reduce_sum(self, x, axis):
         """x added up over an axis, which goes."""
-        return self.node("ReduceSum", x, self._integers(axis), keepdims=0)
+        return self.node("ReduceSum", x, self.integers(axis), keepdims=0)
 
     def joined(self, *values):
         """Side by side along axis 1, without those that are None."""
@@ -60,19 +64,30 @@ class Graph:
     def zeros(self, width):
         """(n, width)"""
         samples = self.node("Shape", next(iter(self._inputs)), end=1)
-        shape = self.node("Concat", samples, self._integers(width), axis=0)
+        shape = self.node("Concat", samples, self.integers(width), axis=0)
         return self.node("ConstantOfShape", shape)
 
+    def column(self, x, number):
+        """(n, 1): a column of x (n, ...)."""
+        return self.node("Slice", x, self.integers(number), self.integers(number + 1), self.integers(1))
+
     def model(self, logit, loss):
-        """The model whose logit is this value.  loss : `train.loss`"""
+        """The model whose logit is this value.  loss : `train.loss`, or a tuple of those of several tasks, whose logits are its columns"""
         helper, kind = self._onnx.helper, self._onnx.TensorProto.FLOAT
         self.node("Identity", logit, name="logit")
-        operator, name = _PREDICTIONS[loss]
-        self.node(operator, logit, name=name)
-        outputs = [helper.make_tensor_value_info(name, kind, ["n"]) for name in ("logit", name)]
+        losses = (loss,) if isinstance(loss, str) else loss
+        if len(set(losses)) == 1:
+            operator, name = _PREDICTIONS[losses[0]]
+            self.node(operator, logit, name=name)
+        else:
+            name = "prediction"
+            self.node("Concat", *(self.node(_PREDICTIONS[one][0], self.column(logit, t)) for t, one in enumerate(losses)), name=name, axis=1)
+        shape = ["n"] if isinstance(loss, str) else ["n", len(losses)]
+        outputs = [helper.make_tensor_value_info(one, kind, shape) for one in ("logit", name)]
         graph = helper.make_graph(self._nodes, "deshpc", list(self._inputs.values()), outputs, list(self._constants.values()))
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="deshpc")
 
-    def _integers(self, *numbers):
+    def integers(self, *numbers):
+        """A constant of whole numbers, such as axes."""
         return self.constant("_".join(map(str, ("integers", *numbers))), numbers, np.int64)
