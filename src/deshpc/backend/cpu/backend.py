@@ -18,6 +18,7 @@ from deshpc.backend.cpu import (
     interaction,
     key_numbers,
     linear,
+    lists,
     lookup,
     loss,
     normalisation,
@@ -54,7 +55,7 @@ class CpuBackend:
     linear, lookup = linear, lookup
     loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
     attention, self_attention = attention, self_attention
-    update, value_tables = update, value_tables
+    lists, update, value_tables = lists, update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes
