@@ -80,7 +80,7 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
             width = operator.width
         room = n_dense if travelling.all() else 0  # whole states are made afterwards
         by_rows = backend.products.gain_by_rows(types.compute)
-        repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None
+        repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None and not tables
         operators = BySamples(backend, group, table, operator, room, repeats)
     exchange = kind(backend, group, operators)
     if replicated is not None:
