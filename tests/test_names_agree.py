@@ -112,7 +112,9 @@ LISTS = {
         "serve/onnx_graph": GRAPHS,
         "docs/models.md": column("models.md", "| name |"),
         "docs/serving.md": column("serving.md", "| model | inputs "),
-        "deep_training.py, task_training.py": [*(model["name"] for model in deep_training.MODELS.values()), *task_training.MODELS, "lr", "fm"],
+        "deep_training.py, task_training.py": [
+            *(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), *task_training.MODELS, "lr", "fm"
+        ],
     },
     "optimizer.name": {
         "backend/rules.py": [option(one.__name__) for one in classes(rules) - {rules.StateStart}],
@@ -192,7 +194,7 @@ def test_a_split_is_the_one_that_is_named():
 @pytest.mark.parametrize("module, parser_of, suffix", [(cells, cells.parser_of, "Parser"), (arrow, arrow.array_parser_of, "Arrays")])
 def test_every_parser_is_that_of_a_kind(module, parser_of, suffix):
     fields = [FieldConfig("a", kind, weight_separator=weight) for kind in OFFERED["data.fields.kind"] for weight in ("", ":")]
-    found = {type(parser_of(field, 0)).__name__ for field in fields} | {f"Label{suffix}"}
+    found = {type(parser_of(field, field.name, 0)).__name__ for field in fields} | {f"Label{suffix}"}
     assert found | {f"SampleWeight{suffix}"} == {one.__name__ for one in classes(module) if one.__name__.endswith(suffix)}
 
 
@@ -200,8 +202,8 @@ def test_every_parser_is_that_of_a_kind(module, parser_of, suffix):
     lambda: open_partition("other", SimpleNamespace(rank=0, size=2), 1, 3),
     lambda: open_optimizer(OptimizerConfig(name="other")).rule(0, float),
     lambda: open_optimizer(OptimizerConfig(name="other")).state_start,
-    lambda: cells.parser_of(FieldConfig("a", "other"), 0),
-    lambda: arrow.array_parser_of(FieldConfig("a", "other"), 0),
+    lambda: cells.parser_of(FieldConfig("a", "other"), "a", 0),
+    lambda: arrow.array_parser_of(FieldConfig("a", "other"), "a", 0),
     lambda: Encoder(Schema.of_fields([FieldConfig("a", "other")], None), None).encode(1, [["1"]]),
 ])  # fmt: skip
 def test_another_name_is_an_error(call):

@@ -152,14 +152,14 @@ def test_multi(write, kind, values, expected, dictionary):
 @pytest.mark.parametrize("kind, values, texts", CATEGORICALS, ids=[str(kind) for kind, _, _ in CATEGORICALS])
 def test_part_of_an_array(kind, values, texts):
     array = pa.array(values * 2, kind).slice(1, len(values))
-    column, _ = array_parser_of(FieldConfig("c"), 0).parse(array)
+    column, _ = array_parser_of(FieldConfig("c"), "c", 0).parse(array)
     assert column.keys.tolist() == [key(0, "c", text) for text in [*texts, texts[0]][1:]]
 
 
 @pytest.mark.parametrize("kind, values, expected", LISTS, ids=[str(kind) for kind, _, _ in LISTS])
 def test_part_of_an_array_of_lists(kind, values, expected):
     array = pa.array(values * 2, kind).slice(1, len(values))
-    column, _ = array_parser_of(FieldConfig("m", "multi"), 0).parse(array)
+    column, _ = array_parser_of(FieldConfig("m", "multi"), "m", 0).parse(array)
     check_multi(column, [*expected, expected[0]][1:])
 
 
@@ -185,7 +185,7 @@ def test_values_with_weights(write, kind, values, expected):
 @pytest.mark.parametrize("kind, values, expected", WEIGHTED, ids=[str(kind) for kind, _, _ in WEIGHTED])
 def test_part_of_an_array_of_values_with_weights(kind, values, expected):
     array = pa.array(values * 2, kind).slice(1, len(values))
-    column, _ = array_parser_of(FieldConfig("m", "multi", weight_separator=":"), 0).parse(array)
+    column, _ = array_parser_of(FieldConfig("m", "multi", weight_separator=":"), "m", 0).parse(array)
     check_multi(column, [*expected, expected[0]][1:])
 
 

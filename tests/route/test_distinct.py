@@ -32,8 +32,9 @@ def test_distinct_keys_in_order_of_first_appearance(crowded, ranks, shards, modu
         pool = rng.integers(1, 2**64 - 1, distinct, np.uint64, endpoint=True)
         if crowded:  # all begin at the last bucket, so that they fill it and go on at the first
             pool |= np.uint64(0xFFFF)
+        pool = pool & ~np.uint64(0xFFFF << 32) | pool % np.uint64(7) << np.uint64(32)
         keys = pool[rng.integers(0, distinct, 4 * distinct)]
-        fields = (keys % np.uint64(7)).astype(np.uint16)
+        fields = (keys % np.uint64(7)).astype(np.uint16)  # in which the occurrences stand: a key says itself whose it is
         counts = rng.multinomial(len(keys), np.full(distinct, 1 / distinct))
         values = rng.random((len(keys), width)[: max(1, width)] if width == 2 else len(keys)).astype(np.float32) if width else None
         unique, header = found(batch_of(keys, counts, fields, values), buffers, modulus, residue, with_values=True, whole=distinct != 5)
@@ -42,12 +43,12 @@ def test_distinct_keys_in_order_of_first_appearance(crowded, ranks, shards, modu
         expected = [numbers.setdefault(key, len(numbers)) for key, own in zip(keys.tolist(), mine, strict=True) if own]
         ranks_of = [owner_of(key, ranks * shards) // shards for key in numbers]
         assert unique.keys.tolist() == list(numbers)
-        assert unique.fields.tolist() == [key % 7 for key in numbers]
+        assert unique.fields.tolist() == [key >> 32 & 0xFFFF for key in numbers]
         assert unique.ranks.tolist() == ranks_of
         assert unique.occurrences.tolist() == expected
         counted, times = np.zeros((ranks, 8), int), np.bincount(expected) * (distinct != 5)
         for key, rank in zip(numbers, ranks_of, strict=True):
-            counted[rank, key % 7] += 1
+            counted[rank, key >> 32 & 0xFFFF] += 1
             counted[rank, 7] += times[numbers[key]]
         assert header.tolist() == counted.tolist()
         sample = np.repeat(np.arange(distinct), counts)[mine]

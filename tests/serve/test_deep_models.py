@@ -9,20 +9,25 @@ import sys
 
 import numpy as np
 import pytest
-from every_kind import FIELDS, make_rows, plain_key, tree
+from every_kind import FIELDS, make_rows, plain_key, plain_sequence, tree
 from hand_made_model import NOT_LINEAR, ROWS, TRANSFORMS, hand_made
 from launching import TIMEOUT_S
 
 import deshpc
 from deshpc.config.load import build
-from deshpc.errors import ConfigError
+from deshpc.data.transform import Transforms
+from deshpc.errors import ConfigError, DataError
+from deshpc.formats.schema import Schema
+from deshpc.hashing.key import key
 from deshpc.serve.export import export
 from deshpc.serve.exported import about_model, read_model, write_model
+from deshpc.serve.forward.deep import Deep
 from deshpc.serve.onnx_graph import write_onnx
 from deshpc.training.predict import predict
 
 NAMES = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm")
 SMALL = {"hidden": [5, 4], "bottom_hidden": [6], "cross_layers": 2, "cin_layers": [4, 3]}
+DIN = {"attention_hidden": [3, 2], "attention_weights": "plain", "fields_of_model": [{"name": "visits", "target": "hour"}]}
 KINDS = [
     {"activation": "relu", "normalisation": "none"},
     {"activation": "tanh", "normalisation": "layer"},
@@ -35,6 +40,9 @@ CASES = [
     ("dcn", {**SMALL, "hidden": [], "cross_layers": 1}),
     ("dlrm", {**SMALL, "bottom_hidden": []}),
     ("xdeepfm", {**SMALL, "cin_layers": [3]}),
+    ("autoint", {**SMALL, "attention_layers": [6, 4]}),
+    ("din", {**SMALL, **DIN, "activation": "tanh", "normalisation": "layer"}),
+    ("din", {**SMALL, **DIN, "attention_hidden": [], "attention_weights": "softmax"}),
 ]
 KEYED = {field["name"]: field for field in FIELDS}
 KEY_FIELDS = [field for field in FIELDS if field.get("kind") != "dense"]
@@ -46,6 +54,8 @@ def values_of(field, cell):
     if field.get("kind") == "bucket":
         boundaries = {one.name: one.boundaries for one in TRANSFORMS.buckets}[field["name"]]
         return [(str(sum(edge <= float(cell) for edge in boundaries)) if cell else "", 1.0, 1.0)]
+    if field.get("kind") == "sequence":
+        return plain_sequence(field, cell)
     if field.get("kind") != "multi":
         return [(cell, 1.0, 1.0)]
     pairs = [part.partition(field.get("weight_separator", "\0")) for part in cell.split(field.get("separator", "|")) if part]
@@ -76,7 +86,8 @@ class Formula:
         self.name, self.k, self.options = name, k, options
         self.p = {one: array.astype(float).tolist() for one, array in dense.items()}
 
-    def logit(self, found, dense):
+    def logit(self, found, dense, row):
+        self.row = row
         E = [[sum(x * v[c] for f, _, v, _, x in found if f == field) for c in range(self.k)] for field in range(len(KEY_FIELDS))]
         x0 = [number for one in E for number in one] + dense
         linear = 0.0
@@ -128,6 +139,40 @@ class Formula:
             maps = following
             sums += [sum(one) for one in maps]
         return self.unit("cin.out", sums) + self.deep(x0)
+
+    def autoint(self, E, x0, found, dense):
+        fields, heads = [*E, *([d * f for f in row] for d, row in zip(dense, self.p["attention.factors"], strict=True))], 2
+        for layer, width in enumerate(self.options["attention_layers"]):
+            query, key, value, rest = ([times(e, self.p[f"attention.{layer}.{part}"]) for e in fields] for part in ("queries", "keys", "values", "rest"))
+            following = []
+            for m, of_field in enumerate(rest):
+                for h in range(heads):
+                    own = range(h * width // heads, (h + 1) * width // heads)
+                    dots = [sum(query[m][c] * one[c] for c in own) for one in key]
+                    shares = [math.exp(one - max(dots)) for one in dots]
+                    for c in own:
+                        of_field[c] += sum(share * one[c] for share, one in zip(shares, value, strict=True)) / sum(shares)
+                following.append([max(x, 0.0) for x in of_field])
+            fields = following
+        return self.unit("attention.out", [x for one in fields for x in one]) + self.deep(x0)
+
+    def din(self, E, x0, found, dense):
+        names = [field["name"] for field in KEY_FIELDS]
+        sequence, target = names.index("visits"), E[names.index("hour")]
+        values = [[x * one for one in v] for f, _, v, _, x in found if f == sequence]
+        # a value without a row is zero, and has its share of a softmax
+        values += [[0.0] * self.k] * (min(2, len(self.row["visits"].split())) - len(values))
+        numbers = []
+        for e in values:
+            x = [*e, *target, *(a - b for a, b in zip(e, target, strict=True)), *(a * b for a, b in zip(e, target, strict=True))]
+            for i in range(len(self.options["attention_hidden"])):
+                x = [a + b for a, b in zip(times(x, self.p[f"attention.0.{i}.weights"]), self.p[f"attention.0.{i}.bias"], strict=True)]
+                x = [{"tanh": math.tanh}.get(self.options.get("activation"), lambda a: max(a, 0.0))(a) for a in x]
+            numbers.append(self.unit("attention.0.out", x) + self.p.get("attention.0.out.bias", [0.0])[0])
+        if self.options["attention_weights"] == "softmax":
+            numbers = [math.exp(a) / sum(map(math.exp, numbers)) for a in numbers]
+        E[sequence] = [sum(a * e[c] for a, e in zip(numbers, values, strict=True)) for c in range(self.k)]
+        return self.deep([number for one in E for number in one] + dense)
 
     def pairs(self, found, dense):
         """Products of all pairs of features' vectors, by coordinate."""
@@ -184,7 +229,7 @@ def shown(value):
 def test_equals_the_formula(tmp_path, name, options):
     rows, dense = hand_made(tmp_path / "m.model", name, **options)
     formula, predictor = Formula(name, dense, 3, options), deshpc.Predictor(tmp_path / "m.model")
-    expected = np.array([1 / (1 + math.exp(-formula.logit(*features_of(row, rows)))) for row in ROWS])
+    expected = np.array([1 / (1 + math.exp(-formula.logit(*features_of(row, rows), row))) for row in ROWS])
     found = predictor.predict(ROWS)
     assert np.std(expected) > 0.001
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # a dense feature may be rounded otherwise to float32
@@ -283,14 +328,32 @@ for path in sys.argv[1:]:
     ]
 
 
-def test_a_definition_of_the_users_own_is_not_exported(tmp_path):
-    config = build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model"}}, allow_import=("mine:Model",))
-    with pytest.raises(ConfigError, match="'mine:Model' cannot be exported"):
-        write_model(tmp_path / "m.model", about_model(config, 1), None, None, [], np.empty((0, 1)), {})
-    assert list(tmp_path.iterdir()) == []
+def test_a_definition_of_the_users_own_needs_its_formula(tmp_path):
+    """The file names the definition, and nothing is imported: whoever opens it passes the formula."""
+    config = build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model", "dim": 2}}, allow_import=("mine:Model",))
+    schema, keys = Schema.from_config(config.data), np.array([key(0, "a", "x")], np.uint64)
+    rows = [(keys, np.array([[0.5, 0.25]], np.float32))]
+    write_model(tmp_path / "m.model", about_model(config, 1), schema, Transforms((), ()), rows, np.empty((0, 2), np.float32), {"bias": np.float32(1)}, 0)
+
+    class Mine(Deep):
+        @classmethod
+        def shapes(cls, top):
+            yield "bias", ()
+
+        def logit(self, E, dense):
+            return self._parameters["bias"] + E.sum(axis=1)
+
+    assert deshpc.Predictor(tmp_path / "m.model", forward=Mine).predict_one({"a": "x"}) == 1 / (1 + math.exp(-1.75))
+    with pytest.raises(DataError, match="'mine:Model' is a definition of somebody's own: pass forward = its formula"):
+        deshpc.Predictor(tmp_path / "m.model")
+    with pytest.raises(ConfigError, match="deshpc has no graph"):
+        write_onnx(tmp_path / "m.onnx", deshpc.Predictor(tmp_path / "m.model", forward=Mine).model.top)
+    hand_made(tmp_path / "built-in.model", "fm")
+    with pytest.raises(DataError, match="'fm' has its formula here; leave out forward = Mine"):
+        deshpc.Predictor(tmp_path / "built-in.model", forward=Mine)
 
 
-OWN_DIMS = {"site": 2, "hour": 7, "tags": 1}
+OWN_DIMS = {"site": 2, "hour": 7, "visits": 7, "tags": 1}
 
 
 @pytest.mark.parametrize(("name", "options"), [("wide_deep", {}), ("dcn", {}), ("dcnv2", {}), ("dcnv2", {"cross_rank": 2})], ids=shown)

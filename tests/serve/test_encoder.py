@@ -58,7 +58,7 @@ def in_python(row):
     distinct = dict(recent) if len({v for v, _ in recent}) == len(recent) else recent
     return {
         **numbers, "site": row["site"].encode(), "hour": int(row["hour"]), "tags": row["tags"].split("|"),
-        "history": pairs(row["history"], " "), "recent": distinct,
+        "history": pairs(row["history"], " "), "recent": distinct, "visits": [int(one) for one in row["visits"].split()],
     }  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_any_text_equals_the_readers(tmp_path_factory, data):
         {
             "site": text, "hour": text, "tags": plain, "age": number, "price": number, "income": number, "level": number,
             "history": weighted.map(lambda pairs: " ".join(f"{value}:{weight!r}" for value, weight in pairs)),
-            "recent": weighted.map(lambda pairs: "||".join(f"{value}:{weight!r}" for value, weight in pairs)),
+            "recent": weighted.map(lambda pairs: "||".join(f"{value}:{weight!r}" for value, weight in pairs)), "visits": plain,
         }
     )  # fmt: skip
     rows = data.draw(st.lists(row, min_size=1, max_size=4))

@@ -20,9 +20,10 @@ from deshpc.serve.predictor import Predictor
 from deshpc.serve.top import Top
 from deshpc.storage.container import Container, ContainerWriter
 
-SMALL = {"hidden": [5, 4], "bottom_hidden": [6], "cross_layers": 2, "cin_layers": [4, 3]}
+SMALL = {"hidden": [5, 4], "bottom_hidden": [6], "cross_layers": 2, "cin_layers": [4, 3], "attention_layers": [4], "attention_hidden": [3]}
 MODELS = {
-    **{name: SMALL for name in FORWARDS}, "batch": {"name": "dcn", **SMALL, "normalisation": "batch"},
+    **{name: SMALL for name in FORWARDS}, "din": {**SMALL, "fields_of_model": [{"name": "visits", "target": "hour"}]},
+    "batch": {"name": "dcn", **SMALL, "normalisation": "batch"},
     "low_rank": {"name": "dcnv2", **SMALL, "cross_rank": 2},
 }  # fmt: skip
 

@@ -24,8 +24,12 @@ MULTI = [
     for kind, options in (("plain", {}), ("weighted", {"weight_separator": ":"}), ("spaced", {"separator": " ", "weight_separator": "="}))
     for pooling, linear in itertools.product(POOLINGS, ["", *POOLINGS])
 ]
+SEQUENCES = [
+    {"name": "last", "kind": "sequence", "share": "text", "length": 2, "recency": 0.7},
+    {"name": "first", "kind": "sequence", "separator": " ", "share": "plain-sum-", "length": 3, "recency": 0.3, "newest": "first", "pooling": "mean"},
+]
 FIELDS = [
-    {"name": "text"}, {"name": "größe"}, {"name": "number"}, *MULTI,
+    {"name": "text"}, {"name": "größe"}, {"name": "number"}, *MULTI, *SEQUENCES,
     {"name": "x", "kind": "dense"}, {"name": "y", "kind": "dense"}, {"name": "constant", "kind": "dense"},
     {"name": "fitted", "kind": "bucket", "buckets": 7}, {"name": "given", "kind": "bucket", "boundaries": BOUNDARIES},
 ]  # fmt: skip
@@ -146,7 +150,7 @@ def test_parquet(tmp_path):
         cells = [row[name] for row in rows]
         if kind == "multi" and SEPARATORS[name][1]:
             columns[name] = pa.array([[{"value": value, "weight": weight} for value, weight in cell] for cell in cells], pa.list_(pair))
-        elif kind == "multi":
+        elif kind in ("multi", "sequence"):
             columns[name] = pa.array([[value for value, _ in cell] for cell in cells], pa.list_(pa.string()))
         else:
             columns[name] = pa.array(cells, {"number": pa.int64(), "y": decimals}.get(name, types[kind]))

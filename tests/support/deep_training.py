@@ -13,6 +13,8 @@ from deshpc.config.load import build
 from deshpc.table.shard import Rows
 
 MODELS = {  # options of [model]
+    "fwfm": {"name": "fwfm"},
+    "fmfm": {"name": "fmfm"},
     "wide_deep": {"name": "wide_deep", "hidden": [9, 4]},
     "deepfm": {"name": "deepfm", "hidden": [9, 4]},
     "nfm": {"name": "nfm", "hidden": [9]},
@@ -22,6 +24,14 @@ MODELS = {  # options of [model]
     "dlrm": {"name": "dlrm", "bottom_hidden": [6], "hidden": [9, 4]},
     "xdeepfm": {"name": "xdeepfm", "hidden": [7], "cin_layers": [4, 3]},
 }
+ATTENTION = {  # those of which processors alone have the kernels, and that take time to compile: `models/test_attention.py`
+    "autoint": {"name": "autoint", "hidden": [7], "attention_layers": [6, 4], "attention_heads": 2},
+    "din": {"name": "din", "hidden": [9, 4], "attention_hidden": [6], "fields": [{"name": "zeta", "target": "alpha"}, {"name": "beta", "target": "gamma"}]},
+    "din, softmax": {
+        "name": "din", "hidden": [9], "attention_hidden": [6, 3], "attention_weights": "softmax",
+        "fields": [{"name": "beta", "target": "gamma"}],
+    },
+}  # fmt: skip
 ACTIVATIONS, NORMALISATIONS = ("relu", "tanh", "sigmoid"), ("none", "layer", "batch")
 
 
@@ -30,7 +40,7 @@ def deep_config(kind, precision="float64", rule=(), model=(), **train):
     return build(
         {
             "data": {"format": "synthetic"},
-            "model": {"dim": DIM, "init_std": INIT_STD, **MODELS[kind], **dict(model)},
+            "model": {"dim": DIM, "init_std": INIT_STD, **{**MODELS, **ATTENTION}[kind], **dict(model)},
             "optimizer": {"name": "adagrad", "learning_rate": 0.05, **dict(rule)},
             "train": {"precision": precision, **train},
         }

@@ -17,6 +17,7 @@ FIELDS = [
     {"name": "income", "kind": "dense"},
     {"name": "level", "kind": "bucket", "boundaries": [-1.5, 0.0, 2.0]},
     {"name": "hour"},
+    {"name": "visits", "kind": "sequence", "separator": " ", "share": "hour", "length": 2, "recency": 0.5},
 ]
 NAMES = [field["name"] for field in FIELDS]
 ODD_SITES = ["", 'a,"b"', "two\nlines", "Ü|ñ", "x" * 40, "0", "None"]
@@ -42,6 +43,7 @@ def _row(chance, sites):
         "income": "" if chance.random() < 0.1 else f"{chance.gauss(0, 3000):.0f}",
         "level": "" if chance.random() < 0.1 else str(chance.choice([-2, -1.5, 0, 1, 2, "1e3"])),
         "hour": str(chance.randrange(24)),
+        "visits": " ".join(str(chance.randrange(24)) for _ in range(chance.randrange(5))),
     }
 
 
@@ -70,6 +72,7 @@ def tree(folder, name="fm", train_rows=400, test_rows=150, **sections):
 
 def plain_key(field, text, fields=FIELDS):
     """The key of a value, by the xxhash package: four hexadecimal digits of the hash, four of the field's number, eight of the hash."""
+    field = next(one for one in fields if one["name"] == field).get("share", field)
     number = [one["name"] for one in fields if one.get("kind") != "dense"].index(field)
     digits = f"{xxhash.xxh64_intdigest(text.encode(), xxhash.xxh64_intdigest(field.encode(), 0)):016x}"
     return int(f"{digits[:4]}{number:04x}{digits[8:]}", 16)
@@ -98,6 +101,8 @@ def plain_probability(row, rows, dense, transforms, fields=None):
             values = [(str(number), 1.0, 1.0)]
         elif kind == "multi":
             values = plain_values(field, cell)
+        elif kind == "sequence":
+            values = plain_sequence(field, cell)
         else:
             values = [(cell, 1.0, 1.0)]
         for text, xl, x in values:
@@ -107,6 +112,12 @@ def plain_probability(row, rows, dense, transforms, fields=None):
     for i, (_, v, _, x) in enumerate(features):
         logit += sum(float(np.dot(v.astype(float), u.astype(float))) * x * z for _, u, _, z in features[:i])
     return 1 / (1 + math.exp(-logit))
+
+
+def plain_sequence(field, cell):
+    """[(text, x of the linear weight, x of the embedding)] of a sequence's cell, whose last value is the newest, pooled by its sum."""
+    newest_first = [part for part in cell.split(field["separator"]) if part][::-1][: field["length"]]
+    return [(text, field["recency"] ** age, field["recency"] ** age) for age, text in enumerate(newest_first)][::-1]
 
 
 def plain_values(field, cell):

@@ -12,14 +12,14 @@ STANDARDISATIONS = Standardisation("age", 3.5, 0.4), Standardisation("income", 0
 BUCKETS = Buckets("price", (0.2, 0.7, 1.5)), Buckets("level", (-1.5, 0.0, 2.0))
 TRANSFORMS = Transforms(STANDARDISATIONS, BUCKETS)
 ROWS = make_rows(0, 200)
-NOT_LINEAR = "dcn", "dcnv2", "dlrm"
+NOT_LINEAR = "dcn", "dcnv2", "dlrm", "din", "autoint"
 """Models whose rows have no linear weight."""
 
 
-def hand_made(path, name="fm", dim=3, fields=FIELDS, **options):
+def hand_made(path, name="fm", dim=3, fields=FIELDS, fields_of_model=(), **options):
     """Write a model of half of the values of ROWS; its rows {key: (w, v)} and dense parameters.
 
-    options : further ones of `[model]`, for deep models
+    fields_of_model, options : `[[model.fields]]`, and further options of `[model]`, for deep models
     """
     generator = np.random.default_rng(5)
     texts = {(name, text) for row in ROWS for name in ("site", "hour") for text in [row[name]]}
@@ -31,7 +31,7 @@ def hand_made(path, name="fm", dim=3, fields=FIELDS, **options):
     weights = generator.normal(0, 0.5, (len(keys), 1 + dim)).astype(np.float32)
     weights[3:4] = 0
     config = build(
-        {"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"name": name, "dim": max(1, dim), **options}}
+        {"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"name": name, "dim": max(1, dim), "fields": list(fields_of_model), **options}}
     )
     schema = Schema.from_config(config.data)
     buckets = [field.name for field in schema.key_fields if field.kind == "bucket"]
@@ -79,6 +79,21 @@ def shapes_of(model, k, n_fields, n_dense):
         for i, out in enumerate(model.cin_layers):
             shapes[f"cin.{i}.weights"], maps = (maps * n_fields, out), out
         shapes["cin.out.weights"] = sum(model.cin_layers), 1
+    if model.name == "autoint":
+        width, shapes["attention.factors"] = k, (n_dense, k)
+        for i, out in enumerate(model.attention_layers):
+            shapes |= {f"attention.{i}.{part}": (width, out) for part in ("queries", "keys", "values", "rest")}
+            width = out
+        shapes["attention.out.weights"] = (n_fields + n_dense) * width, 1
+    if model.name == "din":
+        for number in range(sum(bool(one.target) for one in model.fields)):
+            width = 4 * k
+            for i, out in enumerate(model.attention_hidden):
+                shapes |= {f"attention.{number}.{i}.weights": (width, out), f"attention.{number}.{i}.bias": (out,)}
+                width = out
+            shapes[f"attention.{number}.out.weights"] = width, 1
+            if model.attention_weights == "plain":
+                shapes[f"attention.{number}.out.bias"] = (1,)
     if model.name == "dlrm":
         z = network("bottom", n_dense, (*model.bottom_hidden, k))
         shapes["top.out.weights"] = network("top", z + n_fields * (n_fields + 1) // 2, model.hidden), 1

@@ -73,8 +73,8 @@ def small_config(name="fm", optimizer="adagrad", rate=0.05, precision="float64",
 
 
 @contextmanager
-def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None, enter=nowhere, mean_weight=1.0):
-    """A model on `comm`, on a CPU backend unless another is given.
+def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend=None, enter=nowhere, mean_weight=1.0, key_fields=()):
+    """A model on `comm`, on a CPU backend unless another is given.  key_fields : see `build_model`
 
     Collective; after an error nothing is freed, since other ranks may wait elsewhere.
     """
@@ -82,7 +82,7 @@ def small_model(comm, config, threads=1, n_dense=2, several_nodes=False, backend
     group.take_arrays_of(backend, config.compute.transport)
     yield build_model(
         config, backend, group, N_FIELDS, n_dense, several_nodes=several_nodes, field_names=FIELD_NAMES, enter=enter,
-        mean_weight=mean_weight, field_keys=FIELD_KEYS,
+        mean_weight=mean_weight, field_keys=FIELD_KEYS, key_fields=key_fields,
     )  # fmt: skip
     backend.close()
     group.free()

@@ -11,6 +11,7 @@ class Occurrences(NamedTuple):
     values : of the occurrences, see `backend.values`
     addresses : (distinct) int64, of the rows' records
     fields : (distinct) uint16, of the rows;  None where no operator asks
+    seats : (nnz) uint16, which embedding of its sample's state each occurrence is added to; None: that of its row's field
     in_order : rows are numbered as they first appear in `local`
     grouping : occurrences by row, of `lookup.group`, where the backend adds them up so
     """
@@ -22,6 +23,7 @@ class Occurrences(NamedTuple):
     fields: Any = None
     in_order: bool = False
     grouping: Any = None
+    seats: Any = None
 
 
 class Sums(NamedTuple):
@@ -35,6 +37,48 @@ class Sums(NamedTuple):
     scalar: Any
     vector: Any
     square: Any
+
+
+class Terms(NamedTuple):
+    """The occurrences of whole samples at all shards of a rank, sample by sample.
+
+    offsets : (n + 1) int64, sample i has the terms offsets[i] .. offsets[i + 1]
+    addresses : (nnz) int64, of the rows' embeddings
+    fields : (nnz) uint16
+    values : of the occurrences, see `backend.values`
+    """
+
+    offsets: Any
+    addresses: Any
+    fields: Any
+    values: Any
+
+
+class Vectors(NamedTuple):
+    """Rows of several vectors: `WeightForm` of one, and of FOUR side by side.
+
+    one, four : of numbers of the compute type in registers; those of `one` are stored as rows store them
+    """
+
+    one: Any
+    four: Any
+
+
+class Room(NamedTuple):
+    """The sums S_f of one sample, of fields f below G, see `backend.cpu.ffm`: x times what lies at an address.
+
+    counts : (G) int32, occurrences that each field has
+    fields : (G) int64, those that are there come first
+    addresses : (G) int64;  of a field that is not there, where there are zeros
+    factors : (G, k), x, as often as a vector has numbers, of the compute type
+    sums : (G + 1, G k), where fields of several keys are added up, of the compute type;  the last are zeros
+    """
+
+    counts: Any
+    fields: Any
+    addresses: Any
+    factors: Any
+    sums: Any
 
 
 class Parts(NamedTuple):
@@ -134,13 +178,26 @@ class Picked(NamedTuple):
 
     offsets : (n + 1) int64, the owner's occurrences of each sample
     values : theirs, and room for one more
-    keys, places : (2 BLOCK) uint64 and int64, scratch that stays between calls
+    keys : (2 BLOCK) uint64, scratch that stays between calls
     """
 
     offsets: Any
     values: Any
     keys: Any
-    places: Any
+
+
+class KeyLists(NamedTuple):
+    """An owner's lists of keys, one of each part of the global batch, in their order; see `backend.cpu.lists`.
+
+    keys, ends : (parts) int64, addresses of the lists, and of the ends of their samples
+    samples : (parts) int64, of each part
+    room : occurrences that a list has room for: behind them are its values
+    """
+
+    keys: Any
+    ends: Any
+    samples: Any
+    room: int
 
 
 class UniqueKeys(NamedTuple):

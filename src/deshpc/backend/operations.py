@@ -207,6 +207,16 @@ class ValueTables(Protocol):
         """Set distinct (N) to 0 where a table makes the message no shorter."""
 
 
+class Lists(Protocol):
+    """Keys between the ranks and threads of one node, in lists of their owners."""
+
+    def divide(self, sparse, partition, lists, ends, room, counts):
+        """Write the occurrences of some samples to the lists of their owners; 0, or how much room each list needs."""
+
+    def look_up_lists(self, index, search, lists, offsets, values):
+        """Look up the keys of an owner's lists, and fill offsets and values; returns as `look_up_listed`."""
+
+
 class RowsOperations(Protocol):
     """Rows that travel: requests of unique keys from home to owner, rows back, gradients of rows out."""
 
@@ -293,6 +303,44 @@ class FM(Protocol):
 
     def largest_term(self, form, state, column, gradient, factors, largest_values, begin, end):
         """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins."""
+
+
+class FFM(Protocol):
+    """Field-aware factorization machine: a sample's pairs from rows that are all here, and their gradients."""
+
+    FOUR: int
+    """Vectors that are worked on at once."""
+
+    def collect(self, vectors, linear, occurrences, terms, places, state, begin, end):
+        """Write the own occurrences of samples begin .. end to Terms; state[i] += their linear terms."""
+
+    def partial(self, vectors, terms, dense, factors, room, state, begin, end):
+        """state[i] += the pairs of samples begin .. end."""
+
+    def partial_adjoint(self, vectors, occurrences, terms, dense, factors, room, state, sums):
+        """Add the gradients of the own rows, from those by the logits, to their Sums."""
+
+    def factors_adjoint(self, vectors, terms, dense, factors, room, state, sums, begin, end):
+        """Add the gradients of the dense features' vectors, of samples begin .. end."""
+
+
+class FieldSums(Protocol):
+    """Sums of a field-aware factorization machine that travel, and the pairs of complete ones."""
+
+    FOUR: int
+    """Vectors that are worked on at once."""
+
+    def partial(self, pair, vectors, linear, occurrences, columns, state, begin, end, cleared):
+        """S_f += sum v x, c += own terms, over own occurrences of samples begin .. end."""
+
+    def partial_adjoint(self, pair, vectors, occurrences, columns, state, sums):
+        """Add the gradients of the own rows, from those of the states, to their Sums."""
+
+    def pairs(self, vectors, sums, dense, factors, room, result):
+        """result (n) = the pairs of complete sums."""
+
+    def pairs_adjoint(self, vectors, sums, dense, factors, room, upstream, gradient, fresh, factor_sums):
+        """gradient (+)= that by the sums;  factor_sums = that by the factors."""
 
 
 class Pool(Protocol):
@@ -429,6 +477,51 @@ class CIN(Protocol):
         """Adjoint of `sum_coordinates`: each sample's rows of of_maps (n k, H) = gradient (n, H), or += with `add`."""
 
 
+class Seats(Protocol):
+    """Which embedding of its sample's state an occurrence is added to, where its key's field does not say it."""
+
+    def of_occurrences(self, sparse, partition, modulus, residue, first, counts, seats):
+        """Fill seats of the occurrences whose owner is `residue` modulo `modulus`, in their order; returns how many there are."""
+
+    def count_values(self, sparse, wanted, most, counts):
+        """counts (n, S) = how many values of each wanted field a sample has, at most so many."""
+
+
+class Attention(Protocol):
+    """Values of sequences, of which each sample has any number: M = lengths.sum() in all, side by side."""
+
+    def take(self, seats, lengths, values):
+        """values (M, k) = those of seats (n, L k) that are there."""
+
+    def give_back(self, gradient, lengths, seats):
+        """seats += gradient (M, k): the adjoint of `take`."""
+
+    def pair(self, values, targets, lengths, pairs):
+        """pairs (M, 4 k) = e, t, e - t, e * t of each value e and its sample's target t; targets (n, k)."""
+
+    def pair_adjoint(self, gradient, pairs, lengths, of_values, of_targets):
+        """of_values (M, k), of_targets (n, k) += those of `pair`."""
+
+    def softmax(self, numbers, lengths, weights):
+        """weights (M, 1) = exp(number) over the sum of a sample's."""
+
+    def weighted_sum(self, weights, values, lengths, result):
+        """result (n, k) = sum of a sample's weight times value."""
+
+    def weighted_sum_adjoint(self, gradient, weights, values, lengths, through_softmax, of_numbers, of_values):
+        """of_values (M, k), of_numbers (M, 1) += those of `weighted_sum`, and of `softmax` if weights are its."""
+
+
+class SelfAttention(Protocol):
+    """Attention between the fields of a sample, head by head."""
+
+    def attend(self, queries, keys, values, heads, shares, result):
+        """shares (n, heads, F, F) = softmax over the last of <q_i, k_j>;  result (n F, d) = sum_j share v_j, head by head."""
+
+    def attend_adjoint(self, gradient, queries, keys, values, heads, shares, of_queries, of_keys, of_values):
+        """The gradients (n F, d) of `attend` by its inputs."""
+
+
 class Normalisation(Protocol):
     """Layer and batch normalisation; a batch's sums are one array, [n, h sums, h other sums] in float64."""
 
@@ -492,10 +585,13 @@ GROUPS = {
     "routing": RoutingOperations,
     "key_numbers": KeyNumbers,
     "value_tables": ValueTables,
+    "lists": Lists,
     "rows": RowsOperations,
     "selection": Selection,
     "linear": Linear,
     "fm": FM,
+    "ffm": FFM,
+    "field_sums": FieldSums,
     "pool": Pool,
     "bi_interaction": BiInteraction,
     "repeated": Repeated,
@@ -503,5 +599,8 @@ GROUPS = {
     "interaction": Interaction,
     "cin": CIN,
     "normalisation": Normalisation,
+    "seats": Seats,
+    "attention": Attention,
+    "self_attention": SelfAttention,
     "arrays": Arrays,
 }

@@ -43,7 +43,8 @@ def workload_of(config, profile=None):
     if profile is not None:
         try:
             tree = json.loads(Path(profile).read_text(encoding="utf-8"))
-            return Workload.from_profile(tree, 0 if config.data.format == "synthetic" else Schema.from_config(config.data).value_width)
+            schema = None if config.data.format == "synthetic" else Schema.from_config(config.data)
+            return Workload.from_profile(tree, *((schema.value_width, schema.keyed_fields) if schema else (0,)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"--profile {profile}: is not what deshpc profile --json prints: {error!r}") from None
     from deshpc.data.input import open_input, require
@@ -51,7 +52,7 @@ def workload_of(config, profile=None):
 
     source = open_input(config.data)
     require(source, "train", "a plan")
-    return Workload.from_profile(profile_of(source, "train"), source.schema.value_width)
+    return Workload.from_profile(profile_of(source, "train"), source.schema.value_width, source.schema.keyed_fields)
 
 
 def paper(as_json):

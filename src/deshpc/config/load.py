@@ -12,12 +12,15 @@ from pathlib import Path
 from deshpc.config.imports import require_allowed
 from deshpc.config.precision import require_representable
 from deshpc.config.schema import (
+    LISTS,
     METRICS_OF_LOSS,
     NAMED_FORMATS,
+    OF_VALUES,
     SEPARATED_FORMATS,
     Config,
     CrossConfig,
     FieldConfig,
+    ModelFieldConfig,
     OptimizerConfig,
     options_of,
 )
@@ -106,6 +109,7 @@ def checked_fields(trees, taken, source):
     for i, one in enumerate(_limited(fields, source)):
         _check_field(one, f"{source}: fields[{i}]", taken)
         taken.add(one.name)
+    check_shares(fields, f"{source}: fields")
     return fields
 
 
@@ -216,6 +220,8 @@ def _dataclass(kind, tree, source, path):
     for name in tree:
         if name not in options:
             name = name[:_SHOWN]
+            if kind is ModelFieldConfig and name == "share":
+                raise ConfigError(f"{source}: {'.'.join((*path, name))} is an option of data.fields: keys are made where rows are read")
             near = difflib.get_close_matches(name, options, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{source}: unknown option {'.'.join((*path, name))}; did you mean {'.'.join((*path, near))}? "
@@ -294,6 +300,7 @@ def _check(config, source):
     for i, one in enumerate(_limited(data.fields, f"{source}: data")):
         _check_field(one, f"{source}: data.fields[{i}]", taken)
         taken.add(one.name)
+    check_shares(data.fields, f"{source}: data.fields")
     if data.fields:
         named_crosses(data.crosses, data.fields, f"{source}: data")
     _check_layers(config.model, f"{source}: model")
@@ -372,13 +379,13 @@ def _check_cells(data, where):
         raise ConfigError(f"{where}.columns has {_shown(twice)} twice; a column that is not used needs a name of its own, too")
     if data.format == "tsv":  # has no quotes, inside which a delimiter would be text
         for i, one in enumerate(data.fields):
-            if one.kind == "multi" and (data.delimiter or "\t") in (one.separator, one.weight_separator):
+            if one.kind in LISTS and (data.delimiter or "\t") in (one.separator, one.weight_separator):
                 raise ConfigError(f"{where}.fields[{i}]: its values are separated by the character that separates cells")
 
 
 def _check_layers(model, where):
     """Refuse layers without units, and an interaction network without layers."""
-    for name in ("hidden", "bottom_hidden", "cin_layers"):
+    for name in ("hidden", "bottom_hidden", "cin_layers", "attention_hidden", "attention_layers"):
         if len(getattr(model, name)) > _MOST_LAYERS:
             raise ConfigError(f"{where}.{name} has {len(getattr(model, name))} layers; at most {_MOST_LAYERS} are possible")
         for i, width in enumerate(getattr(model, name)):
@@ -386,6 +393,12 @@ def _check_layers(model, where):
                 raise ConfigError(f"{where}.{name}[{i}] = {width} is too small: a layer has at least 1 unit")
     if model.name == "xdeepfm" and not model.cin_layers:
         raise ConfigError(f"{where}.cin_layers is empty: xdeepfm needs a layer; without one it is wide_deep")
+    if model.name == "autoint":
+        if not model.attention_layers:
+            raise ConfigError(f"{where}.attention_layers is empty: autoint needs a layer; without one it is wide_deep")
+        for i, width in enumerate(model.attention_layers):
+            if width % model.attention_heads:
+                raise ConfigError(f"{where}.attention_layers[{i}] = {width} cannot be divided among {where}.attention_heads = {model.attention_heads}")
 
 
 def _check_model_fields(model, where):
@@ -555,20 +568,46 @@ def _check_field(one: FieldConfig, where, taken):
         raise ConfigError(f"{where}.name is missing: the column's name in the header")
     if one.name in taken:
         raise ConfigError(f"{where}.name = {_shown(one.name)} is used twice (the label and the weight count too)")
-    if one.kind == "multi":
+    if one.kind in LISTS:
         _check_separator(one.separator, f"{where}.separator")
-        if one.weight_separator:
-            _check_separator(one.weight_separator, f"{where}.weight_separator")
+    elif one.linear_pooling:
+        raise ConfigError(f"{where}: linear_pooling belongs to kind = 'multi' and 'sequence', not {one.kind!r}")
+    if one.weight_separator:
+        if one.kind != "multi":
+            raise ConfigError(f"{where}: weight_separator belongs to kind = 'multi', not {one.kind!r}")
+        _check_separator(one.weight_separator, f"{where}.weight_separator")
         if one.weight_separator == one.separator:
             raise ConfigError(f"{where}.weight_separator and {where}.separator are both {_shown(one.separator)}")
-    elif one.weight_separator or one.linear_pooling:
-        raise ConfigError(f"{where}: weight_separator and linear_pooling belong to kind = 'multi', not {one.kind!r}")
+    for name in ("length", "newest", "recency"):
+        if one.kind != "sequence" and getattr(one, name) != getattr(FieldConfig, name):
+            raise ConfigError(f"{where}.{name} belongs to kind = 'sequence', not {one.kind!r}")
     if one.kind != "dense" and (one.transform != "signed_log" or one.clip or not one.standardise):
         raise ConfigError(f"{where}: transform, clip and standardise belong to kind = 'dense', not {one.kind!r}")
     if one.clip and not (len(one.clip) == 2 and one.clip[0] < one.clip[1]):
         raise ConfigError(f"{where}.clip = {_shown(list(one.clip))}: give the lowest and the highest number, such as [0, 100]")
     if list(one.boundaries) != sorted(set(one.boundaries)):
         raise ConfigError(f"{where}.boundaries must increase strictly")
+
+
+def check_shares(fields, where):
+    """Refuse fields whose keys are those of a field that is not there, has none of its own, or is this one.
+
+    fields : FieldConfigs
+    """
+    known = {one.name: one for one in fields}
+    for i, one in enumerate(fields):
+        if not one.share:
+            continue
+        this, other = f"{where}[{i}].share = {_shown(one.share)}", known.get(one.share)
+        if other is None:
+            raise ConfigError(f"{this} is no field of data.fields{did_you_mean(one.share, known)}")
+        if other is one:
+            raise ConfigError(f"{this} is the field itself; leave it out")
+        if other.share:
+            raise ConfigError(f"{this}: the keys of that field are those of {_shown(other.share)}; give share = {_shown(other.share)} here, too")
+        for field in (one, other):
+            if field.kind not in OF_VALUES:
+                raise ConfigError(f"{this}: {_shown(field.name)} is of kind = {field.kind!r}, which has no keys of values; only {', '.join(OF_VALUES)} have")
 
 
 def _check_separator(character, where):

@@ -18,6 +18,12 @@ SEPARATED_FORMATS = ("csv", "tsv")
 NAMED_FORMATS = (*SEPARATED_FORMATS, "parquet", "table")
 """Formats whose columns have names, of which data.fields chooses."""
 
+LISTS = ("multi", "sequence")
+"""Kinds of fields of which a sample has any number of keys."""
+
+OF_VALUES = ("categorical", *LISTS)
+"""Kinds of fields whose keys are hashes of values, which fields can share."""
+
 WIDEST_EMBEDDING = 1024
 """Kernels hold an embedding as one vector.  Compiling them takes seconds up to 64, most of a minute at 1024, and minutes above."""
 
@@ -71,21 +77,30 @@ class FieldConfig:
     name: str = option("", "name in the header; also part of every key's hash")
     kind: str = option(
         "categorical",
-        "categorical: one key; multi: several keys in one cell; dense: a number, sign(x) log(1 + |x|), "
-        "standardised on the training rows; bucket: a number that becomes a categorical bucket",
-        choices=("categorical", "multi", "dense", "bucket"),
+        "categorical: one key; multi: several keys in one cell; sequence: several keys in their order; dense: a number, "
+        "sign(x) log(1 + |x|), standardised on the training rows; bucket: a number that becomes a categorical bucket",
+        choices=("categorical", "multi", "sequence", "dense", "bucket"),
     )
-    separator: str = option("|", "multi: the character between values of one cell; Parquet has lists instead")
+    separator: str = option("|", "multi, sequence: the character between values of one cell; Parquet has lists instead")
     weight_separator: str = option(
         "", "multi: the character between a value and its weight, as in a:0.5|b:2; empty: values have no weights"
     )
     pooling: str = option(
         "sum",
-        "multi: sum takes every value with its weight (1 where it has none), mean divides that by the values in the cell",
+        "multi, sequence: sum takes every value with its weight (1 where it has none), mean divides that by the values that are taken",
         choices=("sum", "mean"),
     )
     linear_pooling: str = option(
-        "", "multi: pooling of the linear weights, where it is not that of the embeddings", choices=("", "sum", "mean")
+        "", "multi, sequence: pooling of the linear weights, where it is not that of the embeddings", choices=("", "sum", "mean")
+    )
+    share: str = option(
+        "", "categorical, multi, sequence: the name of another such field: its keys are this one's, too, so equal values have one row, "
+        "one embedding and one linear weight"
+    )  # fmt: skip
+    length: int = option(50, "sequence: the most values of a sample that are taken, its newest ones", minimum=1, maximum=1 << 14)
+    newest: str = option("last", "sequence: which end of a cell has the newest value", choices=("last", "first"))
+    recency: float = option(
+        1.0, "sequence: the weight of a value over that of the next newer one; the newest has weight 1", above=0.0, maximum=1.0
     )
     buckets: int = option(32, "bucket: number of quantile buckets, fitted on the training rows", minimum=2, maximum=1 << 20)
     boundaries: tuple[float, ...] = option((), "bucket: increasing boundaries to use instead of fitted quantiles")
@@ -104,6 +119,7 @@ class CrossConfig:
     """A field whose keys are all combinations of other fields' keys, `[[data.crosses]]`."""
 
     kind: ClassVar[str] = "cross"
+    share: ClassVar[str] = ""
 
     fields: tuple[str, ...] = option(
         (), "two fields that become keys, or more: a sample has a key for each combination of their values, whose value is the product of theirs"
@@ -199,6 +215,9 @@ class ModelFieldConfig:
 
     name: str = option("", "a field that becomes keys: its name in data.fields, or that which the format gives it")
     dim: int = option(0, "embedding dimension of its keys; 0: model.dim", minimum=0, maximum=WIDEST_EMBEDDING)
+    target: str = option(
+        "", "din: this field is a sequence, whose values are weighed by their likeness to the value of that field, and added up"
+    )
     replicated: bool = option(
         False,
         "deep models: every rank has all rows of this field: none of its keys or embeddings travels, only its rows' gradients do, "
@@ -221,16 +240,17 @@ class ModelConfig:
 
     name: str = option(
         "fm",
-        "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm: deep models, docs/models.md; "
+        "lr: linear; fm: factorization machine; ffm, fwfm, fmfm: field-aware, field-weighted, field-matrixed; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm, din, autoint: deep models, docs/models.md; "
         "shared_bottom, mmoe, ple, esmm: deep models of several labels, docs/tasks.md; "
         "package.module:Class: a definition of your own, which --allow-import has to name, too",
-        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", *TASK_MODELS),
+        choices=("lr", "fm", "ffm", "fwfm", "fmfm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS),
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )
+    linear: bool = option(True, "ffm: whether keys and dense features have linear weights, too; libffm's have none")
     tasks: tuple[ModelTaskConfig, ...] = option((), "tasks, columns in data.label, whose loss is not train.loss, or counts another weight than 1")
     hidden: tuple[int, ...] = option(
         (400, 400, 400),
@@ -261,6 +281,15 @@ class ModelConfig:
     cross_layers: int = option(3, "dcn, dcnv2: number of cross layers", minimum=1, maximum=1000)
     cross_rank: int = option(0, "dcnv2: rank of the cross layers' matrices; 0: full", minimum=0)
     cin_layers: tuple[int, ...] = option((100, 100), "xdeepfm: feature maps of the interaction network's layers")
+    attention_hidden: tuple[int, ...] = option((36,), "din: widths of the layers that weigh a value of a sequence")
+    attention_weights: str = option(
+        "plain",
+        "din: plain: a value's weight is what the network says, as in the paper; softmax: those of a sample's values are made positive, "
+        "and add up to 1",
+        choices=("plain", "softmax"),
+    )
+    attention_layers: tuple[int, ...] = option((32, 32, 32), "autoint: numbers of a field after each layer of attention, over all heads")
+    attention_heads: int = option(2, "autoint: heads of each layer; they divide its numbers", minimum=1)
     initial_bias: str = option(
         "base_rate",
         "where the bias of a new model starts: base_rate: the log-odds of the training part's positives (squared: the mean of its labels; "

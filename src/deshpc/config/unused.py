@@ -6,17 +6,18 @@ from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, TASK_MODELS
 from deshpc.config.tasks import tasks_of
 
 _DEEP = "only deep models have layers"
-_DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", *TASK_MODELS)
+_DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS)
 _MODELS = {  # option of [model]: (models that read it, why others do not)
-    "dim": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
-    "init_std": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
-    **dict.fromkeys(
-        ("hidden", "activation", "normalisation", "dropout"), (_DEEP_MODELS, _DEEP)
-    ),
+    "linear": (("ffm",), "only ffm may be without linear weights"),
+    "dim": (("fm", "ffm", "fwfm", "fmfm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    "init_std": (("fm", "ffm", "fwfm", "fmfm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    **dict.fromkeys(("hidden", "activation", "normalisation", "dropout"), (_DEEP_MODELS, _DEEP)),
     "bottom_hidden": (("dlrm",), "only dlrm has a bottom network"),
     "cross_layers": (("dcn", "dcnv2"), "only dcn and dcnv2 have cross layers"),
     "cross_rank": (("dcnv2",), "only dcnv2 has matrices in its cross layers"),
     "cin_layers": (("xdeepfm",), "only xdeepfm has an interaction network"),
+    **dict.fromkeys(("attention_hidden", "attention_weights"), (("din",), "only din weighs the values of a sequence")),
+    **dict.fromkeys(("attention_layers", "attention_heads"), (("autoint",), "only autoint has attention between fields")),
     "task_hidden": (("shared_bottom", "mmoe", "ple"), "only shared_bottom, mmoe and ple have a part below the tasks' own layers"),
     "experts": (("mmoe", "ple"), "only mmoe and ple have experts"),
     **dict.fromkeys(("task_experts", "expert_levels"), (("ple",), "only ple has levels of experts")),

@@ -6,6 +6,7 @@ of a sample that a hash of the row's number chooses.  So text and caches, and an
 
 import numpy as np
 
+from deshpc.config.schema import LISTS
 from deshpc.data.moments import Moments, column_moments
 from deshpc.data.transform import Buckets, Standardisation, Transforms
 from deshpc.hashing.splitmix import GOLDEN, mix64
@@ -86,7 +87,7 @@ def _unknown_buckets(schema):
 def _numbers(dataset, schema, i):
     """The numbers of bucket field `i`, which is once in every row: (rows) float64."""
     fields = len(schema.key_fields)
-    several = schema.crosses or any(one.kind == "multi" for one in schema.key_fields)
+    several = schema.crosses or any(one.kind in LISTS for one in schema.key_fields)
     regular = len(dataset.keys) == len(dataset) * fields and not several
     own = dataset.keys[i::fields] if regular else dataset.keys[dataset.fields == i]
     return own.view(np.float64)

@@ -18,21 +18,24 @@ def require_sound(piece, schema, rows, name):
         own, rows = _all(piece, name), range(len(piece))
     else:
         own = _picked(piece, rows, name)
-    for occurrences, array, fault in _faults(own, len(schema.keyed_fields), schema.labels):
+    for occurrences, array, fault in _faults(own, np.array(schema.numbers_of_keys, np.uint16), schema.labels):
         at = int(np.argmax(fault))
         row = int(np.searchsorted(own.offsets, at, side="right")) - 1 if occurrences else at
         raise DataError(f"{name(int(rows[row]))}: {array[1].format(array[0][at])}")
 
 
-def _faults(own, n_fields, kind):
+def _faults(own, of_keys, kind):
     """Yield (whether it has one number an occurrence, (array, words), fault) of each array with faults.
+
+    of_keys (F) uint16 : number of the field whose keys each field's are
 
     Whole arrays are looked at by what is quickest, a minimum or a maximum; which number it is, is asked only then.
     """
-    keys, fields, labels = own.keys, own.fields, own.labels
+    keys, fields, labels, n_fields = own.keys, own.fields, own.labels, len(of_keys)
     if len(fields) and fields.max() >= n_fields:
         yield True, (fields, f"damaged: field number {{}}; there are {n_fields}"), fields >= n_fields
-    fits = is_key_of(keys, fields)
+    shared = (of_keys != np.arange(n_fields)).any()
+    fits = is_key_of(keys, of_keys[np.minimum(fields, n_fields - 1)] if shared else fields)
     if not fits.all():
         yield True, (keys, "damaged: {} is not a key of its field"), ~fits
     several = not isinstance(kind, str)  # of which one may not be known

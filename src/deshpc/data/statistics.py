@@ -63,7 +63,7 @@ class SampleStatistics:
         self._schema = schema
         self._rows, self._most_keys = 0, 0
         self._labels = [_LabelStatistics(kind) for _, kind in schema.label_columns]
-        self._fields = [_FieldStatistics(number, field.name) for number, field in enumerate(schema.keyed_fields)]
+        self._fields = [_FieldStatistics(number, schema.keyed_fields[number].name) for number in schema.numbers_of_keys]
         self._batches = {size: _DistinctPerBatch(size) for size in BATCH_SIZES}
 
     def add(self, dataset):
@@ -89,12 +89,15 @@ class SampleStatistics:
             one.to_json(field, self._rows) for one, field in zip(self._fields, self._schema.keyed_fields, strict=True)
         ]
         occurrences = sum(one.occurrences for one in self._fields)
+        together = [[] for _ in self._fields]  # by the field whose keys they have
+        for number, one in zip(self._schema.numbers_of_keys, self._fields, strict=True):
+            together[number].append(one.keys())
         return {
             "rows": self._rows,
             **self._of_labels(),
             "keys_per_sample": _share(occurrences, self._rows),
             "most_keys": self._most_keys,
-            "distinct_keys": sum(one["distinct_keys"] for one in fields),
+            "distinct_keys": sum(len(keys[0] if len(keys) == 1 else np.unique(np.concatenate(keys))) for keys in together if keys),
             "distinct_per_sample": {str(size): batches.mean() for size, batches in self._batches.items()},
             "fields": fields,
         }
@@ -121,6 +124,7 @@ class _LabelStatistics:
 
 class _FieldStatistics:
     def __init__(self, field, name):
+        """field, name : of the field whose keys they are"""
         self._empty = np.uint64(key(field, name, ""))
         self._counts, self._present, self._most, self.occurrences = _KeyCounts(), 0, 0, 0
         self._values = set()  # bits of them; None where they are many
@@ -133,6 +137,10 @@ class _FieldStatistics:
         self._most = max(self._most, int(np.diff(first, append=len(samples)).max()))
         self._present += _changes(samples[keys != self._empty])
         self._counts.add(keys)
+
+    def keys(self):
+        """(distinct) uint64"""
+        return self._counts.keys()
 
     def _add_values(self, values):
         for begin in range(0, 0 if values is None else len(values), _VALUES):  # most that are many are so soon
@@ -165,11 +173,18 @@ class _KeyCounts:
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
             self._merge()
 
+    def keys(self):
+        """(distinct keys) uint64, ascending"""
+        return self._joined()[0]
+
     def counts(self):
         """(distinct keys) int64"""
+        return self._joined()[1]
+
+    def _joined(self):
         while len(self._runs) > 1:
             self._merge()
-        return self._runs[0][1] if self._runs else np.zeros(0, np.int64)
+        return self._runs[0] if self._runs else (np.zeros(0, np.uint64), np.zeros(0, np.int64))
 
     def _merge(self):
         keys, counts = (np.concatenate(pair) for pair in zip(self._runs.pop(), self._runs.pop(), strict=True))

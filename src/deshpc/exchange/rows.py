@@ -126,7 +126,7 @@ class RowExchange:
         if table.by_field:
             fields = buffers.array("fields", keys.unique, np.uint16)
             self._backend.rows.requested_fields(keys.counts, fields)
-        occurrences = Occurrences(keys.offsets, keys.occurrences, keys.values, addresses, fields, grouping=grouping)
+        occurrences = Occurrences(keys.offsets, keys.occurrences, keys.values, addresses, fields, grouping=grouping, seats=keys.seats)
         return ShardRows(table, occurrences, sums, buffers)
 
     def _addresses(self, name, s, memory, message, sizes):

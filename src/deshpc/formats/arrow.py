@@ -6,6 +6,7 @@ parse(array)   -> the column and (n) bool, true where a value is not what `expec
 
 import numpy as np
 
+from deshpc.config.schema import LISTS
 from deshpc.formats import labels
 from deshpc.formats.cells import (
     NO_SEPARATOR,
@@ -15,6 +16,7 @@ from deshpc.formats.cells import (
     NumberParser,
     SampleWeightParser,
     WeightedParser,
+    newest_of,
     parser_of,
     sample_weights,
 )
@@ -27,16 +29,16 @@ _VIEWS = ("string_view", "binary_view")
 _NO_TEXT = np.frombuffer(b"", np.uint8)
 
 
-def array_parser_of(field, number, missing=None):
+def array_parser_of(field, name, number, missing=None):
     """The parser for arrays of `field`, a FieldConfig.
 
-    number  : of the field among the key fields, where it is one
+    name, number : of the key field whose keys they become, where it is one
     missing : Words that count as null, or None
     """
     if field.kind == "categorical":
-        return CategoricalArrays(field.name, number, missing)
-    if field.kind == "multi":
-        return MultiArrays(field, number, missing)
+        return CategoricalArrays(name, number, missing)
+    if field.kind in LISTS:
+        return (MultiArrays if field.kind == "multi" else SequenceArrays)(field, name, number, missing)
     return {"bucket": BucketArrays, "dense": NumberArrays}[field.kind](missing)
 
 
@@ -133,21 +135,21 @@ class MultiArrays:
     Where the field has weights, elements are value and weight, or strings with a weight separator.
     """
 
-    def __init__(self, field, number, missing=None):
+    def __init__(self, field, name, number, missing=None):
         self._weighted, self._missing = bool(field.weight_separator), missing
-        self._values = CategoricalParser(field.name, number)
-        self._cells = parser_of(field, number)
+        self._values = CategoricalParser(name, number)
+        self._cells = parser_of(field, name, number)
         weight = ord(field.weight_separator) if self._weighted else None
         self._elements = (
-            WeightedParser(field.name, number, NO_SEPARATOR, weight)
+            WeightedParser(name, number, NO_SEPARATOR, weight)
             if self._weighted
-            else MultiParser(field.name, number, NO_SEPARATOR)
+            else MultiParser(name, number, NO_SEPARATOR)
         )
         self.wants = f"lists of {_TEXTS}, or strings of values between separators"
         self.wants += (
             "; with weights maps from such values to numbers, or lists of structs with the fields value and weight"
             if self._weighted
-            else " (values with weights need the field's weight_separator)"
+            else "" if field.kind == "sequence" else " (values with weights need the field's weight_separator)"
         )
         self.expected = "values that are not empty, with weights that are finite numbers"
 
@@ -188,6 +190,18 @@ class MultiArrays:
         bad = present & ((starts == stops) | ~np.isfinite(numbers))
         offsets = np.concatenate([[0], np.cumsum(present)])
         return Multi(offsets, _keys(self._values, values)[present], numbers[present]), bad
+
+
+class SequenceArrays(MultiArrays):
+    """The keys of MultiArrays, of each list's newest values, with the weights that these have by their places."""
+
+    def __init__(self, field, name, number, missing=None):
+        super().__init__(field, name, number, missing)
+        self._sequence = field
+
+    def parse(self, array):
+        values, bad = super().parse(array)
+        return values if not _is_list(array.type) else newest_of(values, self._sequence), bad
 
 
 def plain(array):

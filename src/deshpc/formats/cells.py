@@ -13,6 +13,7 @@ from deshpc.formats.byte import byte
 from deshpc.formats.columns import Bucket, Categorical, Multi
 from deshpc.formats.label_kinds import EXPECTED
 from deshpc.formats.number import MALFORMED, number
+from deshpc.formats.sequence import newest
 from deshpc.formats.word import word
 from deshpc.hashing.key import field_seed
 from deshpc.hashing.xxh64 import hash_key, hash_key_of_word
@@ -22,14 +23,19 @@ NO_SEPARATOR = -1
 """Is no byte: the whole cell is one value."""
 
 
-def parser_of(field, number):
-    """The parser for the cells of `field`, a FieldConfig.  number : of the field among the key fields, where it is one"""
+def parser_of(field, name, number):
+    """The parser for the cells of `field`, a FieldConfig.
+
+    name, number : of the key field whose keys they become, where it is one
+    """
     if field.kind == "categorical":
-        return CategoricalParser(field.name, number)
+        return CategoricalParser(name, number)
     if field.kind == "multi" and field.weight_separator:
-        return WeightedParser(field.name, number, ord(field.separator), ord(field.weight_separator))
+        return WeightedParser(name, number, ord(field.separator), ord(field.weight_separator))
     if field.kind == "multi":
-        return MultiParser(field.name, number, ord(field.separator))
+        return MultiParser(name, number, ord(field.separator))
+    if field.kind == "sequence":
+        return SequenceParser(field, name, number)
     return {"bucket": BucketParser, "dense": NumberParser}[field.kind]()
 
 
@@ -117,6 +123,18 @@ class MultiParser:
         return Multi(offsets, keys[: offsets[-1]].copy()), None
 
 
+class SequenceParser(MultiParser):
+    """The keys of a MultiParser, of each cell's newest values, with the weights that these have by their places."""
+
+    def __init__(self, field, name, number):
+        super().__init__(name, number, ord(field.separator))
+        self._sequence = field
+
+    def parse(self, data, starts, stops):
+        values, bad = super().parse(data, starts, stops)
+        return newest_of(values, self._sequence), bad
+
+
 class WeightedParser:
     """Keys as those of a MultiParser, each value followed by the last weight separator in it and its weight, or weight 1."""
 
@@ -135,6 +153,12 @@ class WeightedParser:
         )
         found = offsets[-1]
         return Multi(offsets, keys[:found].copy(), weights[:found].copy()), bad
+
+
+def newest_of(values, field):
+    """The Multi of a sequence's newest values.  values : Multi of all of them"""
+    places, offsets, weights = newest(values.offsets, field)
+    return Multi(offsets, values.keys[places], weights)
 
 
 def sample_weights(numbers):

@@ -40,8 +40,8 @@ class Parquet:
         self.schema, self.keep, self.missing = schema, keep, missing_words(config.missing)
         fields = schema.key_fields + schema.dense_fields
         self.names = [field.name for field in fields]
-        self.parsers = [array_parser_of(field, number, self.missing) for number, field in enumerate(fields)]  # key fields are the first
-        self.text_parsers = [parser_of(field, number) for number, field in enumerate(fields)]
+        self.parsers = [array_parser_of(*column, self.missing) for column in schema.columns]
+        self.text_parsers = [parser_of(*column) for column in schema.columns]
         if schema.weight is not None:
             self.names.insert(0, schema.weight)
             self.parsers.insert(0, SampleWeightArrays(self.missing))

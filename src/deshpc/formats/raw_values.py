@@ -15,8 +15,10 @@ def raw_values(config, paths, field, keys):
     config : DataConfig of a format whose columns have names;  paths : of the files, as its reader takes them
     field : FieldConfig;  keys : [int]
     """
-    reader = open_format(replace(config, fields=(field,), crosses=()), label=False, weight=False, keep=(field.name,))
-    left, found = {with_field(key, 0): key for key in keys}, {}  # the only field has number 0
+    fields = field, *(one for one in config.fields if one.name == field.share)  # whose keys they may be
+    reader = open_format(replace(config, fields=fields, crosses=()), label=False, weight=False, keep=(field.name,))
+    number = reader.schema.numbers_of_keys[0]
+    left, found = {with_field(key, number): key for key in keys}, {}
     for columns in reader.blocks(paths, BadRows("skip")):
         here, places = np.unique(columns.key_fields[0].keys, return_index=True)
         for at in np.flatnonzero(np.isin(here, np.array(list(left), np.uint64))).tolist():

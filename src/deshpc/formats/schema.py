@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from deshpc.config import DataConfig, FieldConfig
 from deshpc.config.load import checked_crosses, checked_fields, named_crosses
-from deshpc.config.schema import CrossConfig
+from deshpc.config.schema import LISTS, CrossConfig
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.label_kinds import LABELS
 from deshpc.storage.json_form import require
@@ -16,7 +16,7 @@ CRITEO_INTEGERS, CRITEO_CATEGORICALS = 13, 26
 class Schema:
     """The columns of a sample, by role.
 
-    key_fields   : fields that become keys (categorical, multi, bucket); a field's index here is its field number
+    key_fields   : fields that become keys (categorical, multi, sequence, bucket); a field's index here is its field number
     crosses      : combinations of these, each with its name; their field numbers follow
     dense_fields : fields that become dense features (dense); a field's index here is its column in `Dataset.dense`
     label        : name of the label's column, or a tuple of those of several tasks; None where rows without label are read, to be scored
@@ -116,10 +116,23 @@ class Schema:
     @property
     def value_width(self):
         """Numbers that an occurrence has beside its key, see `Dataset.values`: 0, 1 or 2."""
-        many = [field for field in self.key_fields if field.kind == "multi"]
+        many = [field for field in self.key_fields if field.kind in LISTS]
         if any(field.linear_pooling not in ("", field.pooling) for field in many):
             return 2
-        return int(any(field.pooling == "mean" or field.weight_separator for field in many))
+        return int(any(field.pooling == "mean" or field.weight_separator or field.recency < 1 for field in many))
+
+    @property
+    def numbers_of_keys(self):
+        """(F) field number whose keys those of each key field, and cross, are: its own, or that of the field that it shares them with."""
+        number_of = {field.name: number for number, field in enumerate(self.keyed_fields)}
+        return tuple(number_of[field.share or field.name] for field in self.keyed_fields)
+
+    @property
+    def columns(self):
+        """[(FieldConfig, name and number of the field whose keys its column's are)] of key fields, then dense ones, which have none."""
+        numbers = self.numbers_of_keys[: len(self.key_fields)]
+        of_keys = [(field, self.key_fields[number].name, number) for field, number in zip(self.key_fields, numbers, strict=True)]
+        return [*of_keys, *((field, field.name, None) for field in self.dense_fields)]
 
 
 def _plain(config):

@@ -37,7 +37,7 @@ class Text:
         self._chunk_bytes = chunk_bytes
         fields = schema.key_fields + schema.dense_fields
         self._names = [field.name for field in fields]
-        self._parsers = [parser_of(field, number) for number, field in enumerate(fields)]  # key fields are the first
+        self._parsers = [parser_of(*column) for column in schema.columns]
         if schema.weight is not None:
             self._names.insert(0, schema.weight)
             self._parsers.insert(0, SampleWeightParser())

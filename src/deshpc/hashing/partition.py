@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
+from deshpc.hashing.key import FIELD_SHIFT, FIELDS
 from deshpc.hashing.key_range import LAST_KEY, key_range
 from deshpc.jit import kernel
 
@@ -132,6 +133,12 @@ class ColumnPartition(NamedTuple):
     def key_range(self, rank):
         """(first, last) key of a rank: all."""
         return 0, LAST_KEY
+
+
+@kernel(inline=True)
+def key_field(key):
+    """Number (int64) of the field whose key this is: of all samples' fields that share it, the one that has the row."""
+    return np.int64((key >> np.uint64(FIELD_SHIFT)) & np.uint64(FIELDS - 1))
 
 
 def owner_of(partition, key, field):

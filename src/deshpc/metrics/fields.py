@@ -1,5 +1,6 @@
 """Which fields an evaluation needs the samples' keys of, by `[metrics]`."""
 
+from deshpc.config.schema import LISTS
 from deshpc.errors import ConfigError, did_you_mean
 
 
@@ -17,8 +18,8 @@ def wanted_fields(config, schema):
 def _number(name, option, schema):
     for number, field in enumerate(schema.keyed_fields):
         if field.name == name:
-            if field.kind == "multi":
-                raise ConfigError(f"{option} = {name!r} is a multi field: a row has several of its values; choose one with a value a row")
+            if field.kind in LISTS:
+                raise ConfigError(f"{option} = {name!r} is a {field.kind} field: a row has several of its values; choose one with a value a row")
             if field.kind == "cross":
                 raise ConfigError(f"{option} = {name!r} is a cross, of which a row may have no value; choose a field with a value a row")
             return number

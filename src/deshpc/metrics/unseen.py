@@ -9,6 +9,7 @@ import numpy as np
 
 from deshpc.comm.ledger import Traffic
 from deshpc.comm.shares import slice_of
+from deshpc.config.schema import OF_VALUES
 from deshpc.data.reader import Reader
 from deshpc.hashing.key_fields import fields_of
 from deshpc.metrics.results import UnseenKeys
@@ -16,12 +17,12 @@ from deshpc.metrics.sorted_scores import exchange_records
 
 _BLOCK_ROWS = 16_384  # of a rank
 _BLOCK_KEYS = 65_536
-_COUNTED = ("categorical", "multi", "cross")  # any number has a bucket, and nearly every bucket has a row
+_COUNTED = (*OF_VALUES, "cross")  # any number has a bucket, and nearly every bucket has a row
 _KEYS = Traffic("unseen keys", "metrics", "eval")
 
 
 def unseen_keys(model, dataset, fields, block_rows=_BLOCK_ROWS):
-    """[UnseenKeys] of those key fields whose keys are hashes of values.  Collective; no batch may be under way.
+    """[UnseenKeys] of those key fields whose keys are hashes of values, with those of fields that share them.  Collective; no batch may be under way.
 
     model : Model;  dataset : Dataset, the same on all ranks
     fields : FieldConfigs and CrossConfigs of all fields that have keys, in their order
@@ -46,7 +47,8 @@ def unseen_keys(model, dataset, fields, block_rows=_BLOCK_ROWS):
         distinct[0] += np.bincount(of_field, minlength=len(fields))
         distinct[1] += np.bincount(of_field[~model.table.holds(keys, of_field)], minlength=len(fields))
     found = group.sum(np.concatenate([occurrences, distinct]).reshape(-1), _KEYS).reshape(4, -1)
-    return [UnseenKeys(fields[number].name, *found[:, number].tolist()) for number in np.flatnonzero(counted).tolist()]
+    own = np.array([not field.share for field in fields], bool)
+    return [UnseenKeys(fields[number].name, *found[:, number].tolist()) for number in np.flatnonzero(counted & own).tolist()]
 
 
 def _keys(batch, counted):

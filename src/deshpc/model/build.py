@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from deshpc.config.attended import attended, lengths_apart, targets_of
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.config.tasks import tasks_of
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.launch.place import nowhere
 from deshpc.model.build_deep import deep_model
+from deshpc.model.build_ffm import ffm_model
 from deshpc.model.build_parts import Parts, Types, open_accumulation, open_objective
-from deshpc.model.combinations import exchange_kind, is_deep, require_valid
+from deshpc.model.combinations import exchange_kind, has_whole_samples, is_deep, require_valid, takes_by_field
 from deshpc.model.model import Model
 from deshpc.model.pooling import TableFields
 from deshpc.nn.parameters import Parameters
@@ -16,6 +18,7 @@ from deshpc.ops.fm import FM
 from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.route.routing import open_routing
+from deshpc.route.seats import Seats
 from deshpc.route.selection import WithReplicatedFields
 from deshpc.table.device_eviction import DeviceEviction
 from deshpc.table.eviction import Eviction
@@ -27,7 +30,7 @@ from deshpc.top.sum import SumTop
 
 def build_model(
     config, backend, group, n_fields, n_dense, total_steps=None, several_nodes=False, field_names=(), enter=nowhere,
-    mean_weight=1.0, first_step=0, field_keys=None,
+    mean_weight=1.0, first_step=0, field_keys=None, key_fields=(),
 ):  # fmt: skip
     """The model of `config` for data of n_fields categorical fields and n_dense dense features.
 
@@ -37,23 +40,29 @@ def build_model(
     enter : see `Model`
     mean_weight : of the samples that are learnt from
     field_keys : (F) float64, expected keys a sample of each field, the same on all ranks, by which fields are dealt to ranks; None: as many of each
+    key_fields : FieldConfigs and CrossConfigs of the categorical fields, which say whose keys they have, and how many; (): each has its own
     Every rank gets the same dense parameters; no row exists yet.  All ranks must have the same number of threads.
     """
     train = config.train
-    require_valid(config, backend, group.size, field_names or None)
+    require_valid(config, backend, group.size, field_names or None, key_fields)
     dims = field_dims(config.model.dim, {one.name: one.dim for one in config.model.fields}, field_names)
     tables = TableFields.of(dims) if has_field_dims(config.model) else None
     replicated = replicated_fields(config.model, field_names)
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated, field_keys)
     optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, group.size)
-    objective = open_objective(config, optimizer, mean_weight)
-    if is_deep(config):
-        parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated)
+    objective, seats = open_objective(config, optimizer, mean_weight), None
+    if has_whole_samples(config):
+        parts = ffm_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense)
+    elif is_deep(config):
+        sequences = attended(targets_of(config.model), key_fields)
+        if takes_by_field(config) and (sequences or any(one.share for one in key_fields)):
+            seats = Seats(backend, np.array(lengths_apart(n_fields, sequences), np.int64))
+        parts = deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated, seats, sequences)
     else:
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
-    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, valid, train.key_numbers != "off")
+    valid = 3 if overlaps or train.routing == "routed" else 2  # batches at a time: see `Model.routes_ahead`
+    routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, valid, train.key_numbers != "off", seats)
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)
     eviction_kind = Eviction if backend.device is None else DeviceEviction

@@ -5,7 +5,7 @@ import numpy as np
 from deshpc.exchange.with_replicated import WithReplicated, state_places
 from deshpc.model.build_parts import Parts, Types, open_accumulation
 from deshpc.model.combinations import exchange_name, is_pushed_down
-from deshpc.model.definitions import Setting, definition_class
+from deshpc.model.definitions import Sequence, Setting, definition_class
 from deshpc.model.pooling import pooling, pooling_of_tables
 from deshpc.model.share import Share
 from deshpc.nn.blocks import fixed_edges
@@ -21,41 +21,45 @@ from deshpc.top.dense_sums import DenseSums
 from deshpc.top.tower import Tower
 
 
-def deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated):
+def deep_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense, tables, replicated, seats=None, sequences=()):
     """The Parts of a model with a tower.
 
     kind : class of its exchange
     objective : `nn.loss.Objective`
     tables, replicated : see `open_partition`
+    seats, sequences : Seats, None where every key's embedding goes to its field;  Attended
     """
+    n_seats = n_fields if seats is None else seats.total
     model, train, types = config.model, config.train, Types.of(config.train)
     pushed_down, split = is_pushed_down(config), train.split
     of_model, values = definition_class(model.name), FirstValues(train.seed)
-    share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
+    vectors = n_fields + n_dense if of_model.operator == "field_sums" else 1
+    dim, linear = vectors * model.dim, of_model.linear and (model.linear or vectors == 1)
+    share = Share.of(split, partition, group.rank, n_fields, dim) if pushed_down else None
     setting = Setting(
-        backend, values, model, train.seed, types.compute, n_fields, n_dense, model.dim, share, tables and tables.field_dims,
-        max(1, len(objective.tasks)),
+        backend, values, model, train.seed, types.compute, n_seats, n_dense, dim, share, tables and tables.field_dims,
+        max(1, len(objective.tasks)), tuple(Sequence(int(seats.first[one.field]), one.length, int(seats.first[one.target])) for one in sequences),
     )
     definition = of_model(setting)
 
     def open_table(operator, dim, columns=None, shards=None):
         arguments = (
-            int(of_model.linear), dim, train.precision, types.compute, optimizer, train.seed, model.init_std, types.sums,
+            int(linear), dim, train.precision, types.compute, optimizer, train.seed, model.init_std, types.sums,
             operator.own_terms, operator.by_field, columns, shards,
         )  # fmt: skip
         if replicated is None:
-            return Table(backend, group, partition, *arguments, living=config.table)
+            return Table(backend, group, partition, *arguments, living=config.table, vectors=vectors)
         copies = ReplicatedTable(backend, *arguments, living=config.table)
         return PartlyReplicated(copies, replicated, backend, group, partition, *arguments, living=config.table)
 
     # where partials travel, those of replicated fields have no columns
-    travelling = np.ones(n_fields, bool) if replicated is None or exchange_name(config) == "rows" else ~replicated
+    travelling = np.ones(n_seats, bool) if replicated is None or exchange_name(config) == "rows" else ~replicated
 
     if tables:
         table, operator = pooling_of_tables(of_model, backend, types, tables, open_table)
     else:
-        operator = pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
-        table = open_table(operator, model.dim, share.columns if split == "column" else None)
+        operator = pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange_name(config), vectors, linear)
+        table = open_table(operator, dim, share.columns if split == "column" else None)
     by_block, whole_top = types.sums == "int64", kind.whole_top
     most_slots = len(fixed_edges(train.global_batch_samples, backend)) - 1 if by_block else backend.threads
     slots = SlotSums(backend, values.shapes, types.compute, most_slots)
@@ -80,7 +84,8 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
             width = operator.width
         room = n_dense if travelling.all() else 0  # whole states are made afterwards
         by_rows = backend.products.gain_by_rows(types.compute)
-        repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None and not tables
+        plain = replicated is None and seats is None and not tables  # fields lie one behind the other, of one width
+        repeats = bool(definition.first_layers) and by_rows and not by_block and plain
         operators = BySamples(backend, group, table, operator, room, repeats)
     exchange = kind(backend, group, operators)
     if replicated is not None:

@@ -3,11 +3,13 @@
     split    first layer   models                                          exchanges
     key      pooled        all but fm under tower; lr, fm                  allreduce, reduce_scatter, rows
     key      pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
+    key      pooled        din                                             rows
     field    pooled        lr, fm, nfm                                     allreduce, reduce_scatter, rows
-                           wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm    pooled, rows
+                           din                                             rows
+                           all others                                      pooled, rows
     field    pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
                            dcnv2 of low rank                               the same; broadcast routing
-    column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
+    column   pushed_down   fm, ffm, fwfm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
                            dcnv2 of low rank
 
 Fields with embedding dimensions of their own (model.fields) go with wide_deep, dcn and dcnv2 of the first line, which take all
@@ -25,7 +27,7 @@ Embeddings of half the bytes in memory (train.precision = "bfloat16") go with ev
 
 Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
 
-A device does not run such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+A device does not run ffm, such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -34,8 +36,16 @@ looked for, since every rank sees a part of each row.
 Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
 Under allreduce they need broadcast routing, since every rank pools them for all samples; they do not go with fixed point,
 nor with dimensions of their own.
+
+Sequences with a target (model.fields) go with din alone, whose rows move.
+
+Fields that share rows (data.fields.share) go with every line of lr, fm and nfm, which add up all fields alike.  The other models need to
+be told which field an occurrence stands in, which its key does not say: by exchange rows, where occurrences stay at home, or by broadcast
+routing, where every rank has them.  Complete embeddings of fields (pooled), and layers that field split pushes down, are a rank's that does
+not have the shared rows.  They are not replicated yet, and a device does not run them.
 """
 
+from deshpc.config.attended import attended, targets_of
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.config.precision import row_type
 from deshpc.config.tasks import tasks_of
@@ -48,8 +58,16 @@ SUMS = ("lr", "fm", "nfm")
 """Models whose partials are sums over all fields: nobody's partial is complete under field split."""
 
 
+def has_whole_samples(config):
+    """Whether ranks compute the pairs of an ffm from rows that they have of whole samples, all columns or some: not from partials of fields."""
+    by_columns = config.train.split == "column"
+    return config.model.name == "ffm" and (by_columns or exchange_name(config) == "rows")
+
+
 def is_deep(config):
-    """Whether a model has a tower: all but lr and fm, and fm under column split."""
+    """Whether a model has a tower: all but lr and fm, fm under column split, and ffm where partials of its fields travel."""
+    if config.model.name == "ffm":
+        return not has_whole_samples(config)
     return config.model.name not in ("lr", "fm") or (config.model.name == "fm" and config.train.split == "column")
 
 
@@ -63,11 +81,25 @@ def replicates(config):
     return any(field.replicated for field in config.model.fields)
 
 
+def attends(config):
+    """Whether values of a sequence are weighed one by one."""
+    return any(field.target for field in config.model.fields)
+
+
+def takes_by_field(config):
+    """Whether a model wants every field's embeddings for themselves."""
+    return is_deep(config) and definition_class(config.model.name).operator == "pool"
+
+
 def exchange_name(config):
     """What `train.exchange` means, where it is auto."""
     model, train = config.model, config.train
     if train.exchange != "auto":
         return train.exchange
+    if model.name == "ffm":
+        return "reduce_scatter" if train.split == "column" else "rows"
+    if attends(config):
+        return "rows"
     pooled_by_field = is_deep(config) and train.split == "field" and model.name not in SUMS
     if model.name in ("lr", "fm") or (train.accumulate == "int64" and not pooled_by_field):
         return "allreduce"
@@ -93,11 +125,12 @@ def is_open(config):
     return "auto" in (train.split, train.routing) or bool(train.machine) and train.key_numbers == "auto"
 
 
-def require_valid(config, backend, ranks=1, field_names=None):
+def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
     """ConfigError, with the reason, where options do not go together (see the module).
 
     ranks : on which the model is to be
     field_names : (F) of the fields that become keys, where they are known
+    key_fields : their FieldConfigs, where these are known
     """
     model, train = config.model, config.train
     if is_open(config):
@@ -109,6 +142,8 @@ def require_valid(config, backend, ranks=1, field_names=None):
             _require_fixed_tower(config, exchange, ranks)
     elif model.first_layer == "pushed_down":
         raise ConfigError(f"model.first_layer = 'pushed_down': model.name = {name!r} has no dense layer")
+    if name == "ffm":
+        _require_ffm(config, exchange)
     if split == "column":
         _require_column(config, name, ranks)
     if backend.name != "cpu":
@@ -119,6 +154,11 @@ def require_valid(config, backend, ranks=1, field_names=None):
         _require_field_dims(config)
     if replicates(config):
         _require_replicated(config, name, exchange)
+    _require_attended(config, name, exchange, ranks)
+    if key_fields:
+        attended(targets_of(model), key_fields)
+        if any(one.share for one in key_fields):
+            _require_shared(config, backend, exchange, ranks, key_fields)
     if levels_name(config) == "two" and config.compute.transport in ("cuda-aware", "nccl"):
         raise ConfigError(
             f"train.levels = 'two' goes through host memory, compute.transport = {config.compute.transport!r} does not; choose "
@@ -132,6 +172,22 @@ def require_valid(config, backend, ranks=1, field_names=None):
         raise ConfigError(
             f"train.exchange = 'pooled' moves complete embeddings of fields: it needs train.split = 'field' and a model that takes "
             f"them field by field with model.first_layer = 'pooled', not train.split = {split!r} and model.name = {name!r}"
+        )
+
+
+def _require_ffm(config, exchange):
+    train = config.train
+    if train.accumulate == "int64":
+        raise ConfigError(
+            "train.accumulate = 'int64' does not go with model.name = 'ffm': its pairs are products of sums of rows, which are not added up "
+            "as integers; choose another train.accumulate"
+        )
+    if train.precision == "bfloat16":
+        raise ConfigError("train.precision = 'bfloat16' does not go with model.name = 'ffm', whose pairs read rows as they lie; choose 'float32'")
+    if train.split == "column" and exchange not in ("allreduce", "reduce_scatter"):
+        raise ConfigError(
+            f"train.exchange = {exchange!r}: under train.split = 'column' every rank has the pairs of its columns, which have to be added up; "
+            "choose 'reduce_scatter' or 'allreduce'"
         )
 
 
@@ -149,12 +205,18 @@ def _require_wire(config):
 def _require_of_device(config, backend):
     """What only the CPU has, and why."""
     train, why = config.train, None
-    if train.split == "column":
+    if config.model.name == "ffm":
+        why = "model.name = 'ffm': its rows of a vector for each field are the CPU's"
+    elif train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
     elif train.precision == "bfloat16":
         why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
     elif replicates(config):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
+    elif attends(config):
+        why = "model.fields: the values of a sequence are weighed by the CPU alone"
+    elif config.model.name == "autoint":
+        why = "model.name = 'autoint': attention between fields has no kernel for a device"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
     elif tasks_of(config):
@@ -225,6 +287,46 @@ def _require_field_dims(config):
         raise ConfigError(f"{why}: owners cannot compute a part of a model with several tables; choose model.first_layer = 'pooled'")
 
 
+def _require_attended(config, name, exchange, ranks):
+    if not attends(config):
+        if name == "din":
+            raise ConfigError(
+                "model.name = 'din' weighs the values of a sequence by their likeness to another field's: name both, as [[model.fields]] "
+                "name = 'history', target = 'item'"
+            )
+        return
+    if not (is_deep(config) and definition_class(name).sequences):
+        raise ConfigError(f"model.fields: model.name = {name!r} has no use for a target; choose 'din', or leave it out: a sequence is then added up")
+    if exchange != "rows" and ranks > 1:
+        raise ConfigError(
+            f"train.exchange = {exchange!r} adds up what rows give, and model.name = {name!r} needs the values of a sequence one by one: "
+            "their rows have to come to the samples; choose 'rows'"
+        )
+
+
+def _require_shared(config, backend, exchange, ranks, key_fields):
+    if config.model.name == "ffm":
+        raise ConfigError("data.fields: fields that share rows do not go with model.name = 'ffm', whose rows have a vector for what their own field meets")
+    model, train, dims = config.model, config.train, {one.name: one.dim or config.model.dim for one in config.model.fields}
+    for one in key_fields:
+        dim, other = (dims.get(name, model.dim) for name in (one.name, one.share or one.name))
+        if dim != other:
+            raise ConfigError(f"data.fields: {one.name!r} shares the rows of {one.share!r}, so model.fields cannot give them {dim} and {other} numbers")
+    if backend.name != "cpu":
+        raise ConfigError(f"data.fields: rows that fields share are found by the CPU alone; compute.backend = {backend.name!r} cannot do it yet, choose 'cpu'")
+    if replicates(config):
+        raise ConfigError("data.fields: fields that share rows do not go with replicated fields (model.fields) yet")
+    if not takes_by_field(config) or ranks == 1:
+        return
+    why = None
+    if exchange == "pooled" or (train.split == "field" and is_pushed_down(config)):
+        why = f"train.split = 'field' with train.exchange = {exchange!r}: the rank that computes for a field does not have rows that are another's"
+    elif exchange != "rows" and train.routing != "broadcast":
+        why = f"train.exchange = {exchange!r} with train.routing = 'routed': what travels does not say in which of the fields a key stands"
+    if why:
+        raise ConfigError(f"data.fields: fields that share rows do not go with {why}; choose train.exchange = 'rows', or train.routing = 'broadcast' under another split")
+
+
 def _require_column(config, name, ranks):
     train = config.train
     if name == "lr":
@@ -252,7 +354,7 @@ def _require_column(config, name, ranks):
 
 def _require_replicated(config, name, exchange):
     train = config.train
-    if name in SUMS:
+    if name in (*SUMS, "ffm"):
         raise ConfigError(
             f"model.fields: replicated fields are pooled beside those that travel; model.name = {name!r} adds up all fields in one sum: "
             "choose a model that takes embeddings field by field"

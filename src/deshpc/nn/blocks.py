@@ -11,12 +11,14 @@ _FEWEST_SAMPLES = 32
 class Inputs(NamedTuple):
     """What a tower sees of a block of samples: Nodes.  scalar : column c (n, 1), None where there is none
     pooled : the other columns of the state (n, F k);  dense (n, n_dense)
-    x0 : pooled and dense side by side"""
+    x0 : pooled and dense side by side
+    lengths : (n, S) int32, how many values of each sequence that stays apart there are, None where there is none"""
 
     scalar: Node | None
     pooled: Node
     dense: Node
     x0: Node
+    lengths: Node | None = None
 
 
 def new_tapes(backend, of_threads, parameters, sums, blocks, step, first_sample, train, by_block):

@@ -32,11 +32,12 @@ def configured(config, choice, key_numbers):
     return replace(config, train=train, model=replace(config.model, first_layer=choice.first_layer))
 
 
-def candidates(config, ranks, nodes, field_names, fixed=None):
+def candidates(config, ranks, nodes, field_names, fixed=None, key_fields=()):
     """[(Choice, Config)] of all that goes with a model, its backend and the number of ranks, in a fixed order.
 
     nodes : of them; two levels are tried where some have several ranks
     fixed : {option: value} of a Choice that are not to be chosen
+    key_fields : FieldConfigs of the fields that become keys, where they are known
     """
     levels = ("one", "two") if 1 < nodes < ranks else ("one",)
     backend, found = SimpleNamespace(name=_backend(config)), []
@@ -50,7 +51,7 @@ def candidates(config, ranks, nodes, field_names, fixed=None):
         if not _means_itself(config, choice):
             continue
         try:
-            require_valid(planned, backend, ranks, field_names)
+            require_valid(planned, backend, ranks, field_names, key_fields)
         except ConfigError:
             continue
         found.append((choice, planned))

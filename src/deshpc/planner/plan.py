@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from deshpc.backend.open import open_backend
 from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
+from deshpc.model.combinations import attends
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
 from deshpc.planner.work import SharesAhead, share_ahead, work_of
@@ -73,7 +74,7 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
     places, backend = node_map(ranks, nodes), open_backend("cpu", threads)
     options = []
     try:
-        for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed):
+        for choice, planned in candidates(config, ranks, nodes, workload.field_names, fixed, workload.key_fields):
             ways = []
             for key_numbers in _key_numbers(config.train.key_numbers, choice, nodes, machine):
                 way = replace(planned, train=replace(planned.train, key_numbers=key_numbers))
@@ -89,7 +90,7 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
         raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks" + (f" with {given}" if given else ""))
     order = choices(TrainConfig, "split").index  # of equal ways the usual one
     options.sort(key=lambda one: (*_cost(one, ranks, machine), order(one.choice.split), one.choice))
-    return Plan(options, _why(options, nodes, machine))
+    return Plan(options, _why(options, nodes, machine, attends(config)))
 
 
 def _key_numbers(wanted, choice, nodes, machine):
@@ -116,13 +117,13 @@ def _crossing(need):
     return sum(one.high for one in need.sent if one.level != "inside")
 
 
-def _why(options, nodes, machine):
-    """What tells the first option from others, in a sentence."""
+def _why(options, nodes, machine, attends):
+    """What tells the first option from others, in a sentence.  attends : whether values of a sequence are weighed one by one"""
     best, substitutes = options[0], not options[0].need.run.moves_rows
     other = next((one for one in options if one.need.run.moves_rows == substitutes), None)
     what = "partials travel, rows stay" if substitutes else "rows travel to the samples"
     if other is None:
-        return f"{what}; there is no other way"
+        return f"{what}{', which weigh the values of a sequence one by one' if attends else ''}; there is no other way"
     first, second = (sum((x.low + x.high) / 2 for x in one.need.sent if x.level != "inside") for one in (best, other))
     way = "moving rows" if substitutes else "substitution"
     crossing = "between nodes" if nodes > 1 else "between ranks"

@@ -75,7 +75,7 @@ def need_of(config, workload, nodes, backend=None):
     group, batch = PlannedGroup(nodes, config.train.levels), config.train.global_batch_samples
     model = build_model(
         config, backend, group, len(workload.fields), workload.n_dense, field_names=workload.field_names, several_nodes=len(nodes.members) > 1,
-        field_keys=np.array([field.keys_per_sample for field in workload.fields]),
+        field_keys=np.array([field.keys_per_sample for field in workload.fields]), key_fields=workload.key_fields,
     )  # fmt: skip
     run = run_of(model, config, ((batch, 1),), len(workload.fields), workload.n_dense, workload.value_width, has_weights(config))
     partition, replicated = model.table.partition, replicated_fields(config.model, workload.field_names)
@@ -151,6 +151,8 @@ def keys_away(run, workload, nodes, replicated=None, train=None, dealt=None):
     if run.numbered:
         of_run = () if train is None else (train.epochs, train.shuffle)
         whole, short = whole_and_short(cache(distinct), workload.rows, run.samples, n, run.shards if run.moves_rows else 1, *of_run)
+    if run.listed:
+        unique, whole = occurrences, 1.0
     parts = {"inside": (near, 0.0), "between": (0.0, far)} if run.nodes else {"flat": (near, far)}
     return {
         level: KeysAway(

@@ -8,7 +8,7 @@ distinct ones in expectation.  Where distinct keys of batches have been counted,
 interpolation over the logarithm of the batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,6 +57,19 @@ class FieldWorkload:
         return self._bins[0][:_HOT] * self.keys_per_sample
 
 
+def _together(fields, key_fields):
+    """FieldWorkloads, in which a field that shares rows has none, and the one whose keys they are has those of both."""
+    found = {one.name: one for one in fields}
+    for config in key_fields:
+        if config.share:
+            one, other = found[config.name], found[config.share]
+            values = None if None in (one.distinct_values, other.distinct_values) else max(one.distinct_values, other.distinct_values)
+            occurrences = one.keys_per_sample + other.keys_per_sample
+            found[other.name] = replace(other, keys=max(one.keys, other.keys), keys_per_sample=occurrences, distinct_values=values)
+            found[one.name] = replace(one, keys=1, keys_per_sample=0.0)
+    return tuple(found[one.name] for one in fields)
+
+
 @dataclass(frozen=True)
 class Workload:
     """A part of data.
@@ -66,6 +79,7 @@ class Workload:
     n_dense : dense features
     value_width : numbers beside each key, 0 to 2
     counted : {samples: distinct keys of a batch of so many, divided by them}
+    key_fields : FieldConfigs of the fields, where these are known; those that share rows are counted with the field whose keys they have
     """
 
     rows: int
@@ -73,16 +87,17 @@ class Workload:
     n_dense: int
     value_width: int
     counted: dict
+    key_fields: tuple = ()
 
     @classmethod
-    def from_profile(cls, profile, value_width):
+    def from_profile(cls, profile, value_width, key_fields=()):
         """Of what `deshpc profile --json` prints."""
         fields = tuple(
             FieldWorkload(one["name"], max(1, one["distinct_keys"]), one["keys_per_sample"] or 0.0, one["zipf_exponent"] or _EXPONENT, one.get("distinct_values"))
             for one in profile["fields"]
         )
         counted = {int(samples): u for samples, u in profile["distinct_per_sample"].items() if u}
-        return cls(profile["rows"], fields, len(profile["dense"]), value_width, counted)
+        return cls(profile["rows"], _together(fields, key_fields), len(profile["dense"]), value_width, counted, key_fields)
 
     @classmethod
     def of_synthetic(cls, description):

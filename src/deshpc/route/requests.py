@@ -10,6 +10,7 @@ has them, beside the number of keys of each shard and field.  Broadcast: every r
 A rank's T threads share its samples by key: thread s takes the occurrences whose owner is shard s of any rank.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,8 @@ from deshpc.route.routed import HomeKeys, KeyCounts, OwnedKeys, Requests, Routed
 class _RequestRouting:
     """What both ways have in common: the unique keys of this rank's share, grouped into requests."""
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
-        self._backend, self._group, self._partition, self._n_fields = backend, group, partition, n_fields
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, seats=None):
+        self._backend, self._group, self._partition, self._n_fields, self._seats = backend, group, partition, n_fields, seats
         self._deduplicate = Deduplication(backend.routing, partition, group.size, n_fields)
         self._sets = turns_of_buffers(backend, 1 + 2 * partition.shards, valid)
         self.counts = KeyCounts()
@@ -52,6 +53,20 @@ class _RequestRouting:
 
         return counts, write, HomeKeys(found.offsets, occurrences, found.values, len(keys), counts), numbered
 
+    def _seated(self, home, keys, buffers):
+        """([HomeKeys] of each thread with the seats of its occurrences, lengths of sequences), where there are seats.
+
+        home : this rank's share of the batch
+        buffers : of the batch, then of each thread
+        """
+        if self._seats is None:
+            return keys, None
+        shards = self._partition.shards
+        found = self._backend.each(
+            lambda s: replace(keys[s], seats=self._seats.of(home, self._partition, shards, s, buffers[1 + s])), [(s,) for s in range(shards)]
+        )
+        return found, self._seats.lengths(home, buffers[0])
+
     def _count(self, home, asking, direction, known=0, key_bytes=None):
         """Note how many keys this rank asks for, and of whom.
 
@@ -67,11 +82,11 @@ class _RequestRouting:
 class RoutedRequests(_RequestRouting):
     """Every rank holds its share of the batch and sends its unique keys to their owners."""
 
-    reads_whole_batch = False
+    reads_whole_batch, travels_ahead = False, False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True):
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True, seats=None):
         """valid, key_numbers : see `routing.Routed`"""
-        super().__init__(backend, group, partition, n_fields, exchange, valid)
+        super().__init__(backend, group, partition, n_fields, exchange, valid, seats)
         self._numbers = open_key_numbers(backend, group, partition.shards) if key_numbers else None
 
     def route(self, batch, direction):
@@ -92,10 +107,10 @@ class RoutedRequests(_RequestRouting):
         message = buffers[0].array("send", int(sizes.sum()), np.uint8)
         begins = _begins(sizes)
         self._backend.each(lambda s: found[s][1](begins[:, s].copy(), message), [(s,) for s in range(shards)])
-        homes = [one[2] for one in found]
-        return lambda: self._send(batch, buffers, direction, message, _Asking(homes, counts, asking, known, sizes))
+        homes, lengths = self._seated(batch, [one[2] for one in found], buffers)
+        return lambda: self._send(batch, buffers, direction, message, _Asking(homes, counts, asking, known, sizes), lengths)
 
-    def _send(self, batch, buffers, direction, message, own):
+    def _send(self, batch, buffers, direction, message, own, lengths):
         """Send every owner rank its requests; returns a Handle of the RoutedBatch."""
         group, shards, numbers = self._group, self._partition.shards, self._numbers or [None] * self._partition.shards
         traffic = Traffic("batch", "keys", direction)
@@ -123,7 +138,7 @@ class RoutedRequests(_RequestRouting):
         return travelling.then(
             lambda _: RoutedBatch(
                 batch.step, batch.global_samples, batch, batch.labels, batch.dense,
-                self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights,
+                self._backend.each(owned, [(s,) for s in range(shards)]), requests, weights=batch.weights, lengths=lengths,
             )
         )  # fmt: skip
 
@@ -155,7 +170,7 @@ class _Asking(NamedTuple):
 class BroadcastRequests(_RequestRouting):
     """Every rank holds the whole batch: an owner works out itself what each home rank asks for.  Not collective."""
 
-    reads_whole_batch = True
+    reads_whole_batch, travels_ahead = True, False
 
     def route(self, batch, direction):
         """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""
@@ -177,8 +192,11 @@ class BroadcastRequests(_RequestRouting):
         home_keys = self._backend.each(of_home, [(s,) for s in range(shards)])
         owned = self._backend.each(of_owner, [(s,) for s in range(shards)])
         self._count(home, asking, direction)
+        home_keys, lengths = self._seated(home, home_keys, buffers)
         requests = Requests(home_keys, asked, asking)
-        routed = RoutedBatch(batch.step, len(batch), home, home.labels, home.dense, owned, requests, weights=home.weights)
+        routed = RoutedBatch(
+            batch.step, len(batch), home, home.labels, home.dense, owned, requests, weights=home.weights, lengths=lengths
+        )
         return lambda: done(routed)
 
     def _asked_of(self, batch, s, asked, buffers):

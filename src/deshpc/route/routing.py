@@ -3,6 +3,7 @@
     broadcast   every rank reads the whole global batch; each shard looks up what it owns.  No key travels.
     routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
                 labels, weights and dense features are all-gathered where every rank computes the top for all samples
+                inside a node nothing is sent: see `route.near`
 
             home rank 0          home rank 1                shard 0 (keys a)        shard 1 (keys b)
             s0: a1 b1            s2: b1                 ->  s0: a1  s1: a1          s0: b1  s1: b2
@@ -24,6 +25,7 @@ from deshpc.comm.shares import slice_of, slices
 from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
+from deshpc.route.near import RoutedNear
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, turns_of_buffers, values_like
 from deshpc.route.value_tables import open_value_tables
@@ -32,10 +34,11 @@ from deshpc.route.value_tables import open_value_tables
 class Broadcast:
     """Every rank holds the whole global batch.  Not collective."""
 
-    reads_whole_batch = True
+    reads_whole_batch, travels_ahead = True, False
 
-    def __init__(self, backend, group, partition, n_fields, exchange, valid=2):
-        self._group, self._partition, self._whole_top = group, partition, exchange.whole_top
+    def __init__(self, backend, group, partition, n_fields, exchange, valid=2, seats=None):
+        self._group, self._partition, self._whole_top, self._seats = group, partition, exchange.whole_top, seats
+        self._sets = turns_of_buffers(backend, 1, valid)
         self.counts = KeyCounts()
 
     def route(self, batch, direction):
@@ -43,15 +46,16 @@ class Broadcast:
         first_shard, shards = self._group.rank * self._partition.shards, range(self._partition.shards)
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
-        owned = [WholeBatch(batch, self._partition, first_shard + s) for s in shards]
-        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights)
+        owned = [WholeBatch(batch, self._partition, first_shard + s, self._seats) for s in shards]
+        lengths = self._seats and self._seats.lengths(top, next(self._sets)[0])
+        routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights, lengths=lengths)
         return lambda: done(routed)
 
 
 class Routed:
     """Every rank holds its share of the global batch; keys travel to their owners."""
 
-    reads_whole_batch = False
+    reads_whole_batch, travels_ahead = False, False
 
     def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True):
         """valid : batches that are valid at a time
@@ -247,13 +251,18 @@ def routings(exchange):
     return (BroadcastRequests, RoutedRequests) if exchange.moves_rows else (Broadcast, Routed)
 
 
-def open_routing(name, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True):
+def open_routing(name, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True, seats=None):
     """The routing that a configuration names.  One rank needs none: it reads every batch whole.
 
     key_numbers : whether keys may have numbers
     valid : batches that are valid at a time
+    seats : Seats, None where every occurrence has that of its key's field; where partials travel, keys do not say it, so batches are read whole
     """
     whole, sends_keys = routings(exchange)
     if group.size == 1 or name == "broadcast":
-        return whole(backend, group, partition, n_fields, exchange)
+        return whole(backend, group, partition, n_fields, exchange, valid, seats)
+    if seats is not None:
+        return RoutedRequests(backend, group, partition, n_fields, exchange, valid, key_numbers, seats)
+    if backend.lists is not None and len(group.nodes.members) == 1 and not exchange.moves_rows:
+        return RoutedNear(backend, group, partition, exchange, valid)
     return sends_keys(backend, group, partition, n_fields, exchange, valid, key_numbers)

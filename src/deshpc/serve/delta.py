@@ -107,15 +107,15 @@ class Delta(NamedTuple):
     gone: np.ndarray
 
 
-def read_delta(path):
-    """The Delta of a file, in memory, of which every byte is verified.  DataError names what is damaged."""
+def read_delta(path, forward=None):
+    """The Delta of a file, in memory, of which every byte is verified.  DataError names what is damaged.  forward : see `forward_of`"""
     container = Container(path, DELTA, copy=True)
     about = container.about
     try:
         require(about, _FORM, "about")
     except ValueError as error:
         raise DataError(f"{path}: not a delta of this version: {error}") from None
-    later, gone = model_in(container, False, about["model"], about["result"]), container.read("gone")
+    later, gone = model_in(container, False, about["model"], about["result"], forward), container.read("gone")
     if gone.dtype != np.uint64 or gone.ndim != 1 or not (gone[1:] > gone[:-1]).all() or among(gone, later.rows.keys).any():
         raise DataError(f"{path}: damaged: section 'gone' is no list of increasing keys that have no row")
     return Delta(about["base"], about["base_steps"], about["rows"], later, gone)
@@ -128,7 +128,7 @@ def with_delta(model, path):
     together in memory, and the file is let go.  A delta whose result is the model itself makes no difference.
     DataError, naming the file, where it is damaged or a delta of another model.
     """
-    base, base_steps, n_rows, later, gone = read_delta(path)
+    base, base_steps, n_rows, later, gone = read_delta(path, model.forward if ":" in model.name else None)
     if later.identity == model.identity:
         return model
     if base != model.identity:
@@ -151,9 +151,9 @@ def with_delta(model, path):
     return new
 
 
-def read_with_deltas(path, *deltas, copy=False):
-    """The ExportedModel of a file, with deltas put over it in their order.  copy : as of `read_model`"""
-    model = read_model(path, copy)
+def read_with_deltas(path, *deltas, copy=False, forward=None):
+    """The ExportedModel of a file, with deltas put over it in their order.  copy, forward : as of `read_model`"""
+    model = read_model(path, copy, forward)
     for delta in deltas:
         model = with_delta(model, delta)
     return model

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.config.schema import LISTS
 from deshpc.data.transform import Standardisation, transformed
 from deshpc.errors import DataError
+from deshpc.formats.sequence import newest
 from deshpc.hashing.key import field_seed
 from deshpc.serve.cells import BadCell, MissingCells, number_of, text_of, values_of
 from deshpc.serve.crossed import Occurrences, crossed
@@ -56,9 +58,10 @@ class Encoder:
         self._missing = MissingCells(missing)
         self.fields = (*schema.key_fields, *schema.dense_fields)
         self._key_fields, self._dense_fields = schema.key_fields, schema.dense_fields
+        self._numbers = np.array(schema.numbers_of_keys, np.int64)  # of the field whose keys a field's are
+        self._seeds = np.array([field_seed(schema.keyed_fields[number].name) for number in self._numbers], np.uint64)
         self._crosses, names = schema.crosses, [field.name for field in schema.key_fields]
         self._members = [[names.index(name) for name in one.fields] for one in schema.crosses]
-        self._seeds = np.array([field_seed(field.name) for field in schema.key_fields], np.uint64)
         self._boundaries = {one.name: one.boundaries for one in (transforms.buckets if transforms else ())}
         self._standardisation = None
         if transforms and transforms.dense:  # of all dense fields at once: numbers (n, n_dense)
@@ -75,13 +78,13 @@ class Encoder:
         cells = [self._missing.emptied(some, field.kind in ("dense", "bucket")) for field, some in zip(self.fields, cells, strict=True)]
         parts = [
             self._values(field, column, first_row)
-            if field.kind == "multi"
+            if field.kind in LISTS
             else _Values(self._texts(field, column, first_row), everyone, ones, ones)
             for field, column in zip(self._key_fields, cells, strict=False)
         ]
         of_cells = len(parts)
         fields = np.repeat(np.arange(of_cells, dtype=np.uint16), [len(part.texts) for part in parts])
-        keys = keys_of([text for part in parts for text in part.texts], fields, self._seeds[fields])
+        keys = keys_of([text for part in parts for text in part.texts], self._numbers[fields], self._seeds[fields])
         if self._crosses:
             parts += self._crossed(rows, parts, keys)
             fields = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part.samples) for part in parts])
@@ -105,7 +108,7 @@ class Encoder:
         ]
 
     def _texts(self, field, column, first_row):
-        """A text a row, of a field that is not multi."""
+        """A text a row, of a field that has one value."""
         if field.kind == "categorical":
             return converted(text_of, field, column, first_row)
         if field.kind == "bucket":
@@ -115,13 +118,18 @@ class Encoder:
         raise ValueError(f"no text for a field of kind = {field.kind!r}")
 
     def _values(self, field, column, first_row):
-        """The _Values of a multi field."""
+        """The _Values of a multi field, or of a sequence."""
         pairs = converted(lambda cell: values_of(cell, field.separator, field.weight_separator), field, column, first_row)
         counts = np.array([len(texts) for texts, _ in pairs], np.int64)
-        weights = _rounded(np.array([weight for _, weights in pairs for weight in weights], np.float64))
+        texts, weights = ([one for pair in pairs for one in pair[part]] for part in (0, 1))
+        weights = _rounded(np.array(weights, np.float64))
+        if field.kind == "sequence":
+            places, offsets, recent = newest(np.concatenate([[0], np.cumsum(counts)]), field)
+            texts, counts = [texts[place] for place in places.tolist()], np.diff(offsets)
+            weights = np.ones(len(texts)) if recent is None else recent.astype(np.float64)
         pooled = {"sum": weights, "mean": _rounded(weights / np.repeat(counts, counts))}
         return _Values(
-            [text for texts, _ in pairs for text in texts],
+            texts,
             np.repeat(np.arange(len(counts)), counts),
             pooled[field.pooling],
             pooled[field.linear_pooling or field.pooling],

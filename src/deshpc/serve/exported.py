@@ -26,7 +26,7 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key import HASH_ID
 from deshpc.serve.changes import END, Changes, ModelRows, among
-from deshpc.serve.forward import FORWARDS
+from deshpc.serve.forward import forward_of
 from deshpc.serve.sound import declared, require_sound
 from deshpc.serve.top import Top
 from deshpc.storage.container import Container, ContainerWriter
@@ -52,6 +52,7 @@ class ExportedModel:
     file : the Container into which the arrays map, None where they are memory of their own
     about : the JSON object of its file
     identity : of the whole model, `Container.identity` of a file that has it
+    forward : class of its formula, see `serve.forward`
     changes : Changes of `rows` that deltas have made, None where there are none
     """
 
@@ -66,6 +67,7 @@ class ExportedModel:
     file: Container | None
     about: dict
     identity: str
+    forward: type
     changes: Changes | None = None
 
     def __len__(self):
@@ -140,9 +142,6 @@ def write_model(path, about, schema, transforms, blocks, numbers, dense, scalars
 
 def stored_about(path, about, schema, transforms):
     """What a file of a model says of it.  about : of `about_model`"""
-    name = about["model"]["name"]
-    if name not in FORWARDS:
-        raise ConfigError(f"{path}: a model {name!r} cannot be exported: the predictor scores {', '.join(FORWARDS)}")
     stored = None if transforms is None else transforms.to_json()
     return {**about, "hash": HASH_ID, "schema": schema.to_json(), "transforms": stored}
 
@@ -215,15 +214,16 @@ def _in_key_order(blocks, path):
         yield keys, block
 
 
-def read_model(path, copy=False):
+def read_model(path, copy=False, forward=None):
     """The ExportedModel of a file, mapped into memory, or read into it (`copy`), of which every byte is verified.
 
+    forward : see `forward_of`
     DataError names file and part: what is damaged, what was not written by this version, and what a model of its options has not.
     """
-    return model_in(Container(path, KIND, copy=copy, watch=not copy), not copy)
+    return model_in(Container(path, KIND, copy=copy, watch=not copy), not copy, forward=forward)
 
 
-def model_in(container, mapped, about=None, identity=None):
+def model_in(container, mapped, about=None, identity=None, forward=None):
     """The ExportedModel of the sections of a Container, which is read, or, if `mapped`, goes on being mapped.
 
     about, identity : where they are not those of the container
@@ -251,7 +251,7 @@ def model_in(container, mapped, about=None, identity=None):
     dense = {one[len(_DENSE) :]: container.read(one) for one in container.names if one.startswith(_DENSE)}
     model = ExportedModel(
         options["name"], options, schema, transforms, rows, dense, missing, loss, container if mapped else None, about,
-        identity or container.identity,
+        identity or container.identity, forward_of(options["name"], forward, path),
     )  # fmt: skip
     require_sound(model, path)
     model.require_unchanged()

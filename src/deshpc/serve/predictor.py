@@ -15,7 +15,6 @@ from deshpc.serve.delta import DELTA, read_with_deltas, with_delta
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.exported import ExportedModel, read_model
 from deshpc.serve.exports_folder import newest_chain
-from deshpc.serve.forward import FORWARDS
 from deshpc.serve.forward.sample_rows import SampleRows
 from deshpc.serve.rows import Rows
 from deshpc.storage.container import Container
@@ -31,18 +30,19 @@ class Predictor:
     contributes nothing.  DataError names row and field of what cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], copy: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], copy: bool = False, forward: type | None = None) -> None:
         """path : of the exported model, which is verified; DataError where it is damaged, or not what it declares.  Or a folder of
         exports (`[export] deltas`): the newest model there.
 
         copy : it is read into memory, and the file may be written to; otherwise it is mapped, must not be, and every call looks
         whether it was: DataError.  Another file that is renamed to `path` makes no difference.
+        forward : class of the formula of a model of your own, docs/own-model.md
         """
-        self._copy = copy
+        self._copy, self._forward = copy, forward
         chain = newest_chain(path) if Path(path).is_dir() else [path]
         if not chain:
             raise DataError(f"{path}: no exported model there; give one, or a folder of exports that has one")
-        self._version = _Version.of(read_with_deltas(*chain, copy=copy))
+        self._version = _Version.of(read_with_deltas(*chain, copy=copy, forward=forward))
         self._applying = threading.RLock()
 
     def apply(self, path: str | os.PathLike[str]) -> None:
@@ -56,7 +56,7 @@ class Predictor:
         """
         with self._applying:
             present = self._version.model
-            model = with_delta(present, path) if Container(path).kind == DELTA else read_model(path, self._copy)
+            model = with_delta(present, path) if Container(path).kind == DELTA else read_model(path, self._copy, self._forward)
             if model is not present:
                 self._version = _Version.of(model)
 
@@ -77,7 +77,7 @@ class Predictor:
     def __getstate__(self) -> dict[str, Any]:
         """A pickled or copied Predictor has the model in memory of its own."""
         version = self._version
-        return {"_copy": self._copy, "_version": version._replace(model=version.model.copied())}
+        return {"_copy": self._copy, "_forward": self._forward, "_version": version._replace(model=version.model.copied())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -149,7 +149,7 @@ class _Version(NamedTuple):
     def of(cls, model):
         """The version of an ExportedModel."""
         dense = {name: array.astype(np.float64) for name, array in model.dense.items()}
-        forward = FORWARDS[model.name](model.top._replace(parameters=dense))
+        forward = model.forward(model.top._replace(parameters=dense))
         return cls(model, forward, Encoder(model.schema, model.transforms, model.missing))
 
     def of_blocks(self, rows, ignore_extra, work):
@@ -167,5 +167,8 @@ class _Version(NamedTuple):
         samples = self.encoder.encode(min(_BLOCK_ROWS, rows - begin), cells, begin)
         weights, embeddings, seen = self.model.find(samples.keys)
         offsets = np.concatenate([[0], np.cumsum(seen)])[samples.offsets]
-        rows = SampleRows(offsets, samples.fields[seen], weights, embeddings, samples.x[seen], samples.xl[seen])
+        n, n_fields = len(offsets) - 1, self.model.top.n_fields
+        places = np.repeat(np.arange(n) * n_fields, np.diff(samples.offsets)) + samples.fields
+        values = np.bincount(places, minlength=n * n_fields).reshape(n, n_fields)
+        rows = SampleRows(offsets, samples.fields[seen], weights, embeddings, samples.x[seen], samples.xl[seen], values)
         return {**self.forward.pool(rows), "dense": samples.dense}

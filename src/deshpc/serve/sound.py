@@ -11,7 +11,6 @@ from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.schema import Schema
 from deshpc.hashing.key_fields import fields_of
-from deshpc.serve.forward import FORWARDS
 
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _LARGEST = float(np.finfo(np.float32).max)
@@ -23,8 +22,10 @@ def declared(options, schema, path):
     """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
     fields, label, weight = schema["fields"], schema["label"], schema.get("weight")
     data = {"train": ["none is read"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
+    own = options.get("name", "") if isinstance(options, dict) else ""  # nothing is imported: the caller passes its formula
+    allowed = (own,) if isinstance(own, str) and ":" in own else ()
     data["crosses"] = schema.get("crosses", [])
-    config = build({"data": data, "model": options}, source=str(path))
+    config = build({"data": data, "model": options}, source=str(path), allow_import=allowed)
     crosses = Schema.from_config(config.data).crosses
     labels = schema.get("labels", "classes")
     if isinstance(label, list):
@@ -35,13 +36,11 @@ def declared(options, schema, path):
 def require_sound(model, path):
     """DataError, naming file and part, unless transforms, rows and dense parameters are those of the model's options and schema."""
     try:
-        if model.name not in FORWARDS:
-            raise DataError(f"a model {model.name!r}; this version scores {', '.join(FORWARDS)}")
         top = model.top
         _require_transforms(model.transforms, model.schema)
-        _require_rows(model, top, FORWARDS[model.name])
+        _require_rows(model, top, model.forward)
         _require_keys(model.rows.keys, model.schema)
-        _require_dense(model.dense, FORWARDS[model.name].shapes(top))
+        _require_dense(model.dense, model.forward.shapes(top))
     except (DataError, ConfigError) as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -59,11 +58,11 @@ def _require_transforms(transforms, schema):
 
 def _require_rows(model, top, forward):
     keys, weights, embeddings = model.rows
-    n, width = len(keys) if keys.ndim else 0, max(top.field_dims, default=top.dim) if forward.embeds else 0
+    n, width = len(keys) if keys.ndim else 0, max(top.row_dims, default=top.vectors * top.dim) if forward.embeds else 0
     if not forward.own_dims and any(dim != top.dim for dim in top.field_dims):
         raise DataError(f"model.fields: {model.name!r} has embeddings of one dimension")
     _require_array("keys", keys, (n,), [np.dtype(np.uint64)])
-    _require_array("weights", weights, (n,) if forward.linear else (n, 0))
+    _require_array("weights", weights, (n,) if forward.linear and top.linear else (n, 0))
     _require_array("embeddings", embeddings, (n, width), [weights.dtype])
 
 

@@ -15,7 +15,7 @@ from deshpc.hashing.key_fields import fields_of
 from deshpc.hashing.partition import owners
 from deshpc.hashing.splitmix import fold_words
 from deshpc.hashing.spread import spread
-from deshpc.route.routed import WholeBatch
+from deshpc.route.routed import ListedKeys, WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.decay import DecayedCounts
 from deshpc.table.merging import merged
@@ -49,7 +49,7 @@ class Table:
 
     def __init__(
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
-        own_terms=True, by_field=False, columns=None, shards=None, living=None,
+        own_terms=True, by_field=False, columns=None, shards=None, living=None, vectors=1,
     ):  # fmt: skip
         """precision : type of weights and state, of `train.precision`
         compute : of arithmetic
@@ -57,9 +57,10 @@ class Table:
 
         own_terms : an embedding's gradient has the term - v sum g x^2
         by_field : operators ask for the rows' fields
-        columns : (begin, end) of the embedding's columns that this rank's rows have, None for all;  with column 0 goes w
+        columns : (begin, end) of the columns of each vector of an embedding that this rank's rows have, None for all;  with column 0 goes w
         shards : range of those of the rank's shards that are this table's, None for all
         living : TableConfig: which keys get rows, and whether counts of their sights decay;  None: all, and none does
+        vectors : of which an embedding consists, dim / vectors numbers each; several are too long for one vector of a processor
         """
         self._backend, self._group, self.partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
@@ -67,17 +68,18 @@ class Table:
         self.whole_layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
         self._own_places, self._has_first_column, first_column = None, columns is None or columns[0] == 0, 0
         if columns is not None:
-            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
-            first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
+            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise, vectors)
+            first_column, dim, scalars = columns[0], vectors * (columns[1] - columns[0]), scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
         self._decays = DecayedCounts(living.half_life_steps) if decays else None
         self._living, self._seed = living, seed
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
         self.sums_type = np.dtype(sums or compute)
-        self.form = WeightForm.of(backend, dim, precision, compute, sums)
+        self.form, self._vectors = WeightForm.of(backend, dim, precision, compute, sums, pieces=vectors > 1), vectors
         self.own_terms, self.by_field = own_terms, by_field
-        self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
+        own, whole = dim // vectors, self.whole_layout.dim // vectors
+        self._start = Initialisation(seed, init_std, optimizer.state_start, first_column, own, whole)
         self._numbers = range(partition.shards) if shards is None else shards
         self._shards = [self._new_shard() for _ in self._numbers]
         self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
@@ -99,11 +101,14 @@ class Table:
 
     @property
     def whole_rows(self):
-        """What says how whole rows are put together: {"split", "scalars", "dim", "planes"}; planes : numbers of state a weight."""
+        """What says how whole rows are put together: {"split", "scalars", "dim", "planes"}, and "vectors", where there are several.
+
+        planes : numbers of state a weight
+        """
         layout = self.whole_layout
         return {
             "split": self.partition.split, "scalars": layout.scalars, "dim": layout.dim,
-            "planes": self.optimizer.state_start.planes,
+            "planes": self.optimizer.state_start.planes, **({"vectors": self._vectors} if self._vectors > 1 else {}),
         }  # fmt: skip
 
     def __len__(self):
@@ -267,20 +272,25 @@ class Table:
         owned, shard, step = routed.shards[self._numbers[s]], self._shards[s], routed.step if insert else None
         if isinstance(owned, WholeBatch):
             found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
-            local, weighted = found.local, values is not None
+            local, weighted, seated = found.local, values is not None, owned.seats
+        elif isinstance(owned, ListedKeys):
+            found, offsets, values = shard.look_up_lists(owned.lists, owned.samples, owned.like, step)
+            local, weighted, seated = found.local, values is not None, None
         else:
             found = shard.look_up(owned.keys, owned.fields, step)
-            offsets, local, values, weighted = owned.offsets, found.local, owned.values, owned.weighted
+            offsets, local, values, weighted, seated = owned.offsets, found.local, owned.values, owned.weighted, None
             if owned.occurrences is not None:
                 self._backend.routing.through(owned.occurrences, found.local)
                 local = owned.occurrences
-        scratch, grouping, fields = next(self._scratch[s]), None, None
+        scratch, grouping, fields, seats = next(self._scratch[s]), None, None, None
+        if seated is not None:
+            seats = seated.of(owned.batch, owned.partition, owned.partition.owners, owned.owner, scratch)
         if self.by_field and offsets is not None:
             fields = scratch.array("fields", found.distinct, np.uint16)
             self._backend.lookup.row_fields(found.addresses, self.layout.tail, fields)
         if insert and offsets is not None:
             grouping = self._backend.lookup.group(offsets, local, found.addresses, scratch)
-        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping)
+        occurrences = Occurrences(offsets, local, values, found.addresses, fields, offsets is not None, grouping, seats)
         first = 1 if insert and shard.waiting else 0
         return ShardRows(self, occurrences, self.zero_sums(scratch, found.distinct, weighted), scratch, first)
 

@@ -54,7 +54,7 @@ class Tower:
         """Logits (n), or (n, T), of the compute type: see `Top`."""
         state = self._accumulation.numbers(partials.state)
         self._accumulation.check(found, partials.rows)
-        walk = partial(self._scored, self._joined(state, found.routed))
+        walk = partial(self._scored, self._joined(state, found.routed), found.routed)
         return self._run(found, walk, "eval", False)
 
     def learn(self, found, partials):
@@ -99,15 +99,15 @@ class Tower:
             edges = block_edges(len(routed.labels), self._backend)
         return list(zip(edges, edges[1:], strict=False))
 
-    def _scored(self, x, block, tape, begin, end, logit):
+    def _scored(self, x, routed, block, tape, begin, end, logit):
         """A generator, see `nn.lockstep`."""
-        node = yield from self._logit(tape, x[begin:end], None, begin, end)
+        node = yield from self._logit(tape, x[begin:end], None, routed, begin, end)
         self._backend.arrays.put(node.array, logit[begin:end])
         tape.close()
 
     def _learnt(self, x, gradient, losses, routed, block, tape, begin, end, logit):
         """Forward and back: a generator, see `nn.lockstep`."""
-        node = yield from self._logit(tape, x[begin:end], gradient, begin, end)
+        node = yield from self._logit(tape, x[begin:end], gradient, routed, begin, end)
         self._backend.arrays.put(node.array, logit[begin:end])
         slope = tape.array((end - begin, *self._outputs), self._zero.dtype)
         weights = None if routed.weights is None else routed.weights[begin:end]
@@ -116,12 +116,12 @@ class Tower:
         yield from tape.backward(node, slope)
         tape.close()
 
-    def _logit(self, tape, x, gradient, begin, end):
+    def _logit(self, tape, x, gradient, routed, begin, end):
         if self._definition.share is None:
-            return self._definition.logit(tape, self._inputs(tape, x, gradient, begin, end))
+            return self._definition.logit(tape, self._inputs(tape, x, gradient, routed.lengths, begin, end))
         return self._definition.finish(tape, *self._parts(tape, x, gradient, begin, end))
 
-    def _inputs(self, tape, x, gradient, begin, end):
+    def _inputs(self, tape, x, gradient, lengths, begin, end):
         embeddings_at, state_end = self._embeddings_at, self._width
         of_scalar = of_pooled = None
         if gradient is not None:
@@ -131,6 +131,7 @@ class Tower:
         return Inputs(
             tape.input(x[:, :1], of_scalar) if embeddings_at else None, tape.input(x[:, embeddings_at:state_end], of_pooled),
             tape.input(x[:, state_end:dense_end]), tape.input(x[:, embeddings_at:dense_end], of_pooled),
+            None if lengths is None else tape.input(lengths[begin:end]),
         )  # fmt: skip
 
     def _parts(self, tape, x, gradient, begin, end):

@@ -123,7 +123,7 @@ def _workload(session, part):
     statistics = SampleStatistics(schema)
     statistics.add(part.dataset.head(_LOOKED_AT))
     found = {**statistics.to_json(), "dense": [None] * part.dataset.n_dense}
-    return replace(Workload.from_profile(found, part.dataset.value_width), rows=part.samples)
+    return replace(Workload.from_profile(found, part.dataset.value_width, schema.keyed_fields), rows=part.samples)
 
 
 def _forecast(chosen, part, epochs):

@@ -14,6 +14,7 @@ from deshpc.data.class_weights import weighted_by_class
 from deshpc.data.input import open_input
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.formats.label_kinds import kinds_of
+from deshpc.hashing.key_fields import fields_of
 from deshpc.jit import cache_directory, cache_problem, compilations, nothing_kept
 from deshpc.launch.console import say
 from deshpc.launch.place import WAIT, nowhere
@@ -61,7 +62,7 @@ class Session:
         names = _field_names(self.input)
         self.group.together(lambda: wanted_fields(self.config.metrics, self.input.schema))
         if not is_open(self.config):
-            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names))
+            self.group.together(lambda: require_valid(self.config, self.backend, self.group.size, names, self.input.schema.keyed_fields))
         self._nothing_compiled = self.node.from_first(nothing_kept("deshpc.formats", "deshpc.data"))
 
     def __enter__(self):
@@ -177,7 +178,7 @@ class Session:
             lambda: build_model(
                 self.config, self.backend, self.group, self.input.n_fields, self.input.n_dense, total_steps,
                 several_nodes=self.node.size < self.group.size, field_names=_field_names(self.input), enter=self.enter,
-                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys,
+                mean_weight=mean_weight, first_step=first_step, field_keys=field_keys, key_fields=self.input.schema.keyed_fields,
             )
         )  # fmt: skip
         if self.config.model.expected_rows:
@@ -186,7 +187,7 @@ class Session:
 
     def take(self, config):
         """Go on by a Config in which what was left to a plan has been chosen, before the model is built.  Collective."""
-        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input)))
+        self.group.together(lambda: require_valid(config, self.backend, self.group.size, _field_names(self.input), self.input.schema.keyed_fields))
         self.config = config
 
     def _tell_cache_problem(self):
@@ -241,4 +242,4 @@ def _field_names(source):
 def keys_of_fields(sample, n_fields):
     """(F) float64: keys a sample of each field, in the first samples of a Dataset."""
     few = sample.head(min(len(sample), _LOOKED_AT))
-    return np.bincount(few.fields, minlength=n_fields) / max(1, len(few))
+    return np.bincount(fields_of(few.keys), minlength=n_fields) / max(1, len(few))

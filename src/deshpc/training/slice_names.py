@@ -20,7 +20,8 @@ def slice_names(session, part, scored):
     for one in config.slices:
         field = schema.key_fields[numbers[one.field]]
         if one.values:
-            names[one.field] = {key(numbers[one.field], one.field, value): value for value in one.values}
+            _, name, number = schema.columns[numbers[one.field]]
+            names[one.field] = {key(number, name, value): value for value in one.values}
             continue
         keys = most_frequent(session.group, scored.keys[one.field], one.most)
         known = _buckets(session, field, numbers[one.field]) if field.kind == "bucket" else _in_files(session, part, field, keys)

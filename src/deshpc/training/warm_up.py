@@ -24,7 +24,8 @@ def warm_up(config, sample, backend, source, nodes):
     group = Group.mirrored(nodes, config.train.wire)
     group.take_arrays_of(backend)
     model = build_model(
-        config, backend, group, source.n_fields, source.n_dense, 1, field_names=[field.name for field in source.schema.keyed_fields]
+        config, backend, group, source.n_fields, source.n_dense, 1, field_names=[field.name for field in source.schema.keyed_fields],
+        key_fields=source.schema.keyed_fields,
     )  # fmt: skip
     rows = _OF_RANK * nodes.size  # as many of each rank
     many, one_a_rank = _first(sample, rows, rows), _first(sample, nodes.size, nodes.size)

@@ -7,14 +7,18 @@ from deshpc.backend.arguments import Matrix
 from deshpc.backend.cpu import (
     admission,
     arrays,
+    attention,
     bi_interaction,
     cin,
     dense,
+    ffm,
+    field_sums,
     fm,
     history,
     interaction,
     key_numbers,
     linear,
+    lists,
     lookup,
     loss,
     normalisation,
@@ -22,7 +26,9 @@ from deshpc.backend.cpu import (
     repeated,
     routing,
     rows,
+    seats,
     selection,
+    self_attention,
     table,
     update,
     value_tables,
@@ -45,9 +51,11 @@ class CpuBackend:
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
-    bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
-    loss, pool, repeated, routing, rows, selection, table = loss, pool, repeated, routing, rows, selection, table
-    update, value_tables = update, value_tables
+    bi_interaction, dense, ffm, field_sums, fm, history, interaction = bi_interaction, dense, ffm, field_sums, fm, history, interaction
+    linear, lookup = linear, lookup
+    loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
+    attention, self_attention = attention, self_attention
+    lists, update, value_tables = lists, update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes

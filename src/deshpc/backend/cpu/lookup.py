@@ -13,8 +13,6 @@ Arguments that go together are those of `backend.arguments`: `Search`, `SparseFe
 """
 
 import numpy as np
-from numba.core import types
-from numba.extending import overload
 
 from deshpc.backend.cpu.admission import ADMITTED, ask_for_sights, counts_sights, lacks_room, sight
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
@@ -38,7 +36,7 @@ from deshpc.backend.cpu.table import (  # fmt: skip
 )
 from deshpc.backend.cpu.values import copy_value
 from deshpc.backend.record import CACHE_LINE, FIELD
-from deshpc.hashing.partition import owner_of
+from deshpc.hashing.partition import key_field, owner_of
 from deshpc.jit import kernel
 
 BLOCK = 512
@@ -70,25 +68,12 @@ def row_fields(addresses, tail, fields):
         put(fields, c, np.uint16(load(at(addresses, c) + tail + FIELD, np.uint32(0))))
 
 
-def place_of(places, j):
-    """places[j], or j where places is None."""
-    raise TypeError("place_of works inside kernels")
-
-
-@overload(place_of, inline="always")
-def _place_of(places, j):
-    if isinstance(places, types.NoneType):
-        return lambda places, j: j
-    return lambda places, j: at(places, j)
-
-
 @kernel
-def probe(index, search, keys, places, fields, begin, end, following):
+def probe(index, search, keys, begin, end, following):
     """Write local for the keys begin .. end, and the addresses of the records of those that are new to the batch.
 
-    places : of the keys among `fields`, None where key j has field j
     following : where the keys begin that will be probed next, whose buckets are asked for between the probes
-    `fresh` holds the keys whose records are new, which are written at the end, when their fields are there; and those without rows whose
+    `fresh` holds the keys whose records are new, which are written at the end, when their memory is there; and those without rows whose
     sights are counted, at the end, too, when their places among the waiting keys are there.
     Returns the number of keys done: fewer than there are if index, chunks or the buckets of waiting keys have to grow first.
     """
@@ -129,7 +114,6 @@ def probe(index, search, keys, places, fields, begin, end, following):
                     break
                 hit = empty & -empty
                 unwritten = enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten)
-                prefetch_read(address_of(fields, place_of(places, j)))
         place = number(index, line, hit, first_ticket, count, addresses)
         put(local, done, np.int32(place))
         count += np.int64(place == count)
@@ -138,7 +122,7 @@ def probe(index, search, keys, places, fields, begin, end, following):
         count, unwritten = count_sights(index, search, keys, begin, unknown, count, unwritten)
     for i in range(unwritten):
         j = at(fresh, i)
-        write_new_record(at(fresh, BLOCK + i), at(keys, j), at(fields, place_of(places, j)), step, *new)
+        write_new_record(at(fresh, BLOCK + i), at(keys, j), key_field(at(keys, j)), step, *new)
     progress[DISTINCT], progress[DONE] = count, done
     return end - begin
 
@@ -227,7 +211,7 @@ def prefetch_buckets(index, keys, begin, end):
 
 @kernel
 def look_up_listed(index, search, keys, fields):
-    """Look up keys (n) uint64 of fields (n) uint16.
+    """Look up keys (n) uint64 of fields (n) uint16, which every key names itself.
 
     Returns 0, or for how many more rows there must be room before it can go on, with the same arguments.
     """
@@ -237,7 +221,7 @@ def look_up_listed(index, search, keys, fields):
         begin = progress[DONE]
         end = min(begin + BLOCK, n)
         following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
-        done = probe(index, search, keys, None, fields, begin, end, following)
+        done = probe(index, search, keys, begin, end, following)
         if done < end - begin:
             return end - begin if counts_sights(search.waiting) else 1
     return 0
@@ -245,11 +229,11 @@ def look_up_listed(index, search, keys, fields):
 
 @kernel
 def pick(sparse, partition, owner, picked, to, progress):
-    """Pick the owner's keys out of the next BLOCK occurrences, to the picked keys and places from `to` on; returns their number.
+    """Pick the owner's keys out of the next BLOCK occurrences, to the picked keys from `to` on; returns their number.
 
     The offsets of the samples that end here count the keys of all blocks.
     """
-    begins, ends, keys, fields, values = sparse
+    begins, ends, keys, _, values = sparse
     n, i, begin = len(begins), progress[SAMPLE], progress[OCCURRENCE]
     count, before, left = 0, progress[DONE] + progress[END] - progress[BEGIN], BLOCK
     while i < n:
@@ -260,9 +244,8 @@ def pick(sparse, partition, owner, picked, to, progress):
         for j in range(begin, end):
             key = at(keys, j)
             put(picked.keys, to + count, key)  # always written, kept only if it is ours: no branch to mispredict
-            put(picked.places, to + count, np.int64(j))
             copy_value(values, j, picked.values, before + count)
-            count += np.int64(owner_of(partition, key, np.int64(at(fields, j))) == owner)
+            count += np.int64(owner_of(partition, key, key_field(key)) == owner)
         left -= end - begin
         begin = end
         if end < at(ends, i):
@@ -288,7 +271,7 @@ def look_up_own(index, search, sparse, partition, owner, picked):
         if progress[FOLLOWING] == 0:
             progress[FOLLOWING] = pick(sparse, partition, owner, picked, following, progress)
             prefetch_buckets(index, picked.keys, following + end - begin, following + progress[FOLLOWING])  # probe asks for the others
-        done = probe(index, search, picked.keys, picked.places, sparse.fields, begin, end, following)
+        done = probe(index, search, picked.keys, begin, end, following)
         progress[BEGIN] += done
         if begin + done < end:
             return end - begin if counts_sights(search.waiting) else 1

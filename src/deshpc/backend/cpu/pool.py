@@ -6,6 +6,8 @@ multiplies its embedding by x and its linear weight by xl, see `backend.values`.
 """
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
 from deshpc.backend.cpu.ahead import OCCURRENCES, prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
@@ -14,6 +16,18 @@ from deshpc.backend.cpu.sums import accumulate, accumulate_product, add_product,
 from deshpc.backend.cpu.values import embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, EMBEDDING
 from deshpc.jit import kernel
+
+
+def seat_of(fields, seats, c, j):
+    """Which of its sample's embeddings occurrence j, of distinct row c, is added to; inside kernels only."""
+    raise TypeError("seat_of works inside kernels")
+
+
+@overload(seat_of, inline="always")
+def _seat_of(fields, seats, c, j):
+    if isinstance(seats, types.NoneType):
+        return lambda fields, seats, c, j: np.int64(at(fields, c))
+    return lambda fields, seats, c, j: np.int64(at(seats, j))
 
 
 @kernel
@@ -35,7 +49,7 @@ def partial(form, linear, squares, occurrences, columns, state, scale, begin, en
     """
     lanes, number, zero, dim = form.lanes, form.number, form.zero, form.dim
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
-    addresses, fields = occurrences.addresses, occurrences.fields
+    addresses, fields, seats = occurrences.addresses, occurrences.fields, occurrences.seats
     width, last = state.shape[1], len(local) - 1
     lines = (EMBEDDING + dim * size_of(form.element) + CACHE_LINE - 1) // CACHE_LINE
     halves = vsplat(lanes, cast(0.5, zero))
@@ -51,7 +65,7 @@ def partial(form, linear, squares, occurrences, columns, state, scale, begin, en
             c = np.int64(at(local, j))
             record = at(addresses, c)
             v = vload(lanes, record + EMBEDDING) * vsplat(lanes, embedding_value(values, j, zero))
-            place = row + at(columns, np.int64(at(fields, c))) * size
+            place = row + at(columns, seat_of(fields, seats, c, j)) * size
             astore(place, accumulate(sload(lanes, place), v, scale))
             if linear:
                 weight = cast(load(record + EMBEDDING - size_of(number), number), zero)
@@ -69,7 +83,8 @@ def partial_adjoint(form, occurrences, columns, state, sums, scale):
     state : (n, width) of the compute type holds g = dc and dE
     """
     lanes, zero, dim = form.lanes, form.zero, form.dim
-    offsets, local, values, fields = occurrences.offsets, occurrences.local, occurrences.values, occurrences.fields
+    offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
+    fields, seats = occurrences.fields, occurrences.seats
     base, vectors, width = address_of(state, 0), address_of(sums.vector, 0), state.shape[1]
     size, sum_bytes = size_of(zero), dim * size_of(at(sums.vector, 0))
     for i in range(len(offsets) - 1):
@@ -77,7 +92,7 @@ def partial_adjoint(form, occurrences, columns, state, sums, scale):
         for j in range(at(offsets, i), at(offsets, i + 1)):
             c = np.int64(at(local, j))
             x, place = embedding_value(values, j, zero), vectors + c * sum_bytes
-            upstream = aload(lanes, row + at(columns, np.int64(at(fields, c))) * size)
+            upstream = aload(lanes, row + at(columns, seat_of(fields, seats, c, j)) * size)
             astore(place, accumulate_product(sload(lanes, place), upstream, vsplat(lanes, x), scale))
             add_product(sums.scalar, c, g, linear_value(values, j, zero), scale)
             add_product(sums.square, c, g * x, x, scale)
@@ -91,7 +106,7 @@ def magnitude(form, linear, squares, n_fields, occurrences):
     """
     lanes, number = form.lanes, form.number
     offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
-    addresses, fields = occurrences.addresses, occurrences.fields
+    addresses, fields, seats = occurrences.addresses, occurrences.fields, occurrences.seats
     worst, where = 0.0, 0
     of_field = np.zeros(n_fields)
     for i in range(len(offsets) - 1):
@@ -103,7 +118,7 @@ def magnitude(form, linear, squares, n_fields, occurrences):
             v = vload(lanes, record + EMBEDDING)
             x, xl = embedding_value(values, j, 0.0), linear_value(values, j, 0.0)
             square = np.float64(vsum(v * v)) * x * x
-            f = np.int64(at(fields, c))
+            f = seat_of(fields, seats, c, j)
             of_field[f] += np.sqrt(square)
             largest = max(largest, of_field[f])
             scalar += square * 0.5 if squares else 0.0 * square

@@ -22,7 +22,7 @@ from deshpc.backend.cpu.table import BUCKET_BYTES, SLOTS
 from deshpc.backend.cpu.values import copy_value, receive_value, send_bits, send_value, value_address, value_width
 from deshpc.backend.record import CACHE_LINE
 from deshpc.backend.values import FEW_VALUES
-from deshpc.hashing.partition import owner_of
+from deshpc.hashing.partition import key_field, owner_of
 from deshpc.jit import kernel
 
 AHEAD = 8  # samples between asking for a sample's occurrences and reading them
@@ -33,12 +33,10 @@ MOST_IN_SAMPLE = 65_535  # occurrences of one sample at one owner: the range of 
 @kernel(inline=True)
 def prefetch_occurrences(sparse, i):
     """Prefetch the occurrences of a sample soon after sample i."""
-    begins, ends, keys, fields, values = sparse
+    begins, ends, keys, _, values = sparse
     soon = min(i + AHEAD, len(begins) - 1)
     begin, end = at(begins, soon), at(ends, soon)
     for line in range(address_of(keys, begin), address_of(keys, end), CACHE_LINE):
-        prefetch_read(line)
-    for line in range(address_of(fields, begin), address_of(fields, end), CACHE_LINE):
         prefetch_read(line)
     for line in range(value_address(values, begin), value_address(values, end), CACHE_LINE):
         prefetch_read(line)
@@ -68,7 +66,7 @@ def number_keys(sparse, partition, modulus, residue, buckets, unique):
     number of each (uint32), 0 where there is none
     unique : UniqueKeys of the occurrences taken, with room for one more key; its values are None where those of `sparse` are
     """
-    begins, ends, keys, fields, values = sparse
+    begins, ends, keys, _, values = sparse
     buckets[:] = 0
     base, mask = address_of(buckets, 0), len(buckets) // 8 - 1
     count, occurrence, limit = 0, 0, len(buckets) // 8 * SLOTS * 3 // 5
@@ -80,8 +78,8 @@ def number_keys(sparse, partition, modulus, residue, buckets, unique):
             prefetch(base + (np.int64(at(keys, j)) & mask) * BUCKET_BYTES)
         for j in range(at(begins, i), at(ends, i)):
             key = at(keys, j)
-            field = at(fields, j)
-            owner = owner_of(partition, key, np.int64(field))
+            field = key_field(key)
+            owner = owner_of(partition, key, field)
             if modulus > 1 and owner % modulus != residue:
                 continue
             line = base + (np.int64(key) & mask) * BUCKET_BYTES
@@ -96,7 +94,7 @@ def number_keys(sparse, partition, modulus, residue, buckets, unique):
             store(line + slot * 8, key)
             store(number_at, np.uint32(entry + 1))
             put(unique.keys, count, key)
-            put(unique.fields, count, field)
+            put(unique.fields, count, np.uint16(field))
             put(unique.ranks, count, np.int32(owner // partition.shards))
             count += np.int64(entry == count)
             put(unique.occurrences, occurrence, np.int32(entry))

@@ -7,10 +7,26 @@ from deshpc.errors import ConfigError
 from deshpc.model.definitions.definition import Definition
 
 DEFINITIONS = {
-    "fm": "FM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
+    "fm": "FM", "ffm": "FFM", "fwfm": "FwFM", "fmfm": "FmFM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN",
+    "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM", "din": "DIN", "autoint": "AutoInt",
     "shared_bottom": "SharedBottom", "mmoe": "MMoE", "ple": "PLE", "esmm": "ESMM",
 }  # fmt: skip
 """{model.name: class in the module of that name}."""
+
+
+class Sequence(NamedTuple):
+    """A sequence whose values stay apart in x_0, as embeddings begin .. begin + most of a sample, the last of which may be missing.
+
+    target : number of the embedding that they are compared with
+    """
+
+    begin: int
+    most: int
+    target: int
+
+    @property
+    def end(self):
+        return self.begin + self.most
 
 
 class Setting(NamedTuple):
@@ -22,6 +38,7 @@ class Setting(NamedTuple):
     n_fields F, n_dense, dim k : of the data and the embeddings
     field_dims : (F) dimension of every field's embeddings, where fields have their own
     tasks : T, labels of a sample, 1 where `logit` gives (n)
+    sequences : Sequences; each of their values counts as a field in F
     """
 
     backend: object
@@ -35,6 +52,7 @@ class Setting(NamedTuple):
     share: object = None
     field_dims: tuple | None = None
     tasks: int = 1
+    sequences: tuple = ()
 
     @property
     def inputs(self):

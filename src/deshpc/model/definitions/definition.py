@@ -4,7 +4,7 @@
 class Definition:
     """A model: the partials that it wants of rows, and its tower.
 
-    operator : "pool" (every field's embeddings added up) or "bi_interaction" (sums over all fields, `ops.bi_interaction`)
+    operator : "pool" (every field's embeddings added up), "bi_interaction" (sums over all fields, `ops.bi_interaction`) or "field_sums" (`ops.field_sums`)
     linear   : the state's first column has the linear terms sum w x of the rows
     squares  : it has FM's own terms - 1/2 sum |v|^2 x^2
     field_dims : fields may have embeddings of different dimensions, since `logit` takes `inputs.x0` as a whole
@@ -12,6 +12,8 @@ class Definition:
     __init__(setting) makes the layers, which declare their parameters.  logit(tape, inputs), a generator, applies them to the
     `Inputs` of a block of samples and returns the Node of the logits (n), or (n, T) of several tasks; layers that may span the batch are applied by
     `yield from`.
+
+    sequences : fields may have a `target`: `logit` then gets the values of a sequence one by one (`Setting.sequences`), and `Inputs.lengths`
 
     first_layers : `FirstDense` layers, if nothing in `logit` depends on the order of fields in the inputs but these
 
@@ -24,7 +26,7 @@ class Definition:
     local_rows : (name, rows) of one of them whose first rows each belong to one owner under "field" and "column", or None
     """
 
-    operator, linear, squares, field_dims = "pool", False, False, False
+    operator, linear, squares, field_dims, sequences = "pool", False, False, False, False
     share = None  # the setting's, where there is one
     pushed_down = ()  # splits under which owners can compute a partial
     layer_width = 0  # numbers of a sample that owners add up between layers of `partial`

@@ -10,11 +10,16 @@ EPSILON = 1e-5
 
 def network(top, name, x, widths):
     """x (n, inputs) through the layers NAME.0, NAME.1, ... of these widths: each f(normalised x W + b).  No dropout."""
-    activate = _ACTIVATIONS[top.options["activation"]]
+    activate = activated(top)
     for i in range(len(widths)):
         layer = f"{name}.{i}"
         x = activate(_normalised(top, layer, x @ top.parameters[f"{layer}.weights"]))
     return x
+
+
+def activated(top):
+    """f of hidden layers, a function of an array."""
+    return _ACTIVATIONS[top.options["activation"]]
 
 
 def network_shapes(top, name, inputs, widths):

@@ -14,6 +14,7 @@ class SampleRows:
     fields  : (nnz) uint16
     weights, embeddings : (nnz), (nnz, k) float64;  weights (nnz, 0) or k = 0 where the model has none
     x, xl   : (nnz) float64    weights of the embedding and of the linear weight
+    values  : (n, F) int64     how many values each field has, known to the model or not
     """
 
     offsets: np.ndarray
@@ -22,6 +23,7 @@ class SampleRows:
     embeddings: np.ndarray
     x: np.ndarray
     xl: np.ndarray
+    values: np.ndarray | None = None
 
     @cached_property
     def scaled(self):
@@ -37,6 +39,15 @@ class SampleRows:
     def own_terms(self):
         """(nnz): |v|^2 x^2 / 2, what FM's pairs have too much."""
         return np.einsum("jc,jc->j", self.scaled, self.scaled) / 2
+
+    def apart(self, terms, field, length):
+        """(n, length, k): terms (nnz, k) of a field one by one, in their order; zeros behind them."""
+        own = np.flatnonzero(self.fields == field)
+        samples = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))[own]
+        places = np.arange(len(own)) - np.searchsorted(samples, samples)
+        found = np.zeros((len(self.offsets) - 1, length, terms.shape[1]))
+        found[samples, places] = terms[own]
+        return found
 
     def sums(self, terms):
         """(n, ...): terms (nnz, ...) added up over each sample."""

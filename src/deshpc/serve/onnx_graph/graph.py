@@ -48,6 +48,10 @@ class Graph:
         """(n, *extents) of as many numbers a sample."""
         return self.node("Reshape", x, self.integers(0, *extents))  # 0: the extent that there is
 
+    def columns(self, x, begin, end):
+        """(n, end - begin): columns begin .. end of x (n, ...)."""
+        return self.node("Slice", x, self.integers(begin), self.integers(end), self.integers(1))
+
     def reduce_sum(self, x, axis):
         """x added up over an axis, which goes."""
         return self.node("ReduceSum", x, self.integers(axis), keepdims=0)

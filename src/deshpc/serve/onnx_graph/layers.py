@@ -10,8 +10,13 @@ def network(graph, top, name, x, widths):
     for i, width in enumerate(widths):
         layer = f"{name}.{i}"
         z = graph.node("MatMul", x, graph.parameter(f"{layer}.weights")) if x else graph.zeros(width)
-        x = graph.node(_ACTIVATIONS[top.options["activation"]], _normalised(graph, top, layer, z))
+        x = activation(graph, top, _normalised(graph, top, layer, z))
     return x
+
+
+def activation(graph, top, z):
+    """f(z) of hidden layers."""
+    return graph.node(_ACTIVATIONS[top.options["activation"]], z)
 
 
 def product(graph, name, x):
