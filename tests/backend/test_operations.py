@@ -36,6 +36,7 @@ MISSING_ON_DEVICE = {
         "history.histories", "history.count_digits", "history.ties", "history.are_zero", "history.free_rows", "admission.forget",
     ),  # fmt: skip
     "rows that repeat, which are multiplied like all others": ("repeated",),
+    "field-aware factorization machines": ("ffm", "field_sums"),
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "lists of keys that owners read in place: they are sent": ("lists",),
     "products, which are cuBLAS's": ("dense.outer",),

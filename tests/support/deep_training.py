@@ -13,6 +13,8 @@ from deshpc.config.load import build
 from deshpc.table.shard import Rows
 
 MODELS = {  # options of [model]
+    "fwfm": {"name": "fwfm"},
+    "fmfm": {"name": "fmfm"},
     "wide_deep": {"name": "wide_deep", "hidden": [9, 4]},
     "deepfm": {"name": "deepfm", "hidden": [9, 4]},
     "nfm": {"name": "nfm", "hidden": [9]},

@@ -9,6 +9,8 @@
     dcn         bias + w . x_L + net(x_0),   x_{l+1} = x_0 (x_l . w_l) + b_l + x_l
     dcnv2       bias + w . x_L + net(x_0),   x_{l+1} = x_0 * (x_l W_l + b_l) + x_l
     dlrm        bias + net(z and all <e, f> of pairs of E_1, .., E_F, z),   z = bottom net(dense)
+    fwfm        bias + wide + sum over f < g of r_fg <E_f, E_g>, E of a dense feature: x_d f_d
+    fmfm        bias + wide + sum over f < g of E_f M_fg E_g
     din         bias + net(x_0), where E of a sequence is sum of a(e_i, t) e_i over its values v x, t = E of its target, or of their softmax
     autoint     bias + w . (fields after attention) + net(x_0)
     xdeepfm     bias + wide + w . (sums over c of X^1, X^2, ..) + net(x_0),   X^{l+1}_h = sum_{i, f} W_{i f h} X^l_i * E_f
@@ -47,7 +49,8 @@ class PlainDeep:
         return np.array([float(self.parameters["bias"]) + w + part for w, part in zip(wide, parts, strict=True)])
 
     def _wide(self, sample):
-        return sample.linear + sum(float(w[0]) * x for w, x in zip(self.parameters["wide.weights"], sample.dense, strict=True))
+        weights = self.parameters["linear.weights" if self.options["name"] in ("fwfm", "fmfm") else "wide.weights"]
+        return sample.linear + sum(float(w) * x for w, x in zip(weights.ravel(), sample.dense, strict=True))
 
     def _wide_deep(self, samples, train):
         return self._net("deep", [sample.x0 for sample in samples], train)
@@ -110,6 +113,25 @@ class PlainDeep:
             pooled.append(np.dot(outputs, self.parameters["cin.out.weights"][:, 0]))
         deep = self._net("deep", [sample.x0 for sample in samples], train)
         return [one + other for one, other in zip(pooled, deep, strict=True)]
+
+    def _fwfm(self, samples, train):
+        weights, fields = self.parameters["fwfm.weights"], [self._fields(sample, "fwfm") for sample in samples]
+        return [sum(weights[f, g] * np.dot(one[f], one[g]) for f in range(len(one)) for g in range(f)) for one in fields]
+
+    def _fmfm(self, samples, train):
+        found, k = [], self.options["dim"]
+        for sample in samples:
+            one, total = self._fields(sample, "fmfm"), 0.0
+            for f in range(len(one)):
+                for g in range(f + 1, len(one)):
+                    matrix = self.parameters[f"fmfm.{f}.matrices"][(g - f - 1) * k : (g - f) * k].T
+                    total += one[f] @ matrix @ one[g]
+            found.append(total)
+        return found
+
+    def _fields(self, sample, name):
+        """E_f of all fields, dense features behind them."""
+        return [*sample.embeddings, *(x * f for x, f in zip(sample.dense, self.parameters[f"{name}.factors"], strict=True))]
 
     def _din(self, samples, train):
         inputs = []

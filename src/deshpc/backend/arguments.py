@@ -39,6 +39,48 @@ class Sums(NamedTuple):
     square: Any
 
 
+class Terms(NamedTuple):
+    """The occurrences of whole samples at all shards of a rank, sample by sample.
+
+    offsets : (n + 1) int64, sample i has the terms offsets[i] .. offsets[i + 1]
+    addresses : (nnz) int64, of the rows' embeddings
+    fields : (nnz) uint16
+    values : of the occurrences, see `backend.values`
+    """
+
+    offsets: Any
+    addresses: Any
+    fields: Any
+    values: Any
+
+
+class Vectors(NamedTuple):
+    """Rows of several vectors: `WeightForm` of one, and of FOUR side by side.
+
+    one, four : of numbers of the compute type in registers; those of `one` are stored as rows store them
+    """
+
+    one: Any
+    four: Any
+
+
+class Room(NamedTuple):
+    """The sums S_f of one sample, of fields f below G, see `backend.cpu.ffm`: x times what lies at an address.
+
+    counts : (G) int32, occurrences that each field has
+    fields : (G) int64, those that are there come first
+    addresses : (G) int64;  of a field that is not there, where there are zeros
+    factors : (G, k), x, as often as a vector has numbers, of the compute type
+    sums : (G + 1, G k), where fields of several keys are added up, of the compute type;  the last are zeros
+    """
+
+    counts: Any
+    fields: Any
+    addresses: Any
+    factors: Any
+    sums: Any
+
+
 class Parts(NamedTuple):
     """Some of the parts of a batch that sums are taken by: see `nn.parts`.
 

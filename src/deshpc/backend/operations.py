@@ -305,6 +305,44 @@ class FM(Protocol):
         """(bound of the |terms| of the sums of gradients over samples begin .. end, that sample); the first NaN wins."""
 
 
+class FFM(Protocol):
+    """Field-aware factorization machine: a sample's pairs from rows that are all here, and their gradients."""
+
+    FOUR: int
+    """Vectors that are worked on at once."""
+
+    def collect(self, vectors, linear, occurrences, terms, places, state, begin, end):
+        """Write the own occurrences of samples begin .. end to Terms; state[i] += their linear terms."""
+
+    def partial(self, vectors, terms, dense, factors, room, state, begin, end):
+        """state[i] += the pairs of samples begin .. end."""
+
+    def partial_adjoint(self, vectors, occurrences, terms, dense, factors, room, state, sums):
+        """Add the gradients of the own rows, from those by the logits, to their Sums."""
+
+    def factors_adjoint(self, vectors, terms, dense, factors, room, state, sums, begin, end):
+        """Add the gradients of the dense features' vectors, of samples begin .. end."""
+
+
+class FieldSums(Protocol):
+    """Sums of a field-aware factorization machine that travel, and the pairs of complete ones."""
+
+    FOUR: int
+    """Vectors that are worked on at once."""
+
+    def partial(self, pair, vectors, linear, occurrences, columns, state, begin, end, cleared):
+        """S_f += sum v x, c += own terms, over own occurrences of samples begin .. end."""
+
+    def partial_adjoint(self, pair, vectors, occurrences, columns, state, sums):
+        """Add the gradients of the own rows, from those of the states, to their Sums."""
+
+    def pairs(self, vectors, sums, dense, factors, room, result):
+        """result (n) = the pairs of complete sums."""
+
+    def pairs_adjoint(self, vectors, sums, dense, factors, room, upstream, gradient, fresh, factor_sums):
+        """gradient (+)= that by the sums;  factor_sums = that by the factors."""
+
+
 class Pool(Protocol):
     """Embeddings of a sample added up field by field."""
 
@@ -552,6 +590,8 @@ GROUPS = {
     "selection": Selection,
     "linear": Linear,
     "fm": FM,
+    "ffm": FFM,
+    "field_sums": FieldSums,
     "pool": Pool,
     "bi_interaction": BiInteraction,
     "repeated": Repeated,

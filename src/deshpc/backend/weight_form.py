@@ -13,6 +13,9 @@ from deshpc.backend.cpu.simd import Lanes, LanesType
 from deshpc.backend.record import element_of
 from deshpc.config.precision import row_type
 
+PIECE = 16
+"""Numbers of an embedding that are worked on at once, where it is too long for one vector: a register, or two."""
+
 
 class WeightForm:
     """How the weights of rows are stored and computed with.
@@ -21,32 +24,42 @@ class WeightForm:
     number : 0 of the storage type of linear weights and state
     zero : 0 of the compute type
     dim : k, weights of an embedding
+    tail : None where the lanes are those of the whole embedding.  Otherwise it is worked on in pieces, each of the lanes, and these are
+    the lanes of what is left behind them, False where nothing is
 
     Kernels find two more:
     state_lanes : lanes of an embedding's state, which is stored as `number` is
     element : 0 of the type of an embedding's numbers, of `record.element_of`
     """
 
-    def __init__(self, lanes, number, zero, dim):
-        self.lanes, self.number, self.zero, self.dim = lanes, number, zero, dim
+    def __init__(self, lanes, number, zero, dim, tail=None):
+        self.lanes, self.number, self.zero, self.dim, self.tail = lanes, number, zero, dim, tail
         if lanes is None or isinstance(lanes, Lanes):
-            self._numba_type_ = WeightFormType(lanes and lanes.numba_type, number.dtype.name, zero.dtype.name, dim)
+            last = tail.numba_type if tail else tail
+            self._numba_type_ = WeightFormType(lanes and lanes.numba_type, number.dtype.name, zero.dtype.name, dim, last)
 
     @classmethod
-    def of(cls, backend, dim, precision, compute, sums=None):
-        """Of rows of `dim` embedding weights of a `train.precision`; types as of `backend.lanes`."""
-        lanes = backend.lanes(dim, precision, compute, sums) if dim else None
-        return cls(lanes, np.dtype(row_type(precision)).type(0), np.dtype(compute).type(0), dim)
+    def of(cls, backend, dim, precision, compute, sums=None, pieces=False):
+        """Of rows of `dim` embedding weights of a `train.precision`; types as of `backend.lanes`.
+
+        pieces : whether an embedding is too long for one vector
+        """
+        number, zero = np.dtype(row_type(precision)).type(0), np.dtype(compute).type(0)
+        if not pieces:
+            return cls(backend.lanes(dim, precision, compute, sums) if dim else None, number, zero, dim)
+        lanes, left = backend.lanes(PIECE, precision, compute, sums), dim % PIECE
+        return cls(lanes, number, zero, dim, backend.lanes(left, precision, compute, sums) if left else False)
 
 
 class WeightFormType(types.Type):
-    """Type of a WeightForm argument.  lanes : LanesType or None;  number, zero : names of types"""
+    """Type of a WeightForm argument.  lanes : LanesType or None;  number, zero : names of types;  tail : LanesType, False or None"""
 
-    def __init__(self, lanes, number, zero, dim):
-        self.lanes, self.number, self.zero, self.dim = lanes, number, zero, dim
+    def __init__(self, lanes, number, zero, dim, tail=None):
+        self.lanes, self.number, self.zero, self.dim, self.tail = lanes, number, zero, dim, tail
         self.state_lanes = lanes and LanesType(lanes.count, number, lanes.compute, lanes.sums)
         self.element = element_of(lanes.storage if lanes else number)
-        super().__init__(name=f"WeightForm({lanes}, {number}, {zero}, {dim})")
+        pieces = "" if tail is None else f", {tail}"
+        super().__init__(name=f"WeightForm({lanes}, {number}, {zero}, {dim}{pieces})")
 
 
 @register_model(WeightFormType)
@@ -65,6 +78,9 @@ class _WeightFormAttributes(AttributeTemplate):
 
     def resolve_lanes(self, form):
         return form.lanes or types.none
+
+    def resolve_tail(self, form):
+        return form.tail or types.none
 
     def resolve_state_lanes(self, form):
         return form.state_lanes or types.none
@@ -85,6 +101,11 @@ class _WeightFormAttributes(AttributeTemplate):
 @lower_getattr(WeightFormType, "lanes")
 @lower_getattr(WeightFormType, "state_lanes")
 def _lanes(context, builder, form, value):
+    return context.get_dummy_value()
+
+
+@lower_getattr(WeightFormType, "tail")
+def _tail(context, builder, form, value):
     return context.get_dummy_value()
 
 

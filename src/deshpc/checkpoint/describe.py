@@ -6,7 +6,7 @@ from deshpc.errors import ConfigError
 from deshpc.hashing.key import HASH_ID
 
 _OPTIONS = {
-    "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "dims": "model.fields", "precision": "train.precision",
+    "operator": "model.name", "scalars": "model.name", "dim": "model.dim", "dims": "model.fields", "vectors": "model.name", "precision": "train.precision",
     "optimizer": "optimizer.name", "dense_optimizer": "optimizer.dense_name", "scalar_state": "optimizer.name",
     "vector_state": "optimizer.name",
 }  # fmt: skip

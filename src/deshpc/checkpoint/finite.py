@@ -6,9 +6,8 @@ A loss is that of the weights before its step, so the last update of a run is se
 import numpy as np
 
 from deshpc.checkpoint.dense_file import dense_of
-from deshpc.comm.shares import slice_of
 from deshpc.errors import DeshpcError
-from deshpc.table.columns import own_places
+from deshpc.table.columns import places_of
 
 DIVERGED = "training diverged; lower optimizer.learning_rate"
 
@@ -60,7 +59,7 @@ def _number_of_row(manifest, rank, place):
     model = manifest["model"]
     scalars, dim = model["scalars"], model["dim"]
     if model["split"] == "column":
-        place = int(own_places(scalars, dim, model["planes"], *slice_of(dim, manifest["ranks"], rank))[place])
+        place = int(places_of(model, manifest["ranks"], rank)[place])
     if place < scalars:
         return "the linear weight"
     if place < scalars + dim:

@@ -19,6 +19,9 @@ STATE = {"sgd": (0, ()), "adagrad": (1, (0,)), "rowwise_adagrad": (1, (0,)), "ad
 _DIMS = {"dims": [COUNT]}
 """Of a model whose fields have dimensions of their own."""
 
+_VECTORS = {"vectors": COUNT}
+"""Of a model whose embeddings consist of several vectors."""
+
 _PROGRESS = {
     **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows", "first_step"), COUNT),
     "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None), "by_files": bool,
@@ -36,6 +39,7 @@ def require_form(manifest, names_of):
     _require_some(manifest, _ENTRIES, "")
     _require_some(manifest["model"], _MODEL, "model.")
     _require_some(manifest["model"], _DIMS if "dims" in manifest["model"] else {}, "model.")
+    _require_some(manifest["model"], _VECTORS if "vectors" in manifest["model"] else {}, "model.")
     _require_model(manifest["model"])
     if "base" in manifest:
         require(manifest["base"], _BASE, "'base'")
@@ -78,6 +82,9 @@ def _require_model(model):
     if model["optimizer"] not in STATE or model["dense_optimizer"] not in STATE:
         raise ValueError(f"'model' has the update rules {model['optimizer']!r} and {model['dense_optimizer']!r}"[:200])
     width, planes = model["scalars"] + model["dim"], model["planes"]
+    vectors = model.get("vectors", 1)
+    if not 0 < vectors <= max(1, model["dim"]) or model["dim"] % vectors:
+        raise ValueError(f"'model' has {vectors} vectors of {model['dim']} numbers together")
     if model["scalars"] > 1 or width > 2**20 or planes > 2 or max(model.get("dims", [0]), default=0) > model["dim"]:
         raise ValueError("'model' describes rows that no model has")
     of_planes = planes * model["scalars"], planes * model["dim"]

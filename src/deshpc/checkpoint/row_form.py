@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deshpc.checkpoint.manifest_form import STATE
-from deshpc.comm.shares import slice_of
 from deshpc.config.precision import row_type
 from deshpc.hashing.key_fields import fields_of, is_key_of
 from deshpc.hashing.key_range import LAST_KEY, key_range
-from deshpc.table.columns import own_places
+from deshpc.table.columns import places_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class RowForm:
         state = model["scalar_state"], model["vector_state"]
         places = np.arange(scalars + dim + sum(state))
         if split == "column":
-            places = own_places(scalars, dim, model["planes"], *slice_of(dim, ranks, rank))
+            places = places_of(model, ranks, rank)
         roots = np.isin(places, _roots(model["optimizer"], scalars, dim, state))
         first, last = key_range(ranks, rank) if split == "key" else (0, LAST_KEY)
         return cls(manifest["steps"], first, last, fields, len(places), row_type(model["precision"]), np.flatnonzero(roots))

@@ -203,7 +203,7 @@ def _model(rows, stops):
     lines = [
         "",
         "[model]",
-        'name = "fm"  # lr, fm, or a deep one: wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm',
+        'name = "fm"  # lr, fm, ffm, fwfm, fmfm, or a deep one: wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm',
         "dim = 16",
         "",
         "[optimizer]",

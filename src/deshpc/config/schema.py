@@ -240,16 +240,17 @@ class ModelConfig:
 
     name: str = option(
         "fm",
-        "lr: linear; fm: factorization machine; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm, din, autoint: deep models, docs/models.md; "
+        "lr: linear; fm: factorization machine; ffm, fwfm, fmfm: field-aware, field-weighted, field-matrixed; wide_deep, deepfm, nfm, dcn, dcnv2, dlrm, xdeepfm, din, autoint: deep models, docs/models.md; "
         "shared_bottom, mmoe, ple, esmm: deep models of several labels, docs/tasks.md; "
         "package.module:Class: a definition of your own, which --allow-import has to name, too",
-        choices=("lr", "fm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS),
+        choices=("lr", "fm", "ffm", "fwfm", "fmfm", "wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS),
         importable=True,
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
         (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
     )
+    linear: bool = option(True, "ffm: whether keys and dense features have linear weights, too; libffm's have none")
     tasks: tuple[ModelTaskConfig, ...] = option((), "tasks, columns in data.label, whose loss is not train.loss, or counts another weight than 1")
     hidden: tuple[int, ...] = option(
         (400, 400, 400),

@@ -7,8 +7,9 @@ from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, TASK_MODELS
 _DEEP = "only deep models have layers"
 _DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS)
 _MODELS = {  # option of [model]: (models that read it, why others do not)
-    "dim": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
-    "init_std": (("fm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    "linear": (("ffm",), "only ffm may be without linear weights"),
+    "dim": (("fm", "ffm", "fwfm", "fmfm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    "init_std": (("fm", "ffm", "fwfm", "fmfm", *_DEEP_MODELS), "a linear model has no embeddings"),
     **dict.fromkeys(("hidden", "activation", "normalisation", "dropout"), (_DEEP_MODELS, _DEEP)),
     "bottom_hidden": (("dlrm",), "only dlrm has a bottom network"),
     "cross_layers": (("dcn", "dcnv2"), "only dcn and dcnv2 have cross layers"),

@@ -8,8 +8,9 @@ from deshpc.config.tasks import tasks_of
 from deshpc.hashing.partition import ColumnPartition, FieldPartition, KeyPartition, TablePartition
 from deshpc.launch.place import nowhere
 from deshpc.model.build_deep import deep_model
+from deshpc.model.build_ffm import ffm_model
 from deshpc.model.build_parts import Parts, Types, open_accumulation, open_objective
-from deshpc.model.combinations import exchange_kind, is_deep, require_valid, takes_by_field
+from deshpc.model.combinations import exchange_kind, has_whole_samples, is_deep, require_valid, takes_by_field
 from deshpc.model.model import Model
 from deshpc.model.pooling import TableFields
 from deshpc.nn.parameters import Parameters
@@ -50,7 +51,9 @@ def build_model(
     partition = open_partition(train.split, group, backend.threads, n_fields, tables, replicated, field_keys)
     optimizer, kind = open_optimizer(config.optimizer, total_steps, first_step), exchange_kind(config, group.size)
     objective, seats = open_objective(config, optimizer, mean_weight), None
-    if is_deep(config):
+    if has_whole_samples(config):
+        parts = ffm_model(config, backend, group, kind, partition, optimizer, objective, n_fields, n_dense)
+    elif is_deep(config):
         sequences = attended(targets_of(config.model), key_fields)
         if takes_by_field(config) and (sequences or any(one.share for one in key_fields)):
             seats = Seats(backend, np.array(lengths_apart(n_fields, sequences), np.int64))

@@ -33,20 +33,22 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
     model, train, types = config.model, config.train, Types.of(config.train)
     pushed_down, split = is_pushed_down(config), train.split
     of_model, values = definition_class(model.name), FirstValues(train.seed)
-    share = Share.of(split, partition, group.rank, n_fields, model.dim) if pushed_down else None
+    vectors = n_fields + n_dense if of_model.operator == "field_sums" else 1
+    dim, linear = vectors * model.dim, of_model.linear and (model.linear or vectors == 1)
+    share = Share.of(split, partition, group.rank, n_fields, dim) if pushed_down else None
     setting = Setting(
-        backend, values, model, train.seed, types.compute, n_seats, n_dense, model.dim, share, tables and tables.field_dims,
+        backend, values, model, train.seed, types.compute, n_seats, n_dense, dim, share, tables and tables.field_dims,
         max(1, len(objective.tasks)), tuple(Sequence(int(seats.first[one.field]), one.length, int(seats.first[one.target])) for one in sequences),
     )
     definition = of_model(setting)
 
     def open_table(operator, dim, columns=None, shards=None):
         arguments = (
-            int(of_model.linear), dim, train.precision, types.compute, optimizer, train.seed, model.init_std, types.sums,
+            int(linear), dim, train.precision, types.compute, optimizer, train.seed, model.init_std, types.sums,
             operator.own_terms, operator.by_field, columns, shards,
         )  # fmt: skip
         if replicated is None:
-            return Table(backend, group, partition, *arguments, living=config.table)
+            return Table(backend, group, partition, *arguments, living=config.table, vectors=vectors)
         copies = ReplicatedTable(backend, *arguments, living=config.table)
         return PartlyReplicated(copies, replicated, backend, group, partition, *arguments, living=config.table)
 
@@ -56,8 +58,8 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
     if tables:
         table, operator = pooling_of_tables(of_model, backend, types, tables, open_table)
     else:
-        operator = pooling(of_model, backend, group, types, partition, split, share, travelling, model.dim, exchange_name(config))
-        table = open_table(operator, model.dim, share.columns if split == "column" else None)
+        operator = pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange_name(config), vectors, linear)
+        table = open_table(operator, dim, share.columns if split == "column" else None)
     by_block, whole_top = types.sums == "int64", kind.whole_top
     most_slots = len(fixed_edges(train.global_batch_samples, backend)) - 1 if by_block else backend.threads
     slots = SlotSums(backend, values.shapes, types.compute, most_slots)

@@ -5,12 +5,11 @@
     key      pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
     key      pooled        din                                             rows
     field    pooled        lr, fm, nfm                                     allreduce, reduce_scatter, rows
-                           wide_deep, deepfm, dcn, dcnv2, dlrm, xdeepfm,   pooled, rows
-                           autoint
                            din                                             rows
+                           all others                                      pooled, rows
     field    pushed_down   wide_deep, deepfm, dcn                          allreduce, reduce_scatter
                            dcnv2 of low rank                               the same; broadcast routing
-    column   pushed_down   fm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
+    column   pushed_down   fm, ffm, fwfm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
                            dcnv2 of low rank
 
 Fields with embedding dimensions of their own (model.fields) go with wide_deep, dcn and dcnv2 of the first line, which take all
@@ -28,7 +27,7 @@ Embeddings of half the bytes in memory (train.precision = "bfloat16") go with ev
 
 Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
 
-A device does not run such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+A device does not run ffm, such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -59,8 +58,16 @@ SUMS = ("lr", "fm", "nfm")
 """Models whose partials are sums over all fields: nobody's partial is complete under field split."""
 
 
+def has_whole_samples(config):
+    """Whether ranks compute the pairs of an ffm from rows that they have of whole samples, all columns or some: not from partials of fields."""
+    by_columns = config.train.split == "column"
+    return config.model.name == "ffm" and (by_columns or exchange_name(config) == "rows")
+
+
 def is_deep(config):
-    """Whether a model has a tower: all but lr and fm, and fm under column split."""
+    """Whether a model has a tower: all but lr and fm, fm under column split, and ffm where partials of its fields travel."""
+    if config.model.name == "ffm":
+        return not has_whole_samples(config)
     return config.model.name not in ("lr", "fm") or (config.model.name == "fm" and config.train.split == "column")
 
 
@@ -89,6 +96,8 @@ def exchange_name(config):
     model, train = config.model, config.train
     if train.exchange != "auto":
         return train.exchange
+    if model.name == "ffm":
+        return "reduce_scatter" if train.split == "column" else "rows"
     if attends(config):
         return "rows"
     pooled_by_field = is_deep(config) and train.split == "field" and model.name not in SUMS
@@ -133,6 +142,8 @@ def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
             _require_fixed_tower(config, exchange, ranks)
     elif model.first_layer == "pushed_down":
         raise ConfigError(f"model.first_layer = 'pushed_down': model.name = {name!r} has no dense layer")
+    if name == "ffm":
+        _require_ffm(config, exchange)
     if split == "column":
         _require_column(config, name, ranks)
     if backend.name != "cpu":
@@ -164,6 +175,22 @@ def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
         )
 
 
+def _require_ffm(config, exchange):
+    train = config.train
+    if train.accumulate == "int64":
+        raise ConfigError(
+            "train.accumulate = 'int64' does not go with model.name = 'ffm': its pairs are products of sums of rows, which are not added up "
+            "as integers; choose another train.accumulate"
+        )
+    if train.precision == "bfloat16":
+        raise ConfigError("train.precision = 'bfloat16' does not go with model.name = 'ffm', whose pairs read rows as they lie; choose 'float32'")
+    if train.split == "column" and exchange not in ("allreduce", "reduce_scatter"):
+        raise ConfigError(
+            f"train.exchange = {exchange!r}: under train.split = 'column' every rank has the pairs of its columns, which have to be added up; "
+            "choose 'reduce_scatter' or 'allreduce'"
+        )
+
+
 def _require_wire(config):
     """What travels as halves is float32, and is rounded in host memory."""
     train, transport, why = config.train, config.compute.transport, None
@@ -178,7 +205,9 @@ def _require_wire(config):
 def _require_of_device(config, backend):
     """What only the CPU has, and why."""
     train, why = config.train, None
-    if train.split == "column":
+    if config.model.name == "ffm":
+        why = "model.name = 'ffm': its rows of a vector for each field are the CPU's"
+    elif train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
     elif train.precision == "bfloat16":
         why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
@@ -276,6 +305,8 @@ def _require_attended(config, name, exchange, ranks):
 
 
 def _require_shared(config, backend, exchange, ranks, key_fields):
+    if config.model.name == "ffm":
+        raise ConfigError("data.fields: fields that share rows do not go with model.name = 'ffm', whose rows have a vector for what their own field meets")
     model, train, dims = config.model, config.train, {one.name: one.dim or config.model.dim for one in config.model.fields}
     for one in key_fields:
         dim, other = (dims.get(name, model.dim) for name in (one.name, one.share or one.name))
@@ -323,7 +354,7 @@ def _require_column(config, name, ranks):
 
 def _require_replicated(config, name, exchange):
     train = config.train
-    if name in SUMS:
+    if name in (*SUMS, "ffm"):
         raise ConfigError(
             f"model.fields: replicated fields are pooled beside those that travel; model.name = {name!r} adds up all fields in one sum: "
             "choose a model that takes embeddings field by field"

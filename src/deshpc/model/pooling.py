@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.backend.weight_form import WeightForm
 from deshpc.ops.bi_interaction import BiInteraction
+from deshpc.ops.field_sums import FieldSums
 from deshpc.ops.pool import Pool
 from deshpc.ops.pool_set import PoolSet
 from deshpc.table.table_set import TableSet
@@ -33,17 +35,22 @@ class TableFields(NamedTuple):
         return np.cumsum(self.field_dims) - self.field_dims
 
 
-def pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange):
-    """The operator that gives a tower, or the owners' part of one, its embeddings.  travelling (F) bool : fields of its states."""
+def pooling(of_model, backend, group, types, partition, split, share, travelling, dim, exchange, vectors, linear):
+    """The operator that gives a tower, or the owners' part of one, its embeddings.
+
+    travelling (F) bool : fields of its states
+    vectors : of an embedding
+    linear : whether rows have a linear weight
+    """
     if of_model.operator == "bi_interaction":
         return BiInteraction(backend, types.form(backend, dim))
     own_dim = share.dim if share else dim
     columns = own_columns(travelling, own_dim, np.arange(len(travelling)))
     if of_model.operator == "sum":
         columns = np.zeros(max(1, len(travelling)), np.int64)  # the sum is there without any field, too
-    linear, scalar_column, of_rank = of_model.linear, None, None
+    scalar_column, of_rank = None, None
     if split == "column":
-        linear, scalar_column = linear and group.rank == 0, of_model.linear or of_model.squares
+        linear, scalar_column = linear and group.rank == 0, linear or of_model.squares
     elif share and split == "field":
         columns = own_columns(travelling, dim, share.fields)
     elif exchange == "pooled":
@@ -51,6 +58,9 @@ def pooling(of_model, backend, group, types, partition, split, share, travelling
         before = np.cumsum(travelling) - travelling
         columns = own_columns(travelling, dim, fields[group.rank])
         of_rank = [_stretches(before[own[travelling[own]]], dim) for own in fields]
+    if of_model.operator == "field_sums":
+        form = WeightForm.of(backend, dim, *types, pieces=True)
+        return FieldSums(backend, form, vectors, types, columns, linear, scalar_column, of_rank)
     return Pool(backend, types.form(backend, own_dim), columns, linear, of_model.squares, scalar_column, of_rank)
 
 

@@ -58,11 +58,11 @@ def _require_transforms(transforms, schema):
 
 def _require_rows(model, top, forward):
     keys, weights, embeddings = model.rows
-    n, width = len(keys) if keys.ndim else 0, max(top.field_dims, default=top.dim) if forward.embeds else 0
+    n, width = len(keys) if keys.ndim else 0, max(top.row_dims, default=top.vectors * top.dim) if forward.embeds else 0
     if not forward.own_dims and any(dim != top.dim for dim in top.field_dims):
         raise DataError(f"model.fields: {model.name!r} has embeddings of one dimension")
     _require_array("keys", keys, (n,), [np.dtype(np.uint64)])
-    _require_array("weights", weights, (n,) if forward.linear else (n, 0))
+    _require_array("weights", weights, (n,) if forward.linear and top.linear else (n, 0))
     _require_array("embeddings", embeddings, (n, width), [weights.dtype])
 
 

@@ -37,6 +37,21 @@ class Top(NamedTuple):
         return self.options["name"]
 
     @property
+    def linear(self):
+        """Whether rows of a model that may have linear weights have them."""
+        return self.name != "ffm" or self.options["linear"]
+
+    @property
+    def row_dims(self):
+        """(F) numbers of an embedding of each field as a row holds them: of ffm, a vector for every field and dense feature."""
+        return tuple(self.vectors * dim for dim in self.field_dims)
+
+    @property
+    def vectors(self):
+        """Of which an embedding consists."""
+        return self.n_fields + self.n_dense if self.name == "ffm" else 1
+
+    @property
     def dim(self):
         """k, numbers of an embedding, where fields have no dimensions of their own."""
         return self.options["dim"]

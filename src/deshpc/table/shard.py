@@ -44,12 +44,18 @@ BLOCK_ROWS = 65_536
 @dataclass(frozen=True)
 class Initialisation:
     """What a new row holds: embeddings uniform with mean 0 and standard deviation `std`, scalar weight 0, optimizer
-    state as `state_start` says.  first_column : number of the first column that is held here."""
+    state as `state_start` says.
+
+    first_column : number of the first column that is held here
+    own, whole : columns of each of an embedding's vectors that are held here, and that there are; 0: it is one vector, held whole
+    """
 
     seed: int
     std: float
     state_start: StateStart
     first_column: int = 0
+    own: int = 0
+    whole: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class Shard:
         width = layout.vector_state // max(1, start.planes)
         self._new = (
             layout.number, layout.element, layout.scalars, layout.dim, width, np.uint64(initialisation.seed), scale, start,
-            initialisation.first_column,
+            initialisation.first_column, initialisation.own or layout.dim, initialisation.whole or layout.dim,
         )  # fmt: skip
         self._chunks, self._chunk_addresses, self._ready_rows = [], backend.array(np.zeros(0, np.int64)), 0
         self._asked_rows = 0

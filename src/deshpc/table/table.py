@@ -49,7 +49,7 @@ class Table:
 
     def __init__(
         self, backend, group, partition, scalars, dim, precision, compute, optimizer, seed, init_std, sums=None,
-        own_terms=True, by_field=False, columns=None, shards=None, living=None,
+        own_terms=True, by_field=False, columns=None, shards=None, living=None, vectors=1,
     ):  # fmt: skip
         """precision : type of weights and state, of `train.precision`
         compute : of arithmetic
@@ -57,9 +57,10 @@ class Table:
 
         own_terms : an embedding's gradient has the term - v sum g x^2
         by_field : operators ask for the rows' fields
-        columns : (begin, end) of the embedding's columns that this rank's rows have, None for all;  with column 0 goes w
+        columns : (begin, end) of the columns of each vector of an embedding that this rank's rows have, None for all;  with column 0 goes w
         shards : range of those of the rank's shards that are this table's, None for all
         living : TableConfig: which keys get rows, and whether counts of their sights decay;  None: all, and none does
+        vectors : of which an embedding consists, dim / vectors numbers each; several are too long for one vector of a processor
         """
         self._backend, self._group, self.partition, self.optimizer = backend, group, partition, optimizer
         state = optimizer.state_numbers
@@ -67,17 +68,18 @@ class Table:
         self.whole_layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
         self._own_places, self._has_first_column, first_column = None, columns is None or columns[0] == 0, 0
         if columns is not None:
-            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise)
-            first_column, dim, scalars = columns[0], columns[1] - columns[0], scalars if columns[0] == 0 else 0
+            self._own_places = own_places(scalars, dim, optimizer.state_start.planes, *columns, optimizer.row_wise, vectors)
+            first_column, dim, scalars = columns[0], vectors * (columns[1] - columns[0]), scalars if columns[0] == 0 else 0
         self.layout = RecordLayout(scalars, dim, precision, state(scalars), state(dim), decays)
         self._decays = DecayedCounts(living.half_life_steps) if decays else None
         self._living, self._seed = living, seed
         chunk = f"model.dim = {dim}: the first {CHUNK_ROWS:,} rows of a shard"
         require_room(CHUNK_ROWS * self.layout.record_bytes, chunk)
         self.sums_type = np.dtype(sums or compute)
-        self.form = WeightForm.of(backend, dim, precision, compute, sums)
+        self.form, self._vectors = WeightForm.of(backend, dim, precision, compute, sums, pieces=vectors > 1), vectors
         self.own_terms, self.by_field = own_terms, by_field
-        self._start = Initialisation(seed, init_std, optimizer.state_start, first_column)
+        own, whole = dim // vectors, self.whole_layout.dim // vectors
+        self._start = Initialisation(seed, init_std, optimizer.state_start, first_column, own, whole)
         self._numbers = range(partition.shards) if shards is None else shards
         self._shards = [self._new_shard() for _ in self._numbers]
         self._scratch = [cycle([backend.buffers(), backend.buffers()]) for _ in self._shards]
@@ -99,11 +101,14 @@ class Table:
 
     @property
     def whole_rows(self):
-        """What says how whole rows are put together: {"split", "scalars", "dim", "planes"}; planes : numbers of state a weight."""
+        """What says how whole rows are put together: {"split", "scalars", "dim", "planes"}, and "vectors", where there are several.
+
+        planes : numbers of state a weight
+        """
         layout = self.whole_layout
         return {
             "split": self.partition.split, "scalars": layout.scalars, "dim": layout.dim,
-            "planes": self.optimizer.state_start.planes,
+            "planes": self.optimizer.state_start.planes, **({"vectors": self._vectors} if self._vectors > 1 else {}),
         }  # fmt: skip
 
     def __len__(self):

@@ -11,6 +11,8 @@ from deshpc.backend.cpu import (
     bi_interaction,
     cin,
     dense,
+    ffm,
+    field_sums,
     fm,
     history,
     interaction,
@@ -49,7 +51,8 @@ class CpuBackend:
     block_samples = 2048  # that a tower works on at a time: more of them share a split of the weights, fewer stay in the caches
     product_bytes = 1 << 22  # of products of embeddings that are held at a time: they stay in the caches
     admission, arrays, cin, key_numbers, normalisation = admission, arrays, cin, key_numbers, normalisation
-    bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
+    bi_interaction, dense, ffm, field_sums, fm, history, interaction = bi_interaction, dense, ffm, field_sums, fm, history, interaction
+    linear, lookup = linear, lookup
     loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
     attention, self_attention = attention, self_attention
     lists, update, value_tables = lists, update, value_tables

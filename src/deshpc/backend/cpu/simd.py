@@ -160,6 +160,18 @@ def astore(typing_context, address, vector):
 
 
 @intrinsic
+def vjoin(typing_context, a, b):
+    """The lanes of a, then those of b."""
+    result = VectorType(2 * a.count, a.dtype)
+
+    def generate(context, builder, signature, arguments):
+        both = ir.Constant(ir.VectorType(_I32, result.count), [_I32(lane) for lane in range(result.count)])
+        return builder.shuffle_vector(*arguments, both)
+
+    return result(a, a), generate
+
+
+@intrinsic
 def vsplat(typing_context, lanes, number):
     """A vector with `number` in every lane."""
     result = _vector(lanes)

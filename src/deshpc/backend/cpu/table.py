@@ -69,7 +69,7 @@ def record_address(chunks, record_bytes, row):
 
 
 @kernel
-def write_new_record(address, key, field, step, zero, element, scalars, dim, width, seed, scale, start, first_column):
+def write_new_record(address, key, field, step, zero, element, scalars, dim, width, seed, scale, start, first_column, own, whole):
     """A row's first content: scalar weight 0, embedding uniform in +-scale, optimizer state as `start` says.
 
     zero : a 0 of the storage type of linear weight and state
@@ -78,6 +78,7 @@ def write_new_record(address, key, field, step, zero, element, scalars, dim, wid
     scale : float32, sqrt(3) times the standard deviation
     start : `backend.rules.StateStart`
     first_column : number of v_1 among the columns of the whole embedding, of which a record may hold a part
+    own, whole : where an embedding has several vectors, columns of each that the record holds, and that there are
     """
     store(address + KEY, key)
     size, embedding = size_of(zero), address + EMBEDDING
@@ -85,10 +86,11 @@ def write_new_record(address, key, field, step, zero, element, scalars, dim, wid
         store(embedding - size, zero)
     place = embedding
     state = fold(seed, key)
-    for column in range(dim):
-        weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
-        store_element(place, element, weight)
-        place += size_of(element)
+    for begin in range(0, dim // max(1, own)):
+        for column in range(begin * whole, begin * whole + own):
+            weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
+            store_element(place, element, weight)
+            place += size_of(element)
     place = embedding + embedding_bytes(dim, size_of(element))
     first, numbers = cast(start.constant, zero), width * start.planes
     if start.slope != 0 or start.jump != 0:

@@ -5,6 +5,8 @@ the scalar sums themselves).  Fixed-point sums have a scale of 1 / inverse_scale
 `backend.arguments`.
 """
 
+import math
+
 import numpy as np
 from numba.core import types
 from numba.extending import overload
@@ -13,13 +15,15 @@ from deshpc.backend.cpu.exact_norm import add_term
 from deshpc.backend.cpu.generic import multiply_add, read, spread, write
 from deshpc.backend.cpu.halves import embedding_bytes
 from deshpc.backend.cpu.history import note_sight
-from deshpc.backend.cpu.memory import address_of, at, load, prefetch, put, size_of, store
+from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, put, size_of, store
 from deshpc.backend.cpu.rounding import write_embedding
 from deshpc.backend.cpu.rules import new_weight
 from deshpc.backend.cpu.simd import aload, astore, vfma, vsplat, vsum, vwide
 from deshpc.backend.cpu.sums import accumulate, clear_at, sload, szero, value_at, vector_value
 from deshpc.backend.exact_norm import TERMS, total
 from deshpc.backend.record import CACHE_LINE, COUNT, EMBEDDING, STEP
+from deshpc.backend.rules import RowwiseAdagrad, Sgd
+from deshpc.backend.weight_form import PIECE
 from deshpc.jit import kernel
 
 AHEAD = 16  # rows between prefetching a record and updating it
@@ -87,10 +91,97 @@ def embedding_gradient(form, vector, c, shrink, inverse_scale, v):
     return vfma(v, vsplat(form.lanes, -shrink), vector_value(form.lanes, sums, inverse_scale))
 
 
+# An embedding in pieces (`WeightForm.tail`): each is read, updated and written while it is in registers, the last one of other lanes, or
+# of none.  There are no sums of squares, and no bfloat16.
+
+
+def update_piece(lanes, rule, form, place, sums, state, plane, inverse_scale, clip, l2):
+    """Update the numbers of these lanes, and set their sums to 0; nothing where lanes is None."""
+    raise TypeError("update_piece works inside kernels")
+
+
+def piece_square(lanes, form, place, sums, inverse_scale, clip, l2):
+    """Sum of the squares of  clip sums + l2 weights  of these lanes, of the compute type; 0 where lanes is None."""
+    raise TypeError("piece_square works inside kernels")
+
+
+@overload(update_piece, inline="always")
+def _update_piece(lanes, rule, form, place, sums, state, plane, inverse_scale, clip, l2):
+    if isinstance(lanes, types.NoneType):
+        return lambda lanes, rule, form, place, sums, state, plane, inverse_scale, clip, l2: None
+
+    def update(lanes, rule, form, place, sums, state, plane, inverse_scale, clip, l2):
+        v = read(lanes, form.number, form.zero, place)
+        slope = vector_value(lanes, sload(lanes, sums), inverse_scale)
+        write(lanes, form.number, place, renewed(rule, lanes, form, v, slope, state, plane, clip, l2))
+        astore(sums, szero(lanes))
+
+    return update
+
+
+@overload(piece_square, inline="always")
+def _piece_square(lanes, form, place, sums, inverse_scale, clip, l2):
+    if isinstance(lanes, types.NoneType):
+        return lambda lanes, form, place, sums, inverse_scale, clip, l2: form.zero
+
+    def square(lanes, form, place, sums, inverse_scale, clip, l2):
+        v = read(lanes, form.number, form.zero, place)
+        slope = vfma(vsplat(lanes, l2), v, vsplat(lanes, clip) * vector_value(lanes, sload(lanes, sums), inverse_scale))
+        return vsum(slope * slope)
+
+    return square
+
+
+@kernel
+def update_pieces(rule, form, record, vector, c, inverse_scale, clip, l2):
+    """`update_embedding` of an embedding in pieces."""
+    size, sum_size = size_of(form.number), size_of(at(vector, 0))
+    place, sums = record + EMBEDDING, address_of(vector, 0) + c * form.dim * sum_size
+    plane, whole = form.dim * size, form.dim - form.dim % PIECE
+    for i in range(0, whole, PIECE):
+        piece = place + i * size
+        update_piece(form.lanes, rule, form, piece, sums + i * sum_size, piece + plane, plane, inverse_scale, clip, l2)
+    piece = place + whole * size
+    update_piece(form.tail, rule, form, piece, sums + whole * sum_size, piece + plane, plane, inverse_scale, clip, l2)
+
+
+@kernel
+def pieces_square(form, record, vector, c, inverse_scale, clip, l2):
+    """Sum of `piece_square` over all pieces."""
+    size, sum_size = size_of(form.number), size_of(at(vector, 0))
+    place, sums = record + EMBEDDING, address_of(vector, 0) + c * form.dim * sum_size
+    whole, total = form.dim - form.dim % PIECE, form.zero
+    for i in range(0, whole, PIECE):
+        total += piece_square(form.lanes, form, place + i * size, sums + i * sum_size, inverse_scale, clip, l2)
+    return total + piece_square(form.tail, form, place + whole * size, sums + whole * sum_size, inverse_scale, clip, l2)
+
+
+def _update_row_wise(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
+    """The one number of an embedding is needed before its first piece: its pieces are read twice, and make steps of plain descent."""
+    state = record + EMBEDDING + form.dim * size_of(form.number)
+    squares = pieces_square(form, record, vector, c, inverse_scale, clip, l2)
+    total = load(state, form.number) + squares / cast(form.dim, form.zero)
+    store(state, cast(total, form.number))
+    step = Sgd(rule.rate / (math.sqrt(total) + rule.epsilon))
+    update_pieces(step, form, record, vector, c, inverse_scale, clip, l2)
+
+
+def _update_pieces(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
+    update_pieces(rule, form, record, vector, c, inverse_scale, clip, l2)
+
+
+def _square_pieces(form, record, vector, c, shrink, inverse_scale):
+    one = cast(1, form.zero)
+    return np.float64(pieces_square(form, record, vector, c, inverse_scale, one, one - one))
+
+
 @overload(update_embedding)
 def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
     if isinstance(vector, types.NoneType):
         return lambda rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding: None
+
+    if form.tail is not None:
+        return _update_row_wise if rule.instance_class is RowwiseAdagrad else _update_pieces
 
     def update(rule, form, record, vector, c, shrink, inverse_scale, clip, l2, rounding):
         place, plane = record + EMBEDDING, form.dim * size_of(form.number)
@@ -108,6 +199,9 @@ def _update_embedding(rule, form, record, vector, c, shrink, inverse_scale, clip
 def _embedding_square(form, record, vector, c, shrink, inverse_scale):
     if isinstance(vector, types.NoneType):
         return lambda form, record, vector, c, shrink, inverse_scale: 0.0
+
+    if form.tail is not None:
+        return _square_pieces
 
     def square(form, record, vector, c, shrink, inverse_scale):
         v = read(form.lanes, form.number, form.zero, record + EMBEDDING)

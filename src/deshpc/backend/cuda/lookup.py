@@ -182,7 +182,7 @@ class LookupOperations:
         self._lookup.row_fields(addresses.size, addresses, addresses.size, tail, fields)
 
     def _write_new(self, new, record_bytes, step, taken, new_rows, numbers, addresses, keys, fields, n):
-        number, _, scalars, dim, width, seed, scale, start, _ = new  # whole embeddings: their first column is 0
+        number, _, scalars, dim, width, seed, scale, start, *_ = new  # whole embeddings: their first column is 0
         kernels = self._table.of(number, scalars, dim, width, start.planes)
         kernels.write_new(
             n * (record_bytes // 16), taken, new_rows, numbers, addresses, keys, fields, n, record_bytes, step, seed, scale,

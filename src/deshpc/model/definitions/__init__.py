@@ -7,8 +7,8 @@ from deshpc.errors import ConfigError
 from deshpc.model.definitions.definition import Definition
 
 DEFINITIONS = {
-    "fm": "FM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN", "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM",
-    "din": "DIN", "autoint": "AutoInt",
+    "fm": "FM", "ffm": "FFM", "fwfm": "FwFM", "fmfm": "FmFM", "wide_deep": "WideDeep", "deepfm": "DeepFM", "nfm": "NFM", "dcn": "DCN",
+    "dcnv2": "DCNv2", "dlrm": "DLRM", "xdeepfm": "XDeepFM", "din": "DIN", "autoint": "AutoInt",
     "shared_bottom": "SharedBottom", "mmoe": "MMoE", "ple": "PLE", "esmm": "ESMM",
 }  # fmt: skip
 """{model.name: class in the module of that name}."""

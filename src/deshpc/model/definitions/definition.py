@@ -4,7 +4,7 @@
 class Definition:
     """A model: the partials that it wants of rows, and its tower.
 
-    operator : "pool" (every field's embeddings added up) or "bi_interaction" (sums over all fields, `ops.bi_interaction`)
+    operator : "pool" (every field's embeddings added up), "bi_interaction" (sums over all fields, `ops.bi_interaction`) or "field_sums" (`ops.field_sums`)
     linear   : the state's first column has the linear terms sum w x of the rows
     squares  : it has FM's own terms - 1/2 sum |v|^2 x^2
     field_dims : fields may have embeddings of different dimensions, since `logit` takes `inputs.x0` as a whole

@@ -13,13 +13,14 @@ from deshpc.errors import DataError
 from deshpc.serve.forward.attention import DIN, AutoInt
 from deshpc.serve.forward.cross import DCN, DCNv2
 from deshpc.serve.forward.deep import NFM, DeepFM, WideDeep
+from deshpc.serve.forward.field_pairs import FFM, FmFM, FwFM
 from deshpc.serve.forward.interaction import DLRM, XDeepFM
 from deshpc.serve.forward.linear import FM, LR
 from deshpc.serve.forward.tasks import ESMM, PLE, MMoE, SharedBottom
 
 FORWARDS = {
-    "lr": LR, "fm": FM, "wide_deep": WideDeep, "deepfm": DeepFM, "nfm": NFM, "dcn": DCN, "dcnv2": DCNv2, "dlrm": DLRM,
-    "xdeepfm": XDeepFM, "din": DIN, "autoint": AutoInt,
+    "lr": LR, "fm": FM, "ffm": FFM, "fwfm": FwFM, "fmfm": FmFM, "wide_deep": WideDeep, "deepfm": DeepFM, "nfm": NFM, "dcn": DCN,
+    "dcnv2": DCNv2, "dlrm": DLRM, "xdeepfm": XDeepFM, "din": DIN, "autoint": AutoInt,
     "shared_bottom": SharedBottom, "mmoe": MMoE, "ple": PLE, "esmm": ESMM,
 }  # fmt: skip
 """By `model.name`."""

@@ -8,6 +8,7 @@ from deshpc.errors import ConfigError, DataError
 from deshpc.serve.onnx_graph.attention import autoint, din
 from deshpc.serve.onnx_graph.cross import dcn, dcnv2
 from deshpc.serve.onnx_graph.deep import deepfm, nfm, wide_deep
+from deshpc.serve.onnx_graph.field_pairs import ffm, fmfm, fwfm
 from deshpc.serve.onnx_graph.graph import Graph
 from deshpc.serve.onnx_graph.interaction import dlrm, xdeepfm
 from deshpc.serve.onnx_graph.linear import fm, lr
@@ -15,8 +16,8 @@ from deshpc.serve.onnx_graph.tasks import esmm, mmoe, ple, shared_bottom
 from deshpc.storage.whole_file import write_bytes
 
 GRAPHS = {
-    "lr": lr, "fm": fm, "wide_deep": wide_deep, "deepfm": deepfm, "nfm": nfm, "dcn": dcn, "dcnv2": dcnv2, "dlrm": dlrm,
-    "xdeepfm": xdeepfm, "din": din, "autoint": autoint,
+    "lr": lr, "fm": fm, "ffm": ffm, "fwfm": fwfm, "fmfm": fmfm, "wide_deep": wide_deep, "deepfm": deepfm, "nfm": nfm, "dcn": dcn,
+    "dcnv2": dcnv2, "dlrm": dlrm, "xdeepfm": xdeepfm, "din": din, "autoint": autoint,
     "shared_bottom": shared_bottom, "mmoe": mmoe, "ple": ple, "esmm": esmm,
 }  # fmt: skip
 """By `model.name`: function of a Graph and a Top that returns the parts of the logit beside the bias, each (n); of several tasks the logits (n, T)."""
