@@ -23,7 +23,7 @@ Exchanges of two levels (train.levels) go with everything but compute.transport 
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-Embeddings of half the bytes in memory (train.precision = "bfloat16") go with every line but lr's, which has none.
+Embeddings of half the bytes in memory (train.precision = "bfloat16") go with all models but lr, which has none, and ffm.
 
 Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
 
