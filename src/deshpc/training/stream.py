@@ -114,7 +114,8 @@ class Stream:
             self._session.group.agree(DataError("standard input has been read beyond the checkpoint that could be read: start again with it from its begin"))
         self._stop()
         for block in self._first:
-            self._delivery.release(block)
+            if block is not END:
+                self._delivery.release(block)
         self._cursor = cursor
         self._open()
 
