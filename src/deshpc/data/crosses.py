@@ -80,7 +80,7 @@ def _plan(schema, numbers):
     return _Plan(
         members,
         np.array([field_seed(one.name) for one in schema.crosses], np.uint64),
-        np.array([0 if one.kind in LISTS else key(number, name, "") for one, name, number in schema.columns[: len(names)]], np.uint64),
+        np.array([0 if one.kind in LISTS else key(number, name, "") for one, name, number in schema.columns if number is not None], np.uint64),
         np.array([numbers and one.kind == "bucket" for one in schema.key_fields], np.bool_),
     )
 
