@@ -146,3 +146,13 @@ def test_an_encoder_crosses_raw_values_as_the_reader_does(tmp_path):
     found = encoder.encode(len(rows), [[row[field.name] for row in rows] for field in encoder.fields])
     assert all(np.array_equal(getattr(found, name), getattr(samples, name)) for name in ("offsets", "keys", "fields", "dense"))
     assert np.array_equal(np.stack([found.x, found.xl], axis=1).astype(np.float32), samples.values)
+
+
+def test_a_missing_value_of_a_shared_field_or_a_sequence_has_no_combination(tmp_path):
+    (tmp_path / "rows.csv").write_text("click,a,b,s\n1,3,,1|2|3\n0,,4,\n1,4,4,4|4\n0,,,7\n1,5,6,\n")
+    fields = [{"name": "a"}, {"name": "b", "share": "a"}, {"name": "s", "kind": "sequence", "share": "a", "length": 2, "recency": 0.5}]
+    tree = {"train": [str(tmp_path / "rows.csv")], "label": "click", "fields": fields, "crosses": [{"fields": ["a", "b"]}, {"fields": ["b", "s"]}]}
+    samples = open_input(build({"data": tree}).data).load("train")
+    crossed = [samples.fields[begin:end] for begin, end in itertools.pairwise(samples.offsets)]
+    assert [[(one == number).sum() for number in (3, 4)] for one in crossed] == [[0, 0], [0, 0], [1, 2], [0, 0], [1, 0]]
+    assert samples.values[samples.fields == 4].tolist() == [0.5, 1]

@@ -114,7 +114,8 @@ class Stream:
             self._session.group.agree(DataError("standard input has been read beyond the checkpoint that could be read: start again with it from its begin"))
         self._stop()
         for block in self._first:
-            self._delivery.release(block)
+            if block is not END:
+                self._delivery.release(block)
         self._cursor = cursor
         self._open()
 
@@ -136,7 +137,7 @@ class Stream:
 
         def look():
             reader = open_format(data, labels=kinds_of(losses_of(self._session.config)))
-            size = before["piece_bytes"] if before else 0
+            size = before.get("piece_bytes", 0) if before else 0
             if before is None and is_given(data) and reader.rows_are_lines:
                 size = piece_bytes(session.input.paths("train"), train.shuffle_block_rows)
             if not size:
