@@ -25,7 +25,7 @@ _VECTORS = {"vectors": COUNT}
 _PROGRESS = {
     **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows", "first_step"), COUNT),
     "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None), "by_files": bool,
-    "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float, "field_keys": [float], "piece_bytes": COUNT}, None),
+    "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float, "field_keys": [float], "piece_bytes": COUNT, "bytes": COUNT}, None),
 }  # fmt: skip
 _STOPPING = {"best": (float, None), "without_gain": COUNT}
 _MOST_STEPS, _MOST_NUMBERS = 2**32 - 1, 2**40
