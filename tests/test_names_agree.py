@@ -113,7 +113,7 @@ LISTS = {
         "docs/models.md": column("models.md", "| name |"),
         "docs/serving.md": column("serving.md", "| model | inputs "),
         "deep_training.py, task_training.py": [
-            *(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), *task_training.MODELS, "lr", "fm"
+            *(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), *task_training.MODELS, "lr", "fm", "ffm"
         ],
     },
     "optimizer.name": {

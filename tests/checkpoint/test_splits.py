@@ -37,6 +37,7 @@ WAYS = {  # options of [train] and [model]
 KINDS = {  # {kind of model: (rule, ways)}
     "lr": ("ftrl", ("key", "field")),
     "fm": ("adam", ("key", "field", "column")),
+    "ffm": ("adagrad", ("key", "field", "column")),
     "wide_deep": ("adagrad", tuple(WAYS)),
     "deepfm": ("adam", tuple(WAYS)),
     "dcn": ("ftrl", tuple(WAYS)),
@@ -46,6 +47,7 @@ KINDS = {  # {kind of model: (rule, ways)}
     "dlrm": ("adagrad, clipped", ("key", "field", "column")),
     "xdeepfm": ("adam", ("key", "field", "column")),
 }
+OTHERS = {"lr": {"name": "lr"}, "fm": {"name": "fm"}, "ffm": {"name": "ffm", "dim": 4}}  # 4 as in `steps/test_ffm.py`, for which kernels are compiled
 CASES = [(kind, way) for kind, (_, ways) in KINDS.items() for way in ways]
 STEPS = 6
 TOLERANCE = 1e-12  # of an array's largest number, after six steps in float64: measured 2e-14 at most
@@ -58,7 +60,7 @@ def config(kind, way, rule=None):
     return build(
         {
             "data": {"format": "synthetic"},
-            "model": {"dim": DIM, "init_std": INIT_STD, **MODELS.get(kind, {"name": kind}), **model},
+            "model": {"dim": DIM, "init_std": INIT_STD, **(OTHERS | MODELS)[kind], **model},
             "optimizer": rule or RULES[KINDS[kind][0]], "train": {"precision": "float64", **train},
         }
     )  # fmt: skip

@@ -23,7 +23,7 @@ def config(name="fm", **model):
     return build(
         {
             "data": {"format": "synthetic", "synthetic": {"train_rows": BATCH * STEPS, "test_rows": 0}},
-            "model": {"name": name, **{"dim": 4, "hidden": [8, 4], **model}}, "train": {"global_batch_samples": BATCH},
+            "model": {"name": name, **{"dim": 4, "hidden": [8, 4], **model}}, "train": {"global_batch_samples": BATCH, "precision": "float64" if name == "ffm" else "float32"},
             "run": {"save_model": False}, "compute": {"threads_per_rank": 1},
         }
     )  # fmt: skip
@@ -33,12 +33,17 @@ def workload(of):
     return Workload.of_synthetic(describe(of.data.synthetic))
 
 
+FFM = [
+    ("column", "pooled", "reduce_scatter", "broadcast"), ("key", "pooled", "rows", "routed"), ("key", "pooled", "reduce_scatter", "broadcast"),
+    ("field", "pooled", "pooled", "routed"),
+]  # fmt: skip
 CHOICES = [
     ("fm", Choice("key", "pooled", "allreduce", "routed", "one")),
     ("fm", Choice("column", "pooled", "reduce_scatter", "broadcast", "two")),
     ("wide_deep", Choice("key", "pooled", "rows", "routed", "two")),
     ("wide_deep", Choice("field", "pooled", "pooled", "routed", "two")),
     ("dcn", Choice("key", "pushed_down", "allreduce", "routed", "two")),
+    *(("ffm", Choice(*way, "one")) for way in FFM),
 ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from every_kind import FIELDS, make_rows, plain_key, plain_sequence, tree
 from hand_made_model import NOT_LINEAR, ROWS, TRANSFORMS, hand_made
 from launching import TIMEOUT_S
+from small_training import DIM
 
 import deshpc
 from deshpc.config.load import build
@@ -26,6 +27,7 @@ from deshpc.serve.onnx_graph import write_onnx
 from deshpc.training.predict import predict
 
 NAMES = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm")
+PAIRS = ("ffm", "fwfm", "fmfm")
 SMALL = {"hidden": [5, 4], "bottom_hidden": [6], "cross_layers": 2, "cin_layers": [4, 3]}
 DIN = {"attention_hidden": [3, 2], "attention_weights": "plain", "fields_of_model": [{"name": "visits", "target": "hour"}]}
 KINDS = [
@@ -41,6 +43,8 @@ CASES = [
     ("dlrm", {**SMALL, "bottom_hidden": []}),
     ("xdeepfm", {**SMALL, "cin_layers": [3]}),
     ("autoint", {**SMALL, "attention_layers": [6, 4]}),
+    *((name, {}) for name in PAIRS),
+    ("ffm", {"linear": False}),
     ("din", {**SMALL, **DIN, "activation": "tanh", "normalisation": "layer"}),
     ("din", {**SMALL, **DIN, "attention_hidden": [], "attention_weights": "softmax"}),
 ]
@@ -91,7 +95,9 @@ class Formula:
         E = [[sum(x * v[c] for f, _, v, _, x in found if f == field) for c in range(self.k)] for field in range(len(KEY_FIELDS))]
         x0 = [number for one in E for number in one] + dense
         linear = 0.0
-        if self.name not in NOT_LINEAR:
+        if self.name in PAIRS and self.options.get("linear", True):
+            linear = sum(w * xl for _, w, _, xl, _ in found) + dot(self.p["linear.weights"], dense)
+        elif self.name not in (*PAIRS, *NOT_LINEAR):
             linear = sum(w * xl for _, w, _, xl, _ in found) + self.unit("wide", dense)
         return self.p["bias"] + linear + getattr(self, self.name)(E, x0, found, dense)
 
@@ -174,6 +180,33 @@ class Formula:
         E[sequence] = [sum(a * e[c] for a, e in zip(numbers, values, strict=True)) for c in range(self.k)]
         return self.deep([number for one in E for number in one] + dense)
 
+    def ffm(self, E, x0, found, dense):
+        """Of any two features, the vector of each for the other's field."""
+        features = [(f, v, x) for f, _, v, _, x in found]
+        features += [(len(E) + d, v, x) for d, (v, x) in enumerate(zip(self.p["ffm.factors"], dense, strict=True))]
+
+        def one(v, field):
+            return v[field * self.k : (field + 1) * self.k]
+
+        return sum(x * y * dot(one(v, g), one(u, f)) for i, (f, v, x) in enumerate(features) for g, u, y in features[:i])
+
+    def fwfm(self, E, x0, found, dense):
+        fields, r = self.fields(E, dense), self.p["fwfm.weights"]
+        return sum(r[f][g] * dot(fields[f], fields[g]) for f in range(len(fields)) for g in range(f))
+
+    def fmfm(self, E, x0, found, dense):
+        """E_f M_fg E_g of f < g; of f, the transposed matrices lie one above the other."""
+        fields = self.fields(E, dense)
+
+        def matrix(f, g):
+            return self.p[f"fmfm.{f}.matrices"][(g - f - 1) * self.k : (g - f) * self.k]
+
+        return sum(dot(times(fields[g], matrix(f, g)), fields[f]) for g in range(len(fields)) for f in range(g))
+
+    def fields(self, E, dense):
+        """E of all fields: of a dense feature its number times its factors."""
+        return [*E, *([d * one for one in row] for d, row in zip(dense, self.p[f"{self.name}.factors"], strict=True))]
+
     def pairs(self, found, dense):
         """Products of all pairs of features' vectors, by coordinate."""
         vectors = [[x * one for one in v] for _, _, v, _, x in found]
@@ -241,7 +274,7 @@ def test_equals_the_formula(tmp_path, name, options):
 
 
 @pytest.mark.parametrize("fields", [KEY_FIELDS, DENSE_FIELDS], ids=["no dense features", "nothing but dense features"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *PAIRS])
 def test_graph_of_one_sort_of_field(tmp_path, name, fields):
     hand_made(tmp_path / "m.model", name, fields=fields, **SMALL)
     predictor = deshpc.Predictor(tmp_path / "m.model")
@@ -256,7 +289,7 @@ def trained(folder, name, fields=FIELDS, train=(), fields_of_model=(), **options
     from mpi4py import MPI
 
     config = tree(folder, name, train={"epochs": 3, **dict(train)}, data={"fields": fields})
-    config["model"] = {**config["model"], "init_std": 0.4, **SMALL, **options, "fields": list(fields_of_model)}
+    config["model"] = {**config["model"], "init_std": 0.4, **(SMALL if name in NAMES else {}), **options, "fields": list(fields_of_model)}
     config["run"]["report_interval_s"] = 1000.0
     deshpc.train(build(config), MPI.COMM_SELF)
     predict(config["run"]["directory"], str(folder / "scores.csv"), MPI.COMM_SELF)
@@ -287,6 +320,22 @@ def test_scores_are_those_of_training(tmp_path, name, precision, options):
     model = read_model(path)
     assert model.rows.weights.shape == ((len(model.rows.keys), 0) if name in NOT_LINEAR else (len(model.rows.keys),))
     assert model.rows.embeddings.shape == (len(model.rows.keys), 5) and model.rows.embeddings.dtype == precision
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_scores_of_pairs_are_those_of_training(tmp_path, name):
+    """Fields of several values and dense features among them, by a key's one value (`tests/steps` has the kernels); fields that share rows are not ffm's."""
+    pytest.importorskip("onnx")
+    fields = [{option: value for option, value in field.items() if option != "linear_pooling"} for field in FIELDS if field["name"] != "visits"]
+    dim = 4 if name == "ffm" else DIM
+    expected, path = trained(tmp_path, name, fields, {"precision": "float64"}, dim=dim)
+    rows, predictor = make_rows(1, 150), deshpc.Predictor(path)
+    found = predictor.predict(rows, ignore_extra=True)
+    assert np.std(expected) > 0.005
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(scored(tmp_path / "out.onnx", predictor.pooled(rows, ignore_extra=True)), expected, rtol=0, atol=1e-5)
+    model, vectors = read_model(path), len(fields) if name == "ffm" else 1
+    assert model.rows.embeddings.shape == (len(model.rows.keys), vectors * dim)
 
 
 @pytest.mark.parametrize("name", ["deepfm", "dlrm"])

@@ -1,5 +1,7 @@
 """An exported model whose rows are chosen by hand, for rows of every kind of field."""
 
+import math
+
 import numpy as np
 from every_kind import FIELDS, make_rows, plain_key
 
@@ -28,8 +30,6 @@ def hand_made(path, name="fm", dim=3, fields=FIELDS, fields_of_model=(), **optio
     texts |= {("price", ""), ("level", "")}
     known = {field["name"] for field in fields}
     keys = sorted({plain_key(*text, fields) for text in sorted(texts) if text[0] in known})[::2]
-    weights = generator.normal(0, 0.5, (len(keys), 1 + dim)).astype(np.float32)
-    weights[3:4] = 0
     config = build(
         {"data": {"train": ["x"], "label": "click", "fields": fields}, "model": {"name": name, "dim": max(1, dim), "fields": list(fields_of_model), **options}}
     )
@@ -37,8 +37,12 @@ def hand_made(path, name="fm", dim=3, fields=FIELDS, fields_of_model=(), **optio
     buckets = [field.name for field in schema.key_fields if field.kind == "bucket"]
     transforms = Transforms(STANDARDISATIONS if schema.dense_fields else (), BUCKETS if buckets else ())
     shapes = shapes_of(config.model, dim, len(schema.key_fields), len(schema.dense_fields))
+    vectors = len(schema.key_fields) + len(schema.dense_fields) if name == "ffm" else 1
+    weights = generator.normal(0, 0.5 / math.sqrt(vectors), (len(keys), 1 + vectors * dim)).astype(np.float32)
+    weights[3:4] = 0
     dense = {one: _numbers(one, shape, generator) for one, shape in shapes.items()}
-    scalars = int(name not in NOT_LINEAR)
+    scalars = int(name not in NOT_LINEAR and config.model.linear)
+    weights[:, : 1 - scalars] = 0
     numbers = weights[:, 1 - scalars :]
     blocks = [(np.array(keys[i : i + 7], np.uint64), numbers[i : i + 7]) for i in range(0, len(keys), 7)]
     written = write_model(path, about_model(config, 9), schema, transforms, blocks, numbers[:0], dense, scalars)
@@ -58,8 +62,16 @@ def shapes_of(model, k, n_fields, n_dense):
             width = units
         return width
 
-    if model.name in ("lr", "fm"):
-        shapes[{"lr": "linear.weights", "fm": "fm.weights"}[model.name]] = (n_dense,)
+    if model.name in ("lr", "fm", "ffm", "fwfm", "fmfm") and model.linear:
+        shapes["fm.weights" if model.name == "fm" else "linear.weights"] = (n_dense,)
+    if model.name == "ffm":
+        shapes["ffm.factors"] = n_dense, (n_fields + n_dense) * k
+    if model.name in ("fwfm", "fmfm"):
+        shapes[f"{model.name}.factors"] = n_dense, k
+    if model.name == "fwfm":
+        shapes["fwfm.weights"] = n_fields + n_dense, n_fields + n_dense
+    if model.name == "fmfm":
+        shapes |= {f"fmfm.{f}.matrices": ((n_fields + n_dense - 1 - f) * k, k) for f in range(n_fields + n_dense - 1)}
     if model.name in ("fm", "deepfm", "nfm"):
         shapes["fm.factors"] = n_dense, k
     if model.name in ("wide_deep", "deepfm", "nfm", "xdeepfm"):
@@ -97,7 +109,7 @@ def shapes_of(model, k, n_fields, n_dense):
     if model.name == "dlrm":
         z = network("bottom", n_dense, (*model.bottom_hidden, k))
         shapes["top.out.weights"] = network("top", z + n_fields * (n_fields + 1) // 2, model.hidden), 1
-    elif model.name not in ("lr", "fm"):
+    elif model.name not in ("lr", "fm", "ffm", "fwfm", "fmfm"):
         shapes["deep.out.weights"] = network("deep", k if model.name == "nfm" else inputs, model.hidden), 1
     return shapes
 

@@ -60,9 +60,12 @@ def require_form(manifest, names_of):
     _require_dense(manifest["dense"])
     progress = manifest["progress"]
     if progress is not None:
-        require({"first_step": 0, "stream": None, "by_files": False, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0, and follow nothing
+        progress = {"first_step": 0, "stream": None, "by_files": False, **progress}  # runs of version 0.8 begin at 0, and follow nothing
+        if isinstance(progress["stream"], dict):
+            progress["stream"] = {"piece_bytes": 0, **progress["stream"]}  # one process has read for all before there were pieces
+        require(progress, _PROGRESS, "'progress'")
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
-        if progress.get("first_step", 0) > progress["steps"]:
+        if progress["first_step"] > progress["steps"]:
             raise ValueError(f"'progress.first_step' is {progress['first_step']}, but 'progress.steps' {progress['steps']}")
         if progress["steps"] != manifest["steps"]:
             raise ValueError(f"'progress.steps' is {progress['steps']}, but 'steps' {manifest['steps']}")

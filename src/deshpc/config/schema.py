@@ -248,7 +248,9 @@ class ModelConfig:
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
-        (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
+        (),
+        "fields that have something of their own: another dimension than model.dim (wide_deep, dcn, dcnv2, and models of several labels), "
+        "a target (din), or rows on every rank (deep models)",
     )
     linear: bool = option(True, "ffm: whether keys and dense features have linear weights, too; libffm's have none")
     tasks: tuple[ModelTaskConfig, ...] = option((), "tasks, columns in data.label, whose loss is not train.loss, or counts another weight than 1")

@@ -17,7 +17,7 @@ import numpy as np
 from deshpc.backend.arguments import Room, Terms, Vectors
 from deshpc.backend.values import value_shape
 from deshpc.backend.weight_form import WeightForm
-from deshpc.nn.parts import parts_of, shares
+from deshpc.nn.parts import shares
 from deshpc.ops.fm import first_factors
 
 FACTORS, WEIGHTS = "ffm.factors", "linear.weights"
@@ -75,23 +75,16 @@ class FieldAware:
         self._backend.each(of_samples, self._of_samples(samples))
         return state
 
-    def finish(self, state, dense, parameters, logit):
-        """Set logit (n) from complete states (n, 1)."""
-        self._backend.loss.begin_logit(logit, parameters["bias"])
+    def finish(self, state, dense, parameters, logit, parts):
+        """Add to logit (n), of some Parts of the samples, what complete states (n, 1) give."""
+        begin, end = int(parts.edges[parts.begin]), int(parts.edges[parts.end])
         weights = parameters[WEIGHTS] if self._linear else np.zeros(0, logit.dtype)
-        self._backend.each(
-            lambda begin, end: self._backend.linear.finish(self._pair, state, 0, dense, weights, logit, begin, end),
-            shares(len(logit), self._backend.threads),
-        )
+        self._backend.linear.finish(self._pair, state, 0, dense, weights, logit, begin, end)
 
-    def finish_adjoint(self, state, dense, parameters, gradient, scale):
-        """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up the linear weights' gradients."""
-        parts = parts_of(len(gradient), self._backend.threads)
-        sums = parameters.sums_of(WEIGHTS) if self._linear else np.zeros((len(parts[0].edges) - 1, 0), gradient.dtype)
-        self._backend.each(
-            lambda part: self._backend.linear.finish_adjoint(self._pair, state, 0, dense, gradient, sums, scale, part),
-            [(part,) for part in parts],
-        )
+    def finish_adjoint(self, state, dense, parameters, gradient, scale, parts):
+        """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up the linear weights' gradients: of some Parts."""
+        sums = parameters.sums_of(WEIGHTS) if self._linear else np.zeros((len(parts.edges) - 1, 0), gradient.dtype)
+        self._backend.linear.finish_adjoint(self._pair, state, 0, dense, gradient, sums, scale, parts)
 
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards`, of which the last partials are, to their sums, and those of the factors to theirs."""

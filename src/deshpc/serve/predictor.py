@@ -116,8 +116,8 @@ class Predictor:
         version = self._version
         return version.of_blocks(rows, ignore_extra, lambda pooled: {"p": predictions(version.model.loss, version.forward.logit(**pooled))})["p"]
 
-    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float | NDArray[np.float64]:
-        """Prediction for one row, a dictionary: a float, or (T) of T tasks."""
+    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float | Any:
+        """Prediction for one row, a dictionary: a float, or an array (T) of T tasks."""
         found = self.predict([row], ignore_extra)[0]
         return found if self.tasks else float(found)
 

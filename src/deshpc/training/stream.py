@@ -141,7 +141,7 @@ class Stream:
 
         def look():
             reader = open_format(data, labels=kinds_of(losses_of(self._session.config)))
-            size = before["piece_bytes"] if before else 0
+            size = before.get("piece_bytes", 0) if before else 0
             if before is None and is_given(data) and reader.rows_are_lines:
                 size = piece_bytes(session.input.paths("train"), train.shuffle_block_rows)
             if not size:
