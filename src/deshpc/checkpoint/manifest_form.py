@@ -62,7 +62,7 @@ def require_form(manifest, names_of):
     if progress is not None:
         progress = {"first_step": 0, "stream": None, "by_files": False, **progress}  # runs of version 0.8 begin at 0, and follow nothing
         if isinstance(progress["stream"], dict):
-            progress["stream"] = {"piece_bytes": 0, **progress["stream"]}  # one process has read for all before there were pieces
+            progress["stream"] = {"piece_bytes": 0, "bytes": 0, **progress["stream"]}  # one process has read for all before there were pieces
         require(progress, _PROGRESS, "'progress'")
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
         if progress["first_step"] > progress["steps"]:

@@ -149,7 +149,8 @@ class Stream:
             pieces, number = pieces_of(session.input.paths("train"), size), self._cursor.block
             if before and before["file"] not in {piece.path for piece in pieces[max(0, number - 1) : number + 1]}:
                 raise DataError(f"{before['file']}: the run goes on in it, but it is not where it was among the files of data.train: name them as before")
-            if before and before["bytes"] != bytes_of(pieces[:number]):
+            bytes_now = bytes_of(pieces[:number])
+            if before and before.get("bytes", bytes_now) != bytes_now:
                 raise DataError(f"{before['file']}: the run goes on in it, but it, or files before it, have changed: files have to be complete before they are read")
             if not session.input.fitted:
                 session.input.fit_to([piece.path for piece in pieces[:1]], data.fit_rows)
