@@ -251,6 +251,14 @@ def test_given_files_are_learnt_once_and_go_on_exactly(world, directory, seen, k
         seen.clear()
         assert deshpc.train(config(folder, again, data=data), world, resume=True).resumed_from == cut
         assert learnt(world, seen, sum(ROWS.values())) == steps[cut:]
+    if kind == "tsv":
+        if world.rank == 0:
+            with open(folder / "a.tsv", "a", encoding="utf-8") as file:
+                file.write("1\t7\t7\n")
+            shutil.rmtree(again / "model")
+        world.Barrier()
+        with pytest.raises(DataError, match="c.tsv: the run goes on in it, but it, or files before it, have changed"):
+            deshpc.train(config(folder, again, data=data), world, resume=True)
 
 
 def test_pieces_have_as_many_rows_where_the_first_file_is_empty(tmp_path):

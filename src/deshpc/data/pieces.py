@@ -30,6 +30,11 @@ def pieces_of(paths, piece_bytes):
     ]
 
 
+def bytes_of(pieces):
+    """Bytes of some Pieces."""
+    return sum(piece.high - piece.low for piece in pieces)
+
+
 def piece_bytes(paths, rows):
     """Bytes of about so many rows, by the first lines of the first file that has some; None unless lines of all files can be read from any on."""
     if not all(map(is_plain, paths)):
