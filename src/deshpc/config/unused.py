@@ -51,12 +51,12 @@ def unused_options(config):
     for name, formats in _FORMATS.items():
         if _given(config.data, name) and config.data.format not in formats:
             found.append((f"data.{name}", f"data.format = {config.data.format!r} does not read it"))
-    of_classes = "log" in [task.loss for task in tasks_of(config)] or not tasks_of(config) and config.train.loss == "log"
-    if _given(config.metrics, "calibration_bins") and not of_classes:
-        found.append(("metrics.calibration_bins", f"train.loss = {config.train.loss!r} predicts no probabilities"))
+    losses = [task.loss for task in tasks_of(config)] or [config.train.loss]
+    if _given(config.metrics, "calibration_bins") and "log" not in losses:
+        found.append(("metrics.calibration_bins", f"train.loss = {losses[0]!r} predicts no probabilities"))
     for name in ("group", "slices"):
-        if _given(config.metrics, name) and not of_classes:
-            found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
+        if _given(config.metrics, name) and "log" not in losses:
+            found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {losses[0]!r} has none"))
     for name in ("follow_end", "follow_silence_s", "fit_rows"):
         if _given(config.data, name) and not config.data.follow:
             found.append((f"data.{name}", "data.follow = false reads what is there"))
