@@ -112,8 +112,8 @@ LISTS = {
         "serve/onnx_graph": GRAPHS,
         "docs/models.md": column("models.md", "| name |"),
         "docs/serving.md": column("serving.md", "| model | inputs "),
-        "deep_training.py, task_training.py": [
-            *(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), *task_training.MODELS, "lr", "fm"
+        "deep_training.py, task_training.py, plain_ffm.py": [
+            *(model["name"] for model in (deep_training.MODELS | deep_training.ATTENTION).values()), *task_training.MODELS, "lr", "fm", "ffm"
         ],
     },
     "optimizer.name": {
