@@ -1,10 +1,12 @@
-"""Forward and gradients of LR and FM against differences, the pairwise definition, and exact sums.
+"""Forward and gradients of LR, FM and FFM against differences, the pairwise definition, and exact sums.
 
 An SGD step of rate 1 on the summed loss moves every weight by minus its gradient: that gradient, of rows and of dense
 parameters, is the slope of the whole batch's loss, by central differences in random directions; one that is wrong by
 0.1 % is rejected.  FM's logits are those of the explicit sum over pairs.  Sums over float32 rows that are taken in
 float64 are closer to the exact ones than those taken in float32.
 """
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from plain_model import pairwise_logit, values_of
 from small_training import DIM, all_rows, complete, insert, score, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
+from deshpc.config import override
 from deshpc.nn.parts import parts_of
 from deshpc.table.shard import Rows
 from deshpc.training.step import step
@@ -61,11 +64,11 @@ def slopes(model, rows, dense, batch, rng):
             yield part, (ends[0] - ends[1]) / (2 * STEP), predicted, np.linalg.norm(gradient)
 
 
-@pytest.mark.parametrize("weighted", [0, 1, 2])
-@pytest.mark.parametrize("name", ["lr", "fm"])
+@pytest.mark.parametrize(("name", "weighted"), [*product(("lr", "fm"), (0, 1, 2)), ("ffm", 1)])
 def test_gradients_are_the_slopes_of_the_loss(name, weighted):
     first, batch = awkward_batches(11, steps=2, weighted=weighted)
-    with small_model(MPI.COMM_SELF, small_config(name, "sgd", rate=1.0, reduction="sum")) as model:
+    config = small_config(name, "sgd", rate=1.0, reduction="sum")
+    with small_model(MPI.COMM_SELF, override(config, "model.dim=4") if name == "ffm" else config) as model:
         for known in (first, batch):
             insert(model, known)  # inserts the keys; those of `first` alone have no gradient
         rows, rng = all_rows(model), np.random.default_rng(3)
@@ -76,7 +79,7 @@ def test_gradients_are_the_slopes_of_the_loss(name, weighted):
             assert abs(slope - predicted) < TOLERANCE * length, part
             assert abs(slope - 1.001 * predicted) > TOLERANCE * length, f"a wrong gradient of {part} would pass"
             parts.add(part)
-        assert len(parts) == (5 if name == "fm" else 3)
+        assert len(parts) == (3 if name == "lr" else 5)
 
 
 @pytest.mark.parametrize("weighted", [0, 1, 2])

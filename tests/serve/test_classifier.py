@@ -113,6 +113,21 @@ def test_deep_models_learn_and_are_saved(tmp_path, name):
     np.testing.assert_allclose(found, model.predict_proba(other)[:, 1], rtol=0, atol=1e-5)
 
 
+def test_field_aware_pairs_without_linear_weights(tmp_path):
+    """In float64 with 4 numbers, for which `steps/test_ffm.py` compiles kernels."""
+    x, y = learnable(1500)
+    other, expected = learnable(800, seed=1)
+    options = {**QUICK, "dim": 4, "init_std": 0.2, "overrides": ["model.linear=false", "train.precision=float64"]}
+    model = deshpc.Classifier("ffm", **options, fields=FIELDS_OF).fit(x, y)
+    assert model.score(other, expected) > 0.7
+    model.save(tmp_path / "c.model")
+    found = deshpc.Predictor(tmp_path / "c.model").predict(other)
+    np.testing.assert_allclose(found, model.predict_proba(other)[:, 1], rtol=0, atol=1e-12)
+    one = deshpc.Classifier("ffm", **{**options, "epochs": 1}, fields=FIELDS_OF).fit(x, y)
+    again = copy.deepcopy(one).partial_fit(x, y).partial_fit(x, y)
+    assert np.array_equal(again.predict_proba(other), model.predict_proba(other))
+
+
 def test_scikit_learn_searches_deep_options():
     from sklearn.base import clone
     from sklearn.model_selection import GridSearchCV

@@ -5,6 +5,7 @@ with several ranks is compared with the same plain model as one with one, not wi
 """
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from synthetic_batches import N_FIELDS, awkward_batches
 
 from deshpc.config.load import build
 from deshpc.config.schema import TrainConfig, choices
+from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
+from deshpc.model.combinations import require_valid
 from deshpc.training.step import scores, step
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
@@ -100,3 +103,19 @@ def test_twenty_steps_agree_with_the_definition(world, way, rule, kind, threads)
 def test_ways_are_all_there_are():
     assert {way[0] for way in WAYS} == {*choices(TrainConfig, "split")} - {"auto"}
     assert {way[1] for way in WAYS} == {*EXCHANGES}
+
+
+REFUSED = [  # of [train], backend, words
+    ({}, "cuda", "its rows of a vector for each field are the CPU's; compute.backend = 'cuda' cannot do it yet, choose 'cpu'"),
+    ({"accumulate": "int64"}, "cpu", "'int64' does not go with model.name = 'ffm': its pairs are products of sums"),
+    ({"precision": "bfloat16"}, "cpu", "'bfloat16' does not go with model.name = 'ffm', whose pairs read rows as they lie; choose 'float32'"),
+    ({"split": "column", "routing": "broadcast", "exchange": "rows"}, "cpu", "every rank has the pairs of its columns, which have to be added up"),
+    ({"split": "field", "exchange": "reduce_scatter"}, "cpu", "would add zeros to embeddings that are complete at their owners"),
+]
+
+
+@pytest.mark.parametrize(("train", "backend", "words"), REFUSED, ids=[words for *_, words in REFUSED])
+def test_what_is_refused(train, backend, words):
+    config = build({"data": {"format": "synthetic"}, "model": {"name": "ffm", "dim": K}, "train": train})
+    with pytest.raises(ConfigError, match=words):
+        require_valid(config, SimpleNamespace(name=backend), 2)
