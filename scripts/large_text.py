@@ -1,6 +1,6 @@
 """Train from a text file of many gigabytes, which is made and removed again, and print the peak of memory of all ranks.
 
-    python scripts/large_text.py [--gib 9.32] [--ranks 2] [--folder /tmp] [--set section.key=value ...]
+    python scripts/large_text.py [--gib 9.32] [--ranks 2] [--folder FOLDER] [--set section.key=value ...]
 
 The file is Criteo's text of the synthetic profile `criteo` (docs/synthetic.md): some rows of their own, over and over, of one of whose categorical values
 one digit changes each time, so there are new keys for sixteen times.  Trained is LR, once, as rows are read (data.follow), and then

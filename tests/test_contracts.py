@@ -15,6 +15,7 @@ from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
 from deshpc.ops.by_samples import BySamples
 from deshpc.ops.contract import BoundedOperators, Operators
+from deshpc.ops.ffm import FieldAware
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.ops.owner_tower import OwnerTower
 from deshpc.route.contract import Routing
@@ -33,7 +34,7 @@ from deshpc.top.tower import Tower
 STATIONS = {
     Routing: [Broadcast, Routed, RoutedNear, BroadcastRequests, RoutedRequests, WithReplicatedFields],
     RowStore: [Table, TableSet, ReplicatedTable, PartlyReplicated],
-    Operators: [OwnerTower],
+    Operators: [FieldAware, OwnerTower],
     BoundedOperators: [OperatorSet, BySamples],
     Exchange: [*EXCHANGES.values(), WithReplicated],
     Top: [SumTop, Tower],

@@ -50,7 +50,7 @@ MISTAKES = {
     'deshpc.Classifier(dims=3)': "call-arg",
     'deshpc.Classifier("fm").fit([[1]])': "call-arg",
     'deshpc.Classifier("fm").predict_prob([[1]])': "attr-defined",
-    'deshpc.Predictor("m").predict_one({"user": 1}).upper()': "attr-defined",
+    'deshpc.Predictor("m").predict_one({"user": 1}).upper()': "union-attr",
     'deshpc.Config().train.epoch': "attr-defined",
     'deshpc.trian("c.toml")': "attr-defined",
 }

@@ -111,6 +111,7 @@ def main():
     parser.add_argument("--input", nargs="+", default=list(INPUTS), choices=list(INPUTS), help="what is trained on, in any order")
     parser.add_argument("--own-shm", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a job in the background with it ignored, and so would be what it starts
     if not options.own_shm and can_have_own_shm():
         command = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh", sys.executable, *sys.argv]
         os.execvp("unshare", [*command, "--own-shm"])
@@ -265,7 +266,6 @@ class Attack:
             self.ended += 1
         else:
             check_end(case, rank, process.returncode, text, lines, count_of(run / "run", "result"))
-
 
     def _end_of(self, case, process, run, pids):
         """Output of a run when it has ended.  One whose result is there is not watched any more: what was stopped goes on."""

@@ -19,9 +19,10 @@ from deshpc.backend.open import open_backend
 from deshpc.backend.record import RecordLayout
 from deshpc.backend.rules import Adam, Ftrl, StateStart
 from deshpc.backend.weight_form import WeightForm
+from deshpc.hashing.key_fields import fields_of
 from deshpc.table.shard import Initialisation, Rows, Shard
 
-KEYS = np.array([7, 2**63 + 1, 2**64 - 1], np.uint64)
+KEYS = np.array([2**32 + 7, 2**63 + 2**33 + 1, 2**64 - 1], np.uint64)  # of the fields 1, 2 and 65535
 LETTER = {"float32": "f", "float64": "d"}
 
 
@@ -91,7 +92,7 @@ def test_rows_are_written_where_the_documentation_says(scalars, dim, precision, 
     layout = RecordLayout(scalars, dim, precision, scalars * planes, planes * width)
     start = StateStart(planes, 0.25, 0.5)
     shard = Shard(open_backend("cpu", 1), layout, Initialisation(3, 0.1, start))
-    fields = np.array([1, 2, 65_535], np.uint16)
+    fields = fields_of(KEYS)
     addresses = shard.look_up(KEYS, fields, 11).addresses.tolist()
     assert all(b - a == layout.record_bytes for a, b in itertools.pairwise(addresses))
     new = shard.export()
@@ -120,7 +121,7 @@ def test_an_update_touches_its_own_row_alone(dim, precision, rule):
     layout = RecordLayout(1, dim, precision, 2, 2 * dim)
     numbers = 1.0 + np.arange(3.0 * layout.numbers).reshape(3, -1).astype(precision)
     shard = Shard(open_backend("cpu", 1), layout, Initialisation(3, 0.1, StateStart(2)))
-    addresses = shard.look_up(KEYS, np.array([1, 2, 3], np.uint16), 4).addresses
+    addresses = shard.look_up(KEYS, fields_of(KEYS), 4).addresses
     rows = replace(shard.export(), numbers=numbers, counts=np.array([6, 7, 8], np.uint32))
     shard.load(rows)
     size = layout.record_bytes

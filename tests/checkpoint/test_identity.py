@@ -16,6 +16,7 @@ from deshpc.checkpoint.manifest import NAME, identity, read_manifest, write_mani
 from deshpc.checkpoint.save import complete, prepare
 from deshpc.cli.inspect import inspect
 from deshpc.errors import DataError
+from deshpc.training.cursor import Cursor
 
 OTHER = "fedcba9876543210"
 PARTS = ("dense", "rank-00000-of-00002.rows", "rank-00001-of-00002.rows")
@@ -118,3 +119,9 @@ def test_inspect_says_which_record_is_a_model_s(tmp_path):
     (tmp_path / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     model, checkpoint = (inspect(folder) for folder in (tmp_path / "model", tmp_path / "checkpoints" / "step-000000000007"))
     assert f"{RUN}, in {tmp_path / 'record.jsonl'}" in model and f"{OTHER}, not in {tmp_path / 'record.jsonl'}" in checkpoint
+
+
+def test_a_checkpoint_of_a_stream_from_before_pieces_is_read(tmp_path):
+    stream = {"file": "rows.csv", "row": 3, "done": False, "mean_weight": 1.0, "field_keys": [1.0]}
+    folder = written(tmp_path / "step", progress={"stream": stream})
+    assert Cursor.from_manifest(read_manifest(folder), folder).stream == stream

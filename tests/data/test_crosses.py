@@ -14,6 +14,7 @@ from deshpc.config.load import build
 from deshpc.data.conversion import convert_parts
 from deshpc.data.input import open_input
 from deshpc.errors import ConfigError
+from deshpc.serve.encoder import Encoder
 
 CROSSES = [{"fields": ["site", "price"]}, {"fields": ["tags", "history", "hour"], "name": "three"}]
 KEYED = [field for field in every_kind.FIELDS if field.get("kind") != "dense"]
@@ -58,6 +59,28 @@ def test_crossed_keys_are_those_of_all_pairs_of_cells_in_text_and_caches(tmp_pat
     assert cached.schema.crosses == source.schema.crosses
     (_, piece), = cached.blocks("train")
     assert all(np.array_equal(getattr(piece, name), getattr(samples, name)) for name in ("offsets", "keys", "fields", "values"))
+
+
+def test_a_missing_value_of_shared_keys_has_no_combination(tmp_path):
+    rows = [("i1", "i2", "i1|i3"), ("i1", "", "i2"), ("", "i3", ""), ("i3", "i1", "i3|i2|i1")]
+    (tmp_path / "train.csv").write_text("click,item,last,history\n" + "".join(f"{i % 2},{','.join(row)}\n" for i, row in enumerate(rows)))
+    fields = [{"name": "item"}, {"name": "last", "share": "item"}, {"name": "history", "kind": "sequence", "length": 2, "share": "item"}]
+    crosses = [{"fields": ["item", "last"]}, {"fields": ["last", "history"]}]
+    config = build({"data": {"train": [str(tmp_path / "train.csv")], "label": "click", "fields": fields, "crosses": crosses}, "model": {"name": "lr"}})
+    source = open_input(config.data)
+    samples = source.load("train")
+    encoded = Encoder(source.schema, source.transforms).encode(len(rows), [list(column) for column in zip(*rows, strict=True)])
+    assert all(np.array_equal(getattr(encoded, name), getattr(samples, name)) for name in ("offsets", "keys", "fields"))
+    for i, (item, last, history) in enumerate(rows):
+        newest = [one for one in history.split("|") if one][-2:]
+        pairs = [(3, one, last) for one in [item] if one and last] + [(4, last, one) for one in newest if last]
+        expected = []
+        for number, *values in pairs:
+            keys = struct.pack("<2Q", *(every_kind.plain_key("item", value, fields) for value in values))
+            digits = f"{xxhash.xxh64_intdigest(keys, xxhash.xxh64_intdigest(' x '.join(crosses[number - 3]['fields']).encode(), 0)):016x}"
+            expected.append(int(f"{digits[:4]}{number:04x}{digits[8:]}", 16))
+        own = slice(samples.offsets[i], samples.offsets[i + 1])
+        assert sorted(samples.keys[own][samples.fields[own] >= 3].tolist()) == sorted(expected), i
 
 
 def test_a_linear_model_learns_what_only_a_cross_says_and_its_file_too(tmp_path, capsys):
@@ -117,11 +140,19 @@ def test_crosses_that_are_none_are_refused(crosses, error):
 
 
 def test_an_encoder_crosses_raw_values_as_the_reader_does(tmp_path):
-    from deshpc.serve.encoder import Encoder
-
     source = open_input(build(every_kind.tree(tmp_path, data={"crosses": CROSSES})).data)
     samples, rows = source.load("train"), every_kind.make_rows(0, 400)
     encoder = Encoder(source.schema, source.transforms)
     found = encoder.encode(len(rows), [[row[field.name] for row in rows] for field in encoder.fields])
     assert all(np.array_equal(getattr(found, name), getattr(samples, name)) for name in ("offsets", "keys", "fields", "dense"))
     assert np.array_equal(np.stack([found.x, found.xl], axis=1).astype(np.float32), samples.values)
+
+
+def test_a_missing_value_of_a_shared_field_or_a_sequence_has_no_combination(tmp_path):
+    (tmp_path / "rows.csv").write_text("click,a,b,s\n1,3,,1|2|3\n0,,4,\n1,4,4,4|4\n0,,,7\n1,5,6,\n")
+    fields = [{"name": "a"}, {"name": "b", "share": "a"}, {"name": "s", "kind": "sequence", "share": "a", "length": 2, "recency": 0.5}]
+    tree = {"train": [str(tmp_path / "rows.csv")], "label": "click", "fields": fields, "crosses": [{"fields": ["a", "b"]}, {"fields": ["b", "s"]}]}
+    samples = open_input(build({"data": tree}).data).load("train")
+    crossed = [samples.fields[begin:end] for begin, end in itertools.pairwise(samples.offsets)]
+    assert [[(one == number).sum() for number in (3, 4)] for one in crossed] == [[0, 0], [0, 0], [1, 2], [0, 0], [1, 0]]
+    assert samples.values[samples.fields == 4].tolist() == [0.5, 1]

@@ -195,6 +195,7 @@ def test_what_a_device_lacks(kind, text):
     ({"kind": "din", "model": {"fields": [{"name": "zeta", "target": "beta"}]}}, "'beta' is of kind = 'sequence'; it has to have one value"),
     ({"kind": "din", "model": {"fields": [{"name": "gamma", "target": "alpha"}]}}, "is of kind = 'categorical'; only a 'sequence' has values"),
     ({"kind": "din", "model": {"fields": [{"name": "zeta", "target": "alpha", "dim": 2}]}}, "'din' has no use for them, or multiplies"),
+    ({"kind": "din", "model": {"fields": [{"name": "zeta", "target": "alpha"}, {"name": "gamma", "replicated": True}]}}, "do not go with a target"),
     ({"kind": "wide_deep", "model": {"fields": [{"name": "zeta", "dim": 2}]}}, "'zeta' shares the rows of 'alpha', so .* cannot give them 2 and 5"),
     ({"kind": "wide_deep", "model": {"fields": [{"name": "zeta", "replicated": True}]}}, "share rows do not go with replicated"),
     ({"kind": "wide_deep", "exchange": "allreduce"}, "'routed': what travels does not say in which of the fields a key stands; choose"),

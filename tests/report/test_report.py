@@ -189,6 +189,29 @@ def test_no_record_and_no_start(tmp_path):
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0  # begun, and nothing reported yet
 
 
+def test_metrics_of_each_task(tmp_path):
+    """Beside a run of one label; `minutes` are numbers, and have no AUC to be undefined."""
+    bins = [{"rows": 20, "prediction": 0.1, "label": 0.15}]
+    tasks = {"a<b": {**METRICS, "auc": None, "calibration_bins": bins}, "minutes": {"rows": 40, "mean_squared_error": 0.25, "r2": 0.1}}
+    of_all = {"rows": 50, "auc": None, "log_loss": 0.4, "tasks": tasks}
+    valid = [{"event": "valid", "step": 10 * i, **of_all, "tasks": {**tasks, "a<b": {**METRICS, "auc": i / 10}}} for i in (6, 7)]
+    before = {"rows": 9, "auc": 0.6, "a<b.rows": 9, "a<b.auc": 0.6, "minutes.rows": 8, "minutes.mean_squared_error": 0.5}
+    days = [{"event": "day", "day": str(i), "rows": 9, "table_rows": 5, "seconds": 1.0, "before": before} for i in (1, 2)]
+    several, one = write(tmp_path / "several", start(), *valid, *days, result(test=of_all)), write(tmp_path / "one", start(), result())
+    shown = seen(several, one)
+    results = shown.rows("Results")
+    assert results["test a<b AUC"] == ["undefined", ""] and results["test AUC"] == ["", "0.71234"] and results["test a<b log-loss"] == ["0.41000", ""]
+    assert results["test minutes mean squared error"] == ["0.250000", ""] and "test minutes AUC" not in results
+    np.testing.assert_allclose(shown.curve("valid-auc-task-0-0"), [(60, 0.6), (70, 0.7)], rtol=1e-4)
+    np.testing.assert_allclose(shown.curve("days-mean_squared_error-task-1-0"), [(1, 0.5), (2, 0.5)], rtol=1e-4)
+    assert shown.tables[f"Days: {several}"][:2] == [
+        ["day", "rows", "AUC", "a<b AUC", "minutes mean squared error", "table rows", "time"], ["1", "9", "0.60000", "0.60000", "0.500000", "5", "1.0 s"],
+    ]  # fmt: skip
+    assert shown.tables["Calibration of the test part, a<b"][1] == ["20", "0.100000", "0.150000"]
+    with pytest.raises(DataError, match=r"result\.test\.tasks\.minutes\.r2 is 'x'"):
+        read_run(write(tmp_path / "odd", start(), result(test={**of_all, "tasks": {"minutes": {**tasks["minutes"], "r2": "x"}}})))
+
+
 def test_without_the_library_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'deshpc[report]'")):

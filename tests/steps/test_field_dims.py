@@ -36,6 +36,7 @@ from deshpc.checkpoint.save import save_model
 from deshpc.comm.group import Group
 from deshpc.errors import ConfigError
 from deshpc.model.build import build_model
+from deshpc.planner.shape import run_of
 from deshpc.training.step import step
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
@@ -226,14 +227,19 @@ def test_one_dimension_is_a_table_as_any(world):
 
 @pytest.mark.parametrize("kind", ["wide_deep", "dcn"])
 def test_a_row_travels_with_its_own_columns_alone(world, kind):
-    """Rows and gradients of distinct keys of other ranks: 8 bytes a number."""
+    """Rows and gradients of distinct keys of other ranks: 8 bytes a number; of control the loss's four numbers, as `plan.cost` has it."""
     batches, sent = awkward_batches(47, 6), 0
     for batch in batches:
         home = share_of(batch, world.rank, world.size)
         fields = {int(home.keys[j]): int(home.fields[j]) for i in range(len(home)) for j in range(home.begins[i], home.ends[i])}
         away = [field for key, field in fields.items() if (key >> 32) * world.size >> 32 != world.rank]
         sent += sum(8 * (DIMS[field] + (kind in LINEAR)) for field in away)
-    ledger = train_on(world, batches, config_of(kind, exchange="rows"), 1).ledger
+    config = config_of(kind, exchange="rows")
+    ledger = train_on(world, batches, config, 1).ledger
+    with small_model(world, config) as model:
+        assert not run_of(model, config, (), len(DIMS), 2, 0).repeats
+    control = sum(one["sent_bytes"] for one in world.allreduce(ledger) if one["kind"] == "control" and one["direction"] == "forward")
+    assert control == 4 * 8 * world.size * (world.size - 1) * len(batches)
     found = {what: sum(one["sent_bytes"] for one in world.allreduce(ledger) if one["kind"] == what) for what in ("rows", "gradients")}
     assert found == dict.fromkeys(found, world.allreduce(sent))
 

@@ -1,17 +1,24 @@
-"""Models of several tasks: twenty steps against their definitions, whose gradients are found by complex steps; N ranks against one.
+"""Models of several tasks: twenty steps against their definitions, whose gradients are found by complex steps; N ranks against one; bytes.
 
 Labels of one task are missing in every fourth sample, and the tasks' losses have weights.
 """
 
+from dataclasses import replace
+from itertools import product
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from every_combination import is_valid
 from mpi4py import MPI
 from plain_tasks import PlainTasks
 from small_training import DIM, all_rows, all_samples, reads, score, small_model
-from synthetic_batches import FIELD_NAMES
+from synthetic_batches import FIELD_NAMES, N_FIELDS
 from task_training import MODELS, RATE, USED_FIELDS, WEIGHTS, task_batches, task_config
 
+from deshpc.exchange.kinds import EXCHANGES
 from deshpc.training.step import step
+from deshpc.training.traffic import training_traffic
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
@@ -67,3 +74,36 @@ def test_ranks_compute_what_one_does(name):
     for one, expected in ((found[0], alone[0]), (found[1].numbers, alone[1].numbers), (found[2], alone[2]), (found[3], alone[3])):
         assert close(one, np.asarray(expected))
     assert found[4] == pytest.approx(alone[4], abs=1e-12)
+
+
+class Samples:
+    """What traffic asks of a training part."""
+
+    keys_per_sample, value_width, n_dense = 1.0, 0, 1
+
+    def __init__(self, rows, weighs):
+        self.rows, self.has_weights = rows, weighs
+
+    def __len__(self):
+        return self.rows
+
+
+def test_the_ledger_agrees_with_the_plan(world):
+    """By every valid split, exchange and routing; an allreduce with routed keys sends all labels of a sample, and its dense number."""
+    batches = [replace(one, weights=np.ones(len(one), np.float32)) for one in task_batches(2, 37)]
+    found = 0
+    for split, exchange, routing in product(("key", "field", "column"), EXCHANGES, ("broadcast", "routed")):
+        for weighs in (False, True)[: 1 + (exchange == "allreduce")]:
+            config = task_config("mmoe", split=split, exchange=exchange, routing=routing, global_batch_samples=37)
+            if not is_valid(config, world.size):
+                continue
+            found += 1
+            with small_model(world, config, n_dense=1) as model:
+                for batch in batches:
+                    step(model, reads(model, batch if weighs else replace(batch, weights=None)))
+                session = SimpleNamespace(group=model.group, model=model, config=config, input=SimpleNamespace(n_fields=N_FIELDS))
+                traffic, _ = training_traffic(session, Samples(74, weighs), 2, 74)
+            sent = sum(row.sent_bytes for row in traffic if row.kind == "labels")
+            expected = (exchange == "allreduce" and routing == "routed") * 74 * (world.size - 1) * 4 * (2 + 1 + weighs)
+            assert sent == expected and all(row.agrees for row in traffic), traffic
+    assert found == 12  # key: three exchanges, one of them twice; field: pooled and rows; by two routings each

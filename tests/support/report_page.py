@@ -39,7 +39,7 @@ class Page(HTMLParser):
             self.tables[self._heading][-1].append("")
         elif tag == "h2":
             self._heading = ""
-        if tag == "g" and re.fullmatch(r"[a-z-]+-\d+", attributes.get("id", "")):
+        if tag == "g" and re.fullmatch(r"[a-z_\d-]+-\d+", attributes.get("id", "")):
             self._figure_curves.append(attributes["id"])
             self._open.append("curve")
         elif tag not in ("meta", "use", "path") or tag == "path":

@@ -20,6 +20,7 @@ from deshpc.data.ahead import END, Ahead
 from deshpc.data.block_reader import BlockReader
 from deshpc.data.growing import Growing
 from deshpc.data.input import open_input
+from deshpc.data.pieces import piece_bytes
 from deshpc.errors import ConfigError, DataError, Stopped
 
 ROWS = {"a.csv": 130, "b.csv": 1, "c.csv": 95}
@@ -145,12 +146,18 @@ def test_a_stop_is_heard_while_the_first_rows_are_waited_for_and_what_was_planne
     """No checkpoint is there, and none is spoken of; the run that goes on begins, and a third one is split as it was."""
     from deshpc.training import planned_run
 
+    def waiting(self, place):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return files_of(self, place)
+
     (tmp_path / "in").mkdir()
     made, fixed, plan = config(tmp_path / "in", tmp_path / "run", train={"split": "auto"}), [], planned_run.plan
+    files_of = Growing._files
     monkeypatch.setattr(planned_run, "plan", lambda *arguments: fixed.append(arguments[5]) or plan(*arguments))
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-    with pytest.raises(Stopped, match="stopped by SIGUSR1 before the first step of the run in .*; go on by resume=True") as stopped:
-        deshpc.train(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(Growing, "_files", waiting)
+        with pytest.raises(Stopped, match="stopped by SIGUSR1 before the first step of the run in .*; go on by resume=True") as stopped:
+            deshpc.train(made)
     assert stopped.value.exit_code == 75 and stopped.value.steps == 0 and not (tmp_path / "run/checkpoints").exists()
     (tmp_path / "in" / "a.csv").write_text("click,id\n" + "".join(f"{i % 2},{i}\n" for i in range(4 * BATCH)), encoding="utf-8")
     (tmp_path / "in" / "_END").touch()
@@ -235,12 +242,29 @@ def test_given_files_are_learnt_once_and_go_on_exactly(world, directory, seen, k
             shutil.rmtree(again, ignore_errors=True)
             shutil.copytree(whole, again)
             shutil.rmtree(again / "model")
-            for step in range(cut + 3, 13, 3):
-                shutil.rmtree(again / f"checkpoints/step-{step:012d}")
+            if cut == 6:
+                shutil.rmtree(again / "checkpoints/step-000000000009")
+                shutil.rmtree(again / "checkpoints/step-000000000012")
+            else:  # the newest, behind whose place there are no rows, cannot be read
+                (again / f"checkpoints/step-000000000012/rank-00000-of-{world.size:05d}.rows").write_bytes(b"")
         world.Barrier()
         seen.clear()
         assert deshpc.train(config(folder, again, data=data), world, resume=True).resumed_from == cut
         assert learnt(world, seen, sum(ROWS.values())) == steps[cut:]
+    if kind == "tsv":
+        if world.rank == 0:
+            with open(folder / "a.tsv", "a", encoding="utf-8") as file:
+                file.write("1\t7\t7\n")
+            shutil.rmtree(again / "model")
+        world.Barrier()
+        with pytest.raises(DataError, match="c.tsv: the run goes on in it, but it, or files before it, have changed"):
+            deshpc.train(config(folder, again, data=data), world, resume=True)
+
+
+def test_pieces_have_as_many_rows_where_the_first_file_is_empty(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "b").write_text("1 2:3\n" * 100, encoding="utf-8")
+    assert piece_bytes([tmp_path / "a", tmp_path / "b"], 10) == 60 and piece_bytes([tmp_path / "a"], 10) is None
 
 
 def test_silence_ends_a_stream_and_late_names_are_told(tmp_path, capsys):

@@ -61,6 +61,8 @@ class Common:
         if row_type(saved["precision"]) != row_type(layout.precision):
             _require(folder, "train.precision", saved["precision"], layout.precision)
         if "embeddings" in both:
+            if saved.get("vectors", 1) != table.whole_rows.get("vectors", 1):  # ffm's have one for each field, whatever their numbers add up to
+                _require(folder, "model.name", saved["operator"], model.name, what="embeddings of ")
             _require_dims(folder, saved, table.whole_rows, model.n_fields)
         if keep:
             _require(folder, "optimizer.name", saved["optimizer"], table.optimizer.config.name, _OR_FRESH)

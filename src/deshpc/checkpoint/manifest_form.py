@@ -25,7 +25,7 @@ _VECTORS = {"vectors": COUNT}
 _PROGRESS = {
     **dict.fromkeys(("epoch", "batch", "position", "block", "row", "steps", "samples", "train_rows", "first_step"), COUNT),
     "best_step": (COUNT, None), "best_run": (str, None), "stopping": (dict, None), "by_files": bool,
-    "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float, "field_keys": [float], "piece_bytes": COUNT}, None),
+    "stream": ({"file": str, "row": COUNT, "done": bool, "mean_weight": float, "field_keys": [float], "piece_bytes": COUNT, "bytes": COUNT}, None),
 }  # fmt: skip
 _STOPPING = {"best": (float, None), "without_gain": COUNT}
 _MOST_STEPS, _MOST_NUMBERS = 2**32 - 1, 2**40
@@ -60,9 +60,12 @@ def require_form(manifest, names_of):
     _require_dense(manifest["dense"])
     progress = manifest["progress"]
     if progress is not None:
-        require({"first_step": 0, "stream": None, "by_files": False, **progress}, _PROGRESS, "'progress'")  # runs of version 0.8 begin at 0, and follow nothing
+        progress = {"first_step": 0, "stream": None, "by_files": False, **progress}  # runs of version 0.8 begin at 0, and follow nothing
+        if isinstance(progress["stream"], dict):
+            progress["stream"] = {"piece_bytes": 0, "bytes": 0, **progress["stream"]}  # one process has read for all before there were pieces
+        require(progress, _PROGRESS, "'progress'")
         require(progress["stopping"], (_STOPPING, None), "'progress.stopping'")
-        if progress.get("first_step", 0) > progress["steps"]:
+        if progress["first_step"] > progress["steps"]:
             raise ValueError(f"'progress.first_step' is {progress['first_step']}, but 'progress.steps' {progress['steps']}")
         if progress["steps"] != manifest["steps"]:
             raise ValueError(f"'progress.steps' is {progress['steps']}, but 'steps' {manifest['steps']}")

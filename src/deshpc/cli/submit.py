@@ -54,7 +54,7 @@ all_nodes_are_there() {{
 case $code in
 75) again=yes ;;  # behind a checkpoint
 0 | 2 | 3 | 4) again="" ;;
-*) again=$signalled; all_nodes_are_there || again=yes ;;
+*) again=$signalled; [ -n "$again" ] || all_nodes_are_there || again=yes ;;
 esac
 if [ -n "$again" ]; then
     [ "${{SLURM_RESTART_COUNT:-0}}" -lt 100 ] || exit 1

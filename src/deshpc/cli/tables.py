@@ -37,7 +37,12 @@ def _living(result):
 
 def days_table(chain):
     """A Chain as lines, one a day; metrics are those before the day was learnt."""
-    metrics = [(title, name, digits) for title, name, digits in _OF_DAYS if any(day.before and name in day.before for day in chain.days)]
+    known = dict.fromkeys(name for day in chain.days for name in day.before or ())
+    tasks = dict.fromkeys(name.rpartition(".")[0] for name in known)  # "" are all of them, or the only one
+    metrics = [
+        (f"{task} {title}".strip(), f"{task}.{name}".strip("."), digits)
+        for task in tasks for title, name, digits in _OF_DAYS if f"{task}.{name}".strip(".") in known
+    ]  # fmt: skip
     heads = ("day", "rows", *(title for title, _, _ in metrics), "table rows", "seconds")
     lines = [
         (day.day, f"{day.rows:,}", *(_short((day.before or {}).get(name), digits) for _, name, digits in metrics), f"{day.table_rows:,}", f"{day.seconds:.1f}")

@@ -5,6 +5,8 @@ from typing import NamedTuple
 from deshpc.config.schema import OF_VALUES
 from deshpc.errors import ConfigError, did_you_mean
 
+_MOST_EMBEDDINGS = (1 << 16) - 1  # of a sample: their numbers have 16 bits
+
 
 class Attended(NamedTuple):
     """field, target : numbers of a sequence among the key fields, and of the field that it is compared with
@@ -37,6 +39,12 @@ def attended(targets, fields):
         if other.kind not in (OF_VALUES[0], "bucket"):
             raise ConfigError(f"{this}: {target!r} is of kind = {other.kind!r}; it has to have one value in a sample, as 'categorical' and 'bucket' have")
         found.append(Attended(number_of[name], number_of[target], one.length))
+    embeddings = sum(lengths_apart(len(fields), found)) + len(fields) - len(found)
+    if embeddings > _MOST_EMBEDDINGS:
+        raise ConfigError(
+            f"model.fields: a sample has {embeddings:,} embeddings, those of values of sequences with a target among them; at most "
+            f"{_MOST_EMBEDDINGS:,} are possible: give such fields a smaller length"
+        )
     return tuple(sorted(found))
 
 

@@ -24,7 +24,7 @@ from deshpc.config.schema import (
     OptimizerConfig,
     options_of,
 )
-from deshpc.config.tasks import losses_of, require_tasks, tasks_of
+from deshpc.config.tasks import require_tasks, tasks_of
 from deshpc.errors import ConfigError, DataError, did_you_mean
 from deshpc.storage.regular_file import read_small
 
@@ -385,7 +385,7 @@ def _check_cells(data, where):
 
 def _check_layers(model, where):
     """Refuse layers without units, and an interaction network without layers."""
-    for name in ("hidden", "bottom_hidden", "cin_layers", "attention_hidden", "attention_layers"):
+    for name in ("hidden", "task_hidden", "bottom_hidden", "cin_layers", "attention_hidden", "attention_layers"):
         if len(getattr(model, name)) > _MOST_LAYERS:
             raise ConfigError(f"{where}.{name} has {len(getattr(model, name))} layers; at most {_MOST_LAYERS} are possible")
         for i, width in enumerate(getattr(model, name)):
@@ -447,7 +447,7 @@ def _check_loss(config, source):
         raise ConfigError(
             f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
         )
-    if "log" in (loss, *losses_of(config)):
+    if loss == "log" or "log" in [task.loss for task in tasks_of(config)]:
         return
     if config.data.positive:
         raise ConfigError(

@@ -248,7 +248,9 @@ class ModelConfig:
     )
     dim: int = option(16, "embedding dimension k", minimum=1, maximum=WIDEST_EMBEDDING)
     fields: tuple[ModelFieldConfig, ...] = option(
-        (), "wide_deep, dcn, dcnv2: fields whose embeddings have another dimension than model.dim"
+        (),
+        "fields that have something of their own: another dimension than model.dim (wide_deep, dcn, dcnv2, and models of several labels), "
+        "a target (din), or rows on every rank (deep models)",
     )
     linear: bool = option(True, "ffm: whether keys and dense features have linear weights, too; libffm's have none")
     tasks: tuple[ModelTaskConfig, ...] = option((), "tasks, columns in data.label, whose loss is not train.loss, or counts another weight than 1")
@@ -399,7 +401,7 @@ class TrainConfig:
     )
     exchange: str = option(
         "auto",
-        "auto: allreduce for lr and fm; deep models: pooled under field split, reduce_scatter where owners compute a part, else rows; "
+        "auto: allreduce for lr and fm; rows for ffm, by column reduce_scatter, and for din; others: pooled under field split, reduce_scatter where owners compute a part, else rows; "
         "allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
         "samples' sums, gradients are all-gathered; rows: rows travel to the samples, gradients back; "
         "pooled: complete embeddings of fields travel to the samples (field split)",

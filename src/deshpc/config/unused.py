@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, TASK_MODELS
+from deshpc.config.tasks import tasks_of
 
 _DEEP = "only deep models have layers"
 _DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS)
@@ -50,10 +51,11 @@ def unused_options(config):
     for name, formats in _FORMATS.items():
         if _given(config.data, name) and config.data.format not in formats:
             found.append((f"data.{name}", f"data.format = {config.data.format!r} does not read it"))
-    if _given(config.metrics, "calibration_bins") and config.train.loss != "log":
+    losses = {task.loss for task in tasks_of(config)} or {config.train.loss}
+    if _given(config.metrics, "calibration_bins") and "log" not in losses:
         found.append(("metrics.calibration_bins", f"train.loss = {config.train.loss!r} predicts no probabilities"))
     for name in ("group", "slices"):
-        if _given(config.metrics, name) and config.train.loss != "log":
+        if _given(config.metrics, name) and "log" not in losses:
             found.append((f"metrics.{name}", f"it is for AUC, and train.loss = {config.train.loss!r} has none"))
     for name in ("follow_end", "follow_silence_s", "fit_rows"):
         if _given(config.data, name) and not config.data.follow:

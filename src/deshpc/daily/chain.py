@@ -46,7 +46,7 @@ class DayResult:
     day : its name;  path : of its rows;  folder : of its run
     rows : of the day;  steps : that made the model;  table_rows : of the model
     seconds : from the day's begin to its end, of the last call
-    before : {metric: number} of the model of the day before on this day's rows; None where there was none
+    before : {metric: number} of the model of the day before on this day's rows; None where there was none; of several tasks "TASK.metric", too
     valid, test : {metric: number} of the day's own model, None where the configuration has no such part
     """
 
@@ -180,7 +180,9 @@ class _Links:
 
     def _config_of(self, day):
         config, folder = self._config, day_folder(self._run, day.name)
-        exports = replace(config.export, directory=config.export.directory or f"{self._run}/exports")  # one folder for all days
+        exports = config.export
+        if exports.deltas:
+            exports = replace(exports, directory=exports.directory or f"{self._run}/exports")  # one folder for all days
         start = str(day_folder(self._run, self._done[-1])) if self._done else config.train.from_
         return replace(
             config, data=replace(config.data, train=(day.path,)), train=replace(config.train, from_=start),
@@ -234,13 +236,14 @@ def in_words(metrics):
 
 
 def _numbers(line):
-    """{metric: number} of a line of a record, or of a part of one."""
+    """{metric: number} of a line of a record, or of a part of one; those of one of several tasks are TASK.metric."""
     if line is None:
         return None
-    return {
+    own = {
         name: value for name, value in line.items()
         if name not in _NOT_METRICS and (value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)))
     }  # fmt: skip
+    return own | {f"{task}.{name}": value for task, numbers in line.get("tasks", {}).items() for name, value in _numbers(numbers).items()}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deshpc.config.schema import LISTS
 from deshpc.errors import DataError
 from deshpc.hashing.key import field_seed, key
 from deshpc.hashing.xxh64 import hash_key
@@ -64,7 +65,7 @@ def fill(offsets, keys, fields, schema):
 
 def room_for(room, schema):
     """(rows, keys), at most, with crosses; None where that is not known beforehand.  room : without them"""
-    several = {field.name for field in schema.key_fields if field.kind == "multi"}
+    several = {field.name for field in schema.key_fields if field.kind in LISTS}
     if room is None or any(several.intersection(cross.fields) for cross in schema.crosses):
         return None
     rows, keys = room
@@ -79,7 +80,7 @@ def _plan(schema, numbers):
     return _Plan(
         members,
         np.array([field_seed(one.name) for one in schema.crosses], np.uint64),
-        np.array([0 if one.kind == "multi" else key(f, one.name, "") for f, one in enumerate(schema.key_fields)], np.uint64),
+        np.array([0 if one.kind in LISTS else key(number, name, "") for one, name, number in schema.columns if number is not None], np.uint64),
         np.array([numbers and one.kind == "bucket" for one in schema.key_fields], np.bool_),
     )
 

@@ -115,7 +115,6 @@ class Growing:
             if not new and (over or silent or self._closed.wait(_LOOK_S)):
                 return
 
-
     def _given(self, place):
         """Yield the files that the configuration names, from the place on."""
         paths = files.expand(self._config.train)

@@ -7,7 +7,7 @@ from deshpc.data.block import Block, Rooms, Sampler
 from deshpc.errors import DataError
 from deshpc.formats.parts import lines_between
 from deshpc.formats.source import is_plain
-from deshpc.formats.steady import open_steady, read_ahead
+from deshpc.formats.steady import open_steady, read_ahead, trying
 
 _LOOKED_AT = 1 << 20  # bytes, of which lines are counted
 
@@ -30,13 +30,21 @@ def pieces_of(paths, piece_bytes):
     ]
 
 
+def bytes_of(pieces):
+    """Bytes of some Pieces."""
+    return sum(piece.high - piece.low for piece in pieces)
+
+
 def piece_bytes(paths, rows):
-    """Bytes of about so many rows, by the first lines of the first file; None unless lines of all files can be read from any on."""
-    if not paths or not all(map(is_plain, paths)):
+    """Bytes of about so many rows, by the first lines of the first file that has some; None unless lines of all files can be read from any on."""
+    if not all(map(is_plain, paths)):
         return None
-    with open_steady(paths[0]) as file:
-        text = file.read(_LOOKED_AT)
-    return max(1, rows * len(text) // max(1, text.count(b"\n")))
+    for path in paths:
+        with open_steady(path) as file:
+            text = file.read(_LOOKED_AT)
+        if text:
+            return max(1, rows * len(text) // max(1, text.count(b"\n")))
+    return None
 
 
 def blocks_of_pieces(pieces, numbers, source, class_weights, rows, bad_rows):
@@ -45,13 +53,12 @@ def blocks_of_pieces(pieces, numbers, source, class_weights, rows, bad_rows):
     numbers : of the pieces
     source : the RowInput, whose transforms are known
     rows : of about each;  bad_rows : BadRows
-    DataError where a file has changed.
+    DataError where a file has changed, or cannot be read.
     """
-    rooms, sampler = Rooms(),  Sampler(source.schema, source.transforms, class_weights)
+    rooms, sampler = Rooms(), Sampler(source.schema, source.transforms, class_weights)
     for index, number in enumerate(numbers):
         piece = pieces[number]
-        if os.path.getsize(piece.path) != piece.size:
-            raise DataError(f"{piece.path}: has changed: it had {piece.size:,} bytes when the run began; files have to be complete before they are read")
+        _require_size(piece)
         found = lines_between(piece.path, piece.low, piece.high, piece.size)
         room = rooms.take(rows)
         for columns in source.columns(found, bad_rows) if found else ():
@@ -65,3 +72,13 @@ def blocks_of_pieces(pieces, numbers, source, class_weights, rows, bad_rows):
         else:
             room.give_back()
             yield Block(None, number + 1, piece.path)
+
+
+def _require_size(piece):
+    """DataError unless the file of a Piece has as many bytes as when the run began."""
+    try:
+        size = trying(piece.path, lambda: os.path.getsize(piece.path))
+    except OSError as error:
+        raise DataError(f"{piece.path}: cannot be read: {error.strerror}") from None
+    if size != piece.size:
+        raise DataError(f"{piece.path}: has changed: it had {piece.size:,} bytes when the run began; files have to be complete before they are read")

@@ -34,7 +34,6 @@ class BadRows:
             self.found(complaint(i))
         self.count += count - asked
 
-
     def negative_label(self, name, where, complain, column):
         """Some label is not positive, and says `name`: DataError where another one of its column says something else, whatever the policy.
 

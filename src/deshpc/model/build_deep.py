@@ -84,7 +84,8 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
             width = operator.width
         room = n_dense if travelling.all() else 0  # whole states are made afterwards
         by_rows = backend.products.gain_by_rows(types.compute)
-        repeats = bool(definition.first_layers) and by_rows and not by_block and replicated is None and seats is None
+        plain = replicated is None and seats is None and not tables  # fields lie one behind the other, of one width
+        repeats = bool(definition.first_layers) and by_rows and not by_block and plain
         operators = BySamples(backend, group, table, operator, room, repeats)
     exchange = kind(backend, group, operators)
     if replicated is not None:

@@ -12,18 +12,18 @@
     column   pushed_down   fm, ffm, fwfm, wide_deep, deepfm, dcn, dlrm, xdeepfm,      allreduce, reduce_scatter; broadcast routing
                            dcnv2 of low rank
 
-Fields with embedding dimensions of their own (model.fields) go with wide_deep, dcn and dcnv2 of the first line, which take all
-embeddings as one vector.
+Fields with embedding dimensions of their own (model.fields) go with wide_deep, dcn, dcnv2 and models of several labels of the first line,
+which take all embeddings as one vector.
 
 Every rule goes with every line, but for rowwise_adagrad, whose one number a row column split would tear apart.  Fixed point
-(train.accumulate = "int64") goes with every pooled line.  Where ranks share the work on a tower, by any exchange but allreduce, their
+(train.accumulate = "int64") goes with every pooled line, but for ffm.  Where ranks share the work on a tower, by any exchange but allreduce, their
 number has to divide the parts of a batch (`nn.parts.PARTS`).
 
 Exchanges of two levels (train.levels) go with everything but compute.transport = "cuda-aware" and "nccl".
 
 Numbers of half the bytes on their way (train.wire) go with everything in float32, but for compute.transport = "cuda-aware" and "nccl".
 
-Embeddings of half the bytes in memory (train.precision = "bfloat16") go with every line but lr's, which has none.
+Embeddings of half the bytes in memory (train.precision = "bfloat16") go with all models but lr, which has none, and ffm.
 
 Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
 
@@ -33,7 +33,7 @@ ranks have parameters of their own.
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
 looked for, since every rank sees a part of each row.
 
-Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm and nfm.
+Replicated fields (model.fields) go with the pooled lines of models that take embeddings field by field: all but lr, fm, nfm, ffm and din.
 Under allreduce they need broadcast routing, since every rank pools them for all samples; they do not go with fixed point,
 nor with dimensions of their own.
 
@@ -279,7 +279,7 @@ def _require_field_dims(config):
     if not (is_deep(config) and definition_class(model.name).field_dims):
         raise ConfigError(
             f"{why}: model.name = {model.name!r} has no use for them, or multiplies or adds up embeddings of different fields, which "
-            "have to be of one dimension; choose 'wide_deep', 'dcn' or 'dcnv2'"
+            "have to be of one dimension; choose 'wide_deep', 'dcn' or 'dcnv2', or a model of several labels"
         )
     if train.split != "key":
         raise ConfigError(f"{why}: train.split = {train.split!r} does not know their tables; choose 'key'")
@@ -358,6 +358,11 @@ def _require_replicated(config, name, exchange):
         raise ConfigError(
             f"model.fields: replicated fields are pooled beside those that travel; model.name = {name!r} adds up all fields in one sum: "
             "choose a model that takes embeddings field by field"
+        )
+    if attends(config):
+        raise ConfigError(
+            "model.fields: replicated fields do not go with a target: embeddings that are pooled beside those that travel have no place beside the "
+            "values of a sequence yet; choose replicated = false"
         )
     if is_pushed_down(config):
         what = "train.split = 'column'" if train.split == "column" else "model.first_layer = 'pushed_down'"

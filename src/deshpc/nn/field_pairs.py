@@ -87,7 +87,7 @@ class WeightedPairs(Operator):
         mask = tape.scratch.array("below", (self._fields, self._fields), tape.parameters[self._weights].dtype)
         tape.arrays.fill(mask, 0)
         for f in range(1, self._fields):
-            tape.arrays.fill(mask[f, :f], 1)
+            tape.arrays.fill(mask[f : f + 1, :f], 1)
         return mask
 
 

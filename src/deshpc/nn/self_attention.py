@@ -43,7 +43,7 @@ class SelfAttention(Operator):
 
     def __init__(self, backend, values, name, inputs, outputs, heads, fields):
         """fields : F, of a sample"""
-        self._kernels, self._dense = backend.self_attention, backend.dense
+        self._kernels = backend.self_attention
         self._weights = [values.dense(f"{name}.{part}", inputs, outputs) for part in ("queries", "keys", "values", "rest")]
         self.outputs, self._heads, self._fields = outputs, heads, fields
 

@@ -17,7 +17,7 @@ import numpy as np
 from deshpc.backend.arguments import Room, Terms, Vectors
 from deshpc.backend.values import value_shape
 from deshpc.backend.weight_form import WeightForm
-from deshpc.nn.parts import PARTS, shares
+from deshpc.nn.parts import shares
 from deshpc.ops.fm import first_factors
 
 FACTORS, WEIGHTS = "ffm.factors", "linear.weights"
@@ -83,7 +83,7 @@ class FieldAware:
 
     def finish_adjoint(self, state, dense, parameters, gradient, scale, parts):
         """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up the linear weights' gradients: of some Parts."""
-        sums = parameters.sums_of(WEIGHTS) if self._linear else np.zeros((PARTS, 0), gradient.dtype)
+        sums = parameters.sums_of(WEIGHTS) if self._linear else np.zeros((len(parts.edges) - 1, 0), gradient.dtype)
         self._backend.linear.finish_adjoint(self._pair, state, 0, dense, gradient, sums, scale, parts)
 
     def partial_adjoint(self, shards, state, scale):

@@ -1,6 +1,7 @@
 """One page about one or several runs: HTML that is complete in itself.  Texts of records are escaped, wherever they stand."""
 
 from html import escape
+from itertools import product
 
 from deshpc.report.curves import COLOURS, curves
 
@@ -38,8 +39,8 @@ def page(runs):
         _section("Warnings", _list(_warnings(runs))),
         _section("Options that differ", _table(_heads(runs), _differing(runs))),
         _section("Curves", _figures(runs)),
-        *(_section(f"Calibration of the {part} part", _calibration(runs, part)) for part in _PARTS),
-        *(_section(f"Slices of the {part} part: {run.name}", _slices(run, part)) for run in runs for part in _PARTS),
+        *(_section(f"Calibration of the {part} part{_comma(task)}", _calibration(runs, part, task)) for part in _PARTS for task in ("", *_tasks(runs))),
+        *(_section(f"Slices of the {part} part{_comma(task)}: {run.name}", _slices(run, part, task)) for run in runs for part in _PARTS for task in ("", *_tasks(runs))),
         *(_section(f"Keys of the {part} part that training never had: {run.name}", _unseen(run, part)) for run in runs for part in _PARTS),
         _section("Time of a step by stage, on rank 0", _table(_heads(runs), _stages(runs))),
         *(_section(f"Bytes sent per sample and rank: {run.name}", _bytes(run)) for run in runs),
@@ -83,9 +84,9 @@ def _results(runs):
         ("steps, samples", [_of(run, lambda result: f"{result['steps']:,}, {result['samples']:,}") for run in runs]),
         ("best step", [_of(run, lambda result: f"{result['best_step']:,}") for run in runs]),
     ]
-    for part in _PARTS:
+    for part, task in product(_PARTS, ("", *_tasks(runs))):
         for title, name, digits in _METRICS:
-            rows.append((f"{part} {title}", [_metric(run, part, name, digits) for run in runs]))
+            rows.append((f"{part} {escape(_named(task, title))}", [_metric(run, part, task, name, digits) for run in runs]))
     rows += [
         ("samples/s", [_of(run, lambda result: f"{result['samples_per_s']:,.0f}") for run in runs]),
         ("set-up, compilation", [_of(run, lambda result: f"{result['setup_s']:.1f} s, {result['compile_s']:.1f} s") for run in runs]),
@@ -95,6 +96,31 @@ def _results(runs):
         ("deshpc", [run.start["version"] for run in runs]),
     ]
     return [(title, *map(_text, cells)) for title, cells in rows if any(cell is not None for cell in cells)]
+
+
+def _tasks(runs):
+    """Names of the tasks that metrics of runs tell apart: none where each run has one label."""
+    of_parts = [run.result[part] for run in runs if run.result for part in _PARTS] + [line for run in runs for line in run.valid]
+    of_parts += [day["before"] for run in runs for day in run.days]
+    return list(dict.fromkeys(task for entries in of_parts for task in (entries and entries["tasks"]) or {}))
+
+
+def _of_task(entries, task):
+    """Metrics of a task; of a whole part, which are means over its tasks, where `task` is empty.  None where there are none."""
+    return entries if not task or entries is None else (entries["tasks"] or {}).get(task)
+
+
+def _number(entries, task, name):
+    found = _of_task(entries, task)
+    return None if found is None else found[name]
+
+
+def _named(task, title):
+    return f"{task} {title}" if task else title
+
+
+def _comma(task):
+    return f", {task}" if task else ""
 
 
 def _of(run, shown):
@@ -111,36 +137,39 @@ def _end(run):
 
 def _days(runs):
     """Curves of metrics over the days of chains, from the first on that was scored."""
-    drawn = []
-    for title, name, _ in _METRICS:
+    drawn, tasks = [], _tasks(runs)
+    for (title, name, _), task in product(_METRICS, ("", *tasks)):
         if name not in (*_OF_CLASSES, "mean_squared_error", "mean_deviance"):
             continue
-        lines = [[(i, day["before"][name]) for i, day in enumerate(run.days, 1) if day["before"] and day["before"][name] is not None] for run in runs]
+        points = [[(i, _number(day["before"], task, name)) for i, day in enumerate(run.days, 1)] for run in runs]
+        lines = [[(i, number) for i, number in of_run if number is not None] for of_run in points]
         if any(lines):
-            drawn.append(f"<figure><figcaption>{title}</figcaption>{curves(f'days-{name}', title, lines, 'day')}</figure>")
+            drawn.append(_figure(f"days-{name}", title, lines, task, tasks, "day"))
     return '<div class="figures">\n' + "\n".join(drawn) + "\n</div>" if drawn else ""
 
 
 def _day_rows(run):
     """A table of a chain's days."""
-    shown = [one for one in _METRICS if any(day["before"] and day["before"][one[1]] is not None for day in run.days)]
+    shown = [
+        (task, *one) for task, one in product(("", *_tasks([run])), _METRICS) if any(_number(day["before"], task, one[1]) is not None for day in run.days)
+    ]
     rows = [
         (
-            escape(day["day"]), f"{day['rows']:,}", *(_digits((day["before"] or {}).get(name), digits) for _, name, digits in shown),
+            escape(day["day"]), f"{day['rows']:,}", *(_digits(_number(day["before"], task, name), digits) for task, _, name, digits in shown),
             f"{day['table_rows']:,}", f"{day['seconds']:.1f} s",
         )
         for day in run.days
     ]  # fmt: skip
-    return _table(("day", "rows", *(title for title, _, _ in shown), "table rows", "time"), rows)
+    return _table(("day", "rows", *(escape(_named(task, title)) for task, title, _, _ in shown), "table rows", "time"), rows)
 
 
 def _learns_numbers(run):
     return run.options.get("train.loss", "log") != "log"
 
 
-def _metric(run, part, name, digits):
-    metrics = run.result and run.result[part]
-    if metrics is None or (metrics[name] is None and (_learns_numbers(run) or name not in _OF_CLASSES)):
+def _metric(run, part, task, name, digits):
+    metrics = _of_task(run.result and run.result[part], task)
+    if metrics is None or (metrics[name] is None and (metrics["positives"] is None or name not in _OF_CLASSES)):
         return None
     return "undefined" if metrics[name] is None else f"{metrics[name]:.{digits}f}"
 
@@ -179,26 +208,37 @@ def _figures(runs):
         ("validation calibration", "valid-calibration", "valid", "calibration"),
         ("samples/s", "samples-per-s", "progress", "samples_per_s"),
     ]
-    drawn = []
-    for title, name, lines, entry in figures:
-        points = [[(line["step"], line[entry]) for line in getattr(run, lines) if line[entry] is not None] for run in runs]
+    drawn, tasks = [], _tasks(runs)
+    for (title, name, lines, entry), task in product(figures, ("", *tasks)):
+        if task and lines != "valid":
+            continue
+        found = [[(line["step"], _number(line, task, entry)) for line in getattr(run, lines)] for run in runs]
+        points = [[(step, number) for step, number in of_run if number is not None] for of_run in found]
         if any(points):
-            drawn.append(f"<figure><figcaption>{title}</figcaption>{curves(name, title, points)}</figure>")
+            drawn.append(_figure(name, title, points, task, tasks))
     return '<div class="figures">\n' + "\n".join(drawn) + "\n</div>" if drawn else ""
 
 
-def _rows_of(run, part, name):
-    """A table of a part's metrics, [] where there is none."""
-    return run.result[part][name] if run.result and run.result[part] else []
+def _figure(name, title, lines, task, tasks, across="step"):
+    """Curves of runs with their title; of one of the tasks, if `task` is not empty."""
+    own = f"{name}-task-{tasks.index(task)}" if task else name
+    return f"<figure><figcaption>{title}{escape(_comma(task))}</figcaption>{curves(own, title, lines, across)}</figure>"
 
 
-def _calibration(runs, part):
+def _rows_of(run, part, name, task=""):
+    """A table of a part's metrics, or of those of a task; [] where there is none."""
+    metrics = _of_task(run.result and run.result[part], task)
+    return metrics[name] if metrics else []
+
+
+def _calibration(runs, part, task):
     """A figure of mean labels over mean predictions, and the numbers of each run."""
-    bins = [[one for one in _rows_of(run, part, "calibration_bins") if one["label"] is not None] for run in runs]
+    bins = [[one for one in _rows_of(run, part, "calibration_bins", task) if one["label"] is not None] for run in runs]
     if not any(bins):
         return ""
     points = [[(one["prediction"], one["label"]) for one in of_run] for of_run in bins]
-    drawn = curves(f"{part}-bins", "mean label", points, "mean prediction", diagonal=True)
+    name = f"{part}-bins-task-{_tasks(runs).index(task)}" if task else f"{part}-bins"
+    drawn = curves(name, "mean label", points, "mean prediction", diagonal=True)
     tables = [
         _table((f"{_mark(i)}rows", "mean prediction", "mean label"), [_bin(one) for one in of_run]) for i, of_run in enumerate(bins)
     ]
@@ -209,13 +249,13 @@ def _bin(one):
     return f"{one['rows']:,}", _digits(one["prediction"], 6), _digits(one["label"], 6)
 
 
-def _slices(run, part):
+def _slices(run, part, task):
     rows = [
         (
             escape(one["field"]), escape(one["value"]) or "(empty)", f"{one['rows']:,}", f"{one['positives']:,}", _digits(one["auc"], 5),
             _digits(one["log_loss"], 5), _digits(one["normalized_entropy"], 4), _digits(one["calibration"], 4),
         )
-        for one in _rows_of(run, part, "slices")
+        for one in _rows_of(run, part, "slices", task)
     ]  # fmt: skip
     return _table(("field", "value", "rows", "positive", "AUC", "log-loss", "normalized entropy", "calibration"), rows)
 

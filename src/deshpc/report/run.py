@@ -12,7 +12,7 @@ _METRICS = {
     "rows": COUNT, "auc": _NUMBER, "log_loss": _NUMBER, "normalized_entropy": _NUMBER, "calibration": _NUMBER, "best_auc": _NUMBER,
     "pr_auc": _NUMBER, "grouped_auc": _NUMBER, "calibration_error": _NUMBER, "calibration_bins": (None, list), "slices": (None, list),
     "unseen": (None, list), "mean_squared_error": _NUMBER, "root_mean_squared_error": _NUMBER, "mean_absolute_error": _NUMBER, "r2": _NUMBER,
-    "mean_deviance": _NUMBER, "d2": _NUMBER, "mean_label": _NUMBER,
+    "mean_deviance": _NUMBER, "d2": _NUMBER, "mean_label": _NUMBER, "positives": (None, COUNT), "tasks": (None, {str: dict}),
 }  # fmt: skip
 _TABLES = {  # what a report needs of a row of such a list
     "calibration_bins": {"rows": COUNT, "prediction": _NUMBER, "label": _NUMBER},
@@ -84,13 +84,15 @@ class RecordedRun:
             for lines in (self.progress, self.valid):
                 lines[:] = [one for one in lines if one["step"] <= entries["step"]]
         elif event == "day":
-            entries["before"] = entries["before"] and _metrics(entries["before"], "day.before")
+            entries["before"] = entries["before"] and _metrics(_by_task(entries["before"]), "day.before")
             self.days = [one for one in self.days if one["day"] != entries["day"]] + [entries]  # a chain that goes on repeats its last one
         elif event in ("stopped", "result"):
             for part in {"valid", "test"} & entries.keys():
                 entries[part] = entries[part] and _metrics(entries[part], f"{event}.{part}")
             self.stopped, self.result = (entries, None) if event == "stopped" else (self.stopped, entries)
         else:
+            if entries.get("tasks"):
+                entries["tasks"] = _of_tasks(entries["tasks"], event)
             {"progress": self.progress, "valid": self.valid, "warning": self.warnings}[event].append(entries)
 
 
@@ -118,14 +120,28 @@ def read_run(path):
 
 
 def _metrics(entries, name):
-    """What `_METRICS` names of a part's metrics, and what `_TABLES` names of each row of its tables."""
+    """What `_METRICS` names of a part's metrics, and what `_TABLES` names of each row of its tables; of each task the same."""
     entries = _picked(entries, _METRICS, name)
     for table, form in _TABLES.items():
         rows = entries[table] or []
         for i, row in enumerate(rows):
             require(row, dict, f"{name}.{table}[{i}]")
         entries[table] = [_picked(row, form, f"{name}.{table}[{i}]") for i, row in enumerate(rows)]
+    entries["tasks"] = _of_tasks(entries["tasks"] or {}, name)
     return entries
+
+
+def _of_tasks(tasks, name):
+    return {task: _metrics(entries, f"{name}.tasks.{task}") for task, entries in tasks.items()}
+
+
+def _by_task(numbers):
+    """A day's numbers, of which a task's are called TASK.metric, as the metrics of other lines are."""
+    found = {"tasks": {}}
+    for name, number in numbers.items():
+        task, _, metric = name.rpartition(".")
+        (found["tasks"].setdefault(task, {}) if task else found)[metric] = number
+    return found
 
 
 def _picked(line, form, name):

@@ -73,7 +73,7 @@ class RoutedNear:
     def _read(self, batch, direction, places):
         """The RoutedBatch, when every rank has published its lists.  Collective where their room does not suffice."""
         while room := max(int(header[0]) for header in places.headers):
-            self._room = room + room // 4
+            self._room = max(self._room, room + room // 4)  # the batch before may have made it larger
             places = self._write(batch, direction, partial(self._boards.again, places.board))
             self._boards.publish(places.board).wait()
         self._count(batch, direction, places)

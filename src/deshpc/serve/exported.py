@@ -238,7 +238,7 @@ def model_in(container, mapped, about=None, identity=None, forward=None):
         loss = about.get("loss", "log")  # a file that does not say is older than other losses
         loss = tuple(loss) if isinstance(loss, list) else loss
         losses = loss if isinstance(loss, tuple) else (loss,)
-        if not set(losses) <= LINKS.keys() or schema.tasks != (len(losses) if isinstance(loss, tuple) else 0):
+        if not losses or not set(losses) <= LINKS.keys() or schema.tasks != (len(losses) if isinstance(loss, tuple) else 0):
             raise DataError(f"{path}: a model of the loss {str(loss)[:40]!r}; this version knows {', '.join(LINKS)}, one for each label")
         transforms = None if about["transforms"] is None else Transforms.from_json(about["transforms"])
     except ConfigError as error:

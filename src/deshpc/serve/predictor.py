@@ -19,7 +19,7 @@ from deshpc.serve.forward.sample_rows import SampleRows
 from deshpc.serve.rows import Rows
 from deshpc.storage.container import Container
 
-_BLOCK_ROWS = 4096  # their embeddings, (rows x keys, k) float64, stay in tens of MB
+_BLOCK_ROWS, _BLOCK_NUMBERS = 4096, 1 << 22  # of a block, at most: what rows are pooled to, float64, stays in tens of MB
 
 
 class Predictor:
@@ -116,8 +116,8 @@ class Predictor:
         version = self._version
         return version.of_blocks(rows, ignore_extra, lambda pooled: {"p": predictions(version.model.loss, version.forward.logit(**pooled))})["p"]
 
-    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float | NDArray[np.float64]:
-        """Prediction for one row, a dictionary: a float, or (T) of T tasks."""
+    def predict_one(self, row: Mapping[str, Any], ignore_extra: bool = False) -> float | Any:
+        """Prediction for one row, a dictionary: a float, or an array (T) of T tasks."""
         found = self.predict([row], ignore_extra)[0]
         return found if self.tasks else float(found)
 
@@ -155,16 +155,22 @@ class _Version(NamedTuple):
     def of_blocks(self, rows, ignore_extra, work):
         """The arrays that work(pooled) gives for blocks of rows, put together."""
         rows = Rows(rows, self.encoder.fields, (*dict(self.model.schema.label_columns), self.model.schema.weight), ignore_extra)
-        results = []
-        for begin in range(0, max(1, len(rows)), _BLOCK_ROWS):
+        results, size = [], self._block_rows()
+        for begin in range(0, max(1, len(rows)), size):
             self.model.require_unchanged()  # a file that was cut would end the process
-            results.append(work(self._pool(begin, rows.cells(begin, min(begin + _BLOCK_ROWS, len(rows))), len(rows))))
+            end = min(begin + size, len(rows))
+            results.append(work(self._pool(begin, rows.cells(begin, end), end - begin)))
         self.model.require_unchanged()
         return {name: np.concatenate([one[name] for one in results]) for name in results[0]}
 
+    def _block_rows(self):
+        top = self.model.top
+        numbers = sum(top.row_dims) + top.dim * sum(one.length for one in top.attended)
+        return max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // max(1, numbers)))
+
     def _pool(self, begin, cells, rows):
-        """What a block of rows is pooled to, with its dense features."""
-        samples = self.encoder.encode(min(_BLOCK_ROWS, rows - begin), cells, begin)
+        """What so many rows, from number `begin` on, are pooled to, with their dense features."""
+        samples = self.encoder.encode(rows, cells, begin)
         weights, embeddings, seen = self.model.find(samples.keys)
         offsets = np.concatenate([[0], np.cumsum(seen)])[samples.offsets]
         n, n_fields = len(offsets) - 1, self.model.top.n_fields

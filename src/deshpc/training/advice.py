@@ -31,11 +31,19 @@ class Adviser:
         for name, why in unused_options(config):
             self.warn(name, f"changes nothing: {why}")
 
-    def of_labels(self, constant):
-        """A training part all of whose labels are equal, by its BestConstant."""
-        if constant.only is not None:
-            text = f"all {constant.rows:,} labels are {constant.only:g}: there is nothing to tell apart; is data.label the right column?"
-            self.warn("data.train", text)
+    def of_labels(self, constant, tasks=()):
+        """A training part all of whose labels are equal, by its BestConstant.
+
+        tasks : `config.tasks.Task`s, where there are several labels: then those of one of them, or that none is known
+        """
+        asked = "is data.label the right column?"
+        if not tasks and constant.only is not None:
+            self.warn("data.train", f"all {constant.rows:,} labels are {constant.only:g}: there is nothing to tell apart; {asked}")
+        for task, prediction, only in zip(tasks, constant.prediction, constant.only, strict=True) if tasks else ():
+            if prediction is None:
+                self.warn(f"data.train, {task.name}", f"no row has a label that counts: the task learns nothing; {asked}")
+            elif only is not None:
+                self.warn(f"data.train, {task.name}", f"all its labels are {only:g}: there is nothing to tell apart; {asked}")
 
     def of_epoch(self, epoch, loss, constant):
         """A mean loss of an epoch's rows, before each was learnt from, that the BestConstant would beat."""

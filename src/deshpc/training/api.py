@@ -202,7 +202,7 @@ def _train(session, lock, watchdog, begin, resume, overwrite, callbacks, score_f
     if session.skipped:
         record.write("skipped", parts=session.skipped)
     if not stream:
-        adviser.of_labels(part.whole)
+        adviser.of_labels(part.whole, tasks_of(config))
     if part.kept is not None and group.rank == 0:
         say(f"deshpc: train.negative_sampling = {config.train.negative_sampling} keeps {part.samples:,} of {part.whole.rows:,} rows\n")
     forecast = plan_run(session, part, record, made_before(group, saved))

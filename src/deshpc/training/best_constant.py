@@ -18,7 +18,7 @@ class BestConstant(NamedTuple):
     prediction : mean label, by weight (None: no row has a weight); of several tasks a tuple of theirs, as is the bias
     bias : sum of the model whose prediction that is; 0 where none is
     loss : the mean loss, by weight, of that prediction for every row (None: it is the label of all, or there is none, or there are several tasks)
-    only : the label of all rows, None where there are several, or no row
+    only : the label of all rows, None where there are several, or no row; of several tasks a tuple of theirs
     """
 
     rows: int
@@ -26,7 +26,7 @@ class BestConstant(NamedTuple):
     prediction: float | tuple | None
     bias: float | tuple
     loss: float | None
-    only: float | None
+    only: float | tuple | None
 
     @property
     def mean_weight(self):
@@ -66,7 +66,7 @@ def constant_of(config, group, dataset, kept=None):
     if config.model.name == "esmm":  # whose second tower says how often the second thing happens where the first has
         first, both = (one.prediction or 0.0 for one in of_tasks)
         biases[1] = math.log(both / (first - both)) if 0 < both < first else 0.0
-    return BestConstant(rows, weight, tuple(one.prediction for one in of_tasks), tuple(biases), None, None)
+    return BestConstant(rows, weight, tuple(one.prediction for one in of_tasks), tuple(biases), None, tuple(one.only for one in of_tasks))
 
 
 class _OfTask:

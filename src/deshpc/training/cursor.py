@@ -24,7 +24,8 @@ class Cursor:
     first_step : steps of the model that the run started from (`train.from`)
     by_files : whether the epoch's order is that of files which are read block by block, and cannot be from any row on: it is another from memory
     stream : of a run that follows its training part: file, row and done of the Place (`data.growing`) at which the block begins, and of the
-        first block of all the mean weight of samples and the keys of each field a sample; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
+        first block of all the mean weight of samples and the keys of each field a sample; `Stream.piece_bytes`, and the bytes of the pieces
+        before the block; then `block` is its number, `row` samples of it that were taken, and train_rows is 0
     """
 
     epoch: int = 0

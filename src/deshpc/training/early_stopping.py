@@ -17,9 +17,8 @@ class EarlyStopping:
     """Judges the evaluations of a run one after another.  Pure: the same metrics give the same verdicts on every rank.
 
     metric : "auc", "pr_auc" or "grouped_auc" (larger is better), "log_loss", "normalized_entropy" or "calibration_error" (smaller), or
-    "mean_squared_error", "mean_absolute_error" or "mean_deviance" (smaller), or "calibration" (the nearer to 1 the better; what is judged is the distance |log calibration|)
+    "mean_squared_error", "mean_absolute_error" or "mean_deviance" (smaller), or "calibration" (the nearer to 1 the better; what is judged is the distance |log calibration|); that of one of several tasks is NAME.metric
     patience : evaluations in a row without a gain after which to stop, at least 1
-    Of several tasks a metric of one is NAME.metric.
     minimum_gain : an evaluation gains if it is better than the best before it by more than this
 
     The first defined value is a gain.  A value that is undefined (None: one class only, or no rows) or not finite is

@@ -228,6 +228,7 @@ class _Loop:
             stream={
                 "file": place.file, "row": place.row, "done": place.done, "mean_weight": self._stream.mean_weight,
                 "field_keys": self._stream.field_keys.tolist(), "piece_bytes": self._stream.piece_bytes,
+                "bytes": self._stream.bytes_before(place.number),
             },
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from deshpc.data.block_reader import BlockReader
 from deshpc.data.delivery import Delivery
 from deshpc.data.growing import Growing, Place, is_given
 from deshpc.data.in_turns import InRounds
-from deshpc.data.pieces import blocks_of_pieces, piece_bytes, pieces_of
+from deshpc.data.pieces import blocks_of_pieces, bytes_of, piece_bytes, pieces_of
 from deshpc.data.samples import no_samples
 from deshpc.errors import ConfigError, DataError
 from deshpc.formats.bad_rows import BadRows, merged
@@ -75,6 +75,10 @@ class Stream:
             train.shuffle_run_rows, valid, _place_of(start), start.position - start.row, start.row,
         )  # fmt: skip
 
+    def bytes_before(self, number):
+        """Bytes of the pieces of files before this one; 0 where one process reads for all."""
+        return bytes_of(self._pieces[:number]) if self._pieces is not None else 0
+
     def close(self):
         """Read no more.  Tells what was skipped.  Collective."""
         self._stop()
@@ -114,7 +118,8 @@ class Stream:
             self._session.group.agree(DataError("standard input has been read beyond the checkpoint that could be read: start again with it from its begin"))
         self._stop()
         for block in self._first:
-            self._delivery.release(block)
+            if block is not END:
+                self._delivery.release(block)
         self._cursor = cursor
         self._open()
 
@@ -136,7 +141,7 @@ class Stream:
 
         def look():
             reader = open_format(data, labels=kinds_of(losses_of(self._session.config)))
-            size = before["piece_bytes"] if before else 0
+            size = before.get("piece_bytes", 0) if before else 0
             if before is None and is_given(data) and reader.rows_are_lines:
                 size = piece_bytes(session.input.paths("train"), train.shuffle_block_rows)
             if not size:
@@ -144,6 +149,9 @@ class Stream:
             pieces, number = pieces_of(session.input.paths("train"), size), self._cursor.block
             if before and before["file"] not in {piece.path for piece in pieces[max(0, number - 1) : number + 1]}:
                 raise DataError(f"{before['file']}: the run goes on in it, but it is not where it was among the files of data.train: name them as before")
+            bytes_now = bytes_of(pieces[:number])
+            if before and before.get("bytes", bytes_now) != bytes_now:
+                raise DataError(f"{before['file']}: the run goes on in it, but it, or files before it, have changed: files have to be complete before they are read")
             if not session.input.fitted:
                 session.input.fit_to([piece.path for piece in pieces[:1]], data.fit_rows)
             return pieces, size

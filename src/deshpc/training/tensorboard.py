@@ -59,8 +59,9 @@ class TensorBoard:
 
 
 def _metrics(entries):
-    """What is no count and no table."""
-    return {name: value for name, value in entries.items() if isinstance(value, float)}
+    """What is no count and no table; of several tasks, too, as TASK.metric."""
+    own = {name: value for name, value in entries.items() if isinstance(value, float)}
+    return own | {f"{task}.{name}": value for task, numbers in entries.get("tasks", {}).items() for name, value in _metrics(numbers).items()}
 
 
 def _writer_class():
