@@ -18,7 +18,7 @@ ROWS, BATCH, STEPS, CUT = 600, 100, 12, 5  # two epochs
 N_FIELDS, N_DENSE, K = 12, 2, 4
 COLUMN = {"split": "column", "routing": "broadcast"}
 WAYS = {
-    "column": COLUMN, "column, repeated": {**COLUMN, "exchange": "allreduce"}, "key": {}, "sums by key": {"exchange": "reduce_scatter"},
+    "column": COLUMN, "key": {}, "column, repeated": {**COLUMN, "exchange": "allreduce"}, "sums by key": {"exchange": "reduce_scatter"},
     "sums by field": {"split": "field", "exchange": "pooled"},
 }  # fmt: skip
 
