@@ -38,7 +38,8 @@ def options():
 
 
 def _option(option):
-    kind = {str: "text", int: "whole number", float: "number", bool: "true or false"}[option.kind] + "s" * option.several
+    kinds = {str: "text", int: "whole number", float: "number", bool: "true or false", str | tuple[str, ...]: "text or texts"}
+    kind = kinds[option.kind] + "s" * option.several
     default = f"`{toml_value(option.default)}`" if option.default not in ("", []) else "empty"
     facts = "; ".join([f"{kind}, {default} by default", *_limits(option.metadata)])
     anchor = "-".join(option.path)

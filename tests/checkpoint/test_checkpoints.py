@@ -156,7 +156,7 @@ def test_a_folder_that_the_nodes_do_not_share_is_an_error(world, directory, monk
     """The last rank writes elsewhere, and rank 0 waits for its file in vain."""
     if world.size == 1:
         return
-    monkeypatch.setattr(save, "_APPEAR_S", 0.1)
+    monkeypatch.setattr(save, "APPEAR_S", 0.1)
     if world.rank == world.size - 1:
         monkeypatch.setattr(background, "write_share", lambda *arguments: None)
     with small_model(world, OPTIONS) as model:

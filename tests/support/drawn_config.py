@@ -20,8 +20,9 @@ LIMITS = {
     "data.synthetic.test_rows": (0, 1, 30), "model.dim": (5, 4, 1, 3), "train.global_batch_samples": (17, 40, 64, 1000),
     "train.epochs": (1, 2), "train.watchdog_s": (0.0, 600.0), "run.save_model": (True,), "compute.threads_per_rank": (1, 2),
     "compute.backend": ("auto", "cpu"), "run.report_interval_s": (1000.0, 1e-3), "checkpoint.walltime_s": (0.0, 1e6),
-    "data.follow": (False,),
+    "data.follow": (False,), "data.fields.clip": ((), (-10.0, 20.0)),
 }  # fmt: skip
+OF_KINDS = {"dense": ("transform", "clip", "standardise"), "sequence": ("length", "newest", "recency")}  # options that other kinds refuse
 FEW_KERNELS = {  # so that the types for which kernels are compiled are those of other tests
     "model.dim": (5,), "train.precision": ("float64",), "train.accumulate": ("", "", "int64"), "model.fields.dim": (0, 0, 3),
     "data.format": ("csv",), "compute.matrix_products": ("auto",),
@@ -72,7 +73,9 @@ class Draw:
         kinds = [*["dense"] * chance.choice((0, 0, 1, 2)), *chance.choices(("categorical", "multi", "bucket"), k=chance.choice((0, 1, 2, 4)))]
         for i, kind in enumerate(chance.sample(kinds, len(kinds)) or ["categorical"]):
             self._rate = 0.5
-            field = {**self._section(FieldConfig, ("data", "fields")), "name": f"{kind[0]}{i}", "kind": kind}
+            others = {option for of, options in OF_KINDS.items() if of != kind for option in options}
+            section = {own: value for own, value in self._section(FieldConfig, ("data", "fields")).items() if own not in others}
+            field = {**section, "name": f"{kind[0]}{i}", "kind": kind}
             if kind == "multi" and chance.random() < 0.5:
                 field["weight_separator"] = ":"
             fields.append(field)

@@ -237,7 +237,7 @@ def moved(field, **options):
 REFUSED = [  # sections that differ from those of the model, and words of the error
     ({"model": {"dim": 6}}, ConfigError, "model.dim = 6, but the model in .* has embeddings of 5"),
     ({"data": {"fields": FIELDS[1:]}}, ConfigError, "data.fields: the model in .* has the fields site, .*; here are tags, "),
-    (moved("hour", kind="bucket"), ConfigError, "kind = 'bucket' of field 'hour', but the model in .* has 'categorical'"),
+    (moved("site", kind="bucket"), ConfigError, "kind = 'bucket' of field 'site', but the model in .* has 'categorical'"),
     (moved("price", buckets=9), ConfigError, "buckets = 9 of field 'price', but the model in .* has 5: set it as it was"),
     ({"train": {"loss": "squared"}}, ConfigError, "train.loss = 'squared', but the model in .* was trained by 'log'"),
     ({"optimizer": {"name": "ftrl"}}, ConfigError, "optimizer.name = 'ftrl', but the model in .* has 'adagrad': .*train.from_state = 'fresh'"),
