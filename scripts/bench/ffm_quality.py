@@ -19,11 +19,12 @@ ADAM = ("optimizer.dense_name=adam", "optimizer.dense_learning_rate=1e-3")  # wh
 START = ("optimizer.learning_rate=0.14", "optimizer.l2=0.3", "model.init_std=0.1")
 VARIANTS = {  # {part: {variant: overrides}}
     "implicit": {
-        "fm": ("optimizer.l2=0.45", "model.init_std=0.1"), "ffm": ("model.name=ffm", *START), "fwfm": ("model.name=fwfm", *START, *ADAM),
+        "fm": ("optimizer.l2=0.45", "model.init_std=0.1"), "fm_wide": ("model.dim=64",), "ffm": ("model.name=ffm", *START), "fwfm": ("model.name=fwfm", *START, *ADAM),
         "fmfm": ("model.name=fmfm", *START, *ADAM),
     },
     "rating": {
-        "fm": ("optimizer.l2=0.6", "model.init_std=0.03"), "ffm": ("model.name=ffm", "model.dim=4", "optimizer.l2=0.2", "model.init_std=0.03"),
+        "fm": ("optimizer.l2=0.6", "model.init_std=0.03"), "fm_wide": ("model.dim=64", "optimizer.l2=0.6", "model.init_std=0.03"),
+        "ffm": ("model.name=ffm", "model.dim=4", "optimizer.l2=0.2", "model.init_std=0.03"),
         "fwfm": ("model.name=fwfm", "optimizer.l2=0.6", "model.init_std=0.03", *ADAM), "fmfm": ("model.name=fmfm",),
     },
 }  # fmt: skip
