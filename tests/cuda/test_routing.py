@@ -13,6 +13,7 @@ from deshpc.backend.arguments import Messages, UniqueKeys, Unpacked
 from deshpc.backend.cpu.backend import CpuBackend
 from deshpc.backend.cuda.backend import CudaBackend
 from deshpc.data.batch import Batch
+from deshpc.hashing.key import FIELD_BITS, FIELD_SHIFT
 from deshpc.hashing.partition import FieldPartition, KeyPartition
 from deshpc.route.distinct import Deduplication
 
@@ -30,8 +31,8 @@ PARTITIONS = {
 
 
 def field_of(key):
-    """Any function of the key: a key has one field."""
-    return (0, 1, 2, 3, 5)[key % 5]
+    """The field that a key is of."""
+    return key >> FIELD_SHIFT & 0xFFFF
 
 
 def owner_of(partition, key):
@@ -55,6 +56,8 @@ def draw_pool(generator, n, crowded=False):
     """Distinct keys, of which half belong to the last owner, if they are not all in one bucket of any index."""
     keys = generator.integers(1, 2**64, n, dtype=np.uint64)
     keys[::2] |= np.uint64(3 << 62)
+    keys &= ~np.uint64(FIELD_BITS)
+    keys |= generator.choice(np.array([0, 1, 2, 3, 5], np.uint64), n) << np.uint64(FIELD_SHIFT)
     return keys | np.uint64(0xFFFFFFFF) if crowded else keys
 
 
@@ -312,7 +315,7 @@ def test_keys_of_larger_shares_travel(few, sizes, distinct):
 def test_many_ranks_and_fields_are_sorted_by_more_than_one_digit(few):
     """60 ranks times 6 fields are more than 256 groups."""
     backend, generator = CudaBackend(few), np.random.default_rng(6)
-    shares = draw_shares(generator, generator.integers(1, 2**64, 500, dtype=np.uint64), [(9, 700)] + [(0, 0)] * 59, 0)
+    shares = draw_shares(generator, draw_pool(generator, 500), [(9, 700)] + [(0, 0)] * 59, 0)
     check_packed(backend, shares[0], KeyPartition(60, 1), 0)
 
 
@@ -334,7 +337,7 @@ def test_more_keys_of_a_sample_than_a_message_can_tell(few, counts, answer):
 
 def test_a_sample_of_more_keys_than_that_at_two_owners(few):
     backend, partition = CudaBackend(fast(few)), KeyPartition(2, 1)
-    batch = draw_share(np.random.default_rng(2), np.array([5, 2**64 - 1], np.uint64), [1, 70_000], 0)
+    batch = draw_share(np.random.default_rng(2), np.array([5, (2**64 - 1) & ~FIELD_BITS], np.uint64), [1, 70_000], 0)
     *_, message, _, found = pack(backend, batch, partition, 0)
     assert found == -1 and message == b"".join(messages_of(batch, 2, partition, 0)[1])
 

@@ -193,7 +193,7 @@ def check(device, case):
         layout = case.layout
         on_cpu.rows(
             case.rule, case.kind.form(case.dim), layout.linear_state, layout.tail, 1, host_addresses, Sums(*host_sums),
-            case.inverse_scale, np.uint32(STEP), case.clip, case.l2, None,
+            case.inverse_scale, np.uint32(STEP), case.clip, case.l2, None, None,
         )  # fmt: skip
         assert_same_bits(after, host_memory)
 
