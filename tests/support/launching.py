@@ -60,8 +60,8 @@ def deshpc(*arguments, **how):
 
 
 def errors(done):
-    """What deshpc itself wrote to standard error: the lines that begin with its name."""
-    return [line for line in done.stderr.splitlines() if line.startswith("deshpc: ")]
+    """What deshpc itself wrote to standard error: the lines that begin with its name, but for what a first run says of compiling."""
+    return [line for line in done.stderr.splitlines() if line.startswith("deshpc: ") and not line.startswith("deshpc: compil")]
 
 
 def environments():
