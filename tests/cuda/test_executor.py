@@ -543,6 +543,7 @@ def test_coverage():
 
 @pytest.mark.skipif(not find_spec("ziglang"), reason="ziglang is not installed")
 @pytest.mark.skipif("DESHPC_CXX" in os.environ, reason="a compiler has been named")
+@pytest.mark.skipif(not os.environ.get("DESHPC_EVERY_CASE"), reason="takes a minute: with DESHPC_EVERY_CASE=1")
 def test_with_zigs_compiler():
     """Where there is no other: the same tests, a part of them.  Its first run on a machine builds a C++ library."""
     some = "block_sum or bounds or rounding or shuffles"
