@@ -50,7 +50,7 @@ class Graph:
 
     def columns(self, x, begin, end):
         """(n, end - begin): columns begin .. end of x (n, ...)."""
-        return self.node("Slice", x, self._integers(begin), self._integers(end), self._integers(1))
+        return self.node("Slice", x, self.integers(begin), self.integers(end), self.integers(1))
 
     def reduce_sum(self, x, axis):
         """x added up over an axis, which goes."""
