@@ -18,6 +18,7 @@ from deshpc.ops.contract import BoundedOperators, Operators
 from deshpc.ops.operator_set import OperatorSet
 from deshpc.ops.owner_tower import OwnerTower
 from deshpc.route.contract import Routing
+from deshpc.route.near import RoutedNear
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routing import Broadcast, Routed
 from deshpc.route.selection import WithReplicatedFields
@@ -30,7 +31,7 @@ from deshpc.top.sum import SumTop
 from deshpc.top.tower import Tower
 
 STATIONS = {
-    Routing: [Broadcast, Routed, BroadcastRequests, RoutedRequests, WithReplicatedFields],
+    Routing: [Broadcast, Routed, RoutedNear, BroadcastRequests, RoutedRequests, WithReplicatedFields],
     RowStore: [Table, TableSet, ReplicatedTable, PartlyReplicated],
     Operators: [OwnerTower],
     BoundedOperators: [OperatorSet, BySamples],

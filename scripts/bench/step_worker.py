@@ -8,6 +8,7 @@ The job may also be the path of a file that holds it.  Further entries of it: "p
 
 import json
 import resource
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -30,13 +31,13 @@ class Stages:
     """Seconds spent in each stage of training: what `Session` tells stages to."""
 
     def __init__(self):
-        self._times, self._current, self._since = {}, None, 0.0
+        self._times, self._current, self._since = {}, None, (0.0, 0.0)
 
     def enter(self, stage, works=False):
         """Leave the stage before and enter this one."""
-        now = time.perf_counter()
+        now = time.perf_counter(), time.thread_time()
         if self._current is not None:
-            self._times[self._current] = self._times.get(self._current, 0.0) + now - self._since
+            self._times.setdefault(self._current, []).append([end - begin for end, begin in zip(now, self._since, strict=True)])
         self._current, self._since = stage, now
 
     def clear(self):
@@ -46,7 +47,11 @@ class Stages:
 
     def means_ms(self, steps):
         """{stage: mean milliseconds a step} on this rank."""
-        return {stage: round(1e3 * seconds / steps, 3) for stage, seconds in self._times.items()}
+        return {stage: round(1e3 * sum(clock for clock, _ in spent) / steps, 3) for stage, spent in self._times.items()}
+
+    def medians_ms(self):
+        """{stage: median milliseconds of processor time} of this rank's first thread: what other processes take from it is not in it."""
+        return {stage: round(1e3 * statistics.median(processor for _, processor in spent), 3) for stage, spent in self._times.items()}
 
 
 def main(job):
@@ -77,7 +82,7 @@ def main(job):
         sent = [comm.allreduce(ledger.of(direction=direction)) for direction in ("forward", "backward")]
         passes.append({
             **measured, "seconds": seconds, "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
-            "sent_bytes_per_sample": round(sum(sent) / (epoch + 1) / len(dataset), 1),
+            "processor_ms": stages.medians_ms(), "sent_bytes_per_sample": round(sum(sent) / (epoch + 1) / len(dataset), 1),
         })  # fmt: skip
         if job.get("test") and epoch == 0:
             test_auc = evaluate_model(model, session.load("test"), config.train.global_batch_samples).auc

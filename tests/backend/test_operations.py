@@ -37,6 +37,7 @@ MISSING_ON_DEVICE = {
     ),  # fmt: skip
     "rows that repeat, which are multiplied like all others": ("repeated",),
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
+    "lists of keys that owners read in place: they are sent": ("lists",),
     "products, which are cuBLAS's": ("dense.outer",),
     "rows that fields share, and attention": ("seats", "attention", "self_attention"),
 }

@@ -240,13 +240,13 @@ def test_mpi_gets_an_array_when_the_device_has_done_what_was_started_before(worl
     backend = CudaBackend(Recorded(executor, calls, "mark", "wait", "lend"))
     transport = MpiTransport(Recorded(comm, calls, "Iallgatherv", "Ialltoallv"), backend)
     array = backend.array(contribution(world.rank, (7, 3), "float32"))
-    handle = transport.reduce_samples(array, number_counts(array, world.size))
+    handle = transport.reduce_samples(array, number_counts(array.shape, world.size))
     assert calls == ["mark"]
     share = backend.host(handle.wait())
     assert calls == ["mark", "wait", "lend", "lend", "Ialltoallv"]
     assert same(share, in_rank_order(world.size, (7, 3), "float32")[slice(*slice_of(7, world.size, world.rank))])
     calls.clear()
-    transport.all_gather(backend.array(share), number_counts(array, world.size), array).wait()
+    transport.all_gather(backend.array(share), number_counts(array.shape, world.size), array).wait()
     assert calls == ["mark", "wait", "lend", "lend", "Iallgatherv"]
     comm.Free()
     busy = backend.zeros(3, np.float32)

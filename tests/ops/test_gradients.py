@@ -13,6 +13,7 @@ from plain_model import pairwise_logit, values_of
 from small_training import DIM, all_rows, complete, insert, score, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, plain_batch
 
+from deshpc.nn.parts import parts_of
 from deshpc.table.shard import Rows
 from deshpc.training.step import step
 
@@ -125,7 +126,7 @@ def test_sums_in_float64_over_float32_rows_are_closer():
             state_errors.append(np.abs(partials.state - state).max() / np.abs(state).max())
 
             ones = np.ones(samples, accumulate)  # the gradient of the sum of all logits
-            model.operators.finish_adjoint(partials.state, batch.dense, model.parameters, ones, 1.0)
+            model.operators.finish_adjoint(partials.state, batch.dense, model.parameters, ones, 1.0, *parts_of(len(ones), 1))
             (shard,) = model.exchange.give_back(found, partials, partials.state, 1.0)
             gradient = np.zeros((len(rows), DIM))
             np.add.at(gradient, row, x * (state[sample, :DIM] - v * x))

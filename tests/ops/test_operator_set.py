@@ -11,6 +11,7 @@ from small_training import DIM, all_rows, insert, small_config, small_model
 from synthetic_batches import awkward_batches
 
 from deshpc.nn.parameters import Parameters
+from deshpc.nn.parts import parts_of
 from deshpc.ops.linear import Linear
 from deshpc.ops.operator_set import OperatorSet, worst
 
@@ -59,9 +60,9 @@ def test_states_are_columns_and_logits_and_gradients_add_up(model):
     assert np.array_equal(states[0], np.hstack(states[1:]))
     assert both.magnitude(shards) == worst(one.magnitude(shards) for one in apart)
 
-    logits = [np.full(samples, np.nan) for _ in states]
+    logits, (whole,) = [np.full(samples, parameters["bias"]) for _ in states], parts_of(samples, 1)
     for one, state, logit in zip((both, *apart), states, logits, strict=True):
-        one.finish(state, batch.dense, parameters, logit)
+        one.finish(state, batch.dense, parameters, logit, whole)
     assert np.allclose(logits[0], logits[1] + logits[2] - parameters["bias"], rtol=1e-13, atol=1e-13)
 
     gradient = np.random.default_rng(84).standard_normal(samples)
@@ -73,7 +74,7 @@ def test_states_are_columns_and_logits_and_gradients_add_up(model):
     )
     collected, dense = [], []
     for one, state in zip((both, *apart), states, strict=True):
-        one.finish_adjoint(state, batch.dense, parameters, gradient, 1.0)
+        one.finish_adjoint(state, batch.dense, parameters, gradient, 1.0, whole)
         one.partial_adjoint(shards, state, 1.0)
         collected.append(sums(shards))
         dense.append(parameters.take_sums().copy())

@@ -4,7 +4,7 @@ For awkward batches with both routings every shard finds the rows of the occurre
 partition's formula gives, sample by sample in global order, and every rank the labels and dense features of the samples that its
 top works on; all that while the next batch is routed.  The ledger holds what the wire format says, from Python sets:
 per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 each value, filled up to 8, after a header of
-4 (F + 1); between nodes fewer for keys that have been sent before, and for occurrences; and what the formulas of every exchange say.
+4 (F + 1); inside a node, 8 an occurrence, 4 a sample and shard, and 8; between nodes fewer for keys that have been sent before, and for occurrences; and what the formulas of every exchange say.
 (Where rows travel, see `test_requests`.)
 """
 
@@ -22,6 +22,7 @@ from deshpc.config.schema import OptimizerConfig
 from deshpc.errors import DataError
 from deshpc.exchange.sums import AllReduce, ReduceScatter
 from deshpc.hashing.partition import KeyPartition
+from deshpc.route.near import RoutedNear
 from deshpc.route.routing import Broadcast, Routed
 from deshpc.table.optimizer import open_optimizer
 from deshpc.table.table import Table
@@ -36,7 +37,8 @@ KINDS = {"weighted": (1, 2), "unweighted": (0, 0), "two values": (2, 1)}  # valu
 def open_on(comm, kind, shards, exchange=AllReduce):
     """(group, backend, routing) on `comm`.  Collective."""
     group, backend = Group(comm), open_backend("cpu", shards)
-    return group, backend, kind(backend, group, KeyPartition(group.size, shards), N_FIELDS, exchange)
+    fields = () if kind is RoutedNear else (N_FIELDS,)
+    return group, backend, kind(backend, group, KeyPartition(group.size, shards), *fields, exchange)
 
 
 def close(group, backend):
@@ -76,10 +78,10 @@ def check_shards(routed, found, batch, group, shards, top):
 @pytest.mark.parametrize("weighted, n_dense", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("exchange", [AllReduce, ReduceScatter])
-@pytest.mark.parametrize("kind", [Broadcast, Routed])
+@pytest.mark.parametrize("kind", [Broadcast, Routed, RoutedNear])
 def test_a_shard_gets_what_it_owns(world, monkeypatch, kind, exchange, shards, weighted, n_dense):
-    """On one node; by a reduce-scatter on two."""
-    if exchange is ReduceScatter:
+    """On one node; by a reduce-scatter on two, where there may be several."""
+    if exchange is ReduceScatter and kind is not RoutedNear:
         pretend(monkeypatch, "in turns")
     group, backend, routing = open_on(world, kind, shards, exchange)
     table = Table(
@@ -121,9 +123,32 @@ def message_bytes(share, ranks, rank, seen=None, learns=True):
     return total
 
 
+def list_bytes(share, ranks, rank, shards=1):
+    """What a rank writes of its share for all others of its node, who have so many shards each."""
+    owners = [owner_of(key, ranks) for i in range(len(share)) for key in share.keys[share.begins[i] : share.ends[i]]]
+    values = 0 if share.values is None else share.values.ndim
+    return (8 + 4 * values) * sum(owner != rank for owner in owners) + (ranks - 1) * (4 * shards * len(share) + 8)
+
+
 def gap_bytes(known, held):
     """Of `known` numbers below `held`: the fewest, by any number of low bits."""
     return 0 if known == 0 else -(-min(known * (low + 1) + (held - known >> low) for low in range(32)) // 64) * 8
+
+
+@pytest.mark.parametrize("weighted, n_dense", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("shards", [1, 3])
+def test_bytes_of_lists(world, shards, weighted, n_dense):
+    """For each other rank 8 bytes an occurrence of its, 4 each value, 4 a sample and shard, and 8; labels and dense features as ever."""
+    group, backend, routing = open_on(world, RoutedNear, shards)
+    keys = labels = 0
+    for batch in awkward_batches(33, weighted=weighted, n_dense=n_dense):
+        share = share_of(batch, group.rank, group.size)
+        routing.route(share, "forward")().wait()
+        keys += list_bytes(share, group.size, group.rank, shards)
+        labels += 4 * (group.size - 1) * len(share) * (1 + n_dense)
+        assert group.ledger.of(operator="batch", kind="keys", direction="forward") == keys
+        assert group.ledger.of() == keys + labels
+    close(group, backend)
 
 
 @pytest.mark.parametrize("weighted, n_dense", KINDS.values(), ids=KINDS)
@@ -180,7 +205,7 @@ def expected_bytes(batch, ranks, rank, exchange, routing, operator, width, dense
     reduced, gathered = shares_sent(len(batch), ranks, rank)
     expected = {}
     if routing == "routed" and exchange != "rows":
-        expected["batch", "keys", "forward"] = message_bytes(share, ranks, rank)
+        expected["batch", "keys", "forward"] = list_bytes(share, ranks, rank)
     if exchange == "allreduce":
         if routing == "routed":
             expected["batch", "labels", "forward"] = 4 * others * len(share) * (1 + batch.dense.shape[1])

@@ -31,6 +31,7 @@ from small_training import (
 from synthetic_batches import awkward_batches, one_key_batches
 
 from deshpc.backend.record import KEY
+from deshpc.nn.parts import parts_of
 from deshpc.training.step import step
 
 pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
@@ -159,7 +160,7 @@ def one_step(comm, config, threads, start, batch):
         model.parameters.values[:] = dense
         found, partials = complete(model, reads(model, batch), train=True)
         state, logit = partials.state.copy(), np.empty(len(found.routed.labels), partials.state.dtype)
-        model.operators.finish(state, found.routed.dense, model.parameters, logit)  # dense features are in it, too
+        model.operators.finish(state, found.routed.dense, model.parameters, logit, *parts_of(len(logit), 1))  # dense features are in it, too
         state = all_samples(model, state)
         learnt = model.top.learn(found, partials)
         touched = model.exchange.give_back(found, partials, learnt.gradient, learnt.scale)

@@ -100,7 +100,7 @@ def test_training_sends_what_the_formula_says(config, exchange, ranks):
         assert all(0 < row["low_bytes"] <= row["sent_bytes"] <= row["high_bytes"] for row in traffic)
         m, u = result["keys_per_sample"], result["unique_keys_per_sample"]
         assert m == pytest.approx(1005 if HISTORY in options else 12, rel=0.05)
-        assert 0 < u < m if exchange == "rows" or routing == "routed" else u is None
+        assert 0 < u < m if exchange == "rows" else u is None
     assert done.stdout.count("bytes/sample and rank") == len(runs) and "DIFFERENT" not in done.stdout
 
 

@@ -120,8 +120,9 @@ RACES = (
         "LR in memory",
         (
             in_memory(THREADS, 1, LR),
-            in_memory(RANKS, 2, LR, BROADCAST),
-            in_memory(RANKS + GROWING, 2, LR, BROADCAST, set_aside=False),
+            in_memory(RANKS, 2, LR),
+            in_memory(RANKS + GROWING, 2, LR, set_aside=False),
+            in_memory(RANKS + ", broadcast", 2, LR, BROADCAST),
             peer("xLearn", "xlearn", "xlearn", model="lr", source="memory"),
             peer("scikit-learn SGD", "sklearn", "sklearn"),
             peer("PyTorch sparse SGD", "torch", "torch", True, model="lr", optimizer="sgd"),

@@ -144,6 +144,20 @@ class Picked(NamedTuple):
     keys: Any
 
 
+class KeyLists(NamedTuple):
+    """An owner's lists of keys, one of each part of the global batch, in their order; see `backend.cpu.lists`.
+
+    keys, ends : (parts) int64, addresses of the lists, and of the ends of their samples
+    samples : (parts) int64, of each part
+    room : occurrences that a list has room for: behind them are its values
+    """
+
+    keys: Any
+    ends: Any
+    samples: Any
+    room: int
+
+
 class UniqueKeys(NamedTuple):
     """The distinct keys of some samples, in order of first appearance.
 

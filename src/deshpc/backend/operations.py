@@ -207,6 +207,16 @@ class ValueTables(Protocol):
         """Set distinct (N) to 0 where a table makes the message no shorter."""
 
 
+class Lists(Protocol):
+    """Keys between the ranks and threads of one node, in lists of their owners."""
+
+    def divide(self, sparse, partition, lists, ends, room, counts):
+        """Write the occurrences of some samples to the lists of their owners; 0, or how much room each list needs."""
+
+    def look_up_lists(self, index, search, lists, offsets, values):
+        """Look up the keys of an owner's lists, and fill offsets and values; returns as `look_up_listed`."""
+
+
 class RowsOperations(Protocol):
     """Rows that travel: requests of unique keys from home to owner, rows back, gradients of rows out."""
 
@@ -537,6 +547,7 @@ GROUPS = {
     "routing": RoutingOperations,
     "key_numbers": KeyNumbers,
     "value_tables": ValueTables,
+    "lists": Lists,
     "rows": RowsOperations,
     "selection": Selection,
     "linear": Linear,

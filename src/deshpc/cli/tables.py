@@ -113,7 +113,7 @@ def _metrics(metrics):
 
 def _of_tasks(metrics):
     """[(name, metrics)] of each task, where there are several."""
-    return [*getattr(metrics, "tasks", {}).items()]
+    return [*getattr(metrics, "tasks", {}).items()]  # of `metrics.tasks`, which needs NumPy
 
 
 def _most_unseen(unseen):

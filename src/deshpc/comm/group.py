@@ -4,9 +4,12 @@ Collectives are blind to the number type: they move and add whatever array they 
 collective on the group's communicator, a duplicate of the caller's, so nothing here can match foreign messages.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from deshpc.comm.agree import agree
+from deshpc.comm.boards import Boards
 from deshpc.comm.door import HostDoor, open_door
 from deshpc.comm.handle import complete, done, started
 from deshpc.comm.host_transport import HostTransport
@@ -40,23 +43,24 @@ class Group:
         own, nodes = comm.Dup(), NodeMap.of(comm)
         one_node, wire = len(nodes.members) == 1, open_wire(wire) if comm.size > 1 else None
         if not one_node and (levels == "two" or (levels == "auto" and len(nodes.members) < comm.size)):
-            self._take(nodes, TwoLevels(nodes), TwoLevelTransport(own, nodes), wire and TwoLevelTransport(own, nodes, wire))
+            self._take(nodes, TwoLevels(nodes), TwoLevelTransport(own, nodes), wire and TwoLevelTransport(own, nodes, wire), False)
         else:
             narrow = wire and NarrowTransport(HostTransport(own, None), comm.rank, comm.size, wire)
-            self._take(nodes, OneLevel(comm.size, comm.rank), HostTransport(own, SharedSlots(own) if one_node and comm.size > 1 else None), narrow)
+            self._take(nodes, OneLevel(comm.size, comm.rank), HostTransport(own, SharedSlots(own) if one_node and comm.size > 1 else None), narrow, comm.size == 1)
 
     @classmethod
     def mirrored(cls, nodes, wire="full"):
         """A Group of the ranks of a NodeMap, of which only this one is there: see `comm.mirror`.  Not collective."""
         group, inner, wire = cls.__new__(cls), MirrorTransport(MirrorComm(nodes.rank, nodes.size)), open_wire(wire) if nodes.size > 1 else None
-        group._take(nodes, OneLevel(nodes.size, nodes.rank), inner, wire and NarrowTransport(inner, nodes.rank, nodes.size, wire))
+        group._take(nodes, OneLevel(nodes.size, nodes.rank), inner, wire and NarrowTransport(inner, nodes.rank, nodes.size, wire), True)
         return group
 
-    def _take(self, nodes, levels, host, narrow):
+    def _take(self, nodes, levels, host, narrow, alone):
         self.nodes, self.rank, self.size = nodes, nodes.rank, nodes.size
         self.levels, self.ledger = levels, Ledger()
         self._host, self._narrow = host, narrow
-        self._door = HostDoor(host, narrow)
+        self._door, self._boards, self._alone = HostDoor(host, narrow), [], alone
+        self._shared_out = lru_cache(64)(self._share_out)
 
     @property
     def comm(self):
@@ -73,6 +77,8 @@ class Group:
 
     def free(self):
         """Give shared memory and the duplicate back.  Collective."""
+        for boards in self._boards:
+            boards.close()
         self._door.close()
         self._host.close()
         if self._narrow:
@@ -88,8 +94,8 @@ class Group:
         """
         if self.size == 1:
             return done(array)
-        counts = number_counts(array, self.size)
-        for sent in (self.levels.of_reduce(counts), self.levels.of_gather(counts)):
+        counts, *parts = self._shared_out(array.shape)
+        for sent in parts:
             self._count(traffic, sent, array)
         return self._way(array, traffic).sum_samples(array, counts)
 
@@ -105,8 +111,8 @@ class Group:
         """
         if self.size == 1:
             return done(array)
-        counts = number_counts(array, self.size)
-        self._count(traffic, self.levels.of_reduce(counts), array)
+        counts, reduced, _ = self._shared_out(array.shape)
+        self._count(traffic, reduced, array)
         return self._way(array, traffic).reduce_samples(array, counts)
 
     def gather_samples(self, own, array, traffic):
@@ -114,8 +120,8 @@ class Group:
 
         Forward all-gather; backward each rank keeps its share.  Sent: (N - 1) times the share.  Collective.
         """
-        counts = number_counts(array, self.size)
-        self._count(traffic, self.levels.of_gather(counts), own)
+        counts, _, gathered = self._shared_out(array.shape)
+        self._count(traffic, gathered, own)
         return self._way(array, traffic).all_gather(own, counts, array)
 
     def exchange_counts(self, counts, traffic):
@@ -147,6 +153,16 @@ class Group:
         """
         self._count(traffic, self.levels.of_gather(np.asarray(counts)))
         return self._door.of(whole).all_gather(own, counts, whole)
+
+    def boards(self, turns):
+        """`Boards` of all ranks, which are on one node, until the group ends: where the others are not there, of this one alone."""
+        self._boards.append(Boards(self._door.comm, turns, self._alone))
+        return self._boards[-1]
+
+    def count_flat(self, traffic, sent_bytes):
+        """Note in the ledger what this rank has written for all others to read, who are on its node.  Not collective."""
+        if sent_bytes:
+            self.ledger.add(traffic, sent_bytes)
 
     def sum(self, numbers, traffic=_CONTROL):
         """Sums over ranks, in rank order, of a few float64 or int64 numbers, as an array.  Collective."""
@@ -201,6 +217,11 @@ class Group:
         for level, numbers in sent.items():
             narrow = array is not None and level != "inside" and self._narrows(traffic, array.dtype)
             self.ledger.add(traffic._replace(level=level), numbers * (2 if narrow else size))
+
+    def _share_out(self, shape):
+        """(numbers (N) int64 of each rank's share of an array, {level: numbers sent} by a reduce-scatter of it, and by an all-gather)."""
+        counts = number_counts(shape, self.size)
+        return counts, self.levels.of_reduce(counts), self.levels.of_gather(counts)
 
     def _to_each(self, nbytes):
         """(N) int64: as many bytes to each rank."""

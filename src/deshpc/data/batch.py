@@ -1,6 +1,7 @@
 """One step's samples, or a rank's share of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Batch:
     def __len__(self):
         return len(self.labels)
 
-    @property
+    @cached_property
     def occurrences(self):
         """Number of key occurrences of all samples."""
         return self.on_host.lengths(0, len(self))

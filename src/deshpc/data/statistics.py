@@ -36,14 +36,14 @@ def profile_of(source, part):
     Text of bucket fields is read twice if they have yet to be fitted.
     """
     schema = source.schema
-    buckets = any(field.kind == "bucket" for field in schema.key_fields)
-    if buckets and not source.fitted:
+    later = bool(schema.crosses) or any(field.kind == "bucket" for field in schema.key_fields)  # keys that transforms make
+    if later and not source.fitted:
         source.fit()
     samples, numbers = SampleStatistics(schema), NumberStatistics(schema)
     for columns, block in source.blocks(part):
         if columns is not None:
             numbers.add(columns)
-            if buckets or schema.crosses:
+            if later:
                 finish_keys(block.offsets, block.keys, block.fields, schema, source.transforms)
         samples.add(block)
     raw = numbers.to_json()

@@ -52,7 +52,7 @@ class Schema:
             dense_fields=tuple(field for field in fields if field.kind == "dense"),
             label=label,
             weight=weight,
-            labels=labels,
+            labels=(labels,) * len(label) if isinstance(label, tuple) and isinstance(labels, str) else labels,
             crosses=tuple(crosses),
         )
 

@@ -13,6 +13,9 @@ class Accumulation(Protocol):
     partial_scale: float
     """By which terms of partials are multiplied before they are added up."""
 
+    scales_follow: bool
+    """Whether the scales of gradients are found from gradients, not known before them."""
+
     def numbers(self, state):
         """Complete states (n, s) of the sums' type as numbers that a top computes with.  Not collective."""
 
@@ -39,7 +42,7 @@ class Accumulation(Protocol):
 class FloatingPoint:
     """Nothing to do."""
 
-    partial_scale = 1.0
+    partial_scale, scales_follow = 1.0, False
 
     def numbers(self, state):
         """The states themselves."""

@@ -58,7 +58,7 @@ def build_model(
     else:
         parts = _sum_model(config, backend, group, kind, partition, optimizer, objective, n_dense)
     overlaps = several_nodes or backend.overlaps if train.overlap == "auto" else train.overlap == "on"
-    valid = 3 if overlaps else 2  # batches at a time: see `Model.routes_ahead`
+    valid = 3 if overlaps or train.routing == "routed" else 2  # batches at a time: see `Model.routes_ahead`
     routing = open_routing(train.routing, backend, group, partition, n_fields, parts.exchange, valid, train.key_numbers != "off", seats)
     if replicated is not None:
         routing = WithReplicatedFields(routing, backend, group, replicated, kind.whole_top, valid)

@@ -26,7 +26,7 @@ _CURE = "the model diverges, or values are too large: lower optimizer.learning_r
 class FixedPoint:
     """The scales of a run's sums, agreed on by all ranks: an `Accumulation`."""
 
-    partial_scale = 2.0**32
+    partial_scale, scales_follow = 2.0**32, True
 
     def __init__(self, backend, group, operators, parameters, exchange):
         self._backend, self._group, self._operators, self._parameters = backend, group, operators, parameters

@@ -36,7 +36,7 @@ class Model:
     @property
     def routes_ahead(self):
         """Whether keys of a batch travel while the one before is worked on, and messages of the one behind are written meanwhile."""
-        return self.overlaps and not self.routing.reads_whole_batch
+        return self.routing.travels_ahead or (self.overlaps and not self.routing.reads_whole_batch)
 
     def route(self, batch, train):
         """Write the messages that bring a global batch's keys to their owners: function() -> Handle of the RoutedBatch, which sends them.

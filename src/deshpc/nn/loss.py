@@ -46,16 +46,31 @@ def slopes(backend, objective, zero, logit, labels, weights, gradient, batch_sam
     batch_samples : B, samples of the global batch
     Where the backend is a device, only the call of the function waits, and not for what is started after the losses.
     """
-    loss, scale = objective.kernel(zero), objective.scale(zero, batch_samples)
-    both, sums, beyond = _room(backend, PARTS)
-    backend.each(
-        backend.loss.slopes,
-        [
-            (loss, zero, logit, labels, weights, scale, gradient, sums, beyond, parts)
-            for parts in parts_of(len(logit), backend.threads)
-        ],
-    )
-    return _terms(backend.read_later(both), PARTS)
+    losses = PartLosses(backend, objective, zero, batch_samples)
+    backend.each(lambda parts: losses.slopes(parts, logit, labels, weights, gradient), [(one,) for one in parts_of(len(logit), backend.threads)])
+    return losses.terms
+
+
+class PartLosses:
+    """As `slopes`, of some Parts of the samples at a time, those of a thread."""
+
+    def __init__(self, backend, objective, zero, batch_samples):
+        self._backend, self._zero = backend, zero
+        self._loss, self._scale = objective.kernel(zero), objective.scale(zero, batch_samples)
+        self._both, self._sums, self._beyond = _room(backend, PARTS)
+        self._terms = None
+
+    def slopes(self, parts, logit, labels, weights, gradient):
+        """Set gradient (n) of the parts' samples, and keep their losses.  May be called by several threads."""
+        self._backend.loss.slopes(
+            self._loss, self._zero, logit, labels, weights, self._scale, gradient, self._sums, self._beyond, parts
+        )
+        if parts.end == PARTS:  # what a device does afterwards is not waited for
+            self._terms = _terms(self._backend.read_later(self._both), PARTS)
+
+    def terms(self):
+        """Terms (3) of the sum of all parts' losses; all have been worked on."""
+        return self._terms()
 
 
 class BlockLosses:

@@ -19,11 +19,13 @@ def edges(samples):
     return samples * np.arange(PARTS + 1) // PARTS
 
 
+@lru_cache(64)
 def parts_of(samples, threads):
-    """[Parts of each thread]."""
+    """[Parts of each thread]: the same list every time."""
     return [Parts(edges(samples), PARTS * t // threads, PARTS * (t + 1) // threads) for t in range(threads)]
 
 
+@lru_cache(64)
 def shares(samples, threads):
-    """[(begin, end) of each thread's samples], where no sum depends on them."""
+    """[(begin, end) of each thread's samples], where no sum depends on them: the same list every time."""
     return [(samples * t // threads, samples * (t + 1) // threads) for t in range(threads)]

@@ -9,8 +9,6 @@ adjoint  dA = g A, dc = g at the top;  dw_j = g xl_j, dv_j = g x_j (A - v_j x_j)
 
 import numpy as np
 
-from deshpc.nn.parts import parts_of, shares
-
 
 class FM:
     """The FM operator; its table has one linear and `dim` embedding weights a row."""
@@ -33,23 +31,15 @@ class FM:
         """Write columns column .. column + k of `state` (n, width): the partial of one shard's rows."""
         self._backend.fm.partial(self._form, shard.occurrences, state, column, scale)
 
-    def finish(self, state, column, dense, parameters, logit):
-        """Add this operator's share to logit (n); completes A in `state` by the dense features."""
+    def finish(self, state, column, dense, parameters, logit, begin, end):
+        """Add this operator's share to the logits begin .. end; completes A in `state` by the dense features."""
         weights, factors = parameters["fm.weights"], parameters["fm.factors"]
-        self._backend.each(
-            lambda begin, end: self._backend.fm.finish(self._form, state, column, dense, weights, factors, logit, begin, end),
-            shares(len(logit), self._backend.threads),
-        )
+        self._backend.fm.finish(self._form, state, column, dense, weights, factors, logit, begin, end)
 
-    def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
-        """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
+    def finish_adjoint(self, state, column, dense, parameters, gradient, scale, parts):
+        """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients: of some Parts."""
         factors, sums = parameters["fm.factors"], (parameters.sums_of("fm.weights"), parameters.sums_of("fm.factors"))
-        self._backend.each(
-            lambda parts: self._backend.fm.finish_adjoint(
-                self._form, state, column, dense, factors, gradient, *sums, scale, parts
-            ),
-            [(parts,) for parts in parts_of(len(gradient), self._backend.threads)],
-        )
+        self._backend.fm.finish_adjoint(self._form, state, column, dense, factors, gradient, *sums, scale, parts)
 
     def partial_adjoint(self, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""

@@ -3,8 +3,6 @@
 partial z = sum of w x over a rank's own keys, s = 1;  finish: z plus the dense features' terms;  adjoint dw = g x.
 """
 
-from deshpc.nn.parts import parts_of, shares
-
 
 class Linear:
     """The linear operator; its table has one linear weight a row."""
@@ -25,21 +23,14 @@ class Linear:
         weights = shard.scratch.array("linear weights", len(shard.occurrences.addresses), self._form.zero.dtype)
         self._backend.linear.partial(self._form, shard.occurrences, weights, state, column, scale)
 
-    def finish(self, state, column, dense, parameters, logit):
-        """Add this operator's share to logit (n)."""
-        weights = parameters["linear.weights"]
-        self._backend.each(
-            lambda begin, end: self._backend.linear.finish(self._form, state, column, dense, weights, logit, begin, end),
-            shares(len(logit), self._backend.threads),
-        )
+    def finish(self, state, column, dense, parameters, logit, begin, end):
+        """Add this operator's share to the logits begin .. end."""
+        self._backend.linear.finish(self._form, state, column, dense, parameters["linear.weights"], logit, begin, end)
 
-    def finish_adjoint(self, state, column, dense, parameters, gradient, scale):
-        """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients."""
+    def finish_adjoint(self, state, column, dense, parameters, gradient, scale, parts):
+        """Turn `state` into the gradient of the loss by the state, from that by the logit (n); add up dense gradients: of some Parts."""
         sums = parameters.sums_of("linear.weights")
-        self._backend.each(
-            lambda parts: self._backend.linear.finish_adjoint(self._form, state, column, dense, gradient, sums, scale, parts),
-            [(parts,) for parts in parts_of(len(gradient), self._backend.threads)],
-        )
+        self._backend.linear.finish_adjoint(self._form, state, column, dense, gradient, sums, scale, parts)
 
     def partial_adjoint(self, shard, state, column, scale):
         """Add the gradients of one shard's rows to its sums."""

@@ -42,16 +42,16 @@ class OperatorSet:
             self._backend.arrays.put(other, states[0], add=True)
         return states[0]
 
-    def finish(self, state, dense, parameters, logit):
-        """Set logit (n) from complete states (n, s), which the adjoint needs as this leaves them."""
-        self._backend.loss.begin_logit(logit, parameters["bias"])
+    def finish(self, state, dense, parameters, logit, parts):
+        """Add to logit (n), of some Parts of the samples, what complete states (n, s) give; the adjoint needs these as this leaves them."""
+        begin, end = int(parts.edges[parts.begin]), int(parts.edges[parts.end])
         for operator, column in self._placed():
-            operator.finish(state, column, dense, parameters, logit)
+            operator.finish(state, column, dense, parameters, logit, begin, end)
 
-    def finish_adjoint(self, state, dense, parameters, gradient, scale):
-        """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up dense gradients."""
+    def finish_adjoint(self, state, dense, parameters, gradient, scale, parts):
+        """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up dense gradients: of some Parts."""
         for operator, column in self._placed():
-            operator.finish_adjoint(state, column, dense, parameters, gradient, scale)
+            operator.finish_adjoint(state, column, dense, parameters, gradient, scale, parts)
 
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""

@@ -12,6 +12,7 @@ between two nodes once, and a message between two ranks is where these are.  See
 from typing import NamedTuple
 
 _KEY, _COUNT, _VALUE = 8, 2, 4  # bytes: uint64; occurrences of a sample; float32
+_LISTED, _ROOM = 4, 8  # bytes: int32 of a sample in each list; int64 that says how much room lists need
 _HEADER, _NUMBER = 4, 8  # bytes: int32 of a message's header; float64 or int64 on which ranks agree
 _LOSS_NUMBERS = 4  # terms of its sum, and whether a report is due
 _WEIGHT_NUMBERS = 3  # terms of the sum of the samples' weights
@@ -37,6 +38,7 @@ class Run(NamedTuple):
     numbered : whether some of them travel as numbers that both sides know, as between nodes
     labels : of a sample
     tabled : whether messages say how many values they have in tables, as between nodes
+    listed : whether keys lie in lists of all occurrences, as inside a node
     clip : whether gradients are clipped
     fixed_point : whether sums are integers
     own_terms : whether an embedding's gradient has a sum of its own keys' squares, where these have values: FM's
@@ -85,6 +87,7 @@ class Run(NamedTuple):
     wire: int = 0
     numbered: bool = False
     tabled: bool = False
+    listed: bool = False
     labels: int = 1
     packed_rows: tuple = ()
 
@@ -106,8 +109,8 @@ class Run(NamedTuple):
 class KeysAway(NamedTuple):
     """Keys of local batches whose owner is another rank, on one level, added up over ranks and steps; zero where they stay uncounted.
 
-    unique : distinct keys of each local batch
-    whole : those of them that travel as they are
+    unique : distinct keys of each local batch, where they are counted
+    whole : keys that travel as they are: of those, or, where keys lie in lists, every occurrence
     short : bytes of the numbers that the others have
     numbers, values : bytes of what occurrences are: which key of its message each is; and of the values beside them
     replicated : distinct rows of replicated fields in each local batch: all ranks get their sums
@@ -189,6 +192,9 @@ def _keys(run, level):
     sent, slack = _KEY * level.away.whole + level.away.short, 0
     if not run.routed:
         sent = 0
+    elif run.listed:
+        sent += level.away.values + _LISTED * run.shards * _homes_to_others(run, level, (1,) * run.ranks)
+        sent += _ROOM * _messages(run, level)
     elif run.moves_rows:
         sent += _HEADER * run.shards * (run.fields + run.numbered) * _messages(run, level)
     else:

@@ -151,6 +151,8 @@ def keys_away(run, workload, nodes, replicated=None, train=None, dealt=None):
     if run.numbered:
         of_run = () if train is None else (train.epochs, train.shuffle)
         whole, short = whole_and_short(cache(distinct), workload.rows, run.samples, n, run.shards if run.moves_rows else 1, *of_run)
+    if run.listed:
+        unique, whole = occurrences, 1.0
     parts = {"inside": (near, 0.0), "between": (0.0, far)} if run.nodes else {"flat": (near, far)}
     return {
         level: KeysAway(

@@ -16,7 +16,8 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
     """
     train, group, exchange = config.train, model.group, exchange_name(config)
     layout, sums = model.table.layout, model.table.sums_type
-    compact = config.compute.backend != "cuda" and train.routing == "routed" and len(group.nodes.members) > 1
+    sent, several_nodes = config.compute.backend != "cuda" and train.routing == "routed", len(group.nodes.members) > 1
+    compact = sent and several_nodes
     widths = [table.layout.weights for table in model.table.of_shards]
     sizes = [table.layout.weights_bytes for table in model.table.of_shards]
     return Run(
@@ -31,6 +32,7 @@ def run_of(model, config, batches, n_fields, n_dense, value_width, weighted=Fals
         layer_width=model.operators.layer_width, local=model.dense_sums.local > 0, threads=model.backend.threads,
         repeats=model.operators.repeats, weighted=weighted, wire=0 if train.wire == "full" else 2, nodes=() if "flat" in group.levels.names else tuple(group.nodes.numbers),
         replicated_row=of_replicated(model, lambda exchange: exchange.row_bytes(value_width > 0)),
+        listed=sent and not several_nodes and not model.exchange.moves_rows,
         labels=max(1, len(model.tasks)), numbered=compact and train.key_numbers != "off", tabled=compact and value_width > 0,
     )  # fmt: skip
 

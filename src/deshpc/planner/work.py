@@ -152,14 +152,17 @@ def work_of(need, workload, record_bytes, nodes, column=False):
     crossing = [one for one in need.sent if nodes > 1 and one.level != "inside"]
     crossed = sum((one.low + one.high) / 2 for one in crossing)
     moved = sum((one.low + one.high) / 2 for one in need.sent) - crossed
-    found = share * m if run.routed else (batch * m + share * m if run.moves_rows else 0.0)
+    found = (batch * m + share * m if run.moves_rows else 0.0) if reads_all else (0.0 if run.listed else share * m)
+    scanned = batch * m if reads_all and not run.moves_rows else 0.0
+    if run.listed:  # written by homes, looked up by owners
+        scanned = share * m + batch * m / n * busiest
     return Work(
         steps=1.0,
         samples=batch if reads_all else share,
         found=found,
-        packed=share * m + batch * m / n * busiest if run.routed and not run.moves_rows else 0.0,
-        scanned=batch * m if reads_all and not run.moves_rows else 0.0,
-        rows=need.owned_rows if reads_all and not run.moves_rows else local,
+        packed=share * m + batch * m / n * busiest if run.routed and not run.moves_rows and not run.listed else 0.0,
+        scanned=scanned,
+        rows=need.owned_rows if scanned else local,
         read_rows=2 * occurrences,
         terms=2 * occurrences * run.row_width,
         gathered=(need.owned_rows + (2 * local if run.moves_rows else 0)) * weights,

@@ -11,6 +11,10 @@ class Routing(Protocol):
     reads_whole_batch: bool
     """Whether every rank reads the whole global batch; otherwise its share (`slice_of`)."""
 
+    travels_ahead: bool
+    """Whether keys travel a step ahead, even where nothing else of the next batch is done while one is worked on: that takes the waiting
+    for other ranks away, and little room in the caches."""
+
     counts: KeyCounts
     """How many keys have travelled."""
 

@@ -82,7 +82,7 @@ class _RequestRouting:
 class RoutedRequests(_RequestRouting):
     """Every rank holds its share of the batch and sends its unique keys to their owners."""
 
-    reads_whole_batch = False
+    reads_whole_batch, travels_ahead = False, False
 
     def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True, seats=None):
         """valid, key_numbers : see `routing.Routed`"""
@@ -170,7 +170,7 @@ class _Asking(NamedTuple):
 class BroadcastRequests(_RequestRouting):
     """Every rank holds the whole batch: an owner works out itself what each home rank asks for.  Not collective."""
 
-    reads_whole_batch = True
+    reads_whole_batch, travels_ahead = True, False
 
     def route(self, batch, direction):
         """function() -> Handle of the RoutedBatch of a batch of all B samples, which is done."""

@@ -6,6 +6,7 @@ from itertools import cycle
 
 import numpy as np
 
+from deshpc.backend.arguments import KeyLists
 from deshpc.backend.values import value_shape
 from deshpc.data.batch import Batch
 from deshpc.route.seats import Seats
@@ -40,6 +41,20 @@ class WholeBatch:
     partition: tuple
     owner: int
     seats: Seats | None = None
+
+
+@dataclass(frozen=True)
+class ListedKeys:
+    """What one shard owns of a batch whose keys lie in lists.
+
+    lists : KeyLists
+    samples : B
+    like : None, or values of other occurrences, in the form that these have
+    """
+
+    lists: KeyLists
+    samples: int
+    like: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ class RoutedBatch:
     """A global batch of `samples` samples at this rank.
 
     home : the rank's share of the batch
-    shards : OwnedKeys or WholeBatch of each of its shards
+    shards : OwnedKeys, WholeBatch or ListedKeys of each of its shards
     labels (n), dense (n, n_dense) : of the samples that this rank's top works on, all of them or its share
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
@@ -102,9 +117,9 @@ class RoutedBatch:
 class KeyCounts:
     """How many keys home ranks have met: what bytes of routing depend on.  Kept by direction, "forward" or "eval".
 
-    steps;  unique : distinct keys of this rank's shares;  occurrences : every one
+    steps;  unique : distinct keys of this rank's shares, 0 where all occurrences travel;  occurrences : every one
     (unique, level), (occurrences, level) : those of another rank's, which is on that level: see `comm.levels`
-    (whole, level), (short, level) : of such unique keys, those that travel as they are, and bytes of the numbers of the others
+    (whole, level), (short, level) : of keys on such ways, those that travel as they are, and bytes of the numbers of the others
     (numbers, level), (values, level) : bytes of what occurrences are in messages to such ranks, and of their values
     """
 
@@ -114,9 +129,12 @@ class KeyCounts:
     def add(self, direction, unique, occurrences, away):
         """Count one batch.  away : {name: {level: number}}"""
         counts = self._counts.setdefault(direction, Counter())
-        counts.update(steps=1, unique=unique, occurrences=occurrences)
+        counts["steps"] += 1
+        counts["unique"] += unique
+        counts["occurrences"] += occurrences
         for name, numbers in away.items():
-            counts.update({(name, level): number for level, number in numbers.items()})
+            for level, number in numbers.items():
+                counts[name, level] += number
 
     def of(self, direction):
         """Counter of the numbers, by their names."""

@@ -3,6 +3,7 @@
     broadcast   every rank reads the whole global batch; each shard looks up what it owns.  No key travels.
     routed      each rank reads its share; unique keys and occurrences travel to their owners (one all-to-all-v);
                 labels, weights and dense features are all-gathered where every rank computes the top for all samples
+                inside a node nothing is sent: see `route.near`
 
             home rank 0          home rank 1                shard 0 (keys a)        shard 1 (keys b)
             s0: a1 b1            s2: b1                 ->  s0: a1  s1: a1          s0: b1  s1: b2
@@ -24,6 +25,7 @@ from deshpc.comm.shares import slice_of, slices
 from deshpc.errors import DataError
 from deshpc.route.distinct import Deduplication
 from deshpc.route.key_numbers import open_key_numbers
+from deshpc.route.near import RoutedNear
 from deshpc.route.requests import BroadcastRequests, RoutedRequests
 from deshpc.route.routed import KeyCounts, OwnedKeys, RoutedBatch, WholeBatch, turns_of_buffers, values_like
 from deshpc.route.value_tables import open_value_tables
@@ -32,7 +34,7 @@ from deshpc.route.value_tables import open_value_tables
 class Broadcast:
     """Every rank holds the whole global batch.  Not collective."""
 
-    reads_whole_batch = True
+    reads_whole_batch, travels_ahead = True, False
 
     def __init__(self, backend, group, partition, n_fields, exchange, valid=2, seats=None):
         self._group, self._partition, self._whole_top, self._seats = group, partition, exchange.whole_top, seats
@@ -53,7 +55,7 @@ class Broadcast:
 class Routed:
     """Every rank holds its share of the global batch; keys travel to their owners."""
 
-    reads_whole_batch = False
+    reads_whole_batch, travels_ahead = False, False
 
     def __init__(self, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True):
         """valid : batches that are valid at a time
@@ -261,4 +263,6 @@ def open_routing(name, backend, group, partition, n_fields, exchange, valid=2, k
         return whole(backend, group, partition, n_fields, exchange, valid, seats)
     if seats is not None:
         return RoutedRequests(backend, group, partition, n_fields, exchange, valid, key_numbers, seats)
+    if backend.lists is not None and len(group.nodes.members) == 1 and not exchange.moves_rows:
+        return RoutedNear(backend, group, partition, exchange, valid)
     return sends_keys(backend, group, partition, n_fields, exchange, valid, key_numbers)

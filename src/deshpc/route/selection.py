@@ -49,7 +49,8 @@ class WithReplicatedFields:
         whole_top : whether the top works on all samples
         valid : batches that are valid at a time
         """
-        self._routing, self._group, self.reads_whole_batch, self.counts = routing, group, routing.reads_whole_batch, routing.counts
+        self._routing, self._group, self.counts = routing, group, routing.counts
+        self.reads_whole_batch, self.travels_ahead = routing.reads_whole_batch, routing.travels_ahead
         self._takes_share = routing.reads_whole_batch and not whole_top
         self._sharded, self._replicated = FieldSelection(backend, ~fields, valid), FieldSelection(backend, fields, valid)
 

@@ -167,6 +167,18 @@ class Shard:
         found = self._probe(self._kernels.look_up_own, (batch.sparse, partition, owner, picked), buffers, most, step)
         return found, offsets, None if values is None else values[: len(found.local)]
 
+    def look_up_lists(self, lists, samples, like, step=None):
+        """Look up the keys of `KeyLists`, occurrences of so many samples, as `look_up_own`.
+
+        like : None, or values of other occurrences, in the form that these have
+        """
+        buffers, most, values = next(self._sets), len(lists.samples) * lists.room, None
+        if like is not None:
+            values = buffers.array("values", value_shape(like, most), np.float32)
+        offsets = buffers.array("offsets", samples + 1, np.int64)
+        found = self._probe(self._backend.lists.look_up_lists, (lists, offsets, values), buffers, most, step)
+        return found, offsets, None if values is None else values[: len(found.local)]
+
     def _probe(self, kernel, arguments, buffers, most, step, admits=False):
         """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
         counters, kernels = self._counters, self._kernels

@@ -15,7 +15,7 @@ from deshpc.hashing.key_fields import fields_of
 from deshpc.hashing.partition import owners
 from deshpc.hashing.splitmix import fold_words
 from deshpc.hashing.spread import spread
-from deshpc.route.routed import WholeBatch
+from deshpc.route.routed import ListedKeys, WholeBatch
 from deshpc.table.columns import own_places, widened
 from deshpc.table.decay import DecayedCounts
 from deshpc.table.merging import merged
@@ -268,6 +268,9 @@ class Table:
         if isinstance(owned, WholeBatch):
             found, offsets, values = shard.look_up_own(owned.batch, owned.partition, owned.owner, step)
             local, weighted, seated = found.local, values is not None, owned.seats
+        elif isinstance(owned, ListedKeys):
+            found, offsets, values = shard.look_up_lists(owned.lists, owned.samples, owned.like, step)
+            local, weighted, seated = found.local, values is not None, None
         else:
             found = shard.look_up(owned.keys, owned.fields, step)
             offsets, local, values, weighted, seated = owned.offsets, found.local, owned.values, owned.weighted, None

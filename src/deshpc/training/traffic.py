@@ -29,7 +29,8 @@ class TrafficRow:
 class KeysMet:
     """m, key occurrences a sample, and u, distinct keys of a rank's share of a batch, divided by its samples.
 
-    Both are means over a run's steps.  u is None, and m that of the data set, where routing counts none: no key travels.
+    Both are means over a run's steps.  u is None where nobody counts distinct keys: inside a node, unless rows travel.  m is that of the
+    data set where no key travels.
     """
 
     m: float
@@ -55,7 +56,7 @@ def training_traffic(session, train_set, steps, samples, epoch_samples=None):
     rows = [TrafficRow(*what, sent[what], *predicted.get(what, (0, 0))) for what in sorted({*sent, *predicted})]
     if not counts["steps"]:
         return rows, KeysMet(train_set.keys_per_sample, None)
-    return rows, KeysMet(counts["occurrences"] / samples, counts["unique"] / samples)
+    return rows, KeysMet(counts["occurrences"] / samples, counts["unique"] / samples if counts["unique"] else None)
 
 
 def bytes_per_sample(traffic, ranks, samples):

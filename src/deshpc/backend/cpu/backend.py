@@ -16,6 +16,7 @@ from deshpc.backend.cpu import (
     interaction,
     key_numbers,
     linear,
+    lists,
     lookup,
     loss,
     normalisation,
@@ -51,7 +52,7 @@ class CpuBackend:
     bi_interaction, dense, fm, history, interaction, linear, lookup = bi_interaction, dense, fm, history, interaction, linear, lookup
     loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
     attention, self_attention = attention, self_attention
-    update, value_tables = update, value_tables
+    lists, update, value_tables = lists, update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes

@@ -124,6 +124,16 @@ def size_of(typing_context, like):
 
 
 @intrinsic
+def pointer(typing_context, address):
+    """An address (int64) as `numba.carray` takes it."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), generate
+
+
+@intrinsic
 def cast(typing_context, value, like):
     """`value` converted to the type of `like`."""
 

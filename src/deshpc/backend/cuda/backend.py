@@ -54,6 +54,7 @@ class CudaBackend:
     overlaps = True  # the device works on a batch while the host prepares the next one
     batches_ahead = 1  # that are gathered while the next one is prepared
     key_numbers = value_tables = None  # keys and values travel whole
+    lists = None  # and are sent, inside a node, too
     block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
     ready_bytes = 0  # memory of a device is there when it is given
     product_bytes = 1 << 28  # of products of embeddings that are held at a time: few launches, each of which fills the device
