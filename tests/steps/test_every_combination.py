@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 
 OF_RULES = {**RULES, "sgd": {"name": "sgd", "learning_rate": 0.05}}  # products of products diverge at RULES' rate
 KINDS_OF_RULES = ("sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl")
-CASES = [  # of every combination two rules, in turn, or all
+CASES = [  # of every combination one rule, in turn, or all
     (one, rule) for number, one in enumerate(COMBINATIONS) for turn, rule in enumerate(KINDS_OF_RULES)
-    if is_valid(combined(one, OF_RULES[rule])) and ((number + turn) % 5 in (0, 2) or os.environ.get("DESHPC_EVERY_CASE"))
+    if is_valid(combined(one, OF_RULES[rule])) and ((number + turn) % 5 == 0 or os.environ.get("DESHPC_EVERY_CASE"))
 ]  # fmt: skip
 TOLERANCE = 1e-11  # float64
 
