@@ -5,6 +5,7 @@ queries, keys, values (n F, d) : a row is a field of a sample;  d numbers are th
 
 import numpy as np
 
+from deshpc.backend.cpu.memory import cast
 from deshpc.jit import kernel
 
 
@@ -19,12 +20,12 @@ def attend(queries, keys, values, heads, shares, result):
             for f in range(fields):
                 largest = -np.inf
                 for g in range(fields):
-                    dot = queries[0, 0] * 0
+                    dot = cast(0, queries[0, 0])
                     for c in range(begin, begin + width):
                         dot += queries[first + f, c] * keys[first + g, c]
                     shares[i, h, f, g] = dot
                     largest = max(largest, dot)
-                total = queries[0, 0] * 0
+                total = cast(0, queries[0, 0])
                 for g in range(fields):
                     shares[i, h, f, g] = np.exp(shares[i, h, f, g] - largest)
                     total += shares[i, h, f, g]
@@ -48,9 +49,9 @@ def attend_adjoint(gradient, queries, keys, values, heads, shares, of_queries, o
         for h in range(heads):
             begin = h * width
             for f in range(fields):
-                mean = queries[0, 0] * 0
+                mean = cast(0, queries[0, 0])
                 for g in range(fields):
-                    share, dot = shares[i, h, f, g], queries[0, 0] * 0
+                    share, dot = shares[i, h, f, g], cast(0, queries[0, 0])
                     for c in range(begin, begin + width):
                         dot += gradient[first + f, c] * values[first + g, c]
                         of_values[first + g, c] += share * gradient[first + f, c]
