@@ -17,6 +17,7 @@ from deshpc.config.load import build
 from deshpc.config.schema import TrainConfig, choices
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
+from deshpc.model.build_parts import vectors_of_row
 from deshpc.model.combinations import require_valid
 from deshpc.training.step import scores, step
 
@@ -119,3 +120,10 @@ def test_what_is_refused(train, backend, words):
     config = build({"data": {"format": "synthetic"}, "model": {"name": "ffm", "dim": K}, "train": train})
     with pytest.raises(ConfigError, match=words):
         require_valid(config, SimpleNamespace(name=backend), 2)
+
+
+def test_a_row_that_no_file_would_take_is_refused():
+    model = build({"data": {"format": "synthetic"}, "model": {"name": "ffm", "dim": 1024}}).model
+    assert vectors_of_row(model, 1000, 23) == 1023
+    with pytest.raises(ConfigError, match="has 1,048,576 numbers, of 1,048,576 at most; choose at most 1,023, or fewer fields"):
+        vectors_of_row(model, 1000, 24)

@@ -1,6 +1,6 @@
 """What a manifest has to say, so that whoever goes by it opens files that are named, and asks for no more than they hold."""
 
-from deshpc.config.schema import TrainConfig, choices
+from deshpc.config.schema import WIDEST_ROW, TrainConfig, choices
 from deshpc.storage.json_form import COUNT, require
 
 _ENTRIES = {
@@ -88,7 +88,7 @@ def _require_model(model):
     vectors = model.get("vectors", 1)
     if not 0 < vectors <= max(1, model["dim"]) or model["dim"] % vectors:
         raise ValueError(f"'model' has {vectors} vectors of {model['dim']} numbers together")
-    if model["scalars"] > 1 or width > 2**20 or planes > 2 or max(model.get("dims", [0]), default=0) > model["dim"]:
+    if model["scalars"] > 1 or width > WIDEST_ROW or planes > 2 or max(model.get("dims", [0]), default=0) > model["dim"]:
         raise ValueError("'model' describes rows that no model has")
     of_planes = planes * model["scalars"], planes * model["dim"]
     row_wise = min(model["scalars"], planes), min(model["dim"], planes)

@@ -27,6 +27,9 @@ OF_VALUES = ("categorical", *LISTS)
 WIDEST_EMBEDDING = 1024
 """Kernels hold an embedding as one vector.  Compiling them takes seconds up to 64, most of a minute at 1024, and minutes above."""
 
+WIDEST_ROW = 1 << 20
+"""Weights of a row, of several vectors too: a model on disk that says more is damaged."""
+
 
 METRICS_OF_LOSS = {
     "log": ("auc", "pr_auc", "grouped_auc", "log_loss", "normalized_entropy", "calibration", "calibration_error"),
@@ -231,7 +234,7 @@ class ModelTaskConfig:
 
     name: str = option("", "one of the columns in data.label")
     loss: str = option("", "what is made small, as in train.loss: log, squared or poisson; empty: train.loss", choices=("", "log", "squared", "poisson"))
-    weight: float = option(1.0, "what its loss counts in the sum over all tasks", above=0.0)
+    weight: float = option(1.0, "what its loss counts in the sum over all tasks", minimum=1e-6, maximum=1e6)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from deshpc.exchange.with_replicated import WithReplicated, state_places
-from deshpc.model.build_parts import Parts, Types, open_accumulation
+from deshpc.model.build_parts import Parts, Types, open_accumulation, vectors_of_row
 from deshpc.model.combinations import exchange_name, is_pushed_down
 from deshpc.model.definitions import Sequence, Setting, definition_class
 from deshpc.model.pooling import pooling, pooling_of_tables
@@ -33,7 +33,7 @@ def deep_model(config, backend, group, kind, partition, optimizer, objective, n_
     model, train, types = config.model, config.train, Types.of(config.train)
     pushed_down, split = is_pushed_down(config), train.split
     of_model, values = definition_class(model.name), FirstValues(train.seed)
-    vectors = n_fields + n_dense if of_model.operator == "field_sums" else 1
+    vectors = vectors_of_row(model, n_fields, n_dense) if of_model.operator == "field_sums" else 1
     dim, linear = vectors * model.dim, of_model.linear and (model.linear or vectors == 1)
     share = Share.of(split, partition, group.rank, n_fields, dim) if pushed_down else None
     setting = Setting(

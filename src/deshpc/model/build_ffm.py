@@ -1,7 +1,7 @@
 """From a configuration to a field-aware factorization machine whose ranks have whole samples, or some columns of them."""
 
 from deshpc.comm.shares import slice_of
-from deshpc.model.build_parts import Parts, Types, open_accumulation
+from deshpc.model.build_parts import Parts, Types, open_accumulation, vectors_of_row
 from deshpc.nn.parameters import Parameters
 from deshpc.nn.slot_sums import SlotSums
 from deshpc.ops.ffm import FACTORS, FieldAware
@@ -17,7 +17,7 @@ def ffm_model(config, backend, group, kind, partition, optimizer, objective, n_f
     objective : `nn.loss.Objective`
     """
     model, train, types = config.model, config.train, Types.of(config.train)
-    by_column, vectors = train.split == "column", n_fields + n_dense
+    by_column, vectors = train.split == "column", vectors_of_row(model, n_fields, n_dense)
     columns = slice_of(model.dim, group.size, group.rank) if by_column else (0, model.dim)
     table = Table(
         backend, group, partition, int(model.linear), vectors * model.dim, train.precision, types.compute, optimizer, train.seed, model.init_std,

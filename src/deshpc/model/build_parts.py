@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from deshpc.backend.weight_form import WeightForm
 from deshpc.config.precision import row_type
+from deshpc.config.schema import WIDEST_ROW
 from deshpc.config.tasks import tasks_of
+from deshpc.errors import ConfigError
 from deshpc.exchange.contract import Exchange
 from deshpc.model.accumulation import Accumulation, FloatingPoint
 from deshpc.model.fixed_point import FixedPoint
@@ -74,3 +76,17 @@ def open_objective(config, optimizer, mean_weight):
     train = config.train
     shift = -math.log(train.negative_sampling) if train.sampling_correction == "bias" else 0.0
     return Objective(train.loss, optimizer.reduction, shift, mean_weight, tasks_of(config))
+
+
+def vectors_of_row(model, n_fields, n_dense):
+    """Vectors that a row of ffm has: one for each field and dense feature.  ConfigError where a row would have too many numbers.
+
+    model : ModelConfig
+    """
+    vectors = n_fields + n_dense
+    if model.linear + vectors * model.dim > WIDEST_ROW:
+        raise ConfigError(
+            f"model.dim = {model.dim}: with {vectors:,} fields and dense features a row of ffm has {vectors * model.dim:,} numbers, of {WIDEST_ROW:,} at most; "
+            f"choose at most {(WIDEST_ROW - 1) // vectors:,}, or fewer fields"
+        )
+    return vectors
