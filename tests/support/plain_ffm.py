@@ -47,13 +47,7 @@ class PlainFFM(PlainModel):
                 gradients[key] = gradients.get(key, 0.0) + one
             dense_gradient += own[len(keys) :]
             bias_gradient += g
-        clip = self._clip([*gradients.values(), dense_gradient, bias_gradient])
-        for key, gradient in gradients.items():
-            self._update(self.weights[key], self.states[key], clip * gradient, batch.step, True)
-            self.counts[key] += 1
-            self.steps[key] = batch.step
-        self._update(self.dense, self.dense_states, clip * dense_gradient, batch.step, False)
-        self._update(self.bias, self.bias_states, clip * bias_gradient, batch.step, False)
+        self._update_all(gradients, dense_gradient, bias_gradient, batch.step)
         return loss
 
     def logits(self, batch):

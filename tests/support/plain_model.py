@@ -104,14 +104,18 @@ class PlainModel:
                     gradients[key] = gradients.get(key, 0.0) + one
             dense_gradient += own[len(keys) :]
             bias_gradient += g
+        self._update_all(gradients, dense_gradient, bias_gradient, batch.step)
+        return loss
+
+    def _update_all(self, gradients, dense_gradient, bias_gradient, step):
+        """Clip all gradients by their norm, and update what each is of once.  gradients : {key: (1 + dim)}"""
         clip = self._clip([*gradients.values(), dense_gradient, bias_gradient])
         for key, gradient in gradients.items():
-            self._update(self.weights[key], self.states[key], clip * gradient, batch.step, True)
+            self._update(self.weights[key], self.states[key], clip * gradient, step, True)
             self.counts[key] += 1
-            self.steps[key] = batch.step
-        self._update(self.dense, self.dense_states, clip * dense_gradient, batch.step, False)
-        self._update(self.bias, self.bias_states, clip * bias_gradient, batch.step, False)
-        return loss
+            self.steps[key] = step
+        self._update(self.dense, self.dense_states, clip * dense_gradient, step, False)
+        self._update(self.bias, self.bias_states, clip * bias_gradient, step, False)
 
     def admits(self, key, step):
         """Whether a key without a row gets one at a step."""
