@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from seeds import spread
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kuairand"
 HISTORIES = ("history_shown", "history_long_view")
 TARGETS = {"fields": [{"name": name, "target": "video_id"} for name in HISTORIES]}
@@ -47,11 +49,6 @@ def configuration(variant, seed, data, folder, threads):
     tree["compute"]["threads_per_rank"] = threads
     tree["run"]["directory"] = str(folder)
     return tree
-
-
-def spread(numbers):
-    """Mean and standard deviation."""
-    return f"{statistics.mean(numbers):.4f} ({statistics.stdev(numbers) if len(numbers) > 1 else 0.0:.4f})"
 
 
 def main():

@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from seeds import spread
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "movielens"
 ADAM = ("optimizer.dense_name=adam", "optimizer.dense_learning_rate=1e-3")  # what pairs of fields weigh, which every sample touches
 START = ("optimizer.learning_rate=0.14", "optimizer.l2=0.3", "model.init_std=0.1")
@@ -41,11 +43,6 @@ def configuration(part, overrides, seed, data, folder, threads):
     tree["compute"]["threads_per_rank"] = threads
     tree["run"]["directory"] = str(folder)
     return override(build(tree), *overrides)
-
-
-def spread(numbers):
-    """Mean and standard deviation."""
-    return f"{statistics.mean(numbers):.4f} ({statistics.stdev(numbers) if len(numbers) > 1 else 0.0:.4f})"
 
 
 def main():

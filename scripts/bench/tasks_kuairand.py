@@ -10,7 +10,6 @@ several tasks by its mean.  Two tasks count one half each, so that L2 weighs as 
 import argparse
 import csv
 import gzip
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "kuairand"
 sys.path.insert(0, str(EXAMPLE))
 
 import prepare  # noqa: E402
+from seeds import spread  # noqa: E402
 
 import deshpc  # noqa: E402
 from deshpc.config import load, resolved  # noqa: E402
@@ -80,9 +80,7 @@ def main():
             for task, metrics in found.items():
                 line = [f"{name:14} {task:10}"]
                 for title, entry in (("AUC", "auc"), ("log-loss", "log_loss")):
-                    numbers = [getattr(one, entry) for one in metrics]
-                    spread = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
-                    line.append(f"{title} {statistics.mean(numbers):.4f} ({spread:.4f})")
+                    line.append(f"{title} {spread([getattr(one, entry) for one in metrics])}")
                 print("  ".join(line), flush=True)
 
 
