@@ -172,8 +172,9 @@ def home(key, wide, mask, old, old_mask, first, moved):
     """(address, mask) of the index that a key is in: wide and mask, or, while rows move, those of the old one."""
     if old == 0:
         return wide, mask
-    stays = -np.int64(((np.int64(key) - first) & old_mask) >= moved)  # no branch: which one it is cannot be predicted
-    return wide + (stays & (old - wide)), mask ^ (stays & (mask ^ old_mask))
+    # no branch: which one it is cannot be predicted.  A shift, since compilers make branches of comparisons
+    goes = (((np.int64(key) - first) & old_mask) - moved) >> 63
+    return old ^ (goes & (old ^ wide)), old_mask ^ (goes & (old_mask ^ mask))
 
 
 @kernel(inline=True)
