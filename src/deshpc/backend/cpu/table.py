@@ -32,6 +32,7 @@ SLOTS = 4
 ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
 AHEAD = 40  # keys between asking for a bucket and entering one
 RECORDS_AHEAD = 16  # records between asking for one and copying it
+NEW_ROWS_AHEAD = 8  # rows between asking for the memory of a new one and writing it
 _CHUNK_MASK = (1 << CHUNK_ROWS_LOG2) - 1
 
 
@@ -115,6 +116,9 @@ def write_new_record(address, key, field, step, zero, element, scalars, dim, wid
     store(place + STEP, np.uint32(step))
     store(place + COUNT, np.uint32(0))
     store(place + FIELD, np.uint32(field))
+    size = place + TAIL_BYTES - address
+    for line in range(0, size, CACHE_LINE):  # new rows follow each other, but for those that were given up before
+        prefetch(address + NEW_ROWS_AHEAD * size + line)
 
 
 @kernel(inline=True)
