@@ -189,7 +189,7 @@ class Shard:
         """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
         counters, kernels = self._counters, self._kernels
         local, addresses = buffers.array("local", most + 1, np.int32), buffers.array("addresses", most + 2, np.int64)
-        fresh = buffers.array("fresh", 3 * kernels.BLOCK, np.int64)
+        fresh = buffers.array("fresh", kernels.SCRATCH, np.int64)
         progress = np.zeros(kernels.PROGRESS, np.int64)
         if counters[self._table.TICKET] + most > _LAST_TICKET:
             self._table.forget_marks(self._settled())

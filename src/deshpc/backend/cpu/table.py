@@ -20,7 +20,7 @@ from deshpc.backend.cpu.ahead import prefetch_record
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
 from deshpc.backend.cpu.first_weights import EIGHT, write_eight, write_uniforms
 from deshpc.backend.cpu.halves import embedding_bytes, load_element, load_number, store_element, store_number
-from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
+from deshpc.backend.cpu.memory import address_of, at, cast, choose, load, prefetch, size_of, store
 from deshpc.backend.record import CACHE_LINE, CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP, TAIL_BYTES
 from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
@@ -191,8 +191,8 @@ def home(key, wide, mask, old, old_mask, first, moved):
     """(address, mask) of the index that a key is in: wide and mask, or, while rows move, those of the old one."""
     if old == 0:
         return wide, mask
-    stays = -np.int64(((np.int64(key) - first) & old_mask) >= moved)  # no branch: which one it is cannot be predicted
-    return wide + (stays & (old - wide)), mask ^ (stays & (mask ^ old_mask))
+    gone = ((np.int64(key) - first) & old_mask) < moved
+    return choose(gone, wide, old), choose(gone, mask, old_mask)
 
 
 @kernel(inline=True)
