@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from mpi4py import MPI
 from peers.noise import Meter
 
@@ -73,12 +74,14 @@ def main(job):
     for epoch in range(job["passes"]):
         stages.clear()
         comm.Barrier()
-        meter, begin = Meter(), time.perf_counter()
+        meter, ends = Meter(), [time.perf_counter()]
         batches = reader.epoch(epoch, epoch * reader.batches)
         for _ in steps(model, batches):
-            pass
-        seconds = comm.allreduce(time.perf_counter() - begin, MPI.MAX)
+            ends.append(time.perf_counter())
+        seconds = comm.allreduce(time.perf_counter() - ends[0], MPI.MAX)
         measured = meter.stop(comm.allreduce)
+        slowest = 1e3 * np.diff(ends)
+        comm.Allreduce(MPI.IN_PLACE, slowest, MPI.MAX)
         sent = [comm.allreduce(ledger.of(direction=direction)) for direction in ("forward", "backward")]
         passes.append({
             **measured, "seconds": seconds, "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
