@@ -38,7 +38,7 @@ _BUDGETS = {  # the first whose constants all fit
     ("field_sums.cu", "sum_spans"): [({}, 40)],
     ("sums.cu", "add_atomically"): [({"DIM": 128, "ADJOINT": 2}, 40)],
     ("update.cu", "rows"): [
-        *(({"DIM": dim}, 48) for dim in (156, 624, 1200)), ({"DIM": 104}, 56),
+        *(({"DIM": dim}, 48) for dim in (156, 624)), ({"DIM": 104}, 56),
         ({"SUM": "float", "RULE": 0}, 32), ({"SUM": "float", "RULE": 1}, 32), ({"SUM": "float"}, 40), ({"RULE": 0}, 32),
         ({"RULE": 1}, 48), ({"RULE": 2}, 48), ({}, 64),
     ],
