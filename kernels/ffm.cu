@@ -152,7 +152,7 @@ __device__ __forceinline__ void add_occurrence(
         if (number < WIDTH) {
             const int g = number / DIM;
             COMPUTE u = sample.sum<1>(g, key.field * DIM + number % DIM).number[0];
-            if (g == key.field) u = sample.count(g) > 1 ? u - (COMPUTE)at<NUMBER>(key.row)[number] * x : (COMPUTE)0;
+            if (g == key.field) u -= (COMPUTE)at<NUMBER>(key.row)[number] * x;  // exactly 0 where the key is alone in its field
             sums->number[e] = multiply_add(u, z * x, sums->number[e]);
         }
         if (SCALARS == 1 && number == WIDTH) sums->number[e] += z * linear_value<COMPUTE>(values, occurrence);

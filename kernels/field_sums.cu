@@ -15,7 +15,7 @@
 #include "columns.cuh"
 #include "values.cuh"
 
-constexpr int MOST_HELD = 8;
+constexpr int MOST_HELD = 4;
 
 #include "key_sums.cuh"
 

@@ -9,7 +9,7 @@ from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
 _WARP = 32
-_MOST_HELD = 8  # numbers of a lane, as in field_sums.cu
+_MOST_HELD = 4  # numbers of a lane, as in field_sums.cu
 
 
 class FieldSumsOperations:
