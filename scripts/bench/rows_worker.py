@@ -109,6 +109,7 @@ def report(model, comm, phase, times, samples):
     if comm.rank == 0:
         print(json.dumps({
             **phase, "samples_per_s": round(samples * len(times) / times.sum()),
+            "first_step_ms": round(1e3 * times[0], 3),
             "median_step_ms": round(1e3 * statistics.median(times), 3), "longest_step_ms": round(1e3 * times.max(), 3),
             "rows": rows, "table_bytes": table_bytes, "resident_bytes": memory,
         }), flush=True)  # fmt: skip

@@ -29,7 +29,7 @@ _STRIDE = 4096
 """New rows between moves of others to a larger index."""
 _MOVED = 5120
 """Buckets whose rows move then: before all have moved, the old index is at most 0.8 full."""
-_KEYS_A_BUCKET = 64
+_KEYS_A_BUCKET = 16
 """Keys that are looked up between moves of a bucket, so that a table that hardly grows has one index again some day."""
 _BUCKET_BYTES = 64
 _PART = 1 << 21
