@@ -4,7 +4,6 @@ They are `uniform24(fold(state, column)) * scale`, bit for bit: see `hashing.spl
 is not made of vectors by the compiler.
 """
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
