@@ -397,6 +397,8 @@ def test_a_definition_of_the_users_own_needs_its_formula(tmp_path):
         deshpc.Predictor(tmp_path / "m.model")
     with pytest.raises(ConfigError, match="deshpc has no graph"):
         write_onnx(tmp_path / "m.onnx", deshpc.Predictor(tmp_path / "m.model", forward=Mine).model.top)
+    with pytest.raises(ConfigError, match="that of model.name = 'mine:Model' is not the package's: leave it out; deshpc export writes"):
+        build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model"}, "export": {"deltas": True}}, allow_import=("mine:Model",))
     hand_made(tmp_path / "built-in.model", "fm")
     with pytest.raises(DataError, match="'fm' has its formula here; leave out forward = Mine"):
         deshpc.Predictor(tmp_path / "built-in.model", forward=Mine)

@@ -94,7 +94,8 @@ def test_labels_are_those_of_the_rows_in_every_format(tmp_path):
     ({"data": {"label": ["click", "click"]}}, "'click' twice"), ({"data": {"label": "click"}}, "learns several labels"),
     ({"model": {"name": "fm"}}, "'fm' learns one label"), ({"model": {"name": "esmm"}}, r"'esmm' has two tasks, of log-loss.*minutes \(squared\)"),
     ({"model": {"tasks": [{"name": "minuets"}]}}, "did you mean 'minutes'"), ({"train": {"stop_metric": "minutes.auc"}}, "no metric of the tasks"),
-    ({"train": {"negative_sampling": 0.5}}, "several labels here"), ({"data": {"format": "criteo", "fields": []}}, "have one label"),
+    ({"train": {"negative_sampling": 0.5}}, "several labels here"),
+    ({"data": {"positive": "yes"}, "model": {"tasks": [{"name": name, "loss": "squared"} for name in LABELS]}}, r"those of all tasks \(squared, squared\) are numbers"), ({"data": {"format": "criteo", "fields": []}}, "have one label"),
 ])  # fmt: skip
 def test_what_does_not_go_with_several_labels_is_refused(tmp_path, sections, error):
     with pytest.raises(ConfigError, match=error):
