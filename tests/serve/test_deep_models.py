@@ -305,6 +305,9 @@ TRAINED = [
     ("dcn", "float64", {"cross_layers": 4, "hidden": []}),
     ("xdeepfm", "float64", {"cin_layers": [2, 3, 2]}),
     ("dlrm", "float64", {"bottom_hidden": []}),
+    ("autoint", "float64", {"attention_layers": [6, 4]}),
+    ("din", "float64", DIN),
+    ("din", "float64", {**DIN, "attention_weights": "softmax"}),
 ]
 
 
