@@ -23,6 +23,7 @@ from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
 from deshpc.backend.cuda.table import TableOperations
+from deshpc.backend.cuda.tasks import TaskOperations
 from deshpc.backend.cuda.update import UpdateOperations
 from deshpc.backend.operations import GROUPS
 
@@ -30,7 +31,8 @@ ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations, "ffm": FFMOperations, "field_sums": FieldSumsOperations,
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
-    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
+    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations,
+    "arrays": ArrayOperations, "tasks": TaskOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),

@@ -137,6 +137,7 @@ VARIANTS = {
     "history.cu": [{"NUMBER": "float"}, {"NUMBER": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
+    "tasks.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "norm.cu": [{}],
     "sort.cu": [{}],
     "rows.cu": list(_rows()),

@@ -42,6 +42,7 @@ _BUDGETS = {  # the first whose constants all fit
         ({"SUM": "float", "RULE": 0}, 32), ({"SUM": "float", "RULE": 1}, 32), ({"SUM": "float"}, 40), ({"RULE": 0}, 32),
         ({"RULE": 1}, 48), ({"RULE": 2}, 48), ({}, 64),
     ],
+    ("tasks.cu", "both_happen"): [({"COMPUTE": "double"}, 40)],
     ("tower.cu", "bias_activation"): [({"COMPUTE": "double", "ACTIVATION": 3}, 40)],
     ("cross.cu", "cross"): [({"COMPUTE": "double"}, 40)],
     ("cross.cu", "cross_adjoint"): [({"COMPUTE": "float"}, 40), ({}, 48)],
