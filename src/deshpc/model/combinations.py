@@ -212,8 +212,6 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif attends(config):
         why = "model.fields: the values of a sequence are weighed by the CPU alone"
-    elif config.model.name == "autoint":
-        why = "model.name = 'autoint': attention between fields has no kernel for a device"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
     elif train.split == "field" and is_pushed_down(config):

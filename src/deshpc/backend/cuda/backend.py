@@ -29,6 +29,7 @@ from deshpc.backend.cuda.products import DeviceProducts
 from deshpc.backend.cuda.rank_sums import RankSums
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.sending import sent
 from deshpc.backend.cuda.table import TableOperations
 from deshpc.backend.cuda.tasks import TaskOperations
@@ -84,7 +85,7 @@ class CudaBackend:
         self.field_sums = FieldSumsOperations(kernels, key_sums, column_sums, self.pool)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.tasks, self.update = LossOperations(kernels), TaskOperations(kernels), UpdateOperations(kernels, worst)
-        self.rank_sums = RankSums(kernels)
+        self.rank_sums, self.self_attention = RankSums(kernels), SelfAttentionOperations(kernels)
         self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)
 
