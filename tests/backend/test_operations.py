@@ -22,7 +22,9 @@ from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.table import TableOperations
+from deshpc.backend.cuda.tasks import TaskOperations
 from deshpc.backend.cuda.update import UpdateOperations
 from deshpc.backend.operations import GROUPS
 
@@ -30,7 +32,8 @@ ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
     "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations, "ffm": FFMOperations, "field_sums": FieldSumsOperations,
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
-    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
+    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations,
+    "arrays": ArrayOperations, "tasks": TaskOperations, "self_attention": SelfAttentionOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
@@ -41,7 +44,7 @@ MISSING_ON_DEVICE = {
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "lists of keys that owners read in place: they are sent": ("lists",),
     "products, which are cuBLAS's": ("dense.outer",),
-    "rows that fields share, and attention": ("seats", "attention", "self_attention"),
+    "rows that fields share, and attention to a target": ("seats", "attention"),
 }
 
 

@@ -2,7 +2,17 @@
 
 import numpy as np
 import pytest
-from device_rows import DOUBLE, MIXED, SINGLE, Records, assert_same_bits, assert_within, devices, layout_without_state, small_batch
+from device_rows import (
+    DOUBLE,
+    MIXED,
+    SINGLE,
+    Records,
+    assert_same_bits,
+    assert_within,
+    devices,
+    layout_without_state,
+    small_batch,
+)
 
 from deshpc.backend.arguments import Room, Sums, Vectors
 from deshpc.backend.cuda.backend import CudaBackend

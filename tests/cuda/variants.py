@@ -137,6 +137,8 @@ VARIANTS = {
     "history.cu": [{"NUMBER": "float"}, {"NUMBER": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
+    "self_attention.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "tasks.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "norm.cu": [{}],
     "sort.cu": [{}],
     "rows.cu": list(_rows()),

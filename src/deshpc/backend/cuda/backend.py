@@ -29,8 +29,10 @@ from deshpc.backend.cuda.products import DeviceProducts
 from deshpc.backend.cuda.rank_sums import RankSums
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.sending import sent
 from deshpc.backend.cuda.table import TableOperations
+from deshpc.backend.cuda.tasks import TaskOperations
 from deshpc.backend.cuda.update import UpdateOperations
 from deshpc.backend.cuda.upload import Upload
 from deshpc.backend.cuda.worst import Worst
@@ -82,8 +84,8 @@ class CudaBackend:
         self.pool = PoolOperations(kernels, key_sums, worst)
         self.field_sums = FieldSumsOperations(kernels, key_sums, column_sums, self.pool)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
-        self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels, worst)
-        self.rank_sums = RankSums(kernels)
+        self.loss, self.tasks, self.update = LossOperations(kernels), TaskOperations(kernels), UpdateOperations(kernels, worst)
+        self.rank_sums, self.self_attention = RankSums(kernels), SelfAttentionOperations(kernels)
         self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)
 
