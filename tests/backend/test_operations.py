@@ -10,6 +10,8 @@ from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.dense import DenseOperations
+from deshpc.backend.cuda.ffm import FFMOperations
+from deshpc.backend.cuda.field_sums import FieldSumsOperations
 from deshpc.backend.cuda.fm import FMOperations
 from deshpc.backend.cuda.history import HistoryOperations
 from deshpc.backend.cuda.interaction import InteractionOperations
@@ -26,7 +28,7 @@ from deshpc.backend.operations import GROUPS
 
 ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
-    "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
+    "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations, "ffm": FFMOperations, "field_sums": FieldSumsOperations,
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
     "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
 }  # fmt: skip
@@ -36,7 +38,6 @@ MISSING_ON_DEVICE = {
         "history.histories", "history.count_digits", "history.ties", "history.are_zero", "history.free_rows", "admission.forget",
     ),  # fmt: skip
     "rows that repeat, which are multiplied like all others": ("repeated",),
-    "field-aware factorization machines": ("ffm", "field_sums"),
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "lists of keys that owners read in place: they are sent": ("lists",),
     "products, which are cuBLAS's": ("dense.outer",),

@@ -1,4 +1,4 @@
-"""Models of several tasks: twenty steps against their definitions, whose gradients are found by complex steps; N ranks against one; bytes.
+"""Models of several tasks: twenty steps on any ranks against their definitions, whose gradients are found by complex steps; N ranks against one; bytes.
 
 Labels of one task are missing in every fourth sample, and the tasks' losses have weights.
 """
@@ -12,7 +12,7 @@ import pytest
 from every_combination import is_valid
 from mpi4py import MPI
 from plain_tasks import PlainTasks
-from small_training import DIM, all_rows, all_samples, reads, score, small_model
+from small_training import DIM, INIT_STD, all_rows, all_samples, reads, score, small_model
 from synthetic_batches import FIELD_NAMES, N_FIELDS
 from task_training import MODELS, RATE, USED_FIELDS, WEIGHTS, task_batches, task_config
 
@@ -30,32 +30,27 @@ def close(found, expected):
     return np.abs(np.asarray(found) - expected).max(initial=0) <= TOLERANCE * max(1, np.abs(expected).max(initial=0))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_twenty_steps_agree_with_the_definitions(name):
-    config, batches = task_config(name), task_batches()
-    with small_model(MPI.COMM_SELF, config, n_dense=1) as model:
-        first = {one: model.parameters.host(one) for one, _ in model.parameters.names()}
-        plain = PlainTasks(vars(config.model), [*WEIGHTS.values()], len(FIELD_NAMES), USED_FIELDS, first, {})
-        for batch in batches:
-            known = set(plain.rows)
-            new = {int(key) for key in batch.keys} - known
-            if new:  # what a row begins with is a function of seed and key, which other tests know
-                model.look_up(model.route(batch, True)().wait(), True)
-                rows = all_rows(model)
-                plain.rows |= {int(key): np.array(numbers[:DIM], complex) for key, numbers in zip(rows.keys, rows.numbers, strict=True) if int(key) in new}
-            assert close(step(model, batch), plain.step(batch, RATE))
-        rows = all_rows(model)
-        assert close(rows.numbers[:, :DIM], np.array([plain.rows[int(key)].real for key in rows.keys]))
-        for one, _ in model.parameters.names():
-            assert close(model.parameters.host(one), plain.values[one].real), one
-            assert np.abs(plain.values[one].real - first[one]).max() > 1e-4  # everything has moved
-        assert close(score(model, batches[3]), plain.logits(batches[3]).real)
-
-
 WAYS = {
     "mmoe": {"exchange": "allreduce", "routing": "routed"}, "ple": {"exchange": "rows", "routing": "routed"},
     "esmm": {"exchange": "reduce_scatter", "routing": "broadcast"}, "shared_bottom": {"split": "field", "exchange": "pooled"},
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_twenty_steps_agree_with_the_definitions(world, name):
+    config, batches = task_config(name, **WAYS[name]), task_batches()
+    with small_model(world, config, n_dense=1) as model:
+        first = {one: model.parameters.host(one) for one, _ in model.parameters.names()}
+        plain = PlainTasks(vars(config.model), [*WEIGHTS.values()], first, len(FIELD_NAMES), range(USED_FIELDS), DIM, config.train.seed, INIT_STD)
+        for batch in batches:
+            assert close(step(model, reads(model, batch)), plain.step(batch, RATE))
+        rows = all_rows(model)
+        assert rows.keys.tolist() == sorted(plain.places)
+        assert close(rows.numbers[:, :DIM], np.array([plain.rows[plain.places[key], 1:].real for key in rows.keys.tolist()]))
+        for one, _ in model.parameters.names():
+            assert close(model.parameters.host(one), plain.values[one].real), one
+            assert np.abs(plain.values[one].real - first[one]).max() > 1e-4  # everything has moved
+        assert close(all_samples(model, score(model, reads(model, batches[3]))), plain.logits(batches[3]))
 
 
 @pytest.mark.parametrize("name", MODELS)

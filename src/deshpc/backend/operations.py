@@ -311,6 +311,9 @@ class FFM(Protocol):
     FOUR: int
     """Vectors that are worked on at once."""
 
+    def new_terms(self, vectors, fields, n_dense, linear, shards, samples, buffers):
+        """(Terms of all shards' Occurrences for `collect` to fill, where each sample's begin), in scratch arrays of these buffers."""
+
     def collect(self, vectors, linear, occurrences, terms, places, state, begin, end):
         """Write the own occurrences of samples begin .. end to Terms; state[i] += their linear terms."""
 
@@ -321,7 +324,7 @@ class FFM(Protocol):
         """Add the gradients of the own rows, from those by the logits, to their Sums."""
 
     def factors_adjoint(self, vectors, terms, dense, factors, room, state, sums, begin, end):
-        """Add the gradients of the dense features' vectors, of samples begin .. end."""
+        """sums (n_dense, G k), zeros before, are the gradients of the dense features' vectors, of samples begin .. end."""
 
 
 class FieldSums(Protocol):

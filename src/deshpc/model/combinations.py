@@ -205,9 +205,7 @@ def _require_wire(config):
 def _require_of_device(config, backend):
     """What only the CPU has, and why."""
     train, why = config.train, None
-    if config.model.name == "ffm":
-        why = "model.name = 'ffm': its rows of a vector for each field are the CPU's"
-    elif train.split == "column":
+    if train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
     elif train.precision == "bfloat16":
         why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"

@@ -92,12 +92,12 @@ def probe(index, search, keys, begin, end, following):
     count, j = before, begin
     places, ahead, numbers = address_of(local, progress[DONE] - begin), following - begin, address_of(fresh, 3 * BLOCK - before)
     # a full bucket's key may be in the next one, which is on the way, too, where many are full
-    beyond = BUCKET_BYTES if counters[LIVE] > (wide_mask + 1) * SLOTS // 4 else 0
+    crowded = counters[LIVE] > (wide_mask + 1) * SLOTS // 4
     while True:
         if old == 0:  # two loops, so that neither needs more numbers than a processor has registers
-            j, count = hits(wide, wide_mask, 0, 0, 0, 0, keys, ahead, j, end, places, numbers, first_ticket, count, beyond)
+            j, count = hits(wide, wide_mask, 0, 0, 0, 0, keys, ahead, j, end, places, numbers, first_ticket, count, crowded)
         else:
-            j, count = hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, beyond)
+            j, count = hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, crowded)
         if j == end:
             break
         key = at(keys, j)
@@ -131,13 +131,13 @@ def probe(index, search, keys, begin, end, following):
 
 
 @kernel(inline=True)
-def hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, beyond):
+def hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, crowded):
     """Write the places of the keys j .. end, up to the first that is not in the bucket where it is looked for first: nearly all are.
 
     ahead : of the key whose bucket is asked for meanwhile
     places : address of the place of key 0, int32
     numbers : address of the row's number of distinct key 0, int64
-    beyond : from a bucket to a line that is asked for with it
+    crowded : whether the bucket behind it is asked for, too
     Returns where it has stopped, and how many distinct keys there are then.
     """
     while j < end:
@@ -145,7 +145,8 @@ def hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, plac
         base, mask = home(soon, wide, wide_mask, old, old_mask, first, moved)
         line = base + (np.int64(soon) & mask) * BUCKET_BYTES
         prefetch(line)
-        prefetch(line + beyond)
+        if crowded:
+            prefetch(line + BUCKET_BYTES)
         key = at(keys, j)
         base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
         line = base + (np.int64(key) & mask) * BUCKET_BYTES
