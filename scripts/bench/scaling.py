@@ -4,7 +4,8 @@
 
 cores    Criteo-shaped rows in memory, batch 8192, k = 16, Adagrad: 1 rank x 1 thread beside 2 ranks and 1 rank x 2 threads
 batch    the same rows on 2 ranks, FM: milliseconds a step against samples a step, and a line through them
-keys     made-up samples of 8 to 416 keys (one field each, Zipf 1.05 among 10,000 values of its own), batch 2048, 2 ranks
+keys     made-up samples of 8 to 416 keys (one field each, Zipf 1.05 among 10,000 values of its own), batch 2048, 2 ranks: while many
+         of them are new (steps 17 to 32), and when few are (steps 65 to 80)
 memory   growth of a process while its table takes new keys up to 4.3 million rows, beside record and index bytes
 
 Variants take turns; medians are printed.  All four parts are measured if none is named.
@@ -95,11 +96,16 @@ def batch(options):
 
 def keys(options):
     def measure(width):
-        phases = [{"steps": 16, "draw": "fields", "rows": 10_000}, {"steps": 16, "draw": "fields", "rows": 10_000}]
+        phases = [{"steps": count, "draw": "fields", "rows": 10_000} for count in (16, 16, 32, 16)]
         job = {"batch": 2048, "keys_per_sample": width, "overrides": ["train.routing=broadcast"], "phases": phases}
-        return worker("rows_worker.py", 2, job)[1]["median_step_ms"]
+        reports = worker("rows_worker.py", 2, job)
+        return [reports[phase]["median_step_ms"] for phase in (1, 3)]
 
-    return _against("keys a sample", turns(KEYS, options.repeats, measure))
+    runs, results = turns(KEYS, options.repeats, measure), []
+    for which, title in enumerate(("many keys are new", "few keys are new")):
+        print(title)
+        results.append(_against("keys a sample", {width: [times[which] for times in found] for width, found in runs.items()}))
+    return results
 
 
 def _against(title, runs):

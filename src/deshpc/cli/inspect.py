@@ -142,7 +142,7 @@ def _of_manifest(folder, manifest, containers):
         ("written by", f"{manifest['ranks']} ranks, deshpc {manifest['deshpc']}"),
         ("run", _run_of(manifest, folder)),
         ("rows", f"{rows_of(manifest):,} ({counts}), split by {split}"),
-        ("model", f"{model['operator']}, dim {model['dim']}, {model['precision']}"),
+        ("model", f"{model['operator']}, {_dim_of(model, config)}, {model['precision']}"),
         ("optimizer", f"{model['optimizer']}, {model['scalar_state'] + model['vector_state']} state numbers a row"),
         ("dense parameters", ", ".join(f"{name} {tuple(shape)}" for name, shape in manifest["dense"])),
         ("keys hashed by", manifest["hash"]),
@@ -154,6 +154,13 @@ def _of_manifest(folder, manifest, containers):
     ]
     lines += [(Path(one.path).name, f"{one.nbytes:,} bytes: {'; '.join(text for _, text in _sections(one))}") for one in containers]
     return aligned([line for line in lines if line[1]] + [("verified", _verified(containers))])
+
+
+def _dim_of(model, config):
+    """How many numbers an embedding has: of ffm, for each field that a key meets."""
+    if model["operator"] == "ffm":
+        return f"dim {config['model']['dim']} for each field, {model['dim']:,} in all"
+    return f"dim {model['dim']}"
 
 
 def _run_of(manifest, folder):
