@@ -130,7 +130,7 @@ def probe(index, search, keys, begin, end, following):
     return end - begin
 
 
-@kernel(inline=True)
+@kernel
 def hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, crowded):
     """Write the places of the keys j .. end, up to the first that is not in the bucket where it is looked for first: nearly all are.
 
