@@ -40,7 +40,7 @@ from deshpc.backend.record import CACHE_LINE, FIELD
 from deshpc.hashing.partition import key_field, owner_of
 from deshpc.jit import kernel
 
-BLOCK = 256
+BLOCK = 512
 """Occurrences that are picked from, or listed keys that are probed, at a time."""
 
 SCRATCH = 4 * BLOCK + 1
