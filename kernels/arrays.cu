@@ -3,8 +3,8 @@
 // SOURCE  type of what `put` takes: COMPUTE, or a narrower one
 //
 // Contract
-//   Arrays (n, h), whose rows may lie apart; a vector is one row.  A thread has one number, a warp a row of `row_squares`.
-//   All are the CPU's bits, but for the sums of `row_squares`, which are the same on every schedule.
+//   Arrays (n, h), whose rows may lie apart; a vector is one row.  A thread has one number, a warp a row of `row_products`.
+//   All are the CPU's bits, but for the sums of `row_products`, which are the same on every schedule.
 #include "numbers.cuh"
 
 // target = number
@@ -53,14 +53,14 @@ extern "C" __global__ void __launch_bounds__(256) subtract_product(
     out[i * out_row + j] -= factor * b[i * b_row + j];
 }
 
-// out[i] = factor sum_j x_ij^2
-extern "C" __global__ void __launch_bounds__(256) row_squares(
-    const COMPUTE* x, int64 x_row, int64 n, int64 h, COMPUTE factor, COMPUTE* out
+// out[i] = factor sum_j a_ij b_ij
+extern "C" __global__ void __launch_bounds__(256) row_products(
+    const COMPUTE* a, int64 a_row, const COMPUTE* b, int64 b_row, int64 n, int64 h, COMPUTE factor, COMPUTE* out, int64 out_row
 ) {
     const int64 i = thread_number() / 32;
     if (i >= n) return;
     COMPUTE total = 0;
-    for (int64 j = threadIdx.x % 32; j < h; j += 32) total += x[i * x_row + j] * x[i * x_row + j];
+    for (int64 j = threadIdx.x % 32; j < h; j += 32) total += a[i * a_row + j] * b[i * b_row + j];
     total = group_sum<32>(total);
-    if (threadIdx.x % 32 == 0) out[i] = factor * total;
+    if (threadIdx.x % 32 == 0) out[i * out_row] = factor * total;
 }

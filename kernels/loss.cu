@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(256) sum_gradient(
 }
 
 // counts[label from one half on, bin of the logit] += 1: bins of 1 / 64 around 0, outermost for whatever lies outside,
-// the first for NaN.
+// the first for NaN.  A label that is NaN is not counted.
 // counts (2, BINS) int64; each block counts in shared memory first, since most samples fall into few bins.
 constexpr int BINS = 1024;
 extern "C" __global__ void __launch_bounds__(256) count_scores(
@@ -59,6 +59,7 @@ extern "C" __global__ void __launch_bounds__(256) count_scores(
     for (int slot = threadIdx.x; slot < 2 * BINS; slot += THREADS) found[slot] = 0;
     __syncthreads();
     for (int64 i = thread_number(); i < n; i += (int64)gridDim.x * THREADS) {
+        if (labels[i] != labels[i]) continue;
         const double place = ((double)logit[i] + BINS / 128) * 64.0;
         const int bin = (int)fmin(fmax(place, 0.0), BINS - 1.0);
         atomicAdd(found + (labels[i] >= 0.5f ? BINS : 0) + bin, 1u);

@@ -24,19 +24,22 @@ constexpr int TAIL = SCALAR_STATE_AT + SCALARS * PLANES * SIZE;
 // sums of WIDE numbers: one or two loads of 16 bytes
 constexpr int SUMS_WIDE = sizeof(SUM) * WIDE > 16 ? 16 / sizeof(SUM) : WIDE;
 
+// Vectors of a lane at a time: a row of many numbers is read in turns.  State of each number leaves no registers for a second one.
+constexpr int HELD = EACH <= 4 && (ROWWISE || PLANES == 0) ? EACH : 1;
+
 struct Embedding {
-    COMPUTE v[EACH][WIDE], gradient[EACH][WIDE];
+    COMPUTE v[HELD][WIDE], gradient[HELD][WIDE];
 };
 
-// A lane's part of the embedding and of its gradient, before clipping and l2.
+// A lane's vectors from vector lane + turn LANES on, and their gradient, before clipping and l2.
 __device__ __forceinline__ Embedding read(
-    int64 record, int lane, int64 c, const SUM* vector_sums, COMPUTE shrink, double inverse_scale
+    int64 record, int lane, int turn, int64 c, const SUM* vector_sums, COMPUTE shrink, double inverse_scale
 ) {
     Embedding row = {};
 #pragma unroll
-    for (int e = 0; e < EACH; e++) {
-        if (lane + e * LANES >= VECTORS) break;
-        const int first = (lane + e * LANES) * WIDE;
+    for (int e = 0; e < HELD; e++) {
+        if (lane + (turn + e) * LANES >= VECTORS) break;
+        const int first = (lane + (turn + e) * LANES) * WIDE;
         const Vector<NUMBER, WIDE> weights = load<NUMBER, WIDE>(at<NUMBER>(record, EMBEDDING) + first);
 #pragma unroll
         for (int part = 0; part < WIDE; part += SUMS_WIDE) {
@@ -50,6 +53,33 @@ __device__ __forceinline__ Embedding read(
         }
     }
     return row;
+}
+
+// Clipping and l2
+__device__ __forceinline__ void regularise(Embedding& row, COMPUTE clip, COMPUTE l2) {
+#pragma unroll
+    for (int e = 0; e < HELD; e++) {
+#pragma unroll
+        for (int i = 0; i < WIDE; i++) row.gradient[e][i] = multiply_add(l2, row.v[e][i], clip * row.gradient[e][i]);
+    }
+}
+
+// Sum of the squares of a row's gradient: `row` is a lane's first vectors, next(turn) others.  Every lane has it.
+template <typename T, typename Next>
+__device__ __forceinline__ T square_sum(const Embedding& first, Next next) {
+    T squares[HELD][WIDE];
+#pragma unroll
+    for (int e = 0; e < HELD; e++) {
+#pragma unroll
+        for (int i = 0; i < WIDE; i++) squares[e][i] = (T)first.gradient[e][i] * (T)first.gradient[e][i];
+    }
+#pragma unroll 1
+    for (int turn = HELD; turn < EACH; turn += HELD) {
+        const Embedding row = next(turn);
+#pragma unroll
+        for (int i = 0; i < WIDE; i++) squares[0][i] += (T)row.gradient[0][i] * (T)row.gradient[0][i];
+    }
+    return row_sum<LANES>(squares);
 }
 
 extern "C" __global__ void __launch_bounds__(256) rows(
@@ -84,53 +114,53 @@ extern "C" __global__ void __launch_bounds__(256) rows(
         if (square_sums != nullptr) square_sums[c] = 0;
     }
 #if DIM > 0
-    Embedding row = read(record, lane, c, vector_sums, shrink, inverse_scale);
-    COMPUTE squares[EACH][WIDE];
-#pragma unroll
-    for (int e = 0; e < EACH; e++) {
-#pragma unroll
-        for (int i = 0; i < WIDE; i++) {
-            row.gradient[e][i] = multiply_add(l2, row.v[e][i], clip * row.gradient[e][i]);
-            squares[e][i] = row.gradient[e][i] * row.gradient[e][i];
-        }
-    }
+    const auto read_next = [&](int turn) {
+        Embedding row = read(record, lane, turn, c, vector_sums, shrink, inverse_scale);
+        regularise(row, clip, l2);
+        return row;
+    };
+    Embedding row = read_next(0);
     COMPUTE total = 0;
     if (ROWWISE) {
-        total = (COMPUTE)*at<NUMBER>(record, STATE_AT) + row_sum<LANES>(squares) / (COMPUTE)DIM;
+        total = (COMPUTE)*at<NUMBER>(record, STATE_AT) + square_sum<COMPUTE>(row, read_next) / (COMPUTE)DIM;
         __syncwarp(group_mask<LANES>());  // all lanes have read it
         if (lane == 0) *at<NUMBER>(record, STATE_AT) = (NUMBER)total;
     }
+#pragma unroll 1
+    for (int turn = 0; turn < EACH; turn += HELD) {
+        if (turn > 0) row = read_next(turn);
 #pragma unroll
-    for (int e = 0; e < EACH; e++) {
-        if (lane + e * LANES >= VECTORS) break;
-        const int first = (lane + e * LANES) * WIDE;
-        Vector<NUMBER, WIDE> weights, planes[2];
-        if (!ROWWISE) {
-#pragma unroll
-            for (int plane = 0; plane < PLANES; plane++)
-                planes[plane] = load<NUMBER, WIDE>(at<NUMBER>(record, STATE_AT) + plane * DIM + first);
-        }
-#pragma unroll
-        for (int i = 0; i < WIDE; i++) {
-            COMPUTE state[2] = {total, 0};
+        for (int e = 0; e < HELD; e++) {
+            if (lane + (turn + e) * LANES >= VECTORS) break;
+            const int first = (lane + (turn + e) * LANES) * WIDE;
+            Vector<NUMBER, WIDE> weights, planes[2];
             if (!ROWWISE) {
 #pragma unroll
-                for (int plane = 0; plane < PLANES; plane++) state[plane] = (COMPUTE)planes[plane].number[i];
+                for (int plane = 0; plane < PLANES; plane++)
+                    planes[plane] = load<NUMBER, WIDE>(at<NUMBER>(record, STATE_AT) + plane * DIM + first);
             }
-            weights.number[i] = (NUMBER)new_weight<true>(rule, row.v[e][i], row.gradient[e][i], state);
+#pragma unroll
+            for (int i = 0; i < WIDE; i++) {
+                COMPUTE state[2] = {total, 0};
+                if (!ROWWISE) {
+#pragma unroll
+                    for (int plane = 0; plane < PLANES; plane++) state[plane] = (COMPUTE)planes[plane].number[i];
+                }
+                weights.number[i] = (NUMBER)new_weight<true>(rule, row.v[e][i], row.gradient[e][i], state);
+                if (!ROWWISE) {
+#pragma unroll
+                    for (int plane = 0; plane < PLANES; plane++) planes[plane].number[i] = (NUMBER)state[plane];
+                }
+            }
+            store(at<NUMBER>(record, EMBEDDING) + first, weights);
             if (!ROWWISE) {
 #pragma unroll
-                for (int plane = 0; plane < PLANES; plane++) planes[plane].number[i] = (NUMBER)state[plane];
+                for (int plane = 0; plane < PLANES; plane++) store(at<NUMBER>(record, STATE_AT) + plane * DIM + first, planes[plane]);
             }
-        }
-        store(at<NUMBER>(record, EMBEDDING) + first, weights);
-        if (!ROWWISE) {
+            const Vector<SUM, SUMS_WIDE> nothing = {};
 #pragma unroll
-            for (int plane = 0; plane < PLANES; plane++) store(at<NUMBER>(record, STATE_AT) + plane * DIM + first, planes[plane]);
+            for (int part = 0; part < WIDE; part += SUMS_WIDE) store(vector_sums + c * DIM + first + part, nothing);
         }
-        const Vector<SUM, SUMS_WIDE> nothing = {};
-#pragma unroll
-        for (int part = 0; part < WIDE; part += SUMS_WIDE) store(vector_sums + c * DIM + first + part, nothing);
     }
 #endif
 }
@@ -154,14 +184,8 @@ extern "C" __global__ void __launch_bounds__(256) square_norms(
     }
 #if DIM > 0
     const COMPUTE shrink = square_sums == nullptr ? (COMPUTE)0 : value_of<COMPUTE>(square_sums[c], inverse_scale);
-    const Embedding row = read(addresses[c], lane, c, vector_sums, shrink, inverse_scale);
-    double squares[EACH][WIDE];
-#pragma unroll
-    for (int e = 0; e < EACH; e++) {
-#pragma unroll
-        for (int i = 0; i < WIDE; i++) squares[e][i] = (double)row.gradient[e][i] * (double)row.gradient[e][i];
-    }
-    norm += row_sum<LANES>(squares);
+    const auto read_next = [&](int turn) { return read(addresses[c], lane, turn, c, vector_sums, shrink, inverse_scale); };
+    norm += square_sum<double>(read_next(0), read_next);
 #endif
     if (lane == 0) norms[c] = norm;
 }

@@ -10,6 +10,8 @@ from deshpc.backend.cuda.arrays import ArrayOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.dense import DenseOperations
+from deshpc.backend.cuda.ffm import FFMOperations
+from deshpc.backend.cuda.field_sums import FieldSumsOperations
 from deshpc.backend.cuda.fm import FMOperations
 from deshpc.backend.cuda.history import HistoryOperations
 from deshpc.backend.cuda.interaction import InteractionOperations
@@ -20,15 +22,18 @@ from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.table import TableOperations
+from deshpc.backend.cuda.tasks import TaskOperations
 from deshpc.backend.cuda.update import UpdateOperations
 from deshpc.backend.operations import GROUPS
 
 ON_DEVICE = {
     "loss": LossOperations, "update": UpdateOperations, "table": TableOperations, "lookup": LookupOperations,
-    "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations,
+    "routing": RoutingOperations, "rows": RowsOperations, "linear": LinearOperations, "fm": FMOperations, "ffm": FFMOperations, "field_sums": FieldSumsOperations,
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
-    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations, "arrays": ArrayOperations,
+    "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations,
+    "arrays": ArrayOperations, "tasks": TaskOperations, "self_attention": SelfAttentionOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
@@ -36,11 +41,10 @@ MISSING_ON_DEVICE = {
         "history.histories", "history.count_digits", "history.ties", "history.are_zero", "history.free_rows", "admission.forget",
     ),  # fmt: skip
     "rows that repeat, which are multiplied like all others": ("repeated",),
-    "field-aware factorization machines": ("ffm", "field_sums"),
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "lists of keys that owners read in place: they are sent": ("lists",),
     "products, which are cuBLAS's": ("dense.outer",),
-    "rows that fields share, and attention": ("seats", "attention", "self_attention"),
+    "rows that fields share, and attention to a target": ("seats", "attention"),
 }
 
 

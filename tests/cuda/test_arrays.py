@@ -98,10 +98,13 @@ def test_sums_of_columns(few, compute):
 
 
 @TYPES
-def test_squares_of_rows(few, compute):
+def test_products_of_rows(few, compute):
     backend, rng = CudaBackend(few), np.random.default_rng(6)
     for n, h in ((13, 70), (9, 1), (0, 2)):
-        x, out = RowsApart(rng, n, h, compute), backend.array(np.full((n, 1), 7, compute))
-        backend.arrays.row_squares(x.on(backend)[1], -0.5, out)
-        exact = -0.5 * (x.numbers.astype(np.float64) ** 2).sum(axis=1, keepdims=True)
-        assert_within(backend.host(out), exact, (h + 6) * EPS[compute] * np.abs(exact))
+        a, b, out = (RowsApart(rng, n, width, compute) for width in (h, h, 1))
+        whole, part = out.on(backend)
+        backend.arrays.row_products(a.on(backend)[1], b.on(backend)[1], part, -0.5)
+        terms = a.numbers.astype(np.float64) * b.numbers
+        found = backend.host(whole)
+        assert_same_bits(found, out.with_numbers(backend.host(part)))
+        assert_within(backend.host(part), -0.5 * terms.sum(axis=1, keepdims=True), (h + 6) * EPS[compute] * np.abs(terms).sum(axis=1, keepdims=True))

@@ -610,7 +610,7 @@ def test_arithmetic_on_matrices(space, rows, h):
     space.last(kernels.add_rows, size, a, numbers, out, rows, h)
     assert space.end(flat_out, h) == own.tolist()
     squares = space.array(rows, np.float32)
-    space.last(kernels.row_squares, rows * 32, a, rows, h, 0.5, squares)
+    space.last(kernels.row_products, rows * 32, a, a, rows, h, 0.5, squares.reshape(rows, 1))
     assert space.end(squares) == [(own**2).sum() / 2]
 
 

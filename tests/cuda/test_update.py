@@ -232,6 +232,7 @@ def test_rows(device, rule, kind, dim, scalars, square_sums, factors):
         ("adam", FIXED, 256, 1, "scalar", REGULARISED),
         ("ftrl", SINGLE, 64, 1, "scalar", PLAIN),
         ("adagrad", SINGLE, 1, 1, "own", REGULARISED),
+        ("rowwise", SINGLE, 516, 1, "none", REGULARISED),
     ],
     ids=str,
 )  # fmt: skip
@@ -253,7 +254,7 @@ def test_no_row_and_one(few, rows):
 
 NORMS = [
     (SINGLE, 4, 1, "own"), (MIXED, 5, 1, "scalar"), (FIXED, 8, 1, "own"), (DOUBLE, 12, 0, "none"), (SINGLE, 0, 1, "none"),
-    (FIXED_DOUBLE, 10, 1, "scalar"), (SINGLE, 64, 1, "own"), (SINGLE, 256, 0, "own"),
+    (FIXED_DOUBLE, 10, 1, "scalar"), (SINGLE, 64, 1, "own"), (SINGLE, 256, 0, "own"), (SINGLE, 516, 1, "none"),
 ]  # fmt: skip
 
 

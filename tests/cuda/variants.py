@@ -97,6 +97,17 @@ def _update():
     yield from (form(_FIXED, dim, "Adam") for dim in (0, 10, 128))
     yield form(_DOUBLE, 128, "Ftrl")
     yield from (form(types, 16, "Adagrad", scalars=0) for types in (_FLOAT, _FIXED))
+    yield from (form(_FLOAT, dim, rule) for dim, rule in ((156, "Adagrad"), (624, "Adagrad"), (624, "RowwiseAdagrad")))
+    yield form(_DOUBLE, 104, "Adagrad")
+
+
+def _field_aware():
+    def form(types, dim, fields, values=0, scalars=1):
+        return _typed(types, DIM=dim, FIELDS=fields, VALUES=values, SCALARS=scalars)
+
+    yield from (form(_FLOAT, dim, 39) for dim in (4, 16))
+    yield from (form(_FLOAT, *one) for one in ((4, 39, 2, 0), (5, 6, 1, 1)))
+    yield from (form(types, 4, 26, 1, scalars) for types, scalars in ((_TYPES[1], 0), (_DOUBLE, 1)))
 
 
 def _tower():
@@ -126,6 +137,8 @@ VARIANTS = {
     "history.cu": [{"NUMBER": "float"}, {"NUMBER": "double"}],
     "lookup.cu": [{}],
     "scan.cu": [{}],
+    "self_attention.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "tasks.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "norm.cu": [{}],
     "sort.cu": [{}],
     "rows.cu": list(_rows()),
@@ -136,6 +149,8 @@ VARIANTS = {
     "fm.cu": list(_fm()),
     "pool.cu": list(_pool()),
     "bi_interaction.cu": list(_bi_interaction()),
+    "ffm.cu": list(_field_aware()),
+    "field_sums.cu": list(_field_aware()),
     "sums.cu": list(_sums()),
     "table.cu": list(_table()),
     "update.cu": list(_update()),

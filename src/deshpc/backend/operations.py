@@ -20,7 +20,7 @@ class Loss(Protocol):
         """
 
     def count_scores(self, logit, labels, counts):
-        """counts[label from one half on, bin of the logit] += 1; NaN counts in the first."""
+        """counts[label from one half on, bin of the logit] += 1; a logit that is NaN counts in the first, a label that is NaN not at all."""
 
     def sum_gradient(self, gradient, scale, sums, parts):
         """sums[p] = sum of the gradients of part p, in order: the bias's.  sums : (parts) of the accumulation type."""
@@ -311,6 +311,9 @@ class FFM(Protocol):
     FOUR: int
     """Vectors that are worked on at once."""
 
+    def new_terms(self, vectors, fields, n_dense, linear, shards, samples, buffers):
+        """(Terms of all shards' Occurrences for `collect` to fill, where each sample's begin), in scratch arrays of these buffers."""
+
     def collect(self, vectors, linear, occurrences, terms, places, state, begin, end):
         """Write the own occurrences of samples begin .. end to Terms; state[i] += their linear terms."""
 
@@ -321,7 +324,7 @@ class FFM(Protocol):
         """Add the gradients of the own rows, from those by the logits, to their Sums."""
 
     def factors_adjoint(self, vectors, terms, dense, factors, room, state, sums, begin, end):
-        """Add the gradients of the dense features' vectors, of samples begin .. end."""
+        """sums (n_dense, G k), zeros before, are the gradients of the dense features' vectors, of samples begin .. end."""
 
 
 class FieldSums(Protocol):
@@ -550,6 +553,22 @@ class Normalisation(Protocol):
         """gradient = that by x, from that by y, with the sums over the batch."""
 
 
+class Tasks(Protocol):
+    """Several labels of a sample."""
+
+    def of_task(self, logit, labels, task, weight, weights):
+        """One task's (logit (n), labels (n), 0 where one is not known, what samples count (n), 0 there, room for slopes (n))."""
+
+    def softmax(self, gate, p):
+        """p (n, e) = exp(gate) over its sum, of each sample."""
+
+    def both_happen(self, logits, both, parts):
+        """both (n, 2) = the first logit, and that of both events;  parts (n, 3) for the adjoint."""
+
+    def both_happen_adjoint(self, gradient, parts, slopes):
+        """slopes (n, 2) by the logits, from those by `both`."""
+
+
 class Arrays(Protocol):
     """Arithmetic on whole arrays of numbers: (n, h), whose rows may lie apart, or vectors, unless something else is said."""
 
@@ -571,8 +590,8 @@ class Arrays(Protocol):
     def column_sums(self, x, out, weights=None):
         """out (h) = sum_i x_i, times weights (n, h) or (n, 1) if there are any."""
 
-    def row_squares(self, x, factor, out):
-        """out (n, 1) = factor sum_j x_ij^2."""
+    def row_products(self, a, b, out, factor=1.0):
+        """out (n, 1) = factor sum_j a_ij b_ij."""
 
 
 GROUPS = {
@@ -602,5 +621,6 @@ GROUPS = {
     "seats": Seats,
     "attention": Attention,
     "self_attention": SelfAttention,
+    "tasks": Tasks,
     "arrays": Arrays,
 }

@@ -48,7 +48,6 @@ not have the shared rows.  They are not replicated yet, and a device does not ru
 from deshpc.config.attended import attended, targets_of
 from deshpc.config.field_dims import field_dims, has_field_dims
 from deshpc.config.precision import row_type
-from deshpc.config.tasks import tasks_of
 from deshpc.errors import ConfigError
 from deshpc.exchange.kinds import EXCHANGES
 from deshpc.model.definitions import definition_class
@@ -213,9 +212,7 @@ def _require_wire(config):
 def _require_of_device(config, backend):
     """What only the CPU has, and why."""
     train, why = config.train, None
-    if config.model.name == "ffm":
-        why = "model.name = 'ffm': its rows of a vector for each field are the CPU's"
-    elif train.split == "column":
+    if train.split == "column":
         why = "train.split = 'column': a new row's columns are drawn by the CPU alone"
     elif train.precision == "bfloat16":
         why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
@@ -223,12 +220,8 @@ def _require_of_device(config, backend):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
     elif attends(config):
         why = "model.fields: the values of a sequence are weighed by the CPU alone"
-    elif config.model.name == "autoint":
-        why = "model.name = 'autoint': attention between fields has no kernel for a device"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
-    elif tasks_of(config):
-        why = "data.label has several columns: gates, and losses of which some labels are not known, are computed by the CPU alone"
     elif train.split == "field" and is_pushed_down(config):
         why = "model.first_layer = 'pushed_down' with train.split = 'field': rows of dense parameters that are a single rank's are the CPU's"
     if why:

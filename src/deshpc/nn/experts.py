@@ -29,7 +29,7 @@ class Gate:
 
     def __init__(self, setting, name, inputs, experts):
         self._product = Dense(setting.backend, setting.values, name, inputs, experts, bias=False)
-        self._mixture = Mixture()
+        self._mixture = Mixture(setting.backend)
 
     def __call__(self, tape, x, experts):
         return tape.apply(self._mixture, tape.apply(self._product, x), *experts)

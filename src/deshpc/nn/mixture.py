@@ -1,6 +1,4 @@
-"""Experts and gates: a softmax over what a gate says of each expert, and their outputs added up by it.  Arrays are the host's."""
-
-import numpy as np
+"""Experts and gates: a softmax over what a gate says of each expert, and their outputs added up by it."""
 
 from deshpc.nn.tape import Operator
 
@@ -11,23 +9,28 @@ class Mixture(Operator):
     saved : p = softmax(gate), and the experts.  d expert_i = p_i dy;  d gate_i = p_i (a_i - sum_j p_j a_j) with a_i = <dy, expert_i>.
     """
 
+    def __init__(self, backend):
+        self._softmax = backend.tasks.softmax
+
     def forward(self, tape, gate, *experts):
-        p = _softmax(gate)
-        y = tape.array(experts[0].shape, experts[0].dtype)
-        np.multiply(experts[0], p[:, :1], out=y)
-        for i, expert in enumerate(experts[1:], 1):
-            y += expert * p[:, i : i + 1]
+        p, y = tape.array(gate.shape, gate.dtype), tape.array(experts[0].shape, experts[0].dtype)
+        self._softmax(gate, p)
+        part = tape.scratch.array("part", y.shape, y.dtype)
+        for i, expert in enumerate(experts):
+            tape.arrays.multiply(expert, p[:, i : i + 1], part if i else y)
+            if i:
+                tape.arrays.put(part, y, add=True)
         return y, (p, experts)
 
     def backward(self, tape, saved, gradient, into_gate, *into):
         p, experts = saved
-        for i, one in enumerate(into):
-            one.add(tape, gradient * p[:, i : i + 1])
-        slopes = np.stack([np.einsum("ij,ij->i", gradient, expert) for expert in experts], axis=1)
-        slopes -= np.einsum("ij,ij->i", p, slopes)[:, None]
-        into_gate.add(tape, p * slopes)
-
-
-def _softmax(gate):
-    e = np.exp(gate - gate.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+        part = tape.scratch.array("part", gradient.shape, gradient.dtype)
+        slopes, of_gate, mean = (tape.scratch.array(name, shape, p.dtype) for name, shape in (("slopes", p.shape), ("of gate", p.shape), ("mean", (len(p), 1))))
+        for i, (one, expert) in enumerate(zip(into, experts, strict=True)):
+            tape.arrays.multiply(gradient, p[:, i : i + 1], part)
+            one.add(tape, part)
+            tape.arrays.row_products(gradient, expert, slopes[:, i : i + 1])
+        tape.arrays.row_products(p, slopes, mean)
+        tape.arrays.multiply(p, slopes, of_gate)
+        tape.arrays.subtract_product(mean, p, of_gate)
+        into_gate.add(tape, of_gate)

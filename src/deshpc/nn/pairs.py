@@ -49,7 +49,7 @@ class Pairs(Operator):
         tape.products.multiply_rows(dense, factors, total)
         arrays.put(sums, total, add=True)
         arrays.multiply(dense, dense, squares)
-        arrays.row_squares(factors, -0.5, of_rows)
+        arrays.row_products(factors, factors, of_rows, -0.5)
         tape.products.multiply_rows(squares, of_rows, result.reshape(len(sums), 1))
         self._kernels.half_squares(self._form, total, result)
         return result, (total, dense, squares)

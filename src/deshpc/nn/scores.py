@@ -42,17 +42,24 @@ class Scores:
 
 
 class TaskScores:
-    """As `Scores`, of logits (n, T) and labels (n, T) of several tasks, NaN where one is not known.  Arrays are the host's."""
+    """As `Scores`, of logits (n, T) and labels (n, T) of several tasks, NaN where one is not known, which are not counted."""
 
     def __init__(self, backend, losses):
         """losses : of each task"""
+        self._backend, self._scratch = backend, backend.buffers()
         self._of_tasks = [Scores(backend, classes=loss == "log") for loss in losses]
 
     def add(self, logit, labels):
         """Count samples."""
         for t, scores in enumerate(self._of_tasks):
-            known = ~np.isnan(labels[:, t])
-            scores.add(logit[known, t], labels[known, t])
+            own = [self._column(name, numbers, t) for name, numbers in (("logit", logit), ("labels", labels))]
+            scores.add(*own)
+
+    def _column(self, name, numbers, t):
+        """Column t (n) of an array, side by side."""
+        column = self._scratch.array(name, len(numbers), numbers.dtype)
+        self._backend.arrays.put(numbers[:, t : t + 1], column.reshape(len(column), 1))
+        return column
 
     def take_auc(self, group=None):
         """Mean of the tasks' AUCs of the samples since the last call, None where no task has one.  Collective, if a group is given."""

@@ -9,12 +9,12 @@ from deshpc.nn.loss import BlockLosses
 class TaskLosses:
     """As `BlockLosses`, of logits (n, T) and labels (n, T), NaN where one is not known: such a sample counts 0 for that task.
 
-    The loss of a sample is the sum of those of its tasks, each times the task's weight.  Arrays are the host's.
+    The loss of a sample is the sum of those of its tasks, each times the task's weight.
     """
 
     def __init__(self, backend, objective, zero, blocks, batch_samples):
         """objective : `Objective`, which has tasks"""
-        self._weights = [task.weight for task in objective.tasks]
+        self._backend, self._weights = backend, [task.weight for task in objective.tasks]
         self._of_tasks = [
             BlockLosses(backend, objective._replace(loss=task.loss), zero, blocks, batch_samples) for task in objective.tasks
         ]
@@ -22,12 +22,9 @@ class TaskLosses:
     def slopes(self, block, logit, labels, weights, gradient):
         """Set gradient (n, T) of the block's samples, and keep their losses.  May be called by several threads."""
         for t, (losses, weight) in enumerate(zip(self._of_tasks, self._weights, strict=True)):
-            own = labels[:, t]
-            known = ~np.isnan(own)
-            counts = np.where(known, np.float32(weight) if weights is None else np.float32(weight) * weights, np.float32(0))
-            slope = np.empty(len(logit), logit.dtype)
-            losses.slopes(block, np.ascontiguousarray(logit[:, t]), np.where(known, own, np.float32(0)), counts, slope)
-            gradient[:, t] = slope
+            *own, slope = self._backend.tasks.of_task(logit, labels, t, weight, weights)
+            losses.slopes(block, *own, slope)
+            self._backend.arrays.put(slope.reshape(len(slope), 1), gradient[:, t : t + 1])
 
     def terms(self):
         """Terms (3) of the sum of all blocks' losses; all have been worked on."""

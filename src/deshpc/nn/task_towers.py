@@ -13,7 +13,7 @@ class TaskTowers:
         self._towers = [
             MLP(setting.backend, setting.values, f"task.{t}", inputs, hidden, setting.model, setting.seed, out=True) for t in range(setting.tasks)
         ]
-        self._logits = TaskLogits(setting.values, setting.tasks)
+        self._logits = TaskLogits(setting.backend, setting.values, setting.tasks)
 
     def __call__(self, tape, nodes):
         """The logits' Node; a generator."""

@@ -14,8 +14,7 @@ adjoint  by the rows, which are read again: no sum of a sample is kept.  See `ba
 
 import numpy as np
 
-from deshpc.backend.arguments import Room, Terms, Vectors
-from deshpc.backend.values import value_shape
+from deshpc.backend.arguments import Room, Vectors
 from deshpc.backend.weight_form import WeightForm
 from deshpc.nn.parts import shares
 from deshpc.ops.fm import first_factors
@@ -63,9 +62,10 @@ class FieldAware:
         state = self._scratch.array("state", (samples, 1), self._pair.zero.dtype)
         state.fill(0)
         self._dense = found.routed.shards[0].batch.dense if self._reads_whole_batch else found.routed.dense
-        self._terms, places = self._new_terms(shards, samples)
-        self._factors, linear = self._own_factors(), bool(self.table.layout.scalars)
-        kernels = self._backend.ffm
+        self._factors, linear, kernels = self._own_factors(), bool(self.table.layout.scalars), self._backend.ffm
+        self._terms, places = kernels.new_terms(
+            self._forms, self._vectors, len(self._factors), linear, [shard.occurrences for shard in shards], samples, self._scratch
+        )
 
         def of_samples(thread, begin, end):
             for shard in shards:
@@ -78,12 +78,12 @@ class FieldAware:
     def finish(self, state, dense, parameters, logit, parts):
         """Add to logit (n), of some Parts of the samples, what complete states (n, 1) give."""
         begin, end = int(parts.edges[parts.begin]), int(parts.edges[parts.end])
-        weights = parameters[WEIGHTS] if self._linear else np.zeros(0, logit.dtype)
+        weights = parameters[WEIGHTS] if self._linear else self._scratch.array("no weights", 0, logit.dtype)
         self._backend.linear.finish(self._pair, state, 0, dense, weights, logit, begin, end)
 
     def finish_adjoint(self, state, dense, parameters, gradient, scale, parts):
         """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up the linear weights' gradients: of some Parts."""
-        sums = parameters.sums_of(WEIGHTS) if self._linear else np.zeros((len(parts.edges) - 1, 0), gradient.dtype)
+        sums = parameters.sums_of(WEIGHTS) if self._linear else self._scratch.array("no sums", (len(parts.edges) - 1, 0), gradient.dtype)
         self._backend.linear.finish_adjoint(self._pair, state, 0, dense, gradient, sums, scale, parts)
 
     def partial_adjoint(self, shards, state, scale):
@@ -105,36 +105,22 @@ class FieldAware:
         self._backend.ffm.factors_adjoint(*given, self._room(thread), state, sums, begin, end)
         out, fresh = self._slots.of(thread, FACTORS)
         if fresh:
-            out.fill(0)
-        self._by_vector(out)[:, :, self._columns] += sums.reshape(len(sums), self._vectors, self._pair.dim)
+            self._backend.arrays.fill(out, 0)
+        self._backend.arrays.put(sums.reshape(-1, self._pair.dim), self._own_columns(out), add=True)
 
     def _of_samples(self, samples):
         return [(t, begin, end) for t, (begin, end) in enumerate(shares(samples, self._backend.threads))]
 
-    def _new_terms(self, shards, samples):
-        """(Terms to be filled, (samples) int64 where each sample's begin)."""
-        offsets = self._scratch.array("offsets", samples + 1, np.int64)
-        offsets.fill(0)
-        for shard in shards:
-            offsets += shard.occurrences.offsets
-            offsets -= shard.occurrences.offsets[0]
-        places, count, values = self._scratch.array("places", samples, np.int64), int(offsets[-1]), shards[0].occurrences.values
-        places[:] = offsets[:-1]
-        if values is not None:
-            values = self._scratch.array("values", value_shape(values, count), np.float32)
-        addresses, fields = self._scratch.array("addresses", count, np.int64), self._scratch.array("fields", count, np.uint16)
-        return Terms(offsets, addresses, fields, values), places
-
     def _own_factors(self):
         """(n_dense, G own columns): this rank's columns of the dense features' vectors."""
         factors = self._parameters[FACTORS]
-        whole = self._by_vector(factors)[:, :, self._columns]
-        own = self._scratch.array("factors", whole.shape, factors.dtype)
-        own[...] = whole
-        return own.reshape(len(factors), self._vectors * self._pair.dim)
+        own = self._scratch.array("factors", (len(factors), self._vectors * self._pair.dim), factors.dtype)
+        self._backend.arrays.put(self._own_columns(factors), own.reshape(-1, self._pair.dim))
+        return own
 
-    def _by_vector(self, factors):
-        return factors.reshape(len(factors), self._vectors, factors.shape[1] // self._vectors)
+    def _own_columns(self, factors):
+        """(n_dense G, own columns) of an array (n_dense, G k), in place."""
+        return factors.reshape(len(factors) * self._vectors, factors.shape[1] // self._vectors)[:, self._columns]
 
     def _room(self, thread):
         """The Room of a thread, of no sample."""

@@ -46,6 +46,6 @@ def column_sums(x, out, weights=None):
         np.einsum("nh,nh->h", x, weights, out=out)
 
 
-def row_squares(x, factor, out):
-    """out (n, 1) = factor sum_j x_ij^2."""
-    out[...] = out.dtype.type(factor) * np.square(x).sum(axis=1, keepdims=True)
+def row_products(a, b, out, factor=1.0):
+    """out (n, 1) = factor sum_j a_ij b_ij."""
+    out[...] = out.dtype.type(factor) * (a * b).sum(axis=1, keepdims=True)

@@ -30,6 +30,7 @@ from deshpc.backend.cpu import (
     selection,
     self_attention,
     table,
+    tasks,
     update,
     value_tables,
 )
@@ -55,7 +56,7 @@ class CpuBackend:
     linear, lookup = linear, lookup
     loss, pool, repeated, routing, rows, seats, selection, table = loss, pool, repeated, routing, rows, seats, selection, table
     attention, self_attention = attention, self_attention
-    lists, update, value_tables = lists, update, value_tables
+    lists, tasks, update, value_tables = lists, tasks, update, value_tables
     aligned, release = staticmethod(aligned), staticmethod(release)
     ready_bytes = 16 << 20  # of memory that a table grows into which are made ready at a time
     lanes = Lanes

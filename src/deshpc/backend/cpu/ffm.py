@@ -13,16 +13,33 @@ once.  A field that is not there has zeros, so whoever is there meets all G.  Ar
 
 import numpy as np
 
+from deshpc.backend.arguments import Terms
 from deshpc.backend.cpu.ahead import prefetch_record
 from deshpc.backend.cpu.memory import address_of, at, cast, load, put, size_of
 from deshpc.backend.cpu.simd import aload, astore, vfma, vjoin, vload, vsplat, vsum
 from deshpc.backend.cpu.sums import add_product
 from deshpc.backend.cpu.values import copy_value, embedding_value, linear_value
 from deshpc.backend.record import CACHE_LINE, EMBEDDING
+from deshpc.backend.values import value_shape
 from deshpc.jit import kernel
 
 AHEAD = 32  # occurrences between asking for a row's linear weight and reading it
 FOUR = 4  # vectors that are worked on at once
+
+
+def new_terms(vectors, fields, n_dense, linear, shards, samples, buffers):
+    """(Terms of all shards' Occurrences for `collect` to fill, (samples) int64 where each sample's begin), in scratch arrays of `buffers`."""
+    offsets = buffers.array("offsets", samples + 1, np.int64)
+    offsets.fill(0)
+    for occurrences in shards:
+        offsets += occurrences.offsets
+        offsets -= occurrences.offsets[0]
+    places, count, values = buffers.array("places", samples, np.int64), int(offsets[-1]), shards[0].values
+    places[:] = offsets[:-1]
+    if values is not None:
+        values = buffers.array("values", value_shape(values, count), np.float32)
+    addresses, of_field = buffers.array("addresses", count, np.int64), buffers.array("fields", count, np.uint16)
+    return Terms(offsets, addresses, of_field, values), places
 
 
 @kernel

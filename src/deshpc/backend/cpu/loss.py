@@ -135,12 +135,14 @@ def _weighted(weights, i, number):
 
 @kernel
 def count_scores(logit, labels, counts):
-    """counts[label from one half on, bin of the logit] += 1; NaN counts in the first.
+    """counts[label from one half on, bin of the logit] += 1; a logit that is NaN counts in the first, a label that is NaN not at all.
 
-    logit (n), labels (n) float32 between 0 and 1;  counts (2, bins) int64, see `nn.scores`
+    logit (n), labels (n) float32 between 0 and 1, or NaN;  counts (2, bins) int64, see `nn.scores`
     """
     bins = counts.shape[1]
     for i in range(len(logit)):
+        if np.isnan(at(labels, i)):
+            continue
         place = (np.float64(at(logit, i)) + bins // (2 * PER_LOGIT)) * PER_LOGIT
         slot = bins * np.int64(at(labels, i) + np.float32(0.5))  # no branch: a label cannot be predicted
         if place >= 1.0:

@@ -35,9 +35,9 @@ class ArrayOperations:
     def column_sums(self, x, out, weights=None):
         self._column_sums(x, out, weights)
 
-    def row_squares(self, x, factor, out):
-        n, h = x.shape
-        self._of(x).row_squares(_WARP * n, x, n, h, float(factor), out)
+    def row_products(self, a, b, out, factor=1.0):
+        n, h = a.shape
+        self._of(a).row_products(_WARP * n, a, b, n, h, float(factor), out)
 
     def _of(self, target, source=None):
         return self._kernels("arrays.cu", COMPUTE=kind(target), SOURCE=kind(target if source is None else source))

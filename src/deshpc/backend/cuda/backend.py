@@ -12,6 +12,8 @@ from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.columns import ColumnSums
 from deshpc.backend.cuda.dense import DenseOperations
+from deshpc.backend.cuda.ffm import FFMOperations
+from deshpc.backend.cuda.field_sums import FieldSumsOperations
 from deshpc.backend.cuda.fm import FMOperations
 from deshpc.backend.cuda.history import HistoryOperations
 from deshpc.backend.cuda.interaction import InteractionOperations
@@ -27,8 +29,10 @@ from deshpc.backend.cuda.products import DeviceProducts
 from deshpc.backend.cuda.rank_sums import RankSums
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.sending import sent
 from deshpc.backend.cuda.table import TableOperations
+from deshpc.backend.cuda.tasks import TaskOperations
 from deshpc.backend.cuda.update import UpdateOperations
 from deshpc.backend.cuda.upload import Upload
 from deshpc.backend.cuda.worst import Worst
@@ -55,7 +59,6 @@ class CudaBackend:
     batches_ahead = 1  # that are gathered while the next one is prepared
     key_numbers = value_tables = None  # keys and values travel whole
     lists = None  # and are sent, inside a node, too
-    ffm = field_sums = None  # refused: see `model.combinations`
     block_samples = 1 << 16  # that a tower works on at a time: enough for every multiprocessor, and memory for their arrays
     ready_bytes = 0  # memory of a device is there when it is given
     product_bytes = 1 << 28  # of products of embeddings that are held at a time: few launches, each of which fills the device
@@ -73,14 +76,16 @@ class CudaBackend:
         self.rows = RowsOperations(kernels, prefix)
         self.linear = LinearOperations(kernels, key_sums, worst)
         self.fm = FMOperations(kernels, key_sums, worst)
+        self.ffm = FFMOperations(kernels, key_sums, column_sums)
         self.cin = CINOperations(kernels)
         self.dense = DenseOperations(kernels, column_sums)
         self.interaction = InteractionOperations(kernels, column_sums)
         self.normalisation, self.arrays = NormalisationOperations(kernels, column_sums), ArrayOperations(kernels, column_sums)
         self.pool = PoolOperations(kernels, key_sums, worst)
+        self.field_sums = FieldSumsOperations(kernels, key_sums, column_sums, self.pool)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
-        self.loss, self.update = LossOperations(kernels), UpdateOperations(kernels, worst)
-        self.rank_sums = RankSums(kernels)
+        self.loss, self.tasks, self.update = LossOperations(kernels), TaskOperations(kernels), UpdateOperations(kernels, worst)
+        self.rank_sums, self.self_attention = RankSums(kernels), SelfAttentionOperations(kernels)
         self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)
 

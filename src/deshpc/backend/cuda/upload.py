@@ -72,7 +72,7 @@ def _prepared(buffers, arrays):
         buffers.host("offsets", n + 1, np.int64), None, buffers.host("keys", nnz, np.uint64), buffers.host("fields", nnz, np.uint16),
         None if values is None else buffers.host("values", value_shape(values, nnz), np.float32),
     )  # fmt: skip
-    others = [(dense, buffers.host("dense", dense.shape, np.float32)), (labels, buffers.host("labels", n, np.float32))]
+    others = [(dense, buffers.host("dense", dense.shape, np.float32)), (labels, buffers.host("labels", labels.shape, np.float32))]
     if weights is not None:
         others.append((weights, buffers.host("weights", n, np.float32)))
     return _fill, SparseFeatures(begins, ends, keys, fields, values), own, others

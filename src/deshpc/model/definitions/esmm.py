@@ -13,7 +13,7 @@ class ESMM(Definition):
     field_dims = True
 
     def __init__(self, setting):
-        self._towers, self._both = TaskTowers(setting, setting.inputs, setting.model.hidden), BothHappen()
+        self._towers, self._both = TaskTowers(setting, setting.inputs, setting.model.hidden), BothHappen(setting.backend)
 
     def logit(self, tape, inputs):
         logits = yield from self._towers(tape, [inputs.x0] * self._towers.tasks)
