@@ -27,7 +27,7 @@ Embeddings of half the bytes in memory (train.precision = "bfloat16") go with al
 
 Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
 
-A device does not run ffm, such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+A device does not run such embeddings, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -42,7 +42,7 @@ Sequences with a target (model.fields) go with din alone, whose rows move.
 Fields that share rows (data.fields.share) go with every line of lr, fm and nfm, which add up all fields alike.  The other models need to
 be told which field an occurrence stands in, which its key does not say: by exchange rows, where occurrences stay at home, or by broadcast
 routing, where every rank has them.  Complete embeddings of fields (pooled), and layers that field split pushes down, are a rank's that does
-not have the shared rows.  They are not replicated yet, and a device does not run them.
+not have the shared rows.  They are not replicated yet.
 """
 
 from deshpc.config.attended import attended, targets_of
