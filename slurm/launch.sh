@@ -56,9 +56,13 @@ launch_signalled() {
     return "$code"
 }
 
-# A node that is lost ends the ranks by an error of theirs, or of the launcher, long before Slurm gives the node up.  So it is asked here.
-all_nodes_are_there() {
-    timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task=1 true >/dev/null 2>&1
+# A node that is lost ends the ranks by an error of theirs, or of the launcher, long before Slurm gives the node up.  So it is asked here,
+# by a step on every node.  Where not even one on this node starts, it is srun that does not work, and that says nothing of nodes.
+starts_on() {  # nodes, and options of srun
+    timeout 60 srun --overlap --mpi=none --nodes="$1" --ntasks="$1" --cpus-per-task=1 "${@:2}" true >/dev/null 2>&1
+}
+a_node_is_lost() {
+    ! starts_on "$SLURM_JOB_NUM_NODES" && starts_on 1 --nodelist="$SLURMD_NODENAME"
 }
 
 # Whether a job goes on whose run has ended with this code: 75, behind a checkpoint; any other after a signal, or without one of its nodes.
@@ -67,7 +71,7 @@ goes_on() {
     case $1 in
     75) ;;
     0 | 2 | 3 | 4) return 1 ;;
-    *) [ -n "$signalled" ] || ! all_nodes_are_there ;;
+    *) [ -n "$signalled" ] || a_node_is_lost ;;
     esac
 }
 

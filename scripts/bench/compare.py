@@ -14,7 +14,7 @@ how each is set up).  A first round compiles, fills the page cache and evaluates
 
 In memory: one pass, data ready, after a warm-up; for deshpc the first pass, which inserts every row.  The peers' tables are
 made before the clock starts, so deshpc's memory is set aside before, too (model.expected_rows); one line is without that.
-deshpc's second pass stands beside the first.  From text: from opening the file to the
+deshpc's second pass stands beside the first, and is compared, too: peers' passes are alike.  From text: from opening the file to the
 end of one pass, and the whole process beside it; compiling or loading kernels counts in the latter only.
 
 A run in which other processes had more than 5 % of the machine (peers/noise.py) is repeated, up to 3 times, and so
@@ -121,9 +121,11 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def rates(result, whole=False):
-    """Samples/s of the first pass of each run, or of the whole process."""
-    return [one["samples"] / one["process_s"] if whole else report.rate(one, 0) for one in result.get("runs", ())]
+def rates(result, whole=False, second=False):
+    """Samples/s of the first pass of each run, of the second one (of the only one, where there is no other), or of the whole process."""
+    return [
+        one["samples"] / one["process_s"] if whole else report.rate(one, min(int(second), len(one["passes"]) - 1)) for one in result.get("runs", ())
+    ]
 
 
 def compared(race, results):
@@ -136,7 +138,7 @@ def compared(race, results):
             "at_least": comparison.at_least,
             "then": comparison.then,
         }
-        all_rates = {name: rates(results[name], comparison.whole) for name in (*comparison.ours, comparison.peer)}
+        all_rates = {name: rates(results[name], comparison.whole, comparison.second) for name in (*comparison.ours, comparison.peer)}
         best = max(comparison.ours, key=lambda name: statistics.median(all_rates[name] or [0.0]))
         ours, theirs = all_rates[best], all_rates[comparison.peer]
         if ours and theirs:

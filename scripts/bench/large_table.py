@@ -1,22 +1,43 @@
 """A table of 50 million rows trains: memory, speed while it grows and when it is full, longest step.
 
-    python scripts/bench/large_table.py [--rows 50000000] [--ranks 2] [--dim 8] [--out large_table.json]
+    python scripts/bench/large_table.py [--rows 50000000] [--ranks 2] [--dim 8] [--touch GIB] [--out large_table.json]
 
 FM, k = 8, Adagrad, global batch 8192 of 26 keys a sample, which are made as they are needed.  First every key is a new one
 until the table has its rows; then keys are Zipf (exponent 1.05) and then uniform among all rows, which no cache can help with.
+
+The host of a virtual machine may have taken back memory that nobody uses, and take milliseconds to give a MiB again.  `--touch` has another
+process use so much memory first, twice, and says what it took: the second time is that of memory which the host has given already.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import numpy as np
+
+from deshpc.backend.cpu.buffers import aligned
 
 HERE, BIN = Path(__file__).parent, Path(sys.executable).parent
 BATCH, KEYS = 8192, 26
 MIB = 2**20
+
+
+def touch(gib):
+    """Use so much memory, in huge pages, and say what that took."""
+    begin, pages = time.perf_counter(), aligned(int(gib * 2**30), np.uint8)
+    pages[::4096] = 1
+    return f"{gib:g} GiB touched, {1e3 * (time.perf_counter() - begin) / (gib * 1024):.2f} ms a MiB"
+
+
+def _in_another_process(function, argument):
+    with multiprocessing.Pool(1) as pool:
+        return pool.apply(function, [argument])
 
 
 def main():
@@ -25,8 +46,11 @@ def main():
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--dim", type=int, default=8)
     parser.add_argument("--steps", type=int, default=100, help="steps with each kind of keys over the full table")
+    parser.add_argument("--touch", type=float, default=0, help="GiB that another process uses first")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.touch:
+        print("; then ".join(_in_another_process(touch, options.touch) for _ in range(2)))
     a_step = BATCH * KEYS
     growing = -(-options.rows // a_step)
     rows = growing * a_step
@@ -50,7 +74,10 @@ def main():
                 )
     if process.returncode:
         sys.exit(f"large_table: a run of {rows:,} rows ended with {process.returncode}")
-    end, last = reports[-1], reports[-2]
+    end, last, fresh = reports[-1], reports[-2], reports[: len(phases)]
+    seconds = sum(BATCH * one["steps"] / one["samples_per_s"] for one in fresh)
+    print(f"fresh keys, all: {BATCH * growing / seconds:,.0f} samples/s, longest step {max(one['longest_step_ms'] for one in fresh):.1f} ms, "
+          f"the very first {fresh[0]['first_step_ms']:.1f}")  # fmt: skip
     print(f"peak memory of all ranks {sum(end['peak_bytes']) / MIB:,.0f} MiB; {sum(last['rows']):,} rows of "
           f"{end['record_bytes']} bytes and index: {sum(last['table_bytes']) / sum(last['rows']):.1f} bytes a row")  # fmt: skip
     if options.out:

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from mpi4py import MPI
 from peers.noise import Meter
 
@@ -73,16 +74,19 @@ def main(job):
     for epoch in range(job["passes"]):
         stages.clear()
         comm.Barrier()
-        meter, begin = Meter(), time.perf_counter()
+        meter, ends = Meter(), [time.perf_counter()]
         batches = reader.epoch(epoch, epoch * reader.batches)
         for _ in steps(model, batches):
-            pass
-        seconds = comm.allreduce(time.perf_counter() - begin, MPI.MAX)
+            ends.append(time.perf_counter())
+        seconds = comm.allreduce(time.perf_counter() - ends[0], MPI.MAX)
         measured = meter.stop(comm.allreduce)
+        slowest = 1e3 * np.diff(ends)
+        comm.Allreduce(MPI.IN_PLACE, slowest, MPI.MAX)
         sent = [comm.allreduce(ledger.of(direction=direction)) for direction in ("forward", "backward")]
         passes.append({
             **measured, "seconds": seconds, "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
             "processor_ms": stages.medians_ms(), "sent_bytes_per_sample": round(sum(sent) / (epoch + 1) / len(dataset), 1),
+            "first_step_ms": round(slowest[0], 2), "median_step_ms": round(np.median(slowest), 2), "longest_step_ms": round(max(slowest[1:]), 2),
         })  # fmt: skip
         if job.get("test") and epoch == 0:
             test_auc = evaluate_model(model, session.load("test"), config.train.global_batch_samples).auc

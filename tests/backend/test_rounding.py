@@ -107,3 +107,14 @@ def test_embeddings_that_are_read_in_are_rounded_to_the_nearest():
     found = shard.export().numbers[0]
     assert [hex(one) for one in bits_of(found[1 : 1 + DIM])] == ["0x3f800000", "0x3f820000", "0x3f810000", "0x7f800000", "0xbf800000"]
     assert (found[[0, *range(1 + DIM, 2 + 2 * DIM)]] == np.float32(np.pi)).all()
+
+
+def test_first_weights_are_rounded_to_the_nearest():
+    """Those that are made eight at a time, and the rest."""
+    dim, keys, found = 21, np.arange(1, 200, dtype=np.uint64), []
+    for precision in ("float32", "bfloat16"):
+        shard = Shard(open_backend("cpu", 1), RecordLayout(1, dim, precision, 1, dim), Initialisation(3, 0.1, StateStart(1)))
+        shard.look_up(keys, np.zeros(len(keys), np.uint16), 1)
+        found.append(shard.export().numbers[:, 1 : 1 + dim].astype(np.float64))
+    unit = 2.0 ** (np.floor(np.log2(abs(found[0]))) - 7)  # bfloat16 has eight digits
+    assert np.array_equal(found[1], np.rint(found[0] / unit) * unit)

@@ -187,12 +187,14 @@ def result(modules):
 
     race = Race("FM <in memory>", (), (
         Comparison("FM", ("deshpc slow", "deshpc quick"), "peer", 3, 5), Comparison("FM", ("deshpc slow",), "peer", 3, 5),
-        Comparison("FM", ("deshpc quick",), "absent", 7),
+        Comparison("FM", ("deshpc quick",), "absent", 7), Comparison("FM, second pass", ("deshpc quick",), "peer", 5, second=True),
     ))  # fmt: skip
     contestants = {
         "deshpc slow": made_up([0.5, 0.5, 0.5]), "deshpc quick": made_up([0.1, 0.2, 0.3]), "peer": made_up([1.0, 1.1, 0.9]),
         "absent": {"left_out": "no wheel"},
     }  # fmt: skip
+    for run in contestants["deshpc quick"]["runs"]:
+        run["passes"].append({"seconds": 0.25, "others_share": 0.0})
     found = {
         "name": race.name,
         "whole_process": False,
@@ -206,12 +208,13 @@ def result(modules):
 
 
 def test_ratios_are_of_medians_and_of_turns(result):
-    quick, slow, absent = result["races"][0]["comparisons"]
+    quick, slow, absent, second = result["races"][0]["comparisons"]
     assert quick["ours"] == "deshpc quick"
     assert quick["ratio"] == pytest.approx(5.0)
     assert quick["paired_ratio"] == pytest.approx(5.5)  # of 10, 5.5 and 3
     assert (quick["met"], slow["met"]) == (True, False)
     assert "ratio" not in absent
+    assert (second["ratio"], second["met"]) == (pytest.approx(4.0), False)  # the peer has one pass
 
 
 def test_the_report_says_what_was_reached_and_what_is_left_out(result):

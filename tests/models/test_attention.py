@@ -18,9 +18,10 @@ from plain_deep import PlainDeep
 from small_training import EXCHANGES, ROUTINGS, all_rows, all_samples, insert, reads, score, small_model
 from synthetic_batches import FIELD_NAMES, N_FIELDS, awkward_batches, plain_batch
 
+from deshpc.config.load import build
 from deshpc.config.schema import FieldConfig
 from deshpc.errors import ConfigError
-from deshpc.model.combinations import require_valid
+from deshpc.model.combinations import exchange_name, require_valid
 from deshpc.training.step import step
 
 LENGTH, BETA, ZETA = 4, FIELD_NAMES.index("beta"), FIELD_NAMES.index("zeta")
@@ -127,6 +128,15 @@ def test_what_goes_together():
         ("key", "pooled"), ("key", "pushed_down"), ("field", "pooled"), ("column", "pooled"), ("column", "pushed_down")
     }  # fmt: skip
     assert not [way for way in VALID if way[3] == "pooled"]
+
+
+@pytest.mark.parametrize("split, routing, exchange", [("key", "routed", "rows"), ("field", "routed", "rows"), ("field", "broadcast", "rows"), ("key", "broadcast", "allreduce")])
+def test_auto_is_an_exchange_that_goes_with_shared_rows(split, routing, exchange):
+    """In fixed point, too, where it is allreduce or pooled for others."""
+    tree = {"data": {"train": ["x"], "fields": [{"name": "item"}, {"name": "history", "kind": "sequence", "share": "item"}]}, "model": {"name": "wide_deep"}}
+    config = build({**tree, "train": {"split": split, "routing": routing, "accumulate": "int64"}})
+    require_valid(config, SimpleNamespace(name="cpu"), 2, ["item", "history"], config.data.fields)
+    assert exchange_name(config) == exchange
 
 
 def trained(comm, config, batches, later, threads):

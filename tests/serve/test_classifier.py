@@ -10,6 +10,7 @@ import pytest
 from every_kind import FIELDS, NAMES, make_rows, tree
 
 import deshpc
+from deshpc.config import override
 from deshpc.config.load import build
 from deshpc.errors import ConfigError, DataError
 from deshpc.estimator.table_columns import Table
@@ -62,13 +63,21 @@ SMALL = {"hidden": (6, 4), "bottom_hidden": (5,), "cin_layers": (4,), "cross_lay
 OF_EVERY_KIND = {**SMALL, "activation": "tanh", "normalisation": "batch", "dropout": 0.25, "cross_rank": 2}
 
 
-@pytest.mark.parametrize(("name", "options"), [("fm", {}), ("dcnv2", OF_EVERY_KIND), ("xdeepfm", SMALL), ("dlrm", SMALL)])
-def test_is_the_model_that_deshpc_train_makes(tmp_path, name, options):
+OVERRIDES = {"din": ["model.attention_hidden=[3]", 'model.fields=[{name="visits", target="hour"}]']}
+
+
+@pytest.mark.parametrize(("name", "options", "precision"), [
+    ("fm", {}, "float32"), ("dcnv2", OF_EVERY_KIND, "float32"), ("xdeepfm", SMALL, "float32"), ("dlrm", SMALL, "float32"),
+    ("fwfm", {}, "float64"), ("fmfm", {}, "float64"), ("autoint", SMALL, "float64"), ("din", SMALL, "float64"),
+])  # fmt: skip
+def test_is_the_model_that_deshpc_train_makes(tmp_path, name, options, precision):
+    """In float64 where tests of steps have compiled the kernels for it."""
     from mpi4py import MPI
 
-    config = tree(tmp_path, name, optimizer={"decay": "linear"})
+    overrides = ["optimizer.decay=linear", f"train.precision={precision}", *OVERRIDES.get(name, [])]
+    config = tree(tmp_path, name)
     config["model"] |= {one: list(value) if isinstance(value, tuple) else value for one, value in options.items()}
-    deshpc.train(build(config), MPI.COMM_SELF)
+    deshpc.train(override(build(config), *overrides), MPI.COMM_SELF)
     predict(config["run"]["directory"], str(tmp_path / "scores.csv"), MPI.COMM_SELF)
     with open(tmp_path / "scores.csv", encoding="utf-8", newline="") as file:
         expected = [float(row["score"]) for row in csv.DictReader(file)]
@@ -77,7 +86,7 @@ def test_is_the_model_that_deshpc_train_makes(tmp_path, name, options):
     given = {field["name"]: {"kind": "categorical", **{k: v for k, v in field.items() if k != "name"}} for field in FIELDS}
     model = deshpc.Classifier(
         name, dim=5, init_std=0.1, learning_rate=0.1, epochs=2, batch_samples=64, threads=1, fields=given,
-        overrides=["optimizer.decay=linear"], **options,
+        overrides=overrides, **options,
     ).fit([{name: row[name] for name in NAMES} for row in rows], labels)
     found = model.predict_proba([{name: row[name] for name in NAMES} for row in test])[:, 1]
     assert np.array_equal(found, expected)  # one code path: the same bits

@@ -305,6 +305,9 @@ TRAINED = [
     ("dcn", "float64", {"cross_layers": 4, "hidden": []}),
     ("xdeepfm", "float64", {"cin_layers": [2, 3, 2]}),
     ("dlrm", "float64", {"bottom_hidden": []}),
+    ("autoint", "float64", {"attention_layers": [6, 4]}),
+    ("din", "float64", DIN),
+    ("din", "float64", {**DIN, "attention_weights": "softmax"}),
 ]
 
 
@@ -397,6 +400,8 @@ def test_a_definition_of_the_users_own_needs_its_formula(tmp_path):
         deshpc.Predictor(tmp_path / "m.model")
     with pytest.raises(ConfigError, match="deshpc has no graph"):
         write_onnx(tmp_path / "m.onnx", deshpc.Predictor(tmp_path / "m.model", forward=Mine).model.top)
+    with pytest.raises(ConfigError, match="that of model.name = 'mine:Model' is not the package's: leave it out; deshpc export writes"):
+        build({"data": {"train": ["x"], "fields": [{"name": "a"}]}, "model": {"name": "mine:Model"}, "export": {"deltas": True}}, allow_import=("mine:Model",))
     hand_made(tmp_path / "built-in.model", "fm")
     with pytest.raises(DataError, match="'fm' has its formula here; leave out forward = Mine"):
         deshpc.Predictor(tmp_path / "built-in.model", forward=Mine)

@@ -68,6 +68,26 @@ def test_a_run_scores_and_predicts_each_task(tmp_path):
     assert deshpc.evaluate(tmp_path / "run").tasks == found.tasks
 
 
+@pytest.mark.parametrize("name", ["shared_bottom", "ple", "esmm"])
+def test_predictors_score_as_training_does(tmp_path, name):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    for path, seed in (("train.csv", 1), ("test.csv", 2)):
+        rows = [(c, m if m != m else float(m > 0.3), *others) for c, m, *others in write_rows(tmp_path / path, 200, seed)]
+        lines = [f"{c:g},{'' if m != m else f'{m:g}'},{u},{i}\n" for c, m, u, i in rows]
+        (tmp_path / path).write_text("click,minutes,user,item\n" + "".join(lines))
+    model = {"name": name, "tasks": [], "init_std": 0.4, **({"task_experts": 2, "expert_levels": 2} if name == "ple" else {})}
+    deshpc.train(tree_of(tmp_path, model=model), MPI.COMM_SELF)
+    predict(str(tmp_path / "run"), str(tmp_path / "scores.csv"), MPI.COMM_SELF)
+    with open(tmp_path / "scores.csv", encoding="utf-8") as file:
+        scores = np.array([[float(line["score_click"]), float(line["score_minutes"])] for line in csv.DictReader(file)])
+    deshpc.export(tmp_path / "run", tmp_path / "model", onnx=tmp_path / "model.onnx")
+    predictor, columns = deshpc.Predictor(tmp_path / "model"), {"user": [one[2] for one in rows], "item": [one[3] for one in rows]}
+    np.testing.assert_allclose(predictor.predict(columns), scores, rtol=0, atol=1e-6)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["probability"], predictor.pooled(columns))[0], scores, rtol=0, atol=1e-5)
+    assert scores.std(axis=0).min() > 0.003 and np.abs(scores[:, 0] - scores[:, 1]).max() > 0.01
+
+
 def test_labels_are_those_of_the_rows_in_every_format(tmp_path):
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     rows = write_rows(tmp_path / "train.csv", 80, 3)
@@ -94,7 +114,8 @@ def test_labels_are_those_of_the_rows_in_every_format(tmp_path):
     ({"data": {"label": ["click", "click"]}}, "'click' twice"), ({"data": {"label": "click"}}, "learns several labels"),
     ({"model": {"name": "fm"}}, "'fm' learns one label"), ({"model": {"name": "esmm"}}, r"'esmm' has two tasks, of log-loss.*minutes \(squared\)"),
     ({"model": {"tasks": [{"name": "minuets"}]}}, "did you mean 'minutes'"), ({"train": {"stop_metric": "minutes.auc"}}, "no metric of the tasks"),
-    ({"train": {"negative_sampling": 0.5}}, "several labels here"), ({"data": {"format": "criteo", "fields": []}}, "have one label"),
+    ({"train": {"negative_sampling": 0.5}}, "several labels here"),
+    ({"data": {"positive": "yes"}, "model": {"tasks": [{"name": name, "loss": "squared"} for name in LABELS]}}, r"those of all tasks \(squared, squared\) are numbers"), ({"data": {"format": "criteo", "fields": []}}, "have one label"),
 ])  # fmt: skip
 def test_what_does_not_go_with_several_labels_is_refused(tmp_path, sections, error):
     with pytest.raises(ConfigError, match=error):

@@ -18,6 +18,7 @@ PEERS = {  # module: lists of arguments of pip install
     "sklearn": [["scikit-learn>=1.5"]],
     "xlearn": [["xlearn==0.40a1"]],
     "vowpalwabbit": [["vowpalwabbit>=9.10"]],
+    "pylibffm": [["numpy", "scipy"], ["pylibffm==0.4.1"]],
     "torch": [["numpy", "torch==2.13.0"]],
     "fbgemm_gpu": [["--no-deps", "fbgemm-gpu-cpu==1.8.0"]],
     "torchrec": [  # asks for fbgemm-gpu, which fbgemm-gpu-cpu stands in for
@@ -26,7 +27,7 @@ PEERS = {  # module: lists of arguments of pip install
     ],
 }
 RECORDED = [
-    "scikit-learn", "xlearn", "vowpalwabbit", "torch", "fbgemm-gpu-cpu", "torchrec", "numpy", "scipy",
+    "scikit-learn", "xlearn", "vowpalwabbit", "pylibffm", "torch", "fbgemm-gpu-cpu", "torchrec", "numpy", "scipy",
 ]  # fmt: skip
 
 
@@ -54,15 +55,24 @@ def prepared(folder):
 
 def with_modules(folder, modules):
     """The peers' Python in `folder`, with these modules, which are installed if they are not there; ends the program if one cannot be."""
+    found = with_some(folder, modules)
+    for module, reason in found.missing.items():
+        sys.exit(f"{module} cannot be installed: {reason}")
+    return found.python
+
+
+def with_some(folder, modules):
+    """The Environment in `folder`, with those of these modules that are there or can be installed."""
     python = folder / "venv" / "bin" / "python"
     if not python.exists():
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    missing = {}
     for module in modules:
         there = subprocess.run([python, "-c", f"import {module}"], capture_output=True, env=surroundings(python))
         if there.returncode and (reason := why_missing(python, module)):
-            sys.exit(f"{module} cannot be installed: {reason}")
-    return python
+            missing[module] = reason
+    return Environment(python, missing, versions(python))
 
 
 def surroundings(python):

@@ -2,22 +2,31 @@
 
     python scripts/bench/peers/ffm_data.py FOLDER ROWS [VALUE]
 
-VALUE (1) stands beside every feature: 0.16013 is 1 / sqrt(39), which makes every sample one of norm 1, as libffm and xLearn make it themselves.
-Features are numbered as they lie in each field; a test row lacks those that training has not seen.  FOLDER gets train.ffm, test.ffm, and their labels.
+VALUE (1) stands beside every feature.
+Features are numbered as they lie in each field; a test row lacks those that training has not seen.  FOLDER gets train.ffm, test.ffm, their labels, and
+description.json, which has the number of features.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from deshpc.config.load import build
-from deshpc.data.synthetic import draw, generate
-
 FIELDS = 39
 
 
-def main(folder, rows, value="1"):
+def log_loss(probabilities, labels):
+    """Mean log-loss of probabilities (n), by labels of 0 and 1."""
+    p = np.clip(probabilities, 1e-15, 1 - 1e-15)
+    return -np.where(labels > 0.5, np.log(p), np.log1p(-p)).mean()
+
+
+def write(folder, rows, value="1"):
+    """Write the files of so many rows into a folder."""
+    from deshpc.config.load import build
+    from deshpc.data.synthetic import draw, generate
+
     folder.mkdir(parents=True, exist_ok=True)
     parts, known = {"train": rows * 9 // 10, "test": rows - rows * 9 // 10}, []
     synthetic = {"profile": "criteo", "numeric": "bucket", **{f"{part}_rows": count for part, count in parts.items()}}
@@ -35,7 +44,8 @@ def main(folder, rows, value="1"):
             for label, row in zip(labels.astype(int).tolist(), np.stack(columns, 1).tolist(), strict=True):
                 file.write(" ".join([str(label), *(f"{field}:{one}:{value}" for field, one in enumerate(row) if one >= 0)]) + "\n")
         np.save(folder / f"{part}.labels.npy", labels)
+    (folder / "description.json").write_text(json.dumps({"features": sum(map(len, known))}) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    write(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

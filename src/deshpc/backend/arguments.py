@@ -159,7 +159,7 @@ class Search(NamedTuple):
     progress : (PROGRESS) int64, zeros (without `insert` DISTINCT is 1: place 0 is taken)
     local : int32, each key's place among the distinct keys
     addresses : int64, of their records; room for one more of both
-    fresh : (3 BLOCK) int64, scratch
+    fresh : (SCRATCH) int64, scratch
     waiting : Waiting, of keys that do not get a row at first sight; they get place 0, and DISTINCT is 1;  None where all do, and without `insert`
     """
 

@@ -15,6 +15,7 @@ import numpy as np
 
 HIGH, LOW, MOST = 2.0**15, 2.0**35, 2.0**20
 TERMS = 3
+_LOW, _EXACT = int(LOW), int(HIGH * LOW)
 
 
 def terms_of(numbers):
@@ -28,14 +29,14 @@ def terms_of(numbers):
 
 def joined(high, low, beyond):
     """Terms (3) of these sums."""
-    return np.array([high, low, np.float64(beyond).view(np.int64)], np.int64)
+    return np.array([high, low, np.float64(beyond).view(np.int64) if beyond else 0], np.int64)
 
 
 def total(terms):
     """The sum (a float), rounded once, of all terms (n, 3); what is beyond is added in their order."""
-    exact = int(HIGH * LOW)
-    high, low = (sum(terms[:, column].tolist()) for column in range(2))  # Python integers: of any size
-    return (high * int(LOW) + low) / exact + sum(terms[:, 2].copy().view(np.float64).tolist())
+    highs, lows, beyond = zip(*terms.tolist(), strict=True)  # Python integers: of any size
+    inside = (sum(highs) * _LOW + sum(lows)) / _EXACT
+    return inside + sum(np.array(beyond).view(np.float64).tolist()) if any(beyond) else inside
 
 
 _MANTISSA, _HALF = 53, 27  # bits of a float64's, and of the lower part of it

@@ -19,6 +19,7 @@ bytes up to k = 12 in float32, 128 up to k = 28; in bfloat16 up to k = 24 and 56
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class RecordLayout:
     vector_state: int
     decays: bool = False
 
-    @property
+    @cached_property
     def number(self):
         """A zero of the type of linear weight and state, and of all that is read out: kernels take the type from it."""
         return np.dtype(row_type(self.precision)).type(0)
@@ -56,7 +57,7 @@ class RecordLayout:
         """Whether embeddings are bfloat16."""
         return self.precision == "bfloat16"
 
-    @property
+    @cached_property
     def element(self):
         """A zero of the type of an embedding's numbers; uint16 for bfloat16."""
         return element_of(self.precision)
@@ -76,12 +77,12 @@ class RecordLayout:
         """Weights and state together."""
         return self.weights + self.state
 
-    @property
+    @cached_property
     def first_weight(self):
         """Where the weights begin: the linear weight's place, or the embedding's if there is none."""
         return EMBEDDING - self.scalars * self._size
 
-    @property
+    @cached_property
     def weights_end(self):
         """Where the weights end, and the embedding's state begins."""
         return EMBEDDING + embedding_bytes(self.dim, self.element.itemsize)
@@ -91,17 +92,17 @@ class RecordLayout:
         """Bytes of the weights, which lie side by side: of a row that travels."""
         return self.weights_end - self.first_weight
 
-    @property
+    @cached_property
     def linear_state(self):
         """Where the linear weight's state begins."""
         return self.weights_end + self.vector_state * self._size
 
-    @property
+    @cached_property
     def tail(self):
         """Where last step, count and field begin."""
         return self.linear_state + self.scalar_state * self._size
 
-    @property
+    @cached_property
     def places(self):
         """(numbers) int64: where the numbers of a row that is read out lie: w, v, state of w, state of v.
 
@@ -114,18 +115,18 @@ class RecordLayout:
         v = EMBEDDING + self.element.itemsize * np.arange(self.dim, dtype=np.int64)
         return np.concatenate([w, -v if self.halves else v, of_w, of_v])
 
-    @property
+    @cached_property
     def decayed(self):
         """Where the decayed count (float32) lies, where there is one: between key and weights if they leave room, or behind the tail."""
         return KEY_END if self.first_weight >= KEY_END + _DECAYED_BYTES else self.tail + TAIL_BYTES
 
-    @property
+    @cached_property
     def used_bytes(self):
         """Bytes of a record without its padding."""
         end = self.tail + TAIL_BYTES
         return max(end, self.decayed + _DECAYED_BYTES) if self.decays else end
 
-    @property
+    @cached_property
     def record_bytes(self):
         """Bytes from one record to the next: whole halves of cache lines.
 
@@ -134,7 +135,7 @@ class RecordLayout:
         half = CACHE_LINE // 2
         return -(-self.used_bytes // half) * half
 
-    @property
+    @cached_property
     def _size(self):
         return self.number.itemsize
 

@@ -20,17 +20,20 @@ class Scratch:
 
     def array(self, name, shape, dtype):
         """A C-contiguous array of `shape`; contents are whatever was there."""
+        last = self._last.get(name)
+        if last is not None and last[0] == shape and last[1] is dtype:  # nearly always, and a step asks for a dozen
+            return last[2]
         return self._take(name, shape, dtype, self._empty)
 
     def zeros(self, name, shape, dtype):
         """An array that is zero when its memory is first made; whoever writes to it leaves it zero again."""
+        last = self._last.get(name)
+        if last is not None and last[0] == shape and last[1] is dtype:
+            return last[2]
         return self._take(name, shape, dtype, self._zeros)
 
-    def _take(self, name, shape, dtype, make):
-        form, last = (shape, dtype), self._last.get(name)
-        if last is not None and last[0] == form:  # nearly always, and a step asks for a dozen
-            return last[1]
-        shape = shape if isinstance(shape, tuple) else (shape,)
+    def _take(self, name, asked, dtype, make):
+        shape = asked if isinstance(asked, tuple) else (asked,)
         count = 1
         for extent in shape:
             count *= int(extent)
@@ -38,7 +41,7 @@ class Scratch:
         if held is None or len(held) < count or held.dtype != dtype:
             held = self._arrays[name] = make(count + count // 2, np.dtype(dtype), f"the buffer {name!r}")
         result = held[:count].reshape(shape)
-        self._last[name] = form, result
+        self._last[name] = asked, dtype, result
         return result
 
     def lend(self, shape, dtype):

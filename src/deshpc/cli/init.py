@@ -163,6 +163,7 @@ def _data(parts, why, unlabelled, sample, label, missing, out):
         lines += ["header = false  # the first line looks like a row", f"columns = {toml_value(list(sample.columns))}"]
     if sample.format == "libffm":
         lines.append(f"libffm_fields = {sample.libffm_fields}  # the largest one that was seen, and 1")
+        lines.append("normalise_samples = false  # true: each sample's values are divided by their norm, as libffm and xLearn do; docs/models.md")
     for part in ("train", "valid", "test"):
         if parts[part]:
             own = [_relative(path, out) for path in parts[part]]

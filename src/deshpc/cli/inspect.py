@@ -79,7 +79,7 @@ def _file(path):
     if isinstance(model, dict):
         lines.append(("model", ", ".join(f"{name} = {value}" for name, value in model.items())))
     if isinstance(schema, dict):
-        lines += [("fields", _names(schema.get("fields", []))), ("crosses", _crosses(schema))]
+        lines += [("fields", _names(schema.get("fields", []))), ("crosses", _crosses(schema)), ("samples", _norm(schema))]
     lines = [line for line in lines if line[1]]
     return aligned([*lines, *_sections(container), ("verified", _verified([container]))])
 
@@ -142,17 +142,25 @@ def _of_manifest(folder, manifest, containers):
         ("written by", f"{manifest['ranks']} ranks, deshpc {manifest['deshpc']}"),
         ("run", _run_of(manifest, folder)),
         ("rows", f"{rows_of(manifest):,} ({counts}), split by {split}"),
-        ("model", f"{model['operator']}, dim {model['dim']}, {model['precision']}"),
+        ("model", f"{model['operator']}, {_dim_of(model, config)}, {model['precision']}"),
         ("optimizer", f"{model['optimizer']}, {model['scalar_state'] + model['vector_state']} state numbers a row"),
         ("dense parameters", ", ".join(f"{name} {tuple(shape)}" for name, shape in manifest["dense"])),
         ("keys hashed by", manifest["hash"]),
         ("data", config["data"]["format"]),
         ("fields", _names(_columns(manifest)["fields"])),
         ("crosses", _crosses(_columns(manifest))),
+        ("samples", _norm(_columns(manifest))),
         ("random state", f"seed {manifest['random']['seed']}, step {manifest['random']['step']:,}"),
     ]
     lines += [(Path(one.path).name, f"{one.nbytes:,} bytes: {'; '.join(text for _, text in _sections(one))}") for one in containers]
     return aligned([line for line in lines if line[1]] + [("verified", _verified(containers))])
+
+
+def _dim_of(model, config):
+    """How many numbers an embedding has: of ffm, for each field that a key meets."""
+    if model["operator"] == "ffm":
+        return f"dim {config['model']['dim']} for each field, {model['dim']:,} in all"
+    return f"dim {model['dim']}"
 
 
 def _run_of(manifest, folder):
@@ -189,6 +197,10 @@ def _verified(containers):
 def _columns(manifest):
     """What names fields as the data had them, or as the configuration does."""
     return manifest["source"].get("schema", manifest["config"]["data"])
+
+
+def _norm(columns):
+    return "divided by their norm" if columns.get("normalise_samples") is True else ""
 
 
 def _crosses(columns):

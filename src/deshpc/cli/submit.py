@@ -47,14 +47,18 @@ while :; do  # a signal ends the wait, not what is waited for
     wait "$pid" || code=$?
     kill -0 "$pid" 2>/dev/null || break
 done
-# A node that is lost ends the ranks before Slurm gives it up, so it is asked here.  2, 3, 4: what would be as wrong the next time.
-all_nodes_are_there() {{
-    timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task=1 true >/dev/null 2>&1
+# A node that is lost ends the ranks before Slurm gives it up, so it is asked here by a step on every node.  Where not even one on this node
+# starts, it is srun that does not work.  2, 3, 4: what would be as wrong the next time.
+starts_on() {{
+    timeout 60 srun --overlap --mpi=none --nodes="$1" --ntasks="$1" --cpus-per-task=1 "${{@:2}}" true >/dev/null 2>&1
+}}
+a_node_is_lost() {{
+    ! starts_on "$SLURM_JOB_NUM_NODES" && starts_on 1 --nodelist="$SLURMD_NODENAME"
 }}
 case $code in
 75) again=yes ;;  # behind a checkpoint
 0 | 2 | 3 | 4) again="" ;;
-*) again=$signalled; [ -n "$again" ] || all_nodes_are_there || again=yes ;;
+*) again=$signalled; [ -n "$again" ] || ! a_node_is_lost || again=yes ;;
 esac
 if [ -n "$again" ]; then
     [ "${{SLURM_RESTART_COUNT:-0}}" -lt 100 ] || exit 1

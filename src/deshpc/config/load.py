@@ -284,11 +284,17 @@ def _valid(value, source, name, metadata):
         raise ConfigError(f"{source}: {name} = {_shown(value)} is too large: it must be below {metadata['below']}")
 
 
+_AT_CONVERSION = {"synthetic": "leave it out", "cache": "convert the rows again with it, and leave it out here"}
+
+
 def _check(config, source):
     """What no single option shows."""
     data = config.data
     if data.format == "synthetic" and data.crosses:
         raise ConfigError(f"{source}: data.crosses: generated samples (data.format = 'synthetic') have no crosses in their true model; leave it out")
+    if data.normalise_samples and data.format in ("synthetic", "cache"):
+        why = "generated samples are those of their true model" if data.format == "synthetic" else "a cache has the values that were made of its rows"
+        raise ConfigError(f"{source}: data.normalise_samples = true does not go with data.format = {data.format!r}: {why}; {_AT_CONVERSION[data.format]}")
     if data.format != "synthetic":
         if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")
@@ -326,7 +332,10 @@ def _check(config, source):
 def _check_export(config, where):
     """Refuse exports of what no predictor scores, or nobody saves."""
     if config.export.deltas and ":" in config.model.name:
-        raise ConfigError(f"{where}.deltas: a predictor has no formula for model.name = {config.model.name!r}: leave it out")
+        raise ConfigError(
+            f"{where}.deltas: whoever follows exports needs the model's formula, and that of model.name = {config.model.name!r} is not the package's: "
+            "leave it out; deshpc export writes the trained model, which a predictor opens with forward = the formula"
+        )
     if config.export.deltas and not config.run.save_model:
         raise ConfigError(f"{where}.deltas exports the trained model, too, which run.save_model = false does not write: leave one of them out")
 
@@ -441,18 +450,19 @@ def _check_optimizer(one: OptimizerConfig, where):
 
 
 def _check_loss(config, source):
-    """Refuse what belongs to classes where labels are numbers, and metrics of another loss."""
-    loss, metric = config.train.loss, config.train.stop_metric
+    """Refuse what belongs to classes where all labels are numbers, and metrics of another loss."""
+    losses, metric = [task.loss for task in tasks_of(config)] or [config.train.loss], config.train.stop_metric
+    loss = losses[0]
     if not tasks_of(config) and metric != "none" and metric not in METRICS_OF_LOSS[loss]:
         raise ConfigError(
             f"{source}: train.stop_metric = {metric!r} is no metric of train.loss = {loss!r}, whose are {', '.join(METRICS_OF_LOSS[loss])}"
         )
-    if loss == "log" or "log" in [task.loss for task in tasks_of(config)]:
+    if "log" in losses:
         return
     if config.data.positive:
+        whose = f"those of all tasks ({', '.join(losses)})" if tasks_of(config) else f"labels of train.loss = {loss!r}"
         raise ConfigError(
-            f"{source}: data.positive = {_shown(config.data.positive)} names a class, and labels of train.loss = {loss!r} are numbers: "
-            "leave it out, or choose train.loss = 'log'"
+            f"{source}: data.positive = {_shown(config.data.positive)} names a class, and {whose} are numbers: leave it out, or choose train.loss = 'log'"
         )
     for name, given in (("class_weights", config.train.class_weights), ("negative_sampling", config.train.negative_sampling < 1)):
         if given:

@@ -184,6 +184,11 @@ class DataConfig:
         "dense", "criteo: the 13 integers as dense features or as bucket fields", choices=("dense", "bucket")
     )
     libffm_fields: int = option(0, "libffm: number of fields; they are numbered from 0", minimum=0)
+    normalise_samples: bool = option(
+        False,
+        "whether each sample's values, those beside its keys and its dense features, are divided by their norm, the root of the sum of their squares, "
+        "as libffm and xLearn do unless told otherwise: long samples then count no more than short ones",
+    )
     on_bad_row: str = option(
         "error", "a row that cannot be read: error ends the run, skip leaves it out and counts it", choices=("error", "skip")
     )

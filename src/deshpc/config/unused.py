@@ -2,15 +2,16 @@
 
 from dataclasses import fields
 
-from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, TASK_MODELS
+from deshpc.config.schema import NAMED_FORMATS, SEPARATED_FORMATS, ModelConfig, choices
 from deshpc.config.tasks import tasks_of
 
 _DEEP = "only deep models have layers"
-_DEEP_MODELS = ("wide_deep", "deepfm", "nfm", "dcn", "dcnv2", "dlrm", "xdeepfm", "din", "autoint", *TASK_MODELS)
+_WITHOUT_LAYERS = ("lr", "fm", "ffm", "fwfm", "fmfm")
+_EMBEDDING_MODELS = tuple(name for name in choices(ModelConfig, "name") if name != "lr")
+_DEEP_MODELS = tuple(name for name in choices(ModelConfig, "name") if name not in _WITHOUT_LAYERS)
 _MODELS = {  # option of [model]: (models that read it, why others do not)
     "linear": (("ffm",), "only ffm may be without linear weights"),
-    "dim": (("fm", "ffm", "fwfm", "fmfm", *_DEEP_MODELS), "a linear model has no embeddings"),
-    "init_std": (("fm", "ffm", "fwfm", "fmfm", *_DEEP_MODELS), "a linear model has no embeddings"),
+    **dict.fromkeys(("dim", "init_std"), (_EMBEDDING_MODELS, "a linear model has no embeddings")),
     **dict.fromkeys(("hidden", "activation", "normalisation", "dropout"), (_DEEP_MODELS, _DEEP)),
     "bottom_hidden": (("dlrm",), "only dlrm has a bottom network"),
     "cross_layers": (("dcn", "dcnv2"), "only dcn and dcnv2 have cross layers"),

@@ -81,7 +81,9 @@ class Batch:
         return Batch(self.step, self.global_samples, self.samples, *features, self.truth, weights, self)
 
     def share(self, begin, end):
-        """Samples begin .. end of this batch, as views."""
+        """Samples begin .. end of this batch, as views; itself where these are all."""
+        if begin == 0 and end == len(self):
+            return self
         own = slice(None)
         if self.host is not None:
             first = self.host.lengths(0, begin)

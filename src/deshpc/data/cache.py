@@ -5,9 +5,12 @@ Rows lie in pieces of PIECE_ROWS, the last one shorter.  Piece i has sections of
 these where the schema has a weight.  A piece is verified when a row of it is first asked for, by one rank of the node (`ChainedDataset`).
 """
 
+import numpy as np
+
 from deshpc.backend.cpu.checksum import crc32
 from deshpc.data.cache_file import KIND, VERSION
 from deshpc.data.dataset import ARRAYS, concatenate
+from deshpc.data.norms import normalise
 from deshpc.data.samples import finish_dense, finish_keys
 from deshpc.hashing.key import HASH_ID
 from deshpc.storage.container import ContainerWriter
@@ -81,3 +84,13 @@ class CacheWriter:
                 keys = self._file.read(f"keys/{piece}")
                 finish_keys(self._file.read(f"offsets/{piece}"), keys, self._file.read(f"fields/{piece}"), self._schema, transforms)
                 self._file.replace(f"keys/{piece}", keys)
+            if self._schema.normalise_samples:
+                self._normalise(piece)
+
+    def _normalise(self, piece):
+        offsets, values = self._file.read(f"offsets/{piece}"), self._file.read(f"values/{piece}")
+        dense = self._file.read(f"dense/{piece}") if self._schema.dense_fields else np.zeros((len(offsets) - 1, 0), np.float32)
+        normalise(offsets, values, dense)
+        self._file.replace(f"values/{piece}", values)
+        if dense.size:
+            self._file.replace(f"dense/{piece}", dense)

@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Dataset:
         """m, the mean number of key occurrences a sample."""
         return len(self.keys) / max(1, len(self))
 
-    @property
+    @cached_property
     def starts(self):
         """Row numbers at which its pieces begin, and that at which the last one ends: it is one piece."""
         return np.array([0, len(self)])

@@ -49,6 +49,8 @@ class EpochOrder:
             first = int(self._begins[place])
             parts.append(self._block(place)[begin - first : stop - first])
             begin, place = stop, place + 1
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     def place(self, position):

@@ -66,12 +66,13 @@ class Reader:
         whole = self._rows(order.rows(begin, begin + total))
         rows = whole[first:last]
         self._dataset.touch(whole, rows)
-        if self._scattered and len(rows):
-            low, high = int(rows.min()), int(rows.max()) + 1
-        starts = self._dataset.starts
-        piece = min(int(np.searchsorted(starts, low, side="right")) - 1, len(starts) - 2)
-        if high > starts[piece + 1]:
-            return self._copy(step, total, rows, starts)
+        starts, piece = self._dataset.starts, 0
+        if len(starts) > 2:  # else nobody has to look for the rows
+            if self._scattered and len(rows):
+                low, high = int(rows.min()), int(rows.max()) + 1
+            piece = min(int(np.searchsorted(starts, low, side="right")) - 1, len(starts) - 2)
+            if high > starts[piece + 1]:
+                return self._copy(step, total, rows, starts)
         data, before = self._dataset.piece(piece), int(starts[piece])
         if self._scattered:
             return self._gather(step, total, rows, data, before)

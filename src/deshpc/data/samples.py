@@ -11,6 +11,7 @@ from deshpc.data import crosses
 from deshpc.data.compressed_rows import compressed_rows, every_field
 from deshpc.data.dataset import Dataset
 from deshpc.data.logarithms import transformed_into
+from deshpc.data.norms import normalise
 from deshpc.formats.columns import Bucket, Categorical, Entries
 from deshpc.jit import kernel
 
@@ -30,7 +31,7 @@ def unfinished(columns, schema):
     fields, matrix = columns.key_fields, columns.matrix
     if matrix is not None:
         offsets, numbers = every_field(*matrix.shape)
-        compressed = offsets, matrix.reshape(-1), numbers, None
+        compressed = offsets, matrix.reshape(-1), numbers, np.ones(matrix.size, np.float32) if schema.value_width else None
     else:
         if not isinstance(fields, Entries):
             fields = [_keys(column) for column in fields]
@@ -54,6 +55,8 @@ def finish(dataset, schema, transforms):
     """Apply transforms to an `unfinished` Dataset, in place."""
     finish_dense(dataset.dense, transforms)
     finish_keys(dataset.offsets, dataset.keys, dataset.fields, schema, transforms)
+    if schema.normalise_samples:
+        normalise(dataset.offsets, dataset.values, dataset.dense)
 
 
 def finish_dense(dense, transforms):

@@ -9,7 +9,7 @@ from deshpc.backend.exact_sum import value, whole
 from deshpc.backend.values import FEW_VALUES
 from deshpc.data.cached_input import CacheInput
 from deshpc.data.numbers import NumberStatistics, merged
-from deshpc.data.samples import finish_keys
+from deshpc.data.samples import finish
 from deshpc.hashing.key import key
 
 BATCH_SIZES = (512, 2048, 8192)
@@ -36,7 +36,7 @@ def profile_of(source, part):
     Text of bucket fields is read twice if they have yet to be fitted.
     """
     schema = source.schema
-    later = bool(schema.crosses) or any(field.kind == "bucket" for field in schema.key_fields)  # keys that transforms make
+    later = schema.crosses or schema.normalise_samples or any(field.kind == "bucket" for field in schema.key_fields)  # what transforms make
     if later and not source.fitted:
         source.fit()
     samples, numbers = SampleStatistics(schema), NumberStatistics(schema)
@@ -44,7 +44,7 @@ def profile_of(source, part):
         if columns is not None:
             numbers.add(columns)
             if later:
-                finish_keys(block.offsets, block.keys, block.fields, schema, source.transforms)
+                finish(block, schema, source.transforms)
         samples.add(block)
     raw = numbers.to_json()
     if isinstance(source, CacheInput):

@@ -22,6 +22,7 @@ class Schema:
     label        : name of the label's column, or a tuple of those of several tasks; None where rows without label are read, to be scored
     weight       : name of the column of the samples' weights; None where all are 1, or nobody asks for them
     labels       : what labels are, see `formats.label_kinds`; a tuple for those of several tasks
+    normalise_samples : whether samples have norm 1, see `data.norms`
     """
 
     key_fields: tuple[FieldConfig, ...]
@@ -30,6 +31,7 @@ class Schema:
     weight: str | None = None
     labels: str | tuple[str, ...] = "classes"
     crosses: tuple[CrossConfig, ...] = ()
+    normalise_samples: bool = False
 
     @classmethod
     def from_config(cls, config: DataConfig, label: bool = True, weight: bool = True, labels="classes") -> "Schema":
@@ -42,10 +44,10 @@ class Schema:
         own_weight = config.weight if weight and config.weight else None
         fields = _fields(config)
         crosses = named_crosses(config.crosses, fields, "data")
-        return cls.of_fields(fields, config.label if label else None, own_weight, labels, crosses)
+        return cls.of_fields(fields, config.label if label else None, own_weight, labels, crosses, config.normalise_samples)
 
     @classmethod
-    def of_fields(cls, fields, label, weight=None, labels="classes", crosses=()) -> "Schema":
+    def of_fields(cls, fields, label, weight=None, labels="classes", crosses=(), normalise_samples=False) -> "Schema":
         """The schema of some FieldConfigs, and of CrossConfigs that have names."""
         return cls(
             key_fields=tuple(field for field in fields if field.kind != "dense"),
@@ -54,6 +56,7 @@ class Schema:
             weight=weight,
             labels=(labels,) * len(label) if isinstance(label, tuple) and isinstance(labels, str) else labels,
             crosses=tuple(crosses),
+            normalise_samples=normalise_samples,
         )
 
     @property
@@ -87,6 +90,8 @@ class Schema:
             tree["labels"] = self.labels if isinstance(self.labels, str) else list(self.labels)
         if self.crosses:
             tree["crosses"] = [_plain(cross) for cross in self.crosses]
+        if self.normalise_samples:
+            tree["normalise_samples"] = True
         return tree
 
     @classmethod
@@ -99,6 +104,7 @@ class Schema:
                 form |= {name: str for name in ("weight", "labels") if name in tree}
                 form |= {"labels": [str]} if several else {}
                 form |= {"crosses": [dict]} if "crosses" in tree else {}
+                form |= {"normalise_samples": bool} if "normalise_samples" in tree else {}
             require(tree, form, "schema")
             label, weight, labels = tree["label"], tree.get("weight"), tree.get("labels", "classes")
             if several:
@@ -109,7 +115,8 @@ class Schema:
                 if one not in LABELS.values():
                     raise ValueError(f"schema.labels is {one[:20]!r}; expected {', '.join(LABELS.values())}")
             fields = checked_fields(tree["fields"], {*(label if several else (label,)), weight}, "schema")
-            return cls.of_fields(fields, label, weight, labels, checked_crosses(tree.get("crosses", []), fields, "schema"))
+            crosses = checked_crosses(tree.get("crosses", []), fields, "schema")
+            return cls.of_fields(fields, label, weight, labels, crosses, tree.get("normalise_samples", False))
         except (ValueError, ConfigError) as error:
             raise DataError(f"damaged: {error}") from None
 
@@ -119,7 +126,7 @@ class Schema:
         many = [field for field in self.key_fields if field.kind in LISTS]
         if any(field.linear_pooling not in ("", field.pooling) for field in many):
             return 2
-        return int(any(field.pooling == "mean" or field.weight_separator or field.recency < 1 for field in many))
+        return int(self.normalise_samples or any(field.pooling == "mean" or field.weight_separator or field.recency < 1 for field in many))
 
     @property
     def numbers_of_keys(self):

@@ -85,6 +85,11 @@ def attends(config):
     return any(field.target for field in config.model.fields)
 
 
+def shares_rows(config):
+    """Whether a Config says of a field that it has the keys of another."""
+    return any(one.share for one in config.data.fields)
+
+
 def takes_by_field(config):
     """Whether a model wants every field's embeddings for themselves."""
     return is_deep(config) and definition_class(config.model.name).operator == "pool"
@@ -99,6 +104,9 @@ def exchange_name(config):
         return "reduce_scatter" if train.split == "column" else "rows"
     if attends(config):
         return "rows"
+    of_one_rank = train.split == "field" or train.routing == "routed"
+    if shares_rows(config) and of_one_rank and takes_by_field(config) and not is_pushed_down(config):
+        return "rows"  # where a key's field is known at the samples alone
     pooled_by_field = is_deep(config) and train.split == "field" and model.name not in SUMS
     if model.name in ("lr", "fm") or (train.accumulate == "int64" and not pooled_by_field):
         return "allreduce"

@@ -110,7 +110,8 @@ def _terms(arriving, parts):
 
     def terms():
         read = arriving()
-        sums, beyond = read[: 2 * parts].reshape(parts, 2), read[2 * parts :].view(np.float64)
-        return joined(*sums.sum(axis=0), sum(beyond.tolist()))
+        numbers = read.tolist()
+        beyond = sum(read[2 * parts :].view(np.float64).tolist()) if any(numbers[2 * parts :]) else 0.0
+        return joined(sum(numbers[: 2 * parts : 2]), sum(numbers[1 : 2 * parts : 2]), beyond)
 
     return terms

@@ -36,6 +36,7 @@ class Parameters:
         self._views, self._gradients = self._split(self.values), self._split(self.gradient)
         for name, first in statistics.items():
             self.set(name, first)
+        self._ranges = self._ranges_of_threads()
         self.begin_state()
 
     @property
@@ -76,7 +77,7 @@ class Parameters:
 
     def add_slots(self, scale):
         """Add up the slots, which are closed, for `take_sums`.  scale : of the sums, if they are integers"""
-        self._backend.each(self._slots.take, [(self._sums, a, b, scale) for a, b in self._ranges()])
+        self._backend.each(self._slots.take, [(self._sums, a, b, scale) for a, b in self._ranges])
         self._slots.clear()
 
     def take_sums(self):
@@ -123,9 +124,9 @@ class Parameters:
         zero = self.values.dtype.type(0)
         rule = self._optimizer.dense_rule(step, type(zero))
         arguments = rule, self._lanes, zero, self.values, self.state, self.gradient, type(zero)(clip)
-        self._backend.each(self._backend.update.dense, [(*arguments, a, b) for a, b in self._ranges()])
+        self._backend.each(self._backend.update.dense, [(*arguments, a, b) for a, b in self._ranges])
 
-    def _ranges(self):
+    def _ranges_of_threads(self):
         """(begin, end) of the parameters that each thread works on: whole vectors, so that the bits are the same for any number."""
         vectors, threads = -(-len(self.gradient) // _VECTOR), self._backend.threads
         edges = [min(len(self.gradient), vectors * t // threads * _VECTOR) for t in range(threads + 1)]

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class OperatorSet:
-    """Operators on one table.
+    """Operators on one table.  width : s, numbers of a sample's state
 
     Sums have the accumulation type; `scale` is that of fixed-point sums and means nothing in floating point.
     """
@@ -13,15 +13,11 @@ class OperatorSet:
     layer_width, repeats = 0, False
 
     def __init__(self, backend, table, operators):
-        self._backend, self.table, self._operators = backend, table, operators
-        self._columns = [int(c) for c in np.cumsum([0] + [operator.width for operator in operators])]
+        columns = [int(c) for c in np.cumsum([0] + [operator.width for operator in operators])]
+        self._backend, self.table, self.width = backend, table, columns[-1]
+        self._placed = list(zip(operators, columns, strict=False))
         self._scratch = backend.buffers()
         self.name = "+".join(operator.name for operator in operators)
-
-    @property
-    def width(self):
-        """s, numbers of a sample's state."""
-        return self._columns[-1]
 
     def partial(self, shards, samples, scale, found=None, stays=False):
         """Partials (samples, s) of the ShardRows `shards`, added up: integers exactly.  Valid until the next call.
@@ -34,7 +30,7 @@ class OperatorSet:
         ]
 
         def of_shard(shard, state):
-            for operator, column in self._placed():
+            for operator, column in self._placed:
                 operator.partial(shard, state, column, scale)
 
         self._backend.each(of_shard, list(zip(shards, states, strict=True)))
@@ -45,19 +41,19 @@ class OperatorSet:
     def finish(self, state, dense, parameters, logit, parts):
         """Add to logit (n), of some Parts of the samples, what complete states (n, s) give; the adjoint needs these as this leaves them."""
         begin, end = int(parts.edges[parts.begin]), int(parts.edges[parts.end])
-        for operator, column in self._placed():
+        for operator, column in self._placed:
             operator.finish(state, column, dense, parameters, logit, begin, end)
 
     def finish_adjoint(self, state, dense, parameters, gradient, scale, parts):
         """Turn `state` into the gradient of the loss by it, from that by the logit (n); add up dense gradients: of some Parts."""
-        for operator, column in self._placed():
+        for operator, column in self._placed:
             operator.finish_adjoint(state, column, dense, parameters, gradient, scale, parts)
 
     def partial_adjoint(self, shards, state, scale):
         """Add the gradients of the rows of `shards` to their sums; state (samples, s) is the states' gradient."""
 
         def of_shard(shard):
-            for operator, column in self._placed():
+            for operator, column in self._placed:
                 operator.partial_adjoint(shard, state, column, scale)
 
         self._backend.each(of_shard, [(shard,) for shard in shards])
@@ -65,7 +61,7 @@ class OperatorSet:
     def magnitude(self, shards):
         """(largest sum of |terms| of any partial, its sample) over shards and operators; NaN counts as largest."""
         found = self._backend.each(
-            lambda shard: [operator.magnitude(shard) for operator, _ in self._placed()],
+            lambda shard: [operator.magnitude(shard) for operator, _ in self._placed],
             [(shard,) for shard in shards],
         )
         return worst(one for of_shard in found for one in of_shard)
@@ -74,15 +70,12 @@ class OperatorSet:
         """(bound of all |terms| of gradient sums of samples begin .. end, its sample); NaN counts as largest."""
         return worst(
             operator.largest_term(state, column, gradient, parameters, largest_values, begin, end)
-            for operator, column in self._placed()
+            for operator, column in self._placed
         )
 
     def largest_factor(self, state, begin, end):
         """1: the bounds are whole."""
         return 1.0
-
-    def _placed(self):
-        return zip(self._operators, self._columns[:-1], strict=True)
 
 
 def worst(found):

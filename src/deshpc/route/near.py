@@ -7,6 +7,8 @@
 A rank's threads take a part of its samples each.  A list has every occurrence: to find those that are the same first, as messages
 between nodes have it, takes longer than to look them all up.  Labels, dense features and weights that every rank needs lie on the same
 board.  All lists have room for as many occurrences; where a batch needs more, all ranks see it, and write it again.
+
+The threads of a rank that is alone share a batch in the same way: else each would read all of it for the keys of its shard.
 """
 
 from functools import cached_property, partial
@@ -29,12 +31,14 @@ _HEADER = 8  # bytes of a slot: how much room its lists need, where they have to
 class RoutedNear:
     """Every rank of a node holds its share of the global batch; keys lie in lists of their owners, which all may read."""
 
-    reads_whole_batch, travels_ahead = False, True
+    reads_whole_batch = False
 
     def __init__(self, backend, group, partition, exchange, valid=3):
         """valid : batches that are valid at a time"""
-        self._backend, self._group, self._partition, self._whole_top = backend, group, partition, exchange.whole_top
-        self._room, self._placed, self._turns = _LEAST_ROOM, {}, 2 * valid - 1
+        several = group.size > 1
+        self._backend, self._group, self._partition, self._whole_top = backend, group, partition, exchange.whole_top and several
+        self.travels_ahead = several  # nobody else is waited for
+        self._room, self._placed, self._turns = _LEAST_ROOM, {}, 2 * valid - 1 if several else valid
         self.counts = KeyCounts()
 
     @cached_property

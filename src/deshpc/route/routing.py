@@ -252,17 +252,18 @@ def routings(exchange):
 
 
 def open_routing(name, backend, group, partition, n_fields, exchange, valid=2, key_numbers=True, seats=None):
-    """The routing that a configuration names.  One rank needs none: it reads every batch whole.
+    """The routing that a configuration names.  One rank needs none: it reads every batch whole, but for threads that share it.
 
     key_numbers : whether keys may have numbers
     valid : batches that are valid at a time
     seats : Seats, None where every occurrence has that of its key's field; where partials travel, keys do not say it, so batches are read whole
     """
     whole, sends_keys = routings(exchange)
-    if group.size == 1 or name == "broadcast":
+    near = backend.lists is not None and len(group.nodes.members) == 1 and not exchange.moves_rows and seats is None
+    if name == "broadcast" or (group.size == 1 and not (near and backend.threads > 1)):
         return whole(backend, group, partition, n_fields, exchange, valid, seats)
     if seats is not None:
         return RoutedRequests(backend, group, partition, n_fields, exchange, valid, key_numbers, seats)
-    if backend.lists is not None and len(group.nodes.members) == 1 and not exchange.moves_rows:
+    if near:
         return RoutedNear(backend, group, partition, exchange, valid)
     return sends_keys(backend, group, partition, n_fields, exchange, valid, key_numbers)

@@ -60,6 +60,7 @@ class Encoder:
         self._key_fields, self._dense_fields = schema.key_fields, schema.dense_fields
         self._numbers = np.array(schema.numbers_of_keys, np.int64)  # of the field whose keys a field's are
         self._seeds = np.array([field_seed(schema.keyed_fields[number].name) for number in self._numbers], np.uint64)
+        self._normalise = schema.normalise_samples
         self._crosses, names = schema.crosses, [field.name for field in schema.key_fields]
         self._members = [[names.index(name) for name in one.fields] for one in schema.crosses]
         self._boundaries = {one.name: one.boundaries for one in (transforms.buckets if transforms else ())}
@@ -94,7 +95,10 @@ class Encoder:
         offsets = np.zeros(rows + 1, np.int64)
         np.cumsum(np.bincount(sample, minlength=rows), out=offsets[1:])
         x, xl = (_concatenated([getattr(part, name) for part in parts], np.float64)[order] for name in ("x", "xl"))
-        return Samples(offsets, keys[order], fields[order], x, xl, self._dense(rows, cells[of_cells:], first_row))
+        dense = self._dense(rows, cells[of_cells:], first_row)
+        if self._normalise:
+            x, xl, dense = _normalised(sample[order], x, xl, dense)
+        return Samples(offsets, keys[order], fields[order], x, xl, dense)
 
     def _crossed(self, rows, parts, keys):
         """[Occurrences] of the crosses.  parts : _Values of the fields, whose keys are those, one field after another"""
@@ -148,6 +152,13 @@ class Encoder:
                 raise DataError(f"row {first_row + row}, field {self._dense_fields[j].name!r}: {_shown(cells[j][row])} is too large for float32")
             return numbers
         return self._standardisation.standardise(numbers).astype(np.float64)
+
+
+def _normalised(samples, x, xl, dense):
+    """x, xl (nnz) and dense (n, n_dense), divided by their samples' norms: the NumPy twin of `data.norms`.  samples : (nnz), of each its sample"""
+    totals = np.bincount(samples, x * x, len(dense)) + (dense * dense).sum(axis=1)
+    norms = np.sqrt(np.where(totals > 0, totals, 1.0))
+    return _rounded(x / norms[samples]), _rounded(xl / norms[samples]), _rounded(dense / norms[:, None])
 
 
 def _concatenated(arrays, dtype):

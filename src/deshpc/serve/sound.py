@@ -22,15 +22,15 @@ def declared(options, schema, path):
     """(options of `[model]`, Schema) of a stored model: valid ones, as a configuration may have them; else ConfigError or KeyError."""
     fields, label, weight = schema["fields"], schema["label"], schema.get("weight")
     data = {"train": ["none is read"], "fields": fields, "label": "\0" if label is None else label, "weight": "" if weight is None else weight}
-    own = options.get("name", "") if isinstance(options, dict) else ""  # nothing is imported: the caller passes its formula
-    allowed = (own,) if isinstance(own, str) and ":" in own else ()
-    data["crosses"] = schema.get("crosses", [])
+    name = options.get("name", "") if isinstance(options, dict) else ""  # nothing is imported: the caller passes its formula
+    allowed = (name,) if isinstance(name, str) and ":" in name else ()
+    data |= {"crosses": schema.get("crosses", []), "normalise_samples": schema.get("normalise_samples", False)}
     config = build({"data": data, "model": options}, source=str(path), allow_import=allowed)
-    crosses = Schema.from_config(config.data).crosses
+    own = Schema.from_config(config.data)
     labels = schema.get("labels", "classes")
     if isinstance(label, list):
         label, labels = tuple(label), tuple(labels)
-    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, labels, crosses)
+    return resolved(config)["model"], Schema.of_fields(config.data.fields, label, weight, labels, own.crosses, own.normalise_samples)
 
 
 def require_sound(model, path):

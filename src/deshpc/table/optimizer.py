@@ -13,6 +13,7 @@ l1 and l2, and with one accumulator per weight under rowwise_adagrad.
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from deshpc.backend import rules
 from deshpc.backend.rules import StateStart
@@ -82,19 +83,26 @@ class Optimizer:
 
 
 def _rule(c, rate, step, number, l1, l2):
-    if c.name == "sgd":
-        rule = rules.Sgd(rate)
-    elif c.name == "adagrad":
-        rule = rules.Adagrad(rate, c.epsilon)
-    elif c.name == "rowwise_adagrad":
-        rule = rules.RowwiseAdagrad(rate, c.epsilon)
-    elif c.name == "adam":
+    if c.name == "adam":
         left1, left2 = 1.0 - c.beta1 ** (step + 1), 1.0 - c.beta2 ** (step + 1)
         rule = rules.Adam(rate, c.beta1, c.beta2, 1.0 - c.beta1, 1.0 - c.beta2, 1.0 / left1, 1.0 / left2, c.epsilon)
-    elif c.name == "ftrl":
-        rule = rules.Ftrl(rate, c.beta, l1, l2)
+        return rules.Adam(*map(number, rule))
+    return _steady_rule(c.name, rate, c.epsilon, c.beta, number, l1, l2)
+
+
+@lru_cache(8)
+def _steady_rule(name, rate, epsilon, beta, number, l1, l2):
+    """A rule that knows of the step by its rate alone: the same object every time."""
+    if name == "sgd":
+        rule = rules.Sgd(rate)
+    elif name == "adagrad":
+        rule = rules.Adagrad(rate, epsilon)
+    elif name == "rowwise_adagrad":
+        rule = rules.RowwiseAdagrad(rate, epsilon)
+    elif name == "ftrl":
+        rule = rules.Ftrl(rate, beta, l1, l2)
     else:
-        raise ValueError(f"no rule for optimizer.name = {c.name!r}")
+        raise ValueError(f"no rule for optimizer.name = {name!r}")
     return type(rule)(*map(number, rule))
 
 

@@ -29,7 +29,7 @@ _STRIDE = 4096
 """New rows between moves of others to a larger index."""
 _MOVED = 5120
 """Buckets whose rows move then: before all have moved, the old index is at most 0.8 full."""
-_KEYS_A_BUCKET = 64
+_KEYS_A_BUCKET = 16
 """Keys that are looked up between moves of a bucket, so that a table that hardly grows has one index again some day."""
 _BUCKET_BYTES = 64
 _PART = 1 << 21
@@ -189,7 +189,7 @@ class Shard:
         """The Lookup of at most so many keys by `kernel`, which is called again when the shard has grown."""
         counters, kernels = self._counters, self._kernels
         local, addresses = buffers.array("local", most + 1, np.int32), buffers.array("addresses", most + 2, np.int64)
-        fresh = buffers.array("fresh", 3 * kernels.BLOCK, np.int64)
+        fresh = buffers.array("fresh", kernels.SCRATCH, np.int64)
         progress = np.zeros(kernels.PROGRESS, np.int64)
         if counters[self._table.TICKET] + most > _LAST_TICKET:
             self._table.forget_marks(self._settled())

@@ -78,7 +78,8 @@ def made_before(group, checkpoints):
         for folder in checkpoints:
             with suppress(DataError):
                 manifest = read_manifest(folder)
-                return {name: manifest["config"]["train"][name] for name in _OPTIONS} if manifest["ranks"] == group.size else {}
+                train = manifest["config"].get("train", {})  # of an older version, which may not have had all of these
+                return {name: train[name] for name in _OPTIONS if name in train} if manifest["ranks"] == group.size else {}
         return {}
 
     return group.from_first(group.together(look if group.rank == 0 else lambda: None))

@@ -49,15 +49,14 @@ def steps(model, batches, wants_report=lambda: False):
     for found, partials in _completed(model, batches, train=True):
         model.enter("learn")
         learnt = model.top.learn(found, partials)
-        losses = _gather(model, learnt.loss, _weight(model, found.routed), wants_report())
+        sums = _sums(model, learnt.loss, _weight(model, found.routed), wants_report())
         model.scores.add(learnt.logit, found.routed.labels)
         model.enter("give back")
         model.dense_sums.start()
         rows = model.exchange.give_back(found, partials, learnt.gradient, learnt.scale)
         model.update(found, rows, learnt)
-        read = losses.wait()
-        weight = float(found.routed.samples) if read.shape[1] == 1 + TERMS else total(read[:, 1 + TERMS :])
-        yield Step(found.routed, total(read[:, :TERMS]), weight, bool(read[0, TERMS]))
+        loss, weight, report = sums.wait()
+        yield Step(found.routed, loss, float(found.routed.samples) if weight is None else weight, report)
 
 
 def scores(model, batches):
@@ -137,20 +136,21 @@ class _Following:
 
 
 def _weight(model, routed):
-    """Function() -> terms of the sum of the weights of this rank's top, which the host has by then; none where all are 1."""
+    """Function() -> terms of the sum of the weights of this rank's top, which the host has by then; None where all are 1."""
     if routed.weights is None:
-        return lambda: np.zeros(0, np.int64)
+        return None
     arriving = model.backend.read_later(routed.weights)
     return lambda: terms_of(arriving().astype(np.float64))
 
 
-def _gather(model, loss, weight, report):
-    """Handle of (n, 4), or (n, 7): terms of the loss, the wish for a report, and terms of the weights, where there are some, of each
-    rank whose samples are its own."""
-
-    def numbers():
-        return np.concatenate([loss(), [report], weight()])
-
+def _sums(model, loss, weight, report):
+    """Handle of (sum of the losses, of the weights or None, wish for a report of rank 0): of all samples, whose ranks gather their terms
+    where each has samples of its own."""
     if model.exchange.whole_top:
-        return Handle(lambda: numbers()[None])
-    return model.group.gather_numbers(numbers(), Traffic("batch", "control", "forward"))
+        return Handle(lambda: (total(loss()[None]), weight and total(weight()[None]), bool(report)))
+    numbers = np.concatenate([loss(), np.array([report], np.int64), *([weight()] if weight else [])])
+
+    def added(read):
+        return total(read[:, :TERMS]), weight and total(read[:, 1 + TERMS :]), bool(read[0, TERMS])
+
+    return model.group.gather_numbers(numbers, Traffic("batch", "control", "forward")).then(added)

@@ -6,7 +6,7 @@ from deshpc.formats.sample import ROWS, sample_of_table
 from deshpc.formats.table import arrow_table, described, digest
 
 _PARTS = ("train", "valid", "test")
-_OF_ALL_FORMATS = ("label", "positive", "missing", "weight", "fields", "crosses", "on_bad_row")  # options of [data] that are not of one kind of files
+_OF_ALL_FORMATS = ("label", "positive", "missing", "weight", "fields", "crosses", "normalise_samples", "on_bad_row")  # options of [data] that are not of one kind of files
 _SHOWN = 12
 
 

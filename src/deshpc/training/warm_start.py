@@ -104,6 +104,7 @@ def _take_input(session, origin):
     stored = manifest["source"].get("schema")
     schema = describe(config.data.synthetic).schema if stored is None else Schema.from_json(stored)
     _require_same_fields(schema, session.input.schema, where)
+    _require_same_values(schema, session.input.schema, where)
     try:
         session.input.restore(manifest["source"])
     except DataError as error:
@@ -113,6 +114,13 @@ def _take_input(session, origin):
 def _losses(config):
     tasks = tasks_of(config)
     return ", ".join(f"{task.loss!r} of {task.name}" for task in tasks) if tasks else repr(config.train.loss)
+
+
+def _require_same_values(saved, here, where):
+    """ConfigError unless two Schemas agree on what stands beside a key."""
+    if saved.normalise_samples != here.normalise_samples:
+        own, theirs = ("true" if one.normalise_samples else "false" for one in (here, saved))
+        raise ConfigError(f"train.from: data.normalise_samples = {own}, but the model in {where} has {theirs}: set it as it was")
 
 
 def _require_same_fields(saved, here, where):

@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray
 
 from deshpc.backend.cpu.admission import counts_sights
-from deshpc.backend.cpu.lookup import BLOCK, OCCURRENCE, SAMPLE, prefetch_buckets, probe
+from deshpc.backend.cpu.lookup import BLOCK, BUCKETS_AHEAD, OCCURRENCE, SAMPLE, prefetch_buckets, probe, soon_after
 from deshpc.backend.cpu.memory import address_of, at, load, pointer, prefetch_read, put, store
 from deshpc.backend.cpu.values import receive_value, send_value, value_address, value_width
 from deshpc.backend.record import CACHE_LINE
@@ -84,12 +84,11 @@ def look_up_lists(index, search, lists, offsets, values):
         part = progress[SAMPLE]
         count = _count(lists, part)
         keys = carray(pointer(at(lists.keys, part)), count, np.uint64)
-        prefetch_buckets(index, keys, progress[OCCURRENCE], min(progress[OCCURRENCE] + BLOCK, count))
+        prefetch_buckets(index, keys, progress[OCCURRENCE], min(progress[OCCURRENCE] + BUCKETS_AHEAD, count))
         while progress[OCCURRENCE] < count:
             begin = progress[OCCURRENCE]
             end = min(begin + BLOCK, count)
-            following = min(end, max(0, count - BLOCK))  # some keys of the last block are asked for again
-            done = probe(index, search, keys, begin, end, following)
+            done = probe(index, search, keys, begin, end, soon_after(begin, end, count))
             progress[OCCURRENCE] += done
             if done < end - begin:
                 return end - begin if counts_sights(search.waiting) else 1

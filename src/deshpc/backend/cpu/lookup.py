@@ -29,6 +29,7 @@ from deshpc.backend.cpu.table import (  # fmt: skip
     OLD_MASK,
     RECORDS_AHEAD,
     ROWS_AT,
+    SLOTS,
     TICKET,
     home,
     record_address,
@@ -39,9 +40,13 @@ from deshpc.backend.record import CACHE_LINE, FIELD
 from deshpc.hashing.partition import key_field, owner_of
 from deshpc.jit import kernel
 
-BLOCK = 512
+BLOCK = 256
 """Occurrences that are picked from, or listed keys that are probed, at a time."""
 
+SCRATCH = 4 * BLOCK + 1
+"""Length of the scratch `fresh` of a Search: it may be a view of any contents."""
+
+BUCKETS_AHEAD = 128  # listed keys between asking for a bucket and probing it
 AHEAD = 12  # samples between asking for a sample's occurrences and picking from them
 
 # progress of a look-up, int64
@@ -73,86 +78,122 @@ def probe(index, search, keys, begin, end, following):
     """Write local for the keys begin .. end, and the addresses of the records of those that are new to the batch.
 
     following : where the keys begin that will be probed next, whose buckets are asked for between the probes
-    `fresh` holds the keys whose records are new, which are written at the end, when their memory is there; and those without rows whose
-    sights are counted, at the end, too, when their places among the waiting keys are there.
+    `fresh` holds the keys whose records are new, which are written at the end, when their memory is there; those without rows whose
+    sights are counted, at the end, too, when their places among the waiting keys are there; and the row numbers of distinct keys, of which
+    addresses are made at the end, once for each and not once for each occurrence.
     Returns the number of keys done: fewer than there are if index, chunks or the buckets of waiting keys have to grow first.
     """
     insert, new, step, progress, local, addresses, fresh, waiting = search
     wide, wide_mask, counters, move = address_of(index.buckets, 0), index.mask, index.counters, index.move
     old, old_mask, first, moved = move[OLD], move[OLD_MASK], move[FIRST], move[MOVED]
-    first_ticket, count, done, unwritten, unknown = counters[TICKET], progress[DISTINCT], progress[DONE], 0, 0
+    first_ticket, before, unwritten, unknown = counters[TICKET], progress[DISTINCT], 0, 0
     if counts_sights(waiting) and (lacks_room(waiting, end - begin) or no_room(index, end - begin)):
         return 0
-    for j in range(begin, end):
-        soon = at(keys, following + j - begin)
-        base, mask = home(soon, wide, wide_mask, old, old_mask, first, moved)
-        prefetch(base + (np.int64(soon) & mask) * BUCKET_BYTES)
+    count, j = before, begin
+    places, ahead, numbers = address_of(local, progress[DONE] - begin), following - begin, address_of(fresh, 3 * BLOCK - before)
+    # a full bucket's key may be in the next one, which is on the way, too, where many are full
+    crowded = counters[LIVE] > (wide_mask + 1) * SLOTS // 4
+    while True:
+        if old == 0:  # two loops, so that neither needs more numbers than a processor has registers
+            j, count = hits(wide, wide_mask, 0, 0, 0, 0, keys, ahead, j, end, places, numbers, first_ticket, count, crowded)
+        else:
+            j, count = hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, crowded)
+        if j == end:
+            break
         key = at(keys, j)
-        base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
-        bucket = np.int64(key) & mask
-        line = base + bucket * BUCKET_BYTES
-        hit = match4(line, key)
-        if hit == 0:
-            empty = match4(line, np.uint64(0))
-            while hit == 0 and empty == 0:
-                bucket = (bucket + 1) & mask
-                line = base + bucket * BUCKET_BYTES
-                hit, empty = match4(line, key), match4(line, np.uint64(0))
-            if hit == 0 and counts_sights(waiting):
-                ask_for_sights(waiting, key)
-                put(fresh, 2 * BLOCK + unknown, np.int64(j))
-                unknown += 1
-                done += 1
-                continue
-            if hit == 0 and not insert:
-                put(local, done, np.int32(0))
-                done += 1
-                continue
+        line, hit, empty = find(key, wide, wide_mask, old, old_mask, first, moved)
+        if hit == 0 and counts_sights(waiting):
+            ask_for_sights(waiting, key)
+            put(fresh, 2 * BLOCK + unknown, np.int64(j))
+            unknown += 1
+        elif hit == 0 and not insert:
+            store(places + 4 * j, np.int32(0))
+        else:
             if hit == 0:
                 if no_room(index, 1):
                     end = j
                     break
                 hit = empty & -empty
                 unwritten = enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten)
-        place = number(index, line, hit, first_ticket, count, addresses)
-        put(local, done, np.int32(place))
-        count += np.int64(place == count)
-        done += 1
+            place = number(line, hit, first_ticket, count, numbers)
+            store(places + 4 * j, np.int32(place))
+            count += np.int64(place == count)
+        j += 1
     if counts_sights(waiting) and unknown > 0:
-        count, unwritten = count_sights(index, search, keys, begin, unknown, count, unwritten)
+        count, unwritten = count_sights(index, search, keys, unknown, places, numbers, count, unwritten)
+    for c in range(before, count):
+        put(addresses, c, record_address(index.chunks, index.record_bytes, load(numbers + 8 * c, np.int64(0))))
     for i in range(unwritten):
         j = at(fresh, i)
         write_new_record(at(fresh, BLOCK + i), at(keys, j), key_field(at(keys, j)), step, *new)
-    progress[DISTINCT], progress[DONE] = count, done
+    progress[DISTINCT], progress[DONE] = count, progress[DONE] + end - begin
     return end - begin
 
 
 @kernel(inline=True)
-def count_sights(index, search, keys, begin, unknown, count, unwritten):
-    """Count the sights of some of the keys from `begin` on, which had no rows: those that get rows follow the batch's distinct keys so far.
+def hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, crowded):
+    """Write the places of the keys j .. end, up to the first that is not in the bucket where it is looked for first: nearly all are.
 
+    ahead : of the key whose bucket is asked for meanwhile
+    places : address of the place of key 0, int32
+    numbers : address of the row's number of distinct key 0, int64
+    crowded : whether the bucket behind it is asked for, too
+    Returns where it has stopped, and how many distinct keys there are then.
+    """
+    while j < end:
+        soon = at(keys, j + ahead)
+        base, mask = home(soon, wide, wide_mask, old, old_mask, first, moved)
+        line = base + (np.int64(soon) & mask) * BUCKET_BYTES
+        prefetch(line)
+        if crowded:
+            prefetch(line + BUCKET_BYTES)
+        key = at(keys, j)
+        base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
+        line = base + (np.int64(key) & mask) * BUCKET_BYTES
+        hit = match4(line, key)
+        if hit == 0:
+            break
+        place = number(line, hit, first_ticket, count, numbers)
+        store(places + 4 * j, np.int32(place))
+        count += np.int64(place == count)
+        j += 1
+    return j, count
+
+
+@kernel(inline=True)
+def find(key, wide, wide_mask, old, old_mask, first, moved):
+    """(address of the bucket, bit of the slot) of a key; (of the first bucket with room, 0) where it is not there; and bits of that one's room."""
+    base, mask = home(key, wide, wide_mask, old, old_mask, first, moved)
+    bucket = np.int64(key) & mask
+    line = base + bucket * BUCKET_BYTES
+    hit, empty = match4(line, key), match4(line, np.uint64(0))
+    while hit == 0 and empty == 0:
+        bucket = (bucket + 1) & mask
+        line = base + bucket * BUCKET_BYTES
+        hit, empty = match4(line, key), match4(line, np.uint64(0))
+    return line, hit, empty
+
+
+@kernel(inline=True)
+def count_sights(index, search, keys, unknown, places, numbers, count, unwritten):
+    """Count the sights of some keys, which had no rows: those that get rows follow the batch's distinct keys so far.
+
+    places, numbers : as `hits` has them
     Returns how many distinct keys and new records there are then.
     """
-    step, progress, local, addresses, fresh, waiting = search[2:]
+    step, fresh, waiting = search.step, search.fresh, search.waiting
     wide, first_ticket, move = address_of(index.buckets, 0), index.counters[TICKET], index.move
     for i in range(unknown):
         j, place = at(fresh, 2 * BLOCK + i), 0
         key = at(keys, j)
-        base, mask = home(key, wide, index.mask, move[OLD], move[OLD_MASK], move[FIRST], move[MOVED])
-        bucket = np.int64(key) & mask
-        line = base + bucket * BUCKET_BYTES
-        hit, empty = match4(line, key), match4(line, np.uint64(0))
-        while hit == 0 and empty == 0:
-            bucket = (bucket + 1) & mask
-            line = base + bucket * BUCKET_BYTES
-            hit, empty = match4(line, key), match4(line, np.uint64(0))
+        line, hit, empty = find(key, wide, index.mask, move[OLD], move[OLD_MASK], move[FIRST], move[MOVED])
         if hit == 0 and sight(waiting, key, step) == ADMITTED:
             hit = empty & -empty
             unwritten = enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten)
         if hit != 0:
-            place = number(index, line, hit, first_ticket, count, addresses)
+            place = number(line, hit, first_ticket, count, numbers)
             count += np.int64(place == count)
-        put(local, progress[DONE] + j - begin, np.int32(place))
+        store(places + 4 * j, np.int32(place))
     return count, unwritten
 
 
@@ -185,15 +226,18 @@ def enter_new(index, line, hit, key, first_ticket, j, fresh, unwritten):
 
 
 @kernel(inline=True)
-def number(index, line, hit, first_ticket, count, addresses):
-    """The place among `count` distinct keys of the one in the slot of bit `hit` of a bucket: behind them if it is new to the batch."""
+def number(line, hit, first_ticket, count, numbers):
+    """The place among `count` distinct keys of the one in the slot of bit `hit` of a bucket: behind them if it is new to the batch.
+
+    numbers : as `hits` has it
+    """
     slot = trailing_zeros(hit)
     row = np.int64(load(line + (ROWS_AT + slot) * 4, np.int32(0)))
     mark = np.int64(load(line + (MARKS_AT + slot) * 4, np.uint32(0)))
-    # no branch: whether the batch has had a key cannot be predicted, so the address goes behind the last one and
+    # no branch: whether the batch has had a key cannot be predicted, so its row's number goes behind the last one and
     # stays there only if the key is new
     place = min((mark - first_ticket) & 0xFFFFFFFF, count)
-    put(addresses, count, record_address(index.chunks, index.record_bytes, row))
+    store(numbers + 8 * count, row)
     store(line + (MARKS_AT + slot) * 4, np.uint32(first_ticket + place))
     return place
 
@@ -209,6 +253,12 @@ def prefetch_buckets(index, keys, begin, end):
         prefetch(base + (np.int64(key) & mask) * BUCKET_BYTES)
 
 
+@kernel(inline=True)
+def soon_after(begin, end, n):
+    """Where those of n listed keys begin whose buckets are asked for while the keys begin .. end are probed; some of the last ones twice."""
+    return min(begin + BUCKETS_AHEAD, n - (end - begin))
+
+
 @kernel
 def look_up_listed(index, search, keys, fields):
     """Look up keys (n) uint64 of fields (n) uint16, which every key names itself.
@@ -216,12 +266,11 @@ def look_up_listed(index, search, keys, fields):
     Returns 0, or for how many more rows there must be room before it can go on, with the same arguments.
     """
     n, progress = len(keys), search.progress
-    prefetch_buckets(index, keys, progress[DONE], min(progress[DONE] + BLOCK, n))
+    prefetch_buckets(index, keys, progress[DONE], min(progress[DONE] + BUCKETS_AHEAD, n))
     while progress[DONE] < n:
         begin = progress[DONE]
         end = min(begin + BLOCK, n)
-        following = min(end, max(0, n - BLOCK))  # some keys of the last block are asked for again
-        done = probe(index, search, keys, begin, end, following)
+        done = probe(index, search, keys, begin, end, soon_after(begin, end, n))
         if done < end - begin:
             return end - begin if counts_sights(search.waiting) else 1
     return 0

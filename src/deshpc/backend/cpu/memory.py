@@ -141,3 +141,15 @@ def cast(typing_context, value, like):
         return context.cast(builder, arguments[0], signature.args[0], signature.args[1])
 
     return like(value, like), generate
+
+
+@intrinsic
+def choose(typing_context, condition, a, b):
+    """a where the condition holds, else b, without a branch: for conditions that nobody can foresee."""
+
+    def generate(context, builder, signature, arguments):
+        chosen = builder.select(*arguments)
+        chosen.set_metadata("unpredictable", builder.module.add_metadata([]))
+        return chosen
+
+    return a(types.boolean, a, a), generate

@@ -18,8 +18,9 @@ import numpy as np
 
 from deshpc.backend.cpu.ahead import prefetch_record
 from deshpc.backend.cpu.bucket import match4, trailing_zeros
+from deshpc.backend.cpu.first_weights import EIGHT, write_eight, write_uniforms
 from deshpc.backend.cpu.halves import embedding_bytes, load_element, load_number, store_element, store_number
-from deshpc.backend.cpu.memory import address_of, at, cast, load, prefetch, size_of, store
+from deshpc.backend.cpu.memory import address_of, at, cast, choose, load, prefetch, size_of, store
 from deshpc.backend.record import CACHE_LINE, CHUNK_ROWS_LOG2, COUNT, EMBEDDING, FIELD, KEY, STEP, TAIL_BYTES
 from deshpc.hashing.splitmix import fold, uniform24
 from deshpc.jit import kernel
@@ -31,6 +32,7 @@ SLOTS = 4
 ROWS_AT, MARKS_AT = 8, 12  # int32 places inside a bucket
 AHEAD = 40  # keys between asking for a bucket and entering one
 RECORDS_AHEAD = 16  # records between asking for one and copying it
+NEW_ROWS_AHEAD = 8  # rows between asking for the memory of a new one and writing it
 _CHUNK_MASK = (1 << CHUNK_ROWS_LOG2) - 1
 
 
@@ -86,8 +88,13 @@ def write_new_record(address, key, field, step, zero, element, scalars, dim, wid
         store(embedding - size, zero)
     place = embedding
     state = fold(seed, key)
-    for begin in range(0, dim // max(1, own)):
-        for column in range(begin * whole, begin * whole + own):
+    for vector in range(0, dim // max(1, own)):
+        begin = vector * whole
+        eights = begin + own - own % EIGHT
+        for column in range(begin, eights, EIGHT):
+            write_uniforms(place, element, state, np.uint64(first_column + column), scale)
+            place += EIGHT * size_of(element)
+        for column in range(eights, begin + own):
             weight = uniform24(fold(state, np.uint64(first_column + column))) * scale
             store_element(place, element, weight)
             place += size_of(element)
@@ -98,11 +105,10 @@ def write_new_record(address, key, field, step, zero, element, scalars, dim, wid
             stored = np.float64(load_element(embedding + column * size_of(element), element, zero))
             store(place + column * size, cast(start.constant + start.slope * stored + start.jump * np.sign(stored), zero))
     else:
-        for column in range(min(width, numbers)):
-            store(place + column * size, first)
+        _fill(place, first, min(width, numbers))
     second = cast(start.second_constant, zero)
-    for column in range(width, numbers):
-        store(place + column * size, second)
+    if numbers > width:
+        _fill(place + width * size, second, numbers - width)
     place += numbers * size
     for plane in range(scalars * start.planes):
         store(place, first if plane == 0 else second)
@@ -110,6 +116,19 @@ def write_new_record(address, key, field, step, zero, element, scalars, dim, wid
     store(place + STEP, np.uint32(step))
     store(place + COUNT, np.uint32(0))
     store(place + FIELD, np.uint32(field))
+    size = place + TAIL_BYTES - address
+    for line in range(0, size, CACHE_LINE):  # new rows follow each other, but for those that were given up before
+        prefetch(address + NEW_ROWS_AHEAD * size + line)
+
+
+@kernel(inline=True)
+def _fill(place, number, count):
+    """Write a number `count` times, side by side."""
+    eights = count - count % EIGHT
+    for i in range(0, eights, EIGHT):
+        write_eight(place + i * size_of(number), number)
+    for i in range(eights, count):
+        store(place + i * size_of(number), number)
 
 
 @kernel
@@ -172,8 +191,8 @@ def home(key, wide, mask, old, old_mask, first, moved):
     """(address, mask) of the index that a key is in: wide and mask, or, while rows move, those of the old one."""
     if old == 0:
         return wide, mask
-    stays = -np.int64(((np.int64(key) - first) & old_mask) >= moved)  # no branch: which one it is cannot be predicted
-    return wide + (stays & (old - wide)), mask ^ (stays & (mask ^ old_mask))
+    gone = ((np.int64(key) - first) & old_mask) < moved
+    return choose(gone, wide, old), choose(gone, mask, old_mask)
 
 
 @kernel(inline=True)

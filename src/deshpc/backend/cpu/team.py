@@ -15,9 +15,9 @@ class Team:
 
         The first error is raised, when all threads have come to rest.
         """
-        first, *others = arguments
         if self._pool is None:
-            return [function(*one) for one in (first, *others)]
+            return [function(*one) for one in arguments]
+        first, *others = arguments
         waiting = [self._pool.submit(function, *one) for one in others]
         try:
             result = function(*first)

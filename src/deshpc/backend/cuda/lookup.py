@@ -44,7 +44,7 @@ class Grouping(NamedTuple):
 class LookupOperations:
     """What `backend.cpu.lookup` offers, on a device."""
 
-    BLOCK = 0
+    BLOCK, SCRATCH = 0, 0
     DISTINCT, DONE, PROGRESS = 0, 1, 2
 
     def __init__(self, kernels, prefix, table, admission, atomic):

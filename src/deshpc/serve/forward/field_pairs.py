@@ -79,15 +79,11 @@ class FFM(FieldPairs):
     S_f = sum of x v over the keys of field f, whose g-th part meets the f-th of S_g;  c = sum w xl - sum |v_f|^2 x^2 / 2
     """
 
-    def __init__(self, top):
-        super().__init__(top)
-        self.linear = top.options["linear"]
-
     @classmethod
     def shapes(cls, top):
         """(name, shape) of each dense parameter."""
         yield "bias", ()
-        if top.options["linear"]:
+        if top.linear:
             yield "linear.weights", (top.n_dense,)
         yield "ffm.factors", (top.n_dense, fields_of(top) * top.dim)
 
@@ -95,13 +91,13 @@ class FFM(FieldPairs):
         """{"S": (n, F G k), "c": (n)} of SampleRows."""
         own = rows.scaled.reshape(len(rows.scaled), fields_of(self._top), self._top.dim)[np.arange(len(rows.scaled)), rows.fields]
         c = rows.sums(-np.einsum("jc,jc->j", own, own) / 2)
-        if self.linear:
+        if self._top.linear:
             c = c + rows.sums(rows.linear_terms)
         return {"S": rows.field_sums(rows.scaled, self._top.row_dims), "c": c}
 
     def logit(self, S, c, dense):
         """(n) float64 of pooled rows S (n, F G k), c (n) and dense features (n, n_dense)."""
-        wide = dense @ self._parameters["linear.weights"] if self.linear else 0.0
+        wide = dense @ self._parameters["linear.weights"] if self._top.linear else 0.0
         samples = max(1, _BYTES // (8 * fields_of(self._top) ** 2 * self._top.dim))
         parts = [self._pairs(S[i : i + samples], dense[i : i + samples]) for i in range(0, max(1, len(S)), samples)]
         return self._parameters["bias"] + c + wide + np.concatenate(parts)
