@@ -1,10 +1,10 @@
 // Embeddings of a sample added up field by field: partial (E_f, c), and bounds for fixed point.  See `ops/pool.py`.
 //
 // Contract
-//   samples and occurrences < 2^31;  fields (distinct) : of the rows
+//   samples and occurrences < 2^31;  fields (distinct) : of the rows; or, where SEATED is 1, (nnz), the seat of each occurrence
 //   state (samples, ..): c at 0 if there is one, the sum E_f of field f at columns[f] .. columns[f] + DIM.  Sums of different
 //   columns do not overlap.  `state` points to the first sample of a call, as offsets does; a row has fewer than 2^31 numbers.
-//   Set besides: LINEAR, SQUARES, 0 or 1: whether c has the terms w xl, and - |v|^2 x^2 / 2.
+//   Set besides: LINEAR, SQUARES, 0 or 1: whether c has the terms w xl, and - |v|^2 x^2 / 2;  SEATED, 0 or 1.
 //   A group of LANES threads works on a sample, each on numbers of the embedding that it loads with 16 bytes (8 or 4 where
 //   DIM is not a multiple of 4), so a row is one coalesced read; those of AHEAD occurrences are asked for at once.  What an
 //   occurrence adds is added in memory, occurrence after occurrence: the CPU's bits.  c and magnitudes have them where DIM is
@@ -39,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(256) partial(
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {  // behind the last occurrence the last one again: no load waits for a comparison
             const int64 c = local[j + (a < left ? a : left - 1)], record = addresses[c];
-            place[a] = (int32)columns[fields[c]];
+            place[a] = (int32)columns[fields[SEATED == 1 ? j + (a < left ? a : left - 1) : c]];
             if (LINEAR == 1) linear[a] = *at<NUMBER>(record, EMBEDDING - (int64)sizeof(NUMBER));
 #pragma unroll
             for (int e = 0; e < EACH; e++)
@@ -80,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
     double* sums = of_field + group * n_fields;  // of the first lane
     for (int64 i = group; i < samples; i += groups) {
         const int32 begin = (int32)offsets[i], end = (int32)offsets[i + 1];  // 32 bits: with 64 some forms spill
-        for (int32 j = begin; j < end && lane == 0; j++) sums[fields[local[j]]] = 0.0;
+        for (int32 j = begin; j < end && lane == 0; j++) sums[fields[SEATED == 1 ? j : local[j]]] = 0.0;
         double largest = 0.0, scalar = 0.0;
         for (int32 j = begin; j < end; j++) {
             const int64 c = local[j], record = addresses[c];
@@ -92,8 +92,9 @@ extern "C" __global__ void __launch_bounds__(256) magnitude(
                 scalar += fabs(weight * linear_value<double>(values, j));
             }
             if (lane == 0) {
-                const double sum = sums[fields[c]] + root(square);
-                sums[fields[c]] = sum;
+                double* own = sums + fields[SEATED == 1 ? j : c];
+                const double sum = *own + root(square);
+                *own = sum;
                 largest = sum > largest ? sum : largest;
             }
         }

@@ -6,6 +6,7 @@
 //   Set besides: SCALARS linear weights of a row, 0 or 1;  ADJOINT, what g and u (DIM numbers) are:
 //     FM             g A at `column`, and g behind it; with DIM = 0 g alone
 //     POOL           dE of the key's field at columns[fields[c]], g at 0
+//     SEATED         as POOL, at columns[fields[occurrence]], with the seats (nnz) of the occurrences for fields
 //     BI_INTERACTION dA + 2 x v dQ with g at 0, dA behind it, then dQ, and v of the record at addresses[c]
 //   column is 0 but for FM;  addresses, fields and columns are null where they are not named.
 //   samples (nnz) int32 : sample of each occurrence;  values : theirs;  others are those of key_sums.cuh
@@ -20,7 +21,7 @@ constexpr int WIDTH = DIM, MOST_HELD = 8;
 
 #include "key_sums.cuh"
 
-constexpr int FM = 0, POOL = 1, BI_INTERACTION = 2;
+constexpr int FM = 0, POOL = 1, BI_INTERACTION = 2, SEATED = 3;
 constexpr int G = ADJOINT == FM ? DIM : 0;  // where g is
 
 // What all occurrences of a key have in common: where u begins, and a lane's numbers of v.
@@ -46,10 +47,11 @@ __device__ __forceinline__ Key key_of(
 }
 
 __device__ __forceinline__ void add_occurrence(
-    Sums* sums, const Key& key, const Turn& turn, const COMPUTE* row, const float* values, int64 occurrence, double scale
+    Sums* sums, const Key& key, const Turn& turn, const COMPUTE* row, const float* values, int64 occurrence, const uint16* fields,
+    const int64* columns, double scale
 ) {
     const COMPUTE g = row[G], x = embedding_value<COMPUTE>(values, occurrence);
-    const COMPUTE* upstream = row + key.first;
+    const COMPUTE* upstream = row + (ADJOINT == SEATED ? columns[fields[occurrence]] : key.first);
 #pragma unroll
     for (int e = 0; e < HELD; e++) {
         const int c = turn.number(e);
@@ -75,7 +77,7 @@ extern "C" __global__ void __launch_bounds__(128) sum_tiles(
         [&](int64 c) { return key_of(c, turn, addresses, fields, columns); },
         [&](Sums* sums, const Key& key, int64 occurrence) {
             const COMPUTE* row = state + samples[occurrence] * state_row + column;
-            add_occurrence(sums, key, turn, row, values, occurrence, scale);
+            add_occurrence(sums, key, turn, row, values, occurrence, fields, columns, scale);
         }
     );
 }
@@ -97,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(128) add_atomically(
         turn, local, n, keys, samples, scalar_sums, vector_sums, square_sums,
         [&](int64 c) { return key_of(c, turn, addresses, fields, columns); },
         [&](Sums* sums, const Key& key, int64 occurrence) {
-            add_occurrence(sums, key, turn, state + samples[occurrence] * state_row + column, values, occurrence, scale);
+            add_occurrence(sums, key, turn, state + samples[occurrence] * state_row + column, values, occurrence, fields, columns, scale);
         }
     );
 }

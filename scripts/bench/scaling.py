@@ -40,10 +40,9 @@ def worker(name, ranks, job):
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
-def second_pass(ranks, overrides, rows):
-    """(first pass, second pass) in samples/s of step_worker.py."""
-    report = worker("step_worker.py", ranks, {"rows": rows, "passes": 2, "overrides": overrides})[-1]
-    return [one["samples_per_s"] for one in report["passes"]]
+def two_passes(ranks, overrides, rows):
+    """What step_worker.py says of the first and the second pass."""
+    return worker("step_worker.py", ranks, {"rows": rows, "passes": 2, "overrides": overrides})[-1]["passes"]
 
 
 def turns(variants, repeats, measure):
@@ -72,24 +71,28 @@ def cores(options):
 
     def measure(variant):
         ranks, overrides = CORES[variant[1]]
-        return second_pass(ranks, [f"model.name={variant[0]}", *overrides], options.rows)
+        passes = two_passes(ranks, [f"model.name={variant[0]}", *overrides], options.rows)
+        return {"samples_per_s": [one["samples_per_s"] for one in passes],
+                "of_the_median_step": [passes[0][f"{which}_step_ms"] / passes[0]["median_step_ms"] for which in ("first", "longest")]}  # fmt: skip
 
     runs = turns(variants, options.repeats, measure)
-    print(f"{'':<28}{'first pass':>12}{'second pass':>13}{'of one core':>13}")
+    print(f"{'':<28}{'first pass':>12}{'its first step':>16}{'longest other':>15}{'second pass':>13}{'of one core':>13}")
     for (model, name), results in runs.items():
-        first, second = (statistics.median(r[p] for r in results) for p in (0, 1))
-        pairs = [r[1] / one[1] for r, one in zip(results, runs[model, "1 rank x 1 thread"], strict=True)]
-        print(f"{model} {name:<25}{first:>12,.0f}{second:>13,.0f}{statistics.median(pairs):>12.2f}x"
+        first, second = (statistics.median(r["samples_per_s"][p] for r in results) for p in (0, 1))
+        start, longest = (statistics.median(r["of_the_median_step"][p] for r in results) for p in (0, 1))
+        pairs = [r["samples_per_s"][1] / one["samples_per_s"][1] for r, one in zip(results, runs[model, "1 rank x 1 thread"], strict=True)]
+        print(f"{model} {name:<25}{first:>12,.0f}{start:>15.1f}x{longest:>14.1f}x{second:>13,.0f}{statistics.median(pairs):>12.2f}x"
               f"   ({min(pairs):.2f} - {max(pairs):.2f})")  # fmt: skip
-    return [{"model": model, "variant": name, "samples_per_s": results} for (model, name), results in runs.items()]
+    print("its first step, longest other: of the first pass, as multiples of its median step")
+    return [{"model": model, "variant": name, "runs": results} for (model, name), results in runs.items()]
 
 
 def batch(options):
     ranks, overrides = CORES["2 ranks, broadcast"]
 
     def measure(samples):
-        rate = second_pass(ranks, [*overrides, f"train.global_batch_samples={samples}"], options.rows)[1]
-        return 1e3 * samples / rate
+        second = two_passes(ranks, [*overrides, f"train.global_batch_samples={samples}"], options.rows)[1]
+        return 1e3 * samples / second["samples_per_s"]
 
     return _against("samples a step", turns(BATCHES, options.repeats, measure))
 

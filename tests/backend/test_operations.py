@@ -7,6 +7,7 @@ import pytest
 from deshpc.backend.cpu.backend import CpuBackend
 from deshpc.backend.cuda.admission import Admission
 from deshpc.backend.cuda.arrays import ArrayOperations
+from deshpc.backend.cuda.attention import AttentionOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.cin import CINOperations
 from deshpc.backend.cuda.dense import DenseOperations
@@ -22,6 +23,7 @@ from deshpc.backend.cuda.normalisation import NormalisationOperations
 from deshpc.backend.cuda.pool import PoolOperations
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.seats import SeatOperations
 from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.table import TableOperations
 from deshpc.backend.cuda.tasks import TaskOperations
@@ -34,6 +36,7 @@ ON_DEVICE = {
     "dense": DenseOperations, "interaction": InteractionOperations, "pool": PoolOperations, "bi_interaction": BiInteractionOperations,
     "admission": Admission, "history": HistoryOperations, "cin": CINOperations, "normalisation": NormalisationOperations,
     "arrays": ArrayOperations, "tasks": TaskOperations, "self_attention": SelfAttentionOperations,
+    "attention": AttentionOperations, "seats": SeatOperations,
 }  # fmt: skip
 MISSING_ON_DEVICE = {
     "column split and replicated fields": ("selection",),
@@ -44,7 +47,6 @@ MISSING_ON_DEVICE = {
     "short numbers of keys and tables of values, which travel whole": ("key_numbers", "value_tables"),
     "lists of keys that owners read in place: they are sent": ("lists",),
     "products, which are cuBLAS's": ("dense.outer",),
-    "rows that fields share, and attention to a target": ("seats", "attention"),
 }
 
 

@@ -6,6 +6,7 @@ from device_rows import (
     DOUBLE,
     MIXED,
     SINGLE,
+    Occurrences,
     Records,
     assert_same_bits,
     assert_within,
@@ -32,6 +33,9 @@ class Case:
         self.vectors = n_fields + n_dense
         self.records = Records(rng, layout_without_state(scalars, self.vectors * k, kind.storage), ROWS)
         self.occurrences = small_batch(rng, samples, ROWS, width)
+        if n_fields > 32:  # and a sample of more keys than a warp has lanes
+            sizes, local = np.append(np.diff(self.occurrences.offsets), 40), np.append(self.occurrences.local, rng.integers(0, ROWS, 40))
+            self.occurrences, samples = Occurrences.draw(rng, sizes, local, width), samples + 1
         self.fields = rng.integers(0, n_fields, ROWS).astype(np.uint16)
         self.fields[0] = n_fields - 1  # of a key in every sample
         self.dense = rng.standard_normal((samples, n_dense)).astype(np.float32)

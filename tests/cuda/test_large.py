@@ -396,7 +396,7 @@ def test_partial_of_a_factorization_machine(space):
 
 def test_partial_of_a_pool(space):
     ends, (v, x) = Ends(space), (slice(1, None), slice(1))
-    kernels = space.kernels("pool.cu", NUMBER="float", COMPUTE="float", SUM="float", DIM=DIM, VALUES=2, LINEAR=1, SQUARES=1)
+    kernels = space.kernels("pool.cu", NUMBER="float", COMPUTE="float", SUM="float", DIM=DIM, VALUES=2, LINEAR=1, SQUARES=1, SEATED=0)
     fields, columns = space.at_end(OCCURRENCES, np.uint16, [0, 1], zeros=False), space.of([2, 2], np.int64)
     state = state_of(space, SAMPLES, np.float32, np.arange(1, 20)).reshape(SAMPLES, WIDTH)
     space.last(kernels.clear, SAMPLES * 32, state, SAMPLES, WIDTH - 1)

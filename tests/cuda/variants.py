@@ -48,18 +48,23 @@ def _sums():
     yield from (_typed(_FLOAT, DIM=dim, VALUES=1, SCALARS=0, ADJOINT=1) for dim in (5, 16, 128))
     yield from (_typed(types, DIM=16, VALUES=0, SCALARS=0, ADJOINT=1) for types in (_FLOAT, _FIXED))
     yield _typed(_FIXED, DIM=128, VALUES=2, **bi_interaction)
+    yield from (_typed(types, DIM=16, VALUES=values, SCALARS=0, ADJOINT=3) for types, values in ((_FLOAT, 0), (_FIXED, 1)))
 
 
 _OF_STATES = [("float", "float"), ("double", "double"), ("float", "int64")]  # COMPUTE, SUM: of kernels that see no rows
 
 
 def _pool():
+    def form(types, dim, values, linear, squares, seated=0):
+        return _typed(types, DIM=dim, VALUES=values, LINEAR=linear, SQUARES=squares, SEATED=seated)
+
     for linear, squares in ((0, 0), (1, 1)):
-        yield from (_typed(types, DIM=16, VALUES=0, LINEAR=linear, SQUARES=squares) for types in _TYPES)
-    yield from (_typed(types, DIM=16, VALUES=0, LINEAR=1, SQUARES=0) for types in _TYPES[:3])
-    yield from (_typed(("float", *types), DIM=1, VALUES=0, LINEAR=0, SQUARES=0) for types in _OF_STATES)
-    yield from (_typed(_FLOAT, DIM=dim, VALUES=1, LINEAR=1, SQUARES=0) for dim in (4, 5, 10, 64, 128))
-    yield from (_typed(types, DIM=128, VALUES=2, LINEAR=1, SQUARES=1) for types in (_FIXED, _DOUBLE))
+        yield from (form(types, 16, 0, linear, squares) for types in _TYPES)
+    yield from (form(types, 16, 0, 1, 0) for types in _TYPES[:3])
+    yield from (form(("float", *types), 1, 0, 0, 0) for types in _OF_STATES)
+    yield from (form(_FLOAT, dim, 1, 1, 0) for dim in (4, 5, 10, 64, 128))
+    yield from (form(types, 128, 2, 1, 1) for types in (_FIXED, _DOUBLE))
+    yield from (form(types, 16, values, 0, 0, 1) for types, values in ((_FLOAT, 0), (_FIXED, 1)))
 
 
 def _bi_interaction():
@@ -138,6 +143,7 @@ VARIANTS = {
     "lookup.cu": [{}],
     "scan.cu": [{}],
     "self_attention.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
+    "attention.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "tasks.cu": [{"COMPUTE": "float"}, {"COMPUTE": "double"}],
     "norm.cu": [{}],
     "sort.cu": [{}],

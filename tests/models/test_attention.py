@@ -191,12 +191,6 @@ def test_fixed_point_has_the_same_bits(world, kind, exchange):
     assert all(np.array_equal(found[0][what], found[1][what]) for what in found[0])
 
 
-@pytest.mark.parametrize("kind, text", [("din", "values of a sequence are weighed"), ("deepfm", "rows that fields share")])
-def test_what_a_device_lacks(kind, text):
-    with pytest.raises(ConfigError, match=f"{text}.* by the CPU alone"):
-        require_valid(deep_config(kind, exchange="rows"), SimpleNamespace(name="cuda"), 2, FIELD_NAMES, KEY_FIELDS)
-
-
 @pytest.mark.parametrize("change, text", [
     ({"kind": "wide_deep", "model": {"fields": [{"name": "zeta", "target": "alpha"}]}}, "'wide_deep' has no use for a target; choose 'din'"),
     ({"kind": "din", "model": {"fields": []}}, "name both, as ..model.fields.. name = 'history', target = 'item'"),

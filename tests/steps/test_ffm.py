@@ -107,7 +107,7 @@ def test_ways_are_all_there_are():
 
 
 REFUSED = [  # of [train], backend, words
-    ({}, "cuda", "its rows of a vector for each field are the CPU's; compute.backend = 'cuda' cannot do it yet, choose 'cpu'"),
+    ({"split": "column", "routing": "broadcast"}, "cuda", "columns are drawn by the CPU alone; compute.backend = 'cuda' cannot do it yet, choose 'cpu'"),
     ({"accumulate": "int64"}, "cpu", "'int64' does not go with model.name = 'ffm': its pairs are products of sums"),
     ({"precision": "bfloat16"}, "cpu", "'bfloat16' does not go with model.name = 'ffm', whose pairs read rows as they lie; choose 'float32'"),
     ({"split": "column", "routing": "broadcast", "exchange": "rows"}, "cpu", "every rank has the pairs of its columns, which have to be added up"),

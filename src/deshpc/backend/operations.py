@@ -491,7 +491,19 @@ class Seats(Protocol):
 
 
 class Attention(Protocol):
-    """Values of sequences, of which each sample has any number: M = lengths.sum() in all, side by side."""
+    """Values of sequences, of which each sample has any number: M = lengths.sum() in all, side by side.
+
+    What others take as `lengths` is what `of_sequence` gives.
+    """
+
+    def of_sequence(self, lengths, column):
+        """How many values each sample has of one sequence, of lengths (n, S) int32 in host memory."""
+
+    def samples(self, lengths):
+        """n."""
+
+    def count(self, lengths):
+        """M."""
 
     def take(self, seats, lengths, values):
         """values (M, k) = those of seats (n, L k) that are there."""

@@ -27,7 +27,7 @@ Embeddings of half the bytes in memory (train.precision = "bfloat16") go with al
 
 Models of several labels (shared_bottom, mmoe, ple, esmm) are in the pooled lines where wide_deep is.
 
-A device does not run ffm, such embeddings, several labels, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
+A device does not run such embeddings, column split, replicated fields, dimensions of single fields, and pushed-down layers under field split, whose
 ranks have parameters of their own.
 
 Admission and eviction ([table]) go with every line; under column split rows of zeros (table.zero_age_steps) are not
@@ -42,7 +42,7 @@ Sequences with a target (model.fields) go with din alone, whose rows move.
 Fields that share rows (data.fields.share) go with every line of lr, fm and nfm, which add up all fields alike.  The other models need to
 be told which field an occurrence stands in, which its key does not say: by exchange rows, where occurrences stay at home, or by broadcast
 routing, where every rank has them.  Complete embeddings of fields (pooled), and layers that field split pushes down, are a rank's that does
-not have the shared rows.  They are not replicated yet, and a device does not run them.
+not have the shared rows.  They are not replicated yet.
 """
 
 from deshpc.config.attended import attended, targets_of
@@ -165,7 +165,7 @@ def require_valid(config, backend, ranks=1, field_names=None, key_fields=()):
     if key_fields:
         attended(targets_of(model), key_fields)
         if any(one.share for one in key_fields):
-            _require_shared(config, backend, exchange, ranks, key_fields)
+            _require_shared(config, exchange, ranks, key_fields)
     if levels_name(config) == "two" and config.compute.transport in ("cuda-aware", "nccl"):
         raise ConfigError(
             f"train.levels = 'two' goes through host memory, compute.transport = {config.compute.transport!r} does not; choose "
@@ -218,8 +218,6 @@ def _require_of_device(config, backend):
         why = "train.precision = 'bfloat16': embeddings are rounded at random by the CPU alone"
     elif replicates(config):
         why = "model.fields: the occurrences of replicated fields are picked out by the CPU alone"
-    elif attends(config):
-        why = "model.fields: the values of a sequence are weighed by the CPU alone"
     elif has_field_dims(config.model):
         why = "model.fields: a device has one table, for embeddings of one dimension"
     elif train.split == "field" and is_pushed_down(config):
@@ -305,7 +303,7 @@ def _require_attended(config, name, exchange, ranks):
         )
 
 
-def _require_shared(config, backend, exchange, ranks, key_fields):
+def _require_shared(config, exchange, ranks, key_fields):
     if config.model.name == "ffm":
         raise ConfigError("data.fields: fields that share rows do not go with model.name = 'ffm', whose rows have a vector for what their own field meets")
     model, train, dims = config.model, config.train, {one.name: one.dim or config.model.dim for one in config.model.fields}
@@ -313,8 +311,6 @@ def _require_shared(config, backend, exchange, ranks, key_fields):
         dim, other = (dims.get(name, model.dim) for name in (one.name, one.share or one.name))
         if dim != other:
             raise ConfigError(f"data.fields: {one.name!r} shares the rows of {one.share!r}, so model.fields cannot give them {dim} and {other} numbers")
-    if backend.name != "cpu":
-        raise ConfigError(f"data.fields: rows that fields share are found by the CPU alone; compute.backend = {backend.name!r} cannot do it yet, choose 'cpu'")
     if replicates(config):
         raise ConfigError("data.fields: fields that share rows do not go with replicated fields (model.fields) yet")
     if not takes_by_field(config) or ranks == 1:

@@ -19,17 +19,19 @@ class Attention:
         """sequence : `definitions.Sequence`;  column : of its lengths among those of all sequences
         model : ModelConfig, of which the layers' widths and activation, and what becomes of their output, are taken
         """
-        self._values, self._pairs = _Values(backend, sequence, column, dim), _Pairs(backend, sequence, column, dim)
+        self._kernels, self._column = backend.attention, column
+        self._values, self._pairs = _Values(backend, sequence, dim), _Pairs(backend, sequence, dim)
         self._layers, inputs = [], PARTS_OF_PAIR * dim
         for i, width in enumerate(model.attention_hidden):
             self._layers.append(Dense(backend, values, f"{name}.{i}", inputs, width, model.activation))
             inputs = width
         softmax = model.attention_weights == "softmax"
         self._layers.append(Dense(backend, values, f"{name}.out", inputs, 1, bias=not softmax))  # a softmax does not see it
-        self._sum = _WeightedSum(backend, column, softmax)
+        self._sum = _WeightedSum(backend, softmax)
 
     def __call__(self, tape, x0, lengths):
         """The Node of the sums."""
+        lengths = tape.input(self._kernels.of_sequence(lengths.array, self._column))
         values = tape.apply(self._values, x0, lengths)
         x = tape.apply(self._pairs, values, x0, lengths)
         for layer in self._layers:
@@ -38,17 +40,16 @@ class Attention:
 
 
 class _Values(Operator):
-    """x_0, lengths -> (M, k) the values of a sequence."""
+    """x_0, lengths of a sequence -> (M, k) its values."""
 
-    def __init__(self, backend, sequence, column, dim):
-        self._kernels, self._column, self._dim = backend.attention, column, dim
+    def __init__(self, backend, sequence, dim):
+        self._kernels, self._dim = backend.attention, dim
         self._place = slice(sequence.begin * dim, sequence.end * dim)
 
     def forward(self, tape, x0, lengths):
-        own = lengths[:, self._column]
-        values = tape.array((int(own.sum()), self._dim), x0.dtype)
-        self._kernels.take(x0[:, self._place], own, values)
-        return values, own
+        values = tape.array((self._kernels.count(lengths), self._dim), x0.dtype)
+        self._kernels.take(x0[:, self._place], lengths, values)
+        return values, lengths
 
     def backward(self, tape, lengths, gradient, into, _):
         into.zero_if_fresh(tape)
@@ -58,15 +59,14 @@ class _Values(Operator):
 class _Pairs(Operator):
     """Values (M, k), x_0, lengths -> (M, 4 k) what the layers see of each value e and its sample's target t: e, t, e - t, e * t."""
 
-    def __init__(self, backend, sequence, column, dim):
-        self._kernels, self._column = backend.attention, column
+    def __init__(self, backend, sequence, dim):
+        self._kernels = backend.attention
         self._target = slice(sequence.target * dim, (sequence.target + 1) * dim)
 
     def forward(self, tape, values, x0, lengths):
-        own = lengths[:, self._column]
         pairs = tape.array((len(values), PARTS_OF_PAIR * values.shape[1]), values.dtype)
-        self._kernels.pair(values, x0[:, self._target], own, pairs)
-        return pairs, (pairs, own)
+        self._kernels.pair(values, x0[:, self._target], lengths, pairs)
+        return pairs, (pairs, lengths)
 
     def backward(self, tape, saved, gradient, of_values, of_x0, _):
         pairs, lengths = saved
@@ -78,18 +78,18 @@ class _Pairs(Operator):
 class _WeightedSum(Operator):
     """Numbers (M, 1), values (M, k), lengths -> (n, k) the values' sum, weighed by the numbers, or by a sample's softmax of them."""
 
-    def __init__(self, backend, column, softmax):
-        self._kernels, self._column, self._softmax = backend.attention, column, softmax
+    def __init__(self, backend, softmax):
+        self._kernels, self._softmax = backend.attention, softmax
 
     def forward(self, tape, numbers, values, lengths):
-        own, weights = lengths[:, self._column], tape.array(numbers.shape, numbers.dtype)
+        weights = tape.array(numbers.shape, numbers.dtype)
         if self._softmax:
-            self._kernels.softmax(numbers, own, weights)
+            self._kernels.softmax(numbers, lengths, weights)
         else:
             tape.arrays.put(numbers, weights)
-        result = tape.array((len(own), values.shape[1]), values.dtype)
-        self._kernels.weighted_sum(weights, values, own, result)
-        return result, (weights, values, own)
+        result = tape.array((self._kernels.samples(lengths), values.shape[1]), values.dtype)
+        self._kernels.weighted_sum(weights, values, lengths, result)
+        return result, (weights, values, lengths)
 
     def backward(self, tape, saved, gradient, of_numbers, of_values, _):
         weights, values, lengths = saved

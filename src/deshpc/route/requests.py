@@ -65,7 +65,7 @@ class _RequestRouting:
         found = self._backend.each(
             lambda s: replace(keys[s], seats=self._seats.of(home, self._partition, shards, s, buffers[1 + s])), [(s,) for s in range(shards)]
         )
-        return found, self._seats.lengths(home, buffers[0])
+        return found, self._seats.lengths(home)
 
     def _count(self, home, asking, direction, known=0, key_bytes=None):
         """Note how many keys this rank asks for, and of whom.

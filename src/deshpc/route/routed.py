@@ -99,7 +99,7 @@ class RoutedBatch:
     requests : where rows travel, else None
     replicated : occurrences of replicated fields in the samples of this rank's top, where there are such fields
     weights : (n) float32 of the same samples as labels, where they are learnt from; None where all are 1
-    lengths : (n, S) int32 of the same samples, see `Seats.lengths`;  None where no sequence's values stay apart
+    lengths : (n, S) int32 of the same samples, in host memory, see `Seats.lengths`;  None where no sequence's values stay apart
     """
 
     step: int

@@ -47,7 +47,7 @@ class Broadcast:
         home = batch.share(*slice_of(len(batch), self._group.size, self._group.rank))
         top = batch if self._whole_top else home
         owned = [WholeBatch(batch, self._partition, first_shard + s, self._seats) for s in shards]
-        lengths = self._seats and self._seats.lengths(top, next(self._sets)[0])
+        lengths = self._seats and self._seats.lengths(top)
         routed = RoutedBatch(batch.step, len(batch), home, top.labels, top.dense, owned, weights=top.weights, lengths=lengths)
         return lambda: done(routed)
 

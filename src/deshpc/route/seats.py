@@ -26,12 +26,12 @@ class Seats:
     def of(self, batch, partition, modulus, residue, buffers):
         """(nnz) uint16: the seats of the occurrences of a Batch whose owner is `residue` modulo `modulus`, in `buffers`."""
         room = buffers.array("seats", batch.occurrences + 1, np.uint16)
-        return room[: self._backend.seats.of_occurrences(batch.sparse, partition, modulus, residue, self.first, self.counts, room)]
+        return room[: self._backend.seats.of_occurrences(batch.on_host.sparse, partition, modulus, residue, self.first, self.counts, room)]
 
-    def lengths(self, batch, buffers):
-        """(n, S) int32: values of each sequence that stay apart in the samples of a Batch, in `buffers`; None without such sequences."""
+    def lengths(self, batch):
+        """(n, S) int32 in host memory: values of each sequence that stay apart in the samples of a Batch; None without such sequences."""
         if not len(self._most):
             return None
-        counts = buffers.array("lengths", (len(batch), len(self._most)), np.int32)
-        self._backend.seats.count_values(batch.sparse, self._column, self._most, counts)
+        counts = np.empty((len(batch), len(self._most)), np.int32)
+        self._backend.seats.count_values(batch.on_host.sparse, self._column, self._most, counts)
         return counts

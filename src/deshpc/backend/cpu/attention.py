@@ -8,6 +8,21 @@ A sample's numbers are added up in an order that depends on its length alone, so
 import numpy as np
 
 
+def of_sequence(lengths, column):
+    """(n) int32: how many values each sample has of one sequence, of lengths (n, S)."""
+    return lengths[:, column]
+
+
+def samples(lengths):
+    """n."""
+    return len(lengths)
+
+
+def count(lengths):
+    """M."""
+    return int(lengths.sum())
+
+
 def take(seats, lengths, values):
     """values = those that are there."""
     values[...] = _by_value(seats, values.shape[1])[_there(seats, lengths, values.shape[1])]

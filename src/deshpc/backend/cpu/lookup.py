@@ -40,7 +40,7 @@ from deshpc.backend.record import CACHE_LINE, FIELD
 from deshpc.hashing.partition import key_field, owner_of
 from deshpc.jit import kernel
 
-BLOCK = 256
+BLOCK = 512
 """Occurrences that are picked from, or listed keys that are probed, at a time."""
 
 SCRATCH = 4 * BLOCK + 1
@@ -130,7 +130,7 @@ def probe(index, search, keys, begin, end, following):
     return end - begin
 
 
-@kernel(inline=True)
+@kernel
 def hits(wide, wide_mask, old, old_mask, first, moved, keys, ahead, j, end, places, numbers, first_ticket, count, crowded):
     """Write the places of the keys j .. end, up to the first that is not in the bucket where it is looked for first: nearly all are.
 

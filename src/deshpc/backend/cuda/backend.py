@@ -7,6 +7,7 @@ import numpy as np
 from deshpc.backend.cpu.buffers import Buffers as HostBuffers
 from deshpc.backend.cuda.admission import Admission
 from deshpc.backend.cuda.arrays import ArrayOperations
+from deshpc.backend.cuda.attention import AttentionOperations
 from deshpc.backend.cuda.bi_interaction import BiInteractionOperations
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.cin import CINOperations
@@ -29,6 +30,7 @@ from deshpc.backend.cuda.products import DeviceProducts
 from deshpc.backend.cuda.rank_sums import RankSums
 from deshpc.backend.cuda.routing import RoutingOperations
 from deshpc.backend.cuda.rows import RowsOperations
+from deshpc.backend.cuda.seats import SeatOperations
 from deshpc.backend.cuda.self_attention import SelfAttentionOperations
 from deshpc.backend.cuda.sending import sent
 from deshpc.backend.cuda.table import TableOperations
@@ -85,6 +87,7 @@ class CudaBackend:
         self.field_sums = FieldSumsOperations(kernels, key_sums, column_sums, self.pool)
         self.bi_interaction = BiInteractionOperations(kernels, key_sums, worst)
         self.loss, self.tasks, self.update = LossOperations(kernels), TaskOperations(kernels), UpdateOperations(kernels, worst)
+        self.attention, self.seats = AttentionOperations(kernels), SeatOperations(device)
         self.rank_sums, self.self_attention = RankSums(kernels), SelfAttentionOperations(kernels)
         self.products = DeviceProducts(device, self.arrays, matrix_products)
         self.upload = self._upload = Upload(device)

@@ -7,7 +7,7 @@ from deshpc.backend.cuda.groups import sum_lanes_of, sum_stretches_of
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
-FM, POOL, BI_INTERACTION = range(3)
+FM, POOL, BI_INTERACTION, SEATED = range(4)
 """Whose adjoint it is: what an occurrence adds, as in sums.cu."""
 
 MOST_HELD = 8  # numbers of a lane, as in sums.cu
@@ -24,19 +24,18 @@ class KeySums:
     def add(self, adjoint, form, occurrences, state, column, sums, scale, columns=None):
         """Add the terms of all occurrences of an operator.
 
-        adjoint : FM, which linear terms share (a table of linear weights alone has k = 0), POOL or BI_INTERACTION
+        adjoint : FM, which linear terms share (a table of linear weights alone has k = 0), POOL, BI_INTERACTION, or SEATED, a pool whose occurrences have seats
         state : (samples, width) gradient of the states
         column : where the operator's begins
-        columns : (F) int64 where each field's begins, of a pool
+        columns : (F) int64 where each field's, or seat's, begins, of a pool
         """
         scalars, like = int(sums.scalar is not None), sums.scalar if sums.scalar is not None else sums.vector
         kernels = self._kernels(
             "sums.cu", NUMBER=kind(form.number), COMPUTE=kind(form.zero), SUM=kind(like), DIM=form.dim,
             VALUES=value_width(occurrences.values), SCALARS=scalars, ADJOINT=adjoint,
         )  # fmt: skip
-        of_keys = (
-            occurrences.addresses if adjoint == BI_INTERACTION else None, occurrences.fields if adjoint == POOL else None, columns,
-        )  # fmt: skip
+        fields = {POOL: occurrences.fields, SEATED: occurrences.seats}.get(adjoint)
+        of_keys = occurrences.addresses if adjoint == BI_INTERACTION else None, fields, columns
         self.add_by(kernels, form.dim + scalars, MOST_HELD, occurrences, (state, column, *of_keys), sums, scale)
 
     def add_by(self, kernels, numbers, most_held, occurrences, of_adjoint, sums, scale=1.0):

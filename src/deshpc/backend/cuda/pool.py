@@ -4,7 +4,7 @@ import numpy as np
 
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.cuda.groups import lanes_of
-from deshpc.backend.cuda.key_sums import POOL
+from deshpc.backend.cuda.key_sums import POOL, SEATED
 from deshpc.backend.cuda.kinds import kind
 from deshpc.backend.values import value_width
 
@@ -28,23 +28,23 @@ class PoolOperations:
         n = end - begin
         if cleared:
             self.clear(state, cleared, begin, end)
-        self._of(form, linear, squares, state, values).partial(
+        self._of(form, linear, squares, state, occurrences).partial(
             n * lanes_of(form.dim, form.number), offsets[begin : end + 1], n, local, values, occurrences.addresses,
-            occurrences.fields, columns, scale, state[begin:end],
+            _fields(occurrences), columns, scale, state[begin:end],
         )  # fmt: skip
 
     def partial_adjoint(self, form, occurrences, columns, state, sums, scale):
-        self._key_sums.add(POOL, form, occurrences, state, 0, sums, scale, columns)
+        self._key_sums.add(POOL if occurrences.seats is None else SEATED, form, occurrences, state, 0, sums, scale, columns)
 
     def magnitude(self, form, linear, squares, n_fields, occurrences):
         offsets, local, values = occurrences.offsets, occurrences.local, occurrences.values
-        samples, kernels = offsets.size - 1, self._of(form, linear, squares, form.zero, values)
+        samples, kernels = offsets.size - 1, self._of(form, linear, squares, form.zero, occurrences)
         groups = kernels.magnitude.threads // lanes_of(form.dim, form.number)  # of a block
         blocks = min(-(-samples // groups), _MOST_MAGNITUDE_BLOCKS)
         sizes = self._scratch.array("sizes", samples, np.float64)
         of_field = self._scratch.array("of field", (blocks * groups, n_fields), np.float64)
         kernels.magnitude.blocks(
-            blocks, offsets, samples, local, values, occurrences.addresses, occurrences.fields, n_fields, of_field, sizes
+            blocks, offsets, samples, local, values, occurrences.addresses, _fields(occurrences), n_fields, of_field, sizes
         )
         return self._worst(sizes)
 
@@ -58,10 +58,15 @@ class PoolOperations:
 
     def _of_states(self, compute, sums):
         """The kernels that see no rows."""
-        return self._kernels("pool.cu", NUMBER="float", COMPUTE=compute, SUM=sums, DIM=1, VALUES=0, LINEAR=0, SQUARES=0)
+        return self._kernels("pool.cu", NUMBER="float", COMPUTE=compute, SUM=sums, DIM=1, VALUES=0, LINEAR=0, SQUARES=0, SEATED=0)
 
-    def _of(self, form, linear, squares, sums, values):
+    def _of(self, form, linear, squares, sums, occurrences):
         return self._kernels(
-            "pool.cu", NUMBER=kind(form.number), COMPUTE=kind(form.zero), SUM=kind(sums), DIM=form.dim, VALUES=value_width(values),
-            LINEAR=int(linear), SQUARES=int(squares),
+            "pool.cu", NUMBER=kind(form.number), COMPUTE=kind(form.zero), SUM=kind(sums), DIM=form.dim,
+            VALUES=value_width(occurrences.values), LINEAR=int(linear), SQUARES=int(squares), SEATED=int(occurrences.seats is not None),
         )  # fmt: skip
+
+
+def _fields(occurrences):
+    """The fields of the rows, or the seats of the occurrences, where they have some."""
+    return occurrences.fields if occurrences.seats is None else occurrences.seats

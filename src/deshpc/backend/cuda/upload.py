@@ -16,6 +16,7 @@ from deshpc.backend.cpu.values import copy_value
 from deshpc.backend.cuda.buffers import Buffers
 from deshpc.backend.values import value_shape
 from deshpc.errors import DeshpcError
+from deshpc.hashing.partition import key_field
 from deshpc.jit import kernel
 
 
@@ -117,14 +118,18 @@ class _Set:
 
 @kernel
 def gather(sparse, own):
-    """Copy the occurrences of all samples side by side, those of sample i to own.begins[i] on; own.begins (n + 1) is filled, too."""
-    begins, ends, keys, fields, values = sparse
+    """Copy the occurrences of all samples side by side, those of sample i to own.begins[i] on; own.begins (n + 1) is filled, too.
+
+    Fields are those that have the keys' rows: where fields share rows, a device need not know in which of them a key stands.
+   """
+    begins, ends, keys, _, values = sparse
     count = 0
     put(own.begins, 0, count)
     for i in range(len(begins)):
         for j in range(at(begins, i), at(ends, i)):
-            put(own.keys, count, at(keys, j))
-            put(own.fields, count, at(fields, j))
+            key = at(keys, j)
+            put(own.keys, count, key)
+            put(own.fields, count, np.uint16(key_field(key)))
             copy_value(values, j, own.values, count)
             count += 1
         put(own.begins, i + 1, count)
