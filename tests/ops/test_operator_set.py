@@ -24,7 +24,7 @@ def model(request):
 
 def operator_sets(model):
     """(both, linear alone, FM alone) and parameters for all of them."""
-    (fm,) = model.operators._operators
+    ((fm, _),) = model.operators._placed
     linear = Linear(model.backend, model.table.form, 2)
     shapes = {"bias": (), **linear.parameters, **fm.parameters}
     parameters = Parameters(model.backend, shapes, "float64", model.table.optimizer)
