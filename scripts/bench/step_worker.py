@@ -86,7 +86,7 @@ def main(job):
         passes.append({
             **measured, "seconds": seconds, "samples_per_s": round(len(dataset) / seconds), "stages_ms": stages.means_ms(reader.batches),
             "processor_ms": stages.medians_ms(), "sent_bytes_per_sample": round(sum(sent) / (epoch + 1) / len(dataset), 1),
-            "first_step_ms": round(slowest[0], 2), "median_step_ms": round(np.median(slowest), 2), "longest_step_ms": round(max(slowest[1:]), 2),
+            "first_step_ms": round(slowest[0], 2), "median_step_ms": round(np.median(slowest), 2), "longest_step_ms": round(max(slowest[1:], default=slowest[0]), 2),
         })  # fmt: skip
         if job.get("test") and epoch == 0:
             test_auc = evaluate_model(model, session.load("test"), config.train.global_batch_samples).auc
