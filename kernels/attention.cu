@@ -9,9 +9,6 @@
 
 constexpr int WARP = 32;
 
-__device__ __forceinline__ float exponential(float z) { return expf(z); }
-__device__ __forceinline__ double exponential(double z) { return exp(z); }
-
 // values = those of the seats that are there, a thread a number of a seat
 extern "C" __global__ void __launch_bounds__(256) take(
     const COMPUTE* seats, int64 seats_row, int64 n, int32 places, int32 dim, const int64* begins, COMPUTE* values

@@ -29,6 +29,8 @@ __device__ __forceinline__ float multiply_add(float a, float b, float c) { retur
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return __fma_rn(a, b, c); }
 __device__ __forceinline__ float root(float a) { return __fsqrt_rn(a); }
 __device__ __forceinline__ double root(double a) { return __dsqrt_rn(a); }
+__device__ __forceinline__ float exponential(float z) { return expf(z); }
+__device__ __forceinline__ double exponential(double z) { return exp(z); }
 
 // Numbers in one load: 16 bytes where `count` numbers of the type fill whole ones, else 8 or 4.
 template <typename T>

@@ -7,9 +7,6 @@
 //   Sums are over fields, in their order: the same bits on every schedule.  exp is the device's own.
 #include "numbers.cuh"
 
-__device__ __forceinline__ float exponential(float z) { return expf(z); }
-__device__ __forceinline__ double exponential(double z) { return exp(z); }
-
 // The numbers of one head of a sample.
 struct Head {
     int64 first;   // place of the head's numbers of field 0

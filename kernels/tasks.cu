@@ -4,8 +4,6 @@
 //   A thread has a sample.  logit, labels, gate, logits (n, ..) : rows may lie apart.  exp and log are the device's own.
 #include "numbers.cuh"
 
-__device__ __forceinline__ float exponential(float z) { return expf(z); }
-__device__ __forceinline__ double exponential(double z) { return exp(z); }
 __device__ __forceinline__ float logarithm(float z) { return logf(z); }
 __device__ __forceinline__ double logarithm(double z) { return log(z); }
 

@@ -14,8 +14,6 @@ enum { IDENTITY, RELU, TANH, SIGMOID };
 
 __device__ __forceinline__ float hyperbolic_tangent(float z) { return tanhf(z); }
 __device__ __forceinline__ double hyperbolic_tangent(double z) { return tanh(z); }
-__device__ __forceinline__ float exponential(float z) { return expf(z); }
-__device__ __forceinline__ double exponential(double z) { return exp(z); }
 
 __device__ __forceinline__ COMPUTE activated(COMPUTE z) {
     const COMPUTE nothing = 0, one = 1;

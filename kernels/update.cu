@@ -6,7 +6,8 @@
 //   inverse_scale : value of a 1 in fixed point.  The sums become zero again.
 //   decayed : where a row's decayed count lies, to which `sight` is added; negative where there are none
 //   Set besides: SCALARS 0 or 1, RULE (rules.cuh).  Given equal sums, a row's new bits are the CPU's; under row-wise
-//   Adagrad where DIM is a power of two, and square norms there, too.  Where there is no row, sums stay.
+//   Adagrad where DIM is a power of two and a lane has at most 4 loads of the row (512 floats), and square norms there, too.
+//   Where there is no row, sums stay.
 //   A group of LANES threads takes a row: weights, state and sums move in 16-byte loads and stores where DIM is a multiple
 //   of 4 (float32).
 #include "record.cuh"

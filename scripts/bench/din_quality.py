@@ -22,22 +22,22 @@ TARGETS = {"fields": [{"name": name, "target": "video_id"} for name in HISTORIES
 POOLED, APART = {"kind": "sequence"}, {"kind": "sequence", "pooling": "sum", "linear_pooling": ""}  # pooled by their mean, as in the example
 SHARED = {"share": "video_id"}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.01, "l2": 1.0}
-OF_DIN = {**ADAGRAD, "learning_rate": 0.02}
+FASTER = {**ADAGRAD, "learning_rate": 0.02}
 VARIANTS = {  # (options of the histories, [model], [optimizer])
     "deepfm": ({}, {}, {}),  # as today: each history a bag of its own, its mean; Adam
     "deepfm_adagrad": ({}, {}, ADAGRAD),
     "deepfm_last_20": ({**POOLED, "length": 20}, {}, ADAGRAD),
     "deepfm_recent": ({**POOLED, "recency": 0.9}, {}, ADAGRAD),
     "wide_deep": ({}, {"name": "wide_deep"}, {}),  # the tower alone
-    "wide_deep_adagrad": ({}, {"name": "wide_deep"}, ADAGRAD),
+    "wide_deep_adagrad": ({}, {"name": "wide_deep"}, FASTER),
     "wide_deep_shared": ({**POOLED, **SHARED}, {"name": "wide_deep"}, {}),
     "din_adam": ({**APART, **SHARED}, {"name": "din", "init_std": 0.01, **TARGETS}, {}),
-    "din": ({**APART, **SHARED}, {"name": "din", **TARGETS}, OF_DIN),
+    "din": ({**APART, **SHARED}, {"name": "din", **TARGETS}, FASTER),
     "din_slower": ({**APART, **SHARED}, {"name": "din", **TARGETS}, ADAGRAD),
-    "din_last_20": ({**APART, **SHARED, "length": 20}, {"name": "din", **TARGETS}, OF_DIN),
-    "din_recent": ({**APART, **SHARED, "recency": 0.9}, {"name": "din", **TARGETS}, OF_DIN),
-    "din_apart": (APART, {"name": "din", **TARGETS}, OF_DIN),  # histories have rows of their own
-    "din_softmax": ({**APART, **SHARED}, {"name": "din", "attention_weights": "softmax", **TARGETS}, OF_DIN),
+    "din_last_20": ({**APART, **SHARED, "length": 20}, {"name": "din", **TARGETS}, FASTER),
+    "din_recent": ({**APART, **SHARED, "recency": 0.9}, {"name": "din", **TARGETS}, FASTER),
+    "din_apart": (APART, {"name": "din", **TARGETS}, FASTER),  # histories have rows of their own
+    "din_softmax": ({**APART, **SHARED}, {"name": "din", "attention_weights": "softmax", **TARGETS}, FASTER),
 }  # fmt: skip
 
 

@@ -17,17 +17,19 @@ from pathlib import Path
 from seeds import spread
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "movielens"
-ADAM = ("optimizer.dense_name=adam", "optimizer.dense_learning_rate=1e-3")  # what pairs of fields weigh, which every sample touches
+ADAM = ("optimizer.dense_name=adam",)  # what pairs of fields weigh, which every sample touches: at a rate of its own
+SLOW = ("optimizer.learning_rate=0.14", "optimizer.l2=0.45", "model.init_std=0.1", *ADAM, "optimizer.dense_learning_rate=1e-4")
 START = ("optimizer.learning_rate=0.14", "optimizer.l2=0.3", "model.init_std=0.1")
 VARIANTS = {  # {part: {variant: overrides}}
     "implicit": {
-        "fm": ("optimizer.l2=0.45", "model.init_std=0.1"), "fm_wide": ("model.dim=64",), "ffm": ("model.name=ffm", *START), "fwfm": ("model.name=fwfm", *START, *ADAM),
-        "fmfm": ("model.name=fmfm", *START, *ADAM),
+        "fm": ("optimizer.l2=0.45", "model.init_std=0.1"), "fm_wide": ("model.dim=64",), "ffm": ("model.name=ffm", *START), "fwfm": ("model.name=fwfm", *SLOW),
+        "fmfm": ("model.name=fmfm", *SLOW),
     },
     "rating": {
         "fm": ("optimizer.l2=0.6", "model.init_std=0.03"), "fm_wide": ("model.dim=64", "optimizer.l2=0.6", "model.init_std=0.03"),
         "ffm": ("model.name=ffm", "model.dim=4", "optimizer.l2=0.2", "model.init_std=0.03"),
-        "fwfm": ("model.name=fwfm", "optimizer.l2=0.6", "model.init_std=0.03", *ADAM), "fmfm": ("model.name=fmfm",),
+        "fwfm": ("model.name=fwfm", "optimizer.l2=0.6", "model.init_std=0.03", *ADAM, "optimizer.dense_learning_rate=1e-5"),
+        "fmfm": ("model.name=fmfm", "optimizer.l2=0.9", "model.init_std=0.03", *ADAM, "optimizer.dense_learning_rate=1e-2"),
     },
 }  # fmt: skip
 

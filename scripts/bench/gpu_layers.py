@@ -152,7 +152,7 @@ class _Layers:
         yield "product, subtracted", 4 * size, lambda: kernels.subtract_product(a, b, out)
         yield "sums of columns", size, lambda: kernels.column_sums(a, total)
         yield "sums of columns, weighted", 2 * size, lambda: kernels.column_sums(a, total, b)
-        yield "squares of rows", size + narrow, lambda: kernels.row_squares(a, 1.0, column)
+        yield "squares of rows", size + narrow, lambda: kernels.row_products(a, a, column, 1.0)
 
     def sums(self):
         n = self._sizes.samples * (1 + self._sizes.fields * self._sizes.dim)

@@ -1,10 +1,10 @@
 """Click and long view of KuaiRand as two tasks of one model, beside a model of each alone: test AUC and log-loss over seeds.
 
-    python scripts/bench/tasks_kuairand.py SOURCE [--seeds N] [--threads T] [MODEL ...]
+    python scripts/bench/tasks_kuairand.py SOURCE [--seeds N] [--threads T] [--rate R] [MODEL ...]
 
 SOURCE is the folder of the raw files, see examples/kuairand/prepare.py.  MODEL: click, long_view (Wide & Deep of one label), shared_bottom, mmoe, ple,
 esmm; default all.  All have the base fields, the rates and the regularisation of examples/kuairand/dcn.toml, and stop by validation log-loss, of
-several tasks by its mean.  Two tasks count one half each, so that L2 weighs as much as beside one.
+several tasks by its mean.  R: what the rate is multiplied by, default 1.  Two tasks count one half each, so that L2 weighs as much as beside one.
 """
 
 import argparse
@@ -49,13 +49,14 @@ def write_rows(source, target):
     print(f"{rows:,} rows; {alone:,} long views are no clicks", flush=True)
 
 
-def config_of(name, data, seed, threads, run):
+def config_of(name, data, seed, threads, run, rate=1.0):
     """A configuration as nested dictionaries."""
     tree = resolved(load(EXAMPLE / "dcn.toml"))
     tree["data"] |= {part: [str(data / f"{part}.csv.gz")] for part in ("train", "valid", "test")}
     alone = {"click": "is_click", "long_view": "long_view"}.get(name)
     tree["data"]["label"] = alone or LABELS
     tree["model"] |= MODELS[name]
+    tree["optimizer"]["learning_rate"] *= rate
     tree["model"]["tasks"] = [] if alone else [{"name": label, "weight": 0.5} for label in LABELS]
     tree["train"]["seed"], tree["run"], tree["compute"] = seed, {"directory": str(run)}, {"threads_per_rank": threads}
     return tree
@@ -67,13 +68,14 @@ def main():
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_rows(options.source, Path(folder))
         for name in options.models:
             found = {}
             for seed in range(1, options.seeds + 1):
-                result = deshpc.train(config_of(name, Path(folder), seed, options.threads, Path(folder) / f"{name}-{seed}"))
+                result = deshpc.train(config_of(name, Path(folder), seed, options.threads, Path(folder) / f"{name}-{seed}", options.rate))
                 tasks = result.test.tasks if hasattr(result.test, "tasks") else {"is_click" if name == "click" else name: result.test}
                 for task, metrics in tasks.items():
                     found.setdefault(task, []).append(metrics)

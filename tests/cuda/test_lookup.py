@@ -297,9 +297,10 @@ def test_own_keys_of_a_batch(few, name, width):
     partition, owner = PARTITIONS[name]
     backend, shard, model = open_both(few)
     generator, pool = np.random.default_rng(10), np.random.default_rng(11).integers(1, 2**64, 900, dtype=np.uint64)
+    pool = pool & ~np.uint64(0xFFFF << 32) | pool % np.uint64(5) << np.uint64(32)  # a key names its field
     for step, (samples, n) in enumerate([(5, 0), (1, 1), (3, 40), (400, TILE), (17, TILE + 1), (90, 2 * TILE + 5)]):
         keys = generator.choice(pool, n)
-        fields = (keys % np.uint64(5)).astype(np.uint16)
+        fields = fields_of(keys)
         counts = generator.multinomial(n, np.full(samples, 1 / samples))
         batch = batch_of(keys, fields, counts, width, generator)
         own = np.array([owner_of(partition, *one) == owner for one in zip(keys, fields, strict=True)], bool)

@@ -44,7 +44,7 @@ def test_gates_and_the_chance_of_both(few, compute):
     exact = np.exp(gate.astype(float) - gate.max(axis=1, keepdims=True).astype(float))
     exact /= exact.sum(axis=1, keepdims=True)
     # a difference of numbers up to 200 is rounded, and its exponential has as many units of error as it is large
-    assert_within(backend.host(p), exact, 300 * eps * exact)
+    assert_within(backend.host(p), exact, 300 * eps * exact + np.finfo(compute).tiny)  # what is smaller is no full number
 
     logits = np.vstack([rng.standard_normal((270, 2)), [[800, -3], [-3, 800], [-800, -800], [0, 0]]]).astype(compute)
     a, b = logits.astype(float).T

@@ -12,8 +12,10 @@ import xxhash
 import deshpc
 from deshpc.config.load import build
 from deshpc.data.conversion import convert_parts
+from deshpc.data.crosses import with_room
 from deshpc.data.input import open_input
 from deshpc.errors import ConfigError
+from deshpc.formats.schema import Schema
 from deshpc.serve.encoder import Encoder
 
 CROSSES = [{"fields": ["site", "price"]}, {"fields": ["tags", "history", "hour"], "name": "three"}]
@@ -137,6 +139,13 @@ def test_numeric_transforms_are_their_formulas_fitted_on_training_rows(tmp_path)
 def test_crosses_that_are_none_are_refused(crosses, error):
     with pytest.raises(ConfigError, match=error):
         build({"data": {"train": ["x"], "label": "click", "fields": every_kind.FIELDS, "crosses": crosses}})
+
+
+def test_rows_of_empty_lists_have_no_combination():
+    fields = [{"name": "a", "kind": "multi", "pooling": "mean"}, {"name": "b", "kind": "multi"}]
+    schema = Schema.from_config(build({"data": {"train": ["x"], "fields": fields, "crosses": [{"fields": ["a", "b"]}]}}).data)
+    found = with_room(np.zeros(3, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint16), np.zeros(0, np.float32), schema)
+    assert [len(one) for one in found] == [3, 0, 0, 0]
 
 
 def test_an_encoder_crosses_raw_values_as_the_reader_does(tmp_path):

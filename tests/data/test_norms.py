@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 import deshpc
+from deshpc.cli.inspect import inspect
 from deshpc.config.load import build
 from deshpc.data.conversion import convert_parts
 from deshpc.data.input import open_input
+from deshpc.data.norms import normalise
 from deshpc.errors import ConfigError
 from deshpc.serve.encoder import Encoder
 from deshpc.serve.exported import read_model
@@ -90,9 +92,19 @@ def test_a_model_of_them_is_libffms_formula_in_training_predictor_and_onnx(tmp_p
     pooled = {name: array.astype(np.float32) for name, array in predictor.pooled(test).items()}
     (found,) = InferenceSession(tmp_path / "out.onnx", providers=["CPUExecutionProvider"]).run(["probability"], pooled)
     np.testing.assert_allclose(np.ravel(found), expected, atol=1e-5)
+    assert "divided by their norm" in inspect(tmp_path / "model") and "divided by their norm" in inspect(tmp_path / "run" / "model")
     labels = np.arange(len(test)) % 2
     loss = -np.log(np.where(labels == 1, expected, 1 - expected)).mean()
     assert deshpc.evaluate(tmp_path / "run").log_loss == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 2)])
+def test_samples_without_keys_have_the_norm_of_their_dense_features(shape):
+    """Such as a share of a few rows that gets none, and rows of empty lists."""
+    dense = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
+    normalise(np.zeros(3, np.int64), np.zeros(shape, np.float32), dense)
+    assert dense.tolist() == [[np.float32(0.6), np.float32(0.8)], [0.0, 0.0]]
+    normalise(np.zeros(1, np.int64), np.zeros(shape, np.float32), np.zeros((0, 0), np.float32))
 
 
 @pytest.mark.parametrize("data, words", [

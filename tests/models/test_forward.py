@@ -4,7 +4,7 @@ In training and in evaluation; with no value, one or two at a key; with samples 
 none, several blocks; without dense features; on one thread and on two.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 3e-5}  # measured 1.4e-14 and 7.4e-6
 def batches_of(weighted, n_dense):
     """Of 37, 64 (two blocks), 2, 31 (without keys), 29 (of one key), 1, 101 (three blocks) and no samples."""
     batches = awkward_batches(31, steps=6, weighted=weighted, n_dense=n_dense)
-    return [*batches, joined(batches[:2], step=6), joined(batches[:1], step=7).share(0, 0)]
+    return [*batches, joined(batches[:2], step=6), replace(joined(batches[:1], step=7).share(0, 0), global_samples=0)]
 
 
 OPTIONS = {

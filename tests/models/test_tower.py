@@ -2,6 +2,7 @@
 
 import threading
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_no_two_threads_add_up_in_one_slot(threads, samples, monkeypatch):
         return of(self, slot, name)
 
     monkeypatch.setattr(SlotSums, "of", watched)
-    batch = joined(awkward_batches(61, steps=8)).share(0, samples)
+    batch = replace(joined(awkward_batches(61, steps=8)).share(0, samples), global_samples=samples)
     with small_model(MPI.COMM_SELF, deep_config("wide_deep"), threads) as model:
         step(model, reads(model, batch))
     assert len(users) > 1 and all(len(idents) == 1 for idents in users.values())

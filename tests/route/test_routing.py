@@ -9,14 +9,17 @@ per destination 8 bytes a unique key, 4 an occurrence, 2 a sample, 4 each value,
 """
 
 import ctypes
+import weakref
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from pretended_nodes import pretend
 from small_training import DIM, EXCHANGES, ROUTINGS, reads, small_config, small_model
 from synthetic_batches import N_FIELDS, awkward_batches, keys_of, owner_of, plain_batch, share_of
 
 from deshpc.backend.open import open_backend
+from deshpc.comm import boards
 from deshpc.comm.group import Group
 from deshpc.config.schema import OptimizerConfig
 from deshpc.errors import DataError
@@ -148,6 +151,26 @@ def test_bytes_of_lists(world, shards, weighted, n_dense):
         labels += 4 * (group.size - 1) * len(share) * (1 + n_dense)
         assert group.ledger.of(operator="batch", kind="keys", direction="forward") == keys
         assert group.ledger.of() == keys + labels
+    close(group, backend)
+
+
+def test_memory_of_lists_that_were_too_short_is_given_back(monkeypatch):
+    """Of a rank that is alone: samples of ever more keys, in batches of many sizes; no more is held than a board a turn."""
+    group, backend, routing = open_on(MPI.COMM_SELF, RoutedNear, 2)
+    aligned, taken = boards.aligned, []
+
+    def noted(*size):
+        array = aligned(*size)
+        taken.append(weakref.ref(array.base))
+        return array
+
+    monkeypatch.setattr(boards, "aligned", noted)
+    for number in range(20):
+        samples, each = 3 + number % 11, 16 << number // 2
+        keys, none = np.arange(1, samples * each + 1), np.zeros((samples, 0))
+        routing.route(plain_batch(number, np.full(samples, each), keys, keys % N_FIELDS, None, none, none.sum(axis=1)), "forward")().wait()
+    assert len(taken) > 20
+    assert sum(memory() is not None for memory in taken) <= 2 * 3  # slots and what is shared out, of each of three batches
     close(group, backend)
 
 

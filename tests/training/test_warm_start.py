@@ -239,6 +239,7 @@ REFUSED = [  # sections that differ from those of the model, and words of the er
     ({"data": {"fields": FIELDS[1:]}}, ConfigError, "data.fields: the model in .* has the fields site, .*; here are tags, "),
     (moved("site", kind="bucket"), ConfigError, "kind = 'bucket' of field 'site', but the model in .* has 'categorical'"),
     (moved("price", buckets=9), ConfigError, "buckets = 9 of field 'price', but the model in .* has 5: set it as it was"),
+    ({"data": {"normalise_samples": True}}, ConfigError, "normalise_samples = true, but the model in .* has false: set it as it was; caches"),
     ({"train": {"loss": "squared"}}, ConfigError, "train.loss = 'squared', but the model in .* was trained by 'log'"),
     ({"optimizer": {"name": "ftrl"}}, ConfigError, "optimizer.name = 'ftrl', but the model in .* has 'adagrad': .*train.from_state = 'fresh'"),
     ({"train": {"from": "nowhere"}}, ConfigError, "train.from = 'nowhere': no saved model there; give a run's folder"),

@@ -284,7 +284,10 @@ def _valid(value, source, name, metadata):
         raise ConfigError(f"{source}: {name} = {_shown(value)} is too large: it must be below {metadata['below']}")
 
 
-_AT_CONVERSION = {"synthetic": "leave it out", "cache": "convert the rows again with it, and leave it out here"}
+_WITHOUT_NORM = {
+    "synthetic": "generated samples are those of their true model; leave it out",
+    "cache": "a cache has the values that were made of its rows; convert the rows again with it, and leave it out here",
+}
 
 
 def _check(config, source):
@@ -292,9 +295,8 @@ def _check(config, source):
     data = config.data
     if data.format == "synthetic" and data.crosses:
         raise ConfigError(f"{source}: data.crosses: generated samples (data.format = 'synthetic') have no crosses in their true model; leave it out")
-    if data.normalise_samples and data.format in ("synthetic", "cache"):
-        why = "generated samples are those of their true model" if data.format == "synthetic" else "a cache has the values that were made of its rows"
-        raise ConfigError(f"{source}: data.normalise_samples = true does not go with data.format = {data.format!r}: {why}; {_AT_CONVERSION[data.format]}")
+    if data.normalise_samples and data.format in _WITHOUT_NORM:
+        raise ConfigError(f"{source}: data.normalise_samples = true does not go with data.format = {data.format!r}: {_WITHOUT_NORM[data.format]}")
     if data.format != "synthetic":
         if data.format != "table" and not data.train and not data.test and not data.valid:
             raise ConfigError(f"{source}: data.train names no file; give data.train = ['rows.csv'] or data.format = 'synthetic'")

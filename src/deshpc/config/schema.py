@@ -409,7 +409,8 @@ class TrainConfig:
     )
     exchange: str = option(
         "auto",
-        "auto: allreduce for lr and fm; rows for ffm, by column reduce_scatter, for din, and where fields share rows by routed keys or field; others: pooled under field split, reduce_scatter where owners compute a part, else rows; "
+        "auto: allreduce for lr and fm; rows for ffm (reduce_scatter under column split), for din, and for others that take embeddings by field where fields share rows under "
+        "routed keys or field split; others: pooled under field split, reduce_scatter where owners compute a part, else rows; "
         "allreduce: partials are added up on all ranks, which all repeat the top; reduce_scatter: each rank gets its own "
         "samples' sums, gradients are all-gathered; rows: rows travel to the samples, gradients back; "
         "pooled: complete embeddings of fields travel to the samples (field split)",

@@ -101,7 +101,7 @@ class CacheInput:
         schema = Schema.from_json(state["schema"]) if "schema" in state else self.schema
         if replace(schema, labels=self.schema.labels) != self.schema or any(state.get(name) != own.get(name) for name in ("dense", "buckets")):
             raise DataError(
-                f"{next(iter(self._caches.values()))[0].path}: was made with other fields or other fitted transforms than "
+                f"{next(iter(self._caches.values()))[0].path}: was made with other fields, another data.normalise_samples or other fitted transforms than "
                 "the model; convert the rows together with the training rows of the model, or by deshpc convert --set train.from=RUN"
             )
 

@@ -52,7 +52,7 @@ def with_room(offsets, keys, fields, values, schema):
     np.cumsum(ends, out=ends)
     occurrences = int(ends[-1])
     more = np.zeros(occurrences, np.uint64), np.empty(occurrences, np.uint16)
-    plane = None if values is None else values.reshape(len(keys), -1)
+    plane = values[:, None] if values is not None and values.ndim == 1 else values
     room = None if values is None else np.ones((occurrences, plane.shape[1]), np.float32)
     _put(offsets, keys, keys.view(np.float64), fields, plane, *plan, longest, ends, *more, room)
     return ends, *more, room if room is None or values.ndim == 2 else room[:, 0].copy()

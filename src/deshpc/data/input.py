@@ -231,7 +231,7 @@ class RowInput:
         transforms.require_of(self.schema)
         stored = Schema.from_json(state["schema"]) if "schema" in state else self.schema
         if stored != replace(self.schema, label=stored.label, weight=stored.weight, labels=stored.labels):
-            raise DataError("the stored transforms are of other fields than those in data.fields")
+            raise DataError("the stored transforms are of other data.fields, data.crosses or data.normalise_samples than those here")
         self._transforms = transforms
 
 

@@ -14,7 +14,7 @@ from deshpc.jit import kernel
 
 def normalise(offsets, values, dense):
     """Divide in place: values (nnz) or (nnz, 2) float32, those of sample i at offsets[i] .. offsets[i + 1], and dense (n, n_dense) float32."""
-    _normalise(offsets, values.reshape(len(values), -1), dense)
+    _normalise(offsets, values if values.ndim == 2 else values[:, None], dense)
 
 
 @kernel

@@ -33,7 +33,7 @@ def profile_of(source, part):
              key's; zipf_exponent, see `zipf_exponent`
     dense  : for each dense field its name, missing_share, min, max, mean of the raw numbers, None where they are not known
 
-    Text of bucket fields is read twice if they have yet to be fitted.
+    Text is read twice where keys or values depend on transforms that have yet to be fitted.
     """
     schema = source.schema
     later = schema.crosses or schema.normalise_samples or any(field.kind == "bucket" for field in schema.key_fields)  # what transforms make

@@ -266,10 +266,11 @@ def _require_fixed_tower(config, exchange, ranks):
         )
     if exchange != "allreduce" and PARTS % ranks:
         possible = ", ".join(str(n) for n in range(1, PARTS + 1) if PARTS % n == 0)
+        otherwise = "train.exchange = 'allreduce'" + (" with train.routing = 'broadcast'" if shares_rows(config) else "")
         raise ConfigError(
             f"train.accumulate = 'int64' with model.name = {config.model.name!r} and train.exchange = {exchange!r}: ranks share the "
             f"{PARTS} parts of a batch, on which dense layers round alike on any ranks, and {ranks} ranks do not divide them; choose one "
-            f"of {possible} ranks, or train.exchange = 'allreduce'"
+            f"of {possible} ranks, or {otherwise}"
         )
 
 

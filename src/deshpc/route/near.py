@@ -11,7 +11,7 @@ board.  All lists have room for as many occurrences; where a batch needs more, a
 The threads of a rank that is alone share a batch in the same way: else each would read all of it for the keys of its shard.
 """
 
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from math import prod
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from deshpc.comm.shares import slice_of, slices
 from deshpc.route.routed import KeyCounts, ListedKeys, RoutedBatch
 
 _LEAST_ROOM = 64
+_MOST_FORMS = 8  # of batches that are remembered: whole ones and last ones, to learn from and to score
 _HEADER = 8  # bytes of a slot: how much room its lists need, where they have too little
 
 
@@ -39,6 +40,7 @@ class RoutedNear:
         self._backend, self._group, self._partition, self._whole_top = backend, group, partition, exchange.whole_top and several
         self.travels_ahead = several  # nobody else is waited for
         self._room, self._placed, self._turns = _LEAST_ROOM, {}, 2 * valid - 1 if several else valid
+        self._form = lru_cache(_MOST_FORMS)(lambda *form: _Form(*form, group.size, backend.threads, partition.owners))
         self.counts = KeyCounts()
 
     @cached_property
@@ -90,14 +92,15 @@ class RoutedNear:
         weighs = batch.weights is not None and direction == "forward"
         shared = (batch.labels, batch.dense, *([batch.weights] if weighs else [])) if self._whole_top else ()
         form = (batch.global_samples, tuple(array.shape[1:] for array in shared), value_width(batch.values), self._room)
-        if form not in self._placed:
-            self._placed[form] = _Form(*form, self._group.size, self._backend.threads, self._partition.owners), {}
-        shape, of_boards = self._placed[form]
+        shape = self._form(*form)
         board = board_of(shape.slot_bytes, shape.shared_bytes)
-        places = of_boards.get(id(board))
-        if places is None or places.board is not board:
-            self._placed = {form: (shape, of_boards)} if len(of_boards) > 8 else self._placed
-            places = of_boards[id(board)] = shape.places(board, self._group.rank, self._partition.shards)
+        before, of_forms = self._placed.get(board.turn, (None, None))
+        if before is not board or len(of_forms) > _MOST_FORMS:  # what is known of a board that has been replaced holds its memory
+            of_forms = {}
+            self._placed[board.turn] = board, of_forms
+        places = of_forms.get(form)
+        if places is None:
+            places = of_forms[form] = shape.places(board, self._group.rank, self._partition.shards)
         return places
 
     def _count(self, batch, direction, places):

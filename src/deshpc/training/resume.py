@@ -113,7 +113,7 @@ def _require_same_data(session, manifest, folder, train_rows):
             )
         cursor.require_place(session.config.train.global_batch_samples, folder)
         if source != manifest["source"]:
-            raise DataError(f"data.train is not what the checkpoint in {folder} was made with: fitted transforms differ")
+            raise DataError(f"data.train is not what the checkpoint in {folder} was made with: fields, data.normalise_samples or fitted transforms differ")
 
     session.group.together(look)
 

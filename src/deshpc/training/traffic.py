@@ -30,7 +30,7 @@ class KeysMet:
     """m, key occurrences a sample, and u, distinct keys of a rank's share of a batch, divided by its samples.
 
     Both are means over a run's steps.  u is None where nobody counts distinct keys: inside a node, unless rows travel.  m is that of the
-    data set where no key travels.
+    data set where no key is routed: on a rank of one thread, and by broadcast.
     """
 
     m: float

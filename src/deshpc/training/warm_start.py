@@ -120,7 +120,10 @@ def _require_same_values(saved, here, where):
     """ConfigError unless two Schemas agree on what stands beside a key."""
     if saved.normalise_samples != here.normalise_samples:
         own, theirs = ("true" if one.normalise_samples else "false" for one in (here, saved))
-        raise ConfigError(f"train.from: data.normalise_samples = {own}, but the model in {where} has {theirs}: set it as it was")
+        raise ConfigError(
+            f"train.from: data.normalise_samples = {own}, but the model in {where} has {theirs}: set it as it was; caches have it from "
+            "their conversion, so convert their rows again"
+        )
 
 
 def _require_same_fields(saved, here, where):

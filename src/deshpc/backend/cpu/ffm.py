@@ -229,7 +229,7 @@ def partial_adjoint(vectors, occurrences, terms, dense, factors, room, state, su
 
 @kernel
 def factors_adjoint(vectors, terms, dense, factors, room, state, sums, begin, end):
-    """sums (n_dense, G k) += the gradients of the dense features' vectors, of samples begin .. end.  state : as of `partial_adjoint`"""
+    """Add the gradients of the dense features' vectors, of samples begin .. end, to sums (n_dense, G k), zeros before.  state : as of `partial_adjoint`"""
     dim, fields, n_dense = vectors.one.dim, len(room.addresses), dense.shape[1]
     for i in range(begin, end):
         add_up(vectors, terms, dense, factors, room, i)

@@ -44,7 +44,7 @@ BLOCK = 512
 """Occurrences that are picked from, or listed keys that are probed, at a time."""
 
 SCRATCH = 4 * BLOCK + 1
-"""Length of the scratch `fresh` of a Search: it may be a view of any contents."""
+"""Length of the scratch `fresh` of a Search, for a block's new keys, their records, unknown keys and row numbers; it may hold anything before."""
 
 BUCKETS_AHEAD = 128  # listed keys between asking for a bucket and probing it
 AHEAD = 12  # samples between asking for a sample's occurrences and picking from them

@@ -121,7 +121,7 @@ def gather(sparse, own):
     """Copy the occurrences of all samples side by side, those of sample i to own.begins[i] on; own.begins (n + 1) is filled, too.
 
     Fields are those that have the keys' rows: where fields share rows, a device need not know in which of them a key stands.
-   """
+    """
     begins, ends, keys, _, values = sparse
     count = 0
     put(own.begins, 0, count)
