@@ -78,9 +78,9 @@ def digest(folder):
     out, numbers = folder / "exported.deshpc", hashlib.sha256()
     export(folder, out)
     model = read_model(out)
-    for array in (model.keys, model.weights, model.embeddings, *(model.dense[name] for name in sorted(model.dense))):
+    for array in (*model.rows, *(model.dense[name] for name in sorted(model.dense))):
         numbers.update(array.tobytes())
-    return hashlib.sha256(out.read_bytes()).hexdigest(), numbers.hexdigest(), len(model.keys)
+    return hashlib.sha256(out.read_bytes()).hexdigest(), numbers.hexdigest(), len(model)
 
 
 def check(models, exchanges, all_ranks, steps):
