@@ -9,7 +9,7 @@ import numpy as np
 
 from deshpc.checkpoint.dense_file import write_dense
 from deshpc.checkpoint.describe import describe
-from deshpc.checkpoint.folders import partial
+from deshpc.checkpoint.folders import partial, step_folders
 from deshpc.checkpoint.manifest import FORMAT
 from deshpc.checkpoint.parts import rows_name
 from deshpc.checkpoint.rows_file import write_rows
@@ -117,3 +117,11 @@ def manifest_of(model, config, steps):
 def single_rank():
     """Stands for a group of one rank."""
     return SimpleNamespace(rank=0, size=1, together=lambda task: task())
+
+
+def taken_back(whole, folder, step):
+    """Make `folder` (Path) what the run in `whole` was right behind its checkpoint of `step`.  By one rank."""
+    shutil.copytree(whole, folder)
+    for found, checkpoint in step_folders(folder):
+        if found > step:
+            shutil.rmtree(checkpoint)

@@ -1,14 +1,12 @@
 """Runs of a field-aware factorization machine: what they send, how they go on, what starts from them, rows that go, exports of what has changed."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_models import content_of, joined, some_ranks
+from saved_models import content_of, joined, some_ranks, taken_back
 
 import deshpc
-from deshpc.checkpoint.folders import step_folders
 from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
@@ -67,10 +65,7 @@ def test_sends_what_the_formula_says_and_goes_on(world, tmp_path, way):
     for ranks, other in ((n, way), *((m, others[m % 4]) for m in range(1, n + 1))):
         again = base / f"again {ranks} {other}"
         if world.rank == 0:
-            shutil.copytree(base / "whole", again)
-            for steps, folder in step_folders(again):
-                if steps > CUT:
-                    shutil.rmtree(folder)
+            taken_back(base / "whole", again, CUT)
         world.Barrier()
         with some_ranks(world, ranks) as comm:
             if comm:

@@ -3,16 +3,14 @@
 Rows have a field of every kind; a sequence has the rows of another field, and DIN's target.  `test_ffm_runs` has ffm, `test_resume` all else.
 """
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from every_kind import FIELDS, make_rows, write_csv
-from saved_models import content_of, joined, some_ranks
+from saved_models import content_of, joined, some_ranks, taken_back
 
 import deshpc
-from deshpc.checkpoint.folders import step_folders
 from deshpc.checkpoint.load import dense_parameters, row_blocks
 from deshpc.checkpoint.manifest import read_manifest
 from deshpc.config.load import build
@@ -65,10 +63,7 @@ def test_sends_what_the_formula_says_and_goes_on(world, tmp_path, kind, split):
     for ranks, by in ((world.size, split), (max(1, world.size - 1), other)):
         again = base / f"again {by}"
         if world.rank == 0:
-            shutil.copytree(base / "whole", again)
-            for steps, folder in step_folders(again):
-                if steps > CUT:
-                    shutil.rmtree(folder)
+            taken_back(base / "whole", again, CUT)
         world.Barrier()
         with some_ranks(world, ranks) as comm:
             if comm:
