@@ -7,9 +7,13 @@ Numbers of ranks share the cases: each runs on one rank, and on 2, 3 or 4 in tur
 marked `in_turns`, run on 1, 2, 3 or 4, or up to the mark's number.  What talks to MPI itself (EVERYWHERE) runs on all.  DESHPC_EVERY_CASE=1 runs every
 case on every number.  DESHPC_SECOND_MPI=1, for another MPI behind a whole run, leaves a quarter of the cases that take turns: what they compute is
 known to be right on so many ranks.
+
+--quick runs each kind of case once: of a test's cases as few as meet every value of each of its parameters, each on one number of ranks.
+What is marked `thorough` it leaves out; of what is marked `thorough(n)` it takes n cases at most, spread over all.
 """
 
 import os
+import random
 import sys
 import time
 import zlib
@@ -27,7 +31,14 @@ os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "100")
 
 UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "launch", "doctor")  # folders of tests
+_SCHEDULES = ("device", "few")  # parameters that say in which order a device's threads run: each case has one in turn
 _MANY = 4  # cases of a test, one at least for each number of ranks
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="each kind of case once")
+    parser.addoption("--shuffle", metavar="SEED", help="files, and the tests of each, in a random order")
+    parser.addoption("--behind", metavar="TEST", help="only what comes behind this test")
 
 
 def pytest_cmdline_main(config):
@@ -48,17 +59,64 @@ def pytest_ignore_collect(collection_path):
 
 
 def pytest_collection_modifyitems(config, items):
+    if config.option.quick:
+        _keep(config, items, _each_kind_once(items))
     if UNDER_MPI:
-        serial = [item for item in items if item.get_closest_marker("mpi") is None]
-        config.hook.pytest_deselected(items=serial)
-        items[:] = [item for item in items if item.get_closest_marker("mpi") is not None]
+        _keep(config, items, {item for item in items if item.get_closest_marker("mpi")})
     if not os.environ.get("DESHPC_EVERY_CASE"):
-        others = _of_other_numbers_of_ranks(items, launcher().ranks)
-        config.hook.pytest_deselected(items=list(others))
-        items[:] = [item for item in items if item not in others]
+        _keep(config, items, set(items) - _of_other_numbers_of_ranks(items, launcher().ranks, config.option.quick))
+    if config.option.shuffle:
+        _shuffle(items, config.option.shuffle)
+    if config.option.behind:
+        names = [item.nodeid for item in items]
+        _keep(config, items, set(items[names.index(config.option.behind) + 1 :]) if config.option.behind in names else set())
 
 
-def _of_other_numbers_of_ranks(items, ranks):
+def _keep(config, items, kept):
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def _each_kind_once(items):
+    """The quick tests: see above."""
+    tests, kept = {}, set()
+    for item in items:
+        tests.setdefault(_test_of(item), []).append(item)
+    for cases in tests.values():
+        met, some = set(), []
+        for case in cases:
+            values = _values_of(case)
+            if not values or not values <= met:
+                met |= values
+                some.append(case)
+        if mark := cases[0].get_closest_marker("thorough"):
+            most = mark.args[0] if mark.args else 0
+            first = zlib.crc32(cases[0].nodeid.encode())  # tests that take few of the same cases take different ones
+            some = [some[(first + number * len(some) // most) % len(some)] for number in range(min(most, len(some)))]
+        kept.update(some)
+    return kept
+
+
+def _values_of(case):
+    """{(parameter, value)} of a case; of a value that is not plain, its place among those of the parameter."""
+    call = getattr(case, "callspec", None)
+    plain = (str, int, float, type(None), tuple)
+    return {(name, repr(value) if isinstance(value, plain) else call.indices[name]) for name, value in call.params.items() if name not in _SCHEDULES} if call else set()
+
+
+def _shuffle(items, seed):
+    """A random order of files, and of the tests of each; the same on all ranks."""
+    chance, files = random.Random(seed), {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    chance.shuffle(groups)
+    for group in groups:
+        chance.shuffle(group)
+    items[:] = [item for group in groups for item in group]
+
+
+def _of_other_numbers_of_ranks(items, ranks, quick):
     """The tests marked mpi whose turn it is on another number of ranks.
 
     They are counted file by file, each from a number of its own, so that a case's turn does not depend on what else is collected.
@@ -68,7 +126,7 @@ def _of_other_numbers_of_ranks(items, ranks):
     for item in shared:
         number = counts[item.path] = counts.get(item.path, zlib.crc32(item.path.name.encode())) + 1
         mark = item.get_closest_marker("in_turns")
-        if mark is None and cases[_test_of(item)] < _MANY:
+        if not quick and mark is None and cases[_test_of(item)] < _MANY:
             numbers = 1, 2 + number % 3
         else:
             numbers = (1 + number % (mark.args[0] if mark and mark.args else 4),)

@@ -68,6 +68,7 @@ def started(plain, other, keep):
     plain.bias, plain.bias_states = of(other.bias, other.bias_states, plain.bias, False)
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.mpi
 @pytest.mark.parametrize("before, now, rule, keep", CASES)
 def test_a_model_starts_from_another(world, tmp_path, before, now, rule, keep):

@@ -95,6 +95,7 @@ def assert_close(found, expected):
     assert np.abs(found - expected).max(initial=0) <= TOLERANCE * np.abs(expected).max(initial=0)
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize(("kind", "saving"), CASES)
 def test_saved_by_one_split_on_n_loaded_by_any_other_on_m(world, tmp_path, kind, saving):
     """Pairs of numbers of ranks take turns."""

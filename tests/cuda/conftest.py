@@ -32,6 +32,7 @@ def pytest_generate_tests(metafunc):
             metafunc.parametrize(name, those, indirect=True, ids=[_name(schedule) for schedule in those])
 
 
+@pytest.hookimpl(tryfirst=True)  # a case has its schedule before quick tests are chosen
 def pytest_collection_modifyitems(config, items):
     if os.environ.get("DESHPC_EVERY_CASE") or RANKS > 1:
         return

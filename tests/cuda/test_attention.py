@@ -119,6 +119,7 @@ def on_cpu(kind):
     return batches, later, *trained(MPI.COMM_SELF, config_of(kind), batches, later)
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.mpi
 @pytest.mark.in_turns(3)
 @pytest.mark.parametrize("way", WAYS, ids="-".join)

@@ -103,6 +103,7 @@ def assert_close(found, expected, tolerance):
         assert error <= tolerance, f"{what}: {error:.1e}"
 
 
+@pytest.mark.thorough(12)
 @pytest.mark.parametrize("name", BY_NAME)
 def test_ranks_on_a_device_train_what_one_cpu_trains(world, few, name):
     one = BY_NAME[name]
@@ -113,6 +114,7 @@ def test_ranks_on_a_device_train_what_one_cpu_trains(world, few, name):
 FIXED = {"dlrm": {"routing": "routed"}, "nfm": {"routing": "broadcast"}, "deepfm": {"routing": "routed"}}
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.parametrize("kind", FIXED)
 def test_fixed_point_has_the_same_bits_on_any_number_of_ranks(world, few, kind):
     """Products have the same shapes everywhere, since all ranks work on all samples: so cuBLAS gives the same bits, too."""

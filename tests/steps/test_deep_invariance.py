@@ -139,6 +139,7 @@ def test_all_pairs_of_options_meet():
     assert all(map(goes, combined))
 
 
+@pytest.mark.thorough(16)
 @pytest.mark.parametrize("one", pairwise(OPTIONS, goes), ids=named)
 def test_twenty_steps_in_float64(world, one):
     batches, later = batches_of(one["weighted"], one["n_dense"])
@@ -167,6 +168,7 @@ def one_step(comm, config, threads, batch):
         return {"loss": np.array([loss]), "rows": before[0] - rows, "dense parameters": before[1] - dense}
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize("one", pairwise({"kind": tuple(MODELS), "way": FEW_WAYS, **LAYERS, "threads": (1, 2)}, goes), ids=named)
 def test_one_step_in_float32(world, one):
     batch, rule = joined(awkward_batches(23, steps=2)), {"name": "sgd", "learning_rate": 1.0, "reduction": "sum"}
@@ -214,6 +216,7 @@ def area(logits, batches):
     return float(above)
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize(
     "one", pairwise({"kind": tuple(MODELS), "way": FEW_WAYS[:3], "precision": tuple(SAME_AUC), **LAYERS}), ids=named
 )
@@ -236,6 +239,7 @@ FIXED = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough(8)
 @pytest.mark.parametrize("one", pairwise(FIXED, goes), ids=named)
 def test_fixed_point_has_the_same_bits(world, one):
     """Losses, rows, dense parameters and logits, of ranks that divide the sixteen parts of a batch; of all, where each does all."""
@@ -254,6 +258,7 @@ def test_fixed_point_has_the_same_bits(world, one):
     assert len(set(world.allgather(found[1]))) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_fixed_point_of_several_tables_has_the_same_bits(world, exchange):
     """Fields with embedding dimensions of their own."""

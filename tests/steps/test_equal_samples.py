@@ -65,6 +65,7 @@ def check(world, config, threads):
             assert_one_score_each(all_samples(model, learn(model, reads(model, batch_of(samples, chosen))).logit), chosen)
 
 
+@pytest.mark.thorough(16)
 @pytest.mark.in_turns
 @pytest.mark.parametrize("one", COMBINATIONS, ids="-".join)
 def test_every_combination(world, one):

@@ -73,6 +73,7 @@ def close(actual, expected, what):
     assert error <= TOLERANCE, f"{what}: {error:.1e}"
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize("way, rule, kind, threads", CASES, ids=[f"{'-'.join(way)}-{rule}-{threads}" for way, rule, _, threads in CASES])
 def test_twenty_steps_agree_with_the_definition(world, way, rule, kind, threads):
     batches, dense, expected, losses, later, logits = plain(rule, kind)

@@ -93,6 +93,7 @@ def difference(actual, expected):
 FORWARD = {"kind": KINDS, "way": tuple(WAYS), "normalisation": ("none", "batch"), "weighted": (0, 1, 2), "threads": (1, 2)}
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.parametrize("one", pairwise(FORWARD), ids=named)
 def test_logits_are_those_of_the_definition(world, one):
     """Of batches of many and of no keys; in evaluation with keys that have no row."""
@@ -115,6 +116,7 @@ def test_logits_are_those_of_the_definition(world, one):
 STEP = 1e-5
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.parametrize("one", pairwise({"kind": KINDS, "way": tuple(WAYS), "weighted": (0, 2), "threads": (1, 2)}), ids=named)
 def test_gradients_are_slopes_of_the_definition(world, one):
     """A step of rate 1 by the summed loss moves every number by minus its gradient, and none that a row does not have."""
@@ -196,6 +198,7 @@ def train(comm, config, batches, later, threads=1):
         return Trained(losses, all_rows(model), model.parameters.arrays()["values"], model.group.ledger.entries()), logits
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize("one", pairwise(OPTIONS), ids=named)
 def test_any_number_of_ranks(world, one):
     *batches, last = awkward_batches(47, 21, one["weighted"], one["n_dense"])
@@ -297,6 +300,7 @@ def test_a_model_of_other_dimensions_does_not_fit(world, tmp_path):
         load_model(model, folder)
 
 
+@pytest.mark.thorough
 def test_memory_is_set_aside_and_rows_are_forgotten(world):
     batches = awkward_batches(50, 4)
     with small_model(world, config_of("wide_deep"), 2) as model:

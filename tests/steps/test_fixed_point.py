@@ -66,6 +66,7 @@ def check_bits(world, name, rule, exchange, routing, threads, steps):
     return trained
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.mpi
 @pytest.mark.parametrize("name, rule, exchange, routing, threads", [
     ("fm", "sgd, clipped", "reduce_scatter", "routed", 1),
@@ -111,6 +112,7 @@ def test_evaluation_gives_the_same_bits(world, name, exchange):
     assert all(np.array_equal(one, other) for one, other in zip(*logits, strict=True))
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.mpi
 @pytest.mark.parametrize("weighted", [0, 1, 2])
 @pytest.mark.parametrize("name", ["lr", "fm"])

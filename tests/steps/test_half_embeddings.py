@@ -44,6 +44,7 @@ def embeddings(trained):
     return trained.rows.numbers[:, 1 : 1 + DIM]
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.mpi
 @pytest.mark.parametrize(("name", "rule", "options", "threads"), [
     ("fm", "adagrad, clipped", {"exchange": "rows", "routing": "routed"}, 2),
@@ -61,6 +62,7 @@ def test_the_same_bits_on_any_number_of_ranks(world, name, rule, options, thread
     assert (trained.rows.numbers[:, 1 + DIM :].copy().view(np.uint32) & 0xFFFF).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.mpi
 def test_columns_are_rounded_as_those_of_whole_embeddings(world):
     """A rank's first column is one of the whole embedding."""

@@ -78,6 +78,7 @@ def kinds():
                 yield pytest.param(options, weighted, n_dense, id=f"{rule}-{weighted}-{n_dense}")
 
 
+@pytest.mark.thorough(40)
 @pytest.mark.parametrize("options, weighted, n_dense", list(kinds()))
 @pytest.mark.parametrize("name", ["lr", "fm"])
 def test_twenty_steps_agree_with_the_definitions(name, options, weighted, n_dense):

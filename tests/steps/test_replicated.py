@@ -113,6 +113,7 @@ def alone(kind, rule, weighted, n_dense):
     return train(MPI.COMM_SELF, config_of(kind, rule=rule), *batches_of(weighted, n_dense))[:2]
 
 
+@pytest.mark.thorough(8)
 @pytest.mark.parametrize("one", pairwise(OPTIONS), ids=named)
 def test_twenty_steps_are_those_of_one_rank_that_replicates_nothing(world, one):
     fields = REPLICATED[one["replicated"]]

@@ -188,6 +188,7 @@ def check_norms(table, shard, arrays, gradients, inverse_scale):
         one[...] = held
 
 
+@pytest.mark.thorough(20)
 @rules
 @pytest.mark.parametrize("clip, l2", [PLAIN, REGULARISED], ids=["plain", "clip and l2"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["ones", "values"])
@@ -210,6 +211,7 @@ def test_rows_of_an_embedding_alone(config, clip, l2):
     check_updates(config, 0, 5, "float32", "float32", False, clip, l2)
 
 
+@pytest.mark.thorough(3)
 @rules
 @pytest.mark.parametrize("compute", ["float32", "float64"])
 def test_sums_in_fixed_point(config, compute):
