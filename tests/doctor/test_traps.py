@@ -12,7 +12,7 @@ from deshpc.launch.start import Start
 
 RANK = Facts(
     host="n1", node=0, local_rank=0, cores=[0, 1], threads=2, node_cores=8, devices=[], device=None,
-    shared_memory=8 << 30, leftovers=[], kernel_cache="", versions="deshpc 1", variables={},
+    shared_memory=8 << 30, leftovers=[], kernel_cache="", versions="deshpc 1", unmet="", unmet_device="", variables={},
 )  # fmt: skip
 GPUS = [Device(number, "x", f"id {number}") for number in range(4)]
 
@@ -36,7 +36,7 @@ def traps(facts, launcher=ALONE, problem=None, **known):
 
 def test_all_is_well():
     found = find_traps(Start(ALONE, None, None, None), job())
-    assert len(found) == len({trap.name for trap in found}) == 11
+    assert len(found) == len({trap.name for trap in found}) == 13
     assert {(trap.level, trap.text) for trap in found} == {("ok", "")}
     gpus = job(devices=GPUS, device=lambda r: GPUS[r % 4])
     assert traps(gpus) == {}
@@ -47,6 +47,14 @@ def test_all_is_well():
     ("changes", "name", "level", "words"),
     [
         ({"versions": lambda r: f"deshpc {r // 7}"}, "equal versions", "wrong", ["rank 0: deshpc 0", "rank 7: deshpc 1"]),
+        (
+            {"unmet": lambda r: "numba 0.5 does not: pip" if r == 6 else ""},
+            "versions go together", "wrong", ["rank 6: numba 0.5 does not"],
+        ),
+        (
+            {"unmet_device": "numpy 2.5 does not: pip"},
+            "versions of the device backend", "note", ["rank 0: numpy 2.5 does not"],
+        ),
         ({"variables": {"SLURM_JOB_NUM_NODES": "3"}}, "all nodes used", "note", ["has 3 nodes", "are on 2", "srun -N 3"]),
         ({"cores": [0, 1, 2], "threads": 1, "node_cores": 4}, "a core for each rank", "note", ["4 ranks share 3 cores of n1"]),
         ({"node_cores": 2}, "a core for each rank", "note", ["4 ranks share 2 cores of n1"]),  # of the job

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from deshpc.backend.versions import unmet
 from deshpc.comm.cores import allocated_cores, cores_for, cores_on_node, own_cores
 from deshpc.comm.shared_memory import FOLDER, free_bytes
 from deshpc.doctor.devices import Device, device_of_rank, visible_devices
@@ -33,6 +34,7 @@ class Facts:
     leftovers : files of this user in /dev/shm which belong to no living process (the node's first rank only)
     kernel_cache : why compiled kernels cannot be kept, or ""
     versions : of what has to be equal on all ranks
+    unmet, unmet_device : versions that do not go together with deshpc, and with its device backend; or ""
     variables : those that matter, where they are set
     """
 
@@ -48,6 +50,8 @@ class Facts:
     leftovers: list[str]
     kernel_cache: str
     versions: str
+    unmet: str
+    unmet_device: str
     variables: dict[str, str]
 
 
@@ -72,7 +76,7 @@ def _facts(node, local_rank, cores_of_ranks):
     return Facts(
         socket.gethostname(), node, local_rank, cores_of_ranks[local_rank], threads,
         cores_on_node(), devices, device_of_rank(devices, local_rank), free_bytes(),
-        leftovers() if local_rank == 0 else [], cache_problem(), _versions(),
+        leftovers() if local_rank == 0 else [], cache_problem(), _versions(), unmet(), unmet("cuda"),
         {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     )  # fmt: skip
 

@@ -41,6 +41,8 @@ def find_traps(start, facts, kill_on_bad_exit=None):
     if not start.problem:
         found += [
             ("equal versions", WRONG, _versions(facts)),
+            ("versions go together", WRONG, _unmet([one.unmet for one in facts])),
+            ("versions of the device backend", NOTE, _unmet([one.unmet_device for one in facts])),
             ("all nodes used", NOTE, _unused_nodes(facts, nodes)),
             ("failed ranks end the job", NOTE, _kill(kill_on_bad_exit) if under_srun else None),
             ("a core for each rank", NOTE, _crowded(nodes)),
@@ -63,6 +65,12 @@ def _versions(facts):
     if len(kinds) > 1:
         found = "; ".join(f"rank {rank}: {versions}" for versions, rank in kinds.items())
         return f"{found}: give all nodes the same environment"
+
+
+def _unmet(problems):
+    for rank, problem in enumerate(problems):
+        if problem:
+            return f"rank {rank}: {problem}"
 
 
 def _unused_nodes(facts, nodes):

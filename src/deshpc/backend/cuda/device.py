@@ -14,6 +14,7 @@ import numpy as np
 
 from deshpc.backend.cuda.cublas import multiply
 from deshpc.backend.cuda.staging import StagingRing, is_pinned, pinned_memory
+from deshpc.backend.versions import unmet
 from deshpc.errors import DeshpcError, LaunchError
 from deshpc.jit import cache_directory
 
@@ -169,7 +170,12 @@ class CupyDevice:
 
 
 def open_device(node_rank):
-    """The CupyDevice of a rank: the ranks of a node take the devices in turns.  LaunchError where there is none."""
+    """The CupyDevice of a rank: the ranks of a node take the devices in turns.
+
+    LaunchError where there is none, or where the versions of what it needs do not go together.
+    """
+    if problem := unmet("cuda"):
+        raise LaunchError(f"compute.backend = 'cuda': {problem}")
     cupy = _import_cupy()
     return _device(cupy, node_rank % _device_count(cupy))
 
