@@ -8,7 +8,8 @@ marked `in_turns`, run on 1, 2, 3 or 4, or up to the mark's number.  What talks 
 case on every number.  DESHPC_SECOND_MPI=1, for another MPI behind a whole run, leaves a quarter of the cases that take turns: what they compute is
 known to be right on so many ranks.
 
---quick runs each kind of case once: of a test's cases as few as meet every value of each of its parameters, each on one number of ranks.
+Of a test's cases, those run that together meet every pair of values of its parameters: a third parameter multiplies the time, and
+finds next to nothing that no pair finds.  --quick runs each kind of case once: as few as meet every value, each on one number of ranks.
 What is marked `thorough` it leaves out; of what is marked `thorough(n)` it takes n cases at most, spread over all.
 """
 
@@ -18,6 +19,8 @@ import sys
 import time
 import zlib
 from collections import Counter
+from heapq import heapify, heappop, heappush
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -59,8 +62,8 @@ def pytest_ignore_collect(collection_path):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.option.quick:
-        _keep(config, items, _each_kind_once(items))
+    if not os.environ.get("DESHPC_EVERY_CASE"):
+        _keep(config, items, _chosen(items, config.option.quick))
     if UNDER_MPI:
         _keep(config, items, {item for item in items if item.get_closest_marker("mpi")})
     if not os.environ.get("DESHPC_EVERY_CASE"):
@@ -77,31 +80,58 @@ def _keep(config, items, kept):
     items[:] = [item for item in items if item in kept]
 
 
-def _each_kind_once(items):
-    """The quick tests: see above."""
+def _chosen(items, quick):
+    """Of each test's cases as few as meet all pairs of values of its parameters; the quick tests: all values."""
     tests, kept = {}, set()
     for item in items:
         tests.setdefault(_test_of(item), []).append(item)
     for cases in tests.values():
-        met, some = set(), []
-        for case in cases:
-            values = _values_of(case)
-            if not values or not values <= met:
-                met |= values
-                some.append(case)
-        if mark := cases[0].get_closest_marker("thorough"):
-            most = mark.args[0] if mark.args else 0
-            first = zlib.crc32(cases[0].nodeid.encode())  # tests that take few of the same cases take different ones
-            some = [some[(first + number * len(some) // most) % len(some)] for number in range(min(most, len(some)))]
+        some = _covering(cases, 1 if quick else 2)
+        mark = cases[0].get_closest_marker("thorough")
+        if quick and mark:
+            some = _spread(some, mark.args[0] if mark.args else 0)
         kept.update(some)
     return kept
+
+
+def _covering(cases, together):
+    """Cases, in their order, such that so many values `together` that a case has are met in one of them."""
+    sets = [set(combinations(sorted(_values_of(case)), together)) for case in cases]
+    whole = set().union(*sets)
+    if not whole:
+        return cases
+    met, chosen = set(), []
+    waiting = [(-len(one), number) for number, one in enumerate(sets)]  # sorted by what it adds, then by its place
+    heapify(waiting)
+    while len(met) < len(whole):
+        _, number = heappop(waiting)
+        adds = len(sets[number] - met)
+        if waiting and (-adds, number) > waiting[0]:
+            heappush(waiting, (-adds, number))
+        else:
+            chosen.append(number)
+            met |= sets[number]
+    return [cases[number] for number in sorted(chosen)]
+
+
+def _spread(cases, count):
+    """So many of the cases at most, from all over; tests that have the same cases take different ones."""
+    count = min(count, len(cases))
+    first = zlib.crc32(cases[0].nodeid.encode())
+    return [cases[(first + number * len(cases) // count) % len(cases)] for number in range(count)]
 
 
 def _values_of(case):
     """{(parameter, value)} of a case; of a value that is not plain, its place among those of the parameter."""
     call = getattr(case, "callspec", None)
+    if call is None:
+        return set()
     plain = (str, int, float, type(None), tuple)
-    return {(name, repr(value) if isinstance(value, plain) else call.indices[name]) for name, value in call.params.items() if name not in _SCHEDULES} if call else set()
+    return {
+        (name, repr(value) if isinstance(value, plain) else f"{call.indices[name]}")
+        for name, value in call.params.items()
+        if name not in _SCHEDULES
+    }
 
 
 def _shuffle(items, seed):
