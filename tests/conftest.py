@@ -31,6 +31,8 @@ from deshpc.launch.launcher import launcher
 # milliseconds a message.  Read when MPI starts, here and in the processes that tests start.
 os.environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
 os.environ.setdefault("MPIR_CVAR_POLLS_BEFORE_YIELD", "100")
+# By default MPICH's launcher leaves a file in /tmp where a job is aborted; see scripts/mpi.sh.
+os.environ.setdefault("HWLOC_XMLFILE", "")
 
 UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "launch", "doctor")  # folders of tests

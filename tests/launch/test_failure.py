@@ -397,3 +397,11 @@ def test_what_cannot_be_printed_still_ends_the_run(how):
     body = f"if comm.rank > 0: time.sleep(9)\n    {odd}" if how == "-c" else odd
     done = a_main(body, ranks=3 if how == "-c" else 1)
     assert done.returncode == 3 and len(errors(done)) == 1 and "failed" in errors(done)[0]
+
+
+@pytest.mark.skipif(OPEN_MPI, reason="it is MPICH that passes the machine's topology by a file")
+def test_an_aborted_job_leaves_no_file_of_the_launcher():
+    """The launcher names its file to the ranks in HWLOC_XMLFILE, unless it has a value already."""
+    code = "import os; from mpi4py import MPI; print(repr(os.environ.get('HWLOC_XMLFILE')), flush=True); MPI.COMM_WORLD.Abort(3)"
+    done = run("-c", code, ranks=2)
+    assert done.returncode == 3 and "''" in done.stdout and "hydra" not in done.stdout

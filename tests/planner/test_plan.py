@@ -8,11 +8,12 @@ from pretended_nodes import pretend
 import deshpc
 import deshpc.errors
 from deshpc.config.load import build
+from deshpc.config.schema import TASK_MODELS
 from deshpc.data.profiles import describe
 from deshpc.planner.candidates import Choice, candidates, configured
 from deshpc.planner.fit import rates
 from deshpc.planner.machine import Link, Machine
-from deshpc.planner.paper import savings
+from deshpc.planner.paper import MODELS, compare
 from deshpc.planner.plan import plan
 from deshpc.planner.workload import Workload
 
@@ -128,7 +129,7 @@ def test_rates_explain_seconds():
 
 def test_savings_of_the_first_claims():
     """FM on industrial data by hand: 2 (N - 1) sums of 17 numbers by key; one number a sample each way by column."""
-    found = {(one.ranks, one.with_keys): one for one in savings(models=("fm",), ranks=(4, 32)) if one.profile == "industrial"}
+    found = {(one.ranks, one.with_keys): one for one in compare(models=("fm",), ranks=(4, 32)).savings if one.profile == "industrial"}
     u = Workload.of_synthetic(describe(build({"data": {"format": "synthetic", "synthetic": {"profile": "industrial"}}}).data.synthetic))
     u = u.distinct(1024) / 1024
     assert found[4, False].choice.startswith("column") and found[4, False].substitution == pytest.approx(2 * 3 * 4)
@@ -136,6 +137,15 @@ def test_savings_of_the_first_claims():
     assert found[4, False].rows == pytest.approx(2 * u * 17 * 4 * 3 / 4, rel=1e-4)
     assert found[4, False].server == pytest.approx(2 * u * 17 * 4) and found[4, True].server == pytest.approx(2 * u * 17 * 4 + 16 * u)
     assert found[4, True].substitution > found[4, False].substitution
+
+
+def test_every_model_is_compared_or_left_out_with_the_reason():
+    comparison = compare(share=8, ranks=(2,))
+    compared = {one.model for one in comparison.savings}
+    assert compared | set(comparison.left_out) == set(MODELS) and not compared & set(comparison.left_out)
+    reasons = {"din": "weighs the values of a sequence", **dict.fromkeys(TASK_MODELS, "learns several labels")}
+    assert set(comparison.left_out) == set(reasons)
+    assert all(reasons[model] in why for model, why in comparison.left_out.items())
 
 
 def test_a_machine_survives_a_file(tmp_path):

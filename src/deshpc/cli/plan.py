@@ -57,9 +57,10 @@ def workload_of(config, profile=None):
 
 def paper(as_json):
     """What substitution saves in theory, see `planner.paper`."""
-    from deshpc.planner.paper import savings
+    from deshpc.planner.paper import compare
 
-    found = list(savings())
+    comparison = compare()
+    found = comparison.savings
     if as_json:
         return json_text([{**asdict(one), "over_rows": one.over_rows, "over_server": one.over_server} for one in found], indent=1)
     lines = [
@@ -72,7 +73,8 @@ def paper(as_json):
          *(f"{100 * x:.2f} %" for x in (one.over_rows, one.over_server)), one.choice)
         for one in found
     ]  # fmt: skip
-    return "\n".join([*lines, *columns(rows)])
+    left_out = [f"left out: {model}: {why}" for model, why in comparison.left_out.items()]
+    return "\n".join([*lines, *columns(rows), "", *left_out])
 
 
 def write_probe(comm, out, name, threads=None):

@@ -38,9 +38,11 @@ def candidates(config, ranks, nodes, field_names, fixed=None, key_fields=()):
     nodes : of them; two levels are tried where some have several ranks
     fixed : {option: value} of a Choice that are not to be chosen
     key_fields : FieldConfigs of the fields that become keys, where they are known
+    ConfigError where nothing goes, with what the first Choice lacks.
     """
     levels = ("one", "two") if 1 < nodes < ranks else ("one",)
     backend, found = SimpleNamespace(name=_backend(config)), []
+    refusals = []
     possible = {
         "split": choices(TrainConfig, "split"), "first_layer": choices(ModelConfig, "first_layer"), "exchange": tuple(EXCHANGES),
         "routing": choices(TrainConfig, "routing"), "levels": levels, **{name: (value,) for name, value in (fixed or {}).items()},
@@ -52,9 +54,14 @@ def candidates(config, ranks, nodes, field_names, fixed=None, key_fields=()):
             continue
         try:
             require_valid(planned, backend, ranks, field_names, key_fields)
-        except ConfigError:
+        except ConfigError as error:
+            refusals.append(str(error))
             continue
         found.append((choice, planned))
+    if not found:
+        given = ", ".join(f"{name} = {value!r}" for name, value in (fixed or {}).items())
+        why = f": {refusals[0]}" if refusals else ""
+        raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks{f' with {given}' if given else ''}{why}")
     return found
 
 

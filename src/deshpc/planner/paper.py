@@ -8,6 +8,8 @@ Beside it two ways to move rows, by the same data and the same local batch of b 
 
 Substitution is the valid combination in which partials travel that sends the fewest bytes: of values alone, with keys that every rank
 reads for itself; or of values and keys, which are routed to their owners.
+
+A model that these data cannot train, or that has one of the two ways alone, is left out, with the reason.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +17,7 @@ from dataclasses import dataclass, replace
 from deshpc.config.load import build
 from deshpc.config.schema import ModelConfig, choices
 from deshpc.data.profiles import describe
+from deshpc.errors import ConfigError
 from deshpc.planner.plan import plan
 from deshpc.planner.workload import Workload
 
@@ -50,25 +53,42 @@ class Saving:
         return 1 - self.substitution / self.server
 
 
-def savings(share=1024, dim=16, hidden=(256, 128), models=MODELS, ranks=RANKS):
-    """Yield the Savings of every model, profile and number of ranks, N up to `dim` where columns are split.
+@dataclass(frozen=True)
+class Comparison:
+    """savings : [Saving] of every model, profile and number of ranks
+    left_out : {model: why it cannot be compared}
+    """
+
+    savings: list
+    left_out: dict
+
+
+def compare(share=1024, dim=16, hidden=(256, 128), models=MODELS, ranks=RANKS):
+    """The Comparison of models, N up to `dim` where columns are split.
 
     share : b
     """
-    for profile, name in PROFILES.items():
-        workload = Workload.of_synthetic(describe(build({"data": {"format": "synthetic", "synthetic": {"profile": name}}}).data.synthetic))
-        for model in models:
-            for n in ranks:
-                config = build(
-                    {
-                        "data": {"format": "synthetic", "synthetic": {"profile": name}}, "train": {"global_batch_samples": share * n},
-                        "model": {"name": model, "dim": dim, "hidden": list(hidden), "cross_rank": 32 if model == "dcnv2" else 0},
-                    }
-                )  # fmt: skip
-                yield from _of(replace(config, compute=replace(config.compute, threads_per_rank=1)), workload, profile, n, share)
+    workloads = {name: Workload.of_synthetic(describe(_config(profile).data.synthetic)) for name, profile in PROFILES.items()}
+    found, left_out = [], {}
+    for model in models:
+        needs = {"name": model, "dim": dim, "hidden": list(hidden), "cross_rank": 32 if model == "dcnv2" else 0}
+        try:
+            for name, workload in workloads.items():
+                for n in ranks:
+                    config = _config(PROFILES[name], model=needs, train={"global_batch_samples": share * n})
+                    found += _savings(replace(config, compute=replace(config.compute, threads_per_rank=1)), workload, name, n, share)
+        except ConfigError as error:
+            left_out[model] = str(error)
+    left_out.update({model: "has one way alone" for model in models if model not in left_out and model not in {one.model for one in found}})
+    found.sort(key=lambda one: list(PROFILES).index(one.profile))
+    return Comparison(found, left_out)
 
 
-def _of(config, workload, profile, ranks, share):
+def _config(profile, **sections):
+    return build({"data": {"format": "synthetic", "synthetic": {"profile": profile}}, **sections})
+
+
+def _savings(config, workload, profile, ranks, share):
     options = plan(config, workload, ranks).options
     for with_keys in (False, True):
         routing = "routed" if with_keys else "broadcast"

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from deshpc.backend.open import open_backend
 from deshpc.config.schema import TrainConfig, choices
-from deshpc.errors import ConfigError
 from deshpc.model.combinations import attends
 from deshpc.planner.candidates import Choice, candidates
 from deshpc.planner.planned import Need, need_of, node_map
@@ -85,9 +84,6 @@ def plan(config, workload, ranks, nodes=1, machine=None, fixed=None, threads=Non
             options.append(min(ways, key=lambda one: one.step_s) if machine else ways[0])
     finally:
         backend.close()
-    if not options:
-        given = ", ".join(f"{name} = {value!r}" for name, value in (fixed or {}).items())
-        raise ConfigError(f"no valid way to train model.name = {config.model.name!r} on {ranks} ranks" + (f" with {given}" if given else ""))
     order = choices(TrainConfig, "split").index  # of equal ways the usual one
     options.sort(key=lambda one: (*_cost(one, ranks, machine), order(one.choice.split), one.choice))
     return Plan(options, _why(options, nodes, machine, attends(config)))
