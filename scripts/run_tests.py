@@ -4,6 +4,7 @@
     python scripts/run_tests.py --all              every test
     python scripts/run_tests.py tests/ops FILE     all cases of some folders or files
     python scripts/run_tests.py --since main       all cases of the tests that changes since a commit concern
+    python scripts/run_tests.py --share 2/6        the quick tests of every sixth file, the second share
     --shuffle SEED                                 in a random order
     --list                                         say what would run, and run nothing
 
@@ -52,9 +53,10 @@ def main(argv):
     chosen = ["--shuffle", options.shuffle] if options.shuffle else []
     if not (options.all or options.paths):
         chosen.append("--quick")
+    paths = share_of(options.share) if options.share else options.paths or ["tests"]
     begin, outcomes = time.monotonic(), []
     serial = os.environ.get("SERIAL", "yes") != "no"
-    pieces = pieces_of(options.paths or ["tests"]) if serial else []
+    pieces = pieces_of(paths) if serial else []
     ranks = [int(number) for number in os.environ.get("RANKS", "2 3 4").split()]
     if options.list:
         print(*(" ".join(piece) for piece in pieces), *(f"{number} ranks" for number in ranks), sep="\n")
@@ -63,7 +65,7 @@ def main(argv):
         for outcome in workers.map(lambda piece: run_piece(piece, chosen), pieces):
             outcomes.append(outcome)
     for number in ranks:
-        outcomes.append(run_ranks(number, options.paths or ["tests"], chosen))
+        outcomes.append(run_ranks(number, paths, chosen))
     return report(outcomes, time.monotonic() - begin)
 
 
@@ -72,9 +74,16 @@ def parsed(argv):
     parser.add_argument("paths", nargs="*", metavar="FOLDER", help="folders or files of tests: all of their cases")
     parser.add_argument("--all", action="store_true", help="every test, not each kind of case once")
     parser.add_argument("--since", metavar="COMMIT", help="tests that concern files changed since a commit")
+    parser.add_argument("--share", metavar="I/N", help="the quick tests of every N-th file, of which this is share I")
     parser.add_argument("--shuffle", metavar="SEED", help="in a random order")
     parser.add_argument("--list", action="store_true", help="say what would run")
     return parser.parse_args(argv)
+
+
+def share_of(text):
+    """[path, ...]: the test files of a share such as "2/6"."""
+    number, shares = map(int, text.split("/"))
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))[number - 1 :: shares]
 
 
 def pieces_of(paths):
