@@ -3,7 +3,7 @@
     python scripts/run_tests.py                    the quick tests: each kind of case once
     python scripts/run_tests.py --all              every test
     python scripts/run_tests.py tests/ops FILE     all cases of some folders or files
-    python scripts/run_tests.py --since main       all cases of the tests that changes since a commit concern
+    python scripts/run_tests.py --since main       the quick tests that changes since a commit concern
     python scripts/run_tests.py --share 2/6        the quick tests of every sixth file, the second share
     --shuffle SEED                                 in a random order
     --list                                         say what would run, and run nothing
@@ -51,7 +51,7 @@ def main(argv):
             print(f"no test is concerned by what changed since {options.since}")
             return 0
     chosen = ["--shuffle", options.shuffle] if options.shuffle else []
-    if not (options.all or options.paths):
+    if options.since or not (options.all or options.paths):
         chosen.append("--quick")
     paths = share_of(options.share) if options.share else options.paths or ["tests"]
     begin, outcomes = time.monotonic(), []
@@ -160,12 +160,16 @@ def told(outcome):
 
 
 def concerned(commit):
-    """Test files that changes since a commit concern: changed ones, those of a changed module's room, and those that name it."""
+    """Test files that changes since a commit concern."""
     commands = ["git", "diff", "--name-only", commit], ["git", "ls-files", "--others", "--exclude-standard"]
-    changed = [line for command in commands for line in subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()]
+    return concerned_by([Path(line) for command in commands for line in subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()])
+
+
+def concerned_by(changed):
+    """Test files that changed files concern: these themselves, those of a module's room, and those that name it."""
     tests = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
     found = set()
-    for name in map(Path, changed):
+    for name in changed:
         room, called = room_and_name(name)
         found.update(path for path, text in tests.items() if path == str(name) or Path(path).parent.name == room or re.search(called, text))
     return sorted(found)
@@ -177,6 +181,8 @@ def room_and_name(name):
         room, module = name.parts[2] if len(name.parts) > 3 else "", ".".join(name.with_suffix("").parts[1:])
         package, _, last = module.rpartition(".")
         return room, rf"\b{re.escape(module)}\b|from {re.escape(package)} import .*\b{last}\b"
+    if name.parts[0] == "kernels":
+        return "cuda", r"(?!)"
     if name.suffix == ".md":
         return "docs", r"(?!)"
     return "", rf"\b{re.escape(name.stem)}\b"
