@@ -10,7 +10,8 @@ known to be right on so many ranks.
 
 Of a test's cases, those run that together meet every pair of values of its parameters: a third parameter multiplies the time, and
 finds next to nothing that no pair finds.  --quick runs each kind of case once: as few as meet every value, each on one number of ranks.
-What is marked `thorough` it leaves out; of what is marked `thorough(n)` it takes n cases at most, spread over all.
+What is marked `thorough` it leaves out; of what is marked `thorough(n)` it takes n cases at most, spread over all, and so of a test of a
+folder of _MOST_QUICK.
 """
 
 import os
@@ -37,6 +38,7 @@ os.environ.setdefault("HWLOC_XMLFILE", "")
 UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "launch", "doctor")  # folders of tests
 _SCHEDULES = ("device", "few")  # parameters that say in which order a device's threads run: each case has one in turn
+_MOST_QUICK = {"cuda": 3, "launch": 3}  # cases of a test of a folder, whose parameters are types and sizes, or whose cases start processes
 _MANY = 4  # cases of a test, one at least for each number of ranks
 
 
@@ -89,11 +91,18 @@ def _chosen(items, quick):
         tests.setdefault(_test_of(item), []).append(item)
     for cases in tests.values():
         some = _covering(cases, 1 if quick else 2)
-        mark = cases[0].get_closest_marker("thorough")
-        if quick and mark:
-            some = _spread(some, mark.args[0] if mark.args else 0)
+        if quick:
+            some = _spread(some, _most_quick(cases[0]))
         kept.update(some)
     return kept
+
+
+def _most_quick(case):
+    """How many cases of a test --quick runs at most."""
+    mark = case.get_closest_marker("thorough")
+    if mark:
+        return mark.args[0] if mark.args else 0
+    return _MOST_QUICK.get(case.path.parent.name, sys.maxsize)
 
 
 def _covering(cases, together):

@@ -34,6 +34,7 @@ def name_of(case):
     return "-".join((file, *(f"{value}" for value in constants.values()), f"sm{capability}"))
 
 
+@pytest.mark.thorough(60)
 @pytest.mark.parametrize("case", list(cases()), ids=name_of)
 def test_machine_code(case):
     file, constants, capability = case

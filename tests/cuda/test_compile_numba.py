@@ -60,6 +60,7 @@ def test_every_body_is_here():
     assert set(BODIES) == set(kernels())
 
 
+@pytest.mark.thorough(100)
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
 @pytest.mark.parametrize("number", [types.float32, types.float64], ids=str)
 @pytest.mark.parametrize("name", BODIES)
@@ -81,6 +82,7 @@ def fusible(text):
     return [pair for pair in additions if products & set(pair)] + re.findall(r"fma\.rn\.f(?:32|64)[^;]*;", text)
 
 
+@pytest.mark.thorough(100)
 @pytest.mark.parametrize("number", [types.float32, types.float64], ids=str)
 @pytest.mark.parametrize("name", [name for name in BODIES if name not in ("log_loss", "poisson_loss")])
 def test_no_product_is_fused_with_a_sum(ptx, name, number):

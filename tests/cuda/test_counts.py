@@ -43,11 +43,13 @@ def assert_not_grown(ranks, found):
     assert not grown, "\n".join(grown)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize("case", ONE_RANK, ids=str)
 def test_no_count_of_a_step_has_grown(case):
     assert_not_grown(1, {str(case): counts_of(MPI.COMM_SELF, case)})
 
 
+@pytest.mark.thorough
 def test_no_count_of_a_step_on_two_ranks_has_grown():
     done = run(ROOT / "scripts" / "bench" / "gpu_counts.py", "--worker", *TWO_RANKS, ranks=2)
     assert done.returncode == 0, done.stderr

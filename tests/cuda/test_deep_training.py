@@ -103,7 +103,7 @@ def assert_close(found, expected, tolerance):
         assert error <= tolerance, f"{what}: {error:.1e}"
 
 
-@pytest.mark.thorough(12)
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize("name", BY_NAME)
 def test_ranks_on_a_device_train_what_one_cpu_trains(world, few, name):
     one = BY_NAME[name]

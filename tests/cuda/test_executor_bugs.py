@@ -303,11 +303,13 @@ def expect(messages, file, kernel, text):
     assert any(re.search(text, message) for message in found), found[0]
 
 
+@pytest.mark.thorough(20)
 @pytest.mark.parametrize("planted, bug", BUGS)
 def test_a_bug_is_found(planted, bug):
     expect(outcomes(planted, {"BUG": bug}), planted.file, planted.kernel, planted.bugs[bug])
 
 
+@pytest.mark.thorough(10)
 @pytest.mark.parametrize("planted", TWINS)
 @pytest.mark.parametrize("mode", ["check", "fast"])
 def test_the_correct_twin_passes(planted, mode):

@@ -62,6 +62,7 @@ ALL = ["empty", "zeros", "to_device", "to_host", "into_host", "start_into_host",
 ILLEGAL = "cudaErrorIllegalAddress: an illegal memory access was encountered"
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize(
     ("kind", "methods", "text", "line"),
     [

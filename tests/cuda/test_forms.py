@@ -120,6 +120,7 @@ def test_what_a_run_asks_for_compiles(name, rule, weighted, precision, accumulat
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.thorough(50)
 @pytest.mark.parametrize("accumulate", ["", "int64"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_what_deep_models_of_usual_sizes_ask_for_is_among_the_variants(kind, accumulate):

@@ -80,6 +80,7 @@ class Steps:
         self.table.update(shards, step + 1, 0.5, inverse_scale)
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.parametrize(
     "kind, rule, linear, squares, bi_interaction, weighted",
     [(FIXED, "ftrl", True, True, False, 2), (FIXED, "adagrad", False, False, False, 0), (FIXED, "adam", True, False, True, 1),

@@ -129,6 +129,19 @@ def test_commands_that_do_not_run_are_right():
     assert found >= 30
 
 
+def test_options_that_a_text_names_are_those_of_its_command():
+    """As in `deshpc plan --paper`: what stands between single backquotes need not be a whole command."""
+    commands = next(action for action in parser()._actions if hasattr(action, "choices") and isinstance(action.choices, dict)).choices
+    found = 0
+    for page in PAGES:
+        for text in re.findall(r"(?<!`)`(?:mpiexec -n \w+ )?deshpc ([a-z][^`]*)`(?!`)", BLOCK.sub("", page.read_text(encoding="utf-8"))):
+            command, *words = shlex.split(text)
+            named = {word.split("=")[0] for word in words if word.startswith("--")}
+            assert command in commands and named <= set(commands[command]._option_string_actions), f"{page.name}: deshpc {text}"
+            found += len(named)
+    assert found >= 30
+
+
 def test_marks_stand_above_blocks():
     """Elsewhere, or without a reason, they would say nothing."""
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
