@@ -44,6 +44,7 @@ def test_the_table_is_there():
     assert len(TABLE) == TEXT.count("| `deshpc ") >= 17
 
 
+@pytest.mark.thorough(10)
 @pytest.mark.parametrize("mistake, command, answer", TABLE, ids=[mistake for mistake, *_ in TABLE])
 def test_the_answer_to_a_mistake(folder, mistake, command, answer):
     done = run("-m", *shlex.split(command), cwd=folder)

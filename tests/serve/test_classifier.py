@@ -70,6 +70,7 @@ OVERRIDES = {"din": ["model.attention_hidden=[3]", 'model.fields=[{name="visits"
     ("fm", {}, "float32"), ("dcnv2", OF_EVERY_KIND, "float32"), ("xdeepfm", SMALL, "float32"), ("dlrm", SMALL, "float32"),
     ("fwfm", {}, "float64"), ("fmfm", {}, "float64"), ("autoint", SMALL, "float64"), ("din", SMALL, "float64"),
 ])  # fmt: skip
+@pytest.mark.thorough(3)
 def test_is_the_model_that_deshpc_train_makes(tmp_path, name, options, precision):
     """In float64 where tests of steps have compiled the kernels for it."""
     from mpi4py import MPI
@@ -122,6 +123,7 @@ def test_deep_models_learn_and_are_saved(tmp_path, name):
     np.testing.assert_allclose(found, model.predict_proba(other)[:, 1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_field_aware_pairs_without_linear_weights(tmp_path):
     """In float64 with 4 numbers, for which `steps/test_ffm.py` compiles kernels."""
     x, y = learnable(1500)

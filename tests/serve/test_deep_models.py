@@ -325,6 +325,7 @@ def test_scores_are_those_of_training(tmp_path, name, precision, options):
     assert model.rows.embeddings.shape == (len(model.rows.keys), 5) and model.rows.embeddings.dtype == precision
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize("name", PAIRS)
 def test_scores_of_pairs_are_those_of_training(tmp_path, name):
     """Fields of several values and dense features among them, by a key's one value (`tests/steps` has the kernels); fields that share rows are not ffm's."""
@@ -410,6 +411,7 @@ def test_a_definition_of_the_users_own_needs_its_formula(tmp_path):
 OWN_DIMS = {"site": 2, "hour": 7, "visits": 7, "tags": 1}
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize(("name", "options"), [("wide_deep", {}), ("dcn", {}), ("dcnv2", {}), ("dcnv2", {"cross_rank": 2})], ids=shown)
 def test_fields_with_dimensions_of_their_own(tmp_path, name, options):
     """Scores are those of training; a row is as wide as the widest, and 0 beyond its own columns."""

@@ -119,6 +119,7 @@ COPIES = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.parametrize("way", COPIES)
 @pytest.mark.parametrize("name", ["fm", "dcnv2"])
 def test_a_copy_predicts_the_same_and_goes_on_the_same(fitted, tmp_path, way, name):

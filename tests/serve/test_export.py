@@ -63,6 +63,7 @@ def test_rows_that_ftrl_made_zero_are_left_out(comm, tmp_path):
     assert_same(path, make_rows(1, 150), expected)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize(
     ("profile", "name", "rate"), [("small", "fm", 0.1), ("history", "fm", 0.003), ("history", "dcn", 0.02)]
 )  # of 12 and a thousand keys a sample

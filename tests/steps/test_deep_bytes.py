@@ -79,7 +79,7 @@ def named(traffic):
     return traffic.kind if traffic.kind == "layers" else traffic.operator, traffic.direction
 
 
-@pytest.mark.thorough(24)
+@pytest.mark.thorough(10)
 @pytest.mark.parametrize("number", range(len(COMBINATIONS)), ids=["-".join(one) for one in COMBINATIONS])
 def test_the_ledger_agrees_with_the_plan(world, number, monkeypatch):
     """With other options, too, which take turns, and with ranks on one node or on two."""

@@ -44,7 +44,7 @@ def alone(kind, rule, weighted):
     return batches, trained(MPI.COMM_SELF, config, batches, 1)
 
 
-@pytest.mark.thorough(24)
+@pytest.mark.thorough(10)
 @pytest.mark.parametrize("number", range(len(CASES)), ids=["-".join((*one, rule)) for one, rule in CASES])
 def test_ranks_do_not_matter(world, number, monkeypatch):
     one, rule = CASES[number]

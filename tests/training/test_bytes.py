@@ -86,6 +86,7 @@ def result_of(directory):
 EXCHANGES = ("allreduce", "reduce_scatter", "rows")
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize(
     ("exchange", "ranks"), [*product(EXCHANGES, (2, 3, 4))] if os.environ.get("DESHPC_EVERY_CASE") else [*zip(EXCHANGES, (4, 2, 3), strict=True)]
 )

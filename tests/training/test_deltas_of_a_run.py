@@ -77,6 +77,7 @@ def assert_same_checkpoint(folder, expected):
     assert {name: array.tobytes() for name, array in dense.items()} == {name: array.tobytes() for name, array in other_dense.items()}
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_drawn_schedules_and_ends(data, whole, tmp_path, monkeypatch, seed):
     """Every export, folded with those before it, is the whole export of its step; every checkpoint has the rows of a whole one."""

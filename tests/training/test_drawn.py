@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.mpi, pytest.mark.in_turns]
 MOST_REFUSED = 60  # drawn in a row
 
 
+@pytest.mark.thorough(6)
 @pytest.mark.parametrize("seed", range(16))
 def test_a_drawn_configuration(world, tmp_path, seed):
     folder = world.bcast(tmp_path)
