@@ -87,7 +87,7 @@ def share_of(text):
 
 
 def pieces_of(paths):
-    """[[path, ...]]: the test files of each folder, in pieces of similar size; the largest first."""
+    """[[path, ...]]: the test files of each folder, in pieces of similar size; those that wait for processes first, then the largest."""
     folders = {}
     for path in paths:
         path = ROOT / path
@@ -97,8 +97,13 @@ def pieces_of(paths):
     for files in folders.values():
         count = -(-len(files) // FILES_OF_A_PIECE)
         pieces += [files[first::count] for first in range(count)]
-    pieces.sort(key=lambda files: -sum(file.stat().st_size for file in files))
+    pieces.sort(key=lambda files: (not any(map(starts_processes, files)), -sum(file.stat().st_size for file in files)))
     return [[str(file.relative_to(ROOT)) for file in files] for files in pieces]
+
+
+def starts_processes(file):
+    """Whether a test file starts processes, for which it waits longer than it computes."""
+    return bool(re.search(r"^(?:import subprocess|from launching import)", file.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def run_piece(paths, chosen):
