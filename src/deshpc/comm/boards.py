@@ -42,7 +42,7 @@ class Boards:
         self._turns = cycle(range(turns))
 
     def next(self, slot_bytes, shared_bytes):
-        """The Board whose turn it is, with so much room at least: the same on all ranks.  Its slots hold anything.
+        """The Board whose turn it is, with so much room at least: the same on all ranks.  What nobody has written holds anything.
 
         Collective where its room does not suffice; a LaunchError on all ranks where there is no memory for it.
         """
@@ -59,6 +59,8 @@ class Boards:
             self._boards[turn] = None
             self._free(board)
             self._boards[turn] = board = self._open(turn, _pages(slot_bytes), _pages(shared_bytes))
+        if self._alone:
+            board.shared[...] = 0  # the others' parts of it, which they do not write
         return board
 
     def publish(self, board):
