@@ -39,6 +39,7 @@ UNDER_MPI = launcher().ranks > 1
 EVERYWHERE = ("comm", "launch", "doctor")  # folders of tests
 _SCHEDULES = ("device", "few")  # parameters that say in which order a device's threads run: each case has one in turn
 _MOST_QUICK = {"cuda": 3, "launch": 3}  # cases of a test of a folder, whose parameters are types and sizes, or whose cases start processes
+_MOST_QUICK_OF_RANKS = 3  # cases of a test marked `mpi`; tests of the same cases take different ones, so that together they meet all
 _MANY = 4  # cases of a test, one at least for each number of ranks
 
 
@@ -102,6 +103,8 @@ def _most_quick(case):
     mark = case.get_closest_marker("thorough")
     if mark:
         return mark.args[0] if mark.args else 0
+    if case.get_closest_marker("mpi"):
+        return _MOST_QUICK_OF_RANKS
     return _MOST_QUICK.get(case.path.parent.name, sys.maxsize)
 
 

@@ -283,7 +283,8 @@ def test_nobody_outlives_a_parent_that_is_killed(config):
         pytest.skip("ranks have a parent process only where the launcher does not name who was killed")
     what = "print(os.getpid(), flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
     done = broken(COMMAND_LINE.format(what=what, where=A_STEP, ranks=[1]), config, ranks=3)
-    assert done.returncode == 137 and errors(done) == ["deshpc: rank 1 of 3: killed, as was its parent process: out of memory?"]
+    told = [f"deshpc: rank {rank} of 3: killed, as was its parent process: out of memory?" for rank in range(3)]
+    assert done.returncode == 137 and errors(done) and set(errors(done)) <= set(told)  # the parent of all three: who is first says so
     status = Path(f"/proc/{int(done.stdout.split()[0])}/status")
     assert not status.exists() or "State:\tZ" in status.read_text(encoding="utf-8")
 
