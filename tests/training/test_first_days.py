@@ -84,7 +84,7 @@ def test_what_a_base_rate_is():
 
 def test_a_part_of_one_class_is_told(tmp_path):
     train(config_of(tmp_path, 50, labels=np.zeros(50, int)), MPI.COMM_SELF)
-    assert warnings(tmp_path) == {"data.train": "all 50 labels are 0: there is nothing to tell apart; is data.label the right column?"}
+    assert warnings(tmp_path) == {"data.train": "all labels that count are 0: there is nothing to tell apart; is data.label the right column?"}
 
 
 def test_steps_that_are_too_large_are_told(tmp_path):

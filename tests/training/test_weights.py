@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from deshpc.serve.export import export
 from deshpc.serve.predictor import Predictor
 from deshpc.training.api import evaluate, train
 from deshpc.training.base_rate import base_rate
+from deshpc.training.best_constant import best_constant
 
 FIELDS = [{"name": "user"}, {"name": "item"}, {"name": "price", "kind": "dense"}]
 ROWS = 600
@@ -204,6 +206,23 @@ def test_the_base_rate_of_weights_and_of_kept_rows(world, weighted, monkeypatch)
         assert found.positive_weight == pytest.approx(math.fsum((counts * labels)[own].tolist()), rel=1e-13)
         assert found.mean_weight == pytest.approx(counts[own].mean())
         assert len(set(world.allgather(found))) == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "only"),
+    [([1, 3e38], None), ([3e38, 1], None), ([1e-40, 1e-40], None), ([0, 1], 1.0), ([2, 0], 0.0), ([0, 0], None)],
+)
+@pytest.mark.parametrize("loss", ["log", "squared"])
+def test_labels_that_count(weights, only, loss):
+    """Neither does a large weight hide a small one, nor is a small one none; a row of weight 0 says nothing."""
+    from deshpc.comm.group import Group
+
+    part = Parts(np.array([0, 1], np.float32), np.array(weights, np.float32))
+    found = best_constant(loss, Group(MPI.COMM_SELF), part)
+    exact = [Fraction(float(weight)) for weight in part._weights]
+    assert found.only == only
+    assert found.weight == pytest.approx(float(sum(exact)), rel=1e-15)
+    assert found.prediction == (pytest.approx(float(exact[1] / sum(exact)), rel=1e-15) if sum(exact) else None)
 
 
 def refused(folder, world, those, error, text, **train_options):

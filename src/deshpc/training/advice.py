@@ -38,12 +38,12 @@ class Adviser:
         """
         asked = "is data.label the right column?"
         if not tasks and constant.only is not None:
-            self.warn("data.train", f"all {constant.rows:,} labels are {constant.only:g}: there is nothing to tell apart; {asked}")
+            self.warn("data.train", f"all labels that count are {constant.only:g}: there is nothing to tell apart; {asked}")
         for task, prediction, only in zip(tasks, constant.prediction, constant.only, strict=True) if tasks else ():
             if prediction is None:
                 self.warn(f"data.train, {task.name}", f"no row has a label that counts: the task learns nothing; {asked}")
             elif only is not None:
-                self.warn(f"data.train, {task.name}", f"all its labels are {only:g}: there is nothing to tell apart; {asked}")
+                self.warn(f"data.train, {task.name}", f"all its labels that count are {only:g}: there is nothing to tell apart; {asked}")
 
     def of_epoch(self, epoch, loss, constant):
         """A mean loss of an epoch's rows, before each was learnt from, that the BestConstant would beat."""

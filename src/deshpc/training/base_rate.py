@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deshpc.backend.exact_sum import TERMS, terms_of, total
+from deshpc.backend.exact_sum import value, whole
 from deshpc.comm.shares import slice_of
 
 _BLOCK_ROWS = 1 << 20
@@ -13,23 +13,33 @@ _BLOCK_ROWS = 1 << 20
 
 class BaseRate(NamedTuple):
     """rows, positives : of the training part, over all ranks
-    weight, positive_weight : what these count, added up
+    positive_weight, negative_weight : what positives and negatives count, added up
     """
 
     rows: int
     positives: int
-    weight: float
     positive_weight: float
+    negative_weight: float
 
     @classmethod
     def of_counts(cls, rows, positives):
         """Where all rows count 1."""
-        return cls(rows, positives, float(rows), float(positives))
+        return cls(rows, positives, float(positives), float(rows - positives))
+
+    @property
+    def weight(self):
+        """What all rows count."""
+        return self.positive_weight + self.negative_weight
 
     @property
     def mixed(self):
         """Whether there are both classes, and both count."""
-        return 0 < self.positive_weight < self.weight
+        return self.positive_weight > 0 and self.negative_weight > 0
+
+    @property
+    def only(self):
+        """The label of all rows that count; None where there are both, or none counts."""
+        return None if self.mixed or not self.weight else float(self.positive_weight > 0)
 
     @property
     def rate(self):
@@ -44,14 +54,15 @@ class BaseRate(NamedTuple):
     @property
     def log_odds(self):
         """The logit of a model that predicts the base rate for every row; 0 where one class is missing."""
-        return math.log(self.positive_weight / (self.weight - self.positive_weight)) if self.mixed else 0.0
+        return math.log(self.positive_weight) - math.log(self.negative_weight) if self.mixed else 0.0
 
     @property
     def log_loss(self):
         """The mean log-loss of that model on the training part, by weight; None where one class is missing."""
         if not self.mixed:
             return None
-        return -(self.rate * math.log(self.rate) + (1 - self.rate) * math.log(1 - self.rate))
+        shares = self.positive_weight / self.weight, self.negative_weight / self.weight
+        return -sum(share * math.log(share) for share in shares if share)
 
 
 def base_rate(group, dataset, kept=None):
@@ -60,19 +71,17 @@ def base_rate(group, dataset, kept=None):
     kept : (n) integers, increasing, the only rows that count; None: all
     Collective.
     """
-    rows, positives, sums = 0, 0, []
+    sums = np.zeros(4, object)  # rows, positives, and what positives and negatives count: integers of any size
     for labels, weights in targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
         positive = labels >= 0.5
-        rows, positives = rows + len(labels), positives + int(np.count_nonzero(positive))
+        sums[:2] += len(labels), int(np.count_nonzero(positive))
         if weights is not None:
-            weights = weights.astype(np.float64)
-            sums.append(np.concatenate([terms_of(weights), terms_of(weights[positive])]))
-    counts, sums = zip(*group.gather(((rows, positives), sums)), strict=True)
-    rows, positives = (sum(column) for column in zip(*counts, strict=True))
+            weights = np.where(np.isfinite(weights), weights, 0).astype(np.float64)  # a damaged cache says so when its rows are read
+            sums[2:] += whole(weights[positive]), whole(weights[~positive])
+    rows, positives, *weights = sum(group.gather(sums))
     if not dataset.has_weights:
         return BaseRate.of_counts(rows, positives)
-    sums = np.array([one for some in sums for one in some], np.int64).reshape(-1, 2 * TERMS)
-    return BaseRate(rows, positives, total(sums[:, :TERMS]), total(sums[:, TERMS:]))
+    return BaseRate(rows, positives, *map(value, weights))
 
 
 def targets(dataset, begin, end, kept):

@@ -18,7 +18,7 @@ class BestConstant(NamedTuple):
     prediction : mean label, by weight (None: no row has a weight); of several tasks a tuple of theirs, as is the bias
     bias : sum of the model whose prediction that is; 0 where none is
     loss : the mean loss, by weight, of that prediction for every row (None: it is the label of all, or there is none, or there are several tasks)
-    only : the label of all rows, None where there are several, or no row; of several tasks a tuple of theirs
+    only : the label of all rows that count, None where there are several, or none; of several tasks a tuple of theirs
     """
 
     rows: int
@@ -42,12 +42,11 @@ def best_constant(loss, group, dataset, kept=None):
     """
     if loss == "log":
         rate = base_rate(group, dataset, kept)
-        only = None if rate.mixed or not rate.rows else float(rate.positives > 0)
-        return BestConstant(rate.rows, rate.weight, rate.rate, rate.log_odds, rate.log_loss, only)
+        return BestConstant(rate.rows, rate.weight, rate.rate, rate.log_odds, rate.log_loss, rate.only)
     rows, weight, total, least, most = _sums(group, dataset, kept, lambda labels: labels)
     mean = total / weight if weight else None
     if mean is None or least == most:
-        return BestConstant(rows, weight, mean, _bias(loss, mean), None, least if rows else None)
+        return BestConstant(rows, weight, mean, _bias(loss, mean), None, None if mean is None else least)
     _, _, losses, _, _ = _sums(group, dataset, kept, lambda labels: _losses(loss, mean, labels))
     return BestConstant(rows, weight, mean, _bias(loss, mean), losses / weight, None)
 
@@ -107,12 +106,13 @@ def _losses(loss, mean, labels):
 
 
 def _sums(group, dataset, kept, column):
-    """(rows, their weight, sum by weight of column(labels (n) float64), the smallest label, the largest).  Collective."""
+    """(rows, their weight, sum by weight of column(labels (n) float64), the smallest label of those that count, the largest).  Collective."""
     rows, weight, found, least, most = 0, 0, 0, math.inf, -math.inf
     for labels, weights in targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
         labels, weights = (_finite(one) for one in (labels, np.ones(len(labels)) if weights is None else weights))
         rows, weight, found = rows + len(labels), weight + whole(weights), found + whole(column(labels) * weights)
-        least, most = min(least, labels.min(initial=least)), max(most, labels.max(initial=most))
+        counted = labels[weights > 0]
+        least, most = min(least, counted.min(initial=least)), max(most, counted.max(initial=most))
     rows, weight, found, least, most = zip(*group.gather((rows, weight, found, float(least), float(most))), strict=True)
     return sum(rows), value(sum(weight)), value(sum(found)), min(least), max(most)
 
