@@ -33,6 +33,11 @@ def test_no_rank_has_more_keys_than_the_mean_and_two_large_fields(ranks):
         assert sum(loads) == pytest.approx(keys.sum()) and max(loads) <= keys.sum() / ranks + 2 * keys.max()
 
 
+def test_a_field_that_is_left_goes_to_the_fewest_keys():
+    assert dealt([100.0, 10, 1], 2) == [[0], [1, 2]]
+    assert dealt([1.0, 10, 100, 10, 1], 3) == [[2], [0, 1], [3, 4]]
+
+
 def test_neighbours_stay_together_where_fields_are_alike():
     assert dealt([1.0] * 10, 3) == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert dealt([0.0] * 2, 3) == [[0], [1], []]
