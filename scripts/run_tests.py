@@ -74,7 +74,7 @@ def parsed(argv):
     parser.add_argument("paths", nargs="*", metavar="FOLDER", help="folders or files of tests: all of their cases")
     parser.add_argument("--all", action="store_true", help="every test, not each kind of case once")
     parser.add_argument("--since", metavar="COMMIT", help="tests that concern files changed since a commit")
-    parser.add_argument("--share", metavar="I/N", help="the quick tests of every N-th file, of which this is share I")
+    parser.add_argument("--share", metavar="I/N", help="the tests of every N-th file, of which this is share I")
     parser.add_argument("--shuffle", metavar="SEED", help="in a random order")
     parser.add_argument("--list", action="store_true", help="say what would run")
     return parser.parse_args(argv)
