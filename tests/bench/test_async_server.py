@@ -55,7 +55,7 @@ def test_gradients_are_slopes_of_the_loss(modules, hidden):
     rng = np.random.default_rng(3)
     model = async_model.Model(FIELDS, DIM, hidden)
     first = model.first_weights(4, 0.5, 0.1, rng)
-    arrays = [rng.normal(size=4), np.float64(first.embeddings), *map(np.float64, first.dense)]
+    arrays = [rng.normal(size=4), first.embeddings.astype(np.float64), *(one.astype(np.float64) for one in first.dense)]
     weights = async_model.Weights(arrays[0], arrays[1], arrays[2:])
     gradients = model.gradients(samples_of(async_model).batch(np.arange(3)), weights)
     for array, gradient in zip(arrays, [gradients.linear, gradients.embeddings, *gradients.dense], strict=True):

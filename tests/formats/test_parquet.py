@@ -143,6 +143,8 @@ LISTS = [
 @pytest.mark.parametrize("dictionary", [True, False])
 @pytest.mark.parametrize("kind, values, expected", LISTS, ids=[str(kind) for kind, _, _ in LISTS])
 def test_multi(write, kind, values, expected, dictionary):
+    if pa.types.is_fixed_size_list(kind) and int(pa.__version__.split(".")[0]) < 26:
+        pytest.skip("pyarrow reads no missing list of a fixed size before 26")
     path = write({"m": pa.array(values, kind)}, use_dictionary=dictionary)
     column = read(path, FieldConfig("m", "multi")).key_fields[0]
     assert column.weights is None
