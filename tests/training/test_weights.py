@@ -17,6 +17,7 @@ from deshpc.serve.predictor import Predictor
 from deshpc.training.api import evaluate, train
 from deshpc.training.base_rate import base_rate
 from deshpc.training.best_constant import best_constant
+from deshpc.training.training_part import problem
 
 FIELDS = [{"name": "user"}, {"name": "item"}, {"name": "price", "kind": "dense"}]
 ROWS = 600
@@ -223,6 +224,15 @@ def test_labels_that_count(weights, only, loss):
     assert found.only == only
     assert found.weight == pytest.approx(float(sum(exact)), rel=1e-15)
     assert found.prediction == (pytest.approx(float(exact[1] / sum(exact)), rel=1e-15) if sum(exact) else None)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_weight_that_is_no_number_is_not_added_up(odd):
+    from deshpc.comm.group import Group
+
+    part = Parts(np.array([0, 1, 1], np.float32), np.array([1, 2, odd], np.float32))
+    error = problem(best_constant("log", Group(MPI.COMM_SELF), part))
+    assert str(error) == "data.train: the weights add up to nan; expected finite numbers of at least 0"
 
 
 def refused(folder, world, those, error, text, **train_options):

@@ -66,22 +66,23 @@ class BaseRate(NamedTuple):
 
 
 def base_rate(group, dataset, kept=None):
-    """The BaseRate of a data set, the same to the bit on any number of ranks, of which each counts its share of the rows.
+    """The BaseRate of a data set, whose weights are NaN where one of a row is not finite; the same to the bit on any number of ranks, of which each counts its share of the rows.
 
     kept : (n) integers, increasing, the only rows that count; None: all
     Collective.
     """
-    sums = np.zeros(4, object)  # rows, positives, and what positives and negatives count: integers of any size
+    sums = np.zeros(5, object)  # rows, positives, weights that are not finite, what positives and negatives count: integers of any size
     for labels, weights in targets(dataset, *slice_of(len(dataset), group.size, group.rank), kept):
         positive = labels >= 0.5
         sums[:2] += len(labels), int(np.count_nonzero(positive))
         if weights is not None:
-            weights = np.where(np.isfinite(weights), weights, 0).astype(np.float64)  # a damaged cache says so when its rows are read
-            sums[2:] += whole(weights[positive]), whole(weights[~positive])
-    rows, positives, *weights = sum(group.gather(sums))
+            finite = np.isfinite(weights)
+            weights = np.where(finite, weights, 0).astype(np.float64)
+            sums[2:] += int(np.count_nonzero(~finite)), whole(weights[positive]), whole(weights[~positive])
+    rows, positives, odd, *weights = sum(group.gather(sums))
     if not dataset.has_weights:
         return BaseRate.of_counts(rows, positives)
-    return BaseRate(rows, positives, *map(value, weights))
+    return BaseRate(rows, positives, *([math.nan] * 2 if odd else map(value, weights)))
 
 
 def targets(dataset, begin, end, kept):
